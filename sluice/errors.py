@@ -1,0 +1,294 @@
+"""The whole tree of Sluice's errors.
+
+::
+
+    SluiceError                          exit 1
+    ├── BlueprintError                   exit 3   file, line, path, suggestion; SiteError carries all of a site at once
+    │   └── SiteError                    exit 3
+    ├── TrustError                       exit 4   never retryable
+    │   ├── UnknownDistributorError               no trust root installed for it, or signed by keys the root doesn't name
+    │   ├── ReplayedError                         older than the high-water mark
+    │   ├── ExpiredError                          signed, but its lifetime is over
+    │   ├── TamperedError                         a signature or a digest doesn't fit
+    │   └── TruncatedError                        fewer bytes than were signed
+    ├── StoreError                       exit 5
+    │   ├── StoreLockedError                      another process holds the lock; retryable
+    │   ├── StoreCorruptError                     content at rest no longer has its digest
+    │   └── NoSpaceError                          retryable
+    ├── SourceError                      exit 6   what is to be built can't be read, or can't be distributed
+    │   ├── SourceMissingError
+    │   ├── SourceChangedError                    changed while it was read; retryable
+    │   ├── CaseCollisionError                    B4
+    │   └── NameImpossibleError                   B5
+    ├── TransportError                   exit 7   ``retryable`` as the class says
+    │   ├── UnreachableError                      retryable
+    │   ├── ConnectionLostError                   retryable
+    │   ├── TransportTimeoutError                 retryable
+    │   ├── HostKeyError                          not retryable: somebody must look
+    │   ├── AuthenticationError                   not retryable
+    │   ├── AgentMissingError                     not retryable: ``sluice subscriber bootstrap``
+    │   ├── AgentVersionError                     not retryable
+    │   └── ProtocolError                         not retryable: bytes that are no frame, or a frame out of turn
+    ├── ExtractError                     exit 8
+    │   ├── DestinationError                      a destination can't be used
+    │   ├── LockedTargetError                     F2; retryable
+    │   ├── BaseDiffersError                      the tree the delta builds on was changed; a whole send is needed
+    │   ├── OutOfOrderError                       B3
+    │   ├── ActionFailedError                     a pre or post action failed or overran its limit
+    │   ├── ReadBackError                         what was extracted doesn't read back as signed
+    │   └── UndoFailedError                       the prior files couldn't be restored; names them
+    ├── RolloutError                     exit 9
+    ├── LedgerError                      exit 10
+    │   └── LeaseLostError                        somebody else took the place over; retryable
+    └── NotFoundError                    exit 2   no such Distribution, Subscriber, Channel, revision
+
+Rules: the class states ``exit_code`` and ``retryable``; an instance has ``message`` (object, place) and ``remedy`` (what to do),
+both safe to log. ``code`` (the class's name) travels over the agent protocol; ``error_from_code`` brings it back.
+An unmet prerequisite, "not applicable", postponed and inactive are outcomes, not errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class SluiceError(Exception):
+    """Anything Sluice reports itself. ``message`` names object and place; ``remedy`` says what to do."""
+
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    @property
+    def code(self) -> str:
+        """The class's name: how the error is named in JSON and on the wire."""
+        return type(self).__name__
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.remedy}" if self.remedy else self.message
+
+
+class BlueprintError(SluiceError):
+    """One error in one blueprint document."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, file: str, line: int, path: str = "", remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.file = file
+        self.line = line
+        self.path = path
+
+    def __str__(self) -> str:
+        what = f"{self.path}: {self.message}" if self.path else self.message
+        place = f"{self.file}:{self.line}: {what}"
+        return f"{place}: {self.remedy}" if self.remedy else place
+
+
+class SiteError(SluiceError):
+    """Every error of a site at once, in file and line order."""
+
+    exit_code = 3
+
+    def __init__(self, errors: Sequence[BlueprintError]) -> None:
+        super().__init__("\n".join(str(e) for e in errors))
+        self.errors = tuple(errors)
+
+
+class TrustError(SluiceError):
+    """Something wasn't signed by whom it must be, or isn't what was signed. Trying again can't help."""
+
+    exit_code = 4
+
+
+class UnknownDistributorError(TrustError):
+    """No trust root of this Distributor is installed, or other keys signed."""
+
+
+class ReplayedError(TrustError):
+    """Older than what was accepted before."""
+
+
+class ExpiredError(TrustError):
+    """Signed, but its lifetime is over."""
+
+
+class TamperedError(TrustError):
+    """A signature or digest doesn't fit its bytes."""
+
+
+class TruncatedError(TrustError):
+    """Fewer bytes than were signed."""
+
+
+class StoreError(SluiceError):
+    """The store of revisions can't do what is asked."""
+
+    exit_code = 5
+
+
+class StoreLockedError(StoreError):
+    """Another process builds or receives this Distribution now."""
+
+    retryable = True
+
+
+class StoreCorruptError(StoreError):
+    """Content at rest no longer has its digest."""
+
+
+class NoSpaceError(StoreError):
+    """Less free space than the step needs."""
+
+    retryable = True
+
+
+class SourceError(SluiceError):
+    """What is to be built can't be read or can't be distributed."""
+
+    exit_code = 6
+
+
+class SourceMissingError(SourceError):
+    """A source path doesn't exist or can't be read."""
+
+
+class SourceChangedError(SourceError):
+    """A file changed while it was read."""
+
+    retryable = True
+
+
+class CaseCollisionError(SourceError):
+    """Paths that differ only by case (B4)."""
+
+
+class NameImpossibleError(SourceError):
+    """A name that some Subscriber platform can't hold (B5)."""
+
+
+class TransportError(SluiceError):
+    """The way to a Subscriber."""
+
+    exit_code = 7
+
+
+class UnreachableError(TransportError):
+    """Nothing answers at the address."""
+
+    retryable = True
+
+
+class ConnectionLostError(TransportError):
+    """The connection broke under way; what arrived is kept."""
+
+    retryable = True
+
+
+class TransportTimeoutError(TransportError):
+    """No progress within ``connection_timeout``."""
+
+    retryable = True
+
+
+class HostKeyError(TransportError):
+    """The host shows a key that isn't the pinned one."""
+
+
+class AuthenticationError(TransportError):
+    """The host refuses our identity."""
+
+
+class AgentMissingError(TransportError):
+    """No agent answers on the host."""
+
+
+class AgentVersionError(TransportError):
+    """The agent is too old or too new for what is asked (F10)."""
+
+
+class ProtocolError(TransportError):
+    """Bytes that are no frame, or a frame out of turn."""
+
+
+class ExtractError(SluiceError):
+    """The extraction on a Subscriber."""
+
+    exit_code = 8
+
+
+class DestinationError(ExtractError):
+    """A destination can't be used: a link in the way, no directory, no right."""
+
+
+class LockedTargetError(ExtractError):
+    """A target is locked or immutable (F2)."""
+
+    retryable = True
+
+
+class BaseDiffersError(ExtractError):
+    """The extracted tree a delta builds on was changed; whole contents are needed."""
+
+
+class OutOfOrderError(ExtractError):
+    """A revision may not be extracted before or after what is there (B3)."""
+
+
+class ActionFailedError(ExtractError):
+    """A pre or post action failed or overran its limit."""
+
+
+class ReadBackError(ExtractError):
+    """What was extracted doesn't read back as signed (X2)."""
+
+
+class UndoFailedError(ExtractError):
+    """The prior files couldn't be restored; the message names them."""
+
+
+class RolloutError(SluiceError):
+    """A group distribution can't do what is asked."""
+
+    exit_code = 9
+
+
+class LedgerError(SluiceError):
+    """The ledger can't be read or written."""
+
+    exit_code = 10
+
+
+class LeaseLostError(LedgerError):
+    """A place in the send queue was taken over after its lease ran out."""
+
+    retryable = True
+
+
+class NotFoundError(SluiceError):
+    """No such Distribution, Subscriber, Channel or revision."""
+
+    exit_code = 2
+
+
+def _leaves(cls: type[SluiceError]) -> dict[str, type[SluiceError]]:
+    found = {cls.__name__: cls}
+    for sub in cls.__subclasses__():
+        found |= _leaves(sub)
+    return found
+
+
+def error_from_code(code: str, message: str, remedy: str = "") -> SluiceError:
+    """The error a peer reported by name; an unknown name (a newer peer) becomes a plain ``SluiceError``.
+
+    Blueprint errors need file and line and never travel.
+    """
+    cls = _leaves(SluiceError).get(code, SluiceError)
+    if issubclass(cls, BlueprintError | SiteError):
+        cls = SluiceError
+    return cls(message, remedy=remedy)

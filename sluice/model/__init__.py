@@ -1,0 +1,1 @@
+"""What Sluice talks about, as frozen dataclasses."""

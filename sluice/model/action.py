@@ -1,0 +1,40 @@
+"""Pre and post actions (F3 to F9): what runs on a Subscriber before and after the files are placed, in the author's order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+ACTION_TIMEOUT = 600
+"""Seconds a waited-for action may take, with all of its process group (TED: 10 minutes)."""
+
+
+class ScriptType(StrEnum):
+    """What interprets a script (F7)."""
+
+    SHELL = "shell"
+    PYTHON = "python"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Run a script: ``run`` is its text, ``path`` a file on the Subscriber; exactly one is set.
+
+    ``undo`` is a script text of the same type that takes the effect back when a later step fails; the word ``none`` is the
+    author's acknowledgement that nothing can or need be undone (F9).
+    """
+
+    type: ScriptType
+    undo: str
+    run: str = ""
+    path: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a person reads in a run: type and first line or path."""
+        text = self.path or (self.run.strip().splitlines() or [""])[0]
+        return f"script ({self.type}): {text[:60]}"
+
+
+Action = Script
+"""Grows to a union as start process, stop process, services and Java classes arrive."""

@@ -1,0 +1,76 @@
+"""The manifest: what a revision puts where. Data only; ``formats/manifest.py`` writes and reads its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sluice.model.action import Action
+from sluice.model.revision import RevisionNumber
+
+
+class EntryKind(StrEnum):
+    """What an entry is."""
+
+    FILE = "f"
+    DIRECTORY = "d"
+    SYMLINK = "l"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path below a destination.
+
+    ``path`` is relative, ``/``-separated, NFC UTF-8, without ``.``, ``..`` or empty parts; the empty path is the destination
+    itself (a single file, or the directory's own entry).
+    """
+
+    kind: EntryKind
+    path: str
+    mode: int
+    """Permission bits only (0 to 0o7777)."""
+    mtime_ns: int
+    """Nanoseconds since the epoch; 0 for symlinks, whose time isn't kept."""
+    size: int = 0
+    """Bytes; files only."""
+    digest: str = ""
+    """BLAKE3 of the content, 64 hex digits; files only."""
+    target: str = ""
+    """Symlinks only: the link's text, as it stood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One ``files:`` entry of the blueprint as it was built."""
+
+    template: str
+    """The destination with its variables unrendered; the order carries the rendered one."""
+    is_directory: bool
+    entries: tuple[Entry, ...]
+    """Sorted by path as bytes; a directory stands before what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything one revision says, but for values that differ by Subscriber (those are in the order)."""
+
+    distribution: str
+    revision: RevisionNumber
+    type: str
+    destinations: tuple[Destination, ...]
+    pre_actions: tuple[Action, ...] = ()
+    post_actions: tuple[Action, ...] = ()
+    copy: str = "differing"
+    rollback: bool = True
+    verify: bool = False
+    max_revisions: int | None = 10
+
+    def contents(self) -> Iterator[tuple[str, int]]:
+        """Each distinct content once as (digest, size), in order of first appearance: the order of a ``.ted`` stream."""
+        seen: set[str] = set()
+        for destination in self.destinations:
+            for entry in destination.entries:
+                if entry.kind is EntryKind.FILE and entry.digest not in seen:
+                    seen.add(entry.digest)
+                    yield entry.digest, entry.size

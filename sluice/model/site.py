@@ -1,0 +1,265 @@
+"""The objects of a site (requirements A): Distributor, Subscriber, Channel, Distribution, and the Site that holds them.
+
+Frozen data, complete: defaults are applied and their origin is kept in ``origins`` (A15), selectors are resolved into names.
+Everything here came through ``sluice.blueprint``, which is where it is validated; nothing here reads files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from sluice.errors import NotFoundError
+from sluice.model.action import Action
+from sluice.model.schedule import IMMEDIATELY, NEVER, Schedule
+
+
+class Priority(StrEnum):
+    """Send priority (D10). High goes before medium, medium before low, never mixed."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """0 for high, 1 medium, 2 low: sorts in sending order."""
+        return ("high", "medium", "low").index(self.value)
+
+
+class Copy(StrEnum):
+    """B6: copy only files that differ on the Subscriber, or all in their original state."""
+
+    DIFFERING = "differing"
+    ALL = "all"
+
+
+class DistributionType(StrEnum):
+    """B1. The types this version builds."""
+
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an effective setting came from: a document of the site, or ``built-in``."""
+
+    source: str
+    """``file:line`` of the document, ``defaults file:line``, or ``built-in``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """D7: TED's sender retries every 2 minutes for 30 minutes, then waits for the Channel's next start."""
+
+    every: timedelta = timedelta(minutes=2)
+    for_: timedelta = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Ceilings in bytes per second by priority; None is unlimited (D11)."""
+
+    high: int | None = None
+    medium: int | None = None
+    low: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Where notices go out (C7)."""
+
+    server: str
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class Distributor:
+    """The server that owns, builds and sends Distributions (TED Distributor)."""
+
+    name: str
+    working_directory: PurePosixPath
+    description: str = ""
+    refresh: Schedule = NEVER
+    max_concurrent: int | None = None
+    retry: RetryRule = RetryRule()
+    connection_timeout: timedelta = timedelta(seconds=300)
+    min_free: int = 0
+    """Bytes that stay free on the working directory's file system."""
+    routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    output_rate: Rates = Rates()
+    mail: Mail | None = None
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """How a Subscriber is reached.
+
+    ``ssh://user@host:port`` has all three; ``local:/directory`` has ``path``: an agent run on the Distributor's own machine.
+    """
+
+    scheme: str
+    host: str = ""
+    port: int = 22
+    user: str = ""
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"local:{self.path}" if self.scheme == "local" else f"{self.scheme}://{self.user}@{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """A server that receives and extracts (TED Subscriber); with children it forwards (parent Subscriber)."""
+
+    name: str
+    address: Address
+    working_directory: PurePosixPath
+    description: str = ""
+    active: bool = True
+    host_key: str = ""
+    """``type base64`` as in known_hosts; pinned."""
+    host_keys: str = ""
+    """Path of a known_hosts file, absolute or below the site; either this or ``host_key`` for ssh."""
+    identity: str = ""
+    """Path of the private key the sender logs in with, absolute or below the site."""
+    parents: tuple[str, ...] = ()
+    external: bool = False
+    forward_only: bool = False
+    platform: str = ""
+    max_concurrent: int | None = None
+    output_rate: Rates = Rates()
+    input_rate: int | None = None
+    connection_timeout: timedelta | None = None
+    min_free: int = 0
+    extract: Schedule = IMMEDIATELY
+    variables: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One Subscriber's membership in a Channel (A5, A7)."""
+
+    subscriber: str
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Joins Distributions with Subscribers and says when to send (TED Channel)."""
+
+    name: str
+    description: str = ""
+    active: bool = True
+    send: Schedule = NEVER
+    subscriptions: tuple[Subscription, ...] = ()
+    """Selectors resolved, in name order."""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """One ``files:`` entry of a File Distribution (B2): a file or directory of the Distributor and where it goes."""
+
+    source: PurePosixPath
+    destination: str
+    """A template over the Subscriber's variables."""
+    exclude: tuple[str, ...] = ()
+    """Globs against the path below ``source``."""
+    mode: str = "keep"
+    """``keep``, or octal digits that every file gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """C7: who is told when ``when_left`` or fewer revisions remain."""
+
+    to: tuple[str, ...]
+    when_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A named set of files, owned by one Distributor, listed in any number of Channels (A1 to A3)."""
+
+    name: str
+    distributor: str
+    type: DistributionType
+    description: str = ""
+    channels: tuple[str, ...] = ()
+    active: bool = True
+    priority: Priority = Priority.MEDIUM
+    build: Schedule = NEVER
+    send_immediately: bool = False
+    extract_immediately: bool = False
+    max_revisions: int | None = 10
+    """None is unlimited."""
+    notify: Notify | None = None
+    platforms: tuple[str, ...] = ()
+    verify: bool = False
+    copy: Copy = Copy.DIFFERING
+    rollback: bool = True
+    case_sensitive_only: bool = False
+    """Whether ``platforms`` names only case-sensitive ones, so that B4's check doesn't apply."""
+    files: tuple[FileSource, ...] = ()
+    pre_actions: tuple[Action, ...] = ()
+    post_actions: tuple[Action, ...] = ()
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A whole validated site, by name."""
+
+    directory: str
+    distributors: Mapping[str, Distributor]
+    subscribers: Mapping[str, Subscriber]
+    channels: Mapping[str, Channel]
+    distributions: Mapping[str, Distribution]
+
+    def distributor(self, name: str) -> Distributor:
+        """By name; NotFoundError lists those there are."""
+        return _get(self.distributors, name, "Distributor")
+
+    def subscriber(self, name: str) -> Subscriber:
+        """By name; NotFoundError lists those there are."""
+        return _get(self.subscribers, name, "Subscriber")
+
+    def channel(self, name: str) -> Channel:
+        """By name; NotFoundError lists those there are."""
+        return _get(self.channels, name, "Channel")
+
+    def distribution(self, name: str) -> Distribution:
+        """By name; NotFoundError lists those there are."""
+        return _get(self.distributions, name, "Distribution")
+
+    def distributions_of_channel(self, channel: str) -> tuple[Distribution, ...]:
+        """Every Distribution listed in a Channel, in name order."""
+        return tuple(d for _, d in sorted(self.distributions.items()) if channel in d.channels)
+
+    def distributions_of_distributor(self, distributor: str) -> tuple[Distribution, ...]:
+        """Every Distribution a Distributor owns, in name order."""
+        return tuple(d for _, d in sorted(self.distributions.items()) if d.distributor == distributor)
+
+    def subscribers_of_distribution(self, distribution: str) -> tuple[str, ...]:
+        """Names of all Subscribers any of its Channels joins it with, active or not, in name order."""
+        channels = self.distribution(distribution).channels
+        return tuple(sorted({s.subscriber for c in channels for s in self.channel(c).subscriptions}))
+
+
+_T = TypeVar("_T")
+
+
+def _get(found: Mapping[str, _T], name: str, kind: str) -> _T:
+    try:
+        return found[name]
+    except KeyError:
+        known = ", ".join(sorted(found)) or "none"
+        raise NotFoundError(f"no {kind} is named {name!r}", remedy=f"the site has: {known}") from None
