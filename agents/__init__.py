@@ -1,0 +1,1 @@
+"""What runs on a Subscriber: small, self-contained, starts fast."""

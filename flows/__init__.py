@@ -1,0 +1,1 @@
+"""Prefect flows, one file each: order and fan-out, nothing else."""

@@ -1,0 +1,1 @@
+"""Adapters of the Filesystem port. This file imports nothing: the agent passes through it."""

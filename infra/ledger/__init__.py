@@ -1,0 +1,1 @@
+"""The ledger: append-only events and current state, on SQLAlchemy Core."""

@@ -1,0 +1,1 @@
+"""The Distributor's store: contents, revisions and their locks."""

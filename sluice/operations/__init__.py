@@ -1,0 +1,1 @@
+"""What Sluice does, written against the ports."""

@@ -1,0 +1,1 @@
+"""Pure decisions on data and a given time."""

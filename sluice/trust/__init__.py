@@ -1,0 +1,1 @@
+"""Signed metadata, orders and receipts: publishing and verifying."""
