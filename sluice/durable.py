@@ -1,0 +1,115 @@
+"""Files that survive a crash: the only home of the temp, fsync, rename, fsync-directory rule, and of the file lock.
+
+After a function here returns, a power cut can't take its effect back; killed inside it, the old state stands and at most a
+``.tmp-`` file remains, which ``sweep`` removes. Directories given here are ours alone (working directories); hostile trees are
+the Filesystem port's business.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sluice.errors import NoSpaceError, StoreLockedError
+
+TEMP_PREFIX = ".tmp-"
+LOCK_POLL = 0.05
+"""Seconds between two tries for a lock that another process holds."""
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_directory(path: Path, mode: int = 0o700) -> None:
+    """Create a directory and its missing parents, each made durable in its parent."""
+    if path.is_dir():
+        return
+    make_directory(path.parent, mode)
+    with suppress(FileExistsError):
+        path.mkdir(mode)
+    sync_directory(path.parent)
+
+
+@contextmanager
+def temporary(directory: Path, *, mode: int = 0o600) -> Iterator[tuple[int, Path]]:
+    """A new file in ``directory`` as (descriptor, path); removed on leaving unless it was renamed away."""
+    path = directory / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        yield fd, path
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(f"no space left in {directory}", remedy="free some, then repeat") from error
+        raise
+    finally:
+        os.close(fd)
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def move_into_place(temp: Path, path: Path, fd: int) -> None:
+    """Make ``temp`` (open as ``fd``, in the same file system) durable and give it its final name, replacing what had it."""
+    os.fsync(fd)
+    temp.rename(path)
+    sync_directory(path.parent)
+
+
+def replace_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Give ``path`` the content ``data``: readers see the old or the new, never a part."""
+    with temporary(path.parent, mode=mode) as (fd, temp):
+        write_all(fd, data)
+        move_into_place(temp, path, fd)
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write everything; a short write is continued."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def sweep(directory: Path) -> None:
+    """Remove what killed processes left in ``directory``. The caller holds the lock that covers it."""
+    with suppress(FileNotFoundError), os.scandir(directory) as found:
+        for item in found:
+            if item.name.startswith(TEMP_PREFIX):
+                os.unlink(item.path)
+
+
+@contextmanager
+def locked(path: Path, *, what: str, wait: float = 0.0) -> Iterator[None]:
+    """Hold an exclusive lock on the file ``path`` (created if missing, never removed); freed when the process dies.
+
+    Args:
+        what: Names the object in the error, for example ``Distribution zone``.
+        wait: Seconds to wait for another holder.
+    Raises:
+        StoreLockedError: Somebody else still holds it after ``wait``.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise StoreLockedError(
+                        f"{what} is locked by another process ({path})", remedy="wait until it has finished, then repeat"
+                    ) from None
+                time.sleep(LOCK_POLL)
+        yield
+    finally:
+        os.close(fd)
