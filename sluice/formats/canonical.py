@@ -1,0 +1,160 @@
+"""Canonical JSON: one value, one byte string. The only reader and writer of JSON that is signed, hashed or sent.
+
+Keys sorted, no spaces, UTF-8 unescaped, no floats that JSON lacks. The reader is for hostile bytes: size and depth are
+bounded, duplicate keys, NaN and trailing bytes are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sluice.errors import TamperedError, TruncatedError
+
+DEPTH_MAX = 32
+"""Deepest nesting accepted; our own formats need 8."""
+
+
+def canonical_bytes(value: Any) -> bytes:
+    """The one byte string of ``value``."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def parse_canonical(data: bytes, *, limit: int, what: str) -> Any:
+    """Read JSON from an untrusted source.
+
+    Args:
+        limit: Most bytes accepted.
+        what: Names the object in errors.
+    Raises:
+        TruncatedError: Empty, or it ends before its value does.
+        TamperedError: Over the limit, nested deeper than DEPTH_MAX, a duplicate key, or no JSON.
+    """
+    if len(data) > limit:
+        raise TamperedError(f"{what} has {len(data)} bytes, more than the {limit} allowed")
+    if _depth(data) > DEPTH_MAX:
+        raise TamperedError(f"{what} is nested deeper than {DEPTH_MAX}")
+    try:
+        return json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise TamperedError(f"{what} is no UTF-8") from error
+    except json.JSONDecodeError as error:
+        if error.pos >= len(error.doc.rstrip()) or "Unterminated" in error.msg:
+            raise TruncatedError(f"{what} ends too early") from error
+        raise TamperedError(f"{what} is no JSON: {error.msg} at byte {error.pos}") from error
+    except ValueError as error:
+        raise TamperedError(f"{what}: {error}") from error
+
+
+def _depth(data: bytes) -> int:
+    """An upper bound of the nesting: brackets inside strings count as well, which costs nothing real."""
+    if data.count(b"[") + data.count(b"{") <= DEPTH_MAX:
+        return DEPTH_MAX
+    depth = deepest = 0
+    in_string = escaped = False
+    for byte in data:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key {twice[:64]!r} stands twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not allowed")
+
+
+class Fields:
+    """Reads an object's keys by type; afterwards ``done`` refuses keys nobody asked for.
+
+    Raises:
+        TamperedError: A key is missing, unknown or of another type; the message names it.
+    """
+
+    def __init__(self, value: Any, *, what: str) -> None:
+        if not isinstance(value, dict):
+            raise TamperedError(f"{what} is no object")
+        self._left = dict(value)
+        self._what = what
+
+    def text(self, key: str, *, limit: int = 4096) -> str:
+        """A string of at most ``limit`` characters without NUL."""
+        found = self._take(key)
+        if not isinstance(found, str) or len(found) > limit or "\0" in found:
+            raise TamperedError(f"{self._what}: {key} is no text of at most {limit} characters")
+        return found
+
+    def number(self, key: str, *, least: int = 0, most: int = 2**63 - 1) -> int:
+        """A whole number in a range."""
+        found = self._take(key)
+        if not isinstance(found, int) or isinstance(found, bool) or not least <= found <= most:
+            raise TamperedError(f"{self._what}: {key} is no whole number from {least} to {most}")
+        return found
+
+    def real(self, key: str) -> float:
+        """A finite number from 0 up."""
+        found = self._take(key)
+        if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < 2**63:
+            raise TamperedError(f"{self._what}: {key} is no number")
+        return float(found)
+
+    def flag(self, key: str) -> bool:
+        """True or false."""
+        found = self._take(key)
+        if not isinstance(found, bool):
+            raise TamperedError(f"{self._what}: {key} is neither true nor false")
+        return found
+
+    def items(self, key: str, *, limit: int) -> list[Any]:
+        """A list of at most ``limit`` items, themselves unchecked."""
+        found = self._take(key)
+        if not isinstance(found, list) or len(found) > limit:
+            raise TamperedError(f"{self._what}: {key} is no list of at most {limit} items")
+        return found
+
+    def any(self, key: str) -> Any:
+        """The value as it is, for a reader of its own."""
+        return self._take(key)
+
+    def optional(self, key: str) -> bool:
+        """Whether the key is there and not null; a null is taken."""
+        if self._left.get(key) is None:
+            self._left.pop(key, None)
+            return False
+        return True
+
+    def constant(self, key: str, expected: str | int) -> None:
+        """Refuse any other value: versions and types."""
+        found = self._take(key)
+        if type(found) is not type(expected) or found != expected:
+            raise TamperedError(f"{self._what}: {key} is {found!r:.64}, not {expected!r}")
+
+    def done(self) -> None:
+        """Refuse what is left over."""
+        if self._left:
+            raise TamperedError(f"{self._what}: unknown key {sorted(self._left)[0][:64]!r}")
+
+    def _take(self, key: str) -> Any:
+        try:
+            return self._left.pop(key)
+        except KeyError:
+            raise TamperedError(f"{self._what}: {key} is missing") from None
