@@ -1,0 +1,100 @@
+# What a developer and CI run. `make setup` needs git, make and a Python of 3.11 to 3.13 with its venv module, nothing else.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Which Python makes .venv; empty: the first suitable one of PYTHONS.
+PYTHON ?=
+PYTHONS := python3 python3.13 python3.12 python3.11
+
+.PHONY: help setup demo test test-packages check check-lint check-format check-types check-rooms check-generated lock clean
+
+help: ## What there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+# --- setup ------------------------------------------------------------------------------------------------------------
+
+# Each step leaves a stamp, so that a second `make setup` does nothing, and a changed lock file is enough to run it again.
+setup: $(VENV)/.project ## .venv with everything in requirements.lock, and the project itself
+	@:
+
+$(VENV)/.made:
+	@suits() { "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; }; \
+	found=""; \
+	for candidate in $(or $(PYTHON),$(PYTHONS)); do \
+	    if command -v "$$candidate" >/dev/null && suits "$$candidate"; then found="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "make setup: no Python of 3.11 to 3.13 among: $(or $(PYTHON),$(PYTHONS))." >&2; \
+	    echo "Install one (Debian, Ubuntu: apt-get install python3 python3-venv), or name it: make setup PYTHON=/path/to/python3.12" >&2; \
+	    exit 1; \
+	fi; \
+	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    version="$$("$$found" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"; \
+	    echo "make setup: $$found (Python $$version) lacks its venv module." >&2; \
+	    echo "Install it (Debian, Ubuntu: apt-get install python$$version-venv, or python3-venv), then run make setup again." >&2; \
+	    exit 1; \
+	fi; \
+	"$$found" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.locked: requirements.lock $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# setuptools comes from the lock file too: an isolated build would fetch an unpinned one. Its warning of what an editable
+# installation means is no news to who made it.
+$(VENV)/.project: pyproject.toml $(VENV)/.locked
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# --- use --------------------------------------------------------------------------------------------------------------
+
+demo: setup ## A site on this machine, from blueprint to extracted files
+	$(BIN)/python -m demo
+
+test: setup test-packages ## All tests but the long matrices
+	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+
+# The real parts that tests talk to; where they can't be installed, those tests say what they lack.
+test-packages:
+	@tests/install-system-packages
+
+# --- check ------------------------------------------------------------------------------------------------------------
+
+# Cheapest first. A further guard is a target of its own, listed here.
+check: check-lint check-format check-types check-rooms check-generated ## Everything that is judged without running it
+
+check-lint: setup
+	$(BIN)/ruff check .
+
+check-format: setup
+	$(BIN)/ruff format --check .
+
+check-types: setup
+	$(BIN)/mypy
+
+check-rooms: setup
+	$(BIN)/lint-imports
+
+check-generated: setup
+	$(BIN)/python -m infra.generate --check
+
+# --- maintenance ------------------------------------------------------------------------------------------------------
+
+# Keeps the versions that are locked unless pyproject.toml rules them out; UPGRADE=1 takes the newest allowed.
+# Only the package index is asked: hashes of a file that merely lies on this machine would fit nowhere else.
+lock: setup ## requirements.lock anew, for all of Python 3.11 to 3.13 on Linux
+	env -u UV_FIND_LINKS -u UV_INDEX -u UV_EXTRA_INDEX_URL $(BIN)/uv pip compile pyproject.toml --all-extras \
+	    --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	    $(if $(UPGRADE),--upgrade) --quiet --output-file requirements.lock
+	@! grep -nE '^--|://' requirements.lock || { echo "make lock: an address got into requirements.lock" >&2; exit 1; }
+
+clean: ## Remove what can be made again, .venv included
+	rm -rf $(VENV) build dist ./*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,127 @@
+"""Each import contract of pyproject.toml fails on what it forbids, and on nothing else.
+
+A tree of empty rooms is linted with the project's own contracts after one forbidden import each was written into it.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+CONTRACTS = {
+    contract["id"]: contract["name"]
+    for contract in tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+}
+ROOMS = [
+    *("flows", "tasks", "sluice", "infra", "agents", "cli"),
+    *("sluice/model", "sluice/rules", "sluice/formats", "sluice/trust", "sluice/operations", "sluice/blueprint"),
+    *("infra/filesystem", "infra/transports", "infra/ledger"),
+]
+MODULES = {
+    "flows/build.py": "import tasks.build, prefect",
+    "tasks/build.py": "import infra.ledger.events, sluice.operations.build, prefect",
+    "infra/ledger/events.py": "import sqlalchemy, sluice.ports",
+    "infra/filesystem/local.py": "import os, sluice.ports",
+    "infra/filesystem/smb.py": "import smbclient, sluice.ports",
+    "infra/transports/ssh.py": "import paramiko, socket, sluice.ports",
+    "infra/transports/smb.py": "import smbprotocol.connection, sluice.ports",
+    "sluice/errors.py": "",
+    "sluice/model/site.py": "import sluice.errors",
+    "sluice/rules/due.py": "import sluice.model.site",
+    "sluice/formats/manifest.py": "import sluice.rules.due, blake3",
+    "sluice/trust/orders.py": "import sluice.formats.manifest, tuf.api.metadata",
+    "sluice/ports.py": "import sluice.model.site, collections.abc",
+    "sluice/operations/build.py": "import sluice.ports, sluice.trust.orders",
+    "sluice/blueprint/load.py": "import yaml, jinja2, pydantic, sluice.rules.due",
+    "agents/main.py": "import sluice.operations.build, infra.filesystem.local, infra.transports.ssh, blake3",
+    "cli/main.py": "import flows.build, agents.main, sluice.blueprint.load, click",
+}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """The rooms with one module each, which import what they may."""
+    for room in ROOMS:
+        (tmp_path / room).mkdir(parents=True)
+        (tmp_path / room / "__init__.py").touch()
+    for module, text in MODULES.items():
+        (tmp_path / module).write_text(text + "\n", encoding="utf-8")
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    (tmp_path / "tests/house").mkdir(parents=True)
+    shutil.copy(PROJECT / "tests/house/closure_contract.py", tmp_path / "tests/house")
+    return tmp_path
+
+
+def broken_contracts(house: Path) -> set[str]:
+    """Ids of the contracts that the project's own lint command reports as broken."""
+    lint = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--no-logo"],
+        cwd=house,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"COLUMNS": "300"},
+    )
+    verdicts = re.findall(r"^(.+) (KEPT|BROKEN)", lint.stdout, flags=re.MULTILINE)
+    assert {name for name, _ in verdicts} == set(CONTRACTS.values()), lint.stdout + lint.stderr
+    broken = {id_ for id_, name in CONTRACTS.items() if (name, "BROKEN") in verdicts}
+    assert bool(lint.returncode) == bool(broken)
+    return broken
+
+
+def test_rooms_that_import_what_they_may_keep_every_contract(house: Path) -> None:
+    assert broken_contracts(house) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "contracts"),
+    [
+        ("tasks/build.py", "flows.build", {"rooms"}),
+        ("infra/ledger/events.py", "tasks.build", {"rooms"}),
+        ("sluice/rules/due.py", "infra.ledger.events", {"rooms", "sluice-layers", "sluice-blueprint", "sluice-offline"}),
+        ("tasks/build.py", "agents.main", {"agents-apart"}),
+        ("agents/main.py", "infra.filesystem.smb", {"agent-closure"}),
+        ("agents/main.py", "infra.ledger", {"agent-closure"}),
+        ("agents/main.py", "httpx", {"agent-closure"}),
+        ("infra/transports/ssh.py", "infra.transports.smb", {"agent-closure"}),
+        ("infra/__init__.py", "sqlalchemy", {"agent-closure"}),
+        ("sluice/operations/build.py", "sqlalchemy", {"agent-closure", "agent-light", "sluice-offline"}),
+        ("agents/main.py", "yaml", {"agent-closure", "agent-light", "blueprint-libraries"}),
+        ("agents/main.py", "sluice.blueprint.load", {"agent-closure", "agent-light"}),
+        ("sluice/errors.py", "prefect", {"agent-closure", "agent-light", "sluice-ports", "sluice-offline"}),
+        ("sluice/model/site.py", "sluice.rules.due", {"sluice-layers", "sluice-ports"}),
+        ("sluice/rules/due.py", "sluice.formats.manifest", {"sluice-layers", "sluice-blueprint"}),
+        ("sluice/trust/orders.py", "sluice.ports", {"sluice-layers"}),
+        ("sluice/operations/build.py", "sluice.blueprint.load", {"sluice-layers", "agent-closure", "agent-light"}),
+        ("sluice/ports.py", "sluice.rules.due", {"sluice-ports"}),
+        ("sluice/ports.py", "blake3", {"sluice-ports"}),
+        ("sluice/blueprint/load.py", "sluice.formats.manifest", {"sluice-blueprint"}),
+        ("sluice/blueprint/load.py", "sluice.ports", {"sluice-blueprint"}),
+        ("sluice/somewhere.py", "os", {"sluice-layers"}),
+        ("sluice/operations/build.py", "socket", {"sluice-offline"}),
+        ("cli/main.py", "paramiko", {"paramiko"}),
+        ("infra/filesystem/local.py", "smbclient", {"smbprotocol", "agent-closure"}),
+        ("flows/build.py", "pydantic", {"blueprint-libraries"}),
+        ("infra/ledger/events.py", "yaml", {"blueprint-libraries"}),
+    ],
+)
+def test_a_forbidden_import_breaks_the_contracts_that_forbid_it(house: Path, module: str, imported: str, contracts: set[str]) -> None:
+    with (house / module).open("a", encoding="utf-8") as file:
+        # Late on purpose: an import inside a function counts as much.
+        file.write(f"\ndef late() -> None:\n    import {imported}\n")
+
+    broken = broken_contracts(house)
+
+    # A sluice module is in the closure of whatever imports it; `contracts` are those that the import itself breaks.
+    assert contracts <= broken
+    assert broken - contracts <= {"agent-closure", "agent-light"}
+
+
+def test_every_contract_has_an_import_that_breaks_it() -> None:
+    (mark,) = test_a_forbidden_import_breaks_the_contracts_that_forbid_it.pytestmark
+    assert set.union(*(contracts for _, _, contracts in mark.args[1])) == set(CONTRACTS)
