@@ -56,7 +56,7 @@ def read_frame(read: Callable[[int], bytes]) -> Message | bytes | None:
     length, kind = HEADER.unpack(header)
     limit = {_MESSAGE: MESSAGE_MAX, _DATA: DATA_MAX}.get(kind)
     if limit is None:
-        raise ProtocolError(f"no frame begins with {header!r}", remedy="something else than an agent answers, or a login script prints text")
+        raise ProtocolError(f"no frame begins with {header!r}", remedy="something else answers, or a login script prints text")
     if not 0 < length - 1 <= limit:
         raise ProtocolError(f"a frame of {length} bytes is over the limit of {limit}")
     body = _exactly(read, length - 1)
