@@ -1,0 +1,75 @@
+"""Tickets: places in the send queue (D9, D10). Data only; ``rules/dispatch.py`` decides who starts, the ledger keeps them.
+
+One ticket per Subscriber × Distribution at a time, whoever sends. Every ticket is leased, also while it waits: one whose
+holder died is freed when its lease runs out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Priority
+
+UNLIMITED_IN_PROCESS = 64
+"""Transfers at once in one flow run (a process) where ``max_concurrent`` is blank (D9); ``sluice show`` says so."""
+
+
+class Phase(StrEnum):
+    """How far a ticket is."""
+
+    ENTERED = "entered"
+    """Claims the Subscriber × Distribution; its host hasn't answered yet, so it stands in nobody's way (D10)."""
+    READY = "ready"
+    """Its host answers: it wants a slot."""
+    RUNNING = "running"
+    """Has a slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One transfer's place in its sender's queue."""
+
+    number: int
+    """Strictly increasing, never reused; first come, first served within a priority."""
+    sender: str
+    """The Distributor, or the parent Subscriber that forwards."""
+    subscriber: str
+    distribution: str
+    revision: RevisionNumber
+    priority: Priority
+    holder: str
+    """The flow run's id."""
+    phase: Phase
+    entered: datetime
+    lease_until: datetime
+
+    def live(self, now: datetime) -> bool:
+        """Whether its holder still counts."""
+        return now < self.lease_until
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """The same Subscriber × Distribution is being sent already. Wait and enter again, or report ``reason``."""
+
+    ticket: Ticket
+    reason: str
+    """``already being sent by flow run X``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The ticket has a slot."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """No slot yet; ask again. ``reason`` is a sentence for status and log."""
+
+    ticket: Ticket
+    reason: str
