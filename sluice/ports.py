@@ -170,7 +170,7 @@ class Ledger(Protocol):
     def record(
         self, event: Event, change: Callable[[CurrentState], CurrentState] | None = None, *, built: Built | None = None
     ) -> CurrentState | None:
-        """Append an event and, in the same transaction, change the current state of its Subscriber × Distribution.
+        """Append an event and, in the same transaction, change the current state of its Subscriber and Distribution.
 
         Args:
             change: From the state as it stands to the new one; a transition of ``CurrentState`` or ``rules.retry``. Pure: it
@@ -240,7 +240,7 @@ class Ledger(Protocol):
         lease_seconds: float,
         now: datetime,
     ) -> Ticket | Occupied:
-        """Claim a Subscriber × Distribution, before its host is called. Stands in nobody's way until ``try_start``.
+        """Claim a pair of Subscriber and Distribution, before its host is called. Stands in nobody's way until ``try_start``.
 
         Args:
             sender: The Distributor, or the parent that forwards.

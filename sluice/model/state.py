@@ -1,4 +1,4 @@
-"""What the ledger knows: events, built revisions, and the current state per Subscriber × Distribution.
+"""What the ledger knows: events, built revisions, and the current state of each Subscriber with each Distribution.
 
 Frozen data and its transitions. Every transition returns a new ``CurrentState`` and is pure, because a ledger may run it again
 after a conflict. The table of states, with who moves there:
@@ -170,9 +170,10 @@ class CurrentState:
     def offer(self, revision: RevisionNumber, *, distributor: str, channel: str, at: datetime) -> CurrentState:
         """A Channel starts, or somebody asks by hand: the count of retries begins anew (D7)."""
         moved = self._to(State.WAITING, f"{revision} is offered through {channel}" if channel else f"{revision} is offered", at)
+        sequence = self.sequence if distributor == self.distributor else 0  # each Distributor counts its own orders
+        moved = replace(moved, offered=revision, distributor=distributor, channel=channel, sequence=sequence)
         return replace(
-            moved, offered=revision, distributor=distributor, channel=channel, bytes_last=0, bytes_resumed=0,
-            attempts=0, first_failure=None, next_try=None, error=None,
+            moved, bytes_last=0, bytes_resumed=0, attempts=0, first_failure=None, next_try=None, error=None
         )  # fmt: skip
 
     def sending(self, revision: RevisionNumber, at: datetime) -> CurrentState:
@@ -186,7 +187,7 @@ class CurrentState:
             sent: Bytes on the wire in this try; 0 where it was held before.
             resumed: Bytes that had arrived before this try.
         """
-        moved = self._counted(sent, resumed)._to(State.RECEIVED, f"{revision} is received", at)
+        moved = self._to(State.RECEIVED, f"{revision} is received", at, sent=sent, resumed=resumed)
         return replace(moved, held=revision, offered=revision, attempts=0, first_failure=None, next_try=None, error=None)
 
     def tried_in_vain(
@@ -201,7 +202,7 @@ class CurrentState:
         resumed: int = 0,
     ) -> CurrentState:
         """A try to send failed. Callers take ``rules.retry.after_failure``, which decides and then calls this."""
-        moved = self._counted(sent, resumed)._to(state, reason, at)
+        moved = self._to(state, reason, at, sent=sent, resumed=resumed)
         return replace(
             moved, attempts=self.attempts + 1, first_failure=self.first_failure or at, next_try=next_try, error=failure
         )  # fmt: skip
@@ -230,12 +231,16 @@ class CurrentState:
         """It waited, and was stopped (I10)."""
         return replace(self._to(State.CANCELLED, reason, at), attempts=0, first_failure=None, next_try=None)
 
-    def _to(self, state: State, reason: str, at: datetime) -> CurrentState:
-        since = self.since if state is self.state and self.since is not None else at
-        return replace(self, state=state, reason=reason, since=since)
-
-    def _counted(self, sent: int, resumed: int) -> CurrentState:
-        return replace(self, bytes_sent=self.bytes_sent + sent, bytes_last=self.bytes_last + sent, bytes_resumed=resumed)
+    def _to(self, state: State, reason: str, at: datetime, *, sent: int = 0, resumed: int | None = None) -> CurrentState:
+        return replace(
+            self,
+            state=state,
+            reason=reason,
+            since=self.since if state is self.state and self.since is not None else at,
+            bytes_sent=self.bytes_sent + sent,
+            bytes_last=self.bytes_last + sent,
+            bytes_resumed=self.bytes_resumed if resumed is None else resumed,
+        )
 
 
 @dataclass(frozen=True, slots=True)

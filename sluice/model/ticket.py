@@ -1,6 +1,6 @@
 """Tickets: places in the send queue (D9, D10). Data only; ``rules/dispatch.py`` decides who starts, the ledger keeps them.
 
-One ticket per Subscriber × Distribution at a time, whoever sends. Every ticket is leased, also while it waits: one whose
+One ticket of each Subscriber with each Distribution at a time, whoever sends. Every ticket is leased, also while it waits: one whose
 holder died is freed when its lease runs out.
 """
 
@@ -21,7 +21,7 @@ class Phase(StrEnum):
     """How far a ticket is."""
 
     ENTERED = "entered"
-    """Claims the Subscriber × Distribution; its host hasn't answered yet, so it stands in nobody's way (D10)."""
+    """Claims the pair of Subscriber and Distribution; its host hasn't answered yet, so it stands in nobody's way (D10)."""
     READY = "ready"
     """Its host answers: it wants a slot."""
     RUNNING = "running"
@@ -53,7 +53,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Occupied:
-    """The same Subscriber × Distribution is being sent already. Wait and enter again, or report ``reason``."""
+    """The same Distribution is being sent to the same Subscriber already. Wait and enter again, or report ``reason``."""
 
     ticket: Ticket
     reason: str

@@ -1,0 +1,115 @@
+"""The one rule of retrying a send (D7). Pure: the time is an argument, the count comes from the ledger.
+
+TED: "tries every 2 minutes for 30 minutes, then waits for the Channel's next start". The retries stand on a grid that begins at
+the first failure: 2, 4, ... 30 minutes after it, so a host that refuses at once sees one try and 15 retries. A try that
+itself takes long (a timeout of 5 minutes, D8) passes points of the grid, which are left out: the 30 minutes hold. Either way there
+are never more retries than points. The count continues over processes and flow runs, because attempts and first failure are in the
+ledger; a success or the Channel's next start clears it. Only errors whose class says ``retryable`` are retried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sluice.errors import SluiceError
+from sluice.model.order import Failure
+from sluice.model.site import RetryRule
+from sluice.model.state import CurrentState, State
+
+UNAVAILABLE_CODES = frozenset({"UnreachableError", "ConnectionLostError", "TransportTimeoutError"})
+"""Errors that say the host isn't there, rather than that something is wrong ("unavailable" isn't "failed", I9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """Try again then."""
+
+    at: datetime
+    number: int
+    """Which point of the grid, from 1."""
+    of: int
+    """How many points the grid has."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForChannel:
+    """The retries are used up: the Channel's next start tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Trying again can't help: somebody must do what the error's remedy says."""
+
+
+Decision = RetryAt | WaitForChannel | GiveUp
+
+
+def retries_of(rule: RetryRule) -> int:
+    """How many retries the rule has room for: 15 by default."""
+    if rule.every <= timedelta(0):
+        return 0
+    return max(0, rule.for_ // rule.every)
+
+
+def decide(rule: RetryRule, *, first_failure: datetime, attempts: int, now: datetime, retryable: bool) -> Decision:
+    """What follows a failed try.
+
+    Args:
+        first_failure: When the count began; ``now`` for the first failed try.
+        attempts: Failed tries including this one, at least 1.
+        now: When this try failed. A clock that was set back delays a retry by at most ``rule.every``.
+    """
+    if not retryable:
+        return GiveUp()
+    points = retries_of(rule)
+    if points == 0:
+        return WaitForChannel()
+    passed = max(0, (now - first_failure) // rule.every)
+    number = max(attempts, passed + 1)
+    if number > points:
+        return WaitForChannel()
+    return RetryAt(min(first_failure + number * rule.every, now + rule.every), number, points)
+
+
+def after_failure(
+    state: CurrentState, failure: Failure, rule: RetryRule, now: datetime, *, sent: int = 0, resumed: int = 0
+) -> tuple[CurrentState, Decision]:
+    """The state after a failed try to send, and what to do next.
+
+    Args:
+        sent: Bytes that went over the wire in this try; kept on the Subscriber, so that the next try resumes (D8).
+        resumed: Bytes this try needn't send.
+    """
+    decision = decide(
+        rule, first_failure=state.first_failure or now, attempts=state.attempts + 1, now=now, retryable=failure.retryable
+    )  # fmt: skip
+    match decision:
+        case RetryAt(at=at, number=number, of=of):
+            moved, next_try, reason = _absent(failure), at, f"retry {number} of {of}"
+        case WaitForChannel():
+            moved, next_try, reason = _absent(failure), None, "waiting for the Channel's next start"
+        case GiveUp():
+            moved, next_try, reason = State.FAILED, None, "failed"
+    changed = state.tried_in_vain(
+        failure, state=moved, reason=f"{reason}: {failure.message}", next_try=next_try, at=now, sent=sent, resumed=resumed
+    )  # fmt: skip
+    return changed, decision
+
+
+def failure_of(error: SluiceError) -> Failure:
+    """An error as the ledger keeps it."""
+    return Failure(error.code, error.message, error.remedy, error.retryable)
+
+
+def prefect_retry_settings(rule: RetryRule) -> tuple[int, float]:
+    """(``retries``, ``retry_delay_seconds``) for the Prefect task of a send.
+
+    The task's condition function still asks ``decide`` through the ledger: it stops earlier where tries take long or where the
+    count began in another run.
+    """
+    return retries_of(rule), rule.every.total_seconds()
+
+
+def _absent(failure: Failure) -> State:
+    return State.UNAVAILABLE if failure.code in UNAVAILABLE_CODES else State.WAITING
