@@ -40,6 +40,7 @@
     ├── RolloutError                     exit 9
     ├── LedgerError                      exit 10
     │   └── LeaseLostError                        somebody else took the place over; retryable
+    ├── OrchestratorError                exit 11  Prefect can't be reached, or refuses
     └── NotFoundError                    exit 2   no such Distribution, Subscriber, Channel, revision
 
 Rules: the class states ``exit_code`` and ``retryable``; an instance has ``message`` (object, place) and ``remedy`` (what to do),
@@ -268,6 +269,12 @@ class LeaseLostError(LedgerError):
     """A place in the send queue was taken over after its lease ran out."""
 
     retryable = True
+
+
+class OrchestratorError(SluiceError):
+    """Prefect can't be reached, or refuses what is asked."""
+
+    exit_code = 11
 
 
 class NotFoundError(SluiceError):

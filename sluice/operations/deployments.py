@@ -1,0 +1,308 @@
+"""Which Prefect deployments, pools and queues a site has. Pure: data in, data out, nothing of Prefect's.
+
+============================  ================================================  ==========================  =================
+deployment                    runs                                              pool                        at once
+============================  ================================================  ==========================  =================
+build/<distribution>          on the Distribution's Build schedule              <distributor>.build         1, others queue
+send/<channel>                on the Channel's Send schedule                    <distributor>.send          any number
+extract/<distributor>         on each distinct Extract schedule of those it     <distributor>.send          1, others are
+                              serves, each under its own slug                                               dropped
+refresh/<distributor>         on the Distributor's Refresh schedule             <distributor>.send          1, others queue
+distribute/<distribution>     when somebody asks                                <distributor>.send          1, others queue
+============================  ================================================  ==========================  =================
+
+A Channel that lists Distributions of several Distributors (A6) has one send deployment for each, ``send/<channel>@<distributor>``:
+a Distributor's store and keys are on its own machine. Names carry no period (A9), so pools can't be confused.
+
+Priority among builds is the queues of the build pool; priority among sends lives in the ledger's send queue alone. A schedule
+carries no parameters (pausing one in Prefect empties them): the flows find what is due. Nothing here names a path: the
+worker's environment says where the site is (``SLUICE_SITE``), so the same deployments fit every machine.
+
+What is inactive (A7) keeps its deployment with its schedules switched off and the tag ``inactive``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+from sluice.model.schedule import Kind, Schedule
+from sluice.model.site import Channel, Distribution, Distributor, Priority, Site
+from sluice.rules.due import prefect_schedule
+
+BUILD_LIMIT = 2
+"""Builds of one Distributor at once: each reads a whole tree and compresses it."""
+TAG = "sluice"
+"""Every deployment of every site carries it; so do its runs."""
+SITE_TAG = "site:"
+DIGEST_TAG = "digest:"
+INACTIVE_TAG = "inactive"
+DEFAULT_QUEUE = "default"
+QUEUES: Mapping[str, int] = {p.value: p.rank + 1 for p in Priority}
+"""Queues of a build pool and their priorities; 1 goes first."""
+HEARTBEAT_SECONDS = 30
+"""Between two signs of life of a run; Prefect allows no less."""
+FLOWS_VERSION = 1
+"""Part of every digest: raised when a flow's parameters change, so that ``apply`` sends them anew."""
+
+
+class Collision(StrEnum):
+    """What becomes of a run that starts while its deployment is at its limit."""
+
+    ENQUEUE = "ENQUEUE"
+    CANCEL_NEW = "CANCEL_NEW"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """A work pool of a Distributor."""
+
+    name: str
+    description: str
+    limit: int | None
+    queues: Mapping[str, int]
+    """Name to priority; ``default`` exists always and isn't listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSpec:
+    """One schedule of a deployment. ``slug`` names it from one apply to the next."""
+
+    slug: str
+    rule: Mapping[str, str | float | int]
+    """As ``prefect.yaml`` writes it: ``cron``, ``rrule`` or ``interval`` (seconds) with ``anchor_date``; and ``timezone``."""
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSpec:
+    """One deployment, complete."""
+
+    flow: str
+    name: str
+    parameters: Mapping[str, str]
+    schedules: tuple[ScheduleSpec, ...]
+    tags: tuple[str, ...]
+    """Without the digest's."""
+    description: str
+    pool: str
+    queue: str = DEFAULT_QUEUE
+    limit: int | None = None
+    collision: Collision | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)})
+
+    @property
+    def full_name(self) -> str:
+        """As Prefect writes it: flow/name."""
+        return f"{self.flow}/{self.name}"
+
+    @property
+    def entrypoint(self) -> str:
+        """The flow function by its import path, so that it is found wherever Sluice is installed."""
+        return f"flows.{self.flow}.{self.flow}"
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that change with any field."""
+        data = json.dumps([FLOWS_VERSION, asdict(self)], sort_keys=True)
+        return hashlib.sha256(data.encode()).hexdigest()[:12]
+
+    @property
+    def all_tags(self) -> tuple[str, ...]:
+        """The tags with the digest's, sorted."""
+        return tuple(sorted({*self.tags, DIGEST_TAG + self.digest}))
+
+
+def pools(site: Site) -> list[PoolSpec]:
+    """Two pools for each Distributor, in name order."""
+    found = []
+    for name in sorted(site.distributors):
+        found.append(PoolSpec(build_pool(name), f"Builds of Distributor {name}. {site_tag(site)}", BUILD_LIMIT, dict(QUEUES)))
+        found.append(PoolSpec(send_pool(name), f"Sends, extracts and refreshes of Distributor {name}. {site_tag(site)}", None, {}))
+    return found
+
+
+def deployments(site: Site) -> list[DeploymentSpec]:
+    """Every deployment of the site, sorted by flow and name. Schedules of kind never and immediately don't appear."""
+    found = [_build(site, d) for d in site.distributions.values()]
+    found += [_distribute(site, d) for d in site.distributions.values()]
+    for channel in site.channels.values():
+        found += _sends(site, channel)
+    for distributor in site.distributors.values():
+        found += [_extract(site, distributor), _refresh(site, distributor)]
+    return sorted(found, key=lambda spec: spec.full_name)
+
+
+def build_pool(distributor: str) -> str:
+    """The pool that builds run in."""
+    return f"{distributor}.build"
+
+
+def send_pool(distributor: str) -> str:
+    """The pool that everything else runs in."""
+    return f"{distributor}.send"
+
+
+def send_deployments(site: Site, distribution: str) -> list[tuple[str, str]]:
+    """Channel and full name of the send deployments that reach a Distribution's Subscribers, active Channels only."""
+    owner = site.distribution(distribution).distributor
+    channels = [site.channel(name) for name in site.distribution(distribution).channels]
+    return [(c.name, f"send/{_send_name(site, c, owner)}") for c in channels if c.active]
+
+
+def site_tag(site: Site) -> str:
+    """What marks this site's objects on a server: the names of its Distributors, which pools make unique there."""
+    return SITE_TAG + "+".join(sorted(site.distributors))
+
+
+def is_of_site(site: Site, tags: Iterable[str]) -> bool:
+    """Whether something with these tags was made for this site, be it with other Distributors beside."""
+    ours = set(site.distributors)
+    return any(tag.startswith(SITE_TAG) and not ours.isdisjoint(tag.removeprefix(SITE_TAG).split("+")) for tag in tags)
+
+
+def keeps_active(wanted: bool, found: bool | None, *, was_inactive: bool) -> bool:
+    """Whether a schedule is to be active: somebody's pause in Prefect is kept, one that came from ``active: false`` isn't.
+
+    Args:
+        wanted: As the site says.
+        found: As Prefect has it; None where it is new.
+        was_inactive: The deployment carries the tag ``inactive``.
+    """
+    return wanted and (found is None or found or was_inactive)
+
+
+def _build(site: Site, distribution: Distribution) -> DeploymentSpec:
+    channels = ", ".join(distribution.channels) or "none, so it is built but not sent"
+    return DeploymentSpec(
+        flow="build",
+        name=distribution.name,
+        parameters={"distribution": distribution.name},
+        schedules=_schedules("build", distribution.build, active=distribution.active),
+        tags=_tags(site, distribution.distributor, f"distribution:{distribution.name}", active=distribution.active),
+        description=_text(
+            distribution.description,
+            f"Builds a new revision of **{distribution.name}** ({distribution.type}) where its sources changed, and signs it.",
+            f"Distributor {distribution.distributor}, priority {distribution.priority}, Channels: {channels}.",
+        ),
+        pool=build_pool(distribution.distributor),
+        queue=distribution.priority.value,
+        limit=1,
+        collision=Collision.ENQUEUE,
+    )
+
+
+def _distribute(site: Site, distribution: Distribution) -> DeploymentSpec:
+    return DeploymentSpec(
+        flow="distribute",
+        name=distribution.name,
+        parameters={"distribution": distribution.name},
+        schedules=(),
+        tags=_tags(site, distribution.distributor, f"distribution:{distribution.name}", active=distribution.active),
+        description=_text(
+            distribution.description,
+            f"Builds, signs, sends and extracts **{distribution.name}** at once, whatever the schedules say.",
+            f"{_count(_served(site, [distribution]))}.",
+        ),
+        pool=send_pool(distribution.distributor),
+        limit=1,
+        collision=Collision.ENQUEUE,
+    )
+
+
+def _sends(site: Site, channel: Channel) -> list[DeploymentSpec]:
+    listed = site.distributions_of_channel(channel.name)
+    found = []
+    for distributor in sorted({d.distributor for d in listed}):
+        names = ", ".join(d.name for d in listed if d.distributor == distributor)
+        found.append(
+            DeploymentSpec(
+                flow="send",
+                name=_send_name(site, channel, distributor),
+                parameters={"channel": channel.name, "distributor": distributor},
+                schedules=_schedules("send", channel.send, active=channel.active),
+                tags=_tags(site, distributor, f"channel:{channel.name}", active=channel.active),
+                description=_text(
+                    channel.description,
+                    f"Sends **{names}** to {_count({s.subscriber for s in channel.subscriptions})} of Channel **{channel.name}**.",
+                ),
+                pool=send_pool(distributor),
+            )
+        )
+    return found
+
+
+def _extract(site: Site, distributor: Distributor) -> DeploymentSpec:
+    served = _served(site, site.distributions_of_distributor(distributor.name))
+    distinct = {site.subscriber(name).extract for name in served if site.subscriber(name).active}
+    schedules = [spec for schedule in distinct for spec in _schedules(_slug(schedule), schedule, active=True)]
+    return DeploymentSpec(
+        flow="extract",
+        name=distributor.name,
+        parameters={"distributor": distributor.name},
+        schedules=tuple(sorted(schedules, key=lambda s: s.slug)),
+        tags=_tags(site, distributor.name),
+        description=_text(
+            "",
+            f"Has the Subscribers of Distributor **{distributor.name}** extract what they hold, where their Extract schedules say so.",
+            f"{_count(served)}.",
+        ),
+        pool=send_pool(distributor.name),
+        limit=1,
+        collision=Collision.CANCEL_NEW,
+    )
+
+
+def _refresh(site: Site, distributor: Distributor) -> DeploymentSpec:
+    return DeploymentSpec(
+        flow="refresh",
+        name=distributor.name,
+        parameters={"distributor": distributor.name},
+        schedules=_schedules("refresh", distributor.refresh, active=True),
+        tags=_tags(site, distributor.name),
+        description=_text(
+            distributor.description,
+            f"Re-reads the site for Distributor **{distributor.name}**, renews its signatures, takes back what is gone.",
+        ),
+        pool=send_pool(distributor.name),
+        limit=1,
+        collision=Collision.ENQUEUE,
+    )
+
+
+def _send_name(site: Site, channel: Channel, distributor: str) -> str:
+    shared = len({d.distributor for d in site.distributions_of_channel(channel.name)}) > 1
+    return f"{channel.name}@{distributor}" if shared else channel.name
+
+
+def _schedules(slug: str, schedule: Schedule, *, active: bool) -> tuple[ScheduleSpec, ...]:
+    if schedule.kind in (Kind.NEVER, Kind.IMMEDIATELY):
+        return ()
+    return (ScheduleSpec(slug, prefect_schedule(schedule), active),)
+
+
+def _slug(schedule: Schedule) -> str:
+    rule = json.dumps(asdict(schedule), sort_keys=True, default=str)
+    return f"{schedule.kind}-{hashlib.sha256(rule.encode()).hexdigest()[:8]}"
+
+
+def _served(site: Site, distributions: Iterable[Distribution]) -> set[str]:
+    return {name for d in distributions for name in site.subscribers_of_distribution(d.name)}
+
+
+def _tags(site: Site, distributor: str, *more: str, active: bool = True) -> tuple[str, ...]:
+    inactive = () if active else (INACTIVE_TAG,)
+    return tuple(sorted({TAG, site_tag(site), f"distributor:{distributor}", *more, *inactive}))
+
+
+def _text(*paragraphs: str) -> str:
+    # `prefect deploy` would fill in what stands in double braces.
+    return "\n\n".join(p.strip().replace("{{", "{ {") for p in paragraphs if p.strip())
+
+
+def _count(subscribers: Iterable[str]) -> str:
+    number = len(set(subscribers))
+    return f"{number} Subscriber{'' if number == 1 else 's'}"
