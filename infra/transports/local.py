@@ -1,0 +1,224 @@
+"""Subscribers on the Distributor's own machine (``local:/directory``): the agent as a child process, over pipes.
+
+Same port, same limits as SSH: no call waits longer than its timeout, stderr is kept bounded for error messages. A conversation
+ends its own child, by its pid, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from sluice.errors import AgentMissingError, ConnectionLostError, TransportError, TransportTimeoutError
+from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, serve_command
+from sluice.model.site import Subscriber
+
+STDERR_MAX = 4096
+"""Last bytes kept of what the child wrote to stderr."""
+OUTPUT_MAX = 1024 * 1024
+"""Most bytes kept of what a command of ``LocalLogin.run`` prints."""
+END_WAIT = 5.0
+"""Seconds a child has to end by itself after its stdin was closed; then it is killed."""
+_PIECE = 65_536
+_STDERR_READS = 64
+
+
+class LocalTransport:
+    """The Transport port by child processes."""
+
+    def connect(self, subscriber: Subscriber, *, timeout: float) -> LocalStream:
+        """As the port says. Raises AgentMissingError at once where no agent is."""
+        return self.login(subscriber, timeout=timeout).start(serve_command(subscriber.working_directory))
+
+    def login(self, subscriber: Subscriber, *, timeout: float) -> LocalLogin:
+        """What SSH calls a login: commands as this process's account."""
+        return LocalLogin(subscriber.name, f"Subscriber {subscriber.name} ({subscriber.address})", timeout)
+
+
+class LocalLogin:
+    """Runs commands on this machine; the twin of ``SshLogin``."""
+
+    def __init__(self, name: str, who: str, timeout: float) -> None:
+        self.name, self.who, self.timeout = name, who, timeout
+
+    def start(self, command: Sequence[str]) -> LocalStream:
+        """Start a command and hold its stdin and stdout."""
+        try:
+            child = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+                cwd="/",
+            )
+        except OSError as error:
+            raise _missing(self, f"{command[0]}: {error.strerror}") from error
+        return LocalStream(child, self)
+
+    def run(self, command: Sequence[str], stdin: bytes | Iterable[bytes] = b"") -> tuple[int, bytes, bytes]:
+        """Run a command to its end: (exit status, first MiB of its output, last 4 KiB of its stderr).
+
+        Raises:
+            AgentMissingError: There is no such program.
+            ConnectionLostError, TransportTimeoutError: A signal ended it, or it neither read nor wrote for too long.
+        """
+        with self.start(command) as stream:
+            return stream.finish([stdin] if isinstance(stdin, bytes) else stdin)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def __enter__(self) -> LocalLogin:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class LocalStream:
+    """The Stream port over a child's pipes."""
+
+    def __init__(self, child: subprocess.Popen[bytes], login: LocalLogin) -> None:
+        self._child, self._login = child, login
+        assert child.stdin is not None  # noqa: S101
+        assert child.stdout is not None  # noqa: S101
+        assert child.stderr is not None  # noqa: S101
+        self._stdin, self._stdout, self._stderr_pipe = child.stdin, child.stdout, child.stderr
+        for pipe in (self._stdin, self._stdout, self._stderr_pipe):
+            os.set_blocking(pipe.fileno(), False)
+        self._stderr = b""
+        self._ended = False
+        self._closed = False
+
+    @property
+    def pid(self) -> int:
+        """Of the child."""
+        return self._child.pid
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write everything."""
+        rest = memoryview(data)
+        while rest:
+            self._check_open()
+            self._wait(select.POLLOUT, "writing")
+            with suppress(BlockingIOError):
+                try:
+                    rest = rest[os.write(self._stdin.fileno(), rest) :]
+                except BrokenPipeError as error:
+                    raise self._failure("writing") from error
+
+    def read(self, size: int) -> bytes:
+        """One to ``size`` bytes; ``b""`` where the child ended with status 0."""
+        while True:
+            self._check_open()
+            self._wait(select.POLLIN, "reading")
+            with suppress(BlockingIOError):
+                data = os.read(self._stdout.fileno(), size)
+                if not data and self._status() != 0:
+                    raise self._failure("reading")
+                return data
+
+    def readable(self) -> bool:
+        """Whether a read would return at once: bytes, the end or an error."""
+        return self._closed or bool(select.select([self._stdout], [], [], 0)[0])
+
+    def finish(self, stdin: Iterable[bytes]) -> tuple[int, bytes, bytes]:
+        """Feed ``stdin``, then read to the end; see ``LocalLogin.run``. A child that stops listening is no error."""
+        output = bytearray()
+        with suppress(ConnectionLostError):
+            for part in stdin:
+                self.write(part)
+                while self.readable() and self._keep_output(output):
+                    pass
+        self._stdin.close()
+        while self._keep_output(output):
+            pass
+        status = self._status()
+        if status < 0:
+            raise self._failure("running a command")
+        return status, bytes(output), self._stderr
+
+    def close(self) -> None:
+        """End the conversation; may be called twice. The child sees the end of its stdin, and is killed if it stays."""
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(OSError):
+            self._stdin.close()
+        self._stdout.close()
+        self._status()
+        if self._child.poll() is None:
+            self._child.kill()
+            self._child.wait()
+        self._keep_stderr()
+        self._stderr_pipe.close()
+
+    def __enter__(self) -> LocalStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConnectionLostError(f"{self._login.who}: the conversation was closed")
+
+    def _wait(self, event: int, doing: str) -> None:
+        """Until the pipe is ready; stderr is emptied meanwhile, so that a talkative child isn't stopped."""
+        pipe = self._stdin if event == select.POLLOUT else self._stdout
+        deadline = time.monotonic() + self._login.timeout
+        while True:
+            poll = select.poll()
+            poll.register(pipe, event)
+            if not self._ended:
+                poll.register(self._stderr_pipe, select.POLLIN)
+            ready = {fd for fd, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)}
+            if self._stderr_pipe.fileno() in ready:
+                self._keep_stderr()
+            if pipe.fileno() in ready:
+                return
+            if time.monotonic() >= deadline:
+                raise TransportTimeoutError(f"{self._login.who}: {doing}: no progress within {self._login.timeout:g} s")
+
+    def _keep_output(self, output: bytearray) -> int:
+        self._wait(select.POLLIN, "running a command")
+        data = os.read(self._stdout.fileno(), _PIECE)
+        output += data[: OUTPUT_MAX - len(output)]
+        return len(data)
+
+    def _keep_stderr(self) -> None:
+        with suppress(BlockingIOError):
+            for _ in range(_STDERR_READS):
+                data = os.read(self._stderr_pipe.fileno(), _PIECE)
+                self._stderr = (self._stderr + data)[-STDERR_MAX:]
+                if not data:
+                    self._ended = True
+                    return
+
+    def _status(self) -> int:
+        """The child's exit status; -1 where a signal ended it or it still runs after ``END_WAIT``."""
+        deadline = time.monotonic() + min(END_WAIT, self._login.timeout)
+        while self._child.poll() is None and time.monotonic() < deadline:
+            self._keep_stderr()
+            time.sleep(0.002)
+        self._keep_stderr()
+        status = self._child.poll()
+        return -1 if status is None else max(status, -1)
+
+    def _failure(self, doing: str) -> TransportError:
+        status = self._status()
+        said = "".join(c if c.isprintable() else " " for c in self._stderr.decode(errors="replace")).strip()
+        if status in (NOT_FOUND, NOT_EXECUTABLE):
+            return _missing(self._login, said or f"exit status {status}")
+        how = f"the agent ended with status {status}" if status >= 0 else "the agent was ended"
+        return ConnectionLostError(f"{self._login.who}: {doing}: {how}" + (f": {said}" if said else ""))
+
+
+def _missing(login: LocalLogin, why: str) -> AgentMissingError:
+    return AgentMissingError(f"{login.who}: no agent can be started: {why}", remedy=f"run: sluice subscriber bootstrap {login.name}")

@@ -1,0 +1,394 @@
+"""Subscribers over SSH: one exec channel to ``sluice-agent serve``. The only place that knows paramiko.
+
+Rules: the host's key is pinned and compared before anything is sent; the only identity is the file the blueprint names (no
+ssh-agent, no look-up, no password); AES-GCM is preferred, and neither CBC nor ChaCha20 is offered, so Terrapin has nothing to cut.
+No call waits longer than its timeout, also on a link that was cut: the socket has TCP_USER_TIMEOUT, and what paramiko can wait
+for without a limit is ended by a watchdog. Every foreign exception becomes a TransportError in ``translated``.
+Leaves out: jump hosts, SFTP, certificates of hosts.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import logging
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import paramiko
+from paramiko.hostkeys import InvalidHostKey
+from paramiko.packet import Packetizer
+from paramiko.pkey import UnknownKeyType
+
+from sluice.errors import (
+    AgentMissingError,
+    AuthenticationError,
+    ConnectionLostError,
+    HostKeyError,
+    ProtocolError,
+    TransportError,
+    TransportTimeoutError,
+    UnreachableError,
+)
+from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, serve_command
+from sluice.model.site import Subscriber
+
+WRITE_MAX = 32_704
+"""Bytes of one channel write: OpenSSH takes packets of 32,768, of which paramiko reserves 64. Larger writes cost twice the CPU."""
+WINDOW = 4 * 1024 * 1024
+"""Bytes an agent may send ahead of our reading: bounds what a hostile one makes us hold."""
+STDERR_MAX = 4096
+"""Last bytes kept of what the remote command wrote to stderr."""
+_STDERR_READS = 64
+OUTPUT_MAX = 1024 * 1024
+"""Most bytes kept of what a command of ``SshLogin.run`` prints."""
+EXIT_WAIT = 5.0
+"""Seconds between the end of a command's output and its exit status."""
+CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
+_CONNECT_ERRNOS = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+
+_CHECK_ADDRESS = "check that the host is up and its address is right"
+
+# Everything paramiko logs comes back as an exception; its tracebacks would only repeat that on stderr.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+
+class _Packets(Packetizer):
+    """New keys after 32 GiB (OpenSSH takes them after 64), not after paramiko's 512 MiB, which stalls a fast stream twice a GB."""
+
+    REKEY_BYTES = 32 * 1024**3
+    REKEY_PACKETS = 2**31
+
+
+# The first class that fits decides, so leaves stand before what they derive from. A test holds it total over paramiko's own.
+TRANSLATION: tuple[tuple[type[BaseException], type[TransportError]], ...] = (
+    (paramiko.BadHostKeyException, HostKeyError),
+    (InvalidHostKey, HostKeyError),
+    (paramiko.AuthenticationException, AuthenticationError),
+    (UnknownKeyType, AuthenticationError),
+    (paramiko.ssh_exception.IncompatiblePeer, ProtocolError),
+    (paramiko.ssh_exception.MessageOrderError, ProtocolError),
+    (paramiko.ConfigParseError, ProtocolError),
+    (paramiko.CouldNotCanonicalize, UnreachableError),
+    (paramiko.ssh_exception.NoValidConnectionsError, UnreachableError),
+    (paramiko.ProxyCommandFailure, UnreachableError),
+    (paramiko.ChannelException, ConnectionLostError),
+    (paramiko.SFTPError, ConnectionLostError),
+    (paramiko.SSHException, ConnectionLostError),
+    (TimeoutError, TransportTimeoutError),
+    (socket.gaierror, UnreachableError),
+    (socket.herror, UnreachableError),
+    (EOFError, ConnectionLostError),
+    (OSError, ConnectionLostError),
+)
+_FOREIGN: tuple[type[BaseException], ...] = tuple(foreign for foreign, _ in TRANSLATION)
+_FOREIGN_OR_OURS: tuple[type[BaseException], ...] = (*_FOREIGN, TransportError)
+_FOREIGN_OR_VALUE: tuple[type[BaseException], ...] = (*_FOREIGN, ValueError)
+
+
+def translated(error: BaseException, who: str, doing: str) -> TransportError:
+    """Our error for a foreign one: ``who`` was talked to while ``doing``."""
+    if isinstance(error, TransportError):
+        return error
+    ours = next((ours for foreign, ours in TRANSLATION if isinstance(error, foreign)), ConnectionLostError)
+    if isinstance(error, OSError) and error.errno in _CONNECT_ERRNOS:
+        ours = UnreachableError
+    detail = "the connection was closed" if isinstance(error, EOFError) else str(error) or type(error).__name__
+    remedies = {
+        UnreachableError: _CHECK_ADDRESS,
+        AuthenticationError: "check the Subscriber's identity and the host's authorized_keys",
+    }
+    return ours(f"{who}: {doing}: {detail}", remedy=remedies.get(ours, ""))
+
+
+class SshTransport:
+    """The Transport port over SSH."""
+
+    def __init__(self, site_directory: Path) -> None:
+        """Relative paths of identities and known_hosts files are below ``site_directory``."""
+        self._site = site_directory
+
+    def connect(self, subscriber: Subscriber, *, timeout: float) -> SshStream:
+        """As the port says; a missing agent shows at the first read or write, when its shell has answered."""
+        login = self.login(subscriber, timeout=timeout)
+        try:
+            return login.start(serve_command(subscriber.working_directory), on_close=login.close)
+        except BaseException:
+            login.close()
+            raise
+
+    def login(self, subscriber: Subscriber, *, timeout: float) -> SshLogin:
+        """One authenticated connection, for the agent or for bootstrap's commands. Raises as the port's ``connect``."""
+        who = f"Subscriber {subscriber.name} ({subscriber.address})"
+        address = subscriber.address
+        pinned = _pinned_keys(subscriber, self._site, who)
+        identity = _identity(subscriber, self._site, who)
+        sock = _connected_socket(address.host, address.port, timeout, who)
+        try:
+            transport = paramiko.Transport(sock, strict_kex=True, packetizer_class=_Packets)
+        except BaseException as error:
+            sock.close()
+            raise translated(error, who, "connecting") from error
+        login = SshLogin(transport, sock, subscriber.name, who, timeout)
+        try:
+            with login.watched("logging in"):
+                options = transport.get_security_options()
+                options.ciphers = CIPHERS
+                options.key_types = _preferred_types(options.key_types, pinned)
+                transport.start_client(timeout=timeout)
+                _compare(transport.get_remote_server_key(), pinned, subscriber, who)
+                transport.auth_publickey(address.user, identity)
+        except BaseException:
+            login.close()
+            raise
+        return login
+
+
+class SshLogin:
+    """An authenticated connection to one host."""
+
+    def __init__(self, transport: paramiko.Transport, sock: socket.socket, name: str, who: str, timeout: float) -> None:
+        self.name, self.who, self.timeout = name, who, timeout
+        self._transport, self._sock = transport, sock
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
+        transport.channel_timeout = transport.clear_to_send_timeout = timeout
+
+    def start(self, command: Sequence[str], *, on_close: Callable[[], None] | None = None) -> SshStream:
+        """Start a command (an argument list, quoted here for the remote shell) and hold its stdin and stdout."""
+        with self.watched("starting the command"):
+            channel = self._transport.open_session(window_size=WINDOW, timeout=self.timeout)
+            channel.settimeout(self.timeout)
+            channel.exec_command("exec " + shlex.join(command))
+        return SshStream(channel, self, on_close)
+
+    def run(self, command: Sequence[str], stdin: bytes | Iterable[bytes] = b"") -> tuple[int, bytes, bytes]:
+        """Run a command to its end: (exit status, first MiB of its output, last 4 KiB of its stderr).
+
+        Raises:
+            ConnectionLostError, TransportTimeoutError: It never ended, or a signal ended it.
+        """
+        with self.start(command) as stream:
+            return stream.finish([stdin] if isinstance(stdin, bytes) else stdin)
+
+    @contextmanager
+    def watched(self, doing: str) -> Iterator[None]:
+        """Translate, and end what takes longer than the timeout: paramiko waits for some answers without a limit."""
+        expired = threading.Event()
+
+        def end() -> None:
+            expired.set()
+            self.close()
+
+        watchdog = threading.Timer(self.timeout, end)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            yield
+        except _FOREIGN_OR_OURS as error:
+            if expired.is_set():
+                raise TransportTimeoutError(f"{self.who}: {doing}: no answer within {self.timeout:g} s") from error
+            raise translated(error, self.who, doing) from error
+        finally:
+            watchdog.cancel()
+
+    def broken(self) -> Exception | None:
+        """What ended the connection; None while it stands or where nothing is known."""
+        return None if self._transport.is_active() else self._transport.get_exception()
+
+    def close(self) -> None:
+        """End it; may be called twice."""
+        with suppress(*_FOREIGN):
+            self._transport.close()
+        self._sock.close()
+
+    def __enter__(self) -> SshLogin:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class SshStream:
+    """The Stream port over one channel. stdin, stdout and stderr of the remote command."""
+
+    def __init__(self, channel: paramiko.Channel, login: SshLogin, on_close: Callable[[], None] | None) -> None:
+        self._channel, self._login, self._on_close = channel, login, on_close
+        self._stderr = b""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write everything, in pieces the channel takes whole."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                # A copy of 32 KB costs less than what paramiko does to find out that a view is no bytes.
+                sent = self._channel.send(bytes(rest[:WRITE_MAX]))
+                if not sent:
+                    raise EOFError
+                rest = rest[sent:]
+        except _FOREIGN as error:
+            raise self._ended(error, "writing") from error
+        self._keep_stderr()
+
+    def read(self, size: int) -> bytes:
+        """One to ``size`` bytes; ``b""`` where the command ended with status 0."""
+        self._keep_stderr()
+        try:
+            data = self._channel.recv(size)
+        except _FOREIGN as error:
+            raise self._ended(error, "reading") from error
+        if not data and self._exit_status() != 0:
+            raise self._ended(EOFError(), "reading")
+        return data
+
+    def readable(self) -> bool:
+        """Whether a read would return at once: bytes, the end or an error."""
+        channel = self._channel
+        return bool(channel.recv_ready() or channel.eof_received or channel.closed)
+
+    def finish(self, stdin: Iterable[bytes]) -> tuple[int, bytes, bytes]:
+        """Feed ``stdin``, then read to the end; see ``SshLogin.run``. A command that stops listening is no error."""
+        output = bytearray()
+        try:
+            with suppress(ConnectionLostError):
+                for part in stdin:
+                    self.write(part)
+                    while self._channel.recv_ready():
+                        self._keep_output(output)
+            self._channel.shutdown_write()
+            while self._keep_output(output):
+                self._keep_stderr()
+        except _FOREIGN as error:
+            raise self._ended(error, "running a command") from error
+        status = self._exit_status()
+        self._keep_stderr()
+        if status < 0:
+            raise self._ended(EOFError(), "running a command")
+        return status, bytes(output), self._stderr
+
+    def close(self) -> None:
+        """End the conversation; may be called twice. The command sees the end of its stdin."""
+        with suppress(*_FOREIGN):
+            self._channel.close()
+        if self._on_close is not None:
+            self._on_close()
+
+    def __enter__(self) -> SshStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _keep_output(self, output: bytearray) -> int:
+        data = self._channel.recv(WRITE_MAX)
+        output += data[: OUTPUT_MAX - len(output)]
+        return len(data)
+
+    def _keep_stderr(self) -> None:
+        # Unread it would fill the window that stdout needs too.
+        for _ in range(_STDERR_READS):
+            if not self._channel.recv_stderr_ready():
+                return
+            self._stderr = (self._stderr + self._channel.recv_stderr(WRITE_MAX))[-STDERR_MAX:]
+
+    def _exit_status(self) -> int:
+        """-1 where a signal ended the command or the connection broke."""
+        deadline = time.monotonic() + min(EXIT_WAIT, self._login.timeout)
+        while not self._channel.exit_status_ready() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self._channel.recv_exit_status() if self._channel.exit_status_ready() else -1
+
+    def _ended(self, error: BaseException, doing: str) -> TransportError:
+        """Why the stream failed: the link, no agent there, or an agent that ended."""
+        who = self._login.who
+        if isinstance(error, TimeoutError):
+            return TransportTimeoutError(f"{who}: {doing}: no progress within {self._login.timeout:g} s")
+        status = self._exit_status()
+        self._keep_stderr()
+        said = "".join(c if c.isprintable() else " " for c in self._stderr.decode(errors="replace")).strip()
+        if status in (NOT_FOUND, NOT_EXECUTABLE):
+            return AgentMissingError(
+                f"{who}: no agent can be started: {said or f'exit status {status}'}",
+                remedy=f"run: sluice subscriber bootstrap {self._login.name}",
+            )
+        if status >= 0:
+            return ConnectionLostError(f"{who}: {doing}: the agent ended with status {status}" + (f": {said}" if said else ""))
+        cause = self._login.broken()
+        lost = translated(cause or error, who, doing)
+        return lost if not said else type(lost)(f"{lost.message} (its stderr: {said})", remedy=lost.remedy)
+
+
+def _connected_socket(host: str, port: int, timeout: float, who: str) -> socket.socket:
+    try:
+        sock = socket.create_connection((host, port), timeout)
+    except TimeoutError as error:
+        raise UnreachableError(
+            f"{who}: no answer within {timeout:g} s", remedy="check that the host is up and its address is right"
+        ) from error
+    except OSError as error:
+        raise translated(error, who, "connecting") from error
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(timeout / 3)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(timeout / 9)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(timeout * 1000)))
+    return sock
+
+
+def _identity(subscriber: Subscriber, site: Path, who: str) -> paramiko.PKey:
+    if not subscriber.identity:
+        raise AuthenticationError(f"{who} has no identity", remedy="name the private key file as identity: in its document")
+    path = site / subscriber.identity
+    try:
+        return paramiko.PKey.from_path(path)
+    except FileNotFoundError as error:
+        raise AuthenticationError(f"{who}: the identity {path} doesn't exist", remedy="make it with ssh-keygen -t ed25519") from error
+    except (paramiko.PasswordRequiredException, TypeError) as error:
+        raise AuthenticationError(
+            f"{who}: the identity {path} is protected by a passphrase, and nobody is there to type it",
+            remedy="use a key of its own without one, restricted in the host's authorized_keys",
+        ) from error
+    except _FOREIGN_OR_VALUE as error:
+        raise AuthenticationError(f"{who}: the identity {path} can't be used: {error or type(error).__name__}") from error
+
+
+def _pinned_keys(subscriber: Subscriber, site: Path, who: str) -> list[paramiko.PKey]:
+    if subscriber.host_key:
+        try:
+            kind, encoded = subscriber.host_key.split()[:2]
+            return [paramiko.PKey.from_type_string(kind, base64.b64decode(encoded, validate=True))]
+        except _FOREIGN_OR_VALUE as error:
+            raise HostKeyError(f"{who}: its host_key is no SSH key", remedy="write it as in known_hosts: type and base64") from error
+    if not subscriber.host_keys:
+        raise HostKeyError(f"{who} has no pinned host key", remedy="add host_key: or host_keys: to its document")
+    path, address = site / subscriber.host_keys, subscriber.address
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+        known = paramiko.HostKeys(str(path)).lookup(address.host if address.port == 22 else f"[{address.host}]:{address.port}")
+    except _FOREIGN_OR_VALUE as error:
+        raise HostKeyError(f"{who}: the known_hosts file {path} can't be read: {error}") from error
+    revoked = {fields[3] for fields in lines if len(fields) > 3 and fields[0] == "@revoked"}
+    keys = [key for key in (known or {}).values() if key.get_base64() not in revoked]
+    if not keys:
+        raise HostKeyError(f"{who} isn't in {path}", remedy="add its host key there, after comparing it on the host itself")
+    return keys
+
+
+def _preferred_types(offered: Sequence[str], pinned: Sequence[paramiko.PKey]) -> tuple[str, ...]:
+    """The pinned kinds first, so that a host with several keys shows one we know."""
+    kinds = {key.get_name() for key in pinned}
+    return tuple(sorted(offered, key=lambda kind: not (kind in kinds or ("ssh-rsa" in kinds and kind.startswith("rsa-")))))
+
+
+def _compare(shown: paramiko.PKey, pinned: Sequence[paramiko.PKey], subscriber: Subscriber, who: str) -> None:
+    if shown not in pinned:
+        expected = ", ".join(f"{key.get_name()} {key.fingerprint}" for key in pinned)
+        raise HostKeyError(
+            f"{who} shows the host key {shown.get_name()} {shown.fingerprint}, pinned is {expected}",
+            remedy="look on the host itself which is right (ssh-keygen -lf its .pub); then change host_key: in "
+            f"{subscriber.name}'s document, or find out who answers there",
+        )
