@@ -1,4 +1,4 @@
-"""High-water marks: the highest versions and the last order a Subscriber accepted from one Distributor.
+"""High-water marks: the highest versions a Subscriber accepted from one Distributor, and its last order for each Distribution.
 
 Kept apart from the metadata directory, durably, so that a replay is refused also where the metadata was wiped or a power cut
 left it empty (python-tuf doesn't fsync). A mark only rises.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sluice.durable import replace_atomically
 from sluice.errors import ReplayedError
@@ -22,7 +23,8 @@ class HighWater:
     """The marks as they stand."""
 
     versions: Mapping[str, int] = field(default_factory=dict)
-    sequence: int = 0
+    sequences: Mapping[str, int] = field(default_factory=dict)
+    """By Distribution: two orders for different ones may overtake each other on the way."""
 
     def check_versions(self, versions: Mapping[str, int], *, distributor: str) -> None:
         """Raise ReplayedError where a role's version is below its mark."""
@@ -31,23 +33,24 @@ class HighWater:
             if version < mark:
                 raise ReplayedError(
                     f"metadata of Distributor {distributor}: {role} has version {version}, but {mark} was accepted before",
-                    remedy="send the newest; if the Distributor was restored from a backup, push trust again with `sluice trust push --reset`",
+                    remedy="send the newest; after restoring a Distributor from a backup, run `sluice trust push --reset`",
                 )
 
-    def check_sequence(self, sequence: int, *, distributor: str) -> None:
-        """Raise ReplayedError unless ``sequence`` is above the last order's."""
-        if sequence <= self.sequence:
+    def check_sequence(self, distribution: str, sequence: int) -> None:
+        """Raise ReplayedError unless ``sequence`` is above the last order's for the Distribution."""
+        mark = self.sequences.get(distribution, 0)
+        if sequence <= mark:
             raise ReplayedError(
-                f"order {sequence} of Distributor {distributor} is not above {self.sequence}, which was accepted before",
-                remedy="give the order again",
+                f"order {sequence} for {distribution} is not above order {mark}, which was accepted before", remedy="give the order again"
             )
 
-    def raised(self, versions: Mapping[str, int], sequence: int = 0) -> HighWater:
+    def raised(self, *, versions: Mapping[str, int] | None = None, sequences: Mapping[str, int] | None = None) -> HighWater:
         """The marks after accepting these."""
-        merged = dict(self.versions)
-        for role, version in versions.items():
-            merged[role] = max(version, merged.get(role, 0))
-        return HighWater(merged, max(self.sequence, sequence))
+        return HighWater(_highest(self.versions, versions or {}), _highest(self.sequences, sequences or {}))
+
+
+def _highest(marks: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    return {key: max(marks.get(key, 0), others.get(key, 0)) for key in marks.keys() | others.keys()}
 
 
 def read_high_water(path: Path) -> HighWater:
@@ -58,13 +61,16 @@ def read_high_water(path: Path) -> HighWater:
         return HighWater()
     fields = Fields(parse_canonical(data, limit=FILE_MAX, what=str(path)), what=str(path))
     fields.constant("version", 1)
-    versions = fields.any("versions")
-    sequence = fields.number("sequence")
+    marks = HighWater(_marks(fields.any("versions"), path), _marks(fields.any("sequences"), path))
     fields.done()
-    roles = Fields(versions, what=str(path))
-    return HighWater({role: roles.number(role) for role in list(versions)}, sequence)
+    return marks
+
+
+def _marks(value: Any, path: Path) -> dict[str, int]:
+    fields = Fields(value, what=str(path))
+    return {key: fields.number(key) for key in value}
 
 
 def write_high_water(path: Path, marks: HighWater) -> None:
     """To disk, durably."""
-    replace_atomically(path, canonical_bytes({"version": 1, "versions": dict(marks.versions), "sequence": marks.sequence}))
+    replace_atomically(path, canonical_bytes({"version": 1, "versions": dict(marks.versions), "sequences": dict(marks.sequences)}))

@@ -1,0 +1,279 @@
+"""A Distributor's side of TUF: publish what can be sent, sign orders, verify receipts (docs/formats.md section 5).
+
+One repository per Distributor. Changed roles get new versions and new files; ``timestamp.json`` is replaced last, atomically, so
+that a kill anywhere leaves the old set or the new. A role that ever stood in the snapshot stays there, because clients refuse its
+removal: a deleted Distribution's role lists nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.signer import CryptoSigner, SSlibKey
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.serialization import DeserializationError
+
+from sluice.durable import locked, make_directory, replace_atomically, sweep
+from sluice.errors import StoreCorruptError, TamperedError, TrustError
+from sluice.formats.orders import RECEIPT_MAX, order_bytes, parse_receipt
+from sluice.model.order import Order, Receipt
+from sluice.trust.envelope import ORDER_WORD, RECEIPT_WORD, Envelope, seal, unseal
+from sluice.trust.keys import ensure_private_key, load_private_key, parse_public_pem, signature_fits
+from sluice.trust.roles import ORDERS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_role, metadata_file, split_metadata_file
+from sluice.trust.targets import Target
+
+ROOT_LIFETIME = timedelta(days=3650)
+ROLE_LIFETIME = timedelta(days=365)
+TIMESTAMP_MARGIN = timedelta(days=7)
+"""Added to the longest send interval: how long a Subscriber believes a set that nobody renews."""
+TIMESTAMP_LIFETIME_MIN = timedelta(days=14)
+LOCK_WAIT = 60.0
+"""Seconds to wait for another publishing of the same Distributor; it takes milliseconds."""
+_S = TypeVar("_S", bound=Signed)
+
+Listing = Mapping[str, Target]
+"""What can be sent of one Distribution, by target path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publishing did."""
+
+    timestamp: int
+    """Its version."""
+    changed: tuple[str, ...]
+    """Roles that got a new version, in name order; empty where nothing changed."""
+
+
+class Publisher:
+    """The TUF repository in a Distributor's working directory."""
+
+    def __init__(self, working_directory: Path, *, distributor: str) -> None:
+        self._distributor = distributor
+        self._keys = working_directory / "keys"
+        self._trust = working_directory / "trust"
+        self._repository = self._trust / "repository"
+
+    def ensure_keys(self, now: datetime) -> bool:
+        """Make keys and the first trust root unless they are there. Repeatable after a kill. Returns whether anything was made."""
+        make_directory(self._repository)
+        with self._locked():
+            made = ensure_private_key(self._keys / "root.pem")
+            made |= ensure_private_key(self._keys / "online.pem")
+            if not (self._repository / metadata_file(ROOT, 1)).exists():
+                self._write_first_root(now)
+                made = True
+        return made
+
+    def publish(self, listings: Mapping[str, Listing], *, now: datetime, longest_interval: timedelta) -> Published:
+        """Make these Distributions' listings what can be sent; others stay as they are.
+
+        Renews the timestamp too once half its lifetime is over, so with no listings this is the refresh.
+
+        Args:
+            listings: By Distribution; an empty one withdraws everything of it.
+            longest_interval: The longest time between two sends of this Distributor's Channels.
+        Raises:
+            TrustError: No keys.
+            StoreLockedError: Another process publishes and doesn't end.
+        """
+        if not (self._repository / metadata_file(ROOT, 1)).exists():
+            raise TrustError(
+                f"Distributor {self._distributor} has no keys in {self._keys}", remedy=f"run `sluice trust init {self._distributor}`"
+            )
+        lifetime = max(longest_interval + TIMESTAMP_MARGIN, TIMESTAMP_LIFETIME_MIN)
+        with self._locked():
+            sweep(self._repository)
+            return self._publish(listings, now, lifetime)
+
+    def root(self) -> bytes:
+        """The newest trust root: what ``sluice trust push`` installs."""
+        return (self._repository / metadata_file(ROOT, self._newest_root())).read_bytes()
+
+    def versions(self) -> dict[str, int]:
+        """Published versions by role; empty before the first publishing."""
+        timestamp = self._load(metadata_file(TIMESTAMP, None), Timestamp)
+        if timestamp is None:
+            return {}
+        snapshot = self._snapshot(timestamp)
+        found = {name.removesuffix(".json"): meta.version for name, meta in snapshot.meta.items()}
+        found |= {TIMESTAMP: timestamp.version, SNAPSHOT: snapshot.version, ROOT: self._newest_root()}
+        return found
+
+    def files_for(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
+        """The metadata a Subscriber needs for one Distribution, without what it holds.
+
+        Args:
+            held: Versions by role, as its ``hello`` said.
+        """
+        versions = self.versions()
+        if distribution_role(distribution) not in versions:
+            raise TrustError(f"Distribution {distribution} isn't signed yet", remedy=f"run `sluice sign {distribution}`")
+        names = [metadata_file(ROOT, version) for version in range(held.get(ROOT, 0) + 1, versions[ROOT] + 1)]
+        for role in (SNAPSHOT, TARGETS, distribution_role(distribution)):
+            if held.get(role) != versions[role]:
+                names.append(metadata_file(role, versions[role]))
+        if held.get(TIMESTAMP) != versions[TIMESTAMP]:
+            names.append(metadata_file(TIMESTAMP, None))
+        return {name: (self._repository / name).read_bytes() for name in names}
+
+    def listing(self, distribution: str) -> Listing:
+        """What is signed now of one Distribution; empty if nothing is."""
+        version = self.versions().get(distribution_role(distribution))
+        if version is None:
+            return {}
+        role = self._load(metadata_file(distribution_role(distribution), version), Targets)
+        return {} if role is None else {path: Target(file.length, file.hashes["sha256"]) for path, file in role.targets.items()}
+
+    def sign_order(self, order: Order) -> Envelope:
+        """The order in its envelope."""
+        private = load_private_key(self._keys / "online.pem")
+        keyid = SSlibKey.from_crypto(private.public_key()).keyid
+        return seal(ORDER_WORD, order_bytes(order), key=keyid, sign=private.sign)
+
+    def subscriber_key(self, subscriber: str) -> bytes | None:
+        """The public key a Subscriber showed at bootstrap, PEM; None before."""
+        try:
+            return (self._trust / "subscribers" / f"{subscriber}.pub").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def keep_subscriber_key(self, subscriber: str, pem: bytes) -> None:
+        """Believe receipts that this key signs. The caller has asked before another key is replaced."""
+        parse_public_pem(pem, what=f"the receipt key of {subscriber}")
+        make_directory(self._trust / "subscribers")
+        replace_atomically(self._trust / "subscribers" / f"{subscriber}.pub", pem)
+
+    def open_receipt(self, envelope: object, *, subscriber: str) -> Receipt:
+        """The receipt in an envelope, once it is known to be this Subscriber's and meant for this Distributor.
+
+        Raises:
+            TrustError: No key of it is known.
+            TamperedError, TruncatedError.
+        """
+        pem = self.subscriber_key(subscriber)
+        if pem is None:
+            raise TrustError(f"the receipt key of {subscriber} isn't known", remedy=f"run `sluice subscriber bootstrap {subscriber}`")
+        public = parse_public_pem(pem, what=f"the receipt key of {subscriber}")
+        what = f"a receipt of Subscriber {subscriber}"
+
+        def verify(_key: str, signature: bytes, data: bytes) -> None:
+            if not signature_fits(public, signature, data):
+                raise TamperedError(f"{what} doesn't have its signature", remedy=f"run `sluice subscriber check {subscriber}`")
+
+        receipt = parse_receipt(unseal(RECEIPT_WORD, envelope, what=what, limit=RECEIPT_MAX, verify=verify))
+        if receipt.subscriber != subscriber or receipt.distributor != self._distributor:
+            raise TamperedError(f"{what} names {receipt.subscriber} and Distributor {receipt.distributor}")
+        return receipt
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with locked(self._trust / "lock", what=f"the trust of Distributor {self._distributor}", wait=LOCK_WAIT):
+            yield
+
+    def _write_first_root(self, now: datetime) -> None:
+        root_key = load_private_key(self._keys / "root.pem")
+        online = SSlibKey.from_crypto(load_private_key(self._keys / "online.pem").public_key())
+        root = Root(expires=_whole(now + ROOT_LIFETIME), consistent_snapshot=True)
+        root.add_key(SSlibKey.from_crypto(root_key.public_key()), ROOT)
+        for role in (TIMESTAMP, SNAPSHOT, TARGETS):
+            root.add_key(online, role)
+        self._write(metadata_file(ROOT, 1), root, root_key)
+
+    def _publish(self, listings: Mapping[str, Listing], now: datetime, lifetime: timedelta) -> Published:
+        online = load_private_key(self._keys / "online.pem")
+        timestamp = self._load(metadata_file(TIMESTAMP, None), Timestamp)
+        snapshot = self._snapshot(timestamp) if timestamp else None
+        versions = {name.removesuffix(".json"): meta.version for name, meta in snapshot.meta.items()} if snapshot else {}
+        changed = [name for name, listing in listings.items() if self._publish_listing(name, listing, versions, now, online)]
+        roles = [distribution_role(name) for name in sorted(changed)]
+        if self._publish_targets(versions, now, online):
+            roles.append(TARGETS)
+        fresh = timestamp is not None and timestamp.expires - now > lifetime / 2
+        if timestamp is not None and not roles and fresh:
+            return Published(timestamp.version, ())
+        expires = _whole(now + lifetime)
+        number = (snapshot.version if snapshot else 0) + 1
+        meta = {f"{role}.json": MetaFile(version) for role, version in versions.items()}
+        self._write(metadata_file(SNAPSHOT, number), Snapshot(number, expires=expires, meta=meta), online)
+        stamp = Timestamp((timestamp.version if timestamp else 0) + 1, expires=expires, snapshot_meta=MetaFile(number))
+        self._write(metadata_file(TIMESTAMP, None), stamp, online)
+        self._remove_unreferenced(versions, number)
+        return Published(stamp.version, tuple(sorted((*roles, SNAPSHOT, TIMESTAMP))))
+
+    def _publish_listing(self, name: str, listing: Listing, versions: dict[str, int], now: datetime, online: Ed25519PrivateKey) -> bool:
+        role = distribution_role(name)
+        held = self._load(metadata_file(role, versions[role]), Targets) if role in versions else None
+        targets = {path: TargetFile(target.length, {"sha256": target.sha256}, path) for path, target in listing.items()}
+        if held is not None and held.targets == targets and held.expires - now > ROLE_LIFETIME / 2:
+            return False
+        versions[role] = versions.get(role, 0) + 1
+        self._write(
+            metadata_file(role, versions[role]), Targets(versions[role], expires=_whole(now + ROLE_LIFETIME), targets=targets), online
+        )
+        return True
+
+    def _publish_targets(self, versions: dict[str, int], now: datetime, online: Ed25519PrivateKey) -> bool:
+        held = self._load(metadata_file(TARGETS, versions[TARGETS]), Targets) if TARGETS in versions else None
+        names = sorted({ORDERS, *(role for role in versions if role != TARGETS)})
+        standing = held.delegations.roles if held is not None and held.delegations else None
+        if held is not None and sorted(standing or ()) == names and held.expires - now > ROLE_LIFETIME / 2:
+            return False
+        key = SSlibKey.from_crypto(online.public_key())
+        paths = {name: [] if name == ORDERS else [f"{name.partition('.')[2]}/*/*"] for name in names}
+        roles = {name: DelegatedRole(name, [key.keyid], 1, True, paths=paths[name]) for name in names}
+        versions[TARGETS] = versions.get(TARGETS, 0) + 1
+        targets = Targets(versions[TARGETS], expires=_whole(now + ROLE_LIFETIME), delegations=Delegations({key.keyid: key}, roles))
+        self._write(metadata_file(TARGETS, versions[TARGETS]), targets, online)
+        return True
+
+    def _write(self, name: str, signed: Signed, key: Ed25519PrivateKey) -> None:
+        metadata: Metadata[Any] = Metadata(signed)
+        metadata.sign(CryptoSigner(key))
+        replace_atomically(self._repository / name, metadata.to_bytes(), mode=0o644)
+
+    def _load(self, name: str, kind: type[_S]) -> _S | None:
+        path = self._repository / name
+        try:
+            metadata: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (DeserializationError, RepositoryError) as error:
+            raise StoreCorruptError(f"{path} is damaged: {error}", remedy="restore trust/repository from your backup") from error
+        if not isinstance(metadata.signed, kind):
+            raise StoreCorruptError(f"{path} is metadata of another kind", remedy="restore trust/repository from your backup")
+        return metadata.signed
+
+    def _snapshot(self, timestamp: Timestamp) -> Snapshot:
+        name = metadata_file(SNAPSHOT, timestamp.snapshot_meta.version)
+        snapshot = self._load(name, Snapshot)
+        if snapshot is None:
+            raise StoreCorruptError(f"{self._repository / name} is missing", remedy="restore trust/repository from your backup")
+        return snapshot
+
+    def _newest_root(self) -> int:
+        parts = (split_metadata_file(entry.name) for entry in os.scandir(self._repository))
+        return max(version for role, version in filter(None, parts) if role == ROOT and version)
+
+    def _remove_unreferenced(self, versions: Mapping[str, int], snapshot: int) -> None:
+        """Remove numbered files but those of this set and the one before, which a reader may still be copying."""
+        newest = {**versions, SNAPSHOT: snapshot}
+        for entry in list(os.scandir(self._repository)):
+            parts = split_metadata_file(entry.name)
+            if parts is None or parts[1] is None or parts[0] == ROOT:
+                continue
+            if parts[1] < newest.get(parts[0], 0) - 1:
+                os.unlink(entry.path)
+
+
+def _whole(time: datetime) -> datetime:
+    """TUF's times have whole seconds."""
+    return time.replace(microsecond=0)

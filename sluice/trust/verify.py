@@ -1,0 +1,347 @@
+"""A Subscriber's side of TUF: accept received metadata, and answer what a Distributor has signed.
+
+``accept`` runs python-tuf's client over the received files in a scratch copy of the held set, checks our own high-water marks,
+raises them durably and only then replaces what is held. ``TrustedView`` reads the held set again, verifying every signature, so
+that tampering at rest is found; it checks lifetimes only where asked, because expiry counts at receive and not at extract.
+What python-tuf raises is translated here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from securesystemslib.signer import Signature
+from tuf.api.exceptions import (
+    BadVersionNumberError,
+    DownloadError,
+    DownloadHTTPError,
+    ExpiredMetadataError,
+    RepositoryError,
+    UnsignedMetadataError,
+)
+from tuf.api.metadata import Metadata, Root, Signed, Targets, Timestamp
+from tuf.api.serialization import DeserializationError
+from tuf.ngclient import Updater, UpdaterConfig
+from tuf.ngclient.fetcher import FetcherInterface
+
+from sluice.durable import make_directory, replace_atomically, sweep
+from sluice.errors import ExpiredError, ReplayedError, TamperedError, TruncatedError, TrustError, UnknownDistributorError
+from sluice.formats.orders import ORDER_MAX, parse_order
+from sluice.model.order import Order
+from sluice.trust.envelope import ORDER_WORD, unseal
+from sluice.trust.held import claimed_version, held_versions, versions_in
+from sluice.trust.high_water import read_high_water, write_high_water
+from sluice.trust.roles import ORDERS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_role, split_metadata_file
+from sluice.trust.targets import Target
+
+FILES_MAX = 300
+"""Most files of one received set: a chain of 256 roots, the top roles and one Distribution's role."""
+FILE_MAX = 5_000_000
+"""Most bytes of one metadata file; python-tuf bounds each role further."""
+_BASE = "held://"
+_S = TypeVar("_S", bound=Signed)
+
+
+class TrustDirectory:
+    """``distributors/NAME/trust`` of a Subscriber, with ``high-water.json`` beside it. The caller holds the Distributor's lock."""
+
+    def __init__(self, directory: Path, *, distributor: str) -> None:
+        self._distributor = distributor
+        self._root = directory / "trust" / "root.json"
+        self._metadata = directory / "trust" / "metadata"
+        self._scratch = directory / "trust" / "scratch"
+        self.high_water_path = directory / "high-water.json"
+
+    def install_root(self, data: bytes) -> None:
+        """Trust this Distributor: what an administrator does, over a login of their own. Refuses what is no root signed by itself."""
+        try:
+            root: Metadata[Any] = Metadata.from_bytes(data)
+            root.signed.verify_delegate(ROOT, root.signed_bytes, root.signatures)
+        except (DeserializationError, RepositoryError, ValueError) as error:
+            raise TamperedError(f"the trust root of Distributor {self._distributor} is not signed by itself") from error
+        make_directory(self._metadata)
+        replace_atomically(self._root, data)
+
+    def accept(self, files: Mapping[str, bytes], distribution: str) -> dict[str, int]:
+        """Verify received metadata over the held set and keep it.
+
+        Args:
+            files: By name as in the Distributor's repository; those already held may be left out.
+            distribution: Whose delegated role must be among them or held.
+        Returns:
+            Versions held now, by role.
+        Raises:
+            UnknownDistributorError, ReplayedError, ExpiredError, TamperedError, TruncatedError: Nothing was kept.
+        """
+        marks = read_high_water(self.high_water_path)
+        received = self._checked(files)
+        claimed = {role: claimed_version(data) for role, data in self._by_role(received)}
+        marks.check_versions(claimed, distributor=self._distributor)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        make_directory(self._scratch)
+        try:
+            versions = self._verified_in_scratch(received, distribution)
+            marks.check_versions(versions, distributor=self._distributor)
+            write_high_water(self.high_water_path, marks.raised(versions=versions))
+            self._keep()
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        return self.versions()
+
+    def versions(self) -> dict[str, int]:
+        """Versions held, by role, read without verifying: what a sender is told so that it sends only what changed."""
+        return held_versions(self._root.parent.parent)
+
+    def view(self, distribution: str, *, now: datetime | None = None) -> TrustedView:
+        """What the held set signs of one Distribution.
+
+        Args:
+            now: Check lifetimes against this time; None where expiry no longer counts.
+        Raises:
+            UnknownDistributorError, ExpiredError, TamperedError, TruncatedError.
+        """
+        root = self._trusted_root()
+        targets = self._role(root, TARGETS, Targets)
+        role = self._role(targets, distribution_role(distribution), Targets)
+        if now is not None:
+            timestamp = self._role(root, TIMESTAMP, Timestamp)
+            for name, signed in ((ROOT, root), (TIMESTAMP, timestamp), (TARGETS, targets), (distribution, role)):
+                if signed.is_expired(now):
+                    raise ExpiredError(
+                        f"the signature of Distributor {self._distributor} on {name} expired on {signed.expires:%Y-%m-%d %H:%M} UTC",
+                        remedy=f"run `sluice refresh {self._distributor}`, then send again",
+                    )
+        return TrustedView(self._distributor, targets, {path: Target(f.length, f.hashes["sha256"]) for path, f in role.targets.items()})
+
+    @staticmethod
+    def _by_role(received: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+        """Each received file that is whole, by its role; a chain of roots by its newest."""
+        for name, data in received.items():
+            parts = split_metadata_file(name)
+            if parts is not None and parts[0] != ROOT and not _is_cut(data):
+                yield parts[0], data
+
+    def _checked(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        if len(files) > FILES_MAX:
+            raise TamperedError(f"{len(files)} metadata files of Distributor {self._distributor}: more than {FILES_MAX}")
+        for name, data in files.items():
+            if split_metadata_file(name) is None:
+                raise TamperedError(f"{name[:100]!r} is no metadata file")
+            if len(data) > FILE_MAX:
+                raise TamperedError(f"{name} has {len(data)} bytes, more than {FILE_MAX}")
+        return dict(files)
+
+    def _verified_in_scratch(self, received: Mapping[str, bytes], distribution: str) -> dict[str, int]:
+        if self._metadata.is_dir():
+            shutil.copytree(self._metadata, self._scratch / "metadata", symlinks=True)
+        else:
+            (self._scratch / "metadata").mkdir()
+        metadata = self._scratch / "metadata"
+        fetcher = _Received(received, metadata)
+        with self._translated(received):
+            updater = Updater(
+                str(metadata), _BASE, fetcher=fetcher, config=UpdaterConfig(max_root_rotations=256), bootstrap=self._trusted_root_bytes()
+            )
+            updater.refresh()
+            updater.get_targetinfo(f"{distribution}/0.0/{distribution}")
+        versions = versions_in(metadata)
+        if distribution_role(distribution) not in versions:
+            raise TamperedError(
+                f"Distributor {self._distributor} signs no Distribution {distribution}", remedy="run `sluice sign`, then send"
+            )
+        return versions
+
+    def _keep(self) -> None:
+        scratch = self._scratch / "metadata"
+        make_directory(self._metadata)
+        sweep(self._metadata)
+        roots = sorted((scratch / "root_history").iterdir(), key=lambda path: int(path.name.partition(".")[0]))
+        newest = roots[-1].read_bytes()
+        if newest != self._root.read_bytes():
+            replace_atomically(self._root, newest)
+        names = [entry.name for entry in os.scandir(scratch) if entry.is_file(follow_symlinks=False) and entry.name.endswith(".json")]
+        # The timestamp last: until it stands, a sender is told of the older set and sends the rest again.
+        for name in sorted(names, key=lambda name: (name == "timestamp.json", name == "snapshot.json", name)):
+            data = (scratch / name).read_bytes()
+            held = self._metadata / name
+            if not held.exists() or held.read_bytes() != data:
+                replace_atomically(held, data)
+
+    def _trusted_root_bytes(self) -> bytes:
+        try:
+            return self._root.read_bytes()
+        except FileNotFoundError:
+            raise UnknownDistributorError(
+                f"Distributor {self._distributor} is not trusted here: no trust root is installed",
+                remedy=f"run `sluice trust push {self._distributor}`",
+            ) from None
+
+    def _trusted_root(self) -> Root:
+        with self._translated({}):
+            metadata: Metadata[Any] = Metadata.from_bytes(self._trusted_root_bytes())
+            metadata.signed.verify_delegate(ROOT, metadata.signed_bytes, metadata.signatures)
+        if not isinstance(metadata.signed, Root):
+            raise TamperedError(f"{self._root} is no trust root")
+        return metadata.signed
+
+    def _role(self, delegator: Root | Targets, role: str, kind: type[_S]) -> _S:
+        path = self._metadata / f"{role}.json"
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise TruncatedError(f"no metadata of {role} of Distributor {self._distributor} is held", remedy="send it again") from None
+        with self._translated({path.name: data}):
+            metadata: Metadata[Any] = Metadata.from_bytes(data)
+            delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        signed = metadata.signed
+        if not isinstance(signed, kind):
+            raise TamperedError(f"{path.name} of Distributor {self._distributor} is metadata of another kind")
+        return signed
+
+    def _translated(self, received: Mapping[str, bytes]) -> _Translation:
+        return _Translation(self._distributor, received, self._trusted_root_bytes())
+
+
+class _Translation:
+    """The seam at which python-tuf's exceptions become ours."""
+
+    def __init__(self, distributor: str, received: Mapping[str, bytes], root: bytes) -> None:
+        self._who = f"metadata of Distributor {distributor}"
+        self._distributor = distributor
+        self._received = received
+        try:
+            self._known_keys = set(json.loads(root)["signed"]["keys"])
+        except (ValueError, KeyError, TypeError):
+            self._known_keys = set()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, RepositoryError | DownloadError | DeserializationError | ValueError | KeyError | TypeError):
+            raise self._ours(error) from error
+
+    def _ours(self, error: Exception) -> TrustError:
+        if isinstance(error, ExpiredMetadataError):
+            return ExpiredError(f"{self._who} is expired: {error}", remedy=f"run `sluice refresh {self._distributor}`, then send again")
+        if isinstance(error, DownloadHTTPError):
+            return TruncatedError(f"{self._who} is incomplete: {error}", remedy="send it again")
+        if isinstance(error, UnsignedMetadataError) and self._strangers():
+            return UnknownDistributorError(
+                f"{self._who} is signed by keys that its trust root here doesn't name",
+                remedy=f"if it is the right Distributor, run `sluice trust push {self._distributor}`",
+            )
+        if isinstance(error, BadVersionNumberError):
+            text = str(error)
+            if "must be >=" in text:
+                return ReplayedError(f"{self._who} is older than what was accepted before: {text}", remedy="send the newest")
+            return TamperedError(f"{self._who} mixes versions: {text}", remedy="send it again")
+        if isinstance(error, DeserializationError):
+            for name, data in self._received.items():
+                if _is_cut(data):
+                    return TruncatedError(f"{self._who}: {name} ends too early", remedy="send it again")
+        return TamperedError(f"{self._who} can't be believed: {error}", remedy="send it again")
+
+    def _strangers(self) -> bool:
+        """Whether some received top-level file has no signature by a key of the trusted root."""
+        for name, data in self._received.items():
+            parts = split_metadata_file(name)
+            if parts is not None and parts[0] in (ROOT, TIMESTAMP, SNAPSHOT, TARGETS):
+                try:
+                    signers = {signature["keyid"] for signature in json.loads(data)["signatures"]}
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    continue
+                if not signers & self._known_keys:
+                    return True
+        return False
+
+
+class _Received(FetcherInterface):
+    """Gives python-tuf's client the received files, then those held under their unversioned names."""
+
+    def __init__(self, received: Mapping[str, bytes], held: Path) -> None:
+        self._received = received
+        self._held = held
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        name = url.removeprefix(_BASE)
+        data = self._received.get(name)
+        if data is None:
+            data = self._from_held(name)
+        if data is None:
+            raise DownloadHTTPError(f"{name} is missing", 404)
+        return iter((data,))
+
+    def _from_held(self, name: str) -> bytes | None:
+        parts = split_metadata_file(name)
+        if parts is None or parts[0] == ROOT:
+            return None
+        try:
+            data = (self._held / f"{parts[0]}.json").read_bytes()
+        except FileNotFoundError:
+            return None
+        return data if parts[1] in (None, claimed_version(data)) else None
+
+
+class TrustedView:
+    """What one Distributor has signed of one Distribution."""
+
+    def __init__(self, distributor: str, targets: Targets, signed: Mapping[str, Target]) -> None:
+        self._distributor = distributor
+        self._targets = targets
+        self._signed = signed
+
+    def target(self, path: str) -> Target:
+        """Length and digest of a target. Raises TamperedError where the Distributor signed no such target."""
+        found = self._signed.get(path)
+        if found is None:
+            raise TamperedError(
+                f"Distributor {self._distributor} has not signed {path}", remedy="only what is signed now can be sent: run `sluice sign`"
+            )
+        return found
+
+    def open_order(self, envelope: object, *, subscriber: str, now: datetime) -> Order:
+        """The order in an envelope, once it is known to be this Distributor's, for us, and in time.
+
+        The caller checks its sequence against the high-water mark and raises that before acting.
+
+        Raises:
+            UnknownDistributorError, TamperedError, TruncatedError, ExpiredError.
+        """
+        what = f"an order of Distributor {self._distributor}"
+
+        def verify(key: str, signature: bytes, data: bytes) -> None:
+            delegations = self._targets.delegations
+            known = delegations.roles[ORDERS].keyids if delegations and delegations.roles and ORDERS in delegations.roles else []
+            if key not in known:
+                raise UnknownDistributorError(f"{what} is signed by a key its trust root doesn't name: {key[:16]}")
+            try:
+                self._targets.verify_delegate(ORDERS, data, {key: Signature(key, signature.hex())})
+            except (UnsignedMetadataError, ValueError) as error:
+                raise TamperedError(f"{what} doesn't have its signature", remedy="give the order again") from error
+
+        order = parse_order(unseal(ORDER_WORD, envelope, what=what, limit=ORDER_MAX, verify=verify))
+        if order.distributor != self._distributor:
+            raise TamperedError(f"{what} names Distributor {order.distributor}")
+        if order.subscriber != subscriber:
+            raise TamperedError(f"{what} is for Subscriber {order.subscriber}, not for {subscriber}")
+        if order.expires <= now:
+            raise ExpiredError(f"{what} expired at {order.expires:%Y-%m-%d %H:%M:%S} UTC", remedy="give the order again; check both clocks")
+        return order
+
+
+def _is_cut(data: bytes) -> bool:
+    """Whether the bytes are the beginning of JSON rather than something else."""
+    try:
+        json.loads(data)
+    except json.JSONDecodeError as error:
+        return not data.strip() or error.pos >= len(error.doc.rstrip()) or "Unterminated" in error.msg
+    except (ValueError, RecursionError):
+        return False
+    return False
