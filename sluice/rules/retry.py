@@ -84,17 +84,28 @@ def after_failure(
     decision = decide(
         rule, first_failure=state.first_failure or now, attempts=state.attempts + 1, now=now, retryable=failure.retryable
     )  # fmt: skip
+    moved = State.FAILED if isinstance(decision, GiveUp) else _absent(failure)
+    changed = state.tried_in_vain(
+        failure,
+        state=moved,
+        reason=f"{describe(decision)}: {failure.message}",
+        next_try=decision.at if isinstance(decision, RetryAt) else None,
+        at=now,
+        sent=sent,
+        resumed=resumed,
+    )
+    return changed, decision
+
+
+def describe(decision: Decision) -> str:
+    """A decision in the words of status and log."""
     match decision:
         case RetryAt(at=at, number=number, of=of):
-            moved, next_try, reason = _absent(failure), at, f"retry {number} of {of}"
+            return f"retry {number} of {of} at {at:%Y-%m-%d %H:%M:%S} UTC"
         case WaitForChannel():
-            moved, next_try, reason = _absent(failure), None, "waiting for the Channel's next start"
+            return "waiting for the Channel's next start"
         case GiveUp():
-            moved, next_try, reason = State.FAILED, None, "failed"
-    changed = state.tried_in_vain(
-        failure, state=moved, reason=f"{reason}: {failure.message}", next_try=next_try, at=now, sent=sent, resumed=resumed
-    )  # fmt: skip
-    return changed, decision
+            return "failed"
 
 
 def failure_of(error: SluiceError) -> Failure:

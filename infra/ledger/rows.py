@@ -1,0 +1,144 @@
+"""Rows of the ledger's tables to the model and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row
+
+from sluice.model.order import Failure
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Priority
+from sluice.model.state import EVENT_DATA_MAX, Built, CurrentState, Event, EventKind, JsonValue, RecordedEvent, State
+from sluice.model.ticket import Phase, Ticket
+
+_TEXT_MAX = 1000
+"""Characters of one text in an event's data; the rest is cut."""
+
+
+def event_values(event: Event) -> dict[str, Any]:
+    """Of a row of ``events``."""
+    return {
+        "at": event.at,
+        "kind": event.kind.value,
+        "distributor": event.distributor,
+        "distribution": event.distribution,
+        "revision": _text(event.revision),
+        "subscriber": event.subscriber,
+        "channel": event.channel,
+        "flow_run": event.flow_run,
+        "data": _data(event.data),
+    }
+
+
+def event_of(row: Row[Any]) -> RecordedEvent:
+    """From a row of ``events``."""
+    event = Event(
+        row.at,
+        EventKind(row.kind),
+        distributor=row.distributor,
+        distribution=row.distribution,
+        revision=_number(row.revision),
+        subscriber=row.subscriber,
+        channel=row.channel,
+        flow_run=row.flow_run,
+        data=json.loads(row.data),
+    )
+    return RecordedEvent(row.number, event)
+
+
+def state_values(state: CurrentState) -> dict[str, Any]:
+    """Of a row of ``states``, but for its key."""
+    error = state.error or Failure("", "", "", False)
+    return {
+        "distributor": state.distributor,
+        "channel": state.channel,
+        "held": _text(state.held),
+        "extracted": _text(state.extracted),
+        "offered": _text(state.offered),
+        "state": state.state.value,
+        "reason": state.reason,
+        "since": state.since,
+        "bytes_sent": state.bytes_sent,
+        "bytes_last": state.bytes_last,
+        "bytes_resumed": state.bytes_resumed,
+        "attempts": state.attempts,
+        "first_failure": state.first_failure,
+        "next_try": state.next_try,
+        "error_code": error.code,
+        "error_message": error.message,
+        "error_remedy": error.remedy,
+        "error_retryable": int(error.retryable),
+        "sequence": state.sequence,
+        "flow_run": state.flow_run,
+    }
+
+
+def state_of(row: Row[Any]) -> CurrentState:
+    """From a row of ``states``."""
+    error = Failure(row.error_code, row.error_message, row.error_remedy, bool(row.error_retryable)) if row.error_code else None
+    return CurrentState(
+        subscriber=row.subscriber,
+        distribution=row.distribution,
+        distributor=row.distributor,
+        channel=row.channel,
+        held=_number(row.held),
+        extracted=_number(row.extracted),
+        offered=_number(row.offered),
+        state=State(row.state),
+        reason=row.reason,
+        since=row.since,
+        bytes_sent=row.bytes_sent,
+        bytes_last=row.bytes_last,
+        bytes_resumed=row.bytes_resumed,
+        attempts=row.attempts,
+        first_failure=row.first_failure,
+        next_try=row.next_try,
+        error=error,
+        sequence=row.sequence,
+        flow_run=row.flow_run,
+    )
+
+
+def built_values(built: Built) -> dict[str, Any]:
+    """Of a row of ``built``, but for its key."""
+    return {"revision": str(built.revision), "at": built.at, "files": built.files, "bytes": built.bytes}
+
+
+def built_of(row: Row[Any]) -> Built:
+    """From a row of ``built``."""
+    return Built(row.distribution, RevisionNumber.parse(row.revision), row.at, row.files, row.bytes)
+
+
+def ticket_of(row: Row[Any]) -> Ticket:
+    """From a row of ``tickets``."""
+    return Ticket(
+        number=row.number,
+        sender=row.sender,
+        subscriber=row.subscriber,
+        distribution=row.distribution,
+        revision=RevisionNumber.parse(row.revision),
+        priority=Priority(row.priority),
+        holder=row.holder,
+        phase=Phase(row.phase),
+        entered=row.entered,
+        lease_until=row.lease_until,
+    )
+
+
+def _text(revision: RevisionNumber | None) -> str | None:
+    return None if revision is None else str(revision)
+
+
+def _number(text: str | None) -> RevisionNumber | None:
+    return None if text is None else RevisionNumber.parse(text)
+
+
+def _data(data: Mapping[str, JsonValue]) -> str:
+    cut = {key: value[:_TEXT_MAX] if isinstance(value, str) else value for key, value in data.items()}
+    text = json.dumps(cut, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    if len(text.encode()) > EVENT_DATA_MAX:
+        raise ValueError(f"an event's data may have {EVENT_DATA_MAX} bytes, not {len(text.encode())}")
+    return text

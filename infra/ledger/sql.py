@@ -1,0 +1,249 @@
+"""``Ledger`` on SQLAlchemy Core. ``open_ledger`` is the only way in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, select, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from infra.ledger import sends
+from infra.ledger.database import BUSY_SECONDS, TRIES, Database, open_sqlite
+from infra.ledger.rows import built_of, built_values, event_of, event_values, state_of, state_values
+from infra.ledger.tables import built as built_table
+from infra.ledger.tables import cancels, events, receipts, sequences, states
+from sluice.errors import LedgerError
+from sluice.model.order import Receipt
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Priority
+from sluice.model.state import Built, CurrentState, Event, EventKind, LedgerSnapshot, ReceiptStored, RecordedEvent
+from sluice.model.ticket import Occupied, Started, Ticket, Waiting
+
+
+def open_ledger(url_or_path: str | Path, *, busy_seconds: float = BUSY_SECONDS, tries: int = TRIES) -> SqlLedger:
+    """Open a ledger, made if it is missing.
+
+    Args:
+        url_or_path: A file, or ``sqlite:///FILE``.
+        busy_seconds: How long one try waits for other processes; ``tries`` such tries are made.
+    Raises:
+        LedgerError: It can't be opened, or is of another schema version.
+    """
+    text = str(url_or_path)
+    if "://" not in text:
+        path = Path(text)
+    else:
+        try:
+            url = make_url(text)
+        except ArgumentError:
+            raise LedgerError("the ledger's URL can't be read", remedy="write a path, or sqlite:///FILE") from None
+        if url.get_backend_name() != "sqlite" or url.query or not url.database or url.database == ":memory:":
+            raise LedgerError(
+                f"a ledger on {url.render_as_string(hide_password=True)} isn't supported", remedy="write a path, or sqlite:///FILE"
+            )
+        path = Path(url.database)
+    return SqlLedger(open_sqlite(path.absolute(), busy_seconds=busy_seconds, tries=tries))
+
+
+class SqlLedger:
+    """The truth over all flow runs; see ``sluice.ports.Ledger``. Safe for threads and processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __repr__(self) -> str:
+        return f"SqlLedger({self._database.name})"
+
+    def record(
+        self, event: Event, change: Callable[[CurrentState], CurrentState] | None = None, *, built: Built | None = None
+    ) -> CurrentState | None:
+        """Append an event; change the state of its pair, and the latest revision, in the same transaction."""
+        if change is not None and not (event.subscriber and event.distribution):
+            raise ValueError("a change of state needs an event that names Subscriber and Distribution")
+
+        def work(connection: Connection) -> CurrentState | None:
+            _append(connection, event)
+            if built is not None:
+                _put(connection, built_table, {"distribution": built.distribution}, built_values(built))
+            return None if change is None else _change(connection, event, change)
+
+        return self._database.write(work)
+
+    def events(self, *, subscriber: str = "", distribution: str = "", after: int = 0, limit: int = 1000) -> Sequence[RecordedEvent]:
+        """Events with a number above ``after``, oldest first; empty names match all."""
+        query = select(events).where(events.c.number > after).order_by(events.c.number).limit(limit)
+        if subscriber:
+            query = query.where(events.c.subscriber == subscriber)
+        if distribution:
+            query = query.where(events.c.distribution == distribution)
+        return self._database.read(lambda connection: [event_of(r) for r in connection.execute(query)])
+
+    def state(self, subscriber: str, distribution: str) -> CurrentState:
+        """As it stands; all defaults for a pair that was never recorded."""
+        return self._database.read(lambda connection: _state(connection, subscriber, distribution))
+
+    def built(self, distribution: str) -> Built | None:
+        """The latest revision recorded as built."""
+        query = select(built_table).where(built_table.c.distribution == distribution)
+
+        def work(connection: Connection) -> Built | None:
+            row = connection.execute(query).one_or_none()
+            return None if row is None else built_of(row)
+
+        return self._database.read(work)
+
+    def snapshot(self) -> LedgerSnapshot:
+        """Everything ``rules.reasons`` reads, of one moment."""
+
+        def work(connection: Connection) -> LedgerSnapshot:
+            found = [state_of(r) for r in connection.execute(select(states))]
+            return LedgerSnapshot(
+                states={(s.subscriber, s.distribution): s for s in found},
+                built={r.distribution: built_of(r) for r in connection.execute(select(built_table))},
+                tickets=sends.all_tickets(connection),
+            )
+
+        return self._database.read(work)
+
+    def next_sequence(self, distributor: str, subscriber: str) -> int:
+        """The number of the next order; durable before it is given."""
+        key = {"distributor": distributor, "subscriber": subscriber}
+
+        def work(connection: Connection) -> int:
+            last = connection.execute(select(sequences.c.last).where(_is(sequences, key))).scalar_one_or_none()
+            _put(connection, sequences, key, {"last": (last or 0) + 1})
+            return (last or 0) + 1
+
+        return self._database.write(work)
+
+    def accept_receipt(self, receipt: Receipt, envelope: str, event: Event) -> ReceiptStored:
+        """Keep a verified receipt verbatim, apply it and record ``event``; a repetition changes nothing."""
+        key = {"subscriber": receipt.subscriber, "distributor": receipt.distributor, "sequence": receipt.sequence}
+
+        def work(connection: Connection) -> ReceiptStored:
+            kept = connection.execute(select(receipts.c.envelope).where(_is(receipts, key))).scalar_one_or_none()
+            if kept == envelope:
+                return ReceiptStored.KNOWN
+            pair = _of_receipt(event, receipt)
+            if kept is not None:
+                _append(connection, _conflict(pair, receipt))
+                return ReceiptStored.CONFLICT
+            values = {
+                "distribution": receipt.distribution,
+                "revision": str(receipt.revision),
+                "outcome": receipt.outcome.value,
+                "finished": receipt.finished,
+                "envelope": envelope,
+            }
+            connection.execute(insert(receipts).values(key | values))
+            _append(connection, pair)
+            _change(connection, pair, lambda state: state.answered(receipt))
+            return ReceiptStored.NEW
+
+        return self._database.write(work)
+
+    def receipt(self, distributor: str, subscriber: str, sequence: int) -> str | None:
+        """The envelope, as received."""
+        key = {"subscriber": subscriber, "distributor": distributor, "sequence": sequence}
+        query = select(receipts.c.envelope).where(_is(receipts, key))
+        return self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
+
+    def request_cancel(self, name: str, *, at: datetime, by: str = "") -> None:
+        """Ask that what waits under ``name`` stops."""
+
+        def work(connection: Connection) -> None:
+            _put(connection, cancels, {"name": name}, {"at": at, "by": by})
+            _append(connection, Event(at, EventKind.CANCEL_REQUESTED, data={"name": name, "by": by}))
+
+        self._database.write(work)
+
+    def cancel_requested(self, name: str) -> bool:
+        """Whether that was asked since ``name`` last started."""
+        query = select(cancels.c.name).where(cancels.c.name == name)
+        return self._database.read(lambda connection: connection.execute(query).one_or_none() is not None)
+
+    def clear_cancel(self, name: str) -> None:
+        """``name`` starts anew."""
+        self._database.write(lambda connection: connection.execute(delete(cancels).where(cancels.c.name == name)))
+
+    def enqueue(
+        self,
+        sender: str,
+        subscriber: str,
+        distribution: str,
+        revision: RevisionNumber,
+        priority: Priority,
+        holder: str,
+        *,
+        lease_seconds: float,
+        now: datetime,
+    ) -> Ticket | Occupied:
+        """Claim a pair of Subscriber and Distribution, before its host is called."""
+        return sends.enqueue(
+            self._database, sender, subscriber, distribution, revision, priority, holder, lease_seconds=lease_seconds, now=now
+        )
+
+    def try_start(self, ticket: Ticket, *, limit: int | None, lease_seconds: float, now: datetime) -> Started | Waiting:
+        """Ask for a slot, once the host answers; ask again while Waiting."""
+        return sends.try_start(self._database, ticket, limit=limit, lease_seconds=lease_seconds, now=now)
+
+    def renew(self, ticket: Ticket, *, lease_seconds: float, now: datetime) -> Ticket:
+        """Keep a ticket's lease alive."""
+        return sends.renew(self._database, ticket, lease_seconds=lease_seconds, now=now)
+
+    def finish(self, ticket: Ticket) -> None:
+        """Give slot and claim back."""
+        sends.finish(self._database, ticket)
+
+    def close(self) -> None:
+        """Release connections."""
+        self._database.close()
+
+
+def _append(connection: Connection, event: Event) -> None:
+    connection.execute(insert(events).values(event_values(event)))
+
+
+def _state(connection: Connection, subscriber: str, distribution: str) -> CurrentState:
+    key = {"subscriber": subscriber, "distribution": distribution}
+    row = connection.execute(select(states).where(_is(states, key))).one_or_none()
+    return CurrentState(subscriber, distribution) if row is None else state_of(row)
+
+
+def _change(connection: Connection, event: Event, change: Callable[[CurrentState], CurrentState]) -> CurrentState:
+    before = _state(connection, event.subscriber, event.distribution)
+    after = replace(change(before), flow_run=event.flow_run or before.flow_run)
+    if (after.subscriber, after.distribution) != (event.subscriber, event.distribution):
+        raise ValueError("a change of state may not change whose state it is")
+    _put(connection, states, {"subscriber": event.subscriber, "distribution": event.distribution}, state_values(after))
+    return after
+
+
+def _put(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any]) -> None:
+    """Update the row of ``key``, or insert it. Safe because a writer is alone."""
+    if connection.execute(update(table).where(_is(table, key)).values(values)).rowcount == 0:
+        connection.execute(insert(table).values(key | values))
+
+
+def _is(table: Table, key: dict[str, Any]) -> ColumnElement[bool]:
+    return and_(*(table.c[name] == value for name, value in key.items()))
+
+
+def _of_receipt(event: Event, receipt: Receipt) -> Event:
+    """The caller's event, about the receipt's pair whatever it left out."""
+    return replace(
+        event,
+        distributor=receipt.distributor,
+        distribution=receipt.distribution,
+        subscriber=receipt.subscriber,
+        revision=receipt.revision,
+    )
+
+
+def _conflict(event: Event, receipt: Receipt) -> Event:
+    return replace(event, kind=EventKind.RECEIPT_CONFLICT, data={"sequence": receipt.sequence, "outcome": receipt.outcome.value})
