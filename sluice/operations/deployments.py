@@ -29,9 +29,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
-from sluice.model.schedule import Kind, Schedule
+from sluice.model.schedule import Schedule
 from sluice.model.site import Channel, Distribution, Distributor, Priority, Site
-from sluice.rules.due import prefect_schedule
+from sluice.rules.triggers import prefect_schedule
 
 BUILD_LIMIT = 2
 """Builds of one Distributor at once: each reads a whole tree and compresses it."""
@@ -279,9 +279,8 @@ def _send_name(site: Site, channel: Channel, distributor: str) -> str:
 
 
 def _schedules(slug: str, schedule: Schedule, *, active: bool) -> tuple[ScheduleSpec, ...]:
-    if schedule.kind in (Kind.NEVER, Kind.IMMEDIATELY):
-        return ()
-    return (ScheduleSpec(slug, prefect_schedule(schedule), active),)
+    rule = prefect_schedule(schedule)
+    return () if rule is None else (ScheduleSpec(slug, rule, active),)
 
 
 def _slug(schedule: Schedule) -> str:

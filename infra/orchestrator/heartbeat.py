@@ -1,0 +1,49 @@
+"""The automation that calls a silent run crashed.
+
+A flow run whose worker and process both died stays Running in Prefect. Runs of Sluice's deployments give a sign of life every
+``HEARTBEAT_SECONDS``; one automation for the whole server, matched by Sluice's tag, crashes those that fall silent. What a
+crashed run leaves behind needs no clean-up: every step may be repeated.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+
+from sluice.operations.deployments import HEARTBEAT_SECONDS, TAG
+
+NAME = "sluice: crash runs that fell silent"
+MISSED = 3
+"""Signs of life that may fail to come: a server under load is seconds late with events."""
+
+
+def heartbeat_automation() -> AutomationCore:
+    """The automation as it is to be."""
+    return AutomationCore(
+        name=NAME,
+        description="A run of Sluice that gave no sign of life for a while is crashed, so that it doesn't look as if it ran.",
+        enabled=True,
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            # Any event of the run: states have names of their own (Inactive, Gone), which become the events' names.
+            expect={"prefect.flow-run.*"},
+            match=ResourceSpecification.model_validate({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            match_related=ResourceSpecification.model_validate(
+                {"prefect.resource.id": [f"prefect.tag.{TAG}"], "prefect.resource.role": ["tag"]}
+            ),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=HEARTBEAT_SECONDS * MISSED),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                message="No sign of life: the worker's machine or process died. The next run continues from what the ledger knows.",
+            )
+        ],
+    )

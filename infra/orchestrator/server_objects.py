@@ -1,0 +1,171 @@
+"""Prefect's objects read into plain fields and written from specs. One function per object; each may be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, WorkPool
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
+from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
+
+from sluice.operations.deployments import DIGEST_TAG, INACTIVE_TAG, TAG, DeploymentSpec, PoolSpec, ScheduleSpec, keeps_active
+
+PAGE = 200
+"""Objects in one answer: Prefect's default ceiling."""
+WORKER_TYPE = "process"
+
+
+async def read_deployments(client: PrefectClient, flows: list[str]) -> dict[str, DeploymentResponse]:
+    """Every deployment of flows with these names and every one that carries Sluice's tag, by full name."""
+    names: dict[Any, str] = {}
+    found: dict[str, DeploymentResponse] = {}
+    filters: list[dict[str, Any]] = [
+        {"flow_filter": FlowFilter(name=FlowFilterName(any_=flows))},
+        {"deployment_filter": DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))},
+    ]
+    for query in filters:
+        offset = 0
+        while page := await client.read_deployments(**query, limit=PAGE, offset=offset):
+            offset += len(page)
+            for deployment in page:
+                if deployment.flow_id not in names:
+                    names[deployment.flow_id] = (await client.read_flow(deployment.flow_id)).name
+                found[f"{names[deployment.flow_id]}/{deployment.name}"] = deployment
+            if len(page) < PAGE:
+                break
+    return found
+
+
+async def read_pools(client: PrefectClient) -> dict[str, WorkPool]:
+    """Every work pool, by name."""
+    found: dict[str, WorkPool] = {}
+    while page := await client.read_work_pools(limit=PAGE, offset=len(found)):
+        found |= {pool.name: pool for pool in page}
+        if len(page) < PAGE:
+            break
+    return found
+
+
+async def read_queues(client: PrefectClient, pool: str) -> dict[str, int | None]:
+    """Priorities of a pool's queues, by name."""
+    return {queue.name: queue.priority for queue in await client.read_work_queues(work_pool_name=pool)}
+
+
+def pool_fields(pool: PoolSpec | WorkPool) -> dict[str, Any]:
+    """What is compared of a pool."""
+    limit = pool.limit if isinstance(pool, PoolSpec) else pool.concurrency_limit
+    return {"description": pool.description, "limit": limit}
+
+
+async def write_pool(client: PrefectClient, pool: PoolSpec, *, exists: bool) -> None:
+    """Create the pool, or bring its limit and description in line."""
+    if exists:
+        await client.update_work_pool(pool.name, WorkPoolUpdate(description=pool.description, concurrency_limit=pool.limit))
+        return
+    template = await get_default_base_job_template_for_infrastructure_type(WORKER_TYPE)
+    await client.create_work_pool(
+        WorkPoolCreate(
+            name=pool.name,
+            description=pool.description,
+            type=WORKER_TYPE,
+            base_job_template=template or {},
+            concurrency_limit=pool.limit,
+        )
+    )
+
+
+async def write_queue(client: PrefectClient, pool: str, queue: str, priority: int, *, exists: bool) -> None:
+    """Create the queue, or bring its priority in line; Prefect moves the others out of the way."""
+    if not exists:
+        await client.create_work_queue(queue, priority=priority, work_pool_name=pool)
+        return
+    found = await client.read_work_queue_by_name(queue, work_pool_name=pool)
+    await client.update_work_queue(found.id, priority=priority)
+
+
+def spec_fields(spec: DeploymentSpec) -> dict[str, Any]:
+    """What is compared of a deployment, as the site wants it."""
+    return {
+        "entrypoint": spec.entrypoint,
+        "parameters": dict(spec.parameters),
+        "schedules": [_schedule_fields(s.slug, _schedule(s.rule), s.active) for s in sorted(spec.schedules, key=lambda s: s.slug)],
+        "tags": sorted(spec.tags),
+        "description": spec.description,
+        "pool": spec.pool,
+        "queue": spec.queue,
+        "limit": spec.limit,
+        "collision": spec.collision.value if spec.collision else None,
+        "environment": dict(spec.environment),
+    }
+
+
+def found_fields(found: DeploymentResponse) -> dict[str, Any]:
+    """The same of a deployment as Prefect has it."""
+    schedules = sorted(found.schedules, key=lambda s: s.slug or "")
+    limit = found.global_concurrency_limit
+    options = found.concurrency_options
+    return {
+        "entrypoint": found.entrypoint,
+        "parameters": found.parameters,
+        "schedules": [_schedule_fields(s.slug or "", s.schedule, s.active) for s in schedules],
+        "tags": sorted(t for t in found.tags if not t.startswith(DIGEST_TAG)),
+        "description": found.description,
+        "pool": found.work_pool_name,
+        "queue": found.work_queue_name,
+        "limit": limit.limit if limit else None,
+        "collision": options.collision_strategy.value if options else None,
+        "environment": found.job_variables.get("env", {}),
+    }
+
+
+def kept_schedules(spec: DeploymentSpec, found: DeploymentResponse | None) -> tuple[ScheduleSpec, ...]:
+    """The spec's schedules, with those that somebody paused in Prefect still paused."""
+    before = {s.slug: s.active for s in found.schedules} if found else {}
+    was_inactive = found is not None and INACTIVE_TAG in found.tags
+    return tuple(
+        ScheduleSpec(s.slug, s.rule, keeps_active(s.active, before.get(s.slug), was_inactive=was_inactive)) for s in spec.schedules
+    )
+
+
+async def write_deployment(client: PrefectClient, spec: DeploymentSpec, found: DeploymentResponse | None) -> None:
+    """Send every field of the deployment: Prefect replaces it as a whole."""
+    # The flow itself says what parameters it takes, as it does for `prefect deploy`; imported by name, since flows stand above.
+    schema = parameter_schema(load_flow_from_entrypoint(spec.entrypoint))
+    await client.create_deployment(
+        flow_id=await client.create_flow_from_name(spec.flow),
+        name=spec.name,
+        schedules=[
+            DeploymentScheduleCreate(slug=s.slug, active=s.active, schedule=_schedule(s.rule)) for s in kept_schedules(spec, found)
+        ],
+        concurrency_limit=spec.limit,
+        concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(spec.collision.value)) if spec.collision else None,
+        parameters=dict(spec.parameters),
+        description=spec.description,
+        work_pool_name=spec.pool,
+        work_queue_name=spec.queue,
+        tags=list(spec.all_tags),
+        entrypoint=spec.entrypoint,
+        parameter_openapi_schema=schema.model_dump(exclude_unset=True),
+        enforce_parameter_schema=True,
+        pull_steps=[],
+        job_variables={"env": dict(spec.environment)},
+    )
+
+
+def _schedule(rule: Mapping[str, str | float | int]) -> CronSchedule | IntervalSchedule | RRuleSchedule:
+    if "cron" in rule:
+        return CronSchedule.model_validate(rule)
+    if "rrule" in rule:
+        return RRuleSchedule.model_validate(rule)
+    return IntervalSchedule.model_validate(rule)
+
+
+def _schedule_fields(slug: str, schedule: Any, active: bool) -> dict[str, Any]:
+    return {"slug": slug, "active": active} | schedule.model_dump(mode="json", exclude_none=True)
