@@ -1,0 +1,36 @@
+"""How long signatures hold: expiry must outlast the time between two sends, or an idle Channel would find its own metadata expired."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sluice.model.schedule import Kind, Schedule
+from sluice.model.site import Site
+
+ORDER_LIFETIME = timedelta(days=1)
+"""An order is carried out at once; a day allows for clocks that differ and for a parent that carries it."""
+_LONGEST = {
+    Kind.NEVER: timedelta(0),
+    Kind.IMMEDIATELY: timedelta(0),
+    Kind.AT: timedelta(0),
+    Kind.DAILY: timedelta(days=7),
+    Kind.WEEKLY: timedelta(days=7),
+    Kind.MONTHLY: timedelta(days=62),
+    Kind.YEARLY: timedelta(days=366),
+    Kind.CRON: timedelta(days=366),
+    Kind.RRULE: timedelta(days=366),
+}
+"""By kind, an upper bound of the time between two starts: daily may name one weekday, monthly a day that every other month lacks."""
+
+
+def longest_interval(schedule: Schedule) -> timedelta:
+    """An upper bound of the time between two starts of a schedule; zero where it doesn't repeat."""
+    if schedule.kind is Kind.INTERVAL and schedule.interval is not None:
+        return schedule.interval
+    return _LONGEST.get(schedule.kind, timedelta(0))
+
+
+def longest_send_interval(site: Site, distributor: str) -> timedelta:
+    """The longest time between two sends of a Distributor's Channels: what its timestamp's lifetime is computed from."""
+    channels = {name for d in site.distributions_of_distributor(distributor) for name in d.channels}
+    return max((longest_interval(site.channel(name).send) for name in channels), default=timedelta(0))
