@@ -93,7 +93,7 @@ class LocalStream:
         for pipe in (self._stdin, self._stdout, self._stderr_pipe):
             os.set_blocking(pipe.fileno(), False)
         self._stderr = b""
-        self._ended = False
+        self._stderr_ended = False
         self._closed = False
 
     @property
@@ -131,11 +131,13 @@ class LocalStream:
     def finish(self, stdin: Iterable[bytes]) -> tuple[int, bytes, bytes]:
         """Feed ``stdin``, then read to the end; see ``LocalLogin.run``. A child that stops listening is no error."""
         output = bytearray()
-        with suppress(ConnectionLostError):
+        with suppress(BrokenPipeError):
             for part in stdin:
-                self.write(part)
-                while self.readable() and self._keep_output(output):
-                    pass
+                rest = memoryview(part)
+                while rest:
+                    self._wait(select.POLLOUT, "running a command", output)
+                    with suppress(BlockingIOError):
+                        rest = rest[os.write(self._stdin.fileno(), rest) :]
         self._stdin.close()
         while self._keep_output(output):
             pass
@@ -169,25 +171,32 @@ class LocalStream:
         if self._closed:
             raise ConnectionLostError(f"{self._login.who}: the conversation was closed")
 
-    def _wait(self, event: int, doing: str) -> None:
-        """Until the pipe is ready; stderr is emptied meanwhile, so that a talkative child isn't stopped."""
+    def _wait(self, event: int, doing: str, output: bytearray | None = None) -> None:
+        """Until the pipe is ready. stderr, and stdout where ``output`` is given, are emptied meanwhile: a talkative child goes on."""
         pipe = self._stdin if event == select.POLLOUT else self._stdout
         deadline = time.monotonic() + self._login.timeout
         while True:
             poll = select.poll()
             poll.register(pipe, event)
-            if not self._ended:
+            if not self._stderr_ended:
                 poll.register(self._stderr_pipe, select.POLLIN)
+            if output is not None:
+                poll.register(self._stdout, select.POLLIN)
             ready = {fd for fd, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)}
             if self._stderr_pipe.fileno() in ready:
                 self._keep_stderr()
             if pipe.fileno() in ready:
                 return
+            if output is not None and self._stdout.fileno() in ready and not self._take(output):
+                output = None
             if time.monotonic() >= deadline:
                 raise TransportTimeoutError(f"{self._login.who}: {doing}: no progress within {self._login.timeout:g} s")
 
     def _keep_output(self, output: bytearray) -> int:
         self._wait(select.POLLIN, "running a command")
+        return self._take(output)
+
+    def _take(self, output: bytearray) -> int:
         data = os.read(self._stdout.fileno(), _PIECE)
         output += data[: OUTPUT_MAX - len(output)]
         return len(data)
@@ -198,7 +207,7 @@ class LocalStream:
                 data = os.read(self._stderr_pipe.fileno(), _PIECE)
                 self._stderr = (self._stderr + data)[-STDERR_MAX:]
                 if not data:
-                    self._ended = True
+                    self._stderr_ended = True
                     return
 
     def _status(self) -> int:

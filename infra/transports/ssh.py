@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import paramiko
-from paramiko.hostkeys import InvalidHostKey
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 from paramiko.packet import Packetizer
 from paramiko.pkey import UnknownKeyType
 
@@ -353,7 +353,7 @@ def _identity(subscriber: Subscriber, site: Path, who: str) -> paramiko.PKey:
             remedy="use a key of its own without one, restricted in the host's authorized_keys",
         ) from error
     except _FOREIGN_OR_VALUE as error:
-        raise AuthenticationError(f"{who}: the identity {path} can't be used: {error or type(error).__name__}") from error
+        raise AuthenticationError(f"{who}: the identity {path} can't be used: {error!s}") from error
 
 
 def _pinned_keys(subscriber: Subscriber, site: Path, who: str) -> list[paramiko.PKey]:
@@ -366,13 +366,20 @@ def _pinned_keys(subscriber: Subscriber, site: Path, who: str) -> list[paramiko.
     if not subscriber.host_keys:
         raise HostKeyError(f"{who} has no pinned host key", remedy="add host_key: or host_keys: to its document")
     path, address = site / subscriber.host_keys, subscriber.address
+    known = paramiko.HostKeys()
+    revoked = set()
     try:
-        lines = [line.split() for line in path.read_text().splitlines()]
-        known = paramiko.HostKeys(str(path)).lookup(address.host if address.port == 22 else f"[{address.host}]:{address.port}")
+        for line in path.read_text().splitlines():
+            fields = line.split()
+            if fields[:1] == ["@revoked"]:
+                revoked |= set(fields[3:4])
+            elif fields and not fields[0].startswith(("#", "@")) and (entry := HostKeyEntry.from_line(" ".join(fields))):
+                for name in entry.hostnames or ():
+                    known.add(name, entry.key.get_name(), entry.key)
     except _FOREIGN_OR_VALUE as error:
         raise HostKeyError(f"{who}: the known_hosts file {path} can't be read: {error}") from error
-    revoked = {fields[3] for fields in lines if len(fields) > 3 and fields[0] == "@revoked"}
-    keys = [key for key in (known or {}).values() if key.get_base64() not in revoked]
+    found = known.lookup(address.host if address.port == 22 else f"[{address.host}]:{address.port}")
+    keys = [key for key in (found or {}).values() if key.get_base64() not in revoked]
     if not keys:
         raise HostKeyError(f"{who} isn't in {path}", remedy="add its host key there, after comparing it on the host itself")
     return keys
