@@ -28,7 +28,8 @@ def sign(distributions: Iterable[str], *, store: Store, publisher: Publisher, no
     Raises:
         TrustError: The Distributor has no keys.
     """
-    return publisher.publish({name: listing(name, store) for name in distributions}, now=now, longest_interval=longest_interval)
+    names = tuple(distributions)
+    return publisher.publish(lambda: {name: listing(name, store) for name in names}, now=now, longest_interval=longest_interval)
 
 
 def listing(distribution: str, store: Store) -> Listing:

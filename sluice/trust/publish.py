@@ -8,7 +8,7 @@ removal: a deleted Distribution's role lists nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -73,13 +73,14 @@ class Publisher:
                 made = True
         return made
 
-    def publish(self, listings: Mapping[str, Listing], *, now: datetime, longest_interval: timedelta) -> Published:
+    def publish(self, listings: Callable[[], Mapping[str, Listing]], *, now: datetime, longest_interval: timedelta) -> Published:
         """Make these Distributions' listings what can be sent; others stay as they are.
 
         Renews the timestamp too once half its lifetime is over, so with no listings this is the refresh.
 
         Args:
-            listings: By Distribution; an empty one withdraws everything of it.
+            listings: Gives the listings by Distribution; an empty one withdraws everything of it. Called under the trust's lock, so that of
+                two publishings at once the later one lists what the earlier one's Distribution gained meanwhile.
             longest_interval: The longest time between two sends of this Distributor's Channels.
         Raises:
             TrustError: No keys.
@@ -92,7 +93,7 @@ class Publisher:
         lifetime = max(longest_interval + TIMESTAMP_MARGIN, TIMESTAMP_LIFETIME_MIN)
         with self._locked():
             sweep(self._repository)
-            return self._publish(listings, now, lifetime)
+            return self._publish(listings(), now, lifetime)
 
     def root(self) -> bytes:
         """The newest trust root: what ``sluice trust push`` installs."""

@@ -33,7 +33,7 @@ def now() -> datetime:
 def publisher(tmp_path: Path) -> Publisher:
     publisher = Publisher(tmp_path / "hq", distributor="hq")
     publisher.ensure_keys(now())
-    publisher.publish({"zone": {PATH: Target.of(MANIFEST)}}, now=now(), longest_interval=WEEK)
+    publisher.publish(lambda: {"zone": {PATH: Target.of(MANIFEST)}}, now=now(), longest_interval=WEEK)
     return publisher
 
 
@@ -94,18 +94,18 @@ def test_making_keys_again_changes_nothing(publisher: Publisher) -> None:
 
 
 def test_publishing_the_same_again_changes_nothing(publisher: Publisher) -> None:
-    assert publisher.publish({"zone": {PATH: Target.of(MANIFEST)}}, now=now(), longest_interval=WEEK).changed == ()
+    assert publisher.publish(lambda: {"zone": {PATH: Target.of(MANIFEST)}}, now=now(), longest_interval=WEEK).changed == ()
 
 
 def test_a_refresh_renews_the_timestamp_once_half_its_lifetime_is_over(publisher: Publisher) -> None:
     later = now() + timedelta(days=8)
-    assert publisher.publish({}, now=later, longest_interval=WEEK).changed == ("snapshot", "timestamp")
-    assert publisher.publish({}, now=later, longest_interval=WEEK).changed == ()
+    assert publisher.publish(lambda: {}, now=later, longest_interval=WEEK).changed == ("snapshot", "timestamp")
+    assert publisher.publish(lambda: {}, now=later, longest_interval=WEEK).changed == ()
 
 
 def test_only_changed_roles_are_sent_again(trust: TrustDirectory, publisher: Publisher) -> None:
     accept(trust, publisher)
-    publisher.publish({"zone": {PATH: Target.of(b"other")}}, now=now(), longest_interval=WEEK)
+    publisher.publish(lambda: {"zone": {PATH: Target.of(b"other")}}, now=now(), longest_interval=WEEK)
     assert sorted(publisher.files_for("zone", trust.versions())) == ["2.distribution.zone.json", "2.snapshot.json", "timestamp.json"]
     accept(trust, publisher)
     assert trust.view("zone").target(PATH) == Target.of(b"other")
@@ -113,7 +113,7 @@ def test_only_changed_roles_are_sent_again(trust: TrustDirectory, publisher: Pub
 
 
 def test_another_distribution_changes_nothing_of_this_one(trust: TrustDirectory, publisher: Publisher) -> None:
-    publisher.publish({"web": {"web/1.1/manifest": Target.of(b"web")}}, now=now(), longest_interval=WEEK)
+    publisher.publish(lambda: {"web": {"web/1.1/manifest": Target.of(b"web")}}, now=now(), longest_interval=WEEK)
     accept(trust, publisher)
     with pytest.raises(TamperedError):
         trust.view("zone").target("web/1.1/manifest")
@@ -128,7 +128,7 @@ def test_a_subscriber_without_trust_root_refuses(tmp_path: Path, publisher: Publ
 def test_metadata_of_another_distributor_of_that_name_is_refused(tmp_path: Path, trust: TrustDirectory) -> None:
     other = Publisher(tmp_path / "forged", distributor="hq")
     other.ensure_keys(now())
-    other.publish({"zone": {PATH: Target.of(b"forged")}}, now=now(), longest_interval=WEEK)
+    other.publish(lambda: {"zone": {PATH: Target.of(b"forged")}}, now=now(), longest_interval=WEEK)
     files = other.files_for("zone", {"root": 1})
     with pytest.raises(UnknownDistributorError, match="keys that its trust root here doesn't name"):
         trust.accept(files, "zone")
@@ -136,7 +136,7 @@ def test_metadata_of_another_distributor_of_that_name_is_refused(tmp_path: Path,
 
 def test_older_metadata_is_refused_as_replayed(trust: TrustDirectory, publisher: Publisher) -> None:
     old = publisher.files_for("zone", {})
-    publisher.publish({"zone": {PATH: Target.of(b"other")}}, now=now(), longest_interval=WEEK)
+    publisher.publish(lambda: {"zone": {PATH: Target.of(b"other")}}, now=now(), longest_interval=WEEK)
     accept(trust, publisher)
     with pytest.raises(ReplayedError, match="timestamp has version 1, but 2 was accepted|has version 1, but 2 was accepted"):
         trust.accept(old, "zone")
@@ -144,7 +144,7 @@ def test_older_metadata_is_refused_as_replayed(trust: TrustDirectory, publisher:
 
 def test_older_metadata_is_refused_also_after_the_metadata_was_wiped(tmp_path: Path, trust: TrustDirectory, publisher: Publisher) -> None:
     old = publisher.files_for("zone", {})
-    publisher.publish({"zone": {PATH: Target.of(b"other")}}, now=now(), longest_interval=WEEK)
+    publisher.publish(lambda: {"zone": {PATH: Target.of(b"other")}}, now=now(), longest_interval=WEEK)
     accept(trust, publisher)
     shutil.rmtree(tmp_path / "subscriber/trust/metadata")
     with pytest.raises(ReplayedError):
@@ -158,7 +158,7 @@ def test_expired_metadata_is_refused(trust: TrustDirectory, tmp_path: Path) -> N
     shutil.rmtree(tmp_path / "hq/trust/repository")
     long_ago = now() - timedelta(days=60)
     old.ensure_keys(long_ago)
-    old.publish({"zone": {PATH: Target.of(MANIFEST)}}, now=long_ago, longest_interval=WEEK)
+    old.publish(lambda: {"zone": {PATH: Target.of(MANIFEST)}}, now=long_ago, longest_interval=WEEK)
     with pytest.raises(ExpiredError, match="expired"):
         trust.accept(old.files_for("zone", {"root": 1}), "zone")
 
@@ -199,7 +199,7 @@ def test_a_missing_file_is_refused_as_truncated(trust: TrustDirectory, publisher
 
 def test_a_mix_of_two_publishings_is_refused(trust: TrustDirectory, publisher: Publisher) -> None:
     old = publisher.files_for("zone", {"root": 1})
-    publisher.publish({"zone": {PATH: Target.of(b"other")}}, now=now(), longest_interval=WEEK)
+    publisher.publish(lambda: {"zone": {PATH: Target.of(b"other")}}, now=now(), longest_interval=WEEK)
     new = publisher.files_for("zone", {"root": 1})
     mixed = {**new, "2.distribution.zone.json": old["1.distribution.zone.json"]}
     with pytest.raises(TamperedError):
@@ -285,11 +285,11 @@ def test_a_kill_before_the_timestamp_leaves_the_set_before(
 
     monkeypatch.setattr(Path, "rename", killed_at_timestamp)
     with pytest.raises(KeyboardInterrupt):
-        publisher.publish({"zone": {PATH: Target.of(b"other")}}, now=now(), longest_interval=WEEK)
+        publisher.publish(lambda: {"zone": {PATH: Target.of(b"other")}}, now=now(), longest_interval=WEEK)
     monkeypatch.undo()
     accept(trust, publisher)
     assert trust.view("zone").target(PATH) == Target.of(MANIFEST)
-    publisher.publish({"zone": {PATH: Target.of(b"third")}}, now=now(), longest_interval=WEEK)
+    publisher.publish(lambda: {"zone": {PATH: Target.of(b"third")}}, now=now(), longest_interval=WEEK)
     accept(trust, publisher)
     assert trust.view("zone").target(PATH) == Target.of(b"third")
     assert [name for name in os.listdir(tmp_path / "hq/trust/repository") if name.startswith(".tmp-")] == []
@@ -297,7 +297,7 @@ def test_a_kill_before_the_timestamp_leaves_the_set_before(
 
 def test_a_withdrawn_distribution_keeps_its_role_and_lists_nothing(trust: TrustDirectory, publisher: Publisher) -> None:
     accept(trust, publisher)
-    publisher.publish({"zone": {}}, now=now(), longest_interval=WEEK)
+    publisher.publish(lambda: {"zone": {}}, now=now(), longest_interval=WEEK)
     accept(trust, publisher)
     with pytest.raises(TamperedError, match="has not signed"):
         trust.view("zone").target(PATH)
