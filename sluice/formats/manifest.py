@@ -50,6 +50,8 @@ _DIRECTORY = rf'\["d",{_TEXT},{_NUMBER},{_TIME}\]'
 _LINK = rf'\["l",{_TEXT},{_TEXT},{_NUMBER}\]'
 _FAST = {"f": re.compile(_FILE), "d": re.compile(_DIRECTORY), "l": re.compile(_LINK)}
 _SLOW = {kind: re.compile(pattern.pattern.replace(_TEXT, _ESCAPED)) for kind, pattern in _FAST.items()}
+_NOTHING = re.compile("(?!)")
+_NO_NAMES = frozenset({"", ".", ".."})
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
@@ -199,20 +201,17 @@ def _entries(lines: list[str], sizes: dict[str, int], is_directory: bool) -> tup
     if not lines or lines[0][:6] != ('["d",""' if is_directory else '["f",""')[:6] or (len(lines) != 1 and not is_directory):
         raise StoreCorruptError("a manifest's destination doesn't begin with its own entry, or is a file with more than one")
     directories: set[str] = set()
+    file_match, file_kind = _FAST["f"].fullmatch, EntryKind.FILE
     before = None
     for line in lines:
         kind = line[2:3]
-        match = _FAST[kind].fullmatch(line) if kind in _FAST else _wrong(line, "is of no known kind")
-        values = _unescaped(kind, line) if match is None else match.groups()
+        match = file_match(line) if kind == "f" else _FAST.get(kind, _NOTHING).fullmatch(line)
+        values = match.groups() if match else _unescaped(kind, line)
         path = values[0]
         if before is not None:
-            if path <= before:
-                _wrong(line, "is a duplicate or out of order")
             parent, slash, name = path.rpartition("/")
-            if parent not in directories or (slash and not parent):
-                _wrong(line, "lies in no directory of the manifest")
-            if name in {"", ".", ".."}:
-                _wrong(line, "has an impossible name")
+            if path <= before or parent not in directories or name in _NO_NAMES or (slash and not parent):
+                _wrong(line, "is a duplicate, out of order, in no directory of the manifest or impossible by its name")
             if len(path) > PART_MAX or not path.isascii():
                 _check_length(path, line)
         elif path:
@@ -220,7 +219,7 @@ def _entries(lines: list[str], sizes: dict[str, int], is_directory: bool) -> tup
         before = path
         if kind == "f":
             size, digest = int(values[3]), values[4]
-            entry = Entry(EntryKind.FILE, path, int(values[1]), int(values[2]), size, digest)
+            entry = Entry(file_kind, path, int(values[1]), int(values[2]), size, digest)
             if sizes.setdefault(digest, size) != size or size > SIZE_MAX:
                 _wrong(line, "gives a content another size than before")
         elif kind == "d":
@@ -238,7 +237,7 @@ def _entries(lines: list[str], sizes: dict[str, int], is_directory: bool) -> tup
 
 def _unescaped(kind: str, line: str) -> tuple[str, ...]:
     """The values of a line with escaped characters in its texts, which must be escaped as canonical JSON does it."""
-    match = _SLOW[kind].fullmatch(line)
+    match = _SLOW.get(kind, _NOTHING).fullmatch(line)
     if match is None:
         _wrong(line, "is no entry")
     values = list(match.groups())
