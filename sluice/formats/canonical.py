@@ -29,7 +29,7 @@ def parse_canonical(data: bytes, *, limit: int, what: str) -> Any:
     if len(data) > limit:
         raise TamperedError(f"{what} has {len(data)} bytes, more than the {limit} allowed")
     try:
-        return json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        return json.loads(data.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise TamperedError(f"{what} is no UTF-8") from error
     except json.JSONDecodeError as error:

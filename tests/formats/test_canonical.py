@@ -1,0 +1,86 @@
+"""Canonical JSON: one value, one byte string; hostile bytes are refused, each by the right error."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice.errors import TamperedError, TruncatedError
+from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_what_was_written_is_read_back(value: object) -> None:
+    assert parse_canonical(canonical_bytes(value), limit=1_000_000, what="it") == value
+
+
+@given(st.dictionaries(st.text(), st.integers(), min_size=2))
+def test_the_order_of_keys_makes_no_difference(value: dict[str, int]) -> None:
+    assert canonical_bytes(value) == canonical_bytes(dict(reversed(value.items())))
+
+
+def test_keys_are_sorted_and_nothing_is_escaped_or_spaced() -> None:
+    assert canonical_bytes({"b": "ä", "a": [1, True, None]}) == '{"a":[1,true,null],"b":"ä"}'.encode()
+
+
+@given(VALUES.filter(lambda value: isinstance(value, dict | list | str)), st.data())
+def test_a_cut_container_is_refused(value: object, data: st.DataObject) -> None:
+    whole = canonical_bytes(value)
+    left = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises((TruncatedError, TamperedError)):
+        parse_canonical(whole[:left], limit=1_000_000, what="it")
+
+
+@pytest.mark.parametrize("data", [b"", b"  ", b"{", b'{"a"', b'{"a":', b'{"a":1', b"[1,", b'"abc'])
+def test_a_cut_value_is_called_truncated(data: bytes) -> None:
+    with pytest.raises(TruncatedError):
+        parse_canonical(data, limit=100, what="it")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b'{"a":1,"a":2}', "stands twice"),
+        (b'{"a":NaN}', "NaN is not allowed"),
+        (b"[Infinity]", "Infinity is not allowed"),
+        (b"{} {}", "is no JSON"),
+        (b"\xff\xfe", "is no UTF-8"),
+        ('{"a":1}'.encode("utf-16"), "is no UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'"' + b"x" * 2_000_000 + b'"', "more than the 1000000 allowed"),
+    ],
+)
+def test_hostile_json_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(TamperedError, match=reason):
+        parse_canonical(data, limit=1_000_000, what="it")
+
+
+def test_a_key_nobody_asked_for_is_refused() -> None:
+    fields = Fields({"a": 1, "b": 2}, what="it")
+    fields.number("a")
+    with pytest.raises(TamperedError, match="unknown key 'b'"):
+        fields.done()
+
+
+@pytest.mark.parametrize("value", [True, -1, 11, 1.0, "1", None])
+def test_a_number_out_of_range_or_of_another_type_is_refused(value: object) -> None:
+    with pytest.raises(TamperedError, match="a is no whole number from 0 to 10"):
+        Fields({"a": value}, what="it").number("a", most=10)
+
+
+@pytest.mark.parametrize("value", ["xxx", "a\0", 1, None])
+def test_a_text_too_long_or_of_another_type_is_refused(value: object) -> None:
+    with pytest.raises(TamperedError, match="a is no text"):
+        Fields({"a": value}, what="it").text("a", limit=2)
+
+
+def test_true_is_no_version_one() -> None:
+    with pytest.raises(TamperedError):
+        Fields({"version": True}, what="it").constant("version", 1)

@@ -1,0 +1,115 @@
+"""Orders and receipts: what was signed is what is read; anything else is refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice.errors import TamperedError, TruncatedError
+from sluice.formats.orders import order_bytes, parse_order, parse_receipt, receipt_bytes
+from sluice.model.action import Script, ScriptType
+from sluice.model.order import ActionReport, Failure, Order, Outcome, Receipt
+from sluice.model.revision import RevisionNumber
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True)
+TIMES = st.datetimes(timezones=st.just(UTC)).filter(lambda time: time.year >= 1000)
+REVISIONS = st.builds(RevisionNumber, st.integers(1, 10**9 - 1), st.integers(1, 10**9 - 1))
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=50)
+SCRIPTS = st.builds(Script, st.sampled_from(ScriptType), TEXTS, run=TEXTS.filter(bool)) | st.builds(
+    Script, st.sampled_from(ScriptType), TEXTS, path=TEXTS.filter(bool)
+)
+ACTIONS = st.lists(SCRIPTS, max_size=3).map(tuple)
+ORDERS = st.builds(
+    Order,
+    distributor=NAMES,
+    subscriber=NAMES,
+    sequence=st.integers(1, 2**62),
+    issued=TIMES,
+    expires=TIMES,
+    distribution=NAMES,
+    revision=REVISIONS,
+    destinations=st.lists(TEXTS, max_size=3).map(tuple),
+    pre_actions=ACTIONS,
+    post_actions=ACTIONS,
+)
+REPORTS = st.builds(ActionReport, st.just("pre"), TEXTS, st.floats(0, 600), st.none() | st.integers(-64, 255), TEXTS)
+RECEIPTS = st.builds(
+    Receipt,
+    distributor=NAMES,
+    subscriber=NAMES,
+    sequence=st.integers(1, 2**62),
+    distribution=NAMES,
+    revision=REVISIONS,
+    outcome=st.sampled_from(Outcome),
+    started=TIMES,
+    finished=TIMES,
+    files_written=st.integers(0, 10**9),
+    files_unchanged=st.integers(0, 10**9),
+    bytes_written=st.integers(0, 2**60),
+    read_back=st.just("0" * 64),
+    actions=st.lists(st.builds(ActionReport, st.just("pre"), TEXTS, st.floats(0, 600), st.none() | st.integers(-64, 255), TEXTS)).map(
+        tuple
+    ),
+    failure=st.none() | st.builds(Failure, st.just("ReadBackError"), TEXTS, TEXTS, st.booleans()),
+)
+
+
+@given(ORDERS)
+def test_an_order_is_read_as_it_was_written(order: Order) -> None:
+    assert parse_order(order_bytes(order)) == order
+
+
+@given(RECEIPTS)
+def test_a_receipt_is_read_as_it_was_written(receipt: Receipt) -> None:
+    assert parse_receipt(receipt_bytes(receipt)) == receipt
+
+
+def order_json() -> dict[str, object]:
+    order = Order("hq", "helsinki", 1, *[datetime(2026, 1, 1, tzinfo=UTC)] * 2, "zone", RevisionNumber(1, 1), ("/opt",), (), ())
+    decoded = json.loads(order_bytes(order))
+    assert isinstance(decoded, dict)
+    return decoded
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("version", 2),
+        ("distributor", "../hq"),
+        ("subscriber", ""),
+        ("sequence", 0),
+        ("sequence", "1"),
+        ("issued", "yesterday"),
+        ("expires", "2026-01-01"),
+        ("revision", "1"),
+        ("revision", "01.1"),
+        ("destinations", ["/a\0b"]),
+        ("destinations", [1]),
+        ("destinations", "/opt"),
+        ("pre_actions", [{"script": {"type": "perl", "run": "x", "path": "", "undo": ""}}]),
+        ("pre_actions", [{"script": {"type": "shell", "run": "x", "path": "/y", "undo": ""}}]),
+        ("pre_actions", [{"start_process": {}}]),
+        ("post_actions", [{}] * 101),
+        ("surprise", 1),
+    ],
+)
+def test_an_order_that_breaks_a_rule_is_refused(key: str, value: object) -> None:
+    with pytest.raises(TamperedError):
+        parse_order(json.dumps({**order_json(), key: value}).encode())
+
+
+@pytest.mark.parametrize("key", sorted(order_json()))
+def test_an_order_that_lacks_a_field_is_refused(key: str) -> None:
+    fields = order_json()
+    del fields[key]
+    with pytest.raises(TamperedError, match="is missing"):
+        parse_order(json.dumps(fields).encode())
+
+
+def test_a_cut_order_is_truncated() -> None:
+    with pytest.raises(TruncatedError):
+        parse_order(json.dumps(order_json()).encode()[:-20])
