@@ -93,6 +93,8 @@ class Distributor:
     routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     output_rate: Rates = Rates()
     mail: Mail | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What ``where`` of a Defaults document can ask about a Distributor."""
     origins: Mapping[str, Origin] = field(default_factory=dict)
 
 
@@ -110,7 +112,10 @@ class Address:
     path: str = ""
 
     def __str__(self) -> str:
-        return f"local:{self.path}" if self.scheme == "local" else f"{self.scheme}://{self.user}@{self.host}:{self.port}"
+        if self.scheme == "local":
+            return f"local:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{self.user}@{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,71 @@
+"""Who subscribes to a Channel (A5, A7): names, and selectors resolved into names.
+
+A name stands above a selector: ``{name: web-1, active: false}`` beside a selector that means web-1 makes that one subscription
+inactive. A selector that means nobody is fine: the fleet may grow. One that asks about a tag nobody has, while a similar one is
+there, is a slip of the pen and refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sluice.blueprint.documents import Document, PathKey
+from sluice.blueprint.kinds import ChannelDocument
+from sluice.blueprint.selector import Selector, parse_selector, subscriber_facts
+from sluice.blueprint.suggest import nearest, nearest_or_all
+from sluice.errors import BlueprintError
+from sluice.model.site import Subscriber, Subscription
+
+
+def subscriptions(
+    document: Document,
+    part: ChannelDocument,
+    subscribers: Mapping[str, Subscriber],
+    known: set[str],
+    errors: list[BlueprintError],
+    *,
+    whole: bool,
+) -> tuple[Subscription, ...]:
+    """A Channel's subscriptions in name order.
+
+    Args:
+        document: Where the Channel stands.
+        part: The Channel.
+        subscribers: Those that selectors can mean.
+        known: Every name that may be written, those of Subscribers with errors too.
+        errors: Receives unknown and doubled names, and misspelt tags.
+        whole: Whether every file could be read; else an unknown name may be in one that couldn't.
+    """
+    named: dict[str, Subscription] = {}
+    selected: dict[str, Subscription] = {}
+    lines: dict[str, PathKey] = {}
+    for index, member in enumerate(part.subscribers or ()):
+        path: PathKey = ("subscribers", index)
+        active = member.active is not False
+        if member.where is not None:
+            selector = parse_selector(member.where)
+            _check_tags(document, (*path, "where"), selector, subscribers, errors)
+            for name, subscriber in subscribers.items():
+                if selector.matches(subscriber_facts(name, subscriber.platform, subscriber.tags)):
+                    selected[name] = Subscription(name, active or selected.get(name, Subscription(name, False)).active)
+            continue
+        if member.name not in known:
+            if whole:
+                what = f"no Subscriber is named {member.name!r}"
+                errors.append(document.error(path, what, nearest_or_all(member.name, known, "Subscribers")))
+            continue
+        if member.name in named:
+            first = document.mark(lines[member.name]).line
+            errors.append(document.error(path, f"{member.name} is listed twice, first on line {first}", "keep one of them"))
+            continue
+        lines[member.name] = path
+        if member.name in subscribers:
+            named[member.name] = Subscription(member.name, active)
+    return tuple(s for _, s in sorted((selected | named).items()))
+
+
+def _check_tags(document: Document, path: PathKey, selector: Selector, subscribers: Mapping[str, Subscriber], errors: list[BlueprintError]) -> None:
+    tags = {t for s in subscribers.values() for t in s.tags}
+    for name in sorted(selector.names() - tags - {"name", "platform"}):
+        if remedy := nearest(name, {*tags, "name", "platform"}):
+            errors.append(document.error(path, f"no Subscriber has a tag {name}", remedy))

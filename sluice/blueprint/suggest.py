@@ -1,0 +1,23 @@
+"""The nearest known word to one that isn't known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``did you mean X?``, or nothing where no known word is near."""
+    names = sorted(known)
+    lowered = {name.lower(): name for name in reversed(names)}
+    found = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    return f"did you mean {lowered[found[0]]}?" if found else ""
+
+
+def nearest_or_all(word: str, known: Iterable[str], what: str) -> str:
+    """The nearest known word; where none is near, the first of those there are."""
+    names = sorted(known)
+    if not names:
+        return f"the site has no {what}"
+    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    return nearest(word, names) or f"there are {shown}"

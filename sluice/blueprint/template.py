@@ -1,0 +1,216 @@
+"""Templates: ``{{ expressions }}`` in a destination, a variable or a script, over one Subscriber's variables (D15).
+
+Only values are rendered, never documents. Jinja2's sandbox bounds no work, so work is bounded by construction: a template may
+hold names, texts, numbers, ``~``, comparisons, ``a if b else c`` and the filters below, nothing that repeats, calls or
+multiplies; its length, its parts and every text it makes are capped. ``{%`` and ``{#`` are ordinary characters.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+from jinja2 import StrictUndefined, Template, TemplateError, nodes
+from jinja2.exceptions import TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+LENGTH_MAX = 64 * 1024
+"""Characters of a template, and of what it makes."""
+PARTS_MAX = 1_000
+"""Nodes of a template's tree."""
+DEPTH_MAX = 50
+"""Expressions within each other."""
+
+_ALLOWED = (
+    nodes.Template,
+    nodes.Output,
+    nodes.TemplateData,
+    nodes.Name,
+    nodes.Const,
+    nodes.Concat,
+    nodes.CondExpr,
+    nodes.Compare,
+    nodes.Operand,
+    nodes.And,
+    nodes.Or,
+    nodes.Not,
+    nodes.Filter,
+)
+_REFUSED = {
+    nodes.Call: "a call",
+    nodes.Getattr: "a look into a value",
+    nodes.Getitem: "a look into a value",
+    nodes.Mul: "*",
+    nodes.Pow: "**",
+    nodes.Add: "+",
+    nodes.List: "a list",
+    nodes.Tuple: "a tuple",
+    nodes.Dict: "a mapping",
+    nodes.Test: "is",
+}
+
+
+class ValueTemplateError(ValueError):
+    """A template that isn't allowed, or can't be rendered. ``what`` and ``remedy`` are for the author."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}: {remedy}")
+        self.what = what
+        self.remedy = remedy
+
+
+class UndefinedVariableError(ValueTemplateError):
+    """A variable nobody gave the Subscriber."""
+
+
+def _too_long() -> ValueTemplateError:
+    return ValueTemplateError(f"makes more than {LENGTH_MAX // 1024} KiB", "shorten it")
+
+
+def _capped(text: str) -> str:
+    if len(text) > LENGTH_MAX:
+        raise _too_long()
+    return text
+
+
+def _replace(text: object, old: str, new: str) -> str:
+    whole = _capped(str(text))
+    if len(whole) + whole.count(old) * max(0, len(new) - len(old)) > LENGTH_MAX:
+        raise _too_long()
+    return whole.replace(old, new)
+
+
+def _lower(text: object) -> str:
+    return _capped(str(text)).lower()
+
+
+def _upper(text: object) -> str:
+    return _capped(str(text)).upper()
+
+
+def _trim(text: object) -> str:
+    return _capped(str(text)).strip()
+
+
+def _quote(text: object) -> str:
+    return shlex.quote(_capped(str(text)))
+
+
+FILTERS = ("default", "lower", "upper", "trim", "replace", "quote")
+"""Every filter there is; ``quote`` makes one word of a text for a shell."""
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        block_start_string="\x00%",
+        block_end_string="%\x00",
+        comment_start_string="\x00#",
+        comment_end_string="#\x00",
+        keep_trailing_newline=True,
+        autoescape=False,
+        cache_size=0,
+    )
+    default = environment.filters["default"]
+    environment.globals.clear()
+    environment.tests.clear()
+    environment.filters.clear()
+    environment.filters.update(default=default, lower=_lower, upper=_upper, trim=_trim, replace=_replace, quote=_quote)
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+@lru_cache(maxsize=4096)
+def _parsed(template: str) -> nodes.Template:
+    if len(template) > LENGTH_MAX:
+        raise ValueTemplateError(f"longer than {LENGTH_MAX // 1024} KiB", "shorten it")
+    if "\x00" in template:
+        raise ValueTemplateError("contains a NUL character", "remove it")
+    try:
+        tree = _ENVIRONMENT.parse(template)
+    except TemplateSyntaxError as e:
+        raise ValueTemplateError(
+            f"{{{{ }}}} holds no expression: {e.message}", 'write a variable such as {{ DEST }}; literal braces are {{ "{{" }}'
+        ) from None
+    except RecursionError:
+        raise ValueTemplateError("nested too deep", "simplify it") from None
+    parts = 0
+    for node, depth in _walk(tree, 0):
+        parts += 1
+        if parts > PARTS_MAX or depth > DEPTH_MAX:
+            raise ValueTemplateError(f"has more than {PARTS_MAX} parts or {DEPTH_MAX} levels", "simplify it")
+        if isinstance(node, nodes.Filter) and node.name not in FILTERS:
+            raise ValueTemplateError(f"there is no filter {node.name}", f"the filters are {', '.join(FILTERS)}")
+        if not isinstance(node, _ALLOWED):
+            what = next((word for kind, word in _REFUSED.items() if isinstance(node, kind)), type(node).__name__)
+            raise ValueTemplateError(f"{what} isn't allowed in {{{{ }}}}", "use variables, texts, ~, if/else, comparisons and filters")
+    return tree
+
+
+def _walk(node: nodes.Node, depth: int) -> Iterator[tuple[nodes.Node, int]]:
+    waiting = [(node, depth)]
+    while waiting:
+        current, level = waiting.pop()
+        yield current, level
+        waiting += [(child, level + 1) for child in current.iter_child_nodes()]
+
+
+@lru_cache(maxsize=4096)
+def _compiled(template: str) -> Template:
+    _parsed(template)
+    try:
+        return _ENVIRONMENT.from_string(template)
+    except (TemplateError, RecursionError, MemoryError, SyntaxError) as e:
+        raise ValueTemplateError(f"can't be used: {type(e).__name__}", "simplify it") from None
+
+
+def check(template: str) -> None:
+    """ValueTemplateError where a template isn't allowed, whatever the variables are."""
+    _compiled(template)
+
+
+def variables_of(template: str) -> frozenset[str]:
+    """Every variable a template asks for, those with a ``default`` too."""
+    return frozenset(n.name for n in _parsed(template).find_all(nodes.Name))
+
+
+def undefined_variables(template: str, variables: Mapping[str, str]) -> list[str]:
+    """Variables a template needs and hasn't, in name order. One that goes through ``default`` isn't needed."""
+    tree = _parsed(template)
+    excused = {id(f.node) for f in tree.find_all(nodes.Filter) if f.name == "default"}
+    needed = {n.name for n in tree.find_all(nodes.Name) if id(n) not in excused}
+    return sorted(needed - set(variables))
+
+
+def render(template: str, variables: Mapping[str, str], *, what: str) -> str:
+    """Fill in a template.
+
+    Args:
+        template: Text with ``{{ }}`` expressions.
+        variables: Name to value, already resolved.
+        what: What is rendered, for the error: ``files[0].destination of zoneinfo for helsinki-1``.
+    Raises:
+        UndefinedVariableError: Names the variable and ``what``.
+        ValueTemplateError: The template isn't allowed, fails, or makes more than 64 KiB.
+    """
+    if "{{" not in template:
+        return _capped(template)
+    compiled = _compiled(template)
+    if missing := undefined_variables(template, variables):
+        raise UndefinedVariableError(f"{what} uses {missing[0]}, which isn't defined", f"give it under variables: {missing[0]}")
+    made: list[str] = []
+    length = 0
+    try:
+        for piece in compiled.generate(dict(variables)):
+            made.append(piece)
+            length += len(piece)
+            if length > LENGTH_MAX:
+                raise _too_long()
+    except (TemplateError, TypeError, ValueError) as e:
+        if isinstance(e, ValueTemplateError):
+            raise type(e)(f"{what} {e.what}", e.remedy) from None
+        raise ValueTemplateError(f"{what} can't be rendered: {e}", "correct the expression") from None
+    return "".join(made)

@@ -1,0 +1,118 @@
+"""Sizes, rates and durations as authors write them: a number and a unit (``20 MiB/s``, ``30 min``, ``2 GiB``).
+
+Every number has a unit, so that nobody has to guess. ``format_*`` writes what ``parse_*`` reads back exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from fractions import Fraction
+
+_NUMBER_UNIT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([A-Za-z]+)")
+
+SECONDS = {"s": 1, "min": 60, "h": 3600, "day": 86400, "week": 604800}
+"""Canonical units of a duration, in seconds."""
+
+_DURATION_WORDS = {
+    **{w: "s" for w in ("s", "sec", "second", "seconds")},
+    **{w: "min" for w in ("min", "minute", "minutes")},
+    **{w: "h" for w in ("h", "hour", "hours")},
+    **{w: "day" for w in ("d", "day", "days")},
+    **{w: "week" for w in ("w", "week", "weeks")},
+}
+
+BYTES = {
+    "B": 1,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+}
+"""Units of a size: binary with an ``i``, decimal without."""
+
+DURATION_MAX = timedelta(days=3660)
+"""Ten years: beyond it a duration is a slip of the pen."""
+SIZE_MAX = 2**60
+"""1 EiB: beyond it a size is a slip of the pen."""
+
+DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?\s*(" + "|".join(sorted(_DURATION_WORDS, key=lambda w: (-len(w), w))) + r")$"
+SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?\s*(" + "|".join(BYTES) + r")$"
+
+
+class UnitError(ValueError):
+    """Not a number with a known unit. ``what`` and ``remedy`` are for the author."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}: {remedy}")
+        self.what = what
+        self.remedy = remedy
+
+
+def parse_duration(text: str) -> timedelta:
+    """``30 min`` and the like, down to a microsecond; UnitError for anything else."""
+    number, unit = _split(text, "duration", "30 min", "s, min, h, day or week")
+    if unit not in _DURATION_WORDS:
+        raise UnitError(f"{unit!r} is no unit of time", "use s, min, h, day or week")
+    seconds = number * SECONDS[_DURATION_WORDS[unit]]
+    if seconds > Fraction(DURATION_MAX.total_seconds()):
+        raise UnitError(f"{text.strip()} is more than ten years", "write a shorter time")
+    return timedelta(microseconds=round(seconds * 1_000_000))
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest exact form: ``90 s`` is ``90 s``, ``120 s`` is ``2 min``."""
+    for unit in ("week", "day", "h", "min"):
+        if duration and duration % timedelta(seconds=SECONDS[unit]) == timedelta(0):
+            return f"{duration // timedelta(seconds=SECONDS[unit])} {unit}"
+    micros = duration // timedelta(microseconds=1)
+    seconds, rest = divmod(micros, 1_000_000)
+    return f"{seconds} s" if not rest else f"{seconds}.{rest:06d}".rstrip("0") + " s"
+
+
+def parse_size(text: str) -> int:
+    """``2 GiB`` and the like, in bytes; UnitError for anything else."""
+    number, unit = _split(text, "size", "2 GiB", "B, KiB, MiB, GiB or TiB")
+    if unit not in BYTES:
+        raise UnitError(f"{unit!r} is no unit of size", "use B, KiB, MiB, GiB or TiB (or kB, MB, GB, TB)")
+    size = number * BYTES[unit]
+    if size.denominator != 1:
+        raise UnitError(f"{text.strip()} is no whole number of bytes", "write a whole number or a smaller unit")
+    if size > SIZE_MAX:
+        raise UnitError(f"{text.strip()} is more than 1 EiB", "write a smaller size")
+    return int(size)
+
+
+def format_size(size: int) -> str:
+    """The shortest exact form in binary units: 1536 is ``1536 B``, 2048 is ``2 KiB``."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size and size % BYTES[unit] == 0:
+            return f"{size // BYTES[unit]} {unit}"
+    return f"{size} B"
+
+
+def parse_rate(text: str) -> int:
+    """``20 MiB/s`` and the like, in bytes per second; UnitError for anything else."""
+    size, slash, per = text.strip().rpartition("/")
+    if not slash or per.strip() != "s":
+        raise UnitError(f"{text.strip()!r} is no rate", "write a size per second, such as 20 MiB/s")
+    return parse_size(size)
+
+
+def format_rate(rate: int) -> str:
+    """The shortest exact form in binary units."""
+    return f"{format_size(rate)}/s"
+
+
+def _split(text: str, what: str, example: str, units: str) -> tuple[Fraction, str]:
+    match = _NUMBER_UNIT.fullmatch(text.strip())
+    if match is None:
+        if re.fullmatch(r"[0-9.]+", text.strip()):
+            raise UnitError(f"{text.strip()} has no unit", f"add one of {units}, such as {example}")
+        raise UnitError(f"{text.strip()!r} is no {what}", f"write a number and a unit, such as {example}")
+    return Fraction(match[1]), match[2]

@@ -1,0 +1,314 @@
+"""When a schedule is due (D1 to D4): pure decisions on a schedule and a given time.
+
+Wall-clock kinds follow their time zone. A time of day that the clock skips in spring counts as the instant it skips to; one
+that comes twice in autumn counts the first time. Intervals of whole days keep their time of day, others count elapsed seconds
+(as Prefect does). Random instants come from a seed, so that everybody computes the same one.
+
+Words: a *start* is an instant at which something begins; of a window without ``every`` it is the window's begin, or with
+``random`` an instant in it. All times are aware; results are UTC. Leaves out: what a start means, and who acts on it. How the
+same schedules look to Prefect is ``rules/triggers.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from sluice.model.schedule import Kind, Schedule, Window
+
+HORIZON = timedelta(days=3660)
+"""How far ahead starts are looked for; covers every 29 February."""
+ANCHOR = datetime(2020, 1, 1)
+"""Wall-clock time from which intervals and rules count that say nothing else (Prefect's own anchor for rules)."""
+SHORTEST_REFRESH = timedelta(minutes=3)
+"""D5."""
+
+_RULE_PARTS = re.compile(r"[A-Z]+=[A-Z0-9,+-]+(;[A-Z]+=[A-Z0-9,+-]+)*")
+_PROBES = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One start, and the end of the window it belongs to (``start`` itself where there is none)."""
+
+    start: datetime
+    end: datetime
+
+
+def starts(schedule: Schedule, after: datetime, *, seed: str = "") -> Iterator[datetime]:
+    """Every start strictly after a time, in order; ends with the schedule or its ten-year horizon.
+
+    Args:
+        schedule: ``never`` has none; ``immediately`` has none either: it is always due.
+        after: Aware.
+        seed: Whose random instants: a Subscriber's name.
+    """
+    return (span.start for span in spans(schedule, after, seed=seed))
+
+
+def next_start(schedule: Schedule, after: datetime, *, seed: str = "") -> datetime | None:
+    """The first start strictly after a time; None where there is none within ten years."""
+    return next(starts(schedule, after, seed=seed), None)
+
+
+def is_due(schedule: Schedule, last: datetime | None, now: datetime, *, seed: str = "") -> bool:
+    """Whether something that repeats (build, refresh, send) is to begin now.
+
+    Due when a start lies after ``last`` and not after ``now`` and its window, if it has one, is still open: a start that was
+    missed is caught up, but never outside its window.
+
+    Args:
+        schedule: ``immediately`` is always due, ``never`` never.
+        last: When it last began; None for never, and then any start up to now counts.
+        now: The reference time.
+        seed: As in ``starts``.
+    """
+    if schedule.kind is Kind.IMMEDIATELY:
+        return True
+    if schedule.kind is Kind.NEVER:
+        return False
+    since = last if last is not None else _long_ago(schedule, now)
+    if schedule.window is not None and not _is_moment(schedule.window):
+        since = max(since, now - timedelta(days=3))
+    for span in spans(schedule, since, seed=seed):
+        if span.start > now:
+            return False
+        if span.end == span.start or now < span.end:
+            return True
+    return False
+
+
+def may_begin(schedule: Schedule, since: datetime, now: datetime, *, seed: str = "") -> bool:
+    """Whether something that waits since a time (a send, an extraction) may begin now.
+
+    As ``is_due``; also while a window is open whose start came before the waiting began.
+    """
+    return is_due(schedule, since, now, seed=seed) or is_open(schedule, now, seed=seed)
+
+
+def is_open(schedule: Schedule, now: datetime, *, seed: str = "") -> bool:
+    """Whether now lies in a window of the schedule, after its (random) start; False where it has no windows."""
+    if schedule.window is None or _is_moment(schedule.window):
+        return False
+    for span in spans(schedule, now - timedelta(days=3), seed=seed):
+        if span.start > now:
+            return False
+        if now < span.end:
+            return True
+    return False
+
+
+def spans(schedule: Schedule, after: datetime, *, seed: str = "") -> Iterator[Span]:
+    """As ``starts``, each with the end of its window."""
+    if after.tzinfo is None:
+        raise ValueError("due: times must be aware")
+    after = after.astimezone(UTC)
+    previous = after
+    for span in _spans(schedule, after, seed):
+        if span.start > previous:
+            previous = span.start
+            yield span
+
+
+def shortest_gap(schedule: Schedule) -> timedelta | None:
+    """The shortest time between two of its next starts; None where there are less than two."""
+    if schedule.kind is Kind.INTERVAL:
+        return schedule.interval
+    found = list(islice(starts(schedule, ANCHOR.replace(year=2026, tzinfo=UTC)), _PROBES))
+    return min((b - a for a, b in zip(found, found[1:], strict=False)), default=None)
+
+
+def problem_with(schedule: Schedule) -> str:
+    """What is wrong with a cron expression or rule, in words; nothing where it is fine."""
+    if schedule.kind is Kind.CRON:
+        return _cron_problem(schedule)
+    if schedule.kind is Kind.RRULE:
+        return _rule_problem(schedule)
+    return ""
+
+
+def localized(wall: datetime, zone: ZoneInfo) -> datetime:
+    """A wall-clock time as UTC: skipped ones are the instant the clock skips to, doubled ones the first."""
+    aware = wall.replace(tzinfo=zone, fold=0)
+    instant = aware.astimezone(UTC)
+    if instant.astimezone(zone).replace(tzinfo=None) == wall.replace(fold=0):
+        return instant
+    before, late = aware.replace(fold=1).astimezone(UTC), instant
+    offset = before.astimezone(zone).utcoffset()
+    while late - before > timedelta(seconds=1):
+        middle = before + timedelta(seconds=(late - before) // timedelta(seconds=2))
+        if middle.astimezone(zone).utcoffset() == offset:
+            before = middle
+        else:
+            late = middle
+    return late
+
+
+def _long_ago(schedule: Schedule, now: datetime) -> datetime:
+    """Early enough that, seen from there, the latest start up to now is found, without walking through years of short ones."""
+    if schedule.kind is Kind.AT and schedule.at is not None:
+        return min(now, schedule.at) - timedelta(days=1)
+    if schedule.kind is Kind.INTERVAL and schedule.interval is not None:
+        return now - 2 * schedule.interval - timedelta(days=1)
+    for days in (2, 40, 400):
+        if (first := next_start(schedule, now - timedelta(days=days))) is not None and first <= now:
+            return now - timedelta(days=days)
+    return now - HORIZON
+
+
+def _is_moment(window: Window) -> bool:
+    return window.start == window.end
+
+
+def _spans(schedule: Schedule, after: datetime, seed: str) -> Iterator[Span]:
+    match schedule.kind:
+        case Kind.NEVER | Kind.IMMEDIATELY:
+            return
+        case Kind.INTERVAL:
+            moments = _intervals(schedule, after)
+        case Kind.AT:
+            moments = iter([schedule.at.astimezone(UTC)] if schedule.at is not None else [])
+        case Kind.CRON:
+            moments = _crons(schedule, after)
+        case Kind.RRULE:
+            moments = _rules(schedule, after)
+        case _:
+            yield from _calendar(schedule, after, seed)
+            return
+    yield from (Span(m, m) for m in moments)
+
+
+def _calendar(schedule: Schedule, after: datetime, seed: str) -> Iterator[Span]:
+    zone = ZoneInfo(schedule.timezone)
+    day = after.astimezone(zone).date() - timedelta(days=2)
+    for _ in range(HORIZON.days):
+        if _on_day(schedule, day):
+            yield from _spans_of_day(schedule, day, zone, seed)
+        day += timedelta(days=1)
+
+
+def _on_day(schedule: Schedule, day: date) -> bool:
+    match schedule.kind:
+        case Kind.MONTHLY:
+            return day.day in schedule.month_days or (-1 in schedule.month_days and (day + timedelta(days=1)).day == 1)
+        case Kind.YEARLY:
+            return any((d.month, d.day) == (day.month, day.day) for d in schedule.year_days)
+        case _:
+            return not schedule.weekdays or day.weekday() in schedule.weekdays
+
+
+def _spans_of_day(schedule: Schedule, day: date, zone: ZoneInfo, seed: str) -> Iterator[Span]:
+    window = schedule.window or Window(time(), time())
+    opens = datetime.combine(day, window.start)
+    begin = localized(opens, zone)
+    if _is_moment(window):
+        yield Span(begin, begin)
+        return
+    closes = datetime.combine(day if window.end > window.start else day + timedelta(days=1), window.end)
+    end = localized(closes, zone)
+    if window.random:
+        begin += timedelta(seconds=_pick(f"{seed}\n{day.isoformat()}", max(1, (end - begin) // timedelta(seconds=1))))
+    if window.every is None:
+        yield Span(begin, end)
+        return
+    while opens < closes:
+        yield Span(localized(opens, zone), end)
+        opens += window.every
+
+
+def _pick(seed: str, below: int) -> int:
+    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big") % below
+
+
+def _intervals(schedule: Schedule, after: datetime) -> Iterator[datetime]:
+    interval = schedule.interval
+    if interval is None or interval <= timedelta(0):
+        return
+    zone = ZoneInfo(schedule.timezone)
+    anchor = schedule.at.astimezone(zone).replace(tzinfo=None) if schedule.at is not None else ANCHOR
+    days, rest = timedelta(days=interval.days), interval - timedelta(days=interval.days)
+    count = max(0, (after - localized(anchor, zone)) // interval - 2)
+    end = after + max(HORIZON, 2 * interval)
+    while True:
+        moment = localized(anchor + count * days, zone) + count * rest
+        if moment > end:
+            return
+        if moment > after:
+            yield moment
+        count += 1
+
+
+def _crons(schedule: Schedule, after: datetime) -> Iterator[datetime]:
+    from cronsim import CronSim
+
+    for moment in CronSim(schedule.cron, after.astimezone(ZoneInfo(schedule.timezone))):
+        yield moment.astimezone(UTC)
+
+
+def _cron_problem(schedule: Schedule) -> str:
+    from cronsim import CronSim, CronSimError
+
+    if len(schedule.cron.split()) != 5:
+        return f"{schedule.cron!r} hasn't five fields"
+    try:
+        CronSim(schedule.cron, datetime(2026, 1, 1, tzinfo=UTC))
+    except CronSimError as e:
+        return f"{schedule.cron!r} is no cron expression ({str(e).lower()})"
+    return "" if next_start(schedule, datetime(2026, 1, 1, tzinfo=UTC)) is not None else f"{schedule.cron!r} never comes"
+
+
+@lru_cache(maxsize=512)
+def _rule(text: str, until: datetime) -> tuple[datetime, ...]:
+    """All wall-clock times of a rule up to one, so that a rule that never comes costs no more than its horizon."""
+    from dateutil.rrule import rrule, rrulestr  # type: ignore[import-untyped]
+
+    start, parts = _rule_parts(text)
+    count = int(parts.pop("COUNT", 0))
+    rule = rrulestr(";".join(f"{k}={v}" for k, v in parts.items()), dtstart=start)
+    if not isinstance(rule, rrule):
+        raise ValueError("one rule is due")
+    own: datetime | None = rule._until
+    rule = rule.replace(until=until if own is None else min(own, until))
+    return tuple(islice(rule, count or None))
+
+
+def _rule_parts(text: str) -> tuple[datetime, dict[str, str]]:
+    lines = text.split()
+    start = ANCHOR
+    if lines and lines[0].startswith("DTSTART:"):
+        start = datetime.strptime(lines.pop(0), "DTSTART:%Y%m%dT%H%M%S")
+    rule = lines[0].removeprefix("RRULE:") if len(lines) == 1 else ""
+    if _RULE_PARTS.fullmatch(rule) is None:
+        raise ValueError("one RRULE, with DTSTART at most")
+    return start, dict(part.split("=", 1) for part in rule.split(";"))
+
+
+def _rules(schedule: Schedule, after: datetime) -> Iterator[datetime]:
+    zone = ZoneInfo(schedule.timezone)
+    until = datetime(after.year + 2, 1, 1)
+    seen = after - timedelta(days=2)
+    while True:
+        for wall in _rule(schedule.rrule, until):
+            if (moment := localized(wall, zone)) > seen:
+                seen = moment
+                yield moment
+        if until.year > after.year + HORIZON.days // 366:
+            return
+        until = until.replace(year=until.year + 4)
+
+
+def _rule_problem(schedule: Schedule) -> str:
+    try:
+        _, parts = _rule_parts(schedule.rrule)
+        if parts.get("FREQ") not in ("DAILY", "WEEKLY", "MONTHLY", "YEARLY"):
+            return "FREQ is none of DAILY, WEEKLY, MONTHLY and YEARLY"
+        first = next_start(schedule, ANCHOR.replace(tzinfo=UTC) - timedelta(days=2))
+    except (ValueError, TypeError, KeyError) as e:
+        return f"{schedule.rrule!r} is no rule ({e})"
+    return "" if first is not None else f"{schedule.rrule!r} never comes"
