@@ -10,7 +10,7 @@ ledger; a success or the Channel's next start clears it. Only errors whose class
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sluice.errors import SluiceError
 from sluice.model.order import Failure
@@ -101,11 +101,16 @@ def describe(decision: Decision) -> str:
     """A decision in the words of status and log."""
     match decision:
         case RetryAt(at=at, number=number, of=of):
-            return f"retry {number} of {of} at {at:%Y-%m-%d %H:%M:%S} UTC"
+            return f"retry {number} of {of} at {moment(at)}"
         case WaitForChannel():
             return "waiting for the Channel's next start"
         case GiveUp():
             return "failed"
+
+
+def moment(at: datetime) -> str:
+    """A time in the sentences of status, ``why`` and log."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def failure_of(error: SluiceError) -> Failure:

@@ -1,0 +1,271 @@
+"""Why a Subscriber has, or has not, which revision (X1): one sentence, and the state that goes with it.
+
+``status`` and ``why`` are the same answer of the same function, so they can't disagree. Pure: the site, what the ledger holds and the
+time go in. The gates are asked in the order in which a revision passes them; the first that holds it up gives the reason:
+
+no Channel (A4) → not joined → inactive Distribution, Subscriber, Channel or subscription (A7) → platform (B20) → never built →
+its place in the send queue → what the ledger says happened last.
+
+Leaves out: group distributions, parents on the way, prerequisites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sluice.model.order import Failure
+from sluice.model.platforms import lineage, platform_matches
+from sluice.model.revision import RevisionNumber
+from sluice.model.schedule import Kind, Schedule
+from sluice.model.site import Channel, Distribution, Site, Subscriber
+from sluice.model.state import CurrentState, LedgerSnapshot, State
+from sluice.model.ticket import Phase, Ticket, Waiting
+from sluice.rules import dispatch
+from sluice.rules.due import next_start
+from sluice.rules.retry import moment
+
+OVERDUE = timedelta(minutes=2)
+"""How long after its time a retry may begin before status says that nobody is at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """A row of ``sluice status``."""
+
+    subscriber: str
+    """Empty for a Distribution without Channel that nobody holds."""
+    distribution: str
+    channel: str
+    """Through which it comes; empty where none joins them."""
+    held: RevisionNumber | None
+    extracted: RevisionNumber | None
+    latest: RevisionNumber | None
+    state: State
+    reason: str
+    """One sentence, without a full stop."""
+    since: datetime | None
+    """When the ledger's state was entered; None for what it never met."""
+    bytes_sent: int
+
+    def as_json(self) -> Mapping[str, str | int | None]:
+        """The keys of ``status --json``: revisions as ``2.3``, the time as RFC 3339 in UTC."""
+        return {
+            "subscriber": self.subscriber,
+            "distribution": self.distribution,
+            "channel": self.channel,
+            "held": _text(self.held),
+            "extracted": _text(self.extracted),
+            "latest": _text(self.latest),
+            "state": self.state.value,
+            "reason": self.reason,
+            "since": None if self.since is None else self.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "bytes_sent": self.bytes_sent,
+        }
+
+
+def why(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str, now: datetime) -> str:
+    """One sentence (X1), beginning with what the Subscriber has.
+
+    Raises:
+        NotFoundError: The site has no such Subscriber or Distribution.
+    """
+    row = status_row(site, snapshot, site.subscriber(subscriber).name, site.distribution(distribution).name, now)
+    has = f"{row.extracted} of {distribution}" if row.extracted else f"no revision of {distribution}"
+    latest = f" (latest: {row.latest})" if row.latest and row.latest != row.extracted else ""
+    return f"{subscriber} has {has}{latest}: {row.reason}."
+
+
+def status_row(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str, now: datetime) -> StatusRow:
+    """The row of one pair, whatever joins it."""
+    return _Reader(site, snapshot, now).row(subscriber, distribution)
+
+
+def status_rows(
+    site: Site, snapshot: LedgerSnapshot, now: datetime, *, subscriber: str = "", distribution: str = ""
+) -> Sequence[StatusRow]:
+    """A row for each pair that a Channel joins or the ledger knows, and one for each Distribution that reaches nobody.
+
+    Args:
+        subscriber: Only this one; empty for all. ``distribution`` likewise.
+    """
+    pairs = {(d, s) for d in site.distributions for s in site.subscribers_of_distribution(d)}
+    pairs |= {(d, s) for (s, d), state in snapshot.states.items() if state.held or state.extracted}
+    reached = {d for d, _ in pairs}
+    pairs |= {(d.name, "") for d in site.distributions.values() if not d.channels and d.name not in reached}
+    reader = _Reader(site, snapshot, now)
+    wanted = sorted(p for p in pairs if distribution in ("", p[0]) and subscriber in ("", p[1]))
+    return [reader.row(s, d) for d, s in wanted]
+
+
+_Verdict = tuple[State, str]
+
+
+class _Reader:
+    """One reading of a snapshot: indexes and remembered next starts."""
+
+    def __init__(self, site: Site, snapshot: LedgerSnapshot, now: datetime) -> None:
+        self._site = site
+        self._snapshot = snapshot
+        self._now = now
+        self._tickets = {(t.subscriber, t.distribution): t for t in snapshot.tickets if t.live(now)}
+        self._starts: dict[tuple[Schedule, str], datetime | None] = {}
+
+    def row(self, subscriber: str, distribution: str) -> StatusRow:
+        state = self._snapshot.states.get((subscriber, distribution)) or CurrentState(subscriber, distribution)
+        built = self._snapshot.built.get(distribution)
+        latest = built.revision if built else None
+        ways, active = self._ways(subscriber, distribution)
+        through = active or ways
+        names = [c.name for c in through]
+        channel = state.channel if state.channel in names else (names[0] if names else "")
+        verdict, reason = self._verdict(state, latest, ways, active)
+        return StatusRow(
+            subscriber, distribution, channel, state.held, state.extracted, latest, verdict, reason, state.since, state.bytes_sent
+        )  # fmt: skip
+
+    def _ways(self, subscriber: str, distribution: str) -> tuple[list[Channel], list[Channel]]:
+        """The Channels that join the two, and those of them through which it goes now."""
+        found = self._site.distributions.get(distribution)
+        channels = [self._site.channel(c) for c in found.channels] if found else []
+        subscriptions = [(c, s) for c in channels for s in c.subscriptions if s.subscriber == subscriber]
+        return [c for c, _ in subscriptions], [c for c, s in subscriptions if c.active and s.active]
+
+    def _verdict(
+        self, state: CurrentState, latest: RevisionNumber | None, ways: Sequence[Channel], active: Sequence[Channel]
+    ) -> _Verdict:
+        distribution = self._site.distributions.get(state.distribution)
+        subscriber = self._site.subscribers.get(state.subscriber)
+        stays = f"; {state.extracted} stays installed" if state.extracted else ""
+        if distribution is None:
+            return State.NOT_JOINED, f"the site has no Distribution {state.distribution} any more{stays}"
+        ticket = self._tickets.get((state.subscriber, state.distribution))
+        if ticket is not None and ticket.phase is Phase.RUNNING:
+            return State.SENDING, f"sending {ticket.revision} since {moment(state.since or ticket.entered)}"
+        if not distribution.channels:
+            return State.NOT_SENT, f"not sent: no Channel{stays}"
+        if subscriber is None:
+            return State.NOT_JOINED, f"the site has no Subscriber {state.subscriber} any more{stays}"
+        if not ways:
+            return State.NOT_JOINED, f"not joined: {_channels(distribution.channels)} doesn't list {subscriber.name}{stays}"
+        if closed := _closed(distribution, subscriber, ways, active):
+            return State.INACTIVE, f"{closed}{stays}"
+        if not platform_matches(subscriber.platform, distribution.platforms):
+            return State.NOT_APPLICABLE, _not_applicable(distribution, subscriber) + stays
+        if ticket is not None:
+            return State.WAITING, self._in_queue(ticket)
+        if latest is None:
+            return State.NOT_BUILT, f"not built: there is no revision of {distribution.name} yet"
+        return self._happened(state, latest, distribution, subscriber, active)
+
+    def _in_queue(self, ticket: Ticket) -> str:
+        if ticket.phase is Phase.ENTERED:
+            return f"connecting to send {ticket.revision}"
+        decision = dispatch.decide(ticket, [t for t in self._snapshot.tickets if t.sender == ticket.sender], self._limit(ticket), self._now)
+        return decision.reason if isinstance(decision, Waiting) else "waiting: a slot is free, it takes it when it next asks"
+
+    def _limit(self, ticket: Ticket) -> int | None:
+        sender = self._site.distributors.get(ticket.sender) or self._site.subscribers.get(ticket.sender)
+        return sender.max_concurrent if sender else None
+
+    def _happened(
+        self, state: CurrentState, latest: RevisionNumber, distribution: Distribution, subscriber: Subscriber, active: Sequence[Channel]
+    ) -> _Verdict:
+        """What the ledger's last word means now, with no ticket in the queue."""
+        since = moment(state.since) if state.since else ""
+        next_send = self._next_send(active, subscriber)
+        newer = f"; {latest} {next_send}" if latest != state.offered else ""
+        match state.state:
+            case State.INSTALLING:
+                return State.INSTALLING, f"extracting {state.held or state.offered} since {since}"
+            case State.FAILED:
+                return State.FAILED, f"{_failed(state)}{newer}"
+            case State.RECEIVED:
+                return State.RECEIVED, f"received {state.held}, {self._next_extract(distribution, subscriber)}{newer}"
+            case State.INSTALLED if state.extracted == latest:
+                return State.INSTALLED, f"{latest} is installed since {since}"
+            case State.CANCELLED if not newer:
+                return State.CANCELLED, f"cancelled at {since}: {state.reason}; {latest} {next_send}"
+            case State.SENDING:
+                return State.WAITING, f"sending {state.offered}, begun {since}, was interrupted; {latest} {next_send}"
+            case State.WAITING | State.UNAVAILABLE if state.attempts:
+                return state.state, self._retrying(state, next_send)
+            case State.WAITING if state.since is not None and not newer:
+                return State.WAITING, f"{latest} is offered since {since}: no flow run has called the host yet"
+        return State.WAITING, f"{latest} {next_send}"
+
+    def _retrying(self, state: CurrentState, next_send: str) -> str:
+        if state.next_try is None:
+            first = moment(state.first_failure) if state.first_failure else "then"
+            return f"{state.offered} {next_send}, after {state.attempts} failed tries since {first}: {_said(state.error)}"
+        overdue = "; overdue: no flow run is at it" if self._now - state.next_try > OVERDUE else ""
+        return f"{state.reason}{overdue}"
+
+    def _next_send(self, active: Sequence[Channel], subscriber: Subscriber) -> str:
+        """What the latest revision waits for."""
+        starts = [(at, c) for c in active if (at := self._next(c.send, subscriber.name)) is not None]
+        if starts:
+            at, channel = min(starts, key=lambda found: (found[0], found[1].name))
+            return f"waits for Channel {channel.name}'s next start at {moment(at)}"
+        names = _channels([c.name for c in active])
+        if any(c.send.kind is Kind.IMMEDIATELY for c in active):
+            return f"is to be sent at once through {names}"
+        return f"waits for {names}'s next start: nothing is scheduled, use `sluice send`"
+
+    def _next_extract(self, distribution: Distribution, subscriber: Subscriber) -> str:
+        if distribution.extract_immediately or subscriber.extract.kind is Kind.IMMEDIATELY:
+            return "to be extracted at once"
+        at = self._next(subscriber.extract, subscriber.name)
+        if at is None:
+            return "waiting for its Extract schedule: nothing is scheduled, use `sluice extract`"
+        return f"waiting for its Extract schedule at {moment(at)}"
+
+    def _next(self, schedule: Schedule, seed: str) -> datetime | None:
+        seed = seed if schedule.window is not None and schedule.window.random else ""
+        key = (schedule, seed)
+        if key not in self._starts:
+            self._starts[key] = next_start(schedule, self._now, seed=seed)
+        return self._starts[key]
+
+
+def _closed(distribution: Distribution, subscriber: Subscriber, ways: Sequence[Channel], active: Sequence[Channel]) -> str:
+    """What is inactive (A7); empty where something goes."""
+    if not distribution.active:
+        return f"Distribution {distribution.name} is inactive"
+    if not subscriber.active:
+        return f"Subscriber {subscriber.name} is inactive"
+    if active:
+        return ""
+    off = [c.name for c in ways if not c.active]
+    if len(off) == len(ways):
+        return f"{_channels(off)} is inactive"
+    on = [c.name for c in ways if c.active]
+    return f"the subscription of {subscriber.name} to {_channels(on)} is inactive"
+
+
+def _not_applicable(distribution: Distribution, subscriber: Subscriber) -> str:
+    wanted = f"not applicable: {distribution.name} is for {', '.join(distribution.platforms)}"
+    if not lineage(subscriber.platform):
+        return f"{wanted}, and the platform of {subscriber.name} isn't known: set its `platform:`"
+    return f"{wanted}, {subscriber.name} is {subscriber.platform}"
+
+
+def _failed(state: CurrentState) -> str:
+    again = ", tried again at the next Extract" if state.error and state.error.retryable else ""
+    at = f" at {moment(state.since)}" if state.since else ""
+    return f"{state.offered or state.held} failed{at}{again}: {_said(state.error)}"
+
+
+def _said(error: Failure | None) -> str:
+    if error is None:
+        return "no error was reported"
+    return f"{error.message}: {error.remedy}" if error.remedy else error.message
+
+
+def _channels(names: Sequence[str]) -> str:
+    return f"Channel {', '.join(names)}"
+
+
+def _text(revision: RevisionNumber | None) -> str | None:
+    return None if revision is None else str(revision)
