@@ -172,4 +172,3 @@ def _trigger(automation: dict[str, object]) -> dict[str, object]:
     return {"match": trigger["match"], "match_related": trigger["match_related"], "within": trigger["within"]} | {
         key: sorted(trigger[key]) for key in sets
     }
-

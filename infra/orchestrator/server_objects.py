@@ -141,11 +141,11 @@ async def write_deployment(client: PrefectClient, spec: DeploymentSpec, found: D
     await client.create_deployment(
         flow_id=await client.create_flow_from_name(spec.flow),
         name=spec.name,
-        schedules=[
-            DeploymentScheduleCreate(slug=s.slug, active=s.active, schedule=_schedule(s.rule)) for s in kept_schedules(spec, found)
-        ],
+        schedules=[DeploymentScheduleCreate(slug=s.slug, active=s.active, schedule=_schedule(s.rule)) for s in kept_schedules(spec, found)],
         concurrency_limit=spec.limit,
-        concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(spec.collision.value)) if spec.collision else None,
+        concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(spec.collision.value))
+        if spec.collision
+        else None,
         parameters=dict(spec.parameters),
         description=spec.description,
         work_pool_name=spec.pool,

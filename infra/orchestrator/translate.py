@@ -33,4 +33,6 @@ def translated(doing: str) -> Iterator[None]:
             remedy="check PREFECT_API_URL and that the server runs, or start `sluice up`",
         ) from error
     except (PrefectException, RuntimeError, ValueError) as error:
-        raise OrchestratorError(f"{doing} failed in Prefect: {str(error)[:DETAIL_MAX]}", remedy="look into the Prefect server's log") from error
+        raise OrchestratorError(
+            f"{doing} failed in Prefect: {str(error)[:DETAIL_MAX]}", remedy="look into the Prefect server's log"
+        ) from error

@@ -1,0 +1,216 @@
+"""The embedded default: a Prefect server of the site's own, on loopback, with SQLite, without telemetry.
+
+``up`` holds one in the foreground with a worker for each pool. ``reached`` is for a command that runs a flow: it uses the server
+there is, and where there is none starts one for as long as the command takes, on the same database; so a run is always seen in
+Prefect, at once where ``sluice up`` runs and otherwise as soon as it does. Nothing here restarts anything: what dies ends ``up``
+with an error, and whoever started it (a person, systemd) decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from infra.orchestrator.children import POLL_SECONDS, Child, check, end, end_leftovers, start_child
+from infra.orchestrator.server_address import (
+    ServerAddress,
+    forget_address,
+    is_healthy,
+    prefect_home,
+    read_address,
+    running_server,
+    state_directory,
+    write_address,
+)
+from sluice.durable import locked, make_directory
+from sluice.errors import OrchestratorError, StoreLockedError
+from sluice.model.site import Site
+from sluice.operations.deployments import pools
+
+DEFAULT_PORT = 4200
+LOOPBACK = "127.0.0.1"
+START_SECONDS = 180.0
+"""The first start makes the database: 10 s here, longer on a busy machine."""
+WORKER_QUERY_SECONDS = 2
+"""Between two looks of a worker for runs: a person waits for them."""
+SETTLE_SECONDS = 1.5
+"""What a server that ends with the command has to write down the last events."""
+
+Say = Callable[[str], None]
+
+
+def up(site: Site, *, port: int = DEFAULT_PORT, state: Path | None = None, say: Say = print) -> None:  # pragma: no cover - blocks
+    """Run server and workers until SIGINT or SIGTERM. Call it from the main thread.
+
+    Raises:
+        OrchestratorError: It runs already, the port is taken, something didn't start, or a child ended.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    with running(site, port=port, state=state, say=say) as children:
+        say("Ctrl-C ends it.")
+        while not stop.wait(POLL_SECONDS):
+            check(children)
+        say("ending")
+
+
+@contextmanager
+def running(site: Site, *, port: int = DEFAULT_PORT, state: Path | None = None, say: Say = print) -> Iterator[list[Child]]:
+    """Server and workers of a site with everything applied, for as long as the context lasts; as ``up`` otherwise."""
+    state = state or state_directory(Path(site.directory))
+    make_directory(state / "logs")
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(state / "up.lock", what="the embedded server"))
+        except StoreLockedError:
+            found = read_address(state)
+            where = f" at {found.ui_url}" if found else ""
+            raise OrchestratorError(f"`sluice up` runs already for this site{where}", remedy="use that one, or end it first") from None
+        yield from _running(site, port, state, say)
+
+
+def _running(site: Site, port: int, state: Path, say: Say) -> Iterator[list[Child]]:
+    if left := read_address(state):
+        end_leftovers(left.pids, marked={"PREFECT_HOME": str(prefect_home(state))})
+    children: list[Child] = []
+    try:
+        say(f"starting Prefect on port {port}; its database is below {state}")
+        address = _start_server(state, port, children)
+        from infra.orchestrator.apply import apply
+
+        with _prefect_settings(address.api_url):
+            changes = asyncio.run(apply(site))
+        say(f"applied {len(changes.changes)} changes")
+        for pool in pools(site):
+            command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool.name, "--type", "process"]
+            environment = worker_environment(state, address.api_url, Path(site.directory))
+            children.append(start_child(f"worker of pool {pool.name}", command, environment, state / "logs" / f"{pool.name}.log"))
+        write_address(state, ServerAddress(address.api_url, tuple(child.process.pid for child in children)))
+        check(children)
+        say(f"Prefect: {address.ui_url}")
+        yield children
+    finally:
+        forget_address(state)
+        end(children)
+
+
+@contextmanager
+def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress]:
+    """A Prefect server to run a flow against, named in the environment. Enter before Prefect is imported.
+
+    Uses the configured server, else that of ``sluice up``, else starts one that ends with the context.
+
+    Raises:
+        OrchestratorError: None answers and none could be started.
+    """
+    state = state_directory(site_directory)
+    found = running_server(site_directory)
+    if found is not None:
+        if not os.environ.get("PREFECT_API_URL"):
+            os.environ["PREFECT_API_URL"] = found.api_url
+        yield found
+        return
+    make_directory(state / "logs")
+    say("no Prefect server runs; starting one for this command (`sluice up` keeps one)")
+    children: list[Child] = []
+    try:
+        # Without a scheduler: runs that nobody can take would only be late when `sluice up` starts.
+        address = _start_server(state, _free_port(), children, PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED="false")
+        os.environ["PREFECT_API_URL"] = address.api_url
+        yield address
+        _flush()
+    finally:
+        os.environ.pop("PREFECT_API_URL", None)
+        end(children)
+
+
+def server_environment(state: Path, port: int) -> dict[str, str]:
+    """The server's environment: ours, and what makes it private and quiet. ``PREFECT_SERVER_API_AUTH_STRING`` is passed on."""
+    inherited = {k: v for k, v in os.environ.items() if k not in ("PREFECT_API_URL", "PREFECT_PROFILE")}
+    return inherited | {
+        "PREFECT_HOME": str(prefect_home(state)),
+        "PREFECT_SERVER_API_HOST": LOOPBACK,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        # Several flow runs write at once; SQLite lets them wait for each other.
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    }
+
+
+def worker_environment(state: Path, api_url: str, site_directory: Path) -> dict[str, str]:
+    """A worker's environment, which its flow runs inherit: it alone says where the site is."""
+    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_PROFILE"} | {
+        "PREFECT_HOME": str(prefect_home(state)),
+        "PREFECT_API_URL": api_url,
+        "SLUICE_SITE": str(site_directory.resolve()),
+        "SLUICE_STATE": str(state),
+        "PREFECT_WORKER_QUERY_SECONDS": str(WORKER_QUERY_SECONDS),
+        "PREFECT_WORKER_WEBSERVER_HOST": LOOPBACK,
+        "DO_NOT_TRACK": "1",
+    }
+    if secret := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+        environment.setdefault("PREFECT_API_AUTH_STRING", secret)
+    return environment
+
+
+def _start_server(state: Path, port: int, children: list[Child], **settings: str) -> ServerAddress:
+    _refuse_taken(port)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
+    environment = server_environment(state, port) | settings
+    children.append(start_child("the Prefect server", command, environment, state / "logs" / "server.log"))
+    address = ServerAddress(f"http://{LOOPBACK}:{port}/api")
+    deadline = time.monotonic() + START_SECONDS
+    while not is_healthy(address.api_url):
+        check(children)
+        if time.monotonic() > deadline:
+            raise OrchestratorError(f"the Prefect server didn't answer within {START_SECONDS:.0f} s", remedy=f"see {children[-1].log}")
+        time.sleep(POLL_SECONDS)
+    return address
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise OrchestratorError(f"port {port} is taken by another program", remedy="end it, or name another with --port") from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _prefect_settings(api_url: str) -> Iterator[None]:
+    """Have Prefect's client in this process, imported before or now, talk to a server."""
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    secret = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    updates = {PREFECT_API_URL: api_url} | ({PREFECT_API_AUTH_STRING: secret} if secret else {})
+    with temporary_settings(updates=updates):
+        yield
+
+
+def _flush() -> None:
+    """Have Prefect's client send what it still holds: task runs and logs travel as events, behind the run."""
+    if "prefect" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    EventsWorker.drain_all(timeout=SETTLE_SECONDS * 4)
+    APILogWorker.drain_all(timeout=SETTLE_SECONDS * 4)
+    time.sleep(SETTLE_SECONDS)

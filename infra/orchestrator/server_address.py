@@ -1,0 +1,105 @@
+"""Where the Prefect server is: found without importing Prefect, before it reads its settings.
+
+The order is what a user expects: ``PREFECT_API_URL``, then the active profile of ``prefect profile``, then the server that
+``sluice up`` runs for this site, whose address is in the site's state directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sluice.durable import make_directory, replace_atomically
+
+STATE_FILE = "server.json"
+HEALTH_TIMEOUT = 5.0
+"""Seconds a server has to answer its health probe."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """A Prefect server. ``pids`` are those of its processes where ``sluice up`` runs it."""
+
+    api_url: str
+    pids: tuple[int, ...] = ()
+
+    @property
+    def ui_url(self) -> str:
+        """What a person opens."""
+        return self.api_url.removesuffix("/api")
+
+
+def state_directory(site_directory: Path) -> Path:
+    """Where a site's server keeps its database, logs and address: ``SLUICE_STATE``, or a directory of the user's, one per site.
+
+    Apart from the site's own directory, which is somebody's checkout.
+    """
+    if named := os.environ.get("SLUICE_STATE"):
+        return Path(named).absolute()
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    resolved = site_directory.resolve()
+    short = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
+    return Path(base) / "sluice" / f"{resolved.name}-{short}"
+
+
+def prefect_home(state: Path) -> Path:
+    """PREFECT_HOME of a site's own server and of what talks to it."""
+    return state / "prefect"
+
+
+def write_address(state: Path, address: ServerAddress) -> None:
+    """Let others find the server."""
+    make_directory(state)
+    replace_atomically(state / STATE_FILE, json.dumps(asdict(address)).encode())
+
+
+def read_address(state: Path) -> ServerAddress | None:
+    """The address that was written last; whether anything answers there is another question."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        found = json.loads((state / STATE_FILE).read_bytes())
+        return ServerAddress(str(found["api_url"]), tuple(int(pid) for pid in found["pids"]))
+    return None
+
+
+def forget_address(state: Path) -> None:
+    """The server ends."""
+    (state / STATE_FILE).unlink(missing_ok=True)
+
+
+def is_healthy(api_url: str) -> bool:
+    """Whether a Prefect server answers there."""
+    if not api_url.startswith(("http://", "https://")):
+        return False
+    try:
+        with urllib.request.urlopen(f"{api_url}/health", timeout=HEALTH_TIMEOUT) as answer:  # noqa: S310 - checked above
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def configured_url() -> str | None:
+    """What the user told Prefect: the environment, else the active profile; None where neither names a server."""
+    if url := os.environ.get("PREFECT_API_URL"):
+        return url
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser()
+    with suppress(OSError, tomllib.TOMLDecodeError, AttributeError, KeyError):
+        profiles = tomllib.loads((home / "profiles.toml").read_text(encoding="utf-8"))
+        active = os.environ.get("PREFECT_PROFILE") or profiles["active"]
+        url = profiles["profiles"][active].get("PREFECT_API_URL")
+        return url if isinstance(url, str) else None
+    return None
+
+
+def running_server(site_directory: Path) -> ServerAddress | None:
+    """The server to talk to, without starting one: the configured one, or that of ``sluice up`` if it answers."""
+    if url := configured_url():
+        return ServerAddress(url)
+    address = read_address(state_directory(site_directory))
+    return address if address is not None and is_healthy(address.api_url) else None
