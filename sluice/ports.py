@@ -185,8 +185,8 @@ class Root(Protocol):
         """Create a file where nothing stands; with ``durable`` its content survives a power cut (its name needs ``sync_directories``)."""
         ...
 
-    def make_directory(self, path: str, *, mode: int) -> None:
-        """Create a directory where nothing stands."""
+    def make_directory(self, path: str) -> None:
+        """Create a directory where nothing stands, 0700 until ``set_metadata``."""
         ...
 
     def make_symlink(self, path: str, target: str) -> None:
@@ -194,7 +194,7 @@ class Root(Protocol):
         ...
 
     def set_metadata(self, path: str, *, mode: int, mtime_ns: int) -> None:
-        """Of a file or directory; DestinationError for anything else."""
+        """Of a file or directory, whose own time it is; DestinationError for anything else."""
         ...
 
     def swap(self, path: str, other: Root, other_path: str, *, occupied: bool) -> None:

@@ -1,0 +1,130 @@
+"""Finding destinations: where a path leads once the links on the way to it that can be trusted are followed."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from infra.filesystem.local.calls import kernel_opens_beneath, open_beneath
+from infra.filesystem.local.directories import DIRECTORY, open_part_by_part
+from infra.filesystem.local.root import LocalRoot
+from infra.filesystem.local.seam import translated
+from sluice.errors import DestinationError
+from sluice.ports import Located
+
+LINKS_MAX = 40
+"""Most links on the way to one destination, as the kernel counts."""
+
+
+class LocalFilesystem:
+    """The Filesystem port on this machine.
+
+    A link on the way to a destination is followed only if it is owned by root or by the agent's account, and stands in a directory
+    that only they can change names in (owned by one of them; not writable for others, or sticky). Anything else is refused: whoever
+    may set the link would choose where root writes.
+
+    Args:
+        use_openat2: False walks part by part, as on kernels before 5.6. None asks the kernel.
+    """
+
+    def __init__(self, *, use_openat2: bool | None = None) -> None:
+        self._use_openat2 = kernel_opens_beneath() if use_openat2 is None else use_openat2
+
+    def locate(self, path: str, *, is_directory: bool) -> Located:
+        """See the port."""
+        if not path.startswith("/") or "\0" in path or ".." in path.split("/"):
+            raise DestinationError(f"the destination {path!r} is no absolute path without ..", remedy="name an absolute path")
+        way = _Way()
+        try:
+            return way.follow(_parts(path), path, follow_last=is_directory)
+        except OSError as error:
+            raise translated(error, f"{way.path} on the way to {path}") from error
+        finally:
+            way.close()
+
+    def open_root(self, directory: str) -> LocalRoot:
+        """See the port."""
+        fd = -1
+        try:
+            fd = os.open("/", DIRECTORY)
+            if below := "/".join(_parts(directory)):
+                top, fd = fd, open_beneath(fd, below, DIRECTORY) if self._use_openat2 else open_part_by_part(fd, below)
+                os.close(top)
+        except OSError as error:
+            if fd >= 0:
+                os.close(fd)
+            raise translated(error, directory) from error
+        return LocalRoot(fd, directory, use_openat2=self._use_openat2)
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+class _Way:
+    """The open directories from the file system's root to where we are."""
+
+    def __init__(self) -> None:
+        self._open = [os.open("/", DIRECTORY)]
+        self._names: list[str] = []
+
+    @property
+    def path(self) -> str:
+        return "/" + "/".join(self._names)
+
+    def close(self) -> None:
+        while self._open:
+            os.close(self._open.pop())
+
+    def follow(self, pending: list[str], whole: str, *, follow_last: bool) -> Located:
+        links = 0
+        while pending:
+            name = pending.pop(0)
+            if name == "..":  # only out of a link's text
+                self._up()
+                continue
+            try:
+                kind = stat.S_IFMT(os.stat(name, dir_fd=self._open[-1], follow_symlinks=False).st_mode)
+            except FileNotFoundError:
+                if ".." in pending:
+                    raise DestinationError(f"the destination {whole} leads through a link into nothing") from None
+                return Located(self.path, "/".join([name, *pending]))
+            if kind == stat.S_IFLNK and (pending or follow_last):
+                links += 1
+                target = self._trusted_link(name, whole)
+                if links > LINKS_MAX:
+                    raise DestinationError(f"the destination {whole} leads through more than {LINKS_MAX} links")
+                if target.startswith("/"):
+                    while self._names:
+                        self._up()
+                pending = _parts(target) + pending
+            elif not pending:
+                return Located(self.path, name)
+            else:
+                self._open.append(os.open(name, DIRECTORY, dir_fd=self._open[-1]))
+                self._names.append(name)
+        # The root itself, or a link that ends in "..": the directory we are in is the destination.
+        name = self._names[-1] if self._names else ""
+        self._up()
+        return Located(self.path, name)
+
+    def _up(self) -> None:
+        if self._names:
+            self._names.pop()
+            os.close(self._open.pop())
+
+    def _trusted_link(self, name: str, whole: str) -> str:
+        ours = (0, os.geteuid())
+        here = os.fstat(self._open[-1])
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._open[-1])
+        try:
+            link = os.fstat(fd)
+            safe_here = here.st_uid in ours and (not here.st_mode & 0o022 or here.st_mode & stat.S_ISVTX)
+            if not stat.S_ISLNK(link.st_mode) or link.st_uid not in ours or not safe_here:
+                raise DestinationError(
+                    f"the destination {whole} leads through the link {self.path.rstrip('/')}/{name}, which others could have set",
+                    remedy="name the real directory as destination, or let root own the link and the directory it stands in",
+                )
+            return os.readlink("", dir_fd=fd)
+        finally:
+            os.close(fd)

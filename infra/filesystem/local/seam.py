@@ -1,0 +1,34 @@
+"""The one place where OSErrors of destinations become Sluice's errors. The map is total: what isn't listed is a DestinationError."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from sluice.errors import DestinationError, LockedTargetError, NoSpaceError, SluiceError
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_LOCKED = frozenset({errno.EPERM, errno.EBUSY, errno.ETXTBSY})
+"""EPERM: immutable or append-only. EBUSY: a mount point, or in use."""
+_REMEDIES = {
+    errno.ELOOP: "a link stands in the way: remove it, or name the real directory as destination",
+    errno.ENOTDIR: "something that is no directory, or a link, stands in the way: remove it, or name another destination",
+    errno.EACCES: "give the agent's account the right, or run the agent as root",
+    errno.EROFS: "the file system is mounted read-only",
+    errno.EXDEV: "another file system was mounted there meanwhile: repeat",
+    errno.ENAMETOOLONG: "choose a shorter destination",
+    errno.EMFILE: "raise the limit of open files",
+    errno.EIO: "the disk fails: look into the kernel's log",
+}
+
+
+def translated(error: OSError, where: str) -> SluiceError:
+    """The error that stands for a failed system call on ``where``."""
+    number = error.errno or 0
+    text = error.strerror or str(error)
+    if number in _NO_SPACE:
+        return NoSpaceError(f"no space left for {where}", remedy="free some, then repeat")
+    # Nothing but an immutable directory (on older kernels), a security module or a server's lock denies root.
+    if number in _LOCKED or (number == errno.EACCES and os.geteuid() == 0):
+        return LockedTargetError(f"locked: {where} ({text})", remedy="end what uses it or make it mutable; the next extract tries again")
+    return DestinationError(f"{where}: {text}", remedy=_REMEDIES.get(number, ""))
