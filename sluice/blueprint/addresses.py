@@ -93,7 +93,9 @@ def host_key(text: str) -> str:
     kind, _, rest = text.strip().partition(" ")
     encoded = rest.strip().split(" ")[0]
     if kind not in HOST_KEY_TYPES:
-        raise AddressError(f"{kind!r} is no type of host key", f"write what ssh-keyscan prints after the host; types are {', '.join(HOST_KEY_TYPES)}")
+        raise AddressError(
+            f"{kind!r} is no type of host key", f"write what ssh-keyscan prints after the host; types are {', '.join(HOST_KEY_TYPES)}"
+        )
     try:
         blob = base64.b64decode(encoded, validate=True)
     except binascii.Error:

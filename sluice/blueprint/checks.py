@@ -61,7 +61,9 @@ def _check_references(site: Site, converter: Converter) -> None:
         document = converter.documents["Distribution", distribution.name]
         if distribution.distributor not in distributors:
             what = f"no Distributor is named {distribution.distributor!r}"
-            converter.errors.append(document.error(("distributor",), what, nearest_or_all(distribution.distributor, distributors, "Distributors")))
+            converter.errors.append(
+                document.error(("distributor",), what, nearest_or_all(distribution.distributor, distributors, "Distributors"))
+            )
         for index, channel in enumerate(distribution.channels):
             path: PathKey = ("channels", index)
             if channel not in channels:
@@ -74,7 +76,9 @@ def _check_references(site: Site, converter: Converter) -> None:
 def _check_directories(site: Site, converter: Converter) -> None:
     """One working directory, one Distributor or Subscriber."""
     used: dict[tuple[str, str], tuple[str, str]] = {}
-    owners: list[tuple[str, str, str, str]] = [("Distributor", d.name, "local", str(d.working_directory)) for d in site.distributors.values()]
+    owners: list[tuple[str, str, str, str]] = [
+        ("Distributor", d.name, "local", str(d.working_directory)) for d in site.distributors.values()
+    ]
     for s in site.subscribers.values():
         address = s.address
         machine = "local" if address.scheme == "local" else f"{address.host}:{address.port}"
@@ -88,7 +92,9 @@ def _check_directories(site: Site, converter: Converter) -> None:
         where = "" if machine == "local" else f" on {machine}"
         if leaf is not None:
             what = f"{kind} {name} would share {directory}{where} with {first[0]} {first[1]} at {place}"
-            error = converter.documents[kind, name].error(("working_directory",) if not leaf.supplied else ("name",), what, "give each its own directory")
+            error = converter.documents[kind, name].error(
+                ("working_directory",) if not leaf.supplied else ("name",), what, "give each its own directory"
+            )
             converter.errors.append(error)
 
 
@@ -143,7 +149,9 @@ class _Templates:
             for variable, names in missing.items():
                 lacking_any.update(names)
                 what = f"uses {variable}, which {_some(names)} {'lacks' if len(names) == 1 else 'lack'}"
-                self.errors.append(self.document.error(path, what, f"give {variable} under variables: of the Subscriber or of a Defaults document"))
+                self.errors.append(
+                    self.document.error(path, what, f"give {variable} under variables: of the Subscriber or of a Defaults document")
+                )
         return lacking_any
 
     def _check_same_templates(self) -> None:
@@ -202,4 +210,3 @@ def _some(names: list[str]) -> str:
     if len(names) <= SHOWN_MAX:
         return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
     return f"{', '.join(names[:SHOWN_MAX])} and {len(names) - SHOWN_MAX} more"
-

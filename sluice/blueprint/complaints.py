@@ -34,7 +34,9 @@ _EXAMPLES = {
 }
 
 
-def complaints(document: Document, kind: str, model: type[BaseModel], found: ValidationError, refused: Collection[PathKey]) -> list[BlueprintError]:
+def complaints(
+    document: Document, kind: str, model: type[BaseModel], found: ValidationError, refused: Collection[PathKey]
+) -> list[BlueprintError]:
     """One BlueprintError for each finding, but for those that a refused path already explains."""
     errors = []
     for detail in found.errors(include_url=False):
@@ -109,7 +111,9 @@ def _what_it_is(value: object) -> str:
 
 def _not_a_choice(document: Document, path: PathKey, expected: str, value: object) -> BlueprintError:
     words = [w.strip("'") for w in expected.replace(" or ", ", ").split(", ")]
-    shown = "has no value" if value is None else f"{value!r} is none of its values" if isinstance(value, str) else f"is {_what_it_is(value)}"
+    shown = (
+        "has no value" if value is None else f"{value!r} is none of its values" if isinstance(value, str) else f"is {_what_it_is(value)}"
+    )
     choices = ", ".join(w.lower() if w in ("True", "False") else w for w in words)
     remedy = nearest(value, words) if isinstance(value, str) else ""
     return document.error(path, shown, remedy or f"write {choices}" if len(words) == 1 else remedy or f"write one of {choices}")

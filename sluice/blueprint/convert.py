@@ -19,7 +19,7 @@ from sluice.blueprint.suggest import nearest
 from sluice.blueprint.words import check_tags, check_variables
 from sluice.model.action import Script
 from sluice.model.platforms import FAMILY_OF, is_case_sensitive, lineage
-from sluice.model.schedule import Kind, Schedule
+from sluice.model.schedule import Kind
 from sluice.model.site import (
     Channel,
     Copy,
@@ -138,23 +138,24 @@ class Converter:
                 if leaf is not None and not leaf.supplied:
                     self.errors.append(leaf.error("means nothing for a local: address", "leave the key out"))
             return {}
-        file, key = effective.get("host_keys"), effective.get("host_key")
-        if file is not None and key is not None:
-            if file.supplied is key.supplied:
-                self.errors.append(file.error("stands beside host_key:", "keep one of them"))
-            elif file.supplied:
-                file = None
+        pinned, listed = effective.get("host_key"), effective.get("host_keys")
+        if pinned is not None and listed is not None:
+            if pinned.supplied is listed.supplied:
+                self.errors.append(listed.error("stands beside host_key:", "keep one of them"))
+            elif listed.supplied:
+                listed = None
             else:
-                key = None
-        if file is None and key is None:
-            where = ("address",)
-            self.errors.append(document.error(where, "no host key is pinned", "add host_key: as ssh-keyscan prints it, or host_keys: and a known_hosts file"))
+                pinned = None
+        if pinned is None and listed is None:
+            remedy = "add host_key: as ssh-keyscan prints it, or host_keys: and a known_hosts file"
+            self.errors.append(document.error(("address",), "no host key is pinned", remedy))
         found: dict[str, Any] = {}
-        if key is not None:
+        if pinned is not None:
             found["host_key"] = given.parsed("host_key", host_key) or ""
-        if file is not None:
+        if listed is not None:
             found["host_keys"] = str(given.parsed("host_keys", lambda t: site_path(t, self.parts.directory)) or "")
-        found["identity"] = str(given.required("identity", lambda t: site_path(t, self.parts.directory), document, "keys/hq_ed25519") or "")
+        identity = given.required("identity", lambda t: site_path(t, self.parts.directory), document, "keys/hq_ed25519")
+        found["identity"] = str(identity or "")
         return found
 
     def _channel(
@@ -164,7 +165,13 @@ class Converter:
         self._enter(parsed)
         given = _Given(effective, self.errors, self.parts.directory)
         members = subscriptions(parsed.document, part, subscribers, known, self.errors, whole=self.parts.whole)
-        return Channel(part.name, subscriptions=members, origins=effective.origins(), **given.plain("description", "active"), **given.schedules("send"))
+        return Channel(
+            part.name,
+            subscriptions=members,
+            origins=effective.origins(),
+            **given.plain("description", "active"),
+            **given.schedules("send"),
+        )
 
     def _distribution(self, parsed: Parsed[DistributionDocument], part: DistributionDocument) -> Distribution:
         document = parsed.document
@@ -234,7 +241,7 @@ class _Given:
         """Settings whose value is the model's."""
         return {k: leaf.value for k in keys if (leaf := self.effective.get(k)) is not None}
 
-    def schedules(self, *keys: str) -> dict[str, Schedule]:
+    def schedules(self, *keys: str) -> dict[str, Any]:
         """Settings that are schedules."""
         found = ((k, self.effective.get(k)) for k in keys)
         return {k: leaf.value.schedule() for k, leaf in found if leaf is not None and isinstance(leaf.value, SchedulePart)}
@@ -268,6 +275,5 @@ def _platform(text: str) -> str:
     if lineage(text):
         return text
     product = text.partition("-")[0]
-    raise AddressError(f"{text!r} is no known platform", nearest(product, FAMILY_OF) or f"write one of {', '.join(FAMILY_OF)}, with -version if need be")
-
-
+    known = f"write one of {', '.join(FAMILY_OF)}, with -version if need be"
+    raise AddressError(f"{text!r} is no known platform", nearest(product, FAMILY_OF) or known)

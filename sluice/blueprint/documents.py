@@ -77,13 +77,17 @@ def path_text(path: PathKey) -> str:
 def blueprint_files(directory: Path) -> list[Path]:
     """The files of a site in name order; BlueprintError if there is no such directory, no file or too many."""
     if not directory.is_dir():
-        raise BlueprintError("no such directory", file=str(directory), line=0, remedy="name the site's directory, or make one with sluice init")
+        raise BlueprintError(
+            "no such directory", file=str(directory), line=0, remedy="name the site's directory, or make one with sluice init"
+        )
     found: list[Path] = []
     for root, directories, names in os.walk(directory):
         directories[:] = sorted(d for d in directories if not d.startswith("."))
         found += [Path(root, n) for n in names if n.endswith((".yaml", ".yml")) and not n.startswith(".")]
         if len(found) > FILES_MAX:
-            raise BlueprintError(f"more than {FILES_MAX} blueprint files", file=str(directory), line=0, remedy="put several documents into a file")
+            raise BlueprintError(
+                f"more than {FILES_MAX} blueprint files", file=str(directory), line=0, remedy="put several documents into a file"
+            )
     if not found:
         raise BlueprintError("no blueprint here", file=str(directory), line=0, remedy="write a .yaml file, or make a site with sluice init")
     return sorted(found)
@@ -134,25 +138,33 @@ def _forbidden(text: str, name: str) -> Iterator[BlueprintError]:
     """What a blueprint may not contain, found before anything is built of it."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark is not None else 1
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > DOCUMENTS_MAX:
                 yield BlueprintError(f"more than {DOCUMENTS_MAX} documents", file=name, line=line, remedy="split it into several files")
                 return
         elif isinstance(event, yaml.AliasEvent):
-            yield BlueprintError(f"*{event.anchor} is an alias", file=name, line=line, remedy="write the value out, or use a Defaults document")
+            yield BlueprintError(
+                f"*{event.anchor} is an alias", file=name, line=line, remedy="write the value out, or use a Defaults document"
+            )
         elif isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
-                yield BlueprintError(f"&{event.anchor} is an anchor", file=name, line=line, remedy="leave it out; a Defaults document shares settings")
+                yield BlueprintError(
+                    f"&{event.anchor} is an anchor", file=name, line=line, remedy="leave it out; a Defaults document shares settings"
+                )
             tag = getattr(event, "tag", None)
             if tag is not None:
                 shown = tag.replace(_CORE, "!!")
-                yield BlueprintError(f"{shown} is a tag", file=name, line=line, remedy="leave it out; blueprints are plain text, numbers and lists")
+                yield BlueprintError(
+                    f"{shown} is a tag", file=name, line=line, remedy="leave it out; blueprints are plain text, numbers and lists"
+                )
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
             depth += 1
             if depth > DEPTH_MAX:
-                yield BlueprintError(f"nested more than {DEPTH_MAX} deep", file=name, line=line, remedy="no setting is this deep: look for a stray bracket")
+                yield BlueprintError(
+                    f"nested more than {DEPTH_MAX} deep", file=name, line=line, remedy="no setting is this deep: look for a stray bracket"
+                )
                 return
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             depth -= 1
@@ -179,7 +191,9 @@ def _document(node: yaml.Node, name: str, errors: list[BlueprintError]) -> Docum
     if isinstance(node, yaml.ScalarNode) and node.tag == _CORE + "null":
         return None
     if not isinstance(node, yaml.MappingNode):
-        errors.append(BlueprintError("a document is a list of key: value lines", file=name, line=line, remedy="begin it with kind: and name:"))
+        errors.append(
+            BlueprintError("a document is a list of key: value lines", file=name, line=line, remedy="begin it with kind: and name:")
+        )
         return None
     document = Document(name, line, {})
     document.data = _mapping(node, (), document, errors)
@@ -198,7 +212,13 @@ def _mapping(node: yaml.MappingNode, path: PathKey, document: Document, errors: 
         where = (*path, key)
         if key_node.tag == _CORE + "merge":
             errors.append(
-                BlueprintError("<< is a merge key", file=document.file, line=line, path=here, remedy="write the settings out, or use a Defaults document")
+                BlueprintError(
+                    "<< is a merge key",
+                    file=document.file,
+                    line=line,
+                    path=here,
+                    remedy="write the settings out, or use a Defaults document",
+                )
             )
             continue
         if key_node.tag != _CORE + "str":
@@ -224,7 +244,7 @@ def _value(node: yaml.Node, path: PathKey, document: Document, errors: list[Blue
             document.marks[(*path, index)] = Mark(item.start_mark.line + 1, _raw(item))
             items.append(_value(item, (*path, index), document, errors))
         return items
-    return _scalar(node)
+    return _scalar(node) if isinstance(node, yaml.ScalarNode) else None
 
 
 def _scalar(node: yaml.ScalarNode) -> object:

@@ -7,7 +7,7 @@ was left out is None here and gets its default from the model, so that the model
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
@@ -23,21 +23,23 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 class RetryPart(Part):
     """How a failed send is tried again (D7)."""
 
-    every: values.PositiveDuration = left_out("Time between tries; 2 min when left out.")
-    for_: values.Duration = Field(default=None, alias="for", description="How long to try; 30 min when left out.")
+    every: values.PositiveDuration | None = left_out("Time between tries; 2 min when left out.")
+    for_: values.Duration | None = Field(default=None, alias="for", description="How long to try; 30 min when left out.")
 
 
 class DistributorSettings(Part):
     """What a Defaults document may supply to Distributors."""
 
-    description: values.Text = left_out("Free text.")
-    working_directory: values.Filled = left_out("Where revisions, keys and the ledger are kept; absolute, or below the site.")
-    refresh: SchedulePart = left_out("When it takes up changes of the site; not more often than every 3 minutes.")
+    blanks: ClassVar[frozenset[str]] = frozenset({"max_concurrent"})
+
+    description: values.Text | None = left_out("Free text.")
+    working_directory: values.Filled | None = left_out("Where revisions, keys and the ledger are kept; absolute, or below the site.")
+    refresh: SchedulePart | None = left_out("When it takes up changes of the site; not more often than every 3 minutes.")
     max_concurrent: Count | None = left_out("Most Subscriber x Distribution transfers at once; blank: unlimited.")
-    retry: RetryPart = left_out("How a failed send is tried again.")
-    connection_timeout: values.PositiveDuration = left_out("How long a connection may make no progress; 300 s when left out.")
-    min_free: values.Size = left_out("What stays free on the file system of the working directory.")
-    tags: dict[str, values.Text] = left_out("Words for selectors of Defaults documents.")
+    retry: RetryPart | None = left_out("How a failed send is tried again.")
+    connection_timeout: values.PositiveDuration | None = left_out("How long a connection may make no progress; 300 s when left out.")
+    min_free: values.Size | None = left_out("What stays free on the file system of the working directory.")
+    tags: dict[str, values.Text] | None = left_out("Words for selectors of Defaults documents.")
 
 
 class DistributorDocument(DistributorSettings):
@@ -50,17 +52,17 @@ class DistributorDocument(DistributorSettings):
 class SubscriberSettings(Part):
     """What a Defaults document may supply to Subscribers."""
 
-    description: values.Text = left_out("Free text.")
-    active: bool = left_out("Whether anything is sent to it; true when left out.")
-    host_key: values.Filled = left_out("The host's public key, as in known_hosts: type and base64.")
-    host_keys: values.Filled = left_out("A known_hosts file instead of host_key; absolute, or below the site.")
-    identity: values.Filled = left_out("The private key to log in with; absolute, or below the site.")
-    platform: values.Filled = left_out("What the host runs: linux, debian, debian-12 and the like.")
-    working_directory: values.Filled = left_out("Where the agent keeps its state; absolute, for local: also below the site.")
-    connection_timeout: values.PositiveDuration = left_out("Instead of the Distributor's.")
-    extract: SchedulePart = left_out("When received revisions are extracted; immediately when left out.")
-    variables: dict[str, values.Text] = left_out("For {{ }} in destinations and scripts; may use each other.")
-    tags: dict[str, values.Text] = left_out("Words for selectors.")
+    description: values.Text | None = left_out("Free text.")
+    active: bool | None = left_out("Whether anything is sent to it; true when left out.")
+    host_key: values.Filled | None = left_out("The host's public key, as in known_hosts: type and base64.")
+    host_keys: values.Filled | None = left_out("A known_hosts file instead of host_key; absolute, or below the site.")
+    identity: values.Filled | None = left_out("The private key to log in with; absolute, or below the site.")
+    platform: values.Filled | None = left_out("What the host runs: linux, debian, debian-12 and the like.")
+    working_directory: values.Filled | None = left_out("Where the agent keeps its state; absolute, for local: also below the site.")
+    connection_timeout: values.PositiveDuration | None = left_out("Instead of the Distributor's.")
+    extract: SchedulePart | None = left_out("When received revisions are extracted; immediately when left out.")
+    variables: dict[str, values.Text] | None = left_out("For {{ }} in destinations and scripts; may use each other.")
+    tags: dict[str, values.Text] | None = left_out("Words for selectors.")
 
 
 class SubscriberDocument(SubscriberSettings):
@@ -74,9 +76,9 @@ class SubscriberDocument(SubscriberSettings):
 class MemberPart(Part):
     """One entry of a Channel's subscribers: a name, a name with active, or a selector."""
 
-    name: values.Name = left_out("A Subscriber.")
-    active: bool = left_out("Whether anything is sent through this Channel; true when left out.")
-    where: values.Where = left_out("A selector on name, platform and tags.")
+    name: values.Name | None = left_out("A Subscriber.")
+    active: bool | None = left_out("Whether anything is sent through this Channel; true when left out.")
+    where: values.Where | None = left_out("A selector on name, platform and tags.")
 
     @model_validator(mode="wrap")
     @classmethod
@@ -90,12 +92,14 @@ class MemberPart(Part):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.name is None) is (self.where is None):
-            raise refuse("names no Subscriber" if self.name is None else "has both name: and where:", "write a name, or where: and a selector")
+            raise refuse(
+                "names no Subscriber" if self.name is None else "has both name: and where:", "write a name, or where: and a selector"
+            )
         return self
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        made = handler.resolve_ref_schema(handler(core_schema))
+        made = super().__get_pydantic_json_schema__(core_schema, handler)
         mapping = dict(made)
         made.clear()
         made["anyOf"] = [{"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"}, mapping]
@@ -107,10 +111,10 @@ class ChannelDocument(Part):
 
     kind: Literal["Channel"]
     name: values.Name = Field(description="Unique among Channels.")
-    description: values.Text = left_out("Free text.")
-    active: bool = left_out("Whether anything is sent; true when left out.")
-    send: SchedulePart = left_out("When to send; never when left out.")
-    subscribers: list[MemberPart] = left_out("Who receives: names and selectors.")
+    description: values.Text | None = left_out("Free text.")
+    active: bool | None = left_out("Whether anything is sent; true when left out.")
+    send: SchedulePart | None = left_out("When to send; never when left out.")
+    subscribers: list[MemberPart] | None = left_out("Who receives: names and selectors.")
 
 
 class FilePart(Part):
@@ -118,23 +122,26 @@ class FilePart(Part):
 
     source: values.Filled = Field(description="A file or directory of the Distributor; absolute, or below the site.")
     destination: values.Filled = Field(description="Where it goes on the Subscriber; may use {{ }}.")
-    synchronize: Literal[False] = left_out("Only false in this version.")
-    exclude: list[values.Filled] = left_out("Globs against the path below source.")
-    mode: values.Mode = left_out('keep, or octal digits in quotes such as "0644".')
+    synchronize: Literal[False] | None = left_out("Only false in this version.")
+    exclude: list[values.Filled] | None = left_out("Globs against the path below source.")
+    mode: values.Mode | None = left_out('keep, or octal digits in quotes such as "0644".')
 
 
 class ScriptPart(Part):
     """A script on the Subscriber."""
 
     type: Literal["shell", "python"] = Field(description="What interprets it.")
-    run: values.ScriptText = left_out("Its text; may use {{ }}.")
-    path: values.Filled = left_out("A file on the Subscriber instead of run.")
-    undo: values.ScriptText = left_out("What takes it back when a later step fails, or none.")
+    run: values.ScriptText | None = left_out("Its text; may use {{ }}.")
+    path: values.Filled | None = left_out("A file on the Subscriber instead of run.")
+    undo: values.ScriptText | None = left_out("What takes it back when a later step fails, or none.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.run is None) is (self.path is None):
-            raise refuse("has neither run: nor path:" if self.run is None else "has both run: and path:", "write run: with the text, or path: with a file")
+            raise refuse(
+                "has neither run: nor path:" if self.run is None else "has both run: and path:",
+                "write run: with the text, or path: with a file",
+            )
         if self.run is not None and not self.run.strip():
             raise refuse("is empty", "write the script's text", "run")
         if self.path is not None and not self.path.startswith(("/", "{{")):
@@ -157,35 +164,39 @@ class ActionPart(Part):
 class DistributionDocument(Part):
     """A named set of files, owned by one Distributor, listed in any number of Channels."""
 
+    blanks: ClassVar[frozenset[str]] = frozenset({"max_revisions", "platforms"})
+
     kind: Literal["Distribution"]
     name: values.Name = Field(description="Unique among Distributions.")
-    description: values.Text = left_out("Free text.")
+    description: values.Text | None = left_out("Free text.")
     distributor: values.Owner = Field(description="The one Distributor that owns, builds and sends it.")
     type: Literal["file"] = Field(description="What is distributed.")
-    channels: list[values.Name] = left_out("Channels that list it; none: it is built and not sent.")
-    active: bool = left_out("Whether it is built and sent; true when left out.")
-    priority: Literal["high", "medium", "low"] = left_out("Which goes first; medium when left out.")
-    build: SchedulePart = left_out("When a new revision is built, if anything changed; never when left out.")
-    send: Literal["immediately", "on schedule"] = left_out("After a build: at once, or by the Channel's schedule (default).")
-    extract: Literal["immediately", "on schedule"] = left_out("When received: at once, or by the Subscriber's schedule (default).")
+    channels: list[values.Name] | None = left_out("Channels that list it; none: it is built and not sent.")
+    active: bool | None = left_out("Whether it is built and sent; true when left out.")
+    priority: Literal["high", "medium", "low"] | None = left_out("Which goes first; medium when left out.")
+    build: SchedulePart | None = left_out("When a new revision is built, if anything changed; never when left out.")
+    send: Literal["immediately", "on schedule"] | None = left_out("After a build: at once, or by the Channel's schedule (default).")
+    extract: Literal["immediately", "on schedule"] | None = left_out("When received: at once, or by the Subscriber's schedule (default).")
     max_revisions: Count | None = left_out("Revisions kept; then a new baseline. 10 when left out; blank: unlimited.")
     platforms: list[values.Filled] | None = left_out("Only these platforms; blank: no restriction.")
-    verify: bool = left_out("Check the extracted files again and again, and restore damaged ones.")
-    encrypt: Literal[False] = left_out("Only false in this version.")
-    copy_: Literal["differing", "all"] = Field(default=None, alias="copy", description="Copy differing files (default), or all.")
-    rollback: bool = left_out("Restore the prior files when a step fails; true when left out.")
+    verify: bool | None = left_out("Check the extracted files again and again, and restore damaged ones.")
+    encrypt: Literal[False] | None = left_out("Only false in this version.")
+    copy_: Literal["differing", "all"] | None = Field(default=None, alias="copy", description="Copy differing files (default), or all.")
+    rollback: bool | None = left_out("Restore the prior files when a step fails; true when left out.")
     files: list[FilePart] = Field(min_length=1, description="What goes where.")
-    pre_actions: list[ActionPart] = left_out("Before the files are placed, in this order.")
-    post_actions: list[ActionPart] = left_out("After the files are placed, in this order.")
+    pre_actions: list[ActionPart] | None = left_out("Before the files are placed, in this order.")
+    post_actions: list[ActionPart] | None = left_out("After the files are placed, in this order.")
 
 
 class DefaultsDocument(Part):
     """Supplies what the others leave out (A15)."""
 
+    blanks: ClassVar[frozenset[str]] = frozenset({"where"})
+
     kind: Literal["Defaults"]
     where: values.Where | None = left_out("Only for those it selects; blank: all.")
-    subscriber: SubscriberSettings = left_out("Settings for Subscribers.")
-    distributor: DistributorSettings = left_out("Settings for Distributors.")
+    subscriber: SubscriberSettings | None = left_out("Settings for Subscribers.")
+    distributor: DistributorSettings | None = left_out("Settings for Distributors.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -49,22 +49,23 @@ def subscriptions(
                 if selector.matches(subscriber_facts(name, subscriber.platform, subscriber.tags)):
                     selected[name] = Subscription(name, active or selected.get(name, Subscription(name, False)).active)
             continue
-        if member.name not in known:
+        name = member.name or ""
+        if name not in known:
             if whole:
-                what = f"no Subscriber is named {member.name!r}"
-                errors.append(document.error(path, what, nearest_or_all(member.name, known, "Subscribers")))
-            continue
-        if member.name in named:
-            first = document.mark(lines[member.name]).line
-            errors.append(document.error(path, f"{member.name} is listed twice, first on line {first}", "keep one of them"))
-            continue
-        lines[member.name] = path
-        if member.name in subscribers:
-            named[member.name] = Subscription(member.name, active)
+                errors.append(document.error(path, f"no Subscriber is named {name!r}", nearest_or_all(name, known, "Subscribers")))
+        elif name in lines:
+            first = document.mark(lines[name]).line
+            errors.append(document.error(path, f"{name} is listed twice, first on line {first}", "keep one of them"))
+        else:
+            lines[name] = path
+            if name in subscribers:
+                named[name] = Subscription(name, active)
     return tuple(s for _, s in sorted((selected | named).items()))
 
 
-def _check_tags(document: Document, path: PathKey, selector: Selector, subscribers: Mapping[str, Subscriber], errors: list[BlueprintError]) -> None:
+def _check_tags(
+    document: Document, path: PathKey, selector: Selector, subscribers: Mapping[str, Subscriber], errors: list[BlueprintError]
+) -> None:
     tags = {t for s in subscribers.values() for t in s.tags}
     for name in sorted(selector.names() - tags - {"name", "platform"}):
         if remedy := nearest(name, {*tags, "name", "platform"}):

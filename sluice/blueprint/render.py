@@ -100,7 +100,9 @@ def recipe(site: Site, distribution: str, subscriber: str) -> RenderedRecipe:
     except ValueTemplateError as e:
         origin = chosen.origins.get(path.partition("[")[0])
         file, _, line = origin.source.rpartition(":") if origin else ("", "", "")
-        raise BlueprintError(e.what, file=file or distribution, line=int(line) if line.isdigit() else 0, path=path, remedy=e.remedy) from None
+        raise BlueprintError(
+            e.what, file=file or distribution, line=int(line) if line.isdigit() else 0, path=path, remedy=e.remedy
+        ) from None
     return RenderedRecipe(tuple(destinations), before, after)
 
 
@@ -118,5 +120,3 @@ def _actions(actions: tuple[Action, ...], variables: Mapping[str, str], what: st
         )
         for action in actions
     )
-
-

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Any, Self
+from datetime import time, timedelta
+from typing import Any, ClassVar, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic_core import CoreSchema
 
 from sluice.blueprint import values
@@ -24,23 +24,47 @@ def left_out(description: str) -> Any:
 class Part(BaseModel):
     """Anything in a blueprint: unknown keys are errors, nothing is converted by guessing."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    blanks: ClassVar[frozenset[str]] = frozenset()
+    """Keys whose blank value means something; any other blank is a value that was forgotten."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_blanks(cls, value: object, info: ValidationInfo) -> object:
+        if value is None and info.field_name not in cls.blanks:
+            raise refuse("has no value", "write one, or leave the key out")
+        return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        made = handler.resolve_ref_schema(handler(core_schema))
+        for key, described in made.get("properties", {}).items():
+            described.pop("default", None)
+            described.pop("title", None)
+            kinds = described.get("anyOf", [])
+            if {"type": "null"} in kinds and key not in cls.blanks:
+                kinds.remove({"type": "null"})
+                if len(kinds) == 1:
+                    described.pop("anyOf")
+                    described.update(kinds[0])
+        made.pop("title", None)
+        return made
 
 
 class WindowPart(Part):
     """When in the day: ``at``, or ``from`` and ``to``."""
 
-    at: values.Clock = left_out("Time of day, in quotes.")
-    from_: values.Clock = Field(default=None, alias="from", description="Begin of a window of the day, in quotes.")
-    to: values.Clock = left_out("End of the window, in quotes; before its begin: on the next day.")
-    random: bool = left_out("Start each Subscriber at its own, reproducible instant in the window.")
-    every: values.PositiveDuration = left_out("Start again and again in the window, this often.")
+    at: values.Clock | None = left_out("Time of day, in quotes.")
+    from_: values.Clock | None = Field(default=None, alias="from", description="Begin of a window of the day, in quotes.")
+    to: values.Clock | None = left_out("End of the window, in quotes; before its begin: on the next day.")
+    random: bool | None = left_out("Start each Subscriber at its own, reproducible instant in the window.")
+    every: values.PositiveDuration | None = left_out("Start again and again in the window, this often.")
 
     def window(self) -> Window:
         """As the model has it."""
-        if self.at is not None:
-            return Window(self.at, self.at)
-        return Window(self.from_, self.to, random=bool(self.random), every=self.every)
+        start = self.at or self.from_ or time()
+        return Window(start, self.to or start, random=bool(self.random), every=self.every)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -59,11 +83,11 @@ class WindowPart(Part):
         if self.random and self.every is not None:
             raise refuse("has both random: and every:", "keep one of them")
         if self.every is not None:
-            self._check_every()
+            self._check_every(self.every)
         return self
 
-    def _check_every(self) -> None:
-        minutes, rest = divmod(self.every, timedelta(minutes=1))
+    def _check_every(self, every: timedelta) -> None:
+        minutes, rest = divmod(every, timedelta(minutes=1))
         if rest or minutes < 3 or all(minutes % n for n in (3, 4, 5)):
             raise refuse("can't be repeated like this in a window", "write a multiple of 3, 4 or 5 min, such as 15 min", "every")
 
@@ -71,7 +95,7 @@ class WindowPart(Part):
 class DailyPart(WindowPart):
     """Every day, or on some days of the week."""
 
-    days: values.Weekdays = left_out("Days such as mon-fri or [mon, wed]; all when left out.")
+    days: values.Weekdays | None = left_out("Days such as mon-fri or [mon, wed]; all when left out.")
 
 
 class WeeklyPart(WindowPart):
@@ -105,18 +129,23 @@ class YearlyPart(DatePart):
 class SchedulePart(Part):
     """When something happens: never, immediately, or one of the kinds."""
 
-    every: values.PositiveDuration = left_out("Again and again, this often.")
-    starting: values.Moment = left_out("With every: counted from this time. Left out: from 2020-01-01 00:00.")
-    at: values.Moment = left_out("Once, at this time.")
-    daily: DailyPart = left_out("Every day, or on some days of the week.")
-    weekly: WeeklyPart = left_out("On days of the week.")
-    monthly: MonthlyPart = left_out("On days of the month.")
-    yearly: YearlyPart = left_out("On days of the year.")
-    cron: values.Filled = left_out("Five fields: minute, hour, day, month, day of week.")
-    rrule: values.Filled = left_out("An RFC 5545 rule, FREQ from DAILY up.")
-    timezone: values.TimeZone = left_out("IANA name; UTC when left out.")
+    every: values.PositiveDuration | None = left_out("Again and again, this often.")
+    starting: values.Moment | None = left_out("With every: counted from this time. Left out: from 2020-01-01 00:00.")
+    at: values.Moment | None = left_out("Once, at this time.")
+    daily: DailyPart | None = left_out("Every day, or on some days of the week.")
+    weekly: WeeklyPart | None = left_out("On days of the week.")
+    monthly: MonthlyPart | None = left_out("On days of the month.")
+    yearly: YearlyPart | None = left_out("On days of the year.")
+    cron: values.Filled | None = left_out("Five fields: minute, hour, day, month, day of week.")
+    rrule: values.Filled | None = left_out("An RFC 5545 rule, FREQ from DAILY up.")
+    timezone: values.TimeZone | None = left_out("IANA name; UTC when left out.")
 
     _word: str = PrivateAttr(default="")
+
+    def meaning(self, word: str) -> Self:
+        """This one, as the word ``never`` or ``immediately``."""
+        self._word = word
+        return self
 
     def schedule(self) -> Schedule:
         """As the model has it."""
@@ -138,7 +167,7 @@ class SchedulePart(Part):
             return Schedule(Kind.YEARLY, zone, window=self.yearly.window(), year_days=self.yearly.days)
         if self.cron is not None:
             return Schedule(Kind.CRON, zone, cron=" ".join(self.cron.split()))
-        return Schedule(Kind.RRULE, zone, rrule=self.rrule)
+        return Schedule(Kind.RRULE, zone, rrule=self.rrule or "")
 
     @model_validator(mode="wrap")
     @classmethod
@@ -146,9 +175,7 @@ class SchedulePart(Part):
         if isinstance(value, str):
             if value not in ("never", "immediately"):
                 raise refuse(f"{value!r} is no schedule", _schedule_remedy(value))
-            made = cls.model_construct()
-            made._word = value
-            return made
+            return cls.model_construct().meaning(value)
         if not isinstance(value, dict):
             raise values.wrong_type("a schedule", "{every: 3 h}")
         return handler(value)
@@ -169,7 +196,7 @@ class SchedulePart(Part):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        made = handler.resolve_ref_schema(handler(core_schema))
+        made = super().__get_pydantic_json_schema__(core_schema, handler)
         mapping = dict(made)
         made.clear()
         made["anyOf"] = [{"enum": ["never", "immediately"]}, mapping]
@@ -183,7 +210,12 @@ _EXAMPLE = {
 
 
 def _schedule_remedy(value: str) -> str:
-    kinds = {"daily": 'daily: {at: "22:00"}', "weekly": 'weekly: {days: mon, at: "22:00"}', "immediate": "immediately", "hourly": "every: 1 h"}
+    kinds = {
+        "daily": 'daily: {at: "22:00"}',
+        "weekly": 'weekly: {days: mon, at: "22:00"}',
+        "immediate": "immediately",
+        "hourly": "every: 1 h",
+    }
     if value in kinds:
         return f"write {kinds[value]}"
     return "write never, immediately, or a mapping such as {every: 3 h}"

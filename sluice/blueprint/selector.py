@@ -166,7 +166,9 @@ class _Tokens:
                     raise SelectorError(f"the text that begins at character {column} has no closing quote", f"end it with {sign}")
                 if sign == "=":
                     raise SelectorError(f"'=' at character {column} isn't a comparison", "write == for equal, != for unequal")
-                raise SelectorError(f"{sign!r} at character {column} means nothing here", "a selector uses ==, !=, in, and, or, not and ( )")
+                raise SelectorError(
+                    f"{sign!r} at character {column} means nothing here", "a selector uses ==, !=, in, and, or, not and ( )"
+                )
             self.found.append((kind, match[kind], column))
         self.at = 0
 

@@ -137,9 +137,7 @@ def _parsed(template: str) -> nodes.Template:
         ) from None
     except RecursionError:
         raise ValueTemplateError("nested too deep", "simplify it") from None
-    parts = 0
-    for node, depth in _walk(tree, 0):
-        parts += 1
+    for parts, (node, depth) in enumerate(_walk(tree, 0), 1):
         if parts > PARTS_MAX or depth > DEPTH_MAX:
             raise ValueTemplateError(f"has more than {PARTS_MAX} parts or {DEPTH_MAX} levels", "simplify it")
         if isinstance(node, nodes.Filter) and node.name not in FILTERS:

@@ -15,11 +15,11 @@ SECONDS = {"s": 1, "min": 60, "h": 3600, "day": 86400, "week": 604800}
 """Canonical units of a duration, in seconds."""
 
 _DURATION_WORDS = {
-    **{w: "s" for w in ("s", "sec", "second", "seconds")},
-    **{w: "min" for w in ("min", "minute", "minutes")},
-    **{w: "h" for w in ("h", "hour", "hours")},
-    **{w: "day" for w in ("d", "day", "days")},
-    **{w: "week" for w in ("w", "week", "weeks")},
+    **dict.fromkeys(("s", "sec", "second", "seconds"), "s"),
+    **dict.fromkeys(("min", "minute", "minutes"), "min"),
+    **dict.fromkeys(("h", "hour", "hours"), "h"),
+    **dict.fromkeys(("d", "day", "days"), "day"),
+    **dict.fromkeys(("w", "week", "weeks"), "week"),
 }
 
 BYTES = {

@@ -97,7 +97,9 @@ def timezone(text: str) -> str:
     try:
         ZoneInfo(text)
     except (OSError, ValueError):
-        raise refuse(f"{text!r} is no IANA time zone", nearest(text, available_timezones()) or "write one such as Europe/Helsinki") from None
+        raise refuse(
+            f"{text!r} is no IANA time zone", nearest(text, available_timezones()) or "write one such as Europe/Helsinki"
+        ) from None
     return text
 
 
@@ -190,7 +192,9 @@ Name = Annotated[
 ]
 Owner = Annotated[str, PlainValidator(_owner), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"})]
 Text = Annotated[str, text_value(_line, "text", "some words"), WithJsonSchema({"type": "string", "maxLength": TEXT_MAX})]
-Filled = Annotated[str, text_value(_filled, "text", "some words"), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": TEXT_MAX})]
+Filled = Annotated[
+    str, text_value(_filled, "text", "some words"), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": TEXT_MAX})
+]
 ScriptText = Annotated[str, text_value(str, "a script's text", "true"), WithJsonSchema({"type": "string"})]
 Duration = Annotated[
     timedelta,
@@ -216,9 +220,7 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?$"}),
 ]
 TimeZone = Annotated[str, text_value(timezone, "an IANA time zone", "Europe/Helsinki"), WithJsonSchema({"type": "string", "minLength": 1})]
-Where = Annotated[
-    str, text_value(_selector, "a selector", 'where: role == "web"'), WithJsonSchema({"type": "string", "minLength": 1})
-]
+Where = Annotated[str, text_value(_selector, "a selector", 'where: role == "web"'), WithJsonSchema({"type": "string", "minLength": 1})]
 Mode = Annotated[
     str,
     text_value(_mode, 'keep or octal digits in quotes such as "0644"', "0644"),

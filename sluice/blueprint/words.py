@@ -28,7 +28,7 @@ def check_variables(effective: Effective, errors: list[BlueprintError]) -> None:
     leaves = effective.below("variables")
     address = effective.get("address")
     local = address is not None and str(address.value).startswith("local:")
-    known = {n: "" for n in PREDEFINED if local or n != "LOCAL_DIRECTORY"} | {name: "" for name in leaves}
+    known = {n: "" for n in PREDEFINED if local or n != "LOCAL_DIRECTORY"} | dict.fromkeys(leaves, "")
     uses: dict[str, frozenset[str]] = {}
     for name, leaf in leaves.items():
         if _WORD.fullmatch(name) is None:

@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 from sluice.model.schedule import Kind, Schedule, Window
 
 HORIZON = timedelta(days=3660)
 """How far ahead starts are looked for; covers every 29 February."""
-ANCHOR = datetime(2020, 1, 1)
+ANCHOR = datetime(2020, 1, 1)  # noqa: DTZ001 a wall-clock time, in whatever zone the schedule names
 """Wall-clock time from which intervals and rules count that say nothing else (Prefect's own anchor for rules)."""
 SHORTEST_REFRESH = timedelta(minutes=3)
 """D5."""
@@ -121,7 +121,7 @@ def shortest_gap(schedule: Schedule) -> timedelta | None:
     if schedule.kind is Kind.INTERVAL:
         return schedule.interval
     found = list(islice(starts(schedule, ANCHOR.replace(year=2026, tzinfo=UTC)), _PROBES))
-    return min((b - a for a, b in zip(found, found[1:], strict=False)), default=None)
+    return min((b - a for a, b in pairwise(found)), default=None)
 
 
 def problem_with(schedule: Schedule) -> str:
@@ -273,8 +273,8 @@ def _rule(text: str, until: datetime) -> tuple[datetime, ...]:
     rule = rrulestr(";".join(f"{k}={v}" for k, v in parts.items()), dtstart=start)
     if not isinstance(rule, rrule):
         raise ValueError("one rule is due")
-    own: datetime | None = rule._until
-    rule = rule.replace(until=until if own is None else min(own, until))
+    if "UNTIL" not in parts or _wall(parts["UNTIL"]) > until:
+        rule = rule.replace(until=until)
     return tuple(islice(rule, count or None))
 
 
@@ -282,16 +282,21 @@ def _rule_parts(text: str) -> tuple[datetime, dict[str, str]]:
     lines = text.split()
     start = ANCHOR
     if lines and lines[0].startswith("DTSTART:"):
-        start = datetime.strptime(lines.pop(0), "DTSTART:%Y%m%dT%H%M%S")
+        start = _wall(lines.pop(0).removeprefix("DTSTART:"))
     rule = lines[0].removeprefix("RRULE:") if len(lines) == 1 else ""
     if _RULE_PARTS.fullmatch(rule) is None:
         raise ValueError("one RRULE, with DTSTART at most")
     return start, dict(part.split("=", 1) for part in rule.split(";"))
 
 
+def _wall(text: str) -> datetime:
+    form = "%Y%m%dT%H%M%S" if "T" in text else "%Y%m%d"
+    return datetime.strptime(text, form)  # noqa: DTZ007 a wall-clock time
+
+
 def _rules(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     zone = ZoneInfo(schedule.timezone)
-    until = datetime(after.year + 2, 1, 1)
+    until = ANCHOR.replace(year=after.year + 2)
     seen = after - timedelta(days=2)
     while True:
         for wall in _rule(schedule.rrule, until):

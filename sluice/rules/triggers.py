@@ -63,7 +63,9 @@ def _repeated(schedule: Schedule, window: Window, every: timedelta) -> str:
         hours[((opens.date() - ANCHOR.date()).days, opens.minute)].append(opens.hour)
         opens += every
     return "\n".join(
-        rule for (shift, minute), found in sorted(hours.items()) for rule in _rules(schedule, ",".join(map(str, found)), minute, shift=shift)
+        rule
+        for (shift, minute), found in sorted(hours.items())
+        for rule in _rules(schedule, ",".join(map(str, found)), minute, shift=shift)
     )
 
 
@@ -79,4 +81,3 @@ def _rules(schedule: Schedule, hours: str, minute: int, *, shift: int) -> list[s
         return [f"RRULE:FREQ=DAILY;{at}"]
     days_of_week = ",".join(_BYDAY[d] for d in sorted((d + shift) % 7 for d in schedule.weekdays))
     return [f"RRULE:FREQ=WEEKLY;BYDAY={days_of_week};{at}"]
-
