@@ -7,6 +7,8 @@ tag are changed or removed; one that has a name we need and belongs to somebody 
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
@@ -165,10 +167,7 @@ async def _carry_out(client: PrefectClient, comparison: _Comparison, change: Cha
             await client.update_automation(comparison.automations[0].id, heartbeat.heartbeat_automation())
 
 
-def _trigger(automation: dict[str, object]) -> dict[str, object]:
+def _trigger(automation: dict[str, Any]) -> dict[str, object]:
     trigger = automation["trigger"]
-    assert isinstance(trigger, dict)
-    sets = ("after", "expect", "for_each")
-    return {"match": trigger["match"], "match_related": trigger["match_related"], "within": trigger["within"]} | {
-        key: sorted(trigger[key]) for key in sets
-    }
+    whole = {key: trigger[key] for key in ("match", "match_related", "within")}
+    return whole | {key: sorted(trigger[key]) for key in ("after", "expect", "for_each")}

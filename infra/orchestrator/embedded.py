@@ -112,6 +112,7 @@ def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress
     Raises:
         OrchestratorError: None answers and none could be started.
     """
+    os.environ.setdefault("DO_NOT_TRACK", "1")
     state = state_directory(site_directory)
     found = running_server(site_directory)
     if found is not None:

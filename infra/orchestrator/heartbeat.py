@@ -42,6 +42,8 @@ def heartbeat_automation() -> AutomationCore:
         ),
         actions=[
             ChangeFlowRunState(
+                name=None,
+                force=False,
                 state=StateType.CRASHED,
                 message="No sign of life: the worker's machine or process died. The next run continues from what the ledger knows.",
             )

@@ -138,14 +138,13 @@ async def write_deployment(client: PrefectClient, spec: DeploymentSpec, found: D
     """Send every field of the deployment: Prefect replaces it as a whole."""
     # The flow itself says what parameters it takes, as it does for `prefect deploy`; imported by name, since flows stand above.
     schema = parameter_schema(load_flow_from_entrypoint(spec.entrypoint))
+    options = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(spec.collision.value)) if spec.collision else None
     await client.create_deployment(
         flow_id=await client.create_flow_from_name(spec.flow),
         name=spec.name,
         schedules=[DeploymentScheduleCreate(slug=s.slug, active=s.active, schedule=_schedule(s.rule)) for s in kept_schedules(spec, found)],
         concurrency_limit=spec.limit,
-        concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(spec.collision.value))
-        if spec.collision
-        else None,
+        concurrency_options=options,
         parameters=dict(spec.parameters),
         description=spec.description,
         work_pool_name=spec.pool,
@@ -168,4 +167,4 @@ def _schedule(rule: Mapping[str, str | float | int]) -> CronSchedule | IntervalS
 
 
 def _schedule_fields(slug: str, schedule: Any, active: bool) -> dict[str, Any]:
-    return {"slug": slug, "active": active} | schedule.model_dump(mode="json", exclude_none=True)
+    return {"slug": slug, "active": active, **schedule.model_dump(mode="json", exclude_none=True)}
