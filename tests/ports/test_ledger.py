@@ -1,0 +1,345 @@
+"""What every ledger does, whatever database it is on. Processes of its own are in test_ledger_processes.py."""
+
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from infra.ledger.sql import SqlLedger, open_ledger
+from sluice.errors import LeaseLostError, LedgerError, UnreachableError
+from sluice.model.order import Failure, Outcome, Receipt
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Priority, RetryRule
+from sluice.model.state import Built, CurrentState, Event, EventKind, ReceiptStored, State
+from sluice.model.ticket import Occupied, Phase, Started, Ticket, Waiting
+from sluice.ports import Ledger
+from sluice.rules.retry import after_failure, failure_of
+
+NOW = datetime(2026, 12, 1, 20, 0, 0, 123456, tzinfo=UTC)
+V1, V2 = RevisionNumber(1, 1), RevisionNumber(1, 2)
+LEASE = 60.0
+
+Opener = Callable[[], Ledger]
+
+
+@pytest.fixture(params=["sqlite"])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    """Opens the same ledger each time, as every process would."""
+    opened: list[SqlLedger] = []
+
+    def open_again() -> Ledger:
+        opened.append(open_ledger(tmp_path / "hq" / "ledger.db"))
+        return opened[-1]
+
+    yield open_again
+    for ledger in opened:
+        ledger.close()
+
+
+@pytest.fixture
+def ledger(opener: Opener) -> Ledger:
+    return opener()
+
+
+def event(kind: EventKind, *, subscriber: str = "helsinki-1", **more: object) -> Event:
+    return Event(NOW, kind, distributor="hq", distribution="zone", subscriber=subscriber, flow_run="run-1", **more)  # type: ignore[arg-type]
+
+
+def offered(state: CurrentState) -> CurrentState:
+    return state.offer(V1, distributor="hq", channel="patterns", at=NOW)
+
+
+def receipt(sequence: int = 1, outcome: Outcome = Outcome.INSTALLED, revision: RevisionNumber = V1) -> Receipt:
+    failure = None if outcome is Outcome.INSTALLED else Failure("ActionFailedError", "post action 1 failed", "see its output", False)
+    finished = NOW + timedelta(seconds=9)
+    return Receipt("hq", "helsinki-1", sequence, "zone", revision, outcome, NOW, finished, 3, 0, 99, "ab" * 32, (), failure)
+
+
+def enter(ledger: Ledger, host: str, priority: Priority = Priority.MEDIUM, *, holder: str = "run-1", now: datetime = NOW) -> Ticket:
+    ticket = ledger.enqueue("hq", host, "zone", V1, priority, holder, lease_seconds=LEASE, now=now)
+    assert isinstance(ticket, Ticket)
+    return ticket
+
+
+# --- events and current state ---------------------------------------------------------------------------------------------
+
+
+def test_an_event_and_its_change_are_there_together_for_every_other_opener(ledger: Ledger, opener: Opener) -> None:
+    ledger.record(event(EventKind.OFFERED, revision=V1, channel="patterns", data={"bytes": 12, "why": "schedule"}), offered)
+    other = opener()
+    found = other.events()
+    assert [(e.number, e.event) for e in found] == [
+        (1, event(EventKind.OFFERED, revision=V1, channel="patterns", data={"bytes": 12, "why": "schedule"}))
+    ]
+    state = other.state("helsinki-1", "zone")
+    assert (state.state, state.offered, state.since, state.flow_run, state.channel) == (State.WAITING, V1, NOW, "run-1", "patterns")
+
+
+def test_a_change_that_fails_leaves_neither_event_nor_state(ledger: Ledger) -> None:
+    def broken(state: CurrentState) -> CurrentState:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        ledger.record(event(EventKind.OFFERED), broken, built=Built("zone", V1, NOW, 1, 1))
+    assert list(ledger.events()) == []
+    assert ledger.state("helsinki-1", "zone") == CurrentState("helsinki-1", "zone")
+    assert ledger.built("zone") is None
+
+
+def test_every_field_of_a_state_comes_back(ledger: Ledger) -> None:
+    error = UnreachableError("helsinki-1 doesn't answer", remedy="start it")
+    ledger.record(event(EventKind.OFFERED), offered)
+    changed = ledger.record(
+        event(EventKind.SEND_FAILED), lambda s: after_failure(s, failure_of(error), RetryRule(), NOW, sent=600, resumed=40)[0]
+    )
+    assert changed is not None
+    assert changed == ledger.state("helsinki-1", "zone") == ledger.snapshot().states["helsinki-1", "zone"]
+    assert (changed.attempts, changed.first_failure, changed.next_try) == (1, NOW, NOW + timedelta(minutes=2))
+    assert (changed.bytes_sent, changed.bytes_last, changed.bytes_resumed) == (600, 600, 40)
+    assert changed.error == Failure("UnreachableError", "helsinki-1 doesn't answer", "start it", True)
+
+
+def test_events_are_read_from_where_one_stopped_and_by_name(ledger: Ledger) -> None:
+    for name in ("a", "b", "a", "b"):
+        ledger.record(event(EventKind.SENT, subscriber=name))
+    assert [e.number for e in ledger.events(after=1, limit=2)] == [2, 3]
+    assert [e.number for e in ledger.events(subscriber="a")] == [1, 3]
+    assert list(ledger.events(distribution="other")) == []
+
+
+def test_a_change_needs_to_know_whose_state_it_is(ledger: Ledger) -> None:
+    with pytest.raises(ValueError, match="names Subscriber and Distribution"):
+        ledger.record(Event(NOW, EventKind.SENT), offered)
+
+
+def test_event_data_stays_small(ledger: Ledger) -> None:
+    ledger.record(event(EventKind.SEND_FAILED, data={"message": "x" * 100_000}))
+    assert ledger.events()[0].event.data == {"message": "x" * 1000}
+    with pytest.raises(ValueError, match="4096 bytes"):
+        ledger.record(event(EventKind.SENT, data={f"key-{n}": "x" * 1000 for n in range(5)}))
+
+
+def test_the_latest_built_revision_is_kept_though_nothing_was_sent(ledger: Ledger) -> None:
+    for revision in (V1, V2, V2):
+        built = Built("zone", revision, NOW, 7, 1 << 40)
+        ledger.record(Event(NOW, EventKind.BUILT, distribution="zone", revision=revision), built=built)
+    assert ledger.built("zone") == Built("zone", V2, NOW, 7, 1 << 40)
+    assert ledger.snapshot().built == {"zone": Built("zone", V2, NOW, 7, 1 << 40)}
+
+
+# --- sequences, receipts, cancel ------------------------------------------------------------------------------------------
+
+
+def test_sequences_grow_by_distributor_and_subscriber_over_openings(ledger: Ledger, opener: Opener) -> None:
+    assert [ledger.next_sequence("hq", "a"), ledger.next_sequence("hq", "a"), opener().next_sequence("hq", "a")] == [1, 2, 3]
+    assert ledger.next_sequence("hq", "b") == 1
+    assert ledger.next_sequence("hq-2", "a") == 1
+
+
+def test_threads_never_get_the_same_sequence(ledger: Ledger) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(lambda _: ledger.next_sequence("hq", "a"), range(120)))
+    assert sorted(found) == list(range(1, 121))
+
+
+def test_a_receipt_is_kept_verbatim_and_installs_once(ledger: Ledger) -> None:
+    ledger.record(event(EventKind.OFFERED), offered)
+    text = '{"payload":"{\\"é\\":1}","signature":"AA==","key":"k"}'
+    assert ledger.accept_receipt(receipt(), text, event(EventKind.INSTALLED)) is ReceiptStored.NEW
+    assert ledger.accept_receipt(receipt(), text, event(EventKind.INSTALLED)) is ReceiptStored.KNOWN
+    assert ledger.receipt("hq", "helsinki-1", 1) == text
+    assert ledger.receipt("hq", "helsinki-1", 2) is None
+    state = ledger.state("helsinki-1", "zone")
+    assert (state.state, state.extracted, state.held, state.sequence, state.since) == (
+        State.INSTALLED, V1, V1, 1, NOW + timedelta(seconds=9),
+    )  # fmt: skip
+    assert [e.event.kind for e in ledger.events()] == [EventKind.OFFERED, EventKind.INSTALLED]
+
+
+def test_another_receipt_for_the_same_order_is_told_and_not_believed(ledger: Ledger) -> None:
+    ledger.accept_receipt(receipt(), "first", event(EventKind.INSTALLED))
+    again = receipt(outcome=Outcome.FAILED)
+    assert ledger.accept_receipt(again, "second", event(EventKind.EXTRACT_FAILED)) is ReceiptStored.CONFLICT
+    assert ledger.receipt("hq", "helsinki-1", 1) == "first"
+    assert ledger.state("helsinki-1", "zone").state is State.INSTALLED
+    assert ledger.events()[-1].event.kind is EventKind.RECEIPT_CONFLICT
+
+
+def test_a_receipt_that_comes_late_is_kept_and_changes_nothing(ledger: Ledger) -> None:
+    ledger.accept_receipt(receipt(2, revision=V2), "second", event(EventKind.INSTALLED))
+    assert ledger.accept_receipt(receipt(1, Outcome.FAILED), "first", event(EventKind.EXTRACT_FAILED)) is ReceiptStored.NEW
+    assert ledger.state("helsinki-1", "zone").extracted == V2
+    assert ledger.state("helsinki-1", "zone").state is State.INSTALLED
+
+
+def test_a_failed_extraction_keeps_what_was_extracted_and_says_why(ledger: Ledger) -> None:
+    ledger.accept_receipt(receipt(1), "first", event(EventKind.INSTALLED))
+    ledger.accept_receipt(receipt(2, Outcome.FAILED, V2), "second", event(EventKind.EXTRACT_FAILED))
+    state = ledger.state("helsinki-1", "zone")
+    assert (state.state, state.extracted) == (State.FAILED, V1)
+    assert state.error is not None
+    assert state.error.remedy == "see its output"
+
+
+def test_a_new_owner_counts_its_own_orders(ledger: Ledger) -> None:
+    ledger.accept_receipt(receipt(7), "first", event(EventKind.INSTALLED))
+    state = ledger.state("helsinki-1", "zone").offer(V2, distributor="hq-2", channel="patterns", at=NOW)
+    assert state.sequence == 0
+
+
+def test_cancel_is_seen_by_all_until_the_next_start(ledger: Ledger, opener: Opener) -> None:
+    assert not ledger.cancel_requested("zone")
+    ledger.request_cancel("zone", at=NOW, by="anna")
+    ledger.request_cancel("zone", at=NOW, by="anna")
+    assert opener().cancel_requested("zone")
+    assert not ledger.cancel_requested("patterns")
+    ledger.clear_cancel("zone")
+    assert not ledger.cancel_requested("zone")
+    assert ledger.events()[0].event.data == {"name": "zone", "by": "anna"}
+
+
+# --- the send queue -------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_send_started_twice_is_told_by_whom_it_is_sent(ledger: Ledger, opener: Opener) -> None:
+    first = enter(ledger, "a")
+    second = opener().enqueue("hq", "a", "zone", V2, Priority.HIGH, "run-2", lease_seconds=LEASE, now=NOW)
+    assert second == Occupied(first, "already being sent by flow run run-1")
+    ledger.finish(first)
+    assert isinstance(ledger.enqueue("hq", "a", "zone", V2, Priority.HIGH, "run-2", lease_seconds=LEASE, now=NOW), Ticket)
+
+
+def test_slots_are_given_in_order_and_given_on(ledger: Ledger) -> None:
+    tickets = [enter(ledger, f"host-{n}") for n in range(4)]
+    answers = [ledger.try_start(t, limit=2, lease_seconds=LEASE, now=NOW) for t in tickets]
+    assert [type(a) for a in answers] == [Started, Started, Waiting, Waiting]
+    assert isinstance(answers[3], Waiting)
+    assert answers[3].reason == "waiting: 2 of 2 transfers of hq run; 1 before it"
+    ledger.finish(tickets[0])
+    ledger.finish(tickets[0])
+    assert isinstance(ledger.try_start(tickets[3], limit=2, lease_seconds=LEASE, now=NOW), Waiting)
+    assert isinstance(ledger.try_start(tickets[2], limit=2, lease_seconds=LEASE, now=NOW), Started)
+    assert isinstance(ledger.try_start(tickets[2], limit=2, lease_seconds=LEASE, now=NOW), Started)
+
+
+def test_asking_again_keeps_a_waiting_lease_alive_and_mostly_only_reads(ledger: Ledger) -> None:
+    running, waiting = enter(ledger, "a"), enter(ledger, "b")
+    assert isinstance(ledger.try_start(running, limit=1, lease_seconds=LEASE, now=NOW), Started)
+    ends = []
+    for seconds in (0, 20, 29, 31, 70, 110):
+        now = NOW + timedelta(seconds=seconds)
+        ledger.renew(running, lease_seconds=LEASE, now=now)
+        answer = ledger.try_start(waiting, limit=1, lease_seconds=LEASE, now=now)
+        assert isinstance(answer, Waiting)
+        ends.append((answer.ticket.lease_until - NOW).total_seconds())
+    assert ends == [60, 60, 60, 91, 130, 170]
+    assert [t.phase for t in ledger.snapshot().tickets] == [Phase.RUNNING, Phase.READY]
+
+
+def test_a_dead_holders_slot_is_free_when_its_lease_runs_out_and_the_late_holder_is_told(ledger: Ledger) -> None:
+    dead, alive = enter(ledger, "a"), enter(ledger, "b")
+    ledger.try_start(dead, limit=1, lease_seconds=LEASE, now=NOW)
+    soon, late = NOW + timedelta(seconds=LEASE - 1), NOW + timedelta(seconds=LEASE)
+    assert isinstance(ledger.try_start(alive, limit=1, lease_seconds=LEASE, now=soon), Waiting)
+    assert isinstance(ledger.try_start(alive, limit=1, lease_seconds=LEASE, now=late), Started)
+    for lost in (
+        lambda: ledger.renew(dead, lease_seconds=LEASE, now=late),
+        lambda: ledger.try_start(dead, limit=1, lease_seconds=LEASE, now=late),
+    ):
+        with pytest.raises(LeaseLostError, match="was given away"):
+            lost()
+    ledger.finish(dead)
+    assert [(e.event.kind, e.event.subscriber) for e in ledger.events()] == [(EventKind.LEASE_EXPIRED, "a")]
+
+
+def test_a_dead_holders_pair_can_be_entered_again_when_its_lease_runs_out(ledger: Ledger) -> None:
+    dead = enter(ledger, "a")
+    late = NOW + timedelta(seconds=LEASE)
+    fresh = enter(ledger, "a", holder="run-2", now=late)
+    assert fresh.number > dead.number
+    with pytest.raises(LeaseLostError):
+        ledger.renew(dead, lease_seconds=LEASE, now=late)
+    ledger.finish(dead)
+    assert ledger.renew(fresh, lease_seconds=LEASE, now=late) == fresh
+
+
+def test_a_late_holder_whose_place_nobody_wanted_keeps_it(ledger: Ledger) -> None:
+    ticket = enter(ledger, "a")
+    ledger.try_start(ticket, limit=1, lease_seconds=LEASE, now=NOW)
+    later = NOW + timedelta(hours=1)
+    assert ledger.renew(ticket, lease_seconds=LEASE, now=later).lease_until == later + timedelta(seconds=LEASE)
+
+
+def test_ticket_numbers_are_never_given_twice(ledger: Ledger) -> None:
+    numbers = []
+    for _ in range(3):
+        ticket = enter(ledger, "a")
+        numbers.append(ticket.number)
+        ledger.finish(ticket)
+    assert numbers == [1, 2, 3]
+
+
+def test_senders_do_not_wait_for_each_other(ledger: Ledger) -> None:
+    high = enter(ledger, "a", Priority.HIGH)
+    ledger.try_start(high, limit=1, lease_seconds=LEASE, now=NOW)
+    low = ledger.enqueue("helsinki-hub", "b", "zone", V1, Priority.LOW, "run-2", lease_seconds=LEASE, now=NOW)
+    assert isinstance(low, Ticket)
+    assert isinstance(ledger.try_start(low, limit=1, lease_seconds=LEASE, now=NOW), Started)
+
+
+# --- SQLite -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_is_its_owners_alone_and_has_a_rollback_journal(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "ledger.db"
+    ledger = open_ledger(f"sqlite:///{path}")
+    ledger.record(event(EventKind.SENT))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    connection.close()
+    with ledger._database._readers.connect() as inside:
+        assert inside.exec_driver_sql("PRAGMA synchronous").scalar() == 3
+    path.chmod(0o644)
+    open_ledger(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_ledger_that_stays_locked_is_an_error_after_bounded_tries(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path / "ledger.db", busy_seconds=0.01, tries=2)
+    holder = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(LedgerError, match="stayed locked by another process"):
+        ledger.next_sequence("hq", "a")
+    with pytest.raises(LedgerError, match="stayed locked by another process"):
+        ledger.state("a", "zone")
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert ledger.next_sequence("hq", "a") == 1
+
+
+def test_what_is_no_ledger_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("this is no database, and long enough to be read as one" * 100)
+    with pytest.raises(LedgerError, match="restore it from a backup"):
+        open_ledger(tmp_path / "text.db")
+    (tmp_path / "file").touch()
+    with pytest.raises(LedgerError, match="owner, mode and free space"):
+        open_ledger(tmp_path / "file" / "ledger.db")
+    open_ledger(tmp_path / "newer.db").close()
+    newer = sqlite3.connect(tmp_path / "newer.db")
+    newer.execute("UPDATE schema_version SET version = 99")
+    newer.commit()
+    newer.close()
+    with pytest.raises(LedgerError, match="schema version 99"):
+        open_ledger(tmp_path / "newer.db")
+
+
+@pytest.mark.parametrize("url", ["postgresql://hq:hunter2@db/ledger", "sqlite://", "sqlite:///:memory:", "no url://"])
+def test_other_databases_are_refused_without_showing_their_password(url: str) -> None:
+    with pytest.raises(LedgerError) as caught:
+        open_ledger(url)
+    assert "hunter2" not in str(caught.value)
