@@ -6,14 +6,15 @@ One small port per kind of I/O. Adapters translate foreign exceptions into ``slu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from sluice.model.manifest import EntryKind, Manifest
+from sluice.model.manifest import Destination, EntryKind, Manifest
 from sluice.model.order import Receipt
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Priority, Subscriber
+from sluice.model.site import Distribution, Priority, Subscriber
 from sluice.model.state import Built, CurrentState, Event, LedgerSnapshot, ReceiptStored, RecordedEvent
 from sluice.model.ticket import Occupied, Started, Ticket, Waiting
 
@@ -82,8 +83,71 @@ class TedFile:
     """Bytes; they begin at offset 8 of the file."""
 
 
+@dataclass(frozen=True, slots=True)
+class DiskUse:
+    """Bytes a Distribution takes on the Distributor's disk."""
+
+    revisions: int
+    """Its own directory: manifests and ``.ted`` files."""
+    contents: int
+    """Packs with contents of its kept revisions; a pack shared with other Distributions counts in each."""
+
+
+class ContentSink(Protocol):
+    """Takes contents in, each once."""
+
+    def expect(self, size: int) -> None:
+        """Said before anything is put: about ``size`` bytes of new content follow. Raises NoSpaceError (C13)."""
+        ...
+
+    def holds(self, digest: str) -> bool:
+        """Whether this content is there already."""
+        ...
+
+    def put(self, digest: str, size: int, pieces: Iterable[bytes]) -> None:
+        """Keep a content. What ``pieces`` raises passes through, and nothing is kept then; the caller answers for the digest."""
+        ...
+
+
+class Draft(ContentSink, Protocol):
+    """One Distribution of a Store while its lock is held: the writing side. What a killed process left was removed before."""
+
+    def remember(self, memory: bytes) -> None:
+        """Keep what the next scan wants back (``Store.scan_memory``)."""
+        ...
+
+    def add_revision(self, manifest: Manifest, bases: Sequence[RevisionNumber | None]) -> Sequence[TedFile]:
+        """Make a revision visible, whole or not at all, with its ``.ted`` for each of ``bases`` (None: for everybody).
+
+        Raises:
+            StoreCorruptError: A content of the manifest isn't held, or no longer has its digest.
+            NoSpaceError: The disk is full; nothing is visible.
+        """
+        ...
+
+    def ensure_ted(self, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
+        """As the Store's, under the lock held already."""
+        ...
+
+    def remove(self, revisions: Sequence[RevisionNumber]) -> None:
+        """Delete revisions, and later the contents that only they had."""
+        ...
+
+
 class Store(Protocol):
     """The Distributor's revisions of its Distributions (docs/formats.md sections 1 to 4)."""
+
+    def lock(self, distribution: str) -> AbstractContextManager[Draft]:
+        """Hold the Distribution's lock and clear up after killed processes. Raises StoreLockedError if another process holds it."""
+        ...
+
+    def scan_memory(self, distribution: str) -> bytes:
+        """What the last scan left for the next; empty if nothing did. Not to be believed: the reader checks it."""
+        ...
+
+    def disk_used(self, distribution: str) -> DiskUse:
+        """Bytes on disk (C6)."""
+        ...
 
     def revisions(self, distribution: str) -> Sequence[RevisionNumber]:
         """Kept ones, oldest first."""
@@ -103,6 +167,41 @@ class Store(Protocol):
 
     def ensure_ted(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
         """The ``.ted`` from ``base``, made now if it is missing. Takes the Distribution's lock."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What stands in a Distribution's sources."""
+
+    destinations: tuple[Destination, ...] | None
+    """None: exactly what the memory given was made of."""
+    memory: bytes
+    """For the next scan; opaque."""
+    files: int
+    directories: int
+    symlinks: int
+    size: int
+    """Bytes of all files."""
+    files_read: int = 0
+    """Files whose content was read; the others were known by their stat."""
+
+
+class Source(Protocol):
+    """Where a Distribution's files come from."""
+
+    def scan(
+        self, distribution: Distribution, memory: bytes, *, sink: ContentSink, entries: bool, progress: Progress | None = None
+    ) -> Scan:
+        """Find what is to be distributed and put the contents that ``sink`` lacks into it.
+
+        Args:
+            memory: A former scan's; saves reading what hasn't changed since. Anything else is as good as none.
+            entries: Whether ``destinations`` is wanted also where nothing changed since.
+            progress: Told (done, total) of the bytes to read.
+        Raises:
+            SourceMissingError, SourceChangedError, CaseCollisionError, NameImpossibleError, SourceError: The message names the path.
+        """
         ...
 
 
