@@ -1,0 +1,1 @@
+"""Where Distributions come from: adapters of the Source port."""

@@ -1,0 +1,45 @@
+"""The globs of ``exclude:`` as one regular expression over paths below a source.
+
+A glob without ``/`` fits a name at any depth; one with ``/`` fits the whole path below the source, where ``*`` and ``?`` stay within a part and ``**``
+crosses parts; one that ends in ``/`` fits directories only. What lies below an excluded directory is excluded with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+
+def excluded(globs: Sequence[str]) -> re.Pattern[str] | None:
+    """A pattern to ``match`` a path with, a directory's with a ``/`` behind it; None without globs."""
+    return re.compile("|".join(f"(?:{_pattern(glob)})" for glob in globs), re.DOTALL) if globs else None
+
+
+def _pattern(glob: str) -> str:
+    body, end = (glob[:-1], "/") if glob.endswith("/") else (glob, "/?")
+    anchored = "/" in body
+    body = body.removeprefix("/")
+    return ("" if anchored else "(?:.*/)?") + "".join(_translated(body)) + end + r"\Z"
+
+
+def _translated(glob: str) -> list[str]:
+    found, at = [], 0
+    while at < len(glob):
+        char = glob[at]
+        if glob.startswith("**/", at):
+            found.append("(?:.*/)?")
+            at += 3
+            continue
+        if glob.startswith("**", at):
+            found.append(".*")
+            at += 2
+            continue
+        close = glob.find("]", at + 2) if char == "[" else -1
+        if close > 0:
+            inside = glob[at + 1 : close].replace("\\", r"\\").replace("[", r"\[").replace("&", r"\&").replace("~", r"\~").replace("|", r"\|")
+            found.append("[^/" + inside[1:] + "]" if inside[0] in "!^" else f"[{inside}]")
+            at = close + 1
+            continue
+        found.append({"*": "[^/]*", "?": "[^/]"}.get(char, re.escape(char)))
+        at += 1
+    return found

@@ -1,0 +1,149 @@
+"""Walking a source tree fast, and remembering what a walk saw.
+
+The unchanged tree is what happens most and is decided here without a look at single files: names and stats of a walk are two flat
+lists, compared as bytes with those of the last one. A memory that is damaged, of another version or of another machine is no memory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from stat import S_IFDIR, S_IFMT, S_IFREG
+
+from blake3 import blake3
+
+FIELDS = 6
+"""Numbers kept of each stat: mode, size, mtime_ns, ctime_ns, inode, device."""
+CTIME = 3
+"""Which of them is ctime_ns."""
+STALE = -1
+"""The ctime of something that may have changed again without a trace: no real stat is equal to it."""
+START = "."
+"""The name under which a source itself stands in a walk; no directory has it."""
+
+_MAGIC = b"SLUICES1"
+_HEADER = struct.Struct("<32s7Q")
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Stat = tuple[int, int, int, int, int, int]
+
+
+def stat_fields(found: os.stat_result) -> Stat:
+    """The numbers of a stat that tell whether something changed."""
+    return (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
+
+
+@dataclass(slots=True)
+class Walk:
+    """What stood in the sources, flat and in the order the disk gave it.
+
+    ``names`` has ``START`` for a source, ``PATH/`` where the names of that directory follow (``/`` for the source itself), and names;
+    all but the ``PATH/`` have ``FIELDS`` numbers in ``stats``.
+    """
+
+    names: list[str] = field(default_factory=list)
+    stats: list[int] = field(default_factory=list)
+
+    def names_as_bytes(self) -> bytes:
+        """The names, comparable."""
+        return "\0".join(self.names).encode("utf-8", "surrogateescape")
+
+    def stats_as_bytes(self) -> bytes:
+        """The stats, comparable."""
+        try:
+            return array("q", self.stats).tobytes()
+        except OverflowError:  # inodes of network file systems use all 64 bits
+            return array("q", [n if n < 2**63 else n - 2**64 for n in self.stats]).tobytes()
+
+
+def walk_directory(
+    walk: Walk, root: int, *, exclude: re.Pattern[str] | None, failed: Callable[[str, OSError], Exception], tick: Callable[[int], None]
+) -> None:
+    """Append everything below the open directory ``root``; links aren't followed.
+
+    Args:
+        failed: Turns an error at a path below the root into what is raised.
+        tick: Called with the number of names so far, once a directory.
+    """
+    append, stats = walk.names.append, walk.stats
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        append(prefix or "/")
+        try:
+            directory = os.open(prefix or ".", _OPEN, dir_fd=root)
+            try:
+                with os.scandir(directory) as found:
+                    for item in found:
+                        st = item.stat(follow_symlinks=False)
+                        mode = st.st_mode
+                        is_directory = S_IFMT(mode) == S_IFDIR
+                        name = item.name
+                        if exclude is not None and exclude.match(f"{prefix}{name}/" if is_directory else prefix + name):
+                            continue
+                        append(name)
+                        stats += (mode, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, st.st_dev)
+                        if is_directory:
+                            waiting.append(f"{prefix}{name}/")
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise failed(prefix, error) from error
+        tick(len(walk.names))
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the last scan saw and read."""
+
+    key: bytes
+    """32 bytes: of what was asked for; another question has another key."""
+    names: bytes
+    stats: bytes
+    known: bytes
+    """32 bytes for each regular file, in the order of ``names``."""
+    files: int
+    directories: int
+    symlinks: int
+    size: int
+    """Bytes of all files."""
+
+    def to_bytes(self) -> bytes:
+        """For keeping."""
+        lengths = (len(self.names), len(self.stats), len(self.known))
+        header = _HEADER.pack(self.key, *lengths, self.files, self.directories, self.symlinks, self.size)
+        body = b"".join((header, self.names, self.stats, self.known))
+        return _MAGIC + blake3(body).digest() + body
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Memory | None:
+        """Back, or None where it isn't whole."""
+        start = len(_MAGIC) + 32
+        body = memoryview(data)[start:]
+        if data[: len(_MAGIC)] != _MAGIC or len(body) < _HEADER.size or blake3(body).digest() != data[len(_MAGIC) : start]:
+            return None
+        key, names, stats, digests, *counts = _HEADER.unpack_from(body)
+        at = _HEADER.size
+        parts = []
+        for length in (names, stats, digests):
+            parts.append(bytes(body[at : at + length]))
+            at += length
+        return cls(key, *parts, *counts) if at == len(body) else None
+
+    def is_of(self, walk: Walk, key: bytes) -> bool:
+        """Whether a walk for the same question saw exactly this."""
+        return key == self.key and walk.stats_as_bytes() == self.stats and walk.names_as_bytes() == self.names
+
+    def digests(self) -> dict[Stat, bytes]:
+        """The digest of each regular file by its stat: what has the same inode and times has the same content, wherever it stands."""
+        stats = array("q")
+        stats.frombytes(self.stats)
+        numbers = iter(stats.tolist())
+        files = [s for s in zip(*[numbers] * FIELDS, strict=True) if S_IFMT(s[0]) == S_IFREG]
+        if min(stats, default=0) < 0:
+            files = [(*s[:4], s[4] % 2**64, s[5] % 2**64) for s in files]
+        return {stat: self.known[at : at + 32] for stat, at in zip(files, range(0, len(self.known), 32), strict=True)}

@@ -1,0 +1,91 @@
+"""Which names found on the Distributor's disk can be distributed (B4, B5). Pure.
+
+Names travel as UTF-8 in NFC: a name in another normal form is given its NFC one, unless that is taken. What no manifest can hold is
+refused always; what Windows can't hold, and paths that differ only by case, are refused unless the Distribution names only platforms
+that tell case apart. (TED silently distributed the first of two such paths.)
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from sluice.errors import CaseCollisionError, NameImpossibleError
+
+PART_MAX = 255
+"""Most bytes of one part of a path, in UTF-8."""
+PATH_MAX = 4096
+"""Most bytes of a path below a destination."""
+LISTED = 20
+"""Most names an error lists."""
+
+_RENAME = "rename it, or exclude it"
+_RESTRICT = f"{_RENAME}, or restrict the Distribution's platforms to case-sensitive ones"
+_WINDOWS = re.compile(
+    r'[\x00-\x1f<>:"|?*]|[ .]\Z|\A(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(?:\.|\Z)', re.IGNORECASE
+)
+
+
+def distributed_name(name: str, *, where: str, case_sensitive_only: bool) -> str:
+    """The name a file gets in the manifest: NFC.
+
+    Args:
+        name: One part of a path as the disk has it; bytes that are no UTF-8 stand as lone surrogates.
+        where: The directory's path, for the error.
+    Raises:
+        NameImpossibleError: Some platform of the Distribution can't hold it; names path, reason and remedy.
+    """
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _impossible(where, name, "is no UTF-8", _RENAME) from None
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
+    if "\\" in name:
+        raise _impossible(where, name, "has a backslash, which is a separator on Windows and so in no manifest", _RENAME)
+    if len(name) * 4 > PART_MAX and len(name.encode()) > PART_MAX:
+        raise _impossible(where, name, f"has more than {PART_MAX} bytes in UTF-8", _RENAME)
+    if not case_sensitive_only and _WINDOWS.search(name):
+        raise _impossible(where, name, "can't exist on Windows", _RESTRICT)
+    return name
+
+
+def check_path_length(path: str, *, where: str) -> None:
+    """Refuse a path below a destination that is longer than a manifest holds. Raises NameImpossibleError."""
+    if len(path) * 4 > PATH_MAX and len(path.encode("utf-8", "surrogateescape")) > PATH_MAX:
+        raise NameImpossibleError(f"{where}/{path[:80]!r}...: the path has more than {PATH_MAX} bytes", remedy="shorten it, or exclude it")
+
+
+def check_collisions(paths: Iterable[tuple[str, str]], *, case_sensitive_only: bool) -> None:
+    """Refuse paths of one destination that are one path on some Subscriber.
+
+    Args:
+        paths: Path below the destination, and where it was found on disk.
+    Raises:
+        NameImpossibleError: Two have the same NFC form.
+        CaseCollisionError: Two differ only by case; the message lists every such pair.
+    """
+    exact: dict[str, str] = {}
+    folded: dict[str, str] = {}
+    pairs: list[tuple[str, str]] = []
+    for path, found in paths:
+        if exact.setdefault(path, found) != found:
+            raise NameImpossibleError(f"{exact[path]!r} and {found!r} are both {path!r} once normalised", remedy=_RENAME)
+        if not case_sensitive_only:
+            first = folded.setdefault(_fold(path), found)
+            if first != found:
+                pairs.append((first, found))
+    if pairs:
+        listed = "; ".join(f"{first!r} and {second!r}" for first, second in pairs[:LISTED])
+        more = f"; and {len(pairs) - LISTED} more pairs" if len(pairs) > LISTED else ""
+        raise CaseCollisionError(f"paths that differ only by case: {listed}{more}", remedy=_RESTRICT)
+
+
+def _fold(path: str) -> str:
+    return path.lower() if path.isascii() else unicodedata.normalize("NFC", path.casefold())
+
+
+def _impossible(where: str, name: str, why: str, remedy: str) -> NameImpossibleError:
+    shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return NameImpossibleError(f"{where}/{shown}: the name {why}", remedy=remedy)
