@@ -3,12 +3,11 @@
 ``accept`` runs python-tuf's client over the received files in a scratch copy of the held set, checks our own high-water marks,
 raises them durably and only then replaces what is held. ``TrustedView`` reads the held set again, verifying every signature, so
 that tampering at rest is found; it checks lifetimes only where asked, because expiry counts at receive and not at extract.
-What python-tuf raises is translated here and nowhere else.
+What python-tuf raises is translated in ``refusals.py`` and nowhere else.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,10 +17,7 @@ from typing import Any, TypeVar
 
 from securesystemslib.signer import Signature
 from tuf.api.exceptions import (
-    BadVersionNumberError,
-    DownloadError,
     DownloadHTTPError,
-    ExpiredMetadataError,
     RepositoryError,
     UnsignedMetadataError,
 )
@@ -31,13 +27,14 @@ from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
 from sluice.durable import make_directory, replace_atomically, sweep
-from sluice.errors import ExpiredError, ReplayedError, TamperedError, TruncatedError, TrustError, UnknownDistributorError
+from sluice.errors import ExpiredError, TamperedError, TruncatedError, UnknownDistributorError
 from sluice.formats.orders import ORDER_MAX, parse_order
 from sluice.model.order import Order
 from sluice.trust.envelope import ORDER_WORD, unseal
 from sluice.trust.held import claimed_version, held_versions, versions_in
 from sluice.trust.high_water import read_high_water, write_high_water
-from sluice.trust.roles import ORDERS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_role, split_metadata_file
+from sluice.trust.refusals import Translation, is_cut
+from sluice.trust.roles import ORDERS, ROOT, TARGETS, TIMESTAMP, distribution_role, split_metadata_file
 from sluice.trust.targets import Target
 
 FILES_MAX = 300
@@ -124,7 +121,7 @@ class TrustDirectory:
         """Each received file that is whole, by its role; a chain of roots by its newest."""
         for name, data in received.items():
             parts = split_metadata_file(name)
-            if parts is not None and parts[0] != ROOT and not _is_cut(data):
+            if parts is not None and parts[0] != ROOT and not is_cut(data):
                 yield parts[0], data
 
     def _checked(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -204,62 +201,8 @@ class TrustDirectory:
             raise TamperedError(f"{path.name} of Distributor {self._distributor} is metadata of another kind")
         return signed
 
-    def _translated(self, received: Mapping[str, bytes]) -> _Translation:
-        return _Translation(self._distributor, received, self._trusted_root_bytes())
-
-
-class _Translation:
-    """The seam at which python-tuf's exceptions become ours."""
-
-    def __init__(self, distributor: str, received: Mapping[str, bytes], root: bytes) -> None:
-        self._who = f"metadata of Distributor {distributor}"
-        self._distributor = distributor
-        self._received = received
-        try:
-            self._known_keys = set(json.loads(root)["signed"]["keys"])
-        except (ValueError, KeyError, TypeError):
-            self._known_keys = set()
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RepositoryError | DownloadError | DeserializationError | ValueError | KeyError | TypeError):
-            raise self._ours(error) from error
-
-    def _ours(self, error: Exception) -> TrustError:
-        if isinstance(error, ExpiredMetadataError):
-            return ExpiredError(f"{self._who} is expired: {error}", remedy=f"run `sluice refresh {self._distributor}`, then send again")
-        if isinstance(error, DownloadHTTPError):
-            return TruncatedError(f"{self._who} is incomplete: {error}", remedy="send it again")
-        if isinstance(error, UnsignedMetadataError) and self._strangers():
-            return UnknownDistributorError(
-                f"{self._who} is signed by keys that its trust root here doesn't name",
-                remedy=f"if it is the right Distributor, run `sluice trust push {self._distributor}`",
-            )
-        if isinstance(error, BadVersionNumberError):
-            text = str(error)
-            if "must be >=" in text:
-                return ReplayedError(f"{self._who} is older than what was accepted before: {text}", remedy="send the newest")
-            return TamperedError(f"{self._who} mixes versions: {text}", remedy="send it again")
-        if isinstance(error, DeserializationError):
-            for name, data in self._received.items():
-                if _is_cut(data):
-                    return TruncatedError(f"{self._who}: {name} ends too early", remedy="send it again")
-        return TamperedError(f"{self._who} can't be believed: {error}", remedy="send it again")
-
-    def _strangers(self) -> bool:
-        """Whether some received top-level file has no signature by a key of the trusted root."""
-        for name, data in self._received.items():
-            parts = split_metadata_file(name)
-            if parts is not None and parts[0] in (ROOT, TIMESTAMP, SNAPSHOT, TARGETS):
-                try:
-                    signers = {signature["keyid"] for signature in json.loads(data)["signatures"]}
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    continue
-                if not signers & self._known_keys:
-                    return True
-        return False
+    def _translated(self, received: Mapping[str, bytes]) -> Translation:
+        return Translation(self._distributor, received, self._trusted_root_bytes())
 
 
 class _Received(FetcherInterface):
@@ -334,14 +277,3 @@ class TrustedView:
         if order.expires <= now:
             raise ExpiredError(f"{what} expired at {order.expires:%Y-%m-%d %H:%M:%S} UTC", remedy="give the order again; check both clocks")
         return order
-
-
-def _is_cut(data: bytes) -> bool:
-    """Whether the bytes are the beginning of JSON rather than something else."""
-    try:
-        json.loads(data)
-    except json.JSONDecodeError as error:
-        return not data.strip() or error.pos >= len(error.doc.rstrip()) or "Unterminated" in error.msg
-    except (ValueError, RecursionError):
-        return False
-    return False
