@@ -148,7 +148,7 @@ class _Reader:
         if subscriber is None:
             return State.NOT_JOINED, f"the site has no Subscriber {state.subscriber} any more{stays}"
         if not ways:
-            return State.NOT_JOINED, f"not joined: {_channels(distribution.channels)} doesn't list {subscriber.name}{stays}"
+            return State.NOT_JOINED, f"not joined: {subscriber.name} isn't in {_channels(distribution.channels)}{stays}"
         if closed := _closed(distribution, subscriber, ways, active):
             return State.INACTIVE, f"{closed}{stays}"
         if not platform_matches(subscriber.platform, distribution.platforms):
@@ -207,11 +207,11 @@ class _Reader:
         starts = [(at, c) for c in active if (at := self._next(c.send, subscriber.name)) is not None]
         if starts:
             at, channel = min(starts, key=lambda found: (found[0], found[1].name))
-            return f"waits for Channel {channel.name}'s next start at {moment(at)}"
+            return f"waits for the next start of Channel {channel.name} at {moment(at)}"
         names = _channels([c.name for c in active])
         if any(c.send.kind is Kind.IMMEDIATELY for c in active):
             return f"is to be sent at once through {names}"
-        return f"waits for {names}'s next start: nothing is scheduled, use `sluice send`"
+        return f"waits for the next start of {names}: nothing is scheduled, use `sluice send`"
 
     def _next_extract(self, distribution: Distribution, subscriber: Subscriber) -> str:
         if distribution.extract_immediately or subscriber.extract.kind is Kind.IMMEDIATELY:

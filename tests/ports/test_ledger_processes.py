@@ -173,3 +173,22 @@ for n in range(1_000_000):
     for name in ("run-0", "run-1"):
         assert len(ledger.events(subscriber=name, limit=100_000)) == ledger.state(name, "zone").bytes_sent
     assert ledger.state("run-0", "zone").bytes_sent in (said, said + 1)
+
+
+@pytest.mark.parametrize(("call", "when"), [("pwrite64", 3), ("fdatasync", 2), ("pwrite64", 8), ("pwrite64", 9), ("unlink", 1)])
+def test_killed_at_a_system_call_of_a_commit_the_next_opener_rolls_back_and_no_number_is_given_twice(
+    tmp_path: Path, real_part: Callable[[str], Path], call: str, when: int
+) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = open_ledger(path)
+    assert ledger.next_sequence("hq", "a") == 1
+    script = "import sys; from infra.ledger.sql import open_ledger; open_ledger(sys.argv[1]).next_sequence('hq', 'a')"
+    watched = ["-P", str(path), "-P", f"{path}-journal"]
+    inject = ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}"]
+    killed = subprocess.run(
+        [str(real_part("strace")), "-f", "-qq", "-o", "/dev/null", *watched, *inject, sys.executable, "-c", script, str(path)], cwd=ROOT
+    )
+    assert killed.returncode != 0, "it was killed in the commit"
+    assert ledger.receipt("hq", "a", 1) is None, "a reader comes first"
+    assert ledger.next_sequence("hq", "a") == 2, "what was never said may be given"
+    assert not Path(f"{path}-journal").exists()
