@@ -1,7 +1,7 @@
 """The globs of ``exclude:`` as one regular expression over paths below a source.
 
-A glob without ``/`` fits a name at any depth; one with ``/`` fits the whole path below the source, where ``*`` and ``?`` stay within a part and ``**``
-crosses parts; one that ends in ``/`` fits directories only. What lies below an excluded directory is excluded with it.
+A glob without ``/`` fits a name at any depth; one with ``/`` fits the whole path below the source, where ``*`` and ``?`` stay within a
+part and ``**`` crosses parts; one that ends in ``/`` fits directories only. What lies below an excluded directory is excluded with it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def _translated(glob: str) -> list[str]:
             continue
         close = glob.find("]", at + 2) if char == "[" else -1
         if close > 0:
-            inside = glob[at + 1 : close].replace("\\", r"\\").replace("[", r"\[").replace("&", r"\&").replace("~", r"\~").replace("|", r"\|")
+            inside = (
+                glob[at + 1 : close].replace("\\", r"\\").replace("[", r"\[").replace("&", r"\&").replace("~", r"\~").replace("|", r"\|")
+            )
             found.append("[^/" + inside[1:] + "]" if inside[0] in "!^" else f"[{inside}]")
             at = close + 1
             continue

@@ -12,6 +12,7 @@ import struct
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from stat import S_IFDIR, S_IFMT, S_IFREG
 
 from blake3 import blake3
@@ -60,14 +61,11 @@ class Walk:
             return array("q", [n if n < 2**63 else n - 2**64 for n in self.stats]).tobytes()
 
 
-def walk_directory(
-    walk: Walk, root: int, *, exclude: re.Pattern[str] | None, failed: Callable[[str, OSError], Exception], tick: Callable[[int], None]
-) -> None:
+def walk_directory(walk: Walk, root: int, *, exclude: re.Pattern[str] | None, failed: Callable[[str, OSError], Exception]) -> None:
     """Append everything below the open directory ``root``; links aren't followed.
 
     Args:
         failed: Turns an error at a path below the root into what is raised.
-        tick: Called with the number of names so far, once a directory.
     """
     append, stats = walk.names.append, walk.stats
     waiting = [""]
@@ -93,7 +91,6 @@ def walk_directory(
                 os.close(directory)
         except OSError as error:
             raise failed(prefix, error) from error
-        tick(len(walk.names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +123,12 @@ class Memory:
         body = memoryview(data)[start:]
         if data[: len(_MAGIC)] != _MAGIC or len(body) < _HEADER.size or blake3(body).digest() != data[len(_MAGIC) : start]:
             return None
-        key, names, stats, digests, *counts = _HEADER.unpack_from(body)
-        at = _HEADER.size
-        parts = []
-        for length in (names, stats, digests):
-            parts.append(bytes(body[at : at + length]))
-            at += length
-        return cls(key, *parts, *counts) if at == len(body) else None
+        key, names, stats, known, files, directories, symlinks, size = _HEADER.unpack_from(body)
+        ends = list(accumulate((names, stats, known), initial=_HEADER.size))
+        if ends[-1] != len(body):
+            return None
+        parts = [bytes(body[start:end]) for start, end in pairwise(ends)]
+        return cls(key, parts[0], parts[1], parts[2], files, directories, symlinks, size)
 
     def is_of(self, walk: Walk, key: bytes) -> bool:
         """Whether a walk for the same question saw exactly this."""

@@ -1,0 +1,263 @@
+"""The File type's source: files and directories of the Distributor's own disk, read in place (B2).
+
+A file is known by its stat (size, times, inode, device) and read only if that is new. A stat can't tell two changes within one tick of the
+clock apart, so what changed as late as the scan itself is read once more by the next one. Only regular files, directories and
+symbolic links are distributed; the source a blueprint names may itself be a link to one, links below it are kept as text.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_IMODE, S_ISDIR
+
+from blake3 import blake3
+
+from infra.sources.exclude import excluded
+from infra.sources.reading import read_file
+from infra.sources.walk import CTIME, FIELDS, STALE, START, Memory, Stat, Walk, stat_fields, walk_directory
+from sluice.errors import NameImpossibleError, SourceChangedError, SourceError, SourceMissingError
+from sluice.formats.canonical import canonical_bytes
+from sluice.model.manifest import Destination, Entry, EntryKind
+from sluice.model.site import Distribution, FileSource
+from sluice.ports import ContentSink, Progress, Scan
+from sluice.rules.names_on_disk import check_collisions, check_path_length, distributed_name
+
+RACY_NS = 2_000_000_000
+"""Nanoseconds before a scan within which a change may have left no trace: the coarsest clock of a file system."""
+TARGET_MAX = 4096
+"""Most bytes of a link's text."""
+
+_SPECIAL = {0o140000: "a socket", 0o010000: "a named pipe", 0o060000: "a block device", 0o020000: "a character device"}
+
+
+@dataclass(slots=True)
+class _Listed:
+    """One path found, before it was read."""
+
+    path: str
+    """Below the destination."""
+    disk: str
+    """Below the source, as the disk has it; of a single file its name."""
+    at: int
+    """Where its stat begins in the walk."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What one scan has come to."""
+
+    walk: Walk
+    known: dict[Stat, bytes]
+    sink: ContentSink
+    progress: Callable[[int], None]
+    digests: dict[int, bytes] = field(default_factory=dict)
+    """By where the file's stat begins in the walk."""
+    files_read: int = 0
+
+    def stat(self, at: int) -> Stat:
+        """The stat that begins at ``at``."""
+        mode, size, mtime, ctime, inode, device = self.walk.stats[at : at + FIELDS]
+        return mode, size, mtime, ctime, inode, device
+
+    def is_known(self, at: int) -> bool:
+        """Whether the file's content needn't be read."""
+        digest = self.known.get(self.stat(at))
+        return digest is not None and self.sink.holds(digest.hex())
+
+
+class FilesSource:
+    """Implements ``sluice.ports.Source`` for Distributions of type file."""
+
+    def __init__(self, *, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._now_ns = now_ns
+
+    def scan(
+        self, distribution: Distribution, memory: bytes, *, sink: ContentSink, entries: bool, progress: Progress | None = None
+    ) -> Scan:
+        """See ``sluice.ports.Source``."""
+        started = self._now_ns()
+        key = _key(distribution)
+        before = Memory.from_bytes(memory)
+        walk = Walk()
+        for source in distribution.files:
+            with _opened(source) as (root, name):
+                _walk_source(walk, source, root, name)
+        if before is not None and not entries and before.is_of(walk, key):
+            return Scan(None, memory, before.files, before.directories, before.symlinks, before.size)
+        listed = _listings(walk, distribution)
+        reading = _Reading(walk, before.digests() if before else {}, sink, lambda size: None)
+        files = [item.at for items in listed for item in items if S_IFMT(walk.stats[item.at]) == S_IFREG]
+        unknown = [at for at in files if not reading.is_known(at)]
+        reading.progress = _counted(progress, sum(walk.stats[at + 1] for at in unknown))
+        sink.expect(sum(walk.stats[at + 1] for at in unknown))
+        destinations = tuple(_destination(s, items, reading) for s, items in zip(distribution.files, listed, strict=True))
+        kinds = [entry.kind for destination in destinations for entry in destination.entries]
+        after = Memory(
+            key,
+            walk.names_as_bytes(),
+            _without_racy(walk, started - RACY_NS, self._now_ns() + RACY_NS).stats_as_bytes(),
+            b"".join(reading.digests[at] for at in sorted(files)),
+            files=len(files),
+            directories=kinds.count(EntryKind.DIRECTORY),
+            symlinks=kinds.count(EntryKind.SYMLINK),
+            size=sum(entry.size for destination in destinations for entry in destination.entries),
+        )
+        return Scan(destinations, after.to_bytes(), after.files, after.directories, after.symlinks, after.size, reading.files_read)
+
+
+def _key(distribution: Distribution) -> bytes:
+    asked = [[str(s.source), list(s.exclude), s.mode] for s in distribution.files]
+    return blake3(canonical_bytes([distribution.case_sensitive_only, asked])).digest()
+
+
+@contextmanager
+def _opened(source: FileSource) -> Iterator[tuple[int, str]]:
+    """The source directory, or the directory of a source file, and what to read there: empty, or the file's name."""
+    with _translated(source.source):
+        path = os.path.realpath(source.source, strict=True)
+        name = "" if os.path.isdir(path) else os.path.basename(path)
+        root = os.open(os.path.dirname(path) if name else path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield root, name
+    finally:
+        os.close(root)
+
+
+@contextmanager
+def _translated(path: PurePosixPath) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SourceMissingError(f"{path} doesn't exist", remedy="create it, or correct source: in the blueprint") from error
+    except OSError as error:
+        raise _failure(str(path), error) from error
+
+
+def _failure(shown: str, error: OSError) -> SourceError:
+    """What an error at a path found means. Every OSError of this adapter ends here or in ``_translated``."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO):
+        return SourceChangedError(f"{shown} went away while the source was read", remedy="build again when nothing changes it")
+    if error.errno == errno.ENAMETOOLONG:
+        return NameImpossibleError(f"{shown}: the path is too long", remedy="shorten it, or exclude it")
+    return SourceMissingError(f"{shown} can't be read: {error.strerror}", remedy="give this account the right to read it, or exclude it")
+
+
+def _walk_source(walk: Walk, source: FileSource, root: int, name: str) -> None:
+    with _translated(source.source):
+        found = os.stat(name or ".", dir_fd=root, follow_symlinks=False)
+    walk.names.append(START)
+    walk.stats += stat_fields(found)
+    if S_ISDIR(found.st_mode):
+        walk_directory(
+            walk,
+            root,
+            exclude=excluded(source.exclude),
+            failed=lambda path, error: _failure(f"{source.source}/{path}".rstrip("/"), error),
+        )
+
+
+def _listings(walk: Walk, distribution: Distribution) -> list[list[_Listed]]:
+    """What the walk found, source by source, sorted by path; every name checked before anything is read."""
+    found: list[list[_Listed]] = []
+    strict = distribution.case_sensitive_only
+    sources = iter(distribution.files)
+    source, items = "", list[_Listed]()
+    disk_prefix = prefix = ""
+    prefixes: dict[str, str] = {}
+    at = -FIELDS
+    for name in walk.names:
+        if name.endswith("/"):
+            disk_prefix = "" if name == "/" else name
+            prefix = prefixes[disk_prefix]
+            continue
+        at += FIELDS
+        if name == START:
+            source = str(next(sources).source)
+            prefixes, items = {"": ""}, [_Listed("", START, at)]
+            found.append(items)
+            disk = path = ""
+        else:
+            disk = disk_prefix + name
+            path = prefix + distributed_name(name, where=f"{source}/{disk_prefix}".rstrip("/"), case_sensitive_only=strict)
+            check_path_length(path, where=source)
+            items.append(_Listed(path, disk, at))
+        kind = S_IFMT(walk.stats[at])
+        if kind == S_IFDIR:
+            prefixes[disk + "/" if disk else ""] = path + "/" if path else ""
+        elif kind not in (S_IFREG, S_IFLNK):
+            what = f"{source}/{disk}".rstrip("/")
+            raise SourceError(f"{what} is {_SPECIAL.get(kind, 'no file')}, which can't be distributed", remedy="remove or exclude it")
+    for given, items in zip(distribution.files, found, strict=True):
+        check_collisions(((i.path, f"{given.source}/{i.disk}") for i in items), case_sensitive_only=strict)
+        items.sort(key=lambda item: item.path)
+    return found
+
+
+def _destination(source: FileSource, items: list[_Listed], reading: _Reading) -> Destination:
+    mode = None if source.mode == "keep" else int(source.mode, 8)
+    with _opened(source) as (root, name):
+        entries = tuple([_entry(item, root, name, source, mode, reading) for item in items])
+    return Destination(source.destination, not name, entries)
+
+
+def _entry(item: _Listed, root: int, name: str, source: FileSource, mode: int | None, reading: _Reading) -> Entry:
+    at = item.at
+    found = reading.stat(at)
+    kind = S_IFMT(found[0])
+    if kind == S_IFDIR:
+        return Entry(EntryKind.DIRECTORY, item.path, S_IMODE(found[0]), found[2])
+    disk = name if item.disk == START else item.disk
+    shown = f"{source.source}/{item.disk}" if item.path else str(source.source)
+    try:
+        if kind == S_IFLNK:
+            return Entry(EntryKind.SYMLINK, item.path, S_IMODE(found[0]), 0, target=_target(os.readlink(disk, dir_fd=root), shown))
+        digest = reading.known.get(found)
+        if digest is None or not reading.sink.holds(digest.hex()):
+            found, digest = read_file(root, disk, shown=shown, sink=reading.sink)
+            reading.walk.stats[at : at + FIELDS] = found
+            reading.files_read += 1
+            reading.progress(found[1])
+    except OSError as error:
+        raise _failure(shown, error) from error
+    reading.digests[at] = digest
+    return Entry(EntryKind.FILE, item.path, S_IMODE(found[0]) if mode is None else mode, found[2], found[1], digest.hex())
+
+
+def _target(text: str, shown: str) -> str:
+    try:
+        long = len(text.encode("utf-8")) > TARGET_MAX
+    except UnicodeEncodeError:
+        raise NameImpossibleError(f"{shown}: the link's text is no UTF-8", remedy="link it anew, or exclude it") from None
+    if long or not text:
+        raise NameImpossibleError(
+            f"{shown}: the link's text is empty or longer than {TARGET_MAX} bytes", remedy="link it anew, or exclude it"
+        )
+    return text
+
+
+def _without_racy(walk: Walk, since: int, until: int) -> Walk:
+    """The walk to remember: what may have changed again unseen can't be recognised by it. Directories are walked anyway."""
+    stats = walk.stats.copy()
+    for at in range(0, len(stats), FIELDS):
+        if (stats[at + CTIME] >= since or since <= stats[at + 2] <= until) and S_IFMT(stats[at]) != S_IFDIR:
+            stats[at + CTIME] = STALE
+    return Walk(walk.names, stats)
+
+
+def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
+    if progress is None:
+        return lambda size: None
+    done = 0
+
+    def count(size: int) -> None:
+        nonlocal done
+        done = min(total, done + size)
+        progress(done, total)
+
+    return count
