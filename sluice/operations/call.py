@@ -1,0 +1,55 @@
+"""Call a Subscriber's agent: connect, say hello, and see that it is who and what it must be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sluice.errors import AgentVersionError, ProtocolError, UnknownDistributorError
+from sluice.model.site import Subscriber
+from sluice.operations.conversation import AgentHello, Conversation
+from sluice.ports import Transport
+
+CODEC = "zstd"
+"""What every agent must be able to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An agent that answered. Close the conversation when done."""
+
+    conversation: Conversation
+    hello: AgentHello
+
+    def close(self) -> None:
+        """End it; may be called twice."""
+        self.conversation.close()
+
+
+def call_agent(subscriber: Subscriber, distributor: str, *, transport: Transport, timeout: float) -> Call:
+    """Connect and greet.
+
+    Args:
+        timeout: Seconds without progress (D8).
+    Raises:
+        TransportError: It can't be reached, has no agent, or talks nonsense; see ``retryable``.
+        AgentVersionError: Its agent is too old or too new (F10).
+        UnknownDistributorError: No trust root of this Distributor is installed there.
+        ProtocolError: Another Subscriber answers at the address.
+    """
+    who = f"Subscriber {subscriber.name} ({subscriber.address})"
+    conversation = Conversation(transport.connect(subscriber, timeout=timeout), who=who)
+    try:
+        hello = conversation.hello(distributor)
+        if hello.subscriber != subscriber.name:
+            raise ProtocolError(
+                f"{who}: the agent there says it is {hello.subscriber}",
+                remedy=f"check the address and working_directory of {subscriber.name}, or bootstrap it again",
+            )
+        if CODEC not in hello.codecs:
+            raise AgentVersionError(f"{who}: its agent can't read {CODEC}", remedy=f"run: sluice subscriber bootstrap {subscriber.name}")
+        if hello.trust is None:
+            raise UnknownDistributorError(f"{who} doesn't know Distributor {distributor}", remedy=f"run: sluice trust push {distributor}")
+    except BaseException:
+        conversation.close()
+        raise
+    return Call(conversation, hello)

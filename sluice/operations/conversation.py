@@ -1,0 +1,298 @@
+"""The Distributor's side of one conversation with an agent (docs/formats.md section 7).
+
+One request at a time, over any Stream. The agent is treated as hostile: every frame is bounded before it is read, every field is
+checked, frames out of turn or without end are a ProtocolError, and nothing it says is believed beyond what to send next.
+An error the agent reports is raised as its own class and the conversation goes on; after any other error it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sluice.errors import AgentVersionError, ConnectionLostError, NotFoundError, ProtocolError, SluiceError, TrustError
+from sluice.formats.canonical import Fields
+from sluice.formats.protocol import METADATA_MAX, PROTOCOL_VERSION
+from sluice.formats.ted import BLOCK
+from sluice.formats.zstd import compress_frame
+from sluice.model.names import name_is_valid
+from sluice.model.revision import RevisionNumber
+from sluice.model.version import VERSION
+from sluice.operations.agent_line import AgentLine, Reported
+from sluice.operations.upload import Upload
+from sluice.ports import Progress, Stream, TedFile
+from sluice.trust.envelope import Envelope
+from sluice.trust.roles import role_is_known
+
+EVENTS_MAX = 1_000_000
+"""Most events of one order: far more than a person or a log needs."""
+RECEIPTS_MAX = 1000
+"""Most receipts an agent may keep of one Distribution."""
+LIST_MAX = 10_000
+"""Most Distributions, roles, features or codecs of a hello."""
+METADATA_LEVEL = 19
+"""Compression of metadata: small, and sent with every new revision."""
+MANIFEST_LEVEL = 9
+
+
+@dataclass(frozen=True, slots=True)
+class HeldState:
+    """What a Subscriber says of one Distribution."""
+
+    held: RevisionNumber | None
+    extracted: RevisionNumber | None
+    sequence: int
+    """Of the last order it accepted; 0 is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHello:
+    """What an agent says of itself. Claims: good for choosing what to send, never for believing that something arrived."""
+
+    agent: str
+    """Its version."""
+    subscriber: str
+    platform: str
+    python: str
+    codecs: frozenset[str]
+    memory: int
+    """Bytes."""
+    free: int
+    """Bytes on the working directory's file system."""
+    features: frozenset[str]
+    trust: Mapping[str, int] | None
+    """Held metadata versions by role; None: it doesn't know this Distributor."""
+    distributions: Mapping[str, HeldState]
+
+    def of(self, distribution: str) -> HeldState:
+        """What it says of one Distribution."""
+        return self.distributions.get(distribution, HeldState(None, None, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """How one put went."""
+
+    held: bool
+    """It was there before; nothing was sent."""
+    resumed: int = 0
+    """Bytes of payload that had arrived before."""
+    again: int = 0
+    """Times damaged blocks were sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEvent:
+    """A sign of life while an order is carried out."""
+
+    phase: str
+    done: int
+    total: int
+
+
+class Conversation:
+    """One conversation. Its calls may come from different threads, one at a time."""
+
+    def __init__(self, stream: Stream, *, who: str) -> None:
+        """``who`` names the Subscriber in errors."""
+        self._line = AgentLine(stream, who)
+        self._over = False
+
+    @property
+    def sent(self) -> int:
+        """Bytes written so far, everything included."""
+        return self._line.sent
+
+    @property
+    def received(self) -> int:
+        """Bytes read so far."""
+        return self._line.received
+
+    def hello(self, distributor: str) -> AgentHello:
+        """The first request of every conversation.
+
+        Raises:
+            AgentVersionError: It speaks no protocol we do.
+            ProtocolError, ConnectionLostError, TransportTimeoutError, AgentMissingError.
+        """
+        with self._request() as line:
+            line.say({"type": "hello", "protocol": [PROTOCOL_VERSION], "distributor": distributor, "sender": VERSION})
+            reply = line.reply("hello")
+            spoken = reply.pop("protocol", None)
+            if spoken != PROTOCOL_VERSION:
+                raise AgentVersionError(
+                    f"{line.who}: its agent speaks protocol {spoken!r:.20}, this is {PROTOCOL_VERSION}",
+                    remedy="install this version's agent with `sluice subscriber bootstrap`",
+                )
+            return _hello(line.fields(reply))
+
+    def push_metadata(self, distribution: str, files: Mapping[str, bytes]) -> Mapping[str, int]:
+        """Send signed metadata, changed files only. Returns the versions held now, by role.
+
+        Raises:
+            UnknownDistributorError, ReplayedError, ExpiredError, TamperedError, TruncatedError: The agent refused it.
+        """
+        plain = b"".join(files.values())
+        if len(plain) > METADATA_MAX:
+            raise ProtocolError(f"the metadata of Distribution {distribution} has {len(plain)} bytes, more than {METADATA_MAX}")
+        listed = [[name, len(data)] for name, data in files.items()]
+        with self._request() as line:
+            line.say({"type": "metadata", "distribution": distribution, "files": listed, "plain": len(plain)})
+            line.data(compress_frame(plain, level=METADATA_LEVEL))
+            fields = line.fields(line.reply("accepted"))
+            versions = _versions(fields.any("trust"))
+            fields.done()
+            return versions
+
+    def put_manifest(self, target: str, manifest: bytes) -> Put:
+        """Send a manifest unless it is held; ``target`` is its TUF target."""
+        packed = compress_frame(manifest, level=MANIFEST_LEVEL)
+        with self._request() as line:
+            line.say({"type": "put", "target": target, "length": len(packed), "codec": "zstd"})
+            if line.reply("ready", "held")["type"] == "held":
+                return Put(held=True)
+            line.data(packed)
+            line.reply("stored")
+            return Put(held=False)
+
+    def put_ted(self, target: str, ted: TedFile, progress: Progress | None = None) -> Put:
+        """Send a ``.ted`` unless it is held, from where an earlier try stopped.
+
+        Args:
+            progress: Called with payload bytes (there, in all): first with what earlier tries left there, then about every MiB.
+        Raises:
+            StoreCorruptError: Our own file no longer is what was signed.
+            ProtocolError: Blocks arrived damaged too often.
+            NoSpaceError, TrustError: The agent refused it.
+        """
+        with self._request() as line:
+            line.say({"type": "put", "target": target, "index": len(ted.index), "payload": ted.payload})
+            line.data(ted.index)
+            reply = line.reply("ready", "held")
+            if reply["type"] == "held":
+                return Put(held=True)
+            offset = line.fields(reply).number("offset", most=ted.payload)
+            if offset % BLOCK and offset != ted.payload:
+                raise ProtocolError(f"{line.who}: its agent wants to go on at byte {offset}, inside a block")
+            done = Upload(line, ted, offset, progress).run()
+            return Put(held=False, resumed=done.resumed, again=done.again)
+
+    def order(self, envelope: Envelope, on_event: Callable[[AgentEvent], None] | None = None) -> Envelope:
+        """Hand over a signed order and wait for the receipt, whose signature is the caller's to verify."""
+        with self._request() as line:
+            line.say({"type": "order", "envelope": envelope})
+            for _ in range(EVENTS_MAX):
+                reply = line.reply("event", "receipt")
+                if reply["type"] == "receipt":
+                    return _envelope(reply.get("envelope"), line.who)
+                fields = line.fields(reply)
+                event = AgentEvent(fields.text("phase", limit=64), fields.number("done"), fields.number("total"))
+                if on_event is not None:
+                    on_event(event)
+            raise ProtocolError(f"{line.who}: its agent sent {EVENTS_MAX} events and no receipt")
+
+    def receipts(self, distribution: str) -> Sequence[Envelope]:
+        """Receipts that were not yet acknowledged, unverified."""
+        with self._request() as line:
+            line.say({"type": "receipts", "distribution": distribution})
+            fields = line.fields(line.reply("receipts"))
+            return [_envelope(each, line.who) for each in fields.items("envelopes", limit=RECEIPTS_MAX)]
+
+    def acknowledge(self, distribution: str, sequence: int) -> None:
+        """Tell it that a receipt is kept; only after it is."""
+        with self._request() as line:
+            line.say({"type": "acknowledge", "distribution": distribution, "sequence": sequence})
+            line.reply("done")
+
+    def close(self) -> None:
+        """Say goodbye where the conversation still stands; may be called twice."""
+        try:
+            if not self._over:
+                self._over = True
+                with suppress(SluiceError):  # who doesn't hear it sees the end of its stdin
+                    self._line.say({"type": "bye"})
+        finally:
+            self._line.close()
+
+    @contextmanager
+    def _request(self) -> Iterator[AgentLine]:
+        """One request: an error the agent reported leaves the conversation usable, anything else ends it."""
+        if self._over:
+            raise ConnectionLostError(f"{self._line.who}: the conversation is over")
+        try:
+            yield self._line
+        except Reported as reported:
+            raise reported.error from None
+        except TrustError as error:  # what canonical.Fields says of a malformed reply
+            self._over = True
+            raise ProtocolError(f"{self._line.who}: {error.message}") from error
+        except BaseException:
+            self._over = True
+            raise
+
+
+def _hello(fields: Fields) -> AgentHello:
+    hello = AgentHello(
+        agent=fields.text("agent", limit=64),
+        subscriber=_name(fields.text("subscriber")),
+        platform=fields.text("platform", limit=64),
+        python=fields.text("python", limit=64),
+        codecs=_words(fields, "codecs"),
+        memory=fields.number("memory"),
+        free=fields.number("free"),
+        features=_words(fields, "features"),
+        trust=_versions(fields.any("trust")) if fields.optional("trust") else None,
+        distributions=_distributions(fields.any("distributions")),
+    )
+    fields.done()
+    return hello
+
+
+def _distributions(value: Any) -> Mapping[str, HeldState]:
+    if not isinstance(value, dict) or len(value) > LIST_MAX:
+        raise ProtocolError(f"the agent's distributions are no object of at most {LIST_MAX}")
+    found = {}
+    for name, each in value.items():
+        fields = Fields(each, what=f"the agent's {_name(name)}")
+        found[name] = HeldState(_revision(fields, "held"), _revision(fields, "extracted"), fields.number("sequence"))
+        fields.done()
+    return found
+
+
+def _revision(fields: Fields, key: str) -> RevisionNumber | None:
+    if not fields.optional(key):
+        return None
+    try:
+        return RevisionNumber.parse(fields.text(key))
+    except NotFoundError as error:
+        raise ProtocolError(f"the agent's {key}: {error.message}") from error
+
+
+def _versions(value: Any) -> Mapping[str, int]:
+    if not isinstance(value, dict) or len(value) > LIST_MAX:
+        raise ProtocolError(f"the agent's trust is no object of at most {LIST_MAX}")
+    for role, version in value.items():
+        if not role_is_known(role) or type(version) is not int or version < 0:
+            raise ProtocolError(f"the agent's trust has {role!r:.80}: {version!r:.20}")
+    return value
+
+
+def _words(fields: Fields, key: str) -> frozenset[str]:
+    words = fields.items(key, limit=LIST_MAX)
+    if not all(isinstance(word, str) and len(word) <= 64 for word in words):
+        raise ProtocolError(f"the agent's {key} are no words")
+    return frozenset(words)
+
+
+def _name(name: str) -> str:
+    if not name_is_valid(name):
+        raise ProtocolError(f"the agent names {name!r:.80}, which is no name")
+    return name
+
+
+def _envelope(value: Any, who: str) -> Envelope:
+    if not isinstance(value, dict):
+        raise ProtocolError(f"{who}: its agent sent a receipt without an envelope")
+    return value

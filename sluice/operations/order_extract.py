@@ -1,0 +1,173 @@
+"""Order an extraction: the Distributor's side (the Subscriber's is ``extract.py``).
+
+Order: fetch the receipts no Distributor has acknowledged, sign an order, hand it over, verify the receipt, store it, and only then
+acknowledge it. A kill between any two steps converges on a repeat: a receipt that never arrived is fetched first next time, one that was
+stored is stored no second time, and an order carried out twice is answered "already installed".
+
+"Installed" is said only after the receipt's signature, recipient, order and read-back digest fit (X2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sluice.errors import ReadBackError, SluiceError, TamperedError, TrustError, error_from_code
+from sluice.formats.canonical import canonical_bytes
+from sluice.formats.manifest import read_back_digest
+from sluice.model.order import Order, Outcome, Receipt
+from sluice.model.recipe import RenderedRecipe
+from sluice.model.revision import RevisionNumber
+from sluice.model.state import Event, EventKind
+from sluice.operations.call import Call
+from sluice.operations.conversation import AgentEvent
+from sluice.ports import Ledger, Store
+from sluice.rules.lifetimes import ORDER_LIFETIME
+from sluice.trust.envelope import Envelope
+from sluice.trust.publish import Publisher
+
+INSTALLED = (Outcome.INSTALLED, Outcome.ALREADY_INSTALLED)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractResult:
+    """What a Subscriber swore, believed by now."""
+
+    receipt: Receipt
+    fetched: bool = False
+    """It answers an earlier order, whose receipt hadn't arrived; no new order was given."""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the revision stands there, read back."""
+        return self.receipt.outcome in INSTALLED
+
+    @property
+    def error(self) -> SluiceError | None:
+        """Why it failed, as the error the Subscriber met; None where it didn't."""
+        failure = self.receipt.failure
+        if self.is_installed:
+            return None
+        return error_from_code(failure.code, failure.message, failure.remedy) if failure else SluiceError(f"{self.receipt.outcome}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """What orders need on the Distributor's side; the same for all its Subscribers."""
+
+    distributor: str
+    store: Store
+    publisher: Publisher
+    ledger: Ledger
+    flow_run: str = ""
+
+    def order_extract(
+        self,
+        call: Call,
+        distribution: str,
+        revision: RevisionNumber,
+        recipe: RenderedRecipe,
+        *,
+        now: datetime,
+        channel: str = "",
+        on_event: Callable[[AgentEvent], None] | None = None,
+    ) -> ExtractResult:
+        """Have one Subscriber extract a revision it holds.
+
+        Args:
+            call: Its agent, called.
+            recipe: Destinations and actions, rendered for it.
+            now: The one reference time; the order expires ORDER_LIFETIME later.
+        Returns:
+            Also where the extraction failed: see ``error``. BaseDiffersError there means: send it whole.
+        Raises:
+            TransportError: The conversation broke; repeat, nothing is lost.
+            TrustError: The receipt can't be believed, or the Subscriber refused the order.
+            ReadBackError: It swears to have installed something else than was signed.
+            LedgerError.
+        """
+        subscriber = call.hello.subscriber
+        for receipt in self.fetch_receipts(call, distribution, now=now):
+            if receipt.revision == revision and receipt.outcome in INSTALLED and call.hello.of(distribution).extracted == revision:
+                return ExtractResult(receipt, fetched=True)
+        sequence = self.ledger.next_sequence(self.distributor, subscriber)
+        order = Order(
+            distributor=self.distributor,
+            subscriber=subscriber,
+            sequence=sequence,
+            issued=now,
+            expires=now + ORDER_LIFETIME,
+            distribution=distribution,
+            revision=revision,
+            destinations=recipe.destinations,
+            pre_actions=recipe.pre_actions,
+            post_actions=recipe.post_actions,
+        )
+        started = self._event(EventKind.EXTRACT_STARTED, subscriber, distribution, revision, now, channel)
+        self.ledger.record(started, lambda state: state.installing(revision, now))
+        envelope = call.conversation.order(self.publisher.sign_order(order), on_event)
+        receipt = self._believed(envelope, call, distribution, now)
+        if (receipt.sequence, receipt.distribution, receipt.revision) != (sequence, distribution, revision):
+            raise self._refused(
+                TamperedError(
+                    f"a receipt of Subscriber {subscriber} answers order {receipt.sequence} of {receipt.distribution} {receipt.revision}, "
+                    f"not {sequence} of {distribution} {revision}"
+                ),
+                subscriber,
+                distribution,
+                now,
+            )
+        self._keep(envelope, receipt, call, now, channel)
+        return ExtractResult(receipt)
+
+    def fetch_receipts(self, call: Call, distribution: str, *, now: datetime) -> list[Receipt]:
+        """Store and acknowledge what a Subscriber swore while nobody listened, oldest first.
+
+        One that can't be believed is recorded as refused, left unacknowledged, and doesn't hold up the others.
+        """
+        kept = []
+        for envelope in call.conversation.receipts(distribution):
+            try:
+                receipt = self._believed(envelope, call, distribution, now)
+                if receipt.distribution != distribution:
+                    continue  # of another Distribution: fetched with that one
+            except (TrustError, ReadBackError):
+                continue  # recorded as an event
+            self._keep(envelope, receipt, call, now, "")
+            kept.append(receipt)
+        return sorted(kept, key=lambda receipt: receipt.sequence)
+
+    def _believed(self, envelope: Envelope, call: Call, distribution: str, now: datetime) -> Receipt:
+        """The receipt, its signature and what it read back verified; what isn't believed is recorded."""
+        subscriber = call.hello.subscriber
+        try:
+            receipt = self.publisher.open_receipt(envelope, subscriber=subscriber)
+            if receipt.outcome in INSTALLED:
+                self._check_read_back(receipt)
+        except (TrustError, ReadBackError) as error:
+            raise self._refused(error, subscriber, distribution, now) from error
+        return receipt
+
+    def _check_read_back(self, receipt: Receipt) -> None:
+        if receipt.revision not in self.store.revisions(receipt.distribution):
+            return  # pruned since: what it had to be can't be computed any more
+        if receipt.read_back != read_back_digest(self.store.manifest(receipt.distribution, receipt.revision)):
+            raise ReadBackError(
+                f"Subscriber {receipt.subscriber} read back something else than {receipt.distribution} {receipt.revision}",
+                remedy=f"look there, then repeat: sluice extract {receipt.subscriber} --distribution {receipt.distribution}",
+            )
+
+    def _keep(self, envelope: Envelope, receipt: Receipt, call: Call, now: datetime, channel: str) -> None:
+        kind = EventKind.INSTALLED if receipt.outcome in INSTALLED else EventKind.EXTRACT_FAILED
+        event = self._event(kind, receipt.subscriber, receipt.distribution, receipt.revision, now, channel)
+        self.ledger.accept_receipt(receipt, canonical_bytes(envelope).decode(), event)
+        call.conversation.acknowledge(receipt.distribution, receipt.sequence)
+
+    def _refused(self, error: SluiceError, subscriber: str, distribution: str, now: datetime) -> SluiceError:
+        data = {"code": error.code, "message": error.message[:1000]}
+        self.ledger.record(Event(now, EventKind.RECEIPT_REFUSED, self.distributor, distribution, None, subscriber, "", self.flow_run, data))
+        return error
+
+    def _event(self, kind: EventKind, subscriber: str, distribution: str, revision: RevisionNumber, now: datetime, channel: str) -> Event:
+        return Event(now, kind, self.distributor, distribution, revision, subscriber, channel, self.flow_run)

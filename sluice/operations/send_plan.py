@@ -1,0 +1,137 @@
+"""Which Distributions go to which Subscribers now, and why the others don't. Pure: site, revisions and states in, targets out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sluice.model.platforms import platform_matches
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Channel, Distribution, Priority, Site, Subscriber, Subscription
+from sluice.model.state import CurrentState, State
+
+
+@dataclass(frozen=True, slots=True)
+class SendTarget:
+    """One Subscriber with one Distribution."""
+
+    subscriber: str
+    distribution: str
+    channel: str
+    """Through which; empty where no Channel joins the two."""
+    revision: RevisionNumber | None
+    """The newest; None where nothing was built."""
+    priority: Priority
+    state: State | None = None
+    """Set where it isn't sent: inactive, not applicable, not built, not joined, received or installed."""
+    reason: str = ""
+    """Why it isn't sent, for a person; empty where it is."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be sent."""
+        return self.state is None
+
+
+def plan_sends(
+    site: Site,
+    *,
+    distributor: str | None = None,
+    channel: str | None = None,
+    distribution: str | None = None,
+    to: str | None = None,
+    latest: Mapping[str, RevisionNumber],
+    states: Mapping[tuple[str, str], CurrentState],
+    check: bool = False,
+) -> list[SendTarget]:
+    """Every pair of Subscriber and Distribution that is asked for, once each, highest priority first.
+
+    A pair that several Channels join is sent if one of them lets it; the first in name order is named.
+
+    Args:
+        distributor: Only Distributions it owns.
+        channel: Only what this Channel joins; ``distribution`` and ``to`` narrow in the same way.
+        latest: Newest revision of each Distribution; missing where nothing was built.
+        states: From the ledger, by (Subscriber, Distribution).
+        check: Ask the Subscribers although receipts say they hold it.
+    Raises:
+        NotFoundError: There is no object of a name that was given.
+    Source: TED "Send schedule"; A3 to A7, B20.
+    """
+    if channel is not None:
+        site.channel(channel)
+    if to is not None:
+        site.subscriber(to)
+    if distribution is not None:
+        wanted = [site.distribution(distribution)]
+    else:
+        wanted = [d for _, d in sorted(site.distributions.items())]
+    targets = []
+    for each in wanted:
+        if distributor is not None and each.distributor != distributor:
+            continue
+        for name, found in _candidates(site, each, channel).items():
+            if to is None or name == to:
+                targets.append(_target(site, each, name, found, latest.get(each.name), states, check))
+        if to is not None and distribution is not None and not any(t.subscriber == to for t in targets):
+            reason = (
+                f"no Channel joins {each.name} with {to}" if channel is None else f"Channel {channel} doesn't join {each.name} with {to}"
+            )
+            targets.append(SendTarget(to, each.name, "", latest.get(each.name), each.priority, State.NOT_JOINED, reason))
+    return sorted(targets, key=lambda t: (t.priority.rank, t.distribution, t.subscriber))
+
+
+def _candidates(site: Site, distribution: Distribution, channel: str | None) -> dict[str, list[tuple[Channel, Subscription]]]:
+    """By Subscriber: every Channel that joins it with the Distribution."""
+    found: dict[str, list[tuple[Channel, Subscription]]] = {}
+    for name in sorted(distribution.channels):
+        if channel is None or name == channel:
+            for subscription in site.channel(name).subscriptions:
+                found.setdefault(subscription.subscriber, []).append((site.channel(name), subscription))
+    return found
+
+
+def _target(
+    site: Site,
+    distribution: Distribution,
+    name: str,
+    joined: list[tuple[Channel, Subscription]],
+    revision: RevisionNumber | None,
+    states: Mapping[tuple[str, str], CurrentState],
+    check: bool,
+) -> SendTarget:
+    passing = [channel for channel, subscription in joined if channel.active and subscription.active]
+    channel = passing[0] if passing else joined[0][0]
+    blocked = next(_gates(distribution, site.subscriber(name), joined, revision), None)
+    if blocked is None and not check and revision is not None:
+        blocked = _already_there(revision, states.get((name, distribution.name)))
+    state, reason = blocked or (None, "")
+    return SendTarget(name, distribution.name, channel.name, revision, distribution.priority, state, reason)
+
+
+def _gates(
+    distribution: Distribution, subscriber: Subscriber, joined: list[tuple[Channel, Subscription]], revision: RevisionNumber | None
+) -> Iterator[tuple[State, str]]:
+    """What keeps it from being sent, the most telling first."""
+    if not distribution.active:
+        yield State.INACTIVE, f"Distribution {distribution.name} is inactive"
+    if not subscriber.active:
+        yield State.INACTIVE, f"Subscriber {subscriber.name} is inactive"
+    if not any(channel.active for channel, _ in joined):
+        yield State.INACTIVE, f"Channel {joined[0][0].name} is inactive"
+    if not any(channel.active and subscription.active for channel, subscription in joined):
+        inactive = next(channel.name for channel, _ in joined if channel.active)
+        yield State.INACTIVE, f"the subscription of {subscriber.name} to Channel {inactive} is inactive"
+    if not platform_matches(subscriber.platform, distribution.platforms):
+        wanted = ", ".join(distribution.platforms)
+        yield State.NOT_APPLICABLE, f"{subscriber.name} is {subscriber.platform or 'of no named platform'}, not {wanted}"
+    if revision is None:
+        yield State.NOT_BUILT, f"{distribution.name} has no revision yet"
+
+
+def _already_there(revision: RevisionNumber, state: CurrentState | None) -> tuple[State, str] | None:
+    if state is None or revision not in (state.held, state.extracted):
+        return None
+    if state.extracted == revision:
+        return State.INSTALLED, f"{revision} is already held and extracted"
+    return State.RECEIVED, f"{revision} is already held"
