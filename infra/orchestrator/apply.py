@@ -140,10 +140,17 @@ async def remove_gone(site: Site, distributor: str) -> list[str]:
         async with get_client() as client:
             comparison = _Comparison(site)
             await comparison.read(client)
-            gone = [n for n in comparison.gone() if f"distributor:{distributor}" in comparison.found[n].tags]
+            gone = [n for n in comparison.gone() if _left(site, distributor, comparison.found[n])]
             for name in gone:
                 await client.delete_deployment(comparison.found[name].id)
             return gone
+
+
+def _left(site: Site, distributor: str, found: DeploymentResponse) -> bool:
+    """Whether what a deployment of a Distributor is about is in the site no more; one that was merely renamed is left to apply."""
+    about = found.parameters
+    gone = about.get("distribution", "") not in ("", *site.distributions) or about.get("channel", "") not in ("", *site.channels)
+    return gone and f"distributor:{distributor}" in found.tags
 
 
 async def _carry_out(client: PrefectClient, comparison: _Comparison, change: Change) -> None:

@@ -105,7 +105,7 @@ def _running(site: Site, port: int, state: Path, say: Say) -> Iterator[list[Chil
 
 @contextmanager
 def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress]:
-    """A Prefect server to run a flow against, named in the environment. Enter before Prefect is imported.
+    """A Prefect server to run a flow against: Prefect in this process talks to it, imported before or within the context.
 
     Uses the configured server, else that of ``sluice up``, else starts one that ends with the context.
 
@@ -116,9 +116,8 @@ def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress
     state = state_directory(site_directory)
     found = running_server(site_directory)
     if found is not None:
-        if not os.environ.get("PREFECT_API_URL"):
-            os.environ["PREFECT_API_URL"] = found.api_url
-        yield found
+        with _addressed(found.api_url):
+            yield found
         return
     make_directory(state / "logs")
     say("no Prefect server runs; starting one for this command (`sluice up` keeps one)")
@@ -126,11 +125,10 @@ def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress
     try:
         # Without a scheduler: runs that nobody can take would only be late when `sluice up` starts.
         address = _start_server(state, _free_port(), children, PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED="false")
-        os.environ["PREFECT_API_URL"] = address.api_url
-        yield address
-        _flush()
+        with _addressed(address.api_url):
+            yield address
+            _flush()
     finally:
-        os.environ.pop("PREFECT_API_URL", None)
         end(children)
 
 
@@ -192,6 +190,23 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _addressed(api_url: str) -> Iterator[None]:
+    """Name the server in the environment, where Prefect looks when it is imported, and to a Prefect that has looked already."""
+    before = os.environ.get("PREFECT_API_URL")
+    os.environ["PREFECT_API_URL"] = api_url
+    try:
+        if "prefect" in sys.modules:
+            with _prefect_settings(api_url):
+                yield
+        else:
+            yield
+    finally:
+        os.environ.pop("PREFECT_API_URL", None)
+        if before is not None:
+            os.environ["PREFECT_API_URL"] = before
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
-from prefect.flows import load_flow_from_entrypoint
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
@@ -95,7 +95,7 @@ def spec_fields(spec: DeploymentSpec) -> dict[str, Any]:
     return {
         "entrypoint": spec.entrypoint,
         "parameters": dict(spec.parameters),
-        "schedules": [_schedule_fields(s.slug, _schedule(s.rule), s.active) for s in sorted(spec.schedules, key=lambda s: s.slug)],
+        "schedules": [_schedule_fields(s.slug, _as_stored(s.rule), s.active) for s in sorted(spec.schedules, key=lambda s: s.slug)],
         "tags": sorted(spec.tags),
         "description": spec.description,
         "pool": spec.pool,
@@ -137,11 +137,12 @@ def kept_schedules(spec: DeploymentSpec, found: DeploymentResponse | None) -> tu
 async def write_deployment(client: PrefectClient, spec: DeploymentSpec, found: DeploymentResponse | None) -> None:
     """Send every field of the deployment: Prefect replaces it as a whole."""
     # The flow itself says what parameters it takes, as it does for `prefect deploy`; imported by name, since flows stand above.
-    schema = parameter_schema(load_flow_from_entrypoint(spec.entrypoint))
+    flow: Flow[..., Any] = load_flow_from_entrypoint(spec.entrypoint)
     options = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(spec.collision.value)) if spec.collision else None
     await client.create_deployment(
         flow_id=await client.create_flow_from_name(spec.flow),
         name=spec.name,
+        version=flow.version,
         schedules=[DeploymentScheduleCreate(slug=s.slug, active=s.active, schedule=_schedule(s.rule)) for s in kept_schedules(spec, found)],
         concurrency_limit=spec.limit,
         concurrency_options=options,
@@ -151,7 +152,7 @@ async def write_deployment(client: PrefectClient, spec: DeploymentSpec, found: D
         work_queue_name=spec.queue,
         tags=list(spec.all_tags),
         entrypoint=spec.entrypoint,
-        parameter_openapi_schema=schema.model_dump(exclude_unset=True),
+        parameter_openapi_schema=parameter_schema(flow).model_dump(exclude_unset=True),
         enforce_parameter_schema=True,
         pull_steps=[],
         job_variables={"env": dict(spec.environment)},
@@ -164,6 +165,11 @@ def _schedule(rule: Mapping[str, str | float | int]) -> CronSchedule | IntervalS
     if "rrule" in rule:
         return RRuleSchedule.model_validate(rule)
     return IntervalSchedule.model_validate(rule)
+
+
+def _as_stored(rule: Mapping[str, str | float | int]) -> Any:
+    """A schedule as the server keeps it: a rule without a begin is given one on the way."""
+    return DeploymentScheduleCreate(schedule=_schedule(rule)).schedule
 
 
 def _schedule_fields(slug: str, schedule: Any, active: bool) -> dict[str, Any]:
