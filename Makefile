@@ -55,7 +55,7 @@ $(VENV)/.project: pyproject.toml $(VENV)/.locked
 
 # --- use --------------------------------------------------------------------------------------------------------------
 
-demo: setup ## A site on this machine, from blueprint to extracted files
+demo: setup ## A site on this machine, from blueprint to extracted files; KEEP=1 stays for a look at the UI
 	$(BIN)/python -m demo
 
 test: setup test-packages ## All tests but the long matrices

@@ -44,6 +44,17 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    """Whether a server of ours could listen on that port of loopback."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def openssh() -> Path | None:
     """OpenSSH's server, if it is installed."""
     found = shutil.which("sshd", path=_SBIN)
@@ -142,7 +153,7 @@ class Host:
         return (self.directory / "log").read_text(errors="replace")[-500:].strip() or "nothing"
 
 
-def end_tree(process: subprocess.Popen[bytes], *, patience: float = 5.0) -> None:
+def end_tree(process: subprocess.Popen[bytes] | subprocess.Popen[str], *, patience: float = 5.0) -> None:
     """Terminate a child of ours and wait; then kill what it started and left behind, and the child where it didn't obey."""
     started: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):

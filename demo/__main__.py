@@ -1,0 +1,205 @@
+"""The demo: one Distributor, three Subscribers over SSH, two releases of the time zone database, one host that is down at first.
+
+Everything it makes is below ``.demo``; the downloaded releases stay there for the next time. It ends by itself; with ``KEEP=1`` it
+stays until Ctrl-C, so that one can look at the Prefect UI. The exit code says whether what arrived equals what was released.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+import shutil
+import signal
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from string import Template
+from types import FrameType
+
+from demo import releases
+from demo.hosts import Host, end_tree, free_port, is_free, make_key, start_hosts, stop_hosts
+from demo.narrator import DemoError, Narrator, Running
+from demo.trees import count_files, differences
+
+DIRECTORY = Path(__file__).resolve().parents[1] / ".demo"
+SUBSCRIBERS = ("helsinki", "tartu", "oslo")
+LATE = "oslo"
+"""Who is down while the first revision goes out."""
+DISTRIBUTION = "timezones"
+UI_PORT = 4200
+
+
+class Demo:
+    """One run of it."""
+
+    def __init__(self, directory: Path, *, keep: bool) -> None:
+        self.directory, self.keep = directory, keep
+        self.site, self.source = directory / "site", directory / "source" / "zoneinfo"
+        # A Prefect that the user works with is neither asked nor told.
+        for name in [name for name in os.environ if name.startswith(("PREFECT_", "SLUICE_"))]:
+            del os.environ[name]
+        environment = {"SLUICE_STATE": str(directory / "state"), "PREFECT_HOME": str(directory / "state" / "prefect"), "DO_NOT_TRACK": "1"}
+        self.narrator = Narrator(self.site, environment, directory)
+        self.hosts: dict[str, Host] = {}
+        self.arrived: list[list[str]] = []
+        self.wire: dict[str, int] = dict.fromkeys(SUBSCRIBERS, 0)
+
+    def run(self) -> bool:
+        """All of it; whether what arrived is what was released."""
+        with ExitStack() as held:
+            self._prepare(held)
+            up, port = self._start_prefect(held)
+            self._bootstrap()
+            self.narrator.wait_until("Prefect answers", lambda: up.said("Prefect: "))
+            self.narrator.say(f"Prefect's UI: http://127.0.0.1:{port}")
+            equal = self._first_release()
+            equal = self._second_release() and equal
+            self._results(port, equal)
+            if self.keep:
+                self.narrator.step(
+                    f"KEEP=1: Prefect's UI stays at http://127.0.0.1:{port}, the site at {self.site}. Ctrl-C ends everything."
+                )
+                with suppress(KeyboardInterrupt):
+                    signal.pause()
+                print("\nEnding what was started.")
+        return equal
+
+    def _prepare(self, held: ExitStack) -> None:
+        narrator, directory = self.narrator, self.directory
+        print("Sluice: one Distributor sends two releases of the IANA time zone database to three Subscribers over SSH.")
+        narrator.step("fetching two releases from the package index, starting three SSH servers, writing the site")
+        fetched = directory / "releases"
+        fetched.mkdir(exist_ok=True)
+        self.released = releases.fetch(fetched)
+        make_key(self.site / "keys" / "hq_ed25519")
+        held.callback(lambda: stop_hosts(self.hosts))
+        self.hosts = start_hosts(SUBSCRIBERS, directory / "hosts", self.site / "keys" / "hq_ed25519")
+        names = {"directory": str(directory), "user": getpass.getuser()}
+        for name, host in self.hosts.items():
+            names |= {f"port_{name}": str(host.port), f"host_key_{name}": host.host_key}
+        for template in sorted((Path(__file__).parent / "site").glob("*.yaml")):
+            (self.site / template.name).write_text(Template(template.read_text()).substitute(names))
+        kinds = sorted({host.kind for host in self.hosts.values()})
+        narrator.say(f"Subscribers: {', '.join(f'{h.name} (port {h.port})' for h in self.hosts.values())}, each an {' or '.join(kinds)}")
+        narrator.say(f"site: {self.site}")
+        narrator.run("validate")
+
+    def _start_prefect(self, held: ExitStack) -> tuple[Running, int]:
+        port = UI_PORT if is_free(UI_PORT) else free_port()
+        self.narrator.step("starting Prefect's server and workers on loopback, with SQLite, in the background")
+        up = self.narrator.begin("up", "--port", str(port))
+        held.callback(lambda: end_tree(up.process, patience=30))
+        return up, port
+
+    def _bootstrap(self) -> None:
+        self.narrator.step("the Distributor's keys; then agent, trust and working directory for each Subscriber, over SSH")
+        self.narrator.run("trust", "init", "hq")
+        self.narrator.run("subscriber", "bootstrap", "--all")
+
+    def _first_release(self) -> bool:
+        narrator, late = self.narrator, self.hosts[LATE]
+        release = releases.RELEASES[0]
+        narrator.step(f"{LATE} goes down. Release {release} is put in place and distributed all the same")
+        late.stop()
+        releases.replace_tree(self.released[release], self.source)
+        began = narrator.seconds
+        running = narrator.begin("distribute", DISTRIBUTION)
+        narrator.wait_until(f"all but {LATE} have it", lambda: running.said("") and self._states() == self._all_but_late())
+        narrator.run("status", DISTRIBUTION)
+        self._note(release, began, who=[name for name in SUBSCRIBERS if name != LATE])
+        narrator.step(f"{LATE} comes up; the sender tries again by itself (every 3 s in this demo, every 2 minutes by default)")
+        late.start()
+        running.finish()
+        self._note(release, began, who=[LATE])
+        narrator.run("why", LATE, DISTRIBUTION)
+        return self._equal(release)
+
+    def _second_release(self) -> bool:
+        narrator, release = self.narrator, releases.RELEASES[1]
+        narrator.step(f"release {release} replaces it; only what changed crosses the wire")
+        releases.replace_tree(self.released[release], self.source)
+        began = narrator.seconds
+        narrator.run("distribute", DISTRIBUTION)
+        self._note(release, began, who=list(SUBSCRIBERS))
+        narrator.step("nothing changed since: no new revision")
+        narrator.run("build", DISTRIBUTION)
+        narrator.run("revisions", DISTRIBUTION)
+        return self._equal(release)
+
+    def _results(self, port: int, equal: bool) -> None:
+        narrator = self.narrator
+        narrator.step("what arrived where")
+        head = ["subscriber", "release", "revision", "files", "content", "on the wire", "time", "tree"]
+        widths = [max(len(row[i]) for row in [head, *self.arrived]) for i in range(len(head))]
+        for row in [head, *self.arrived]:
+            narrator.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+        verdict = "Every tree equals its release: content, mode and time." if equal else "A TREE DIFFERS FROM ITS RELEASE, see above."
+        narrator.say(f"\n{verdict}")
+        narrator.say(
+            f"Prefect's UI: http://127.0.0.1:{port}" + ("" if self.keep else " (it ends with the demo; make demo KEEP=1 keeps it)")
+        )
+        narrator.say(f"The demo took {narrator.seconds:.0f} s.")
+
+    def _rows(self) -> dict[str, dict[str, object]]:
+        return {row["subscriber"]: row for row in self.narrator.ask("status", DISTRIBUTION)["rows"]}
+
+    def _states(self) -> dict[str, str]:
+        return {name: str(row["state"]) for name, row in self._rows().items()}
+
+    def _all_but_late(self) -> dict[str, str]:
+        return {name: "unavailable" if name == LATE else "installed" for name in SUBSCRIBERS}
+
+    def _note(self, release: str, began: float, *, who: list[str]) -> None:
+        """A row of the final table for each of them, and what its tree is worth now."""
+        files, size = count_files(self.released[release])
+        rows = self._rows()
+        for name in who:
+            sent = int(str(rows[name]["bytes_sent"]))
+            verdict = "equal" if not differences(self.released[release], self._destination(name)) else "DIFFERS"
+            took = f"{self.narrator.seconds - began:.0f} s" + (", after retries" if name == LATE and len(who) == 1 else "")
+            wire = f"{(sent - self.wire[name]) / 1000:.1f} kB"
+            self.arrived.append([name, release, str(rows[name]["extracted"]), str(files), f"{size / 1000:.1f} kB", wire, took, verdict])
+            self.wire[name] = sent
+
+    def _equal(self, release: str) -> bool:
+        found = {name: differences(self.released[release], self._destination(name)) for name in SUBSCRIBERS}
+        for name, said in found.items():
+            for line in said[:10]:
+                self.narrator.say(f"{name}: {line}")
+        return not any(found.values())
+
+    def _destination(self, name: str) -> Path:
+        return self.directory / "hosts" / name / "opt" / "zoneinfo"
+
+
+def main() -> int:
+    """Exit code 0 where everything arrived as released, 1 where it didn't, 2 where the demo couldn't be carried out."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)
+    DIRECTORY.mkdir(exist_ok=True)
+    with open(DIRECTORY / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print(f"Another demo runs in {DIRECTORY}; end it first.", file=sys.stderr)
+            return 2
+        for place in DIRECTORY.iterdir():
+            if place.is_dir() and place.name != "releases":
+                shutil.rmtree(place)
+        try:
+            return 0 if Demo(DIRECTORY, keep=os.environ.get("KEEP", "") not in ("", "0")).run() else 1
+        except (DemoError, RuntimeError, releases.NoReleaseError) as error:
+            print(f"\nThe demo failed: {error}\nWhat it left to look at is in {DIRECTORY}.", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("\nInterrupted.", file=sys.stderr)
+            return 130
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
