@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Row, Select, String, select, type_coerce
 
+from infra.ledger.tables import UtcTime, tickets
 from sluice.model.order import Failure
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
@@ -112,19 +115,40 @@ def built_of(row: Row[Any]) -> Built:
     return Built(row.distribution, RevisionNumber.parse(row.revision), row.at, row.files, row.bytes)
 
 
+def select_tickets() -> Select[Any]:
+    """Rows for ``ticket_of``, with times as text: those who wait read the queue often, and most of its rows haven't changed."""
+    return select(*(type_coerce(c, String) if isinstance(c.type, UtcTime) else c for c in tickets.c))
+
+
 def ticket_of(row: Row[Any]) -> Ticket:
-    """From a row of ``tickets``."""
+    """From a row of ``select_tickets``."""
+    return _ticket(*row)
+
+
+@lru_cache(maxsize=10_000)
+def _ticket(
+    number: int,
+    sender: str,
+    subscriber: str,
+    distribution: str,
+    revision: str,
+    priority: str,
+    holder: str,
+    phase: str,
+    entered: str,
+    lease_until: str,
+) -> Ticket:
     return Ticket(
-        number=row.number,
-        sender=row.sender,
-        subscriber=row.subscriber,
-        distribution=row.distribution,
-        revision=RevisionNumber.parse(row.revision),
-        priority=Priority(row.priority),
-        holder=row.holder,
-        phase=Phase(row.phase),
-        entered=row.entered,
-        lease_until=row.lease_until,
+        number,
+        sender,
+        subscriber,
+        distribution,
+        RevisionNumber.parse(revision),
+        Priority(priority),
+        holder,
+        Phase(phase),
+        datetime.fromisoformat(entered),
+        datetime.fromisoformat(lease_until),
     )
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, update
 
 from infra.ledger.database import Database
-from infra.ledger.rows import event_values, ticket_of
+from infra.ledger.rows import event_values, select_tickets, ticket_of
 from infra.ledger.tables import events, tickets
 from sluice.errors import LeaseLostError
 from sluice.model.revision import RevisionNumber
@@ -38,8 +38,8 @@ def enqueue(
     pair = (tickets.c.subscriber == subscriber) & (tickets.c.distribution == distribution)
 
     def work(connection: Connection) -> Ticket | Occupied:
-        _remove_expired(connection, [ticket_of(r) for r in connection.execute(select(tickets).where(pair))], now)
-        row = connection.execute(select(tickets).where(pair)).one_or_none()
+        _remove_expired(connection, [ticket_of(r) for r in connection.execute(select_tickets().where(pair))], now)
+        row = connection.execute(select_tickets().where(pair)).one_or_none()
         if row is not None:
             return dispatch.occupied(ticket_of(row))
         fresh = Ticket(0, sender, subscriber, distribution, revision, priority, holder, Phase.ENTERED, now, now)
@@ -87,7 +87,7 @@ def renew(database: Database, ticket: Ticket, *, lease_seconds: float, now: date
     """As ``Ledger.renew``."""
 
     def work(connection: Connection) -> Ticket:
-        row = connection.execute(select(tickets).where(tickets.c.number == ticket.number)).one_or_none()
+        row = connection.execute(select_tickets().where(tickets.c.number == ticket.number)).one_or_none()
         if row is None:
             raise _lost(ticket)
         kept = dispatch.leased(ticket_of(row), now, lease_seconds)
@@ -104,15 +104,15 @@ def finish(database: Database, ticket: Ticket) -> None:
 
 def all_tickets(connection: Connection) -> tuple[Ticket, ...]:
     """By number."""
-    return tuple(ticket_of(r) for r in connection.execute(select(tickets).order_by(tickets.c.number)))
+    return tuple(ticket_of(r) for r in connection.execute(select_tickets().order_by(tickets.c.number)))
 
 
 def _of_sender(connection: Connection, sender: str) -> list[Ticket]:
-    return [ticket_of(r) for r in connection.execute(select(tickets).where(tickets.c.sender == sender))]
+    return [ticket_of(r) for r in connection.execute(select_tickets().where(tickets.c.sender == sender))]
 
 
 def _of_number(connection: Connection, number: int) -> Ticket:
-    return ticket_of(connection.execute(select(tickets).where(tickets.c.number == number)).one())
+    return ticket_of(connection.execute(select_tickets().where(tickets.c.number == number)).one())
 
 
 def _save(connection: Connection, ticket: Ticket) -> None:

@@ -258,7 +258,10 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
         site(),
         snapshot(OFFERED.cancelled("anna cancelled zone", T0)),
         State.CANCELLED,
-        "cancelled at 2026-12-01 11:00:00 UTC: anna cancelled zone; 1.2 waits for the next start of Channel patterns at 2026-12-01 22:00:00 UTC",
+        (
+            "cancelled at 2026-12-01 11:00:00 UTC: anna cancelled zone; "
+            "1.2 waits for the next start of Channel patterns at 2026-12-01 22:00:00 UTC"
+        ),
     ),
 ]
 
