@@ -179,7 +179,7 @@ class _Templates:
         variables = self.variables.get(subscriber.name, {})
         key = template, tuple(variables.get(n, "") for n in sorted(variables_of(template)))
         if key not in self._rendered:
-            what = f"for {subscriber.name}" if subscriber is not _ANYBODY else "it"
+            what = f"for {subscriber.name} it" if subscriber is not _ANYBODY else "it"
             try:
                 self._rendered[key] = rendered_destination(template, variables, what=what)
             except ValueTemplateError as e:

@@ -123,7 +123,7 @@ def _title(model: type[BaseModel] | None, kind: str, path: PathKey) -> str:
     if len(path) == 1:
         return f"a {kind}"
     steps = [str(s) for s in path[:-1] if isinstance(s, str)]
-    return f"{steps[-1]}:" if model is not None else "this"
+    return steps[-1] if model is not None else "this"
 
 
 def keys_of(model: type[BaseModel] | None) -> list[str]:

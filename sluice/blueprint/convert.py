@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sluice.blueprint import kinds
 from sluice.blueprint.addresses import AddressError, absolute_path, host_key, parse_address, site_path
-from sluice.blueprint.documents import Document, PathKey
+from sluice.blueprint.documents import Document, PathKey, path_text
 from sluice.blueprint.kinds import ChannelDocument, DistributionDocument, DistributorDocument, SubscriberDocument
 from sluice.blueprint.members import subscriptions
 from sluice.blueprint.merge import DefaultsDocuments, Effective, Leaf, own_leaves
@@ -197,7 +197,7 @@ class Converter:
             files=tuple(self._file(document, i, f) for i, f in enumerate(part.files)),
             pre_actions=self._actions(document, "pre_actions", part.pre_actions or (), rollback),
             post_actions=self._actions(document, "post_actions", part.post_actions or (), rollback),
-            origins=effective.origins(),
+            origins=effective.origins() | _entry_origins(document),
             **given.plain("description", "active", "max_revisions", "verify", "rollback"),
             **given.schedules("build"),
         )
@@ -265,6 +265,12 @@ class _Given:
         except AddressError as e:
             self.errors.append(leaf.error(e.what, e.remedy))
             return None
+
+
+def _entry_origins(document: Document) -> dict[str, Origin]:
+    """Where everything in the lists of a Distribution stands."""
+    lists = ("files", "pre_actions", "post_actions")
+    return {path_text(path): Origin(document.place(path)) for path in document.marks if len(path) > 1 and path[0] in lists}
 
 
 def _as_part(parsed: Parsed[Any]) -> Parsed[Part]:

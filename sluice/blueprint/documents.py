@@ -2,7 +2,7 @@
 
 A document is data only: no anchors, aliases, tags, merge keys or duplicate keys, and within the limits below, so that no file can
 cost more than its size. Dates stay text. Files below the site directory named ``*.yaml`` or ``*.yml`` are read in name order;
-hidden ones, and everything in hidden directories, are left out. Leaves out what the documents mean.
+hidden ones, everything in hidden directories, and the directories ``files``, ``keys`` and ``var`` are left out. Leaves out what the documents mean.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import yaml
 
 from sluice.errors import BlueprintError
 
+NOT_BLUEPRINTS = frozenset({"files", "keys", "var"})
+"""Directories of a site that hold what it distributes, keys and state; a ``.yaml`` file in them is no blueprint."""
 FILE_MAX = 1 << 20
 """Bytes of one file."""
 FILES_MAX = 5_000
@@ -82,7 +84,7 @@ def blueprint_files(directory: Path) -> list[Path]:
         )
     found: list[Path] = []
     for root, directories, names in os.walk(directory):
-        directories[:] = sorted(d for d in directories if not d.startswith("."))
+        directories[:] = sorted(d for d in directories if not d.startswith(".") and d not in NOT_BLUEPRINTS)
         found += [Path(root, n) for n in names if n.endswith((".yaml", ".yml")) and not n.startswith(".")]
         if len(found) > FILES_MAX:
             raise BlueprintError(
@@ -264,7 +266,7 @@ def _scalar(node: yaml.ScalarNode) -> object:
 
 
 def _raw(node: yaml.Node) -> str | None:
-    return str(node.value) if isinstance(node, yaml.ScalarNode) and node.style is None else None
+    return str(node.value) if isinstance(node, yaml.ScalarNode) and not node.style else None
 
 
 def _yaml_meaning(node: yaml.ScalarNode) -> str:

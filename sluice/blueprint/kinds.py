@@ -139,7 +139,7 @@ class ScriptPart(Part):
     def _check(self) -> Self:
         if (self.run is None) is (self.path is None):
             raise refuse(
-                "has neither run: nor path:" if self.run is None else "has both run: and path:",
+                "has neither run nor path" if self.run is None else "has both run and path",
                 "write run: with the text, or path: with a file",
             )
         if self.run is not None and not self.run.strip():

@@ -58,7 +58,7 @@ class Effective:
 
     def origins(self) -> dict[str, Origin]:
         """Setting path to Origin."""
-        return {path_text(path): leaf.origin for path, leaf in self.leaves.items()}
+        return {path_text(path): leaf.origin for path, leaf in self.leaves.items() if path != ("kind",)}
 
 
 def own_leaves(document: Document, part: Part, prefix: PathKey = (), *, supplied: bool = False) -> Iterator[tuple[PathKey, Leaf]]:

@@ -75,7 +75,7 @@ class WindowPart(Part):
             raise refuse("has both at: and a window", "keep at:, or from: and to:")
         if windowed and (self.from_ is None or self.to is None):
             missing = "to" if self.to is None else "from"
-            raise refuse(f"has a window without {missing}:", f"add {missing}:")
+            raise refuse(f"has a window without {missing}", f"add {missing}:")
         if windowed and self.from_ == self.to:
             raise refuse("has a window that ends when it begins", "write at: for one time of day, or two different times")
         if self.at is not None and (self.random or self.every is not None):

@@ -10,7 +10,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """``did you mean X?``, or nothing where no known word is near."""
     names = sorted(known)
     lowered = {name.lower(): name for name in reversed(names)}
-    found = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    found = get_close_matches(word.lower(), lowered, n=1, cutoff=0.5 if len(word) <= 3 else 0.6)
     return f"did you mean {lowered[found[0]]}?" if found else ""
 
 

@@ -96,7 +96,7 @@ def timezone(text: str) -> str:
     """The IANA name itself, or an error with the nearest one."""
     try:
         ZoneInfo(text)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         raise refuse(
             f"{text!r} is no IANA time zone", nearest(text, available_timezones()) or "write one such as Europe/Helsinki"
         ) from None

@@ -1,0 +1,46 @@
+"""``sluice init``: a new site with one of each document, commented, that runs as it is. The repository's ``blueprints/`` is one."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from sluice.errors import BlueprintError
+
+PAYLOAD = {
+    "files/greeting/welcome.txt": "Sluice put this file here.\n",
+    ".gitignore": "# What Distributor and agents keep here when the site runs as it is, and private keys.\n/var/\n/keys/\n",
+}
+"""What the site distributes, and what it keeps out of version control."""
+
+
+def site_files() -> dict[str, str]:
+    """Path below the site to text, of everything a new site has."""
+    templates = files("sluice.blueprint.templates")
+    documents = {entry.name: entry.read_text("utf-8") for entry in templates.iterdir() if entry.name.endswith(".yaml")}
+    return dict(sorted((documents | PAYLOAD).items()))
+
+
+def init_site(directory: Path) -> list[Path]:
+    """Write a new site.
+
+    Args:
+        directory: Made where it doesn't exist; nothing in it is replaced.
+    Returns:
+        The files written.
+    Raises:
+        BlueprintError: The directory has blueprints already, or one of the files.
+    """
+    wanted = site_files()
+    taken = [path for path in wanted if (directory / path).exists()]
+    taken += [p.name for p in sorted(directory.glob("*.y*ml"))] if directory.is_dir() else []
+    if taken:
+        raise BlueprintError(
+            f"the directory has {taken[0]} already", file=str(directory), line=0, remedy="name a new directory, or add to this one by hand"
+        )
+    for path, text in wanted.items():
+        target = directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("x", encoding="utf-8") as file:
+            file.write(text)
+    return [directory / path for path in wanted]

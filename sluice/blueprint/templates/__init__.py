@@ -1,0 +1,1 @@
+"""The documents of a new site, as ``sluice init`` writes them."""
