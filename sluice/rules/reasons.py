@@ -132,9 +132,7 @@ class _Reader:
         subscriptions = [(c, s) for c in channels for s in c.subscriptions if s.subscriber == subscriber]
         return [c for c, _ in subscriptions], [c for c, s in subscriptions if c.active and s.active]
 
-    def _verdict(
-        self, state: CurrentState, latest: RevisionNumber | None, ways: Sequence[Channel], active: Sequence[Channel]
-    ) -> _Verdict:
+    def _verdict(self, state: CurrentState, latest: RevisionNumber | None, ways: Sequence[Channel], active: Sequence[Channel]) -> _Verdict:
         distribution = self._site.distributions.get(state.distribution)
         subscriber = self._site.subscribers.get(state.subscriber)
         stays = f"; {state.extracted} stays installed" if state.extracted else ""
