@@ -1,0 +1,125 @@
+"""How an error leaves the command: one clear message (or JSON), and an exit code from ``sluice/errors.py``.
+
+With ``--json`` an error is one JSON document on stdout, where the result would have been::
+
+    {"error": {"code": "NotFoundError", "message": "...", "remedy": "...", "exit": 2}}
+
+``SiteError`` has ``"errors"``: one object for each, with ``file``, ``line`` and ``path`` too. Usage errors have the code ``UsageError``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from sluice.errors import BlueprintError, SiteError, SluiceError, error_from_code
+
+SOME_FAILED = 1
+"""Exit code where several things failed, for different reasons."""
+USAGE = 2
+UNEXPECTED = 70
+"""A mistake in Sluice itself, or on this machine (EX_SOFTWARE)."""
+INTERRUPTED = 130
+"""As shells report SIGINT."""
+
+EXIT_CODES = (
+    (0, "all was done, or there was nothing to do"),
+    (1, "something failed, or several things for different reasons"),
+    (2, "wrong usage, or no such Distribution, Subscriber, Channel, revision"),
+    (3, "the site's blueprints have errors"),
+    (4, "trust: not signed by whom it must be, replayed, expired, tampered or truncated"),
+    (5, "the store of revisions: locked, damaged, or no space"),
+    (6, "a source can't be read or distributed"),
+    (7, "the way to a Subscriber: unreachable, host key, login, agent"),
+    (8, "the extraction on a Subscriber"),
+    (9, "a group distribution can't do what is asked"),
+    (10, "the ledger can't be read or written"),
+    (11, "Prefect can't be reached, or refuses"),
+    (UNEXPECTED, "an error nobody expected; the message says where its traceback is"),
+    (INTERRUPTED, "interrupted"),
+)
+
+
+def worst_exit(codes: Iterable[str]) -> int:
+    """The exit code of a run in which these errors (by their names on the wire) happened: 0 for none, else theirs if it is the same."""
+    found = {error_from_code(code, "").exit_code for code in codes}
+    if not found:
+        return 0
+    return found.pop() if len(found) == 1 else SOME_FAILED
+
+
+def report(error: BaseException, *, as_json: bool, debug: bool) -> int:
+    """Print an error, and say with which code to exit."""
+    if debug and not isinstance(error, click.ClickException):
+        traceback.print_exception(error)
+    if isinstance(error, click.ClickException):
+        return _usage(error, as_json=as_json)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        click.echo("sluice: interrupted; every step may be repeated", err=True)
+        return INTERRUPTED
+    if isinstance(error, SluiceError):
+        if as_json:
+            _print_json(error_json(error))
+        else:
+            click.echo(_text(error), err=True)
+        return error.exit_code
+    return _unexpected(error, as_json=as_json)
+
+
+def error_json(error: SluiceError) -> dict[str, Any]:
+    """What ``--json`` says of an error."""
+    found: dict[str, Any] = {"code": error.code, "message": str(error.message), "remedy": error.remedy, "exit": error.exit_code}
+    if isinstance(error, SiteError):
+        found["message"] = f"{len(error.errors)} error{'' if len(error.errors) == 1 else 's'} in the site"
+        found["errors"] = [error_json(e) for e in error.errors]
+    if isinstance(error, BlueprintError):
+        found |= {"file": error.file, "line": error.line, "path": error.path}
+    return found
+
+
+def _text(error: SluiceError) -> str:
+    if isinstance(error, SiteError):
+        number = len(error.errors)
+        return f"{error}\nsluice: {number} error{'' if number == 1 else 's'} in the site"
+    if isinstance(error, BlueprintError):
+        return str(error)
+    return f"sluice: {error}"
+
+
+def _usage(error: click.ClickException, *, as_json: bool) -> int:
+    if as_json:
+        _print_json({"code": "UsageError", "message": error.format_message(), "remedy": "see --help", "exit": USAGE})
+        return USAGE
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(f"sluice: {error.format_message()}\nSee `{error.ctx.command_path} --help`.", err=True)
+    else:
+        click.echo(f"sluice: {error.format_message()}", err=True)
+    return USAGE
+
+
+def _unexpected(error: BaseException, *, as_json: bool) -> int:
+    what = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    try:
+        handle, path = tempfile.mkstemp(prefix="sluice-traceback-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(f"{' '.join(sys.version.split())}\n")
+            traceback.print_exception(error, file=file)
+        remedy = f"the traceback is in {path}; please report it"
+    except OSError:
+        remedy = "run it again with `sluice --debug` to see the traceback"
+    if as_json:
+        _print_json({"code": "UnexpectedError", "message": what, "remedy": remedy, "exit": UNEXPECTED})
+    else:
+        click.echo(f"sluice: an error nobody expected: {what}: {remedy}", err=True)
+    return UNEXPECTED
+
+
+def _print_json(error: dict[str, Any]) -> None:
+    click.echo(json.dumps({"error": error}, indent=2, ensure_ascii=False))

@@ -1,0 +1,59 @@
+"""The ledgers of a whole site, as one reading. Nothing is made: a Distributor that never built has no ledger, and nothing in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sluice.model.state import LedgerSnapshot
+
+if TYPE_CHECKING:
+    from sluice.model.site import Site
+    from sluice.ports import Ledger
+
+
+@contextmanager
+def ledger_of(site: Site, distributor: str) -> Iterator[Ledger | None]:
+    """A Distributor's ledger for reading; None where it has none yet."""
+    place = Path(os.environ.get("SLUICE_LEDGER") or site.distributor(distributor).working_directory / "ledger.db")
+    if "://" not in str(place) and not place.exists():
+        yield None
+        return
+    from infra.ledger.sql import open_ledger
+
+    ledger = open_ledger(place)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def site_snapshot(site: Site) -> LedgerSnapshot:
+    """What the ledgers of all its Distributors know; of a Distribution only its owner's word counts."""
+    found = LedgerSnapshot({}, {}, ())
+    for distributor in sorted(site.distributors):
+        with ledger_of(site, distributor) as ledger:
+            if ledger is not None:
+                found = _joined(found, _own(site, distributor, ledger.snapshot()))
+    return found
+
+
+def _own(site: Site, distributor: str, snapshot: LedgerSnapshot) -> LedgerSnapshot:
+    def counts(distribution: str) -> bool:
+        owned = site.distributions.get(distribution)
+        return owned is None or owned.distributor == distributor
+
+    return LedgerSnapshot(
+        {pair: state for pair, state in snapshot.states.items() if counts(pair[1])},
+        {name: built for name, built in snapshot.built.items() if counts(name)},
+        tuple(ticket for ticket in snapshot.tickets if counts(ticket.distribution)),
+    )
+
+
+def _joined(one: LedgerSnapshot, other: LedgerSnapshot) -> LedgerSnapshot:
+    tickets = dict.fromkeys((*one.tickets, *other.tickets))  # a ledger that Distributors share is read once for each
+    return replace(one, states={**one.states, **other.states}, built={**one.built, **other.built}, tickets=tuple(tickets))

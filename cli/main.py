@@ -1,0 +1,80 @@
+"""``sluice``: the entry point. One file for each noun; Prefect and everything else heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import click
+
+from cli.failures import EXIT_CODES, report
+from cli.plan import apply, plan
+from cli.revisions import revisions
+from cli.session import DEFAULT_SITE, Session, site_directory
+from cli.show import show
+from cli.site import init, validate
+from cli.status import status, why
+from cli.ted import ted
+from cli.trust import trust
+from cli.up import up
+
+
+class Commands(click.Group):
+    """Lists its commands in the order in which a site's life needs them, and the exit codes after them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option(
+    "--site",
+    "site",
+    metavar="DIR",
+    envvar="SLUICE_SITE",
+    show_envvar=True,
+    help=f"The site: a directory of blueprints. [default: {DEFAULT_SITE}]",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Show Prefect's own log too.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(version("sluice"), prog_name="sluice", message="%(prog)s %(version)s")
+@click.pass_context
+def sluice(ctx: click.Context, site: str | None, verbose: bool, debug: bool) -> None:
+    """Distribute software and files, in tiers, from Distributors to Subscribers, as Prefect flows.
+
+    Every command that reads takes --json, every one that changes something --dry-run. Nothing needs a terminal: results go
+    to stdout, what goes on to stderr.
+    """
+    ctx.obj = Session(site_directory(site), verbose=verbose, debug=debug)
+
+
+for _command in (
+    *(init, validate, plan, apply, up),
+    *(status, why, show, revisions, ted),
+    *(trust,),
+):
+    sluice.add_command(_command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code. Expected errors become a message; none leaves as an exception."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    try:
+        result = sluice.main(args=list(arguments), prog_name="sluice", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last seam: report() tells expected from unexpected
+        return report(error, as_json="--json" in options, debug="--debug" in options)
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Prefect for a command: which server, how much of its log is shown, and one flow run, here or left to a worker.
+
+Everything Prefect reads from the environment is set before it is imported, which happens nowhere else in ``cli``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from cli.session import Session, say
+from sluice.errors import OrchestratorError, SluiceError
+
+if TYPE_CHECKING:
+    from infra.orchestrator.server_address import ServerAddress
+
+Value = str | bool | list[str] | None
+"""What a flow takes: names, never objects."""
+
+
+class PrefectSession:
+    """A Prefect server to talk to, for as long as the context lasts."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._stack = ExitStack()
+        self._address: ServerAddress | None = None
+
+    def __enter__(self) -> PrefectSession:
+        _prepare(self._session)
+        from infra.orchestrator.embedded import reached
+
+        self._address = self._stack.enter_context(reached(self._session.directory, say=say))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def run(self, name: str, parameters: Mapping[str, Value]) -> str:
+        """Run a flow in this process, seen in Prefect, and wait for its end.
+
+        Returns:
+            What went wrong in the run's own words, empty where nothing did. What happened on which Subscriber is in the ledger.
+        Raises:
+            SluiceError: What the flow as a whole failed with.
+        """
+        from importlib import import_module
+
+        found = getattr(import_module(f"flows.{name}"), name)
+        state = found(**parameters, return_state=True)
+        if asyncio.iscoroutine(state):
+            state = asyncio.run(_awaited(state))
+        if state.is_completed():
+            return ""
+        error = state.data if isinstance(state.data, BaseException) else _result(state)
+        if isinstance(error, SluiceError):
+            raise error
+        if error is not None and not _is_prefects(error):
+            raise error
+        return str(state.message or state.name)
+
+
+def detach(session: Session, deployment: str, parameters: Mapping[str, Value]) -> str:
+    """Create a run of a deployment, for a worker to take, and return the run's name.
+
+    Raises:
+        OrchestratorError: No server is known, or it lacks the deployment.
+    """
+    _prepare(session)
+    from infra.orchestrator.server_address import running_server
+
+    address = running_server(session.directory)
+    if address is None:
+        raise OrchestratorError("no Prefect server runs that could take it", remedy="start `sluice up`, or leave out --detach")
+    os.environ.setdefault("PREFECT_API_URL", address.api_url)
+    from prefect.deployments import run_deployment
+    from prefect.exceptions import ObjectNotFound
+
+    from infra.orchestrator.translate import translated
+
+    with translated(f"starting {deployment}"):
+        try:
+            run = asyncio.run(_awaited(run_deployment(deployment, parameters=dict(parameters), timeout=0, as_subflow=False)))
+        except (ObjectNotFound, ValueError) as error:
+            raise OrchestratorError(f"Prefect has no deployment {deployment}", remedy="run `sluice apply`") from error
+    return f"{run.name}  {address.ui_url}/runs/flow-run/{run.id}"
+
+
+def _prepare(session: Session) -> None:
+    os.environ["SLUICE_SITE"] = str(session.directory)
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    if not session.verbose:
+        # The console only: what Prefect shows of the run keeps its log.
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
+        os.environ.setdefault("PREFECT_LOGGING_COLORS", "false")
+
+
+def _result(state: Any) -> BaseException | None:
+    found = state.result(raise_on_failure=False)
+    if asyncio.iscoroutine(found):
+        found = asyncio.run(_awaited(found))
+    return found if isinstance(found, BaseException) else None
+
+
+def _is_prefects(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] == "prefect"
+
+
+async def _awaited(coroutine: Any) -> Any:
+    return await coroutine

@@ -1,0 +1,57 @@
+"""``sluice show``: effective settings and where each came from (A15), and the next times of every schedule (D1)."""
+
+from __future__ import annotations
+
+import click
+
+from cli.schedules import schedule_rows, schedule_table
+from cli.session import Session, emit, json_option, now, session
+from cli.tables import table
+from sluice.errors import NotFoundError
+
+SCHEDULES = "schedules"
+
+
+@click.command()
+@click.argument("kind")
+@click.argument("name", required=False)
+@json_option
+@session
+def show(session: Session, kind: str, name: str | None, as_json: bool) -> None:
+    """Show effective settings and where each came from.
+
+    KIND is distributor, subscriber, channel or distribution, and may be left out where the name is enough.
+    `sluice show schedules` lists the next time of every schedule.
+    """
+    if kind == SCHEDULES and name is None:
+        rows = schedule_rows(session.site, now())
+        if as_json:
+            emit({"schedules": rows})
+        else:
+            click.echo(schedule_table(rows))
+        return
+    from sluice.blueprint.settings import effective_settings
+
+    kind, name = (_kind_of(session, kind), kind) if name is None else (kind.lower(), name)
+    settings = effective_settings(session.site, kind, name)
+    if as_json:
+        emit({"kind": kind, "name": name, "settings": [{"setting": s, "value": v, "origin": o} for s, v, o in settings]})
+    else:
+        click.echo(table(["setting", "value", "origin"], [list(row) for row in settings]))
+
+
+def _kind_of(session: Session, name: str) -> str:
+    site = session.site
+    kinds = {
+        "distributor": site.distributors,
+        "subscriber": site.subscribers,
+        "channel": site.channels,
+        "distribution": site.distributions,
+    }
+    found = [kind for kind, named in kinds.items() if name in named]
+    if not found:
+        known = sorted({known for named in kinds.values() for known in named})
+        raise NotFoundError(f"nothing is named {name!r}", remedy=f"the site has: {', '.join(known) or 'nothing'}")
+    if len(found) > 1:
+        raise NotFoundError(f"{name} is a {' and a '.join(found)}", remedy=f"say which: `sluice show {found[0]} {name}`")
+    return found[0]

@@ -1,0 +1,76 @@
+"""``sluice init`` and ``sluice validate``: a site's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.session import Session, dry_run_option, emit, json_option, now, say, session
+from cli.tables import count
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@dry_run_option
+def init(directory: Path, dry_run: bool) -> None:
+    """Write a new site, commented, and make its keys.
+
+    It has one of each document and runs as it is. Nothing that exists is replaced. The keys are its Distributor's, in the
+    Distributor's working directory.
+    """
+    from sluice.blueprint import load_site
+    from sluice.blueprint.start import init_site
+    from sluice.trust.publish import Publisher
+
+    if dry_run:
+        there = sorted(str(p.relative_to(directory)) for p in directory.rglob("*.yaml")) if directory.is_dir() else []
+        click.echo(f"would write a site into {directory} and make the keys of its Distributor")
+        for name in there:
+            click.echo(f"would leave {name} as it is")
+        return
+    for path in init_site(directory):
+        click.echo(f"wrote {path}")
+    for distributor in load_site(directory).distributors.values():
+        working_directory = Path(distributor.working_directory)
+        if Publisher(working_directory, distributor=distributor.name).ensure_keys(now()):
+            click.echo(f"made the keys of Distributor {distributor.name} in {working_directory / 'keys'}")
+            click.echo("back them up: who has them can sign, who lost them must install new trust everywhere")
+    say(_next_steps(directory))
+
+
+@click.command()
+@json_option
+@session
+def validate(session: Session, as_json: bool) -> None:
+    """Report every error of the site at once.
+
+    Each is a line: file:line: what: what to do.
+    """
+    site = session.site
+    found = {
+        "distributors": len(site.distributors),
+        "subscribers": len(site.subscribers),
+        "channels": len(site.channels),
+        "distributions": len(site.distributions),
+    }
+    if as_json:
+        emit({"site": site.directory, **found})
+    else:
+        numbers = ", ".join(count(number, kind[:-1].capitalize()) for kind, number in found.items())
+        click.echo(f"{site.directory}: no errors in {numbers}")
+
+
+def _next_steps(directory: Path) -> str:
+    site = "" if str(directory) == "blueprints" else f" --site {directory}"
+    return "\n".join(
+        [
+            "",
+            "Next:",
+            f"  edit the files in {directory}: each says what it is for",
+            f"  sluice{site} validate",
+            f"  sluice{site} subscriber bootstrap --all",
+            f"  sluice{site} distribute NAME",
+            f"  sluice{site} up",
+        ]
+    )

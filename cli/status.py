@@ -1,0 +1,98 @@
+"""``sluice status`` and ``sluice why``: where each Subscriber stands with each Distribution (X1).
+
+``status --json``: ``{"rows": [{"subscriber", "distribution", "channel", "held", "extracted", "latest", "state", "reason", "since",
+"bytes_sent"}]}``; ``why --json``: one such row with ``"sentence"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.ledgers import site_snapshot
+from cli.session import Session, emit, json_option, now, session
+from cli.tables import moment, size, table
+
+if TYPE_CHECKING:
+    from sluice.model.site import Site
+    from sluice.rules.reasons import StatusRow
+
+
+@click.command()
+@click.argument("name", required=False, default="")
+@click.option("--subscriber", default="", metavar="NAME", help="Only this Subscriber.")
+@json_option
+@session
+def status(session: Session, name: str, subscriber: str, as_json: bool) -> None:
+    """Show where each Subscriber stands.
+
+    A row for each Subscriber and Distribution, from the reporting database. NAME is a Distribution or a Channel; without it
+    everything is shown.
+    """
+    from sluice.rules.reasons import status_rows
+
+    site = session.site
+    rows = _of_name(site, name, status_rows(site, site_snapshot(site), now(), subscriber=subscriber))
+    if subscriber and not rows:
+        site.subscriber(subscriber)
+    if as_json:
+        emit({"rows": [dict(row.as_json()) for row in rows]})
+    else:
+        click.echo(status_table(rows) if rows else "no Channel joins a Subscriber with a Distribution")
+
+
+@click.command()
+@click.argument("subscriber")
+@click.argument("distribution")
+@json_option
+@session
+def why(session: Session, subscriber: str, distribution: str, as_json: bool) -> None:
+    """Say why a Subscriber has, or has not, which revision."""
+    from sluice.rules import reasons
+
+    site, at = session.site, now()
+    snapshot = site_snapshot(site)
+    sentence = reasons.why(site, snapshot, subscriber, distribution, at)
+    if as_json:
+        emit({**reasons.status_row(site, snapshot, subscriber, distribution, at).as_json(), "sentence": sentence})
+    else:
+        click.echo(sentence)
+
+
+def status_table(rows: Sequence[StatusRow]) -> str:
+    """For people; times are in UTC, as in the reasons."""
+    return table(
+        ["subscriber", "distribution", "channel", "held", "extracted", "latest", "state", "since (utc)", "sent", "reason"],
+        [
+            [
+                row.subscriber or "-",
+                row.distribution,
+                row.channel or "-",
+                str(row.held or "-"),
+                str(row.extracted or "-"),
+                str(row.latest or "-"),
+                row.state.value,
+                moment(row.since) or "-",
+                size(row.bytes_sent),
+                row.reason,
+            ]
+            for row in rows
+        ],
+        right={"sent"},
+    )
+
+
+def _of_name(site: Site, name: str, rows: Sequence[StatusRow]) -> Sequence[StatusRow]:
+    if not name:
+        return rows
+    found = [row for row in rows if row.distribution == name]
+    if found or name in site.distributions:
+        return found
+    if name in site.channels:
+        listed = {d.name for d in site.distributions_of_channel(name)}
+        members = {s.subscriber for s in site.channel(name).subscriptions}
+        return [row for row in rows if row.distribution in listed and row.subscriber in members]
+    site.distribution(name)
+    return []

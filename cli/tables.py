@@ -1,0 +1,74 @@
+"""Plain text for people: tables, sizes, times. No colours and no terminal needed; what is piped is what is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:
+    """Columns as wide as their widest cell, two spaces apart, under capital headers; no trailing spaces.
+
+    Args:
+        right: Headers of columns that are set flush right: numbers.
+    """
+    cells = [[header.upper() for header in headers], *([_one_line(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    flush = [header in right for header in headers]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if is_right else cell.ljust(width) for cell, width, is_right in zip(row, widths, flush, strict=True)
+        ).rstrip()
+        for row in cells
+    )
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and values, aligned."""
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"{name.ljust(width)}  {_one_line(value)}".rstrip() for name, value in rows)
+
+
+def size(number: int) -> str:
+    """Bytes in binary units: ``17 B``, ``1.5 KiB``, ``20 MiB``."""
+    if number < 1024:
+        return f"{number} B"
+    value = float(number)
+    for unit in _UNITS:
+        value /= 1024
+        if value < 1023.95 or unit == _UNITS[-1]:
+            break
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def duration(span: timedelta) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 days 4 h``: the two largest units."""
+    seconds = span.total_seconds()
+    if seconds < 9.95:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    left = round(seconds)
+    found = []
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count:
+            found.append(f"{count} {'day' if unit == 'days' and count == 1 else unit}")
+        elif found:
+            break
+    return " ".join(found[:2])
+
+
+def moment(at: datetime | None) -> str:
+    """A time for people: to the second, in UTC, which the header or the text says; empty for None."""
+    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def count(number: int, noun: str) -> str:
+    """``1 Subscriber``, ``2 Subscribers``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _one_line(text: str) -> str:
+    """Control characters could move the cursor: names and messages come from other machines."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.splitlines()))

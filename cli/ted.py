@@ -1,0 +1,77 @@
+"""``sluice ted show FILE``: what a ``.ted`` file says of itself (docs/formats.md section 4)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.session import emit, json_option
+from cli.tables import pairs, size
+
+
+@click.group()
+def ted() -> None:
+    """Look into .ted files."""
+
+
+@ted.command("show")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--verify", is_flag=True, help="Read the whole file and check every block.")
+@json_option
+def ted_show(file: Path, verify: bool, as_json: bool) -> None:
+    """Show the revision, base, sizes and digest of a .ted file.
+
+    What it says is its own word: only a Subscriber, or `sluice revisions`, holds it against what was signed.
+    """
+    found = described(file, verify=verify)
+    if as_json:
+        emit(found)
+        return
+    click.echo(
+        pairs(
+            [
+                ("Distribution", found["distribution"]),
+                ("revision", found["revision"]),
+                ("base", found["base"] or "none: everything is in it"),
+                ("file", f"{size(found['bytes'])} ({found['bytes']} B)"),
+                ("payload", f"{size(found['payload'])} in {found['frames']} frames and {found['blocks']} blocks of 1 MiB"),
+                ("contents", f"{size(found['plain'])} uncompressed"),
+                ("encryption", found["encryption"] or "none"),
+                ("index SHA-256", f"{found['index_sha256']}  (what is signed)"),
+                ("blocks", "each has its digest" if found["verified"] else "not read; --verify checks them"),
+            ]
+        )
+    )
+
+
+def described(file: Path, *, verify: bool = False) -> dict[str, Any]:
+    """The JSON of ``ted show``. Raises StoreCorruptError, NotFoundError."""
+    from sluice.errors import NotFoundError, StoreError
+    from sluice.formats.ted import open_ted, verify_payload
+
+    try:
+        index, data = open_ted(file)
+        if verify:
+            verify_payload(file)
+        length = file.stat().st_size
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise NotFoundError(f"there is no file {file}", remedy="`sluice revisions NAME` prints where they are") from error
+    except OSError as error:
+        raise StoreError(f"{file} can't be read: {error.strerror}", remedy="check its rights and its disk") from error
+    return {
+        "file": str(file.absolute()),
+        "distribution": index.distribution,
+        "revision": str(index.revision),
+        "base": None if index.base is None else str(index.base),
+        "encryption": None,
+        "bytes": length,
+        "payload": index.payload,
+        "plain": index.plain,
+        "frames": len(index.frames),
+        "blocks": len(index.blocks),
+        "index_sha256": hashlib.sha256(data).hexdigest(),
+        "verified": verify,
+    }

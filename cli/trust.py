@@ -1,0 +1,63 @@
+"""``sluice trust``: a Distributor's keys, and the trust root that Subscribers believe it by (E1, E2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.session import Session, dry_run_option, now, session
+from sluice.errors import NotFoundError, StoreError
+
+
+@click.group()
+def trust() -> None:
+    """Make keys, and install trust on Subscribers."""
+
+
+@trust.command("init")
+@click.argument("distributor")
+@dry_run_option
+@session
+def trust_init(session: Session, distributor: str, dry_run: bool) -> None:
+    """Make the keys and the first trust root of a Distributor; what is there stays."""
+    from sluice.trust.publish import Publisher
+
+    found = session.site.distributor(distributor)
+    keys = Path(found.working_directory) / "keys"
+    if dry_run:
+        click.echo(f"would make keys in {keys}, where there are none")
+        return
+    if Publisher(Path(found.working_directory), distributor=distributor).ensure_keys(now()):
+        click.echo(f"made the keys of Distributor {distributor} in {keys}")
+        click.echo("back them up: who has them can sign, who lost them must install new trust everywhere")
+    else:
+        click.echo(f"Distributor {distributor} has keys in {keys}")
+
+
+@trust.command("export")
+@click.argument("distributor")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@dry_run_option
+@session
+def trust_export(session: Session, distributor: str, file: Path, dry_run: bool) -> None:
+    """Save a Distributor's trust root for carrying to Subscribers by hand; it is public.
+
+    On the Subscriber it is <working directory>/distributors/DISTRIBUTOR/trust/root.json.
+    """
+    from sluice.durable import replace_atomically
+    from sluice.trust.publish import Publisher
+
+    found = session.site.distributor(distributor)
+    try:
+        root = Publisher(Path(found.working_directory), distributor=distributor).root()
+    except (FileNotFoundError, ValueError):
+        raise NotFoundError(f"Distributor {distributor} has no trust root", remedy=f"run `sluice trust init {distributor}`") from None
+    if dry_run:
+        click.echo(f"would save the trust root of Distributor {distributor} ({len(root)} B) to {file}")
+        return
+    try:
+        replace_atomically(file.absolute(), root, mode=0o644)
+    except OSError as error:
+        raise StoreError(f"{file} can't be written: {error.strerror}", remedy="name a file in a directory you may write to") from error
+    click.echo(f"saved the trust root of Distributor {distributor} to {file}")

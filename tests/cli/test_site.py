@@ -1,0 +1,91 @@
+"""``init``, ``validate`` and ``show`` on a site's files."""
+
+from __future__ import annotations
+
+import stat
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Sluice
+
+
+def test_init_writes_a_site_that_validates_and_makes_keys(sluice: Sluice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = sluice("init", "mysite")
+    assert result.code == 0
+    assert "sluice --site mysite validate" in result.err
+    keys = list(tmp_path.glob("mysite/**/keys/*.pem"))
+    assert sorted(key.name for key in keys) == ["online.pem", "root.pem"]
+    assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
+    assert sluice("--site", "mysite", "validate").code == 0
+
+
+def test_init_replaces_nothing(sluice: Sluice, site: Path) -> None:
+    before = (site / "site.yaml").read_bytes()
+    result = sluice("init", site)
+    assert result.code == 3
+    assert (site / "site.yaml").read_bytes() == before
+    assert not (site / "var").exists()
+
+
+def test_init_dry_run_writes_nothing(sluice: Sluice, tmp_path: Path) -> None:
+    assert sluice("init", tmp_path / "new", "--dry-run").code == 0
+    assert not (tmp_path / "new").exists()
+
+
+def test_validate_counts_what_there_is(sluice: Sluice, site: Path) -> None:
+    assert sluice("validate").out == f"{site}: no errors in 1 Distributor, 2 Subscribers, 1 Channel, 2 Distributions\n"
+    assert sluice("validate", "--json").json == {
+        "site": str(site),
+        "distributors": 1,
+        "subscribers": 2,
+        "channels": 1,
+        "distributions": 2,
+    }
+
+
+def test_validate_prints_every_error_and_exits_3(sluice: Sluice, site: Path) -> None:
+    text = (site / "site.yaml").read_text().replace("name: zone", "name: zo.ne").replace("every: 1 day", "every: 1 min")
+    (site / "site.yaml").write_text(text)
+    result = sluice("validate")
+    lines = result.err.splitlines()
+    assert (result.code, result.out) == (3, "")
+    assert lines[-1] == "sluice: 2 errors in the site"
+    assert [line.split(": ")[0] for line in lines[:-1]] == [f"{site}/site.yaml:4", f"{site}/site.yaml:26"]
+    found = sluice("validate", "--json").json["error"]
+    assert (found["code"], found["exit"], len(found["errors"])) == ("SiteError", 3, 2)
+    assert {"file", "line", "path", "message", "remedy"} <= found["errors"][0].keys()
+
+
+def test_show_prints_settings_with_their_origin(sluice: Sluice, site: Path) -> None:
+    rows = {row["setting"]: row for row in sluice("show", "distributor", "hq", "--json").json["settings"]}
+    assert rows["refresh"]["origin"].endswith("site.yaml:4")
+    assert rows["max_concurrent"] == {"setting": "max_concurrent", "value": "unlimited (64 at once in a process)", "origin": "built-in"}
+    assert sluice("show", "hq").out == sluice("show", "Distributor", "hq").out
+
+
+def test_show_of_an_unknown_name_lists_those_there_are(sluice: Sluice, site: Path) -> None:
+    result = sluice("show", "nosuch")
+    assert result.code == 2
+    assert result.err == "sluice: nothing is named 'nosuch': the site has: daily, far, hq, near, unlisted, zone\n"
+
+
+def test_show_asks_which_of_two_with_the_same_name(sluice: Sluice, site: Path) -> None:
+    (site / "site.yaml").write_text((site / "site.yaml").read_text().replace("name: daily", "name: zone").replace("[daily]", "[zone]"))
+    result = sluice("show", "zone")
+    assert (result.code, result.err) == (2, "sluice: zone is a channel and a distribution: say which: `sluice show channel zone`\n")
+
+
+def test_show_schedules_lists_the_next_time_of_each_stage(sluice: Sluice, site: Path, at_noon: datetime) -> None:
+    rows = sluice("show", "schedules", "--json").json["schedules"]
+    assert [(row["stage"], row["name"], row["next"]) for row in rows] == [
+        ("refresh", "hq", "2026-03-02T00:00:00Z"),
+        ("build", "unlisted", None),
+        ("build", "zone", "2026-03-01T13:00:00Z"),
+        ("send", "daily", "2026-03-01T22:00:00Z"),
+        ("extract", "far", None),
+        ("extract", "near", None),
+    ]
+    assert "send     daily     daily 22:00 (UTC)" in sluice("show", "schedules").out

@@ -1,0 +1,52 @@
+"""Tables, sizes and times for people."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from cli.tables import count, duration, moment, pairs, size, table
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        *((0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (1024**2 - 1, "1 MiB"), (20 * 1024**2, "20 MiB")),
+        *((3 * 1024**4, "3 TiB"), (5000 * 1024**5, "5000 PiB")),
+    ],
+)
+def test_a_size_has_the_largest_unit_that_leaves_at_least_one(number: int, text: str) -> None:
+    assert size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0, "0 s"), (0.44, "0.4 s"), (9.96, "10 s"), (59.4, "59 s"), (60, "1 min"), (200, "3 min 20 s"), (3600, "1 h")),
+        *((3660, "1 h 1 min"), (3605, "1 h"), (86400, "1 day"), (2 * 86400 + 3 * 3600 + 59, "2 days 3 h")),
+    ],
+)
+def test_a_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(timedelta(seconds=seconds)) == text
+
+
+def test_columns_are_aligned_and_lines_dont_end_in_spaces() -> None:
+    assert table(["name", "bytes", "reason"], [["a", "5 B", ""], ["longer", "10 KiB", "why not"]], right={"bytes"}) == (
+        "NAME     BYTES  REASON\n"
+        "a          5 B\n"
+        "longer  10 KiB  why not"
+    )  # fmt: skip
+
+
+def test_a_cell_stays_on_its_line_and_moves_no_cursor() -> None:
+    assert table(["x"], [["one\ntwo\x1b[2J"]]) == "X\none two [2J"
+    assert pairs([("a", "1"), ("name", "b\r\nc")]) == "a     1\nname  b c"
+
+
+def test_times_are_shown_in_utc() -> None:
+    assert moment(datetime(2026, 3, 1, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))) == "2026-02-28 23:02:03"
+    assert moment(datetime(2026, 3, 1, tzinfo=UTC)) == "2026-03-01 00:00:00"
+    assert moment(None) == ""
+
+
+def test_one_is_singular() -> None:
+    assert (count(0, "send"), count(1, "send"), count(2, "send")) == ("0 sends", "1 send", "2 sends")
