@@ -1,0 +1,224 @@
+"""What bootstrap runs on a host before there is an agent: looks, unpacks the bundle, sets the recovery hook.
+
+This file's text is handed to the host's own Python (``python3 -I -c TEXT VERB ...``), so it imports the standard library only, keeps
+to syntax that Pythons too old for the agent still read (they must say how old they are), and talks JSON. No agent imports it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from typing import Any, NoReturn
+
+PIECE = 1024 * 1024
+UNPACKED_MAX = 1024 * 1024 * 1024
+"""Most bytes a bundle unpacks to."""
+
+
+def probe(directory: str) -> dict[str, Any]:
+    """Everything bootstrap and check want to know; changes nothing."""
+    found: dict[str, Any] = {
+        "executable": os.path.realpath(sys.executable),
+        "python": list(sys.version_info[:3]),
+        "machine": platform.machine(),
+        "libc": platform.libc_ver()[0] or "musl",
+        "directory": None,
+        "digest": "",
+        "name": "",
+        "receipt_pub": "",
+        "roots": {},
+        "crontab": shutil.which("crontab") is not None,
+        "hook": False,
+    }
+    with contextlib.suppress(OSError):
+        status = os.lstat(directory)
+        found["directory"] = {
+            "mode": stat.S_IMODE(status.st_mode),
+            "is_directory": stat.S_ISDIR(status.st_mode),
+            "ours": status.st_uid == os.geteuid(),
+        }
+    found["digest"] = installed_digest(directory)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        found["name"] = str(json.loads(read(directory, "identity", "subscriber.json"))["name"])
+    with contextlib.suppress(OSError, ValueError):
+        found["receipt_pub"] = read(directory, "identity", "receipt.pub").decode("ascii")
+    with contextlib.suppress(OSError):
+        for name in sorted(os.listdir(os.path.join(directory, "distributors")))[:1000]:
+            with contextlib.suppress(OSError):
+                found["roots"][name] = hashlib.sha256(read(directory, "distributors", name, "trust", "root.json")).hexdigest()
+    if found["crontab"]:
+        found["hook"] = hook_line(directory) in crontab()
+    return found
+
+
+def install(directory: str, digest: str, size: str) -> dict[str, Any]:
+    """Unpack the bundle on stdin into ``agent/DIGEST``, atomically, and make the launcher start it."""
+    agent = os.path.join(directory, "agent")
+    make_directory(directory)
+    make_directory(agent)
+    target = os.path.join(agent, digest)
+    unpacked = False
+    if not os.path.isdir(target):
+        unpack(agent, target, digest, int(size))
+        unpacked = True
+    before = installed_digest(directory)
+    write_launcher(agent, digest)
+    for name in os.listdir(agent):
+        stale = name.startswith(".tmp-") or (len(name) == 64 and name not in (digest, before))
+        if stale and os.path.isdir(os.path.join(agent, name)):
+            shutil.rmtree(os.path.join(agent, name))
+        elif stale:
+            os.unlink(os.path.join(agent, name))
+    return {"unpacked": unpacked}
+
+
+def hook(directory: str) -> dict[str, Any]:
+    """Have cron run the agent's recovery after each start of the host."""
+    if shutil.which("crontab") is None:
+        return {"hook": False}
+    lines = crontab()
+    line = hook_line(directory)
+    if line not in lines:
+        text = "\n".join([*lines, line, ""])
+        subprocess.run(["crontab", "-"], input=text.encode(), check=True, stdout=subprocess.DEVNULL)
+    return {"hook": True}
+
+
+def crontab() -> list[str]:
+    """Lines of this account's crontab."""
+    done = subprocess.run(["crontab", "-l"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    return done.stdout.decode(errors="surrogateescape").splitlines() if done.returncode == 0 else []
+
+
+def hook_line(directory: str) -> str:
+    """One line of a crontab; a percent sign means a newline there."""
+    launcher = os.path.join(directory, "agent", "sluice-agent")
+    command = " ".join([shlex.quote(launcher), "run", "--directory", shlex.quote(directory)])
+    return "@reboot " + command.replace("%", "\\%") + " >/dev/null 2>&1"
+
+
+def installed_digest(directory: str) -> str:
+    """Of the bundle the launcher starts; empty where none does."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for part in read(directory, "agent", "sluice-agent").decode("utf-8").split("/"):
+            if len(part) == 64 and os.path.isdir(os.path.join(directory, "agent", part)):
+                return part
+    return ""
+
+
+def unpack(agent: str, target: str, digest: str, size: int) -> None:
+    """Receive, verify, unpack, make durable; the directory appears whole."""
+    temp = os.path.join(agent, f".tmp-{os.getpid()}")
+    os.mkdir(temp, 0o700)
+    try:
+        archive = os.path.join(temp, "bundle")
+        total = hashlib.sha256()
+        received = 0
+        with open(archive, "wb") as file:
+            while received < size:
+                data = sys.stdin.buffer.read(min(PIECE, size - received))
+                if not data:
+                    break
+                received += len(data)
+                total.update(data)
+                file.write(data)
+        if received != size or total.hexdigest() != digest:
+            fail(f"the bundle arrived damaged: {received} of {size} bytes, SHA-256 {total.hexdigest()}")
+        whole = os.path.join(temp, "whole")
+        os.mkdir(whole, 0o700)
+        with zipfile.ZipFile(archive) as bundle:
+            if sum(info.file_size for info in bundle.infolist()) > UNPACKED_MAX:
+                fail(f"the bundle unpacks to more than {UNPACKED_MAX} bytes")
+            directories = {whole}
+            for info in bundle.infolist():
+                parts = info.filename.split("/")
+                if any(part in ("", ".", "..") for part in parts):
+                    fail(f"the bundle names {info.filename!r}")
+                path = os.path.join(whole, *parts)
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+                directories.add(os.path.dirname(path))
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(fd, "wb") as file:
+                    file.write(bundle.read(info))
+                    file.flush()
+                    os.fsync(file.fileno())
+        for each in sorted(directories):
+            sync(each)
+        os.rename(whole, target)
+        sync(agent)
+    finally:
+        shutil.rmtree(temp)
+
+
+def write_launcher(agent: str, digest: str) -> None:
+    """``agent/sluice-agent``: -I and -S keep the host's environment and site-packages out."""
+    start = os.path.join(agent, digest, "start.py")
+    text = "#!/bin/sh\n# Starts Sluice's agent. Written by `sluice subscriber bootstrap`.\n"
+    text += f'exec {shlex.quote(os.path.realpath(sys.executable))} -I -S {shlex.quote(start)} "$@"\n'
+    temp = os.path.join(agent, f".tmp-launcher-{os.getpid()}")
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700)
+    with os.fdopen(fd, "wb") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temp, os.path.join(agent, "sluice-agent"))
+    sync(agent)
+
+
+def make_directory(path: str) -> None:
+    """With its missing parents; the last is ours alone."""
+    if not os.path.isdir(path):
+        parent = os.path.dirname(path)
+        if not os.path.isdir(parent):
+            os.makedirs(parent, mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        sync(parent)
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        fail(f"{path} isn't a directory of this account")
+    os.chmod(path, 0o700)
+
+
+def sync(path: str) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read(*parts: str) -> bytes:
+    """A small file."""
+    with open(os.path.join(*parts), "rb") as file:
+        return file.read(1024 * 1024)
+
+
+def fail(message: str) -> NoReturn:
+    """End with what a person needs."""
+    sys.stderr.write(message + "\n")
+    sys.exit(1)
+
+
+def main(verb: str, *arguments: str) -> dict[str, Any]:
+    """Do what was asked."""
+    verbs: dict[str, Any] = {"probe": probe, "install": install, "hook": hook}
+    answer: dict[str, Any] = verbs[verb](*arguments)
+    return answer
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(json.dumps(main(*sys.argv[1:])) + "\n")
+    except (OSError, zipfile.BadZipFile, subprocess.CalledProcessError) as error:
+        fail(str(error))
