@@ -182,6 +182,8 @@ class SchedulePart(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self._word:
+            return self
         kinds = [k for k in ("every", "at", "daily", "weekly", "monthly", "yearly", "cron", "rrule") if getattr(self, k) is not None]
         if not kinds:
             raise refuse("is no schedule", "write never, immediately, or one of every, at, daily, weekly, monthly, yearly, cron, rrule")
