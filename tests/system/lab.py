@@ -1,0 +1,236 @@
+"""A whole site on real sshd hosts, used through the ``sluice`` command as a user would.
+
+``SiteLab`` writes the blueprints, holds the source tree, and runs commands against one Prefect server. Trees are described by path, so
+that what stands on a Subscriber can be compared with what the Distributor has: kind, mode, mtime, content, link target.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.system.sshd import Sshd, SshLab
+
+PATIENCE = 60.0
+"""Seconds any condition of these tests may take; a few are usual."""
+COMMAND_SECONDS = 90.0
+RETRY_EVERY = 1
+"""Seconds, instead of TED's 2 minutes."""
+
+
+def until(condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE) -> Any:
+    """Poll until it holds, and return what it returned."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if found := condition():
+            return found
+        assert time.monotonic() < deadline, f"after {seconds:.0f} s still not: {what}"
+        time.sleep(0.01)
+
+
+class SiteLab:
+    """One Distributor ``hq``, one Distribution ``zone``, and as many Subscribers as there are hosts."""
+
+    def __init__(self, directory: Path, hosts: Sequence[Sshd], identity: Path, *, api_url: str, extra: str = "") -> None:
+        self.directory, self.hosts = directory, {host.name: host for host in hosts}
+        self.site, self.source, self.hq = directory / "site", directory / "source", directory / "hq"
+        self._identity, self._extra = identity, extra
+        self.site.mkdir(parents=True)
+        self.source.mkdir()
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SLUICE_"))} | {
+            "SLUICE_SITE": str(self.site),
+            "SLUICE_STATE": str(directory / "state"),
+            "PREFECT_HOME": os.environ["PREFECT_HOME"],
+            "PREFECT_API_URL": api_url,
+            "DO_NOT_TRACK": "1",
+        }
+        self.write_site()
+
+    def write_site(self) -> None:
+        """The blueprints, from what the hosts are now."""
+        documents = [
+            {
+                "kind": "Distributor",
+                "name": "hq",
+                "working_directory": str(self.hq),
+                "connection_timeout": "20 s",
+                "retry": {"every": f"{RETRY_EVERY} s", "for": "40 s"},
+            },
+            {"kind": "Channel", "name": "all", "send": "never", "subscribers": sorted(self.hosts)},
+            {
+                "kind": "Distribution",
+                "name": "zone",
+                "distributor": "hq",
+                "type": "file",
+                "channels": ["all"],
+                "files": [{"source": str(self.source), "destination": "{{ DEST }}/zone"}],
+            },
+        ]
+        documents += [self._subscriber(host) for host in self.hosts.values()]
+        text = "\n---\n".join(json.dumps(each) for each in documents)
+        (self.site / "site.yaml").write_text(text + "\n" + self._extra)
+
+    def _subscriber(self, host: Sshd) -> dict[str, Any]:
+        subscriber = host.subscriber
+        return {
+            "kind": "Subscriber",
+            "name": host.name,
+            "address": str(subscriber.address),
+            "host_key": subscriber.host_key,
+            "identity": str(self._identity),
+            "working_directory": str(subscriber.working_directory),
+            "variables": {"DEST": str(host.home)},
+        }
+
+    # --- commands ---------------------------------------------------------------------------------------------------------
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command; its output is read by ``finish``."""
+        command = [str(Path(sys.executable).with_name("sluice")), *arguments]
+        return subprocess.Popen(
+            command, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def finish(self, process: subprocess.Popen[str], *, ok: bool | None = True) -> str:
+        """Wait for its end and return what it said. ``ok`` None: whether it succeeds is not asked."""
+        with process:
+            try:
+                output, _ = process.communicate(timeout=COMMAND_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        assert ok is None or (process.returncode == 0) is ok, f"{process.args!r} ended with {process.returncode}:\n{output}"
+        return output
+
+    def sluice(self, *arguments: str, ok: bool | None = True) -> str:
+        """Run a command to its end."""
+        return self.finish(self.start(*arguments), ok=ok)
+
+    def ask(self, *arguments: str) -> Any:
+        """What a command answers as JSON."""
+        process = subprocess.run(
+            [str(Path(sys.executable).with_name("sluice")), *arguments, "--json"],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+        )
+        assert process.stdout, process.stderr
+        return json.loads(process.stdout)
+
+    def bootstrap(self) -> None:
+        """Keys, then agent, trust and working directory on every host."""
+        self.sluice("trust", "init", "hq")
+        self.sluice("subscriber", "bootstrap", "--all")
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """``sluice status`` by Subscriber."""
+        return {row["subscriber"]: row for row in self.ask("status", "zone")["rows"]}
+
+    # --- places -----------------------------------------------------------------------------------------------------------
+
+    def destination(self, name: str) -> Path:
+        """Where ``zone`` is extracted on a host."""
+        return self.hosts[name].home / "zone"
+
+    def launcher(self, name: str) -> Path:
+        """What starts the agent there."""
+        return self.working_directory(name) / "agent" / "sluice-agent"
+
+    def working_directory(self, name: str) -> Path:
+        """Of a Subscriber."""
+        return Path(self.hosts[name].subscriber.working_directory)
+
+    def held(self, name: str) -> Path:
+        """What a Subscriber holds of ``zone``."""
+        return self.working_directory(name) / "distributors" / "hq" / "distributions" / "zone"
+
+    def receiving(self, name: str) -> int:
+        """Bytes that have arrived of a ``.ted`` that is under way."""
+        return sum(path.stat().st_size for path in self.held(name).glob("receiving/*/*.part"))
+
+    def leftovers(self, name: str) -> list[str]:
+        """What a whole extraction may not leave: staging, temporary names, arriving revisions, journals, held locks."""
+        held = self.held(name)
+        found = [str(path) for path in self.hosts[name].home.rglob(".sluice-*")]
+        found += [str(path) for path in self.working_directory(name).rglob(".tmp-*")]
+        found += [str(path) for path in self.hq.rglob(".tmp-*")]
+        found += [str(path) for place in ("receiving", "journal", "receipts") for path in held.glob(f"{place}/*")]
+        return found + [f"{path} is locked" for path in (held / "lock", held.parents[1] / "lock") if _is_locked(path)]
+
+    def assert_converged(self, name: str) -> None:
+        """The host has what the Distributor has, and nothing else beside it."""
+        assert described(self.destination(name)) == described(self.source)
+        until(lambda: not self.leftovers(name), f"nothing left over: {self.leftovers(name)}", seconds=10)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+# --- trees ----------------------------------------------------------------------------------------------------------------
+
+
+def described(tree: Path) -> dict[str, tuple[object, ...]]:
+    """Every path below (and the tree itself): kind, permission bits, mtime, content or link target."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in [tree, *tree.rglob("*")]:
+        status, name = path.lstat(), str(path.relative_to(tree))
+        if stat.S_ISLNK(status.st_mode):
+            found[name] = ("link", os.readlink(path))
+        elif stat.S_ISDIR(status.st_mode):
+            found[name] = ("directory", stat.S_IMODE(status.st_mode), status.st_mtime_ns)
+        else:
+            found[name] = ("file", stat.S_IMODE(status.st_mode), status.st_mtime_ns, path.read_bytes())
+    return found
+
+
+def write_tree(root: Path, files: Mapping[str, bytes]) -> None:
+    """Make ``root`` hold exactly these files; what is the same stays untouched."""
+    for path in [path for path in root.rglob("*") if path.is_file() and str(path.relative_to(root)) not in files]:
+        path.unlink()
+    for name, content in files.items():
+        place = root / name
+        if not place.exists() or place.read_bytes() != content:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+
+
+def two_trees(seed: int, *, files: int = 120, blob: int = 5 * 1024 * 1024) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """An old and a new tree of the same seed: small files, of which a third changes, some go and come; a blob nothing can compress."""
+    rng = random.Random(seed)
+    old = {f"d{n % 7}/f{n:04}": rng.randbytes(rng.randrange(1, 3000)) for n in range(files)}
+    old["blob"] = rng.randbytes(blob)
+    new = dict(old)
+    for name in rng.sample(sorted(old), files // 3):
+        new[name] = rng.randbytes(len(old[name]))
+    new["blob"] = rng.randbytes(blob)
+    for name in rng.sample([name for name in sorted(old) if name != "blob"], 5):
+        del new[name]
+    new |= {f"new/f{n}": rng.randbytes(500) for n in range(5)}
+    return old, new
+
+
+def make_lab(ssh_lab: SshLab, directory: Path, *names: str, api_url: str, extra: str = "") -> SiteLab:
+    """Hosts of these names, answering, and a site over them."""
+    if directory.exists():
+        shutil.rmtree(directory)
+    return SiteLab(directory, [ssh_lab.host(name) for name in names], ssh_lab.identity, api_url=api_url, extra=extra)
