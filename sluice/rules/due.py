@@ -1,8 +1,8 @@
 """When a schedule is due (D1 to D4): pure decisions on a schedule and a given time.
 
-Wall-clock kinds follow their time zone. A time of day that the clock skips in spring counts as the instant it skips to; one
-that comes twice in autumn counts the first time. Intervals of whole days keep their time of day, others count elapsed seconds
-(as Prefect does). Random instants come from a seed, so that everybody computes the same one.
+Wall-clock kinds follow their time zone. A time of day that the clock skips in spring counts as if the clock had been put forward
+already, 03:30 as 02:30 (so does Prefect, whose run must find what it was started for); one that comes twice in autumn counts
+the first time. Intervals of whole days keep their time of day, others count elapsed seconds. Random instants come from a seed, so that everybody computes the same one.
 
 Words: a *start* is an instant at which something begins; of a window without ``every`` it is the window's begin, or with
 ``random`` an instant in it. All times are aware; results are UTC. Leaves out: what a start means, and who acts on it. How the
@@ -134,20 +134,11 @@ def problem_with(schedule: Schedule) -> str:
 
 
 def localized(wall: datetime, zone: ZoneInfo) -> datetime:
-    """A wall-clock time as UTC: skipped ones are the instant the clock skips to, doubled ones the first."""
-    aware = wall.replace(tzinfo=zone, fold=0)
-    instant = aware.astimezone(UTC)
+    """A wall-clock time as UTC: a doubled one is the first, a skipped one counts as if the clock had been put forward already."""
+    instant = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
     if instant.astimezone(zone).replace(tzinfo=None) == wall.replace(fold=0):
         return instant
-    before, late = aware.replace(fold=1).astimezone(UTC), instant
-    offset = before.astimezone(zone).utcoffset()
-    while late - before > timedelta(seconds=1):
-        middle = before + timedelta(seconds=(late - before) // timedelta(seconds=2))
-        if middle.astimezone(zone).utcoffset() == offset:
-            before = middle
-        else:
-            late = middle
-    return late
+    return wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
 
 
 def _long_ago(schedule: Schedule, now: datetime) -> datetime:
@@ -211,7 +202,7 @@ def _spans_of_day(schedule: Schedule, day: date, zone: ZoneInfo, seed: str) -> I
         yield Span(begin, begin)
         return
     closes = datetime.combine(day if window.end > window.start else day + timedelta(days=1), window.end)
-    end = localized(closes, zone)
+    end = max(begin, localized(closes, zone))
     if window.random:
         begin += timedelta(seconds=_pick(f"{seed}\n{day.isoformat()}", max(1, (end - begin) // timedelta(seconds=1))))
     if window.every is None:
@@ -232,23 +223,23 @@ def _intervals(schedule: Schedule, after: datetime) -> Iterator[datetime]:
         return
     zone = ZoneInfo(schedule.timezone)
     anchor = schedule.at.astimezone(zone).replace(tzinfo=None) if schedule.at is not None else ANCHOR
-    days, rest = timedelta(days=interval.days), interval - timedelta(days=interval.days)
-    count = max(0, (after - localized(anchor, zone)) // interval - 2)
-    end = after + max(HORIZON, 2 * interval)
+    begin, end = localized(anchor, zone), after + max(HORIZON, 2 * interval)
+    count = max(0, (after - begin) // interval - 2)
     while True:
-        moment = localized(anchor + count * days, zone) + count * rest
+        whole_days = interval % timedelta(days=1) == timedelta(0)
+        moment = localized(anchor + count * interval, zone) if whole_days else begin + count * interval
         if moment > end:
             return
-        if moment > after:
-            yield moment
+        yield moment
         count += 1
 
 
 def _crons(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     from cronsim import CronSim
 
-    for moment in CronSim(schedule.cron, after.astimezone(ZoneInfo(schedule.timezone))):
-        yield moment.astimezone(UTC)
+    zone = ZoneInfo(schedule.timezone)
+    for moment in CronSim(schedule.cron, after.astimezone(zone).replace(tzinfo=None) - timedelta(days=1)):
+        yield localized(moment, zone)
 
 
 def _cron_problem(schedule: Schedule) -> str:
@@ -297,12 +288,12 @@ def _wall(text: str) -> datetime:
 def _rules(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     zone = ZoneInfo(schedule.timezone)
     until = ANCHOR.replace(year=after.year + 2)
-    seen = after - timedelta(days=2)
+    seen = ANCHOR.min
     while True:
         for wall in _rule(schedule.rrule, until):
-            if (moment := localized(wall, zone)) > seen:
-                seen = moment
-                yield moment
+            if wall > seen:
+                seen = wall
+                yield localized(wall, zone)
         if until.year > after.year + HORIZON.days // 366:
             return
         until = until.replace(year=until.year + 4)

@@ -6,7 +6,7 @@ A random window maps to its begin: the run decides by ``rules/due.py`` who start
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from sluice.model.schedule import Kind, Schedule, Window
@@ -39,9 +39,14 @@ def prefect_schedule(schedule: Schedule) -> PrefectSchedule | None:
 
 
 def _interval(schedule: Schedule) -> PrefectSchedule:
+    """Whole days as a rule: Prefect's interval schedules move them by an hour, depending on when they are asked."""
     interval = schedule.interval or timedelta(0)
-    anchor = schedule.at or ANCHOR.replace(tzinfo=ZoneInfo(schedule.timezone))
-    return {"interval": interval.total_seconds(), "anchor_date": anchor.isoformat(), "timezone": schedule.timezone}
+    zone = ZoneInfo(schedule.timezone)
+    anchor = schedule.at.astimezone(zone) if schedule.at is not None else ANCHOR.replace(tzinfo=zone)
+    days, rest = divmod(interval, timedelta(days=1))
+    if not rest:
+        return _rrule(schedule, f"DTSTART:{anchor:%Y%m%dT%H%M%S}\nRRULE:FREQ=DAILY;INTERVAL={days}")
+    return {"interval": interval.total_seconds(), "anchor_date": anchor.astimezone(UTC).isoformat(), "timezone": "UTC"}
 
 
 def _rrule(schedule: Schedule, text: str) -> PrefectSchedule:

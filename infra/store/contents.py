@@ -1,0 +1,176 @@
+"""Contents in packs: the part of the store that all Distributions of a Distributor share (docs/formats.md section 3)."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from sluice.durable import TEMP_PREFIX, move_into_place, replace_atomically, sweep, sync_directory
+from sluice.errors import NoSpaceError, StoreCorruptError, StoreError
+from sluice.formats.pack import PACK_PLAIN, PackIndex, PackWriter, pack_index_bytes, pack_name, parse_pack_index
+
+PACK = ".pack"
+INDEX = ".idx"
+
+Place = tuple[str, int, int]
+"""A pack's name, a content's size and its first byte in the pack's plaintext."""
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """The store's seam: operating system errors become StoreError, or NoSpaceError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(f"no space left for {path}", remedy="free some, then repeat") from error
+        raise StoreError(f"{path}: {error.strerror}", remedy="see that this account may read and write there") from error
+
+
+class WholeWrites(io.FileIO):
+    """An unbuffered file whose writes are whole or a StoreError, so that they aren't taken for errors of what is being read."""
+
+    def write(self, data: Any, /) -> int:
+        """Write all of ``data``."""
+        view = memoryview(data)
+        with translated(Path(str(self.name))):
+            done = 0
+            while done < len(view):
+                done += super().write(view[done:])
+        return done
+
+
+class Contents:
+    """The packs of one store, as seen while its lock is held in common (``refresh`` after taking it)."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._indexes: dict[str, PackIndex] = {}
+        self._places: dict[str, Place] = {}
+
+    def refresh(self) -> None:
+        """Learn what other processes added or deleted; a damaged index is as good as none."""
+        with translated(self.directory):
+            names = {n.removesuffix(INDEX) for n in os.listdir(self.directory) if n.endswith(INDEX) and not n.startswith(TEMP_PREFIX)}
+        if self._indexes.keys() - names:
+            indexes, places = {name: index for name, index in self._indexes.items() if name in names}, dict[str, Place]()
+            for name, index in indexes.items():
+                _learn(places, name, index)
+            self._indexes, self._places = indexes, places  # at once: other threads may be reading
+        for name in sorted(names - self._indexes.keys()):
+            with suppress(StoreCorruptError):
+                self._add(name, self._read_index(name))
+
+    def place(self, digest: str) -> Place | None:
+        """Where a content lies, None if it isn't held."""
+        return self._places.get(digest)
+
+    def index(self, pack: str) -> PackIndex:
+        """Of a pack that ``place`` named."""
+        return self._indexes[pack]
+
+    def path(self, pack: str) -> Path:
+        """The file of a pack."""
+        return self.directory / f"{pack}{PACK}"
+
+    def holding(self, digests: Collection[str]) -> set[str]:
+        """The packs that hold any of these contents."""
+        return {name for name, index in self._indexes.items() if any(content[0] in digests for content in index.contents)}
+
+    def adopt(self, temp: Path, file: int, index: PackIndex) -> None:
+        """Give a finished pack its name, durably; the index follows, so that one without is a leftover."""
+        data = pack_index_bytes(index)
+        name = pack_name(data)
+        with translated(self.directory):
+            move_into_place(temp, self.path(name), file)
+            replace_atomically(self.directory / f"{name}{INDEX}", data)
+        self._add(name, index)
+
+    def prune(self, referenced: Collection[str]) -> int:
+        """Delete every pack without a referenced content, and leftovers. The caller has the store's lock alone.
+
+        Returns:
+            Bytes freed.
+        """
+        with translated(self.directory):
+            freed = 0
+            sweep(self.directory)
+            self.refresh()
+            found = sorted(os.listdir(self.directory))  # .idx before its .pack: a pack without index is a leftover
+            damaged = {n.removesuffix(INDEX) for n in found if n.endswith(INDEX)} - self._indexes.keys()
+            keep = self.holding(referenced) | damaged  # what can't be read may be needed: repairing is for others
+            for file in found:
+                pack, suffix = os.path.splitext(file)
+                if suffix in (PACK, INDEX) and pack not in keep:
+                    freed += (self.directory / file).stat().st_size
+                    (self.directory / file).unlink()
+            sync_directory(self.directory)
+            self.refresh()
+        return freed
+
+    def _read_index(self, name: str) -> PackIndex:
+        with translated(self.directory):
+            data = (self.directory / f"{name}{INDEX}").read_bytes()
+            index = parse_pack_index(data, name)
+            if self.path(name).stat().st_size != index.length:
+                raise StoreCorruptError(f"{self.path(name)} hasn't the length its index says")
+        return index
+
+    def _add(self, name: str, index: PackIndex) -> None:
+        self._indexes[name] = index
+        _learn(self._places, name, index)
+
+
+def _learn(places: dict[str, Place], name: str, index: PackIndex) -> None:
+    for digest, size, first in index.contents:
+        places.setdefault(digest, (name, size, first))
+
+
+class PackSink:
+    """Puts new contents into new packs. Nothing it wrote is relied on until ``finish``; killed before, it leaves ``.tmp-`` files."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self._pending: set[str] = set()
+        self._writer: PackWriter | None = None
+        self._file: WholeWrites | None = None
+
+    def holds(self, digest: str) -> bool:
+        """Whether the content is in a pack, or in the one being written."""
+        return digest in self._pending or self._contents.place(digest) is not None
+
+    def put(self, digest: str, size: int, pieces: Iterable[bytes]) -> None:
+        """See ``sluice.ports.ContentSink``."""
+        if self._writer is not None and self._writer.plain + size > PACK_PLAIN and self._writer.plain:
+            self.finish()
+        if self._writer is None:
+            path = self._contents.directory / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
+            with translated(path):
+                self._file = WholeWrites(path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC, 0o600))
+            self._writer = PackWriter(cast("BinaryIO", self._file))
+        self._writer.put(digest, size, pieces)
+        self._pending.add(digest)
+
+    def finish(self) -> None:
+        """Make what was put durable and findable."""
+        if self._writer is None or self._file is None:
+            return
+        index = self._writer.finish()
+        if index.contents:
+            self._contents.adopt(Path(str(self._file.name)), self._file.fileno(), index)
+        self.close()
+
+    def close(self) -> None:
+        """Throw away what wasn't finished."""
+        if self._file is not None:
+            self._file.close()
+            with suppress(FileNotFoundError):
+                os.unlink(str(self._file.name))
+            self._writer = self._file = None
+            self._pending.clear()

@@ -1,0 +1,173 @@
+"""The writing side of one Distribution in the store: what may be done while its lock is held.
+
+Order of writes, so that a kill at any point loses nothing and the next holder of the lock can finish: marker ``unfinished``, packs, the
+revision by one rename, old revisions away by one rename each, packs that nobody needs, the marker. While the marker stands, packs without a
+revision may exist, and the next successful holder prunes them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from infra.store.compose import compose
+from infra.store.contents import PackSink, WholeWrites, translated
+from infra.store.locks import shared
+from sluice.durable import TEMP_PREFIX, move_into_place, replace_atomically, sync_directory, temporary, write_all
+from sluice.errors import NoSpaceError, NotFoundError, StoreCorruptError
+from sluice.formats.manifest import manifest_bytes, parse_manifest
+from sluice.formats.ted import TedWriter, needed_contents
+from sluice.model.manifest import Manifest
+from sluice.model.revision import RevisionNumber
+from sluice.ports import TedFile
+
+if TYPE_CHECKING:
+    from infra.store.files import FileStore
+
+UNFINISHED = "unfinished"
+MANIFEST = "manifest"
+SCAN = "scan"
+
+
+class FileDraft:
+    """Implements ``sluice.ports.Draft``. ``FileStore.lock`` makes it."""
+
+    def __init__(self, store: FileStore, distribution: str) -> None:
+        self._store = store
+        self._distribution = distribution
+        self._directory = store.distribution_directory(distribution)
+        self._stack = ExitStack()
+        self._sink: PackSink | None = None
+        self._marker = self._directory / UNFINISHED
+        self._must_prune = self._marker.exists()
+
+    def expect(self, size: int) -> None:
+        """See ``sluice.ports.ContentSink``. Pack and ``.ted`` together take about the plaintext's size where it compresses to half."""
+        with translated(self._directory):
+            found = os.statvfs(self._directory)
+        free = found.f_bavail * found.f_frsize
+        if size and free < size + self._store.min_free:
+            raise NoSpaceError(
+                f"Distribution {self._distribution}: {free} bytes are free in {self._store.root}, "
+                f"{size} of new content and {self._store.min_free} of min_free are needed",
+                remedy="free some, lower max_revisions or min_free, or move the working directory",
+            )
+
+    def holds(self, digest: str) -> bool:
+        """See ``sluice.ports.ContentSink``."""
+        return self._packs().holds(digest)
+
+    def put(self, digest: str, size: int, pieces: Iterable[bytes]) -> None:
+        """See ``sluice.ports.ContentSink``."""
+        self._mark()
+        self._packs().put(digest, size, pieces)
+
+    def remember(self, memory: bytes) -> None:
+        """See ``sluice.ports.Draft``."""
+        with translated(self._directory):
+            replace_atomically(self._directory / SCAN, memory)
+
+    def add_revision(self, manifest: Manifest, bases: Sequence[RevisionNumber | None]) -> Sequence[TedFile]:
+        """See ``sluice.ports.Draft``."""
+        self._mark()
+        self._packs().finish()
+        revisions = self._directory / "revisions"
+        final = revisions / str(manifest.revision)
+        if final.exists():
+            raise StoreCorruptError(f"{final} is there already", remedy="see who else writes into this working directory")
+        data = manifest_bytes(manifest)
+        parse_manifest(data)
+        temp = revisions / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
+        with translated(final):
+            temp.mkdir(0o700)
+            try:
+                with open(temp / MANIFEST, "xb", buffering=0) as file:
+                    write_all(file.fileno(), data)
+                    os.fsync(file.fileno())
+                teds = []
+                for base in bases:
+                    with WholeWrites(temp / ted_name(base), "xb") as file:
+                        index, payload = self._compose(file, manifest, base)
+                        os.fsync(file.fileno())
+                    teds.append(TedFile(manifest.revision, base, str(final / ted_name(base)), ted_name(base), index, payload))
+                sync_directory(temp)
+                temp.rename(final)
+            except BaseException:
+                shutil.rmtree(temp, ignore_errors=True)
+                raise
+            sync_directory(revisions)
+        if not self._must_prune:
+            self._marker.unlink()
+        return teds
+
+    def ensure_ted(self, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
+        """See ``sluice.ports.Draft``."""
+        found = self._store.find_ted(self._distribution, revision, base)
+        if found is not None:
+            return found
+        manifest = self._store.manifest(self._distribution, revision)
+        path = self._store.revision_directory(self._distribution, revision) / ted_name(base)
+        self._packs()
+        with translated(path), temporary(path.parent) as (fd, temp):
+            with WholeWrites(os.dup(fd), "wb") as file:
+                index, payload = self._compose(file, manifest, base)
+            move_into_place(temp, path, fd)
+        return TedFile(revision, base, str(path), ted_name(base), index, payload)
+
+    def remove(self, revisions: Sequence[RevisionNumber]) -> None:
+        """See ``sluice.ports.Draft``."""
+        directory = self._directory / "revisions"
+        for revision in revisions:
+            path = directory / str(revision)
+            if not path.is_dir():
+                raise NotFoundError(f"{self._distribution} has no revision {revision}")
+            self._mark()
+            self._must_prune = True
+            gone = directory / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
+            with translated(path):
+                path.rename(gone)
+                sync_directory(directory)
+                shutil.rmtree(gone)
+
+    def finish(self) -> None:
+        """All went well: prune what nobody refers to any more. If others are building now, the next holder of the lock does it."""
+        self.close()
+        if self._marker.exists() and self._store.prune():
+            with translated(self._marker):
+                self._marker.unlink()
+                sync_directory(self._directory)
+
+    def close(self) -> None:
+        """Let go of everything but the Distribution's lock."""
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
+        self._stack.close()
+
+    def _packs(self) -> PackSink:
+        if self._sink is None:
+            self._stack.enter_context(shared(self._store.lock_path))
+            self._store.contents.refresh()
+            self._sink = PackSink(self._store.contents)
+        return self._sink
+
+    def _compose(self, file: WholeWrites, manifest: Manifest, base: RevisionNumber | None) -> tuple[bytes, int]:
+        held = None if base is None else self._store.manifest(self._distribution, base)
+        writer = TedWriter(file.write, distribution=manifest.distribution, revision=manifest.revision, base=base)
+        compose(writer, self._store.contents, needed_contents(manifest, held))
+        index, data = writer.finish()
+        return data, index.payload
+
+    def _mark(self) -> None:
+        if not self._marker.exists():
+            with translated(self._marker):
+                replace_atomically(self._marker, b"")
+
+
+def ted_name(base: RevisionNumber | None) -> str:
+    """The file name of a ``.ted``, the last part of its TUF target."""
+    return "distfile.ted" if base is None else f"from-{base}.ted"

@@ -1,0 +1,220 @@
+"""The Distributor's store in its working directory (docs/formats.md sections 1 to 4). Adapter of ``sluice.ports.Store``.
+
+Everything here may be killed at any point and repeated. Readers need no lock: revisions and ``.ted`` files appear whole and never change.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from infra.store.contents import Contents, translated
+from infra.store.draft import MANIFEST, SCAN, FileDraft, ted_name
+from infra.store.locks import alone, shared
+from sluice.durable import TEMP_PREFIX, locked, make_directory, sweep
+from sluice.errors import NotFoundError, StoreCorruptError, StoreError
+from sluice.formats.manifest import parse_manifest
+from sluice.formats.ted import open_ted
+from sluice.model.manifest import Manifest
+from sluice.model.revision import RevisionNumber
+from sluice.ports import DiskUse, TedFile
+
+TED_WAIT = 600.0
+"""Seconds ``ensure_ted`` waits for another holder of the Distribution's lock: many Subscribers may want one ``.ted`` at once."""
+
+_TED = re.compile(r"distfile\.ted|from-([1-9][0-9]{0,8}\.[1-9][0-9]{0,8})\.ted")
+_REFERENCE = re.compile(rb',"([0-9a-f]{64})"\]\n')
+"""The digest at the end of a file's line in a manifest: finds at least all that are referred to, far faster than reading it whole."""
+
+
+class FileStore:
+    """Revisions of all Distributions of one Distributor.
+
+    Args:
+        working_directory: The Distributor's; ``store/`` is made below it when something is first written.
+        min_free: Bytes a build must leave free on its file system (C13).
+    """
+
+    def __init__(self, working_directory: str | os.PathLike[str], *, min_free: int = 0) -> None:
+        self.root = Path(working_directory) / "store"
+        self.min_free = min_free
+        self.lock_path = self.root / "lock"
+        self.contents = Contents(self.root / "contents")
+
+    def distribution_directory(self, distribution: str) -> Path:
+        """Where a Distribution's own files are."""
+        return self.root / "distributions" / distribution
+
+    def revision_directory(self, distribution: str, revision: RevisionNumber) -> Path:
+        """Where a revision's files are."""
+        return self.distribution_directory(distribution) / "revisions" / str(revision)
+
+    @contextmanager
+    def lock(self, distribution: str, *, wait: float = 0.0) -> Iterator[FileDraft]:
+        """See ``sluice.ports.Store``; ``wait`` is how many seconds to wait for another holder."""
+        directory = self.distribution_directory(distribution)
+        with translated(directory):
+            make_directory(directory / "revisions")
+            make_directory(self.contents.directory)
+        with locked(directory / "lock", what=f"Distribution {distribution}", wait=wait):
+            with translated(directory):
+                _sweep(directory)
+            draft = FileDraft(self, distribution)
+            try:
+                yield draft
+                draft.finish()
+            finally:
+                draft.close()
+
+    def revisions(self, distribution: str) -> Sequence[RevisionNumber]:
+        """See ``sluice.ports.Store``."""
+        found = []
+        with suppress(FileNotFoundError), translated_reading(self.distribution_directory(distribution)) as directory:
+            for name in os.listdir(directory / "revisions"):
+                with suppress(NotFoundError):
+                    found.append(RevisionNumber.parse(name))
+        return sorted(found)
+
+    def manifest(self, distribution: str, revision: RevisionNumber) -> Manifest:
+        """See ``sluice.ports.Store``."""
+        manifest = parse_manifest(self.manifest_bytes(distribution, revision))
+        if (manifest.distribution, manifest.revision) != (distribution, revision):
+            raise StoreCorruptError(f"the manifest of {distribution} {revision} is another's: {manifest.distribution} {manifest.revision}")
+        return manifest
+
+    def manifest_bytes(self, distribution: str, revision: RevisionNumber) -> bytes:
+        """See ``sluice.ports.Store``."""
+        path = self.revision_directory(distribution, revision) / MANIFEST
+        try:
+            with translated_reading(path):
+                return path.read_bytes()
+        except FileNotFoundError:
+            raise self._no_revision(distribution, revision) from None
+
+    def teds(self, distribution: str, revision: RevisionNumber) -> Sequence[TedFile]:
+        """See ``sluice.ports.Store``; for everybody first, then by base. Raises StoreCorruptError for a damaged one."""
+        directory = self.revision_directory(distribution, revision)
+        found = []
+        try:
+            with translated_reading(directory):
+                for name in os.listdir(directory):
+                    match = _TED.fullmatch(name)
+                    if match is not None:
+                        found.append(self._ted(directory / name, revision, RevisionNumber.parse(match[1]) if match[1] else None))
+        except FileNotFoundError:
+            raise self._no_revision(distribution, revision) from None
+        return sorted(found, key=lambda ted: (ted.base is not None, ted.base or revision))
+
+    def find_ted(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile | None:
+        """The ``.ted`` if it was made and its layout is whole."""
+        path = self.revision_directory(distribution, revision) / ted_name(base)
+        try:
+            with translated_reading(path):
+                return self._ted(path, revision, base)
+        except (FileNotFoundError, StoreCorruptError):
+            return None
+
+    def ensure_ted(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
+        """See ``sluice.ports.Store``. No lock is taken where it is there already.
+
+        Raises:
+            NotFoundError: The revision or the base isn't kept.
+            StoreCorruptError: A content is missing or damaged.
+        """
+        if revision not in self.revisions(distribution):
+            raise self._no_revision(distribution, revision)
+        found = self.find_ted(distribution, revision, base)
+        if found is not None:
+            return found
+        with self.lock(distribution, wait=TED_WAIT) as draft:
+            return draft.ensure_ted(revision, base)
+
+    def scan_memory(self, distribution: str) -> bytes:
+        """See ``sluice.ports.Store``."""
+        path = self.distribution_directory(distribution) / SCAN
+        try:
+            with translated_reading(path):
+                return path.read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def disk_used(self, distribution: str) -> DiskUse:
+        """See ``sluice.ports.Store``."""
+        directory = self.distribution_directory(distribution)
+        with translated(directory):
+            own = sum(_allocated(os.path.join(place, name)) for place, _, names in os.walk(directory) for name in names)
+            packs: set[str] = set()
+            if self.contents.directory.is_dir():
+                with shared(self.lock_path):
+                    self.contents.refresh()
+                    packs = self.contents.holding(self._referenced([distribution]))
+            return DiskUse(own, sum(_allocated(self.contents.path(pack)) for pack in packs))
+
+    def prune(self) -> bool:
+        """Delete packs that no kept revision refers to.
+
+        Returns:
+            False where nothing was deleted, because somebody builds or a manifest can't be read: try again another time.
+        """
+        with translated(self.root), alone(self.lock_path) as held:
+            if not held:
+                return False
+            try:
+                referenced = self._referenced(os.listdir(self.root / "distributions"))
+            except StoreError:
+                return False
+            self.contents.prune(referenced)
+        return True
+
+    def _referenced(self, distributions: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for distribution in distributions:
+            for revision in self.revisions(distribution):
+                with suppress(NotFoundError):
+                    found.update(d.decode() for d in _REFERENCE.findall(self.manifest_bytes(distribution, revision)))
+        return found
+
+    def _ted(self, path: Path, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
+        index, data = open_ted(path)
+        if (index.revision, index.base) != (revision, base):
+            raise StoreCorruptError(f"{path} is of {index.revision} from {index.base}", remedy="delete it: it is made again when needed")
+        return TedFile(revision, base, str(path), path.name, data, index.payload)
+
+    def _no_revision(self, distribution: str, revision: RevisionNumber) -> NotFoundError:
+        kept = ", ".join(map(str, self.revisions(distribution))) or "none"
+        return NotFoundError(f"{distribution} has no revision {revision}", remedy=f"kept are: {kept}")
+
+
+@contextmanager
+def translated_reading(path: Path) -> Iterator[Path]:
+    """As ``translated``, but what is missing stays a FileNotFoundError for the caller to name."""
+    with translated(path):
+        missing: FileNotFoundError | None = None
+        try:
+            yield path
+        except FileNotFoundError as error:
+            missing = error
+    if missing is not None:
+        raise missing
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what killed processes left of a Distribution; its lock is held."""
+    sweep(directory)
+    with os.scandir(directory / "revisions") as found:
+        for item in found:
+            if item.name.startswith(TEMP_PREFIX):
+                shutil.rmtree(item.path)
+            else:
+                sweep(Path(item.path))
+
+
+def _allocated(path: str | Path) -> int:
+    try:
+        return os.stat(path).st_blocks * 512
+    except FileNotFoundError:
+        return 0
