@@ -1,0 +1,270 @@
+"""One Subscriber and Distribution in one flow run, from its offer to its receipt, in blocking steps that keep the ledger true.
+
+The steps of a try, in order: ``enter`` the send queue (claims the pair), ``call`` the host, ``ask`` for a slot until there is one,
+``transfer``, ``leave`` the queue, ``extract`` where it is to be extracted at once; ``fail`` where one of them raised, ``close``
+always. Who drives them (an async task) does the waiting between them, which holds nothing. Every step may come from another
+thread, one at a time, but for ``renew``, which runs beside them.
+
+The count of retries is the ledger's (D7): a new run starts it anew, unless it is the same run that was started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sluice.errors import BaseDiffersError, SluiceError
+from sluice.model.recipe import RenderedRecipe
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Distributor
+from sluice.model.state import CurrentState, Event, EventKind, JsonValue, State
+from sluice.model.ticket import Occupied, Started, Ticket, Waiting
+from sluice.operations.conversation import AgentEvent
+from sluice.operations.order_extract import Ordering
+from sluice.operations.send import Sending
+from sluice.operations.send_plan import SendTarget
+from sluice.ports import Clock, Progress
+from sluice.rules.retry import Decision, GiveUp, RetryAt, after_failure, describe, failure_of
+
+LEASE_SECONDS = 45.0
+"""How long a place in the queue outlives its holder's last sign of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """How it ended for one Subscriber: a row of the run's table."""
+
+    subscriber: str
+    distribution: str
+    revision: RevisionNumber | None
+    state: State
+    reason: str = ""
+    bytes: int = 0
+    resumed: int = 0
+    seconds: float = 0.0
+    error: SluiceError | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether somebody or the next run has to do something; what isn't applicable or inactive is none."""
+        return self.error is not None
+
+
+class Delivery:
+    """The steps for one target that is due."""
+
+    def __init__(
+        self,
+        target: SendTarget,
+        *,
+        distributor: Distributor,
+        ordering: Ordering,
+        clock: Clock,
+        sending: Callable[[bool], Sending],
+        recipe: RenderedRecipe | None,
+        watched: tuple[str, ...] = (),
+    ) -> None:
+        """Nothing happens yet.
+
+        Args:
+            sending: Makes the sending of a try; the argument says whether everything is to be sent whole.
+            recipe: Of the extraction that follows at once; None: the Extract schedule's turn.
+            watched: Names whose cancel flag stops it.
+        """
+        if target.revision is None:
+            raise ValueError("only a target that is due can be delivered")
+        self.target, self.revision = target, target.revision
+        self.decision: Decision | None = None
+        """What follows the last failed try."""
+        self._distributor, self._ordering, self._clock = distributor, ordering, clock
+        self._ledger, self._make, self._recipe, self._watched = ordering.ledger, sending, recipe, watched
+        self._whole = False
+        self._sending: Sending | None = None
+        self._ticket: Ticket | None = None
+        self._bytes = self._resumed = 0
+        self._begun = clock.now()
+
+    @property
+    def next_try(self) -> datetime | None:
+        """When the retry rule wants the next try; None where there is none."""
+        return self.decision.at if isinstance(self.decision, RetryAt) else None
+
+    def offer(self) -> None:
+        """Begin the run's course: the count of retries starts anew, unless this very run was started again."""
+        state = self._state()
+        if state.attempts and state.offered == self.revision and state.flow_run == self._ordering.flow_run:
+            return
+        now = self._clock.now()
+        self._record(
+            EventKind.OFFERED,
+            now,
+            lambda s: s.offer(self.revision, distributor=self._distributor.name, channel=self.target.channel, at=now),
+        )
+
+    def settled(self) -> Delivered | None:
+        """The end, where there is nothing left to do: it was cancelled, or another run did it."""
+        if name := next((n for n in self._watched if self._ledger.cancel_requested(n)), None):
+            now, reason = self._clock.now(), f"{name} was cancelled"
+            self._record(EventKind.CANCELLED, now, lambda s: s.cancelled(reason, now))
+            return self._delivered(State.CANCELLED, reason)
+        state = self._state()
+        if state.extracted == self.revision:
+            return self._delivered(State.INSTALLED, "done by another run")
+        if state.held == self.revision and self._recipe is None:
+            return self._delivered(State.RECEIVED, "sent by another run")
+        return None
+
+    def enter(self) -> Occupied | None:
+        """Claim the pair. Occupied: another run sends it; enter again later."""
+        found = self._ledger.enqueue(
+            self._distributor.name,
+            self.target.subscriber,
+            self.target.distribution,
+            self.revision,
+            self.target.priority,
+            self._ordering.flow_run,
+            lease_seconds=LEASE_SECONDS,
+            now=self._clock.now(),
+        )
+        if isinstance(found, Occupied):
+            return found
+        self._ticket = found
+        return None
+
+    def call(self) -> bool:
+        """Call the host; whether it lacks the revision and so needs a slot. Raises TransportError, TrustError."""
+        self._sending = self._make(self._whole)
+        self._sending.call()
+        if self._sending.needs_transfer:
+            return True
+        now = self._clock.now()
+        self._bytes += self._sending.sent
+        sent = self._sending.sent
+        self._record(EventKind.ALREADY_HELD, now, lambda s: s.received(self.revision, sent=sent, resumed=0, at=now))
+        return False
+
+    def ask(self) -> Waiting | None:
+        """Ask for a slot; None: it has one. Raises LeaseLostError."""
+        if self._ticket is None:
+            raise ValueError("enter first")
+        found = self._ledger.try_start(
+            self._ticket, limit=self._distributor.max_concurrent, lease_seconds=LEASE_SECONDS, now=self._clock.now()
+        )
+        self._ticket = found.ticket
+        return None if isinstance(found, Started) else found
+
+    def renew(self) -> None:
+        """Keep the place; called beside the other steps, every third of LEASE_SECONDS. Where it was lost the try is broken off."""
+        if self._ticket is None:
+            return
+        try:
+            self._ledger.renew(self._ticket, lease_seconds=LEASE_SECONDS, now=self._clock.now())
+        except SluiceError:
+            self.close()
+            raise
+
+    def transfer(self, progress: Progress | None = None) -> None:
+        """Send what is lacking. Raises as ``Sending.transfer``."""
+        sending = self._under_way()
+        now = self._clock.now()
+        self._record(EventKind.SEND_STARTED, now, lambda s: s.sending(self.revision, now))
+        result = sending.transfer(progress)
+        now = self._clock.now()
+        self._bytes += result.sent
+        self._resumed = result.resumed
+        data: dict[str, JsonValue] = {"bytes": result.sent, "resumed": result.resumed, "base": str(result.base) if result.base else None}
+        kind = EventKind.ALREADY_HELD if result.already_held else EventKind.SENT
+        self._record(kind, now, lambda s: s.received(self.revision, sent=result.sent, resumed=result.resumed, at=now), data)
+
+    def leave(self) -> None:
+        """Give place and slot back; may be called twice."""
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            self._ledger.finish(ticket)
+
+    @property
+    def extracts(self) -> bool:
+        """Whether an extraction follows at once."""
+        return self._recipe is not None
+
+    def extract(self, on_event: Callable[[AgentEvent], None] | None = None) -> Delivered | None:
+        """Order the extraction and return the end; None: the tree there isn't what the delta builds on, so try again, whole.
+
+        Raises:
+            TransportError, TrustError, ReadBackError: As ``order_extract``.
+        """
+        if self._recipe is None:
+            return self._delivered(State.RECEIVED, "held; waits for the Extract schedule")
+        result = self._ordering.order_extract(
+            self._under_way().called,
+            self.target.distribution,
+            self.revision,
+            self._recipe,
+            now=self._clock.now(),
+            channel=self.target.channel,
+            on_event=on_event,
+        )
+        if isinstance(result.error, BaseDiffersError) and not self._whole:
+            self._whole = True
+            return None
+        if result.error is not None:
+            self.decision = GiveUp()
+            return self._delivered(State.FAILED, result.error.message, result.error)
+        receipt = result.receipt
+        return self._delivered(State.INSTALLED, f"{receipt.files_written} files written, {receipt.files_unchanged} unchanged")
+
+    def fail(self, error: SluiceError) -> Delivered:
+        """A try raised ``error``: the ledger decides what follows; see ``decision``."""
+        now = self._clock.now()
+        sent = self._sending.sent if self._sending else 0
+        resumed = self._sending.resumed if self._sending else 0
+        self._bytes += sent
+        failure = failure_of(error)
+        decisions: list[Decision] = []
+
+        def change(state: CurrentState) -> CurrentState:
+            changed, decision = after_failure(state, failure, self._distributor.retry, now, sent=sent, resumed=resumed)
+            decisions.append(decision)
+            return changed
+
+        state = self._record(EventKind.SEND_FAILED, now, change, {"code": failure.code, "message": failure.message[:1000]})
+        self.decision = decisions[-1]
+        stands = state.state if state else State.FAILED
+        return self._delivered(stands, f"{describe(self.decision)}: {error}", error)
+
+    def close(self) -> None:
+        """End the conversation; may be called twice, from any thread."""
+        if self._sending is not None:
+            self._sending.close()
+
+    def _under_way(self) -> Sending:
+        if self._sending is None:
+            raise ValueError("call first")
+        return self._sending
+
+    def _state(self) -> CurrentState:
+        return self._ledger.state(self.target.subscriber, self.target.distribution)
+
+    def _record(
+        self, kind: EventKind, now: datetime, change: Callable[[CurrentState], CurrentState], data: Mapping[str, JsonValue] | None = None
+    ) -> CurrentState | None:
+        target = self.target
+        event = Event(
+            at=now,
+            kind=kind,
+            distributor=self._distributor.name,
+            distribution=target.distribution,
+            revision=self.revision,
+            subscriber=target.subscriber,
+            channel=target.channel,
+            flow_run=self._ordering.flow_run,
+            data=data or {},
+        )
+        return self._ledger.record(event, change)
+
+    def _delivered(self, state: State, reason: str, error: SluiceError | None = None) -> Delivered:
+        seconds = (self._clock.now() - self._begun).total_seconds()
+        return Delivered(
+            self.target.subscriber, self.target.distribution, self.revision, state, reason, self._bytes, self._resumed, seconds, error
+        )
