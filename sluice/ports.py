@@ -219,6 +219,8 @@ class Found(NamedTuple):
     inode: int
     links: int
     """Hard links to it."""
+    is_ours: bool
+    """Whether the agent's account owns it."""
 
 
 @dataclass(frozen=True, slots=True)

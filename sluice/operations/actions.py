@@ -19,10 +19,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from sluice.durable import replace_atomically
 from sluice.errors import ActionFailedError
-from sluice.model.action import ACTION_TIMEOUT, Action, Script, ScriptType
+from sluice.model.action import ACTION_TIMEOUT, Action, ScriptType
 from sluice.model.order import ActionReport
 
 OUTPUT_MAX = 4096
@@ -159,8 +160,7 @@ class _Output:
     """The last bytes a process printed, taken without waiting for its end: a daemon may keep the pipe."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None  # noqa: S101 - for the type checker
-        self._fd = process.stdout.fileno()
+        self._fd = cast("IO[bytes]", process.stdout).fileno()
         os.set_blocking(self._fd, False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._fd, selectors.EVENT_READ)

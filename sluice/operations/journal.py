@@ -160,9 +160,9 @@ class Journal:
                     fields = ["metadata", step.place, step.path, step.is_directory, step.mode, step.mtime_ns, *before]
                 buffer += json.dumps(fields, separators=(",", ":")).encode() + b"\n"
                 if len(buffer) > _WRITE:
-                    write_all(fd, buffer)
+                    write_all(fd, bytes(buffer))
                     buffer.clear()
-            write_all(fd, buffer)
+            write_all(fd, bytes(buffer))
             move_durably(temp, self.directory / "plan", fd)
 
     def plan(self) -> Sequence[Step]:

@@ -291,4 +291,4 @@ def _local(root: Root) -> LocalRoot:
 def _found(path: str, status: os.stat_result) -> Found:
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     mode = 0 if kind is EntryKind.SYMLINK else stat.S_IMODE(status.st_mode)
-    return Found(path, kind, mode, status.st_mtime_ns, status.st_size, status.st_dev, status.st_ino, status.st_nlink)
+    return Found(path, kind, mode, status.st_mtime_ns, status.st_size, status.st_dev, status.st_ino, status.st_nlink, status.st_uid == os.geteuid())

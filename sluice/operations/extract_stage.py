@@ -1,0 +1,105 @@
+"""Staging: everything new is made, verified and durable on the destination's file system before anything there changes.
+
+Contents come out of the ``.ted``; those it leaves out because the Subscriber has them come from the extracted tree, hashed again. Memory
+is bounded by a few frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from sluice.errors import DestinationError, NoSpaceError
+from sluice.formats.ted import Content
+from sluice.operations.extract_steps import Plan, Staged
+from sluice.operations.extract_tree import ExtractedTree
+from sluice.ports import Progress
+
+FSYNC_EACH_BELOW = 64
+"""Fewer files than this are made durable one by one, more at once with their file system (measured)."""
+RESERVE = 16 * 1024 * 1024
+"""Bytes that stay free on a destination's file system."""
+_SMALL = 4 * 1024 * 1024
+"""Bytes of a content that is kept in memory to be written several times."""
+
+
+def make_staging(plan: Plan) -> None:
+    """The staging directories, empty and ours, where something will be staged. Raises NoSpaceError with the figures, DestinationError."""
+    for place in plan.places:
+        if not place.is_used:
+            continue
+        place.root.remove(place.staging_path)  # of an extraction whose journal is gone
+        place.root.make_directory(place.staging_path)
+        place.staging = place.root.open_below(place.staging_path)
+        made = place.staging.find("")
+        if made is None or not made.is_ours or made.mode != 0o700 or place.staging.list(""):
+            raise DestinationError(f"{place.staging.path} was taken by somebody else while it was made", remedy="find out who writes there")
+        free = place.staging.free()
+        if free < place.needed + RESERVE:
+            raise NoSpaceError(
+                f"{place.root.path} needs {place.needed} bytes and has {free} free, of which {RESERVE} are kept",
+                remedy="free space there; the next extract tries again",
+            )
+
+
+def stage(plan: Plan, contents: Iterable[Content], tree: ExtractedTree, progress: Progress) -> int:
+    """Make all that is new in staging, verified and durable.
+
+    Args:
+        contents: Of the ``.ted``, in its order.
+        tree: Where the others are.
+        progress: Told (bytes staged, bytes in all).
+    Returns:
+        Bytes written.
+    Raises:
+        StoreCorruptError: The ``.ted`` is damaged.
+        BaseDiffersError: A content that the ``.ted`` leaves out isn't in the tree any more; the paths are named.
+        NoSpaceError, DestinationError.
+    """
+    durable = plan.file_count < FSYNC_EACH_BELOW
+    for item in plan.directories:
+        item.staging.make_directory(item.name)
+    total, done = sum(place.needed for place in plan.places), 0
+    left = dict(plan.files)
+    for digest, size, pieces in contents:
+        items = left.pop(digest, None)
+        if items:
+            _write(items, pieces, size, durable)
+            done += size * len(items)
+            progress(done, total)
+    if left:
+        with tree.contents(left) as found:
+            for digest, size, pieces in found:
+                _write(left[digest], pieces, size, durable)
+                done += size * len(left[digest])
+                progress(done, total)
+    for item in plan.links:
+        item.staging.make_symlink(item.name, item.entry.target)
+    for item in reversed(plan.directories):
+        # A directory that will be moved keeps our own rights until then.
+        mode = item.entry.mode if "/" in item.name else item.entry.mode | 0o700
+        item.staging.set_metadata(item.name, mode=mode, mtime_ns=item.entry.mtime_ns)
+    _make_durable(plan, durable)
+    return total
+
+
+def _make_durable(plan: Plan, one_by_one: bool) -> None:
+    for place in plan.places:
+        if place.staging is None:
+            continue
+        if one_by_one:
+            place.staging.sync_directories(["", *(item.name for item in plan.directories if item.place is place)])
+            place.root.sync_directories([place.staging_path.rpartition("/")[0]])
+        else:
+            place.staging.sync_filesystem()
+
+
+def _write(items: Sequence[Staged], pieces: Iterator[bytes], size: int, durable: bool) -> None:
+    first, *others = items
+    small = [b"".join(pieces)] if others and size <= _SMALL else None
+    _write_one(first, small or pieces, durable)
+    for item in others:
+        _write_one(item, small or first.staging.read(first.name), durable)
+
+
+def _write_one(item: Staged, pieces: Iterable[bytes], durable: bool) -> None:
+    item.staging.write_file(item.name, pieces, mode=item.entry.mode, mtime_ns=item.entry.mtime_ns, durable=durable)

@@ -1,0 +1,118 @@
+"""What an extraction would do, as data: ``extract_compare.py`` makes it, ``extract_stage.py`` and ``extract_swap.py`` carry it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+
+from sluice.errors import DestinationError
+from sluice.model.manifest import Entry
+from sluice.operations.journal import MetadataStep, StagingPlace
+from sluice.ports import Found, Root
+
+
+@dataclass(slots=True)
+class Place:
+    """Where things are staged: one directory on each file system that a destination touches."""
+
+    number: int
+    root: Root
+    staging_path: str
+    """Relative to ``root``."""
+    staging: Root | None = None
+    """Once it was made."""
+    is_used: bool = False
+    """Whether anything is staged there."""
+    needed: int = 0
+    """Bytes that will be written there."""
+
+    def in_journal(self) -> StagingPlace:
+        """As the journal names it."""
+        return StagingPlace(self.root.path, self.staging_path)
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Something to be made in staging."""
+
+    place: Place
+    name: str
+    """Path in the staging directory."""
+    entry: Entry
+    number: int
+    """Of the destination."""
+
+    @property
+    def staging(self) -> Root:
+        """The open staging directory."""
+        if self.place.staging is None:
+            raise DestinationError(f"{self.place.root.path} has no staging directory")
+        return self.place.staging
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Something staged that takes its place by itself; what is below it comes with it."""
+
+    place: Place
+    name: str
+    path: str
+    before: str
+    """Kind of what stands there: ``f``, ``d``, ``l`` or empty."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """All of one extraction, by kind of step."""
+
+    places: list[Place] = field(default_factory=list)
+    roots: dict[str, Root] = field(default_factory=dict)
+    files: dict[str, list[Staged]] = field(default_factory=dict)
+    """By digest of their content."""
+    links: list[Staged] = field(default_factory=list)
+    directories: list[Staged] = field(default_factory=list)
+    """Parents first."""
+    swaps: list[Swap] = field(default_factory=list)
+    metadata: list[MetadataStep] = field(default_factory=list)
+    """Of what stays."""
+    located: list[tuple[Root, str]] = field(default_factory=list)
+    """Root and path of each destination."""
+    unchanged: dict[tuple[int, str], Found] = field(default_factory=dict)
+    """Files whose content was read and found right, by destination number and entry path."""
+
+    @property
+    def file_count(self) -> int:
+        """Files that will be written."""
+        return sum(len(each) for each in self.files.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything stands as it should."""
+        return not (self.swaps or self.metadata)
+
+    def close(self) -> None:
+        """Release every root."""
+        for place in self.places:
+            if place.staging is not None:
+                place.staging.close()
+        for root in self.roots.values():
+            root.close()
+
+
+def below(directory: str, name: str) -> str:
+    """A path below another; either may be empty."""
+    return f"{directory}/{name}" if directory and name else directory or name
+
+
+def full(root: Root, path: str) -> str:
+    """The absolute path."""
+    return f"{root.path.rstrip('/')}/{path}"
+
+
+def hash_file(root: Root, path: str) -> str:
+    """BLAKE3 of a file as it stands on disk."""
+    total = blake3()
+    for piece in root.read(path):
+        total.update(piece)
+    return total.hexdigest()
