@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from blake3 import blake3
 
 from sluice.errors import SourceError, StoreCorruptError
-from sluice.formats.manifest import manifest_bytes, parse_header, parse_manifest
+from sluice.formats.manifest import manifest_bytes, parse_header
 from sluice.formats.ted import needed_contents
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
@@ -99,7 +99,7 @@ def _build(
         if draft is not None:
             draft.remember(made_of_last + scan.memory)
         return _unchanged(distribution, scan, newest, _tidy(distribution, kept, draft))
-    previous = _previous(before)  # None where it is damaged: nothing can be built upon it
+    previous = _manifest_of(store, name, newest)
     number = next_revision(newest, max_revisions=distribution.max_revisions, rebaseline=rebaseline or previous is None)
     manifest = replace(last, revision=number)
     ted_bytes = 0
@@ -190,10 +190,10 @@ def _header_is_of(distribution: Distribution, before: bytes) -> bool:
     return _manifest(distribution, header.revision, header.destinations) == header
 
 
-def _previous(before: bytes) -> Manifest | None:
-    """The last manifest, for comparison; a damaged one counts as none."""
+def _manifest_of(store: Store, distribution: str, revision: RevisionNumber | None) -> Manifest | None:
+    """The last manifest; None where there is none or it is damaged: nothing can be built upon it then."""
     try:
-        return parse_manifest(before) if before else None
+        return store.manifest(distribution, revision) if revision else None
     except StoreCorruptError:
         return None
 
