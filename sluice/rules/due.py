@@ -1,8 +1,9 @@
 """When a schedule is due (D1 to D4): pure decisions on a schedule and a given time.
 
-Wall-clock kinds follow their time zone. A time of day that the clock skips in spring counts as if the clock had been put forward
-already, 03:30 as 02:30 (so does Prefect, whose run must find what it was started for); one that comes twice in autumn counts
-the first time. Intervals of whole days keep their time of day, others count elapsed seconds. Random instants come from a seed, so that everybody computes the same one.
+Wall-clock kinds follow their time zone. A time of day that the clock skips in spring counts as if the clock had been put
+forward already, 03:30 as 02:30: so does Prefect, whose run must find what it was started for. One that comes twice in autumn
+counts the first time. Intervals of whole days keep their time of day, others count elapsed seconds. Random instants come from a
+seed, so that everybody computes the same one.
 
 Words: a *start* is an instant at which something begins; of a window without ``every`` it is the window's begin, or with
 ``random`` an instant in it. All times are aware; results are UTC. Leaves out: what a start means, and who acts on it. How the
@@ -12,24 +13,18 @@ same schedules look to Prefect is ``rules/triggers.py``.
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 from sluice.model.schedule import Kind, Schedule, Window
+from sluice.rules.recurrence import ANCHOR, HORIZON, cron_problem, cron_times, rule_problem, rule_times
 
-HORIZON = timedelta(days=3660)
-"""How far ahead starts are looked for; covers every 29 February."""
-ANCHOR = datetime(2020, 1, 1)  # noqa: DTZ001 a wall-clock time, in whatever zone the schedule names
-"""Wall-clock time from which intervals and rules count that say nothing else (Prefect's own anchor for rules)."""
 SHORTEST_REFRESH = timedelta(minutes=3)
 """D5."""
 
-_RULE_PARTS = re.compile(r"[A-Z]+=[A-Z0-9,+-]+(;[A-Z]+=[A-Z0-9,+-]+)*")
 _PROBES = 70
 
 
@@ -127,9 +122,9 @@ def shortest_gap(schedule: Schedule) -> timedelta | None:
 def problem_with(schedule: Schedule) -> str:
     """What is wrong with a cron expression or rule, in words; nothing where it is fine."""
     if schedule.kind is Kind.CRON:
-        return _cron_problem(schedule)
+        return cron_problem(schedule.cron)
     if schedule.kind is Kind.RRULE:
-        return _rule_problem(schedule)
+        return rule_problem(schedule.rrule)
     return ""
 
 
@@ -166,13 +161,23 @@ def _spans(schedule: Schedule, after: datetime, seed: str) -> Iterator[Span]:
         case Kind.AT:
             moments = iter([schedule.at.astimezone(UTC)] if schedule.at is not None else [])
         case Kind.CRON:
-            moments = _crons(schedule, after)
+            moments = _walls(cron_times(schedule.cron, _wall(schedule, after)), schedule)
         case Kind.RRULE:
-            moments = _rules(schedule, after)
+            moments = _walls(rule_times(schedule.rrule, _wall(schedule, after)), schedule)
         case _:
             yield from _calendar(schedule, after, seed)
             return
     yield from (Span(m, m) for m in moments)
+
+
+def _wall(schedule: Schedule, after: datetime) -> datetime:
+    """A day earlier than ``after``, so that nothing is lost at a clock change; what lies before ``after`` is left out later."""
+    return after.astimezone(ZoneInfo(schedule.timezone)).replace(tzinfo=None) - timedelta(days=1)
+
+
+def _walls(walls: Iterable[datetime], schedule: Schedule) -> Iterator[datetime]:
+    zone = ZoneInfo(schedule.timezone)
+    return (localized(wall, zone) for wall in walls)
 
 
 def _calendar(schedule: Schedule, after: datetime, seed: str) -> Iterator[Span]:
@@ -232,79 +237,3 @@ def _intervals(schedule: Schedule, after: datetime) -> Iterator[datetime]:
             return
         yield moment
         count += 1
-
-
-def _crons(schedule: Schedule, after: datetime) -> Iterator[datetime]:
-    from cronsim import CronSim
-
-    zone = ZoneInfo(schedule.timezone)
-    for moment in CronSim(schedule.cron, after.astimezone(zone).replace(tzinfo=None) - timedelta(days=1)):
-        yield localized(moment, zone)
-
-
-def _cron_problem(schedule: Schedule) -> str:
-    from cronsim import CronSim, CronSimError
-
-    if len(schedule.cron.split()) != 5:
-        return f"{schedule.cron!r} hasn't five fields"
-    try:
-        CronSim(schedule.cron, datetime(2026, 1, 1, tzinfo=UTC))
-    except CronSimError as e:
-        return f"{schedule.cron!r} is no cron expression ({str(e).lower()})"
-    return "" if next_start(schedule, datetime(2026, 1, 1, tzinfo=UTC)) is not None else f"{schedule.cron!r} never comes"
-
-
-@lru_cache(maxsize=512)
-def _rule(text: str, until: datetime) -> tuple[datetime, ...]:
-    """All wall-clock times of a rule up to one, so that a rule that never comes costs no more than its horizon."""
-    from dateutil.rrule import rrule, rrulestr  # type: ignore[import-untyped]
-
-    start, parts = _rule_parts(text)
-    count = int(parts.pop("COUNT", 0))
-    rule = rrulestr(";".join(f"{k}={v}" for k, v in parts.items()), dtstart=start)
-    if not isinstance(rule, rrule):
-        raise ValueError("one rule is due")
-    if "UNTIL" not in parts or _wall(parts["UNTIL"]) > until:
-        rule = rule.replace(until=until)
-    return tuple(islice(rule, count or None))
-
-
-def _rule_parts(text: str) -> tuple[datetime, dict[str, str]]:
-    lines = text.split()
-    start = ANCHOR
-    if lines and lines[0].startswith("DTSTART:"):
-        start = _wall(lines.pop(0).removeprefix("DTSTART:"))
-    rule = lines[0].removeprefix("RRULE:") if len(lines) == 1 else ""
-    if _RULE_PARTS.fullmatch(rule) is None:
-        raise ValueError("one RRULE, with DTSTART at most")
-    return start, dict(part.split("=", 1) for part in rule.split(";"))
-
-
-def _wall(text: str) -> datetime:
-    form = "%Y%m%dT%H%M%S" if "T" in text else "%Y%m%d"
-    return datetime.strptime(text, form)  # noqa: DTZ007 a wall-clock time
-
-
-def _rules(schedule: Schedule, after: datetime) -> Iterator[datetime]:
-    zone = ZoneInfo(schedule.timezone)
-    until = ANCHOR.replace(year=after.year + 2)
-    seen = ANCHOR.min
-    while True:
-        for wall in _rule(schedule.rrule, until):
-            if wall > seen:
-                seen = wall
-                yield localized(wall, zone)
-        if until.year > after.year + HORIZON.days // 366:
-            return
-        until = until.replace(year=until.year + 4)
-
-
-def _rule_problem(schedule: Schedule) -> str:
-    try:
-        _, parts = _rule_parts(schedule.rrule)
-        if parts.get("FREQ") not in ("DAILY", "WEEKLY", "MONTHLY", "YEARLY"):
-            return "FREQ is none of DAILY, WEEKLY, MONTHLY and YEARLY"
-        first = next_start(schedule, ANCHOR.replace(tzinfo=UTC) - timedelta(days=2))
-    except (ValueError, TypeError, KeyError) as e:
-        return f"{schedule.rrule!r} is no rule ({e})"
-    return "" if first is not None else f"{schedule.rrule!r} never comes"

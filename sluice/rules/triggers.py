@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from sluice.model.schedule import Kind, Schedule, Window
-from sluice.rules.due import ANCHOR
+from sluice.rules.recurrence import ANCHOR
 
 PrefectSchedule = dict[str, str | float]
 """``timezone`` and one of ``interval`` (seconds, with ``anchor_date`` in ISO format), ``cron`` and ``rrule``."""
