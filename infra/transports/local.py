@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import subprocess
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -95,6 +96,7 @@ class LocalStream:
         self._stderr = b""
         self._stderr_ended = False
         self._closed = False
+        self._in_use = threading.Lock()
 
     @property
     def pid(self) -> int:
@@ -104,25 +106,27 @@ class LocalStream:
     def write(self, data: bytes | memoryview) -> None:
         """Write everything."""
         rest = memoryview(data)
-        while rest:
-            self._check_open()
-            self._wait(select.POLLOUT, "writing")
-            with suppress(BlockingIOError):
-                try:
-                    rest = rest[os.write(self._stdin.fileno(), rest) :]
-                except BrokenPipeError as error:
-                    raise self._failure("writing") from error
+        with self._in_use:
+            while rest:
+                self._check_open()
+                self._wait(select.POLLOUT, "writing")
+                with suppress(BlockingIOError):
+                    try:
+                        rest = rest[os.write(self._stdin.fileno(), rest) :]
+                    except BrokenPipeError as error:
+                        raise self._failure("writing") from error
 
     def read(self, size: int) -> bytes:
         """One to ``size`` bytes; ``b""`` where the child ended with status 0."""
-        while True:
-            self._check_open()
-            self._wait(select.POLLIN, "reading")
-            with suppress(BlockingIOError):
-                data = os.read(self._stdout.fileno(), size)
-                if not data and self._status() != 0:
-                    raise self._failure("reading")
-                return data
+        with self._in_use:
+            while True:
+                self._check_open()
+                self._wait(select.POLLIN, "reading")
+                with suppress(BlockingIOError):
+                    data = os.read(self._stdout.fileno(), size)
+                    if not data and self._status() != 0:
+                        raise self._failure("reading")
+                    return data
 
     def readable(self) -> bool:
         """Whether a read would return at once: bytes, the end or an error."""
@@ -147,10 +151,14 @@ class LocalStream:
         return status, bytes(output), self._stderr
 
     def close(self) -> None:
-        """End the conversation; may be called twice. The child sees the end of its stdin, and is killed if it stays."""
+        """End the conversation; may be called twice, from any thread. The child sees the end of its stdin, and is killed if it stays."""
         if self._closed:
             return
         self._closed = True
+        if not self._in_use.acquire(blocking=False):
+            self._child.kill()  # wakes the thread that reads or writes; its descriptors mustn't be closed under it
+            self._in_use.acquire()
+        self._in_use.release()
         with suppress(OSError):
             self._stdin.close()
         self._stdout.close()

@@ -99,6 +99,7 @@ class Conversation:
         """``who`` names the Subscriber in errors."""
         self._line = AgentLine(stream, who)
         self._over = False
+        self._busy = False
 
     @property
     def sent(self) -> int:
@@ -207,9 +208,12 @@ class Conversation:
             line.reply("done")
 
     def close(self) -> None:
-        """Say goodbye where the conversation still stands; may be called twice."""
+        """Say goodbye where the conversation still stands; may be called twice.
+
+        From any thread: a request under way in another is broken off and raises ConnectionLostError there.
+        """
         try:
-            if not self._over:
+            if not self._over and not self._busy:
                 self._over = True
                 with suppress(SluiceError):  # who doesn't hear it sees the end of its stdin
                     self._line.say({"type": "bye"})
@@ -221,6 +225,7 @@ class Conversation:
         """One request: an error the agent reported leaves the conversation usable, anything else ends it."""
         if self._over:
             raise ConnectionLostError(f"{self._line.who}: the conversation is over")
+        self._busy = True
         try:
             yield self._line
         except Reported as reported:
@@ -231,6 +236,8 @@ class Conversation:
         except BaseException:
             self._over = True
             raise
+        finally:
+            self._busy = False
 
 
 def _hello(fields: Fields) -> AgentHello:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sluice.errors import AgentVersionError, ConnectionLostError, NotFoundError
+from sluice.errors import AgentVersionError, BaseDiffersError, ConnectionLostError, NotFoundError
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution, Subscriber
 from sluice.operations.call import Call, call_agent
@@ -127,32 +127,41 @@ class Sending:
             NotFoundError: The revision isn't kept any more.
         """
         call = self._called()
-        conversation = call.conversation
         if not self.needs_transfer:
             return self._result(None, Put(held=True), payload=0, metadata=0, manifest=0)
-        ted = self._signed_ted(call.hello)
-        metadata = self._push_metadata(call)
-        before = conversation.sent
-        conversation.put_manifest(
-            manifest_target(self._distribution, self._revision), self._store.manifest_bytes(self._distribution, self._revision)
-        )
-        manifest = conversation.sent - before
-
-        put = conversation.put_ted(
-            ted_target(self._distribution, self._revision, ted.name), ted, lambda done, total: self._seen(done, total, progress)
-        )
-        return self._result(ted.base, put, payload=ted.payload, metadata=metadata, manifest=manifest + len(ted.index))
+        base = self._usable_base(call.hello)
+        try:
+            return self._send(call, base, progress)
+        except BaseDiffersError:
+            if base is None:
+                raise
+            return self._send(call, None, progress)
 
     def close(self) -> None:
         """End the conversation; may be called twice."""
         if self._call is not None:
             self._call.close()
 
-    def _signed_ted(self, hello: AgentHello) -> TedFile:
-        """The ``.ted`` this Subscriber can use, signed by now."""
+    def _usable_base(self, hello: AgentHello) -> RevisionNumber | None:
         base = None if self._whole else hello.of(self._distribution).extracted
-        if base is not None and (base >= self._revision or base not in self._store.revisions(self._distribution)):
-            base = None
+        return base if base is not None and base < self._revision and base in self._store.revisions(self._distribution) else None
+
+    def _send(self, call: Call, base: RevisionNumber | None, progress: Progress | None) -> SendResult:
+        conversation = call.conversation
+        ted = self._signed_ted(base)
+        metadata = self._push_metadata(call)
+        before = conversation.sent
+        conversation.put_manifest(
+            manifest_target(self._distribution, self._revision), self._store.manifest_bytes(self._distribution, self._revision)
+        )
+        manifest = conversation.sent - before
+        put = conversation.put_ted(
+            ted_target(self._distribution, self._revision, ted.name), ted, lambda done, total: self._seen(done, total, progress)
+        )
+        return self._result(ted.base, put, payload=ted.payload, metadata=metadata, manifest=manifest + len(ted.index))
+
+    def _signed_ted(self, base: RevisionNumber | None) -> TedFile:
+        """The ``.ted`` for Subscribers that have ``base``, signed by now."""
         ted = self._store.ensure_ted(self._distribution, self._revision, base)
         path, target = ted_target(self._distribution, self._revision, ted.name), Target.of(ted.index)
         if self._publisher.listing(self._distribution).get(path) != target:
