@@ -24,6 +24,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 START_SECONDS = 15.0
 """A server has that long to answer; a second is usual."""
+# A host of its own has a crontab of its own: bootstrap must not write into that of who runs the demo.
+CRONTAB = """\
+#!/bin/sh
+if [ "$1" = -l ]; then cat "$HOME/crontab" 2>/dev/null; else cat >"$HOME/crontab"; fi
+"""
 _SBIN = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
@@ -82,9 +87,18 @@ class Host:
         """As a blueprint pins it."""
         return (self.directory / "host_key.pub").read_text().strip()
 
+    @property
+    def path(self) -> str:
+        """PATH of its commands; last this very Python's directory, so that there is one the agent bundle fits."""
+        own_python = Path(sys.executable).resolve().parent
+        return os.pathsep.join([str(self.directory / "bin"), "/usr/local/bin", "/usr/bin", "/bin", str(own_python)])
+
     def prepare(self) -> None:
         """Keys, home and settings."""
         (self.directory / "home").mkdir(parents=True, exist_ok=True)
+        (self.directory / "bin").mkdir(exist_ok=True)
+        (self.directory / "bin" / "crontab").write_text(CRONTAB)
+        (self.directory / "bin" / "crontab").chmod(0o755)
         if not (self.directory / "host_key").exists():
             make_key(self.directory / "host_key")
         shutil.copy(self.identity.with_name(self.identity.name + ".pub"), self.directory / "authorized_keys")
@@ -100,7 +114,7 @@ class Host:
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",
             "PrintMotd no",
-            f"SetEnv HOME={self.directory / 'home'}",
+            f"SetEnv HOME={self.directory / 'home'} PATH={self.path}",
         )
         (self.directory / "sshd_config").write_text("\n".join(lines) + "\n")
 
@@ -109,7 +123,13 @@ class Host:
         with open(self.directory / "log", "ab") as log:
             # Its own session: Ctrl-C is the demo's, which ends everything in order.
             self.process = subprocess.Popen(
-                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=Path(__file__).parents[1]
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=Path(__file__).parents[1],
+                env=dict(os.environ) | ({} if self.program else {"PATH": self.path}),
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._lets_in():

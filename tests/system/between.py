@@ -5,6 +5,7 @@ every conversation. Leaves out: changing what the agent answers.
 
     flip        the payload data frame (0: the first) of which one byte in the middle is flipped
     flips       how often, counted over all conversations; a file keeps the count
+    flip_every  every payload data frame has a byte flipped
     hold_at     bytes of payload after which nothing more is passed on while the file ``hold`` exists
     hold        a file; ``held`` is written beside it once it holds
 """
@@ -26,23 +27,25 @@ PAYLOAD_FRAME = 256 * 1024
 """Data frames from this size on are payload: indexes, manifests and metadata of the tests are smaller."""
 REAL = "real-sluice-agent"
 SETTINGS = "between.json"
+COUNT = "flipped"
 
 
 def install(launcher: Path, **settings: object) -> None:
-    """Stand in front of the launcher from now on; called again, change the settings."""
+    """Stand in front of the launcher from now on; called again, with other settings."""
     real = launcher.with_name(REAL)
     if not real.exists():
         launcher.rename(real)
         launcher.write_text(f"#!{sys.executable} -IS\n" + Path(__file__).read_text())
         launcher.chmod(0o700)
-    change(launcher, **settings)
-
-
-def change(launcher: Path, **settings: object) -> None:
-    """Other settings, whole."""
+    launcher.with_name(COUNT).unlink(missing_ok=True)
     new = launcher.with_name(SETTINGS + ".new")
     new.write_text(json.dumps(settings))
     os.replace(new, launcher.with_name(SETTINGS))
+
+
+def remove(launcher: Path) -> None:
+    """The real launcher is called again; a conversation under way goes on."""
+    os.replace(launcher.with_name(REAL), launcher)
 
 
 class Between:
@@ -74,7 +77,7 @@ class Between:
     def _pass_on(self, frame: bytearray) -> None:
         assert self.agent.stdin is not None
         if frame[4:5] == b"D" and len(frame) > PAYLOAD_FRAME:
-            if self.frames == self.settings.get("flip", -1) and self._may_flip():
+            if self.settings.get("flip_every") or (self.frames == self.settings.get("flip", -1) and self._may_flip()):
                 frame[HEADER.size + len(frame) // 2] ^= 0x10
             self.frames += 1
             self.payload += len(frame) - HEADER.size
@@ -82,7 +85,7 @@ class Between:
         write(self.agent.stdin.fileno(), frame)
 
     def _may_flip(self) -> bool:
-        count = self.directory / "flipped"
+        count = self.directory / COUNT
         before = int(count.read_text()) if count.exists() else 0
         if before >= self.settings.get("flips", 1):
             return False

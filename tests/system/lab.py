@@ -10,16 +10,18 @@ import fcntl
 import json
 import os
 import random
-import shutil
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.system.sshd import Sshd, SshLab
+from infra.ledger.sql import open_ledger
+from sluice.model.state import EventKind, RecordedEvent
+from tests.system.sshd import Sshd, lab
 
 PATIENCE = 60.0
 """Seconds any condition of these tests may take; a few are usual."""
@@ -160,6 +162,14 @@ class SiteLab:
         """Bytes that have arrived of a ``.ted`` that is under way."""
         return sum(path.stat().st_size for path in self.held(name).glob("receiving/*/*.part"))
 
+    def events(self, kind: EventKind, *, after: int = 0) -> list[RecordedEvent]:
+        """What the ledger recorded of one kind, oldest first."""
+        ledger = open_ledger(self.hq / "ledger.db")
+        try:
+            return [each for each in ledger.events(after=after, limit=100_000) if each.event.kind is kind]
+        finally:
+            ledger.close()
+
     def leftovers(self, name: str) -> list[str]:
         """What a whole extraction may not leave: staging, temporary names, arriving revisions, journals, held locks."""
         held = self.held(name)
@@ -169,10 +179,17 @@ class SiteLab:
         found += [str(path) for place in ("receiving", "journal", "receipts") for path in held.glob(f"{place}/*")]
         return found + [f"{path} is locked" for path in (held / "lock", held.parents[1] / "lock") if _is_locked(path)]
 
-    def assert_converged(self, name: str) -> None:
-        """The host has what the Distributor has, and nothing else beside it."""
-        assert described(self.destination(name)) == described(self.source)
+    def assert_converged(self, name: str, *, kept: Iterable[str] = ()) -> None:
+        """The host has what the Distributor has, and nothing else beside it but what earlier revisions placed (``kept``)."""
+        found, wanted = described(self.destination(name)), described(self.source)
+        assert {path: each for path, each in found.items() if path in wanted} == wanted
+        assert {path for path in found.keys() - wanted.keys() if found[path][0] == "file"} <= set(kept)
         until(lambda: not self.leftovers(name), f"nothing left over: {self.leftovers(name)}", seconds=10)
+
+    def move(self, name: str, port: int) -> None:
+        """The host answers on another port from now on, says its blueprint."""
+        self.hosts[name].port = port
+        self.write_site()
 
 
 def _is_locked(path: Path) -> bool:
@@ -215,7 +232,7 @@ def write_tree(root: Path, files: Mapping[str, bytes]) -> None:
 
 
 def two_trees(seed: int, *, files: int = 120, blob: int = 5 * 1024 * 1024) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """An old and a new tree of the same seed: small files, of which a third changes, some go and come; a blob nothing can compress."""
+    """An old and a new tree of the same seed: small files, of which a third changes, some come; a blob nothing can compress."""
     rng = random.Random(seed)
     old = {f"d{n % 7}/f{n:04}": rng.randbytes(rng.randrange(1, 3000)) for n in range(files)}
     old["blob"] = rng.randbytes(blob)
@@ -223,14 +240,15 @@ def two_trees(seed: int, *, files: int = 120, blob: int = 5 * 1024 * 1024) -> tu
     for name in rng.sample(sorted(old), files // 3):
         new[name] = rng.randbytes(len(old[name]))
     new["blob"] = rng.randbytes(blob)
-    for name in rng.sample([name for name in sorted(old) if name != "blob"], 5):
-        del new[name]
     new |= {f"new/f{n}": rng.randbytes(500) for n in range(5)}
     return old, new
 
 
-def make_lab(ssh_lab: SshLab, directory: Path, *names: str, api_url: str, extra: str = "") -> SiteLab:
-    """Hosts of these names, answering, and a site over them."""
-    if directory.exists():
-        shutil.rmtree(directory)
-    return SiteLab(directory, [ssh_lab.host(name) for name in names], ssh_lab.identity, api_url=api_url, extra=extra)
+@contextmanager
+def site_lab(directory: Path, real_part: Callable[[str], Path], api_url: str, *names: str) -> Iterator[SiteLab]:
+    """Hosts of these names, answering and bootstrapped, and a site over them; everything is ended on leaving."""
+    (directory / "ssh").mkdir()
+    with lab(directory / "ssh", real_part) as ssh:
+        made = SiteLab(directory / "lab", [ssh.host(name) for name in names], ssh.identity, api_url=api_url)
+        made.bootstrap()
+        yield made
