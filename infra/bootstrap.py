@@ -1,4 +1,4 @@
-"""Bootstrap a Subscriber: agent, identity, key, trust root, recovery hook. ``subscriber_check.py`` says what is missing.
+"""Bootstrap a Subscriber: agent, identity, key, trust root, recovery hook. And check one: say what is missing, changing nothing.
 
 Everything goes through the administrator's own login at the Subscriber's address (SSH, or this machine for ``local:``), which is the act
 of trusting: the host needs Python and nothing else. What to do is computed first, as data, from what a probe found; a dry run shows
@@ -8,46 +8,21 @@ exactly that; every step may be repeated.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
 
-from infra import agent_host
-from infra.agent_bundle import Bundle, Platform, choose
-from sluice.errors import AgentMissingError, ConnectionLostError, NotFoundError, TrustError
-from sluice.formats.agent_call import agent_command
+from infra.agent_bundle import Bundle, choose
+from infra.subscriber_host import Host, Login, LoginTransport, host_program, logged_in, probe, said_text
+from sluice.errors import AgentMissingError, SluiceError, TrustError
+from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_command
 from sluice.model.site import Site, Subscriber
+from sluice.operations.call import call_agent
 from sluice.ports import Transport
 from sluice.trust.publish import Publisher
 
-PYTHONS = ("python3.13", "python3.12", "python3.11", "python3")
-"""Looked for on a host's PATH."""
 _PIECE = 256 * 1024
-_PROBE = 'for each in {pythons}; do if command -v "$each" >/dev/null 2>&1; then "$each" -I -c "$0" probe "$1"; fi; done'
-
-
-class Login(Protocol):
-    """Commands on a host, as its account."""
-
-    def run(self, command: Sequence[str], stdin: bytes | Iterable[bytes] = b"") -> tuple[int, bytes, bytes]:
-        """(exit status, output, last of stderr)."""
-        ...
-
-    def close(self) -> None:
-        """End it."""
-        ...
-
-
-class LoginTransport(Transport, Protocol):
-    """A transport that logs in as well."""
-
-    def login(self, subscriber: Subscriber, *, timeout: float) -> Login:
-        """Raises as ``connect``."""
-        ...
 
 
 class Act(StrEnum):
@@ -83,20 +58,13 @@ class Bootstrapped:
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
-    """What a probe found."""
+class CheckItem:
+    """One line of ``sluice subscriber check``."""
 
-    pythons: Mapping[Platform, str]
-    """Paths of interpreters."""
-    directory: Mapping[str, Any] | None
-    digest: str
-    """Of the bundle the launcher starts."""
-    name: str
-    receipt_pub: bytes
-    roots: Mapping[str, str]
-    """SHA-256 of installed trust roots by Distributor."""
-    crontab: bool
-    hook: bool
+    item: str
+    ok: bool
+    detail: str
+    remedy: str = ""
 
 
 def distributors_of(site: Site, subscriber: str) -> tuple[str, ...]:
@@ -143,41 +111,6 @@ def push_trust(subscriber: Subscriber, publishers: Mapping[str, Publisher], *, t
             _install_root(login, subscriber, distributor, publisher)
 
 
-def probe(login: Login, subscriber: Subscriber) -> Host:
-    """Look at a host; changes nothing."""
-    script = _PROBE.format(pythons=" ".join(PYTHONS))
-    _, output, said = login.run(["sh", "-c", script, _host_program(), str(subscriber.working_directory)])
-    answers = []
-    for line in output.decode(errors="replace").splitlines():
-        try:
-            answers.append(json.loads(line))
-        except ValueError:
-            continue  # what a login script prints
-    if not answers:
-        raise NotFoundError(
-            f"Subscriber {subscriber.name} ({subscriber.address}) has no python3 on its PATH" + (f": {_text(said)}" if said else ""),
-            remedy="install Python 3.11 or newer there",
-        )
-    try:
-        pythons: dict[Platform, str] = {}
-        for each in answers:
-            key = Platform((int(each["python"][0]), int(each["python"][1])), str(each["machine"]), str(each["libc"]))
-            pythons.setdefault(key, str(each["executable"]))
-        found = answers[0]
-        return Host(
-            pythons=pythons,
-            directory=found["directory"],
-            digest=str(found["digest"]),
-            name=str(found["name"]),
-            receipt_pub=str(found["receipt_pub"]).encode(),
-            roots=dict(found["roots"]),
-            crontab=bool(found["crontab"]),
-            hook=bool(found["hook"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConnectionLostError(f"Subscriber {subscriber.name} ({subscriber.address}) answered the probe with nonsense") from error
-
-
 def plan(
     subscriber: Subscriber, host: Host, bundle: Bundle, publishers: Mapping[str, Publisher], *, replace_key: bool
 ) -> tuple[list[Step], list[str]]:
@@ -209,7 +142,7 @@ def plan(
         steps.append(Step(Act.HOOK, "add an @reboot line to the account's crontab, for recovery after a restart"))
     elif not host.crontab:
         notes.append(
-            f"{subscriber.name} has no crontab: have `{hook_command(subscriber)}` run when it starts; until then the next contact recovers"
+            f"{subscriber.name} has no crontab: have `{_hook_command(subscriber)}` run when it starts; until then the next contact recovers"
         )
     return steps, notes
 
@@ -235,7 +168,7 @@ def run_steps(
                 _run(
                     login,
                     subscriber,
-                    [python, "-I", "-c", _host_program(), "install", directory, bundle.digest, size],
+                    [python, "-I", "-c", host_program(), "install", directory, bundle.digest, size],
                     _pieces(bundle.path),
                 )
             case Act.IDENTITY:
@@ -247,17 +180,71 @@ def run_steps(
             case Act.TRUST:
                 _install_root(login, subscriber, step.distributor, publishers[step.distributor])
             case Act.HOOK:
-                _run(login, subscriber, [python, "-I", "-c", _host_program(), "hook", directory])
+                _run(login, subscriber, [python, "-I", "-c", host_program(), "hook", directory])
 
 
-@contextmanager
-def logged_in(subscriber: Subscriber, transport: LoginTransport, timeout: float) -> Iterator[Login]:
-    """A login for as long as the block lasts."""
-    login = transport.login(subscriber, timeout=timeout)
+def check(
+    subscriber: Subscriber, publishers: Mapping[str, Publisher], *, transport: LoginTransport, bundles: Path, timeout: float
+) -> list[CheckItem]:
+    """What is missing, without changing anything. Never raises for what it finds."""
+    remedy = f"run: sluice subscriber bootstrap {subscriber.name}"
     try:
-        yield login
-    finally:
-        login.close()
+        with logged_in(subscriber, transport, timeout) as login:
+            host = probe(login, subscriber)
+    except SluiceError as error:
+        return [CheckItem("login", ok=False, detail=error.message, remedy=error.remedy)]
+    items = [CheckItem("login", ok=True, detail=str(subscriber.address))]
+    try:
+        bundle = choose(bundles, list(host.pythons), host=f"Subscriber {subscriber.name}")
+        items.append(CheckItem("python", ok=True, detail=str(bundle.platform)))
+        current = host.digest == bundle.digest
+        detail = f"{host.digest[:12] or 'none'} installed" + ("" if current else f", {bundle.digest[:12]} is current")
+        items.append(CheckItem("agent", ok=current, detail=detail, remedy="" if current else remedy))
+    except SluiceError as error:
+        items.append(CheckItem("python", ok=False, detail=error.message, remedy=error.remedy))
+    items.append(_directory_item(subscriber, host, remedy))
+    named = host.name == subscriber.name
+    items.append(CheckItem("identity", ok=named, detail=host.name or "none", remedy="" if named else remedy))
+    for distributor, publisher in sorted(publishers.items()):
+        items += _trust_items(subscriber, host, distributor, publisher, remedy)
+        items.append(_conversation_item(subscriber, distributor, transport, timeout, remedy))
+    why = "" if host.hook else (remedy if host.crontab else f"have `{_hook_command(subscriber)}` run when the host starts")
+    items.append(CheckItem("recovery", ok=host.hook, detail="@reboot in crontab" if host.hook else "no hook", remedy=why))
+    return items
+
+
+def _directory_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:
+    found, path = host.directory, str(subscriber.working_directory)
+    if found is None:
+        return CheckItem("working directory", ok=False, detail=f"{path} is missing", remedy=remedy)
+    if not found.get("is_directory") or not found.get("ours"):
+        return CheckItem("working directory", ok=False, detail=f"{path} isn't a directory of the account", remedy="remove or chown it")
+    private = found.get("mode") == 0o700
+    return CheckItem("working directory", ok=private, detail=f"{path}, mode {found.get('mode'):o}", remedy="" if private else remedy)
+
+
+def _trust_items(subscriber: Subscriber, host: Host, distributor: str, publisher: Publisher, remedy: str) -> list[CheckItem]:
+    known = publisher.subscriber_key(subscriber.name)
+    same = known is not None and known == host.receipt_pub
+    detail = "known" if same else "not known here" if known is None else "another one is known here"
+    rooted = host.roots.get(distributor) == hashlib.sha256(publisher.root()).hexdigest()
+    installed = "installed" if rooted else "missing" if distributor not in host.roots else "another one is installed"
+    return [
+        CheckItem(f"receipt key at {distributor}", ok=same, detail=detail, remedy="" if same else remedy),
+        CheckItem(f"trust in {distributor}", ok=rooted, detail=installed, remedy="" if rooted else f"run: sluice trust push {distributor}"),
+    ]
+
+
+def _conversation_item(subscriber: Subscriber, distributor: str, transport: Transport, timeout: float, remedy: str) -> CheckItem:
+    try:
+        call = call_agent(subscriber, distributor, transport=transport, timeout=timeout)
+    except SluiceError as error:
+        return CheckItem(f"conversation for {distributor}", ok=False, detail=error.message, remedy=error.remedy or remedy)
+    call.close()
+    hello = call.hello
+    return CheckItem(
+        f"conversation for {distributor}", ok=True, detail=f"agent {hello.agent}, Python {hello.python}, {hello.free} bytes free"
+    )
 
 
 def _install_root(login: Login, subscriber: Subscriber, distributor: str, publisher: Publisher) -> None:
@@ -266,13 +253,13 @@ def _install_root(login: Login, subscriber: Subscriber, distributor: str, publis
 
 def _run(login: Login, subscriber: Subscriber, command: Sequence[str], stdin: Iterable[bytes] = ()) -> bytes:
     status, output, said = login.run(command, stdin)
-    if status in (126, 127):
+    if status in (NOT_FOUND, NOT_EXECUTABLE):
         raise AgentMissingError(
-            f"Subscriber {subscriber.name} ({subscriber.address}): no agent can be started: {_text(said)}",
+            f"Subscriber {subscriber.name} ({subscriber.address}): no agent can be started: {said_text(said)}",
             remedy=f"run: sluice subscriber bootstrap {subscriber.name}",
         )
     if status != 0:
-        raise TrustError(f"Subscriber {subscriber.name} ({subscriber.address}) refused: {_text(said) or f'exit status {status}'}")
+        raise TrustError(f"Subscriber {subscriber.name} ({subscriber.address}) refused: {said_text(said) or f'exit status {status}'}")
     return output
 
 
@@ -284,12 +271,7 @@ def _check_key(subscriber: Subscriber, distributor: str, known: bytes | None, sh
         )
 
 
-def _host_program() -> str:
-    return Path(agent_host.__file__).read_text()
-
-
-def hook_command(subscriber: Subscriber) -> str:
-    """What is to run when the host starts."""
+def _hook_command(subscriber: Subscriber) -> str:
     return " ".join(agent_command(subscriber.working_directory, "run"))
 
 
@@ -297,7 +279,3 @@ def _pieces(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as file:
         while data := file.read(_PIECE):
             yield data
-
-
-def _text(said: bytes) -> str:
-    return "".join(c if c.isprintable() else " " for c in said.decode(errors="replace")).strip()
