@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import click
 
+from cli.agent import agent
 from cli.failures import EXIT_CODES, report
 from cli.plan import apply, plan
 from cli.revisions import revisions
@@ -15,6 +16,7 @@ from cli.session import DEFAULT_SITE, Session, site_directory
 from cli.show import show
 from cli.site import init, validate
 from cli.status import status, why
+from cli.subscriber import subscriber, subscribers
 from cli.ted import ted
 from cli.trust import trust
 from cli.up import up
@@ -56,7 +58,7 @@ def sluice(ctx: click.Context, site: str | None, verbose: bool, debug: bool) -> 
 for _command in (
     *(init, validate, plan, apply, up),
     *(status, why, show, revisions, ted),
-    *(trust,),
+    *(trust, subscriber, subscribers, agent),
 ):
     sluice.add_command(_command)
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from cli.failures import worst_exit
+from cli.hosts import Done, on_each, publishers_here, timeout_of, transport_of
 from cli.session import Session, dry_run_option, now, session
 from sluice.errors import NotFoundError, StoreError
+
+if TYPE_CHECKING:
+    from sluice.model.site import Subscriber
+    from sluice.trust.publish import Publisher
 
 
 @click.group()
@@ -33,6 +40,46 @@ def trust_init(session: Session, distributor: str, dry_run: bool) -> None:
         click.echo("back them up: who has them can sign, who lost them must install new trust everywhere")
     else:
         click.echo(f"Distributor {distributor} has keys in {keys}")
+
+
+@trust.command("push")
+@click.argument("distributor", required=False)
+@click.option("--to", "to", metavar="SUBSCRIBER", help="Only this Subscriber.")
+@dry_run_option
+@session
+@click.pass_context
+def trust_push(ctx: click.Context, session: Session, distributor: str | None, to: str | None, dry_run: bool) -> None:
+    """Install Distributors' trust roots on their Subscribers.
+
+    Over the login the blueprint names: that is the act of trusting. Without names: every Distributor with keys on this machine,
+    every active Subscriber it serves.
+    """
+    from infra.bootstrap import distributors_of, push_trust
+
+    site, transport = session.site, transport_of(session)
+    publishers = publishers_here(site, [site.distributor(distributor).name] if distributor else site.distributors)
+    subscribers = [site.subscriber(to)] if to else [s for _, s in sorted(site.subscribers.items()) if s.active]
+
+    def concerned(subscriber: Subscriber) -> dict[str, Publisher]:
+        wanted = [distributor] if distributor and to else distributors_of(site, subscriber.name)
+        return {name: publishers[name] for name in wanted if name in publishers}
+
+    def work(subscriber: Subscriber) -> list[str]:
+        roots = concerned(subscriber)
+        if not dry_run:
+            push_trust(subscriber, roots, transport=transport, timeout=timeout_of(site, subscriber))
+        return sorted(roots)
+
+    def said(done: Done[list[str]]) -> None:
+        act = "would install" if dry_run else "installed"
+        click.echo(
+            f"{done.subscriber.name}: {act} the trust root of {', '.join(done.result)}"
+            if done.result
+            else f"{done.subscriber.name}: {done.error}"
+        )
+
+    done = on_each([s for s in subscribers if concerned(s)], work, said=said)
+    ctx.exit(worst_exit(each.error.code for each in done if each.error is not None))
 
 
 @trust.command("export")

@@ -1,0 +1,106 @@
+"""Work on several Subscribers at once: who is meant, who signs for them here, and a result or an error for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import click
+
+from cli.session import Session, no_repeats
+from sluice.errors import SluiceError, TrustError
+
+if TYPE_CHECKING:
+    from infra.transports.address import AddressTransport
+    from sluice.model.site import Site, Subscriber
+    from sluice.trust.publish import Publisher
+
+AT_ONCE = 8
+"""Hosts that are logged in to at once."""
+BUNDLES = "agent-bundles"
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[R]):
+    """What became of one Subscriber: exactly one of the two is set."""
+
+    subscriber: Subscriber
+    result: R | None
+    error: SluiceError | None
+
+
+def chosen(session: Session, names: tuple[str, ...], every: bool) -> list[Subscriber]:
+    """Those named, or with ``--all`` every active one."""
+    site = session.site
+    if bool(names) is every:
+        raise click.UsageError("name Subscribers, or give --all" if not names else "give names or --all, not both")
+    if every:
+        return [subscriber for _, subscriber in sorted(site.subscribers.items()) if subscriber.active]
+    return [site.subscriber(name) for name in no_repeats(names)]
+
+
+def on_each(subscribers: Sequence[Subscriber], work: Callable[[Subscriber], R], *, said: Callable[[Done[R]], None]) -> list[Done[R]]:
+    """Run ``work`` for each, several at once; ``said`` hears of each as it ends. In the order given."""
+
+    def one(subscriber: Subscriber) -> Done[R]:
+        try:
+            return Done(subscriber, work(subscriber), None)
+        except SluiceError as error:
+            return Done(subscriber, None, error)
+
+    pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="host")
+    try:
+        found = []
+        for done in pool.map(one, subscribers):
+            said(done)
+            found.append(done)
+        return found
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def publishers_here(site: Site, distributors: Iterable[str]) -> Mapping[str, Publisher]:
+    """Those of the Distributors whose keys are on this machine.
+
+    Raises:
+        TrustError: None of them has keys here.
+    """
+    from sluice.trust.publish import Publisher
+
+    wanted = sorted(distributors)
+    found = {}
+    for name in wanted:
+        directory = Path(site.distributor(name).working_directory)
+        if (directory / "keys" / "online.pem").exists():
+            found[name] = Publisher(directory, distributor=name)
+    if not found:
+        raise TrustError(
+            f"no keys on this machine of Distributor {', '.join(wanted) or 'any: the site has none'}",
+            remedy=f"run `sluice trust init {wanted[0] if wanted else 'NAME'}`, or run this on the Distributor's machine",
+        )
+    return found
+
+
+def timeout_of(site: Site, subscriber: Subscriber) -> float:
+    """Seconds without progress: its own, else the longest of the Distributors'."""
+    if subscriber.connection_timeout is not None:
+        return subscriber.connection_timeout.total_seconds()
+    return max((d.connection_timeout.total_seconds() for d in site.distributors.values()), default=300.0)
+
+
+def transport_of(session: Session) -> AddressTransport:
+    """The way to any Subscriber of the site."""
+    from infra.transports.address import AddressTransport
+
+    return AddressTransport(session.directory)
+
+
+def bundle_directory(session: Session) -> Path:
+    """Where this site's agent bundles are kept, out of its own directory."""
+    from infra.orchestrator.server_address import state_directory
+
+    return state_directory(session.directory) / BUNDLES

@@ -1,0 +1,187 @@
+"""``sluice subscriber`` and ``sluice subscribers``: agents on hosts, what is missing there, and which Subscribers the site has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.failures import error_json, worst_exit
+from cli.hosts import Done, bundle_directory, chosen, on_each, publishers_here, timeout_of, transport_of
+from cli.session import Session, dry_run_option, emit, json_option, say, session
+from cli.tables import table
+
+if TYPE_CHECKING:
+    from infra.bootstrap import Bootstrapped
+    from infra.subscriber_check import CheckItem
+    from sluice.model.site import Subscriber
+
+_names = click.argument("names", nargs=-1, metavar="[NAME]...")
+_every = click.option("--all", "every", is_flag=True, help="Every active Subscriber of the site.")
+
+
+@click.group()
+def subscriber() -> None:
+    """Install agents, and see what is missing."""
+
+
+@subscriber.command("bootstrap")
+@_names
+@_every
+@click.option("--replace-key", is_flag=True, help="Believe another receipt key than the one known: the host was set up anew.")
+@dry_run_option
+@json_option
+@session
+@click.pass_context
+def subscriber_bootstrap(
+    ctx: click.Context, session: Session, names: tuple[str, ...], every: bool, replace_key: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Install agent, identity, keys and trust on hosts.
+
+    Over the login the blueprint names; the host needs Python 3.11 and nothing else. What is there already is left as it is, so
+    it may be repeated, and repairs what `sluice subscriber check` finds missing.
+    """
+    from infra import bootstrap
+
+    site, transport, bundles = session.site, transport_of(session), bundle_directory(session)
+
+    def work(host: Subscriber) -> Bootstrapped:
+        return bootstrap.bootstrap(
+            host,
+            publishers_here(site, bootstrap.distributors_of(site, host.name)),
+            transport=transport,
+            bundles=bundles,
+            timeout=timeout_of(site, host),
+            replace_key=replace_key,
+            dry_run=dry_run,
+        )
+
+    def said(done: Done[Bootstrapped]) -> None:
+        name = done.subscriber.name
+        if done.result is None:
+            say(f"{name}: failed: {done.error}")
+            return
+        lines = [f"{'would ' if dry_run else ''}{step.text}" for step in done.result.steps] or ["has everything"]
+        for line in (*lines, *done.result.notes):
+            say(f"{name}: {line}")
+
+    done = on_each(chosen(session, names, every), work, said=said)
+    if as_json:
+        emit({"subscribers": [_bootstrapped(each) for each in done]})
+    else:
+        failed = sum(each.error is not None for each in done)
+        click.echo(f"{len(done) - failed} of {len(done)} Subscribers {'can be' if dry_run else 'are'} bootstrapped")
+    ctx.exit(worst_exit(each.error.code for each in done if each.error is not None))
+
+
+@subscriber.command("check")
+@_names
+@_every
+@json_option
+@session
+@click.pass_context
+def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...], every: bool, as_json: bool) -> None:
+    """Say what is missing on hosts, changing nothing."""
+    from infra.bootstrap import distributors_of
+    from infra.subscriber_check import check
+
+    site, transport, bundles = session.site, transport_of(session), bundle_directory(session)
+
+    def work(host: Subscriber) -> list[CheckItem]:
+        publishers = publishers_here(site, distributors_of(site, host.name))
+        return check(host, publishers, transport=transport, bundles=bundles, timeout=timeout_of(site, host))
+
+    done = on_each(chosen(session, names, every), work, said=lambda _: None)
+    if as_json:
+        emit({"subscribers": [_checked(each) for each in done]})
+    else:
+        rows = [row for each in done for row in _check_rows(each)]
+        click.echo(table(["subscriber", "item", "ok", "detail", "remedy"], rows))
+    missing = any(not item.ok for each in done for item in each.result or ())
+    ctx.exit(worst_exit(each.error.code for each in done if each.error is not None) or int(missing))
+
+
+@click.group()
+def subscribers() -> None:
+    """Look into the inventory."""
+
+
+@subscribers.command("list")
+@click.option("--where", metavar="SELECTOR", default="", help='Only these, for example \'site == "helsinki" and role != "db"\'.')
+@json_option
+@session
+def subscribers_list(session: Session, where: str, as_json: bool) -> None:
+    """List the Subscribers of the site."""
+    found = _selected(session, where)
+    if as_json:
+        emit({"subscribers": [_described(each) for each in found]})
+        return
+    rows = [
+        [
+            each.name,
+            str(each.address),
+            each.platform,
+            "yes" if each.active else "no",
+            ", ".join(f"{k}={v}" for k, v in sorted(each.tags.items())),
+        ]
+        for each in found
+    ]
+    click.echo(table(["subscriber", "address", "platform", "active", "tags"], rows))
+
+
+def _selected(session: Session, where: str) -> list[Subscriber]:
+    every = [each for _, each in sorted(session.site.subscribers.items())]
+    if not where:
+        return every
+    from sluice.blueprint.selector import SelectorError, parse_selector, subscriber_facts
+
+    try:
+        selector = parse_selector(where)
+    except SelectorError as error:
+        raise click.BadParameter(str(error), param_hint="--where") from error
+    return [each for each in every if selector.matches(subscriber_facts(each.name, each.platform, each.tags))]
+
+
+def _described(found: Subscriber) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "description": found.description,
+        "address": str(found.address),
+        "platform": found.platform,
+        "active": found.active,
+        "tags": dict(found.tags),
+    }
+
+
+def _bootstrapped(done: Done[Bootstrapped]) -> dict[str, Any]:
+    steps = (
+        [{"act": step.act.value, "distributor": step.distributor or None, "text": step.text} for step in done.result.steps]
+        if done.result
+        else []
+    )
+    return {
+        "subscriber": done.subscriber.name,
+        "steps": steps,
+        "notes": list(done.result.notes) if done.result else [],
+        "error": error_json(done.error) if done.error else None,
+    }
+
+
+def _checked(done: Done[list[CheckItem]]) -> dict[str, Any]:
+    items = [{"item": i.item, "ok": i.ok, "detail": i.detail, "remedy": i.remedy} for i in done.result or ()]
+    return {
+        "subscriber": done.subscriber.name,
+        "ok": done.error is None and all(i["ok"] for i in items),
+        "items": items,
+        "error": error_json(done.error) if done.error else None,
+    }
+
+
+def _check_rows(done: Done[list[CheckItem]]) -> list[list[str]]:
+    if done.error is not None:
+        return [[done.subscriber.name, "-", "no", done.error.message, done.error.remedy]]
+    names = [done.subscriber.name] + [""] * len(done.result or ())
+    return [
+        [name, item.item, "yes" if item.ok else "no", item.detail, item.remedy]
+        for name, item in zip(names, done.result or (), strict=False)
+    ]
