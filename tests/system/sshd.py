@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,11 @@ from sluice.model.site import Address, Subscriber
 
 START_WAIT = 10.0
 """Seconds a server has to answer."""
+# A host of its own has a crontab of its own: bootstrap must not write into that of who runs the tests.
+CRONTAB = """\
+#!/bin/sh
+if [ "$1" = -l ]; then cat "$HOME/crontab" 2>/dev/null; else cat >"$HOME/crontab"; fi
+"""
 
 
 def make_key(path: Path, *, passphrase: str = "", kind: str = "ed25519") -> Path:
@@ -45,6 +51,12 @@ class Sshd:
     def home(self) -> Path:
         """What ``$HOME`` is in its sessions."""
         return self.directory / "home"
+
+    @property
+    def path(self) -> str:
+        """PATH of its commands; last this very Python's directory, so that there is one the agent bundle fits."""
+        own_python = Path(sys.executable).resolve().parent
+        return os.pathsep.join([str(self.directory / "bin"), "/usr/local/bin", "/usr/bin", "/bin", str(own_python)])
 
     @property
     def host_key(self) -> str:
@@ -126,6 +138,10 @@ class Sshd:
 
     def _configure(self) -> Path:
         self.home.mkdir(parents=True, exist_ok=True)
+        crontab = self.directory / "bin" / "crontab"
+        crontab.parent.mkdir(exist_ok=True)
+        crontab.write_text(CRONTAB)
+        crontab.chmod(0o755)
         if not (self.directory / "host_key").exists():
             make_key(self.directory / "host_key")
         authorized = self.directory / "authorized_keys"
@@ -144,7 +160,7 @@ class Sshd:
             "PermitRootLogin prohibit-password",
             "PrintMotd no",
             "MaxStartups 100:30:200",
-            f"SetEnv HOME={self.home}",
+            f"SetEnv HOME={self.home} PATH={self.path}",
             "Subsystem sftp internal-sftp",
             *self.options,
         )
