@@ -1,0 +1,225 @@
+"""Manifests: what is written is what is read; one manifest has one byte string; anything else is refused."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from dataclasses import replace
+
+import pytest
+from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice.errors import StoreCorruptError
+from sluice.formats import manifest as module
+from sluice.formats.manifest import manifest_bytes, parse_header, parse_manifest, read_back_digest
+from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
+from sluice.model.revision import RevisionNumber
+from tests.formats.trees import Tree, trees
+
+A, B = blake3(b"a").hexdigest(), blake3(b"bb").hexdigest()
+
+
+def sample() -> Manifest:
+    entries = (
+        Entry(EntryKind.DIRECTORY, "", 0o755, 1_700_000_000_000_000_000),
+        Entry(EntryKind.FILE, "a", 0o644, 1_700_000_000_000_000_001, 1, A),
+        Entry(EntryKind.DIRECTORY, "d", 0o755, 5),
+        Entry(EntryKind.FILE, "d-e", 0o4755, -7, 1, A),
+        Entry(EntryKind.FILE, "d/é\n", 0o644, 9, 2, B),
+        Entry(EntryKind.SYMLINK, "l", 0o777, 0, target="d\\x"),
+    )
+    file = Destination("{{ DEST }}/one", False, (Entry(EntryKind.FILE, "", 0o600, 3, 2, B),))
+    return Manifest("zone", RevisionNumber(1, 2), "file", (Destination("{{ DEST }}/zone", True, entries), file))
+
+
+@given(trees())
+def test_what_is_written_is_what_is_read(tree: Tree) -> None:
+    data = manifest_bytes(tree.manifest)
+    assert parse_manifest(data) == tree.manifest
+    assert manifest_bytes(parse_manifest(data)) == data
+
+
+def test_the_lines_are_those_of_the_format() -> None:
+    lines = manifest_bytes(sample()).decode().split("\n")
+    assert lines[1] == '["d","",493,1700000000000000000]'
+    assert lines[2] == f'["f","a",420,1700000000000000001,1,"{A}"]'
+    assert lines[5] == f'["f","d/é\\n",420,9,2,"{B}"]'
+    assert lines[6] == '["l","l","d\\\\x",511]'
+    assert lines[-1] == ""
+
+
+def test_a_header_is_read_alone() -> None:
+    header, counts = parse_header(manifest_bytes(sample()).partition(b"\n")[0])
+    assert counts == (6, 1)
+    assert header == replace(sample(), destinations=tuple(replace(d, entries=()) for d in sample().destinations))
+
+
+@given(trees(), st.data())
+def test_a_damaged_manifest_is_refused_or_says_something_else_of_its_own(tree: Tree, data: st.DataObject) -> None:
+    raw = manifest_bytes(tree.manifest)
+    at = data.draw(st.integers(0, len(raw) - 1))
+    flipped = raw[at] ^ data.draw(st.integers(1, 255))
+    damaged = raw[:at] + bytes([flipped]) + raw[at + 1 :]
+    try:
+        found = parse_manifest(damaged)
+    except StoreCorruptError:
+        return
+    assert found != tree.manifest
+    assert manifest_bytes(found) == damaged
+
+
+@given(trees(), st.data())
+def test_a_cut_manifest_is_refused(tree: Tree, data: st.DataObject) -> None:
+    raw = manifest_bytes(tree.manifest)
+    with pytest.raises(StoreCorruptError):
+        parse_manifest(raw[: data.draw(st.integers(0, len(raw) - 1))])
+
+
+def _line(number: int, text: str) -> bytes:
+    lines = manifest_bytes(sample()).decode().split("\n")
+    lines[number] = text
+    return "\n".join(lines).encode()
+
+
+BAD_ENTRIES = {
+    "parent part": f'["f","d/../x",420,9,2,"{B}"]',
+    "dot part": f'["f","d/.",420,9,2,"{B}"]',
+    "dots": f'["f","d/..",420,9,2,"{B}"]',
+    "empty part": f'["f","d//x",420,9,2,"{B}"]',
+    "trailing slash": f'["f","d/",420,9,2,"{B}"]',
+    "absolute": f'["f","/d",420,9,2,"{B}"]',
+    "no parent": f'["f","e/x",420,9,2,"{B}"]',
+    "below a file": f'["f","d-e/x",420,9,2,"{B}"]',
+    "duplicate": f'["f","d-e",420,9,2,"{B}"]',
+    "unsorted": f'["f","b",420,9,2,"{B}"]',
+    "NUL": f'["f","d/\\u0000",420,9,2,"{B}"]',
+    "backslash": f'["f","d/a\\\\b",420,9,2,"{B}"]',
+    "lone surrogate": f'["f","d/\\ud800",420,9,2,"{B}"]',
+    "needless escape": f'["f","d/\\u0041",420,9,2,"{B}"]',
+    "escaped slash": f'["f","d\\/x",420,9,2,"{B}"]',
+    "upper-case escape": f'["f","d/\\u000B",420,9,2,"{B}"]',
+    "raw control": f'["f","d/\x01",420,9,2,"{B}"]',
+    "not NFC": f'["f","d/e\u0301",420,9,2,"{B}"]',
+    "long part": f'["f","d/{"x" * 256}",420,9,2,"{B}"]',
+    "long part in bytes": f'["f","d/{"é" * 128}",420,9,2,"{B}"]',
+    "long path": f'["f","d/{"x" * 4100}",420,9,2,"{B}"]',
+    "mode": f'["f","d/x",4096,9,2,"{B}"]',
+    "negative mode": f'["f","d/x",-1,9,2,"{B}"]',
+    "leading zero": f'["f","d/x",0420,9,2,"{B}"]',
+    "minus zero": f'["f","d/x",420,-0,2,"{B}"]',
+    "float": f'["f","d/x",420,9.0,2,"{B}"]',
+    "exponent": f'["f","d/x",420,9e1,2,"{B}"]',
+    "NaN": f'["f","d/x",420,NaN,2,"{B}"]',
+    "true": f'["f","d/x",true,9,2,"{B}"]',
+    "huge time": f'["f","d/x",420,9223372036854775808,2,"{B}"]',
+    "endless number": f'["f","d/x",420,{"9" * 5000},2,"{B}"]',
+    "huge size": f'["f","d/x",420,9,9223372036854775808,"{"0" * 64}"]',
+    "negative size": f'["f","d/x",420,9,-2,"{B}"]',
+    "two sizes": f'["f","d/x",420,9,3,"{B}"]',
+    "upper-case digest": f'["f","d/x",420,9,2,"{B.upper()}"]',
+    "short digest": f'["f","d/x",420,9,2,"{B[1:]}"]',
+    "long digest": f'["f","d/x",420,9,2,"{B}0"]',
+    "no digest": '["f","d/x",420,9,2]',
+    "extra field": f'["f","d/x",420,9,2,"{B}",1]',
+    "space": f'["f", "d/x",420,9,2,"{B}"]',
+    "trailing space": f'["f","d/x",420,9,2,"{B}"] ',
+    "carriage return": f'["f","d/x",420,9,2,"{B}"]\r',
+    "two entries in a line": f'["f","d/x",420,9,2,"{B}"],["d","d/y",493,1]',
+    "unknown kind": '["x","d/x",420]',
+    "device": '["b","d/x",420,1]',
+    "object": '{"f":1}',
+    "empty line": "",
+    "not JSON": "]",
+    "empty link": '["l","d/x","",511]',
+    "link with NUL": '["l","d/x","a\\u0000b",511]',
+    "long link": f'["l","d/x","{"x" * 4097}",511]',
+    "directory with a size": '["d","d/x",493,1,1]',
+    "arabic digits": f'["f","d/x",٤٢٠,9,2,"{B}"]',
+}
+
+
+@pytest.mark.parametrize("text", BAD_ENTRIES.values(), ids=BAD_ENTRIES)
+def test_an_entry_that_breaks_a_rule_is_refused(text: str) -> None:
+    with pytest.raises(StoreCorruptError):
+        parse_manifest(_line(5, text))
+
+
+def _with_header(old: str, new: str) -> bytes:
+    data = manifest_bytes(sample()).decode()
+    assert old in data
+    return data.replace(old, new, 1).encode()
+
+
+BAD_HEADERS = {
+    "another format": ('"sluice":"manifest"', '"sluice":"order"'),
+    "a later version": ('"version":1', '"version":2'),
+    "version as text": ('"version":1', '"version":"1"'),
+    "unknown key": ('"verify":false', '"verify":false,"zzz":1'),
+    "duplicate key": ('"verify":false', '"verify":false,"verify":false'),
+    "missing key": (',"verify":false', ""),
+    "unsorted keys": ('"type":"file","verify":false', '"verify":false,"type":"file"'),
+    "spaces": ('"version":1', '"version": 1'),
+    "a name with a period": ('"zone"', '"zo.ne"'),
+    "a name that is a path": ('"zone"', '"../x"'),
+    "no revision": ('"1.2"', '"1"'),
+    "revision zero": ('"1.2"', '"0.2"'),
+    "unknown type": ('"type":"file"', '"type":"virus"'),
+    "unknown copy": ('"differing"', '"some"'),
+    "max of 0": ('"max_revisions":10', '"max_revisions":0'),
+    "flag as number": ('"rollback":true', '"rollback":1'),
+    "more entries": ('"entries":6', '"entries":7'),
+    "fewer entries": ('"entries":6', '"entries":5'),
+    "endless entries": ('"entries":6', '"entries":99999999999'),
+    "negative entries": ('"entries":6', '"entries":-6'),
+    "file that is a directory": ('"directory":true', '"directory":false'),
+    "action of unknown kind": ('"pre_actions":[]', '"pre_actions":[{"reboot":{}}]'),
+    "deep nesting": ('"pre_actions":[]', '"pre_actions":' + "[" * 100_000 + "]" * 100_000),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), BAD_HEADERS.values(), ids=BAD_HEADERS)
+def test_a_header_that_breaks_a_rule_is_refused(old: str, new: str) -> None:
+    with pytest.raises(StoreCorruptError):
+        parse_manifest(_with_header(old, new))
+
+
+def test_a_directory_begins_with_its_own_entry() -> None:
+    data = manifest_bytes(sample()).decode().replace('["d","",493,1700000000000000000]\n', "").replace('"entries":6', '"entries":5')
+    with pytest.raises(StoreCorruptError):
+        parse_manifest(data.encode())
+
+
+def test_an_oversized_manifest_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MANIFEST_MAX", 100)
+    with pytest.raises(StoreCorruptError, match="more than the 100"):
+        parse_manifest(manifest_bytes(sample()))
+
+
+def test_random_damage_costs_no_more_memory_than_the_manifest_does() -> None:
+    raw = manifest_bytes(sample())
+    chance = random.Random(20240229)
+    refused = 0
+    tracemalloc.start()
+    for _ in range(600):
+        damaged = bytearray(raw)
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(len(damaged))
+            damaged[at : at + chance.randint(0, 3)] = chance.randbytes(chance.randint(0, 3))
+        try:
+            assert manifest_bytes(parse_manifest(bytes(damaged))) == damaged
+        except StoreCorruptError:
+            refused += 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert refused > 500
+    assert peak < 4 * 1024 * 1024
+
+
+def test_read_back_is_over_every_file_in_order() -> None:
+    lines = f"0 a {A}\n0 d-e {A}\n0 d/é\n {B}\n1  {B}\n"
+    assert read_back_digest(sample()) == blake3(lines.encode()).hexdigest()
+    assert read_back_digest(sample(), lambda number, entry: entry.digest) == read_back_digest(sample())
+    other = read_back_digest(sample(), lambda number, entry: A if number == 1 else entry.digest)
+    assert other != read_back_digest(sample())

@@ -1,0 +1,83 @@
+"""Generated manifests whose contents are known: what the laws of manifests, packs and ``.ted`` files are stated over."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+from blake3 import blake3
+from hypothesis import strategies as st
+
+from sluice.model.action import Script, ScriptType
+from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
+from sluice.model.revision import RevisionNumber
+
+FIRST = RevisionNumber(1, 1)
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
+PARTS = (
+    st.text(st.characters(exclude_characters="\0/\\", exclude_categories=["Cs"]), min_size=1, max_size=12)
+    .map(lambda text: unicodedata.normalize("NFC", text))
+    .filter(lambda text: text not in {".", ".."} and "/" not in text and "\\" not in text)
+)
+MODES = st.integers(0, 0o7777)
+TIMES = st.integers(-(2**62), 2**62)
+CONTENTS = st.binary(max_size=40) | st.builds(
+    lambda seed, size: (seed * size)[:size], st.binary(min_size=1, max_size=9), st.integers(0, 9000)
+)
+SCRIPTS = st.builds(Script, st.sampled_from(ScriptType), TEXTS, run=TEXTS)
+ACTIONS = st.lists(SCRIPTS, max_size=2).map(tuple)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A manifest, and the contents it names by digest."""
+
+    manifest: Manifest
+    contents: dict[str, bytes]
+
+
+@st.composite
+def destinations(draw: st.DrawFn, contents: dict[str, bytes]) -> Destination:
+    def file(path: str) -> Entry:
+        data = draw(CONTENTS)
+        digest = blake3(data).hexdigest()
+        contents[digest] = data
+        return Entry(EntryKind.FILE, path, draw(MODES), draw(TIMES), len(data), digest)
+
+    template = draw(TEXTS)
+    if draw(st.integers(0, 4)) == 0:
+        return Destination(template, False, (file(""),))
+    entries = {"": Entry(EntryKind.DIRECTORY, "", draw(MODES), draw(TIMES))}
+    directories = [""]
+    for _ in range(draw(st.integers(0, 8))):
+        above = draw(st.sampled_from(directories))
+        path = f"{above}/{draw(PARTS)}" if above else draw(PARTS)
+        if path in entries:
+            continue
+        kind = draw(st.sampled_from(EntryKind))
+        if kind is EntryKind.FILE:
+            entries[path] = file(path)
+        elif kind is EntryKind.SYMLINK:
+            entries[path] = Entry(kind, path, draw(MODES), 0, target=draw(TEXTS))
+        else:
+            entries[path] = Entry(kind, path, draw(MODES), draw(TIMES))
+            directories.append(path)
+    return Destination(template, True, tuple(entries[path] for path in sorted(entries)))
+
+
+@st.composite
+def trees(draw: st.DrawFn, *, revision: RevisionNumber = FIRST) -> Tree:
+    contents: dict[str, bytes] = {}
+    manifest = Manifest(
+        distribution="zone",
+        revision=revision,
+        type="file",
+        destinations=tuple(draw(st.lists(destinations(contents), min_size=1, max_size=3))),
+        pre_actions=draw(ACTIONS),
+        post_actions=draw(ACTIONS),
+        copy=draw(st.sampled_from(["differing", "all"])),
+        rollback=draw(st.booleans()),
+        verify=draw(st.booleans()),
+        max_revisions=draw(st.none() | st.integers(1, 100)),
+    )
+    return Tree(manifest, contents)
