@@ -12,8 +12,7 @@ from cli.session import Session, dry_run_option, emit, json_option, say, session
 from cli.tables import table
 
 if TYPE_CHECKING:
-    from infra.bootstrap import Bootstrapped
-    from infra.subscriber_check import CheckItem
+    from infra.bootstrap import Bootstrapped, CheckItem
     from sluice.model.site import Subscriber
 
 _names = click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -82,8 +81,7 @@ def subscriber_bootstrap(
 @click.pass_context
 def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...], every: bool, as_json: bool) -> None:
     """Say what is missing on hosts, changing nothing."""
-    from infra.bootstrap import distributors_of
-    from infra.subscriber_check import check
+    from infra.bootstrap import check, distributors_of
 
     site, transport, bundles = session.site, transport_of(session), bundle_directory(session)
 
