@@ -53,13 +53,13 @@ class Upload:
             self._seek(file)
             self._report()
             while True:
-                while self._offset < self._ted.payload:
+                if self._offset < self._ted.payload:
                     self._send_block(file, buffer)
-                    reply = self._line.reply_if_there("progress", "again")
-                    while reply is not None:
-                        self._answered(reply, file)
-                        reply = self._line.reply_if_there("progress", "again")
-                reply = self._line.reply("progress", "again", "stored")
+                is_all_sent = self._offset == self._ted.payload
+                # Only when all is sent is there an answer to wait for: the last of them may be here already.
+                reply = self._line.reply("progress", "again", "stored") if is_all_sent else self._line.reply_if_there("progress", "again")
+                if reply is None:
+                    continue
                 if reply["type"] == "stored":
                     return Uploaded(self._resumed, self._again)
                 self._answered(reply, file)
