@@ -1,0 +1,46 @@
+"""Build and sign one Distribution; where it sends immediately, have its Channels send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.settings import COMMON
+from tasks.build_revision import build_revision
+from tasks.place import read_site, working
+from tasks.report import ended
+from tasks.sign_revisions import sign_revisions
+from tasks.start_sends import start_sends
+
+
+@flow(
+    name="build",
+    flow_run_name="build {distribution}",
+    description="Build a new revision of a Distribution where its sources changed, and sign it.",
+    **COMMON,
+)
+async def build(distribution: str, rebaseline: bool = False) -> State[Any]:
+    """Build one Distribution.
+
+    Args:
+        distribution: Its name.
+        rebaseline: Build a new baseline even if nothing changed (C8).
+    """
+    site = read_site()
+    if distribution not in site.distributions:
+        return ended("Gone", f"Distribution {distribution} isn't in the site any more; the next refresh or apply removes this deployment")
+    subject = site.distribution(distribution)
+    if not subject.active:
+        return ended("Inactive", f"Distribution {distribution} is inactive")
+    with working(site, subject.distributor):
+        result = await build_revision(distribution, rebaseline)
+        await sign_revisions(distribution, [distribution])
+        if result.revision is None:
+            return ended("No change", f"{distribution}: no change since {result.previous or 'ever'}")
+        revision = str(result.revision)
+        if subject.send_immediately:
+            await start_sends(distribution, revision)
+        return Completed(message=f"built {distribution} {revision}", data={"distribution": distribution, "revision": revision})

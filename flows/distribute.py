@@ -1,0 +1,56 @@
+"""The whole way of one Distribution at once: build, sign, send, extract, whatever the schedules say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.settings import COMMON
+from tasks.build_revision import build_revision
+from tasks.fan_out import extract_all, send_all
+from tasks.place import read_site, working
+from tasks.plan_extracts import due_extracts
+from tasks.plan_sends import planned_sends
+from tasks.report import end_state, ended, name_run, publish_table
+from tasks.sign_revisions import sign_revisions
+from tasks.wording import counted
+
+
+@flow(
+    name="distribute",
+    flow_run_name="distribute {distribution}",
+    description="Build, sign, send and extract a Distribution now, whatever the schedules say.",
+    **COMMON,
+)
+async def distribute(distribution: str, to: list[str] | None = None, rebaseline: bool = False) -> State[Any]:
+    """Distribute one Distribution to those its Channels join it with.
+
+    Args:
+        distribution: Its name.
+        to: Only these Subscribers.
+        rebaseline: Build a new baseline even if nothing changed (C8).
+    """
+    site = read_site()
+    if distribution not in site.distributions:
+        return ended("Gone", f"Distribution {distribution} isn't in the site any more; the next refresh or apply removes this deployment")
+    subject = site.distribution(distribution)
+    if not subject.active:
+        return ended("Inactive", f"Distribution {distribution} is inactive")
+    with working(site, subject.distributor) as place:
+        result = await build_revision(distribution, rebaseline)
+        await sign_revisions(distribution, [distribution])
+        if not subject.channels:
+            return ended("Not sent", f"{distribution} {result.revision or result.previous} is built, but not sent: no Channel lists it")
+        targets = await planned_sends(place, distribution=distribution, to=to or ())
+        due = {target.subscriber for target in targets if target.is_due}
+        waiting = await due_extracts(place, distribution=distribution, subscribers=to or (), without=due)
+        served = due | {target.subscriber for target in waiting}
+        await name_run(f"distribute {distribution} {result.revision or result.previous} → {counted(len(served), 'Subscriber')}")
+        rows = await send_all(place, targets, extract=True)
+        extracted = await extract_all(place, waiting) if waiting else []
+        again = {row.subscriber for row in extracted}
+        rows = [row for row in rows if row.subscriber not in again] + extracted
+        await publish_table(f"distribute-{distribution}", rows, f"{distribution}: where each Subscriber stands.")
+        return end_state([row for row in rows if row.subscriber in served], "distributed")

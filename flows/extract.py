@@ -1,0 +1,43 @@
+"""Have Subscribers extract what they hold, where their Extract schedules say so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.settings import COMMON
+from tasks.fan_out import extract_all
+from tasks.place import read_site, working
+from tasks.plan_extracts import due_extracts
+from tasks.report import end_state, ended, name_run, publish_table
+from tasks.wording import counted
+
+
+@flow(
+    name="extract",
+    flow_run_name="extract {distributor}",
+    description="Have Subscribers extract what they hold, where their Extract schedules say so, and keep their receipts.",
+    **COMMON,
+)
+async def extract(distributor: str, subscribers: list[str] | None = None, distribution: str = "", at_once: bool = False) -> State[Any]:
+    """Extract; what is due is found in the ledger, not in the schedule that started the run.
+
+    Args:
+        distributor: Whose Distributions.
+        subscribers: Only these.
+        distribution: Only this one.
+        at_once: Whatever the Extract schedules say.
+    """
+    site = read_site()
+    if distributor not in site.distributors:
+        return ended("Gone", f"Distributor {distributor} isn't in the site any more; the next apply removes this deployment")
+    with working(site, distributor) as place:
+        targets = await due_extracts(place, distribution=distribution, subscribers=subscribers or (), at_once=at_once)
+        if not targets:
+            return ended("Nothing due", "no Subscriber holds something that is to be extracted now")
+        await name_run(f"extract {distribution or distributor} on {counted(len({t.subscriber for t in targets}), 'Subscriber')}")
+        rows = await extract_all(place, targets)
+        await publish_table(f"extract-{distributor}", rows, f"Extractions of Distributor {distributor}.")
+        return end_state(rows, "extracted")

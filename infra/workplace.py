@@ -1,0 +1,125 @@
+"""The composition root: a Distributor of a site with everything it works with. Tasks and commands open one; nothing here knows Prefect.
+
+Cheap to open: each part is made when it is first used, and lives as long as the workplace. The site's directory is
+an argument, or in a worker's flow runs the environment's ``SLUICE_SITE``: it differs from machine to machine, so no deployment names it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from sluice.blueprint import load_site
+from sluice.errors import NotFoundError
+from sluice.model.site import Distributor, Site, Subscriber
+from sluice.ports import Clock, Ledger, Source, Store, Transport
+from sluice.trust.publish import Publisher
+
+SITE_VARIABLE = "SLUICE_SITE"
+LEDGER_VARIABLE = "SLUICE_LEDGER"
+
+
+class SystemClock:
+    """The Clock port by the machine's clock."""
+
+    def now(self) -> datetime:
+        """The current time in UTC."""
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """One Distributor at work. ``close`` it, or use it as a context."""
+
+    site: Site
+    distributor: Distributor
+    clock: Clock = field(default_factory=SystemClock)
+
+    @cached_property
+    def store(self) -> Store:
+        """Its revisions."""
+        return store_of(self.distributor)
+
+    @cached_property
+    def source(self) -> Source:
+        """Where its Distributions' files come from."""
+        from infra.sources.files import FilesSource
+
+        return FilesSource()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Its own, or the one ``SLUICE_LEDGER`` names for several Distributors. Raises LedgerError."""
+        from infra.ledger.sql import open_ledger
+
+        return open_ledger(os.environ.get(LEDGER_VARIABLE) or Path(self.distributor.working_directory) / "ledger.db")
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """What signs for it."""
+        return Publisher(Path(self.distributor.working_directory), distributor=self.distributor.name)
+
+    def transport(self, subscriber: Subscriber) -> Transport:
+        """The way to a Subscriber, by the scheme of its address."""
+        if subscriber.address.scheme == "local":
+            from infra.transports.local import LocalTransport
+
+            return LocalTransport()
+        from infra.transports.ssh import SshTransport
+
+        return SshTransport(Path(self.site.directory))
+
+    def timeout(self, subscriber: Subscriber) -> float:
+        """Seconds without progress after which a conversation with it is broken off (D8)."""
+        return (subscriber.connection_timeout or self.distributor.connection_timeout).total_seconds()
+
+    def close(self) -> None:
+        """Release what was opened."""
+        if "ledger" in self.__dict__:
+            self.ledger.close()
+
+    def __enter__(self) -> Workplace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_workplace(site_directory: Path, distributor: str) -> Workplace:
+    """Read the site and open the workplace of one of its Distributors.
+
+    Raises:
+        SiteError: The site has errors.
+        NotFoundError: It has no such Distributor.
+    """
+    return workplace_in(load_site(site_directory), distributor)
+
+
+def workplace_in(site: Site, distributor: str) -> Workplace:
+    """The same in a site that was read already."""
+    return Workplace(site, site.distributor(distributor))
+
+
+def store_of(distributor: Distributor) -> Store:
+    """A Distributor's store. Reading it makes nothing."""
+    from infra.store.files import FileStore
+
+    return FileStore(distributor.working_directory, min_free=distributor.min_free)
+
+
+def environment_site() -> Site:
+    """The site that the environment names, as it stands now. Raises NotFoundError, SiteError."""
+    named = os.environ.get(SITE_VARIABLE)
+    if not named or not Path(named).is_dir():
+        raise NotFoundError(
+            f"{SITE_VARIABLE} names no site directory: {named!r}", remedy=f"start the worker with {SITE_VARIABLE}=/path/of/the/site"
+        )
+    return load_site(Path(named))

@@ -1,0 +1,30 @@
+"""Withdraw what left the site (A14): from then on nothing of it can be sent, whoever asks.
+
+Leaves out: clean-up on Subscribers and the deletion of revisions, which need acknowledgements.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sluice.model.site import Site
+from sluice.rules.lifetimes import longest_send_interval
+from sluice.trust.publish import Publisher
+from sluice.trust.roles import distribution_role
+
+
+def withdraw(site: Site, distributor: str, *, publisher: Publisher, now: datetime) -> list[str]:
+    """Sign empty listings for Distributions that a Distributor signed and doesn't own any more.
+
+    Returns:
+        Their names; empty where nothing was signed of any.
+    Raises:
+        TrustError: The Distributor has no keys.
+    """
+    owned = {d.name for d in site.distributions_of_distributor(distributor)}
+    prefix = distribution_role("")
+    signed = {role.removeprefix(prefix) for role in publisher.versions() if role.startswith(prefix)}
+    gone = sorted(name for name in signed - owned if publisher.listing(name))
+    if gone:
+        publisher.publish(lambda: {name: {} for name in gone}, now=now, longest_interval=longest_send_interval(site, distributor))
+    return gone

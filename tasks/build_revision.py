@@ -1,0 +1,48 @@
+"""Build: scan a Distribution's sources and make the next revision if anything changed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import task
+
+from sluice.operations.build import BuildResult
+from sluice.operations.record_build import build_recorded
+from tasks.place import here, log
+from tasks.progress import reported
+from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
+from tasks.wording import size
+
+
+@task(
+    name="build revision",
+    task_run_name="build {distribution}",
+    description="Scan the sources; where something changed, make the next revision",
+    retries=LOCAL_RETRIES,
+    retry_delay_seconds=LOCAL_RETRY_SECONDS,
+    retry_condition_fn=if_retryable,
+    **COMMON,
+)
+async def build_revision(distribution: str, rebaseline: bool = False) -> BuildResult:
+    """Build one Distribution. Raises SourceError, StoreError."""
+    place = here()
+    work = place.work
+    async with reported(f"reading the sources of {distribution}") as progress:
+        result = await asyncio.to_thread(
+            build_recorded,
+            work.site.distribution(distribution),
+            store=work.store,
+            source=work.source,
+            ledger=work.ledger,
+            clock=work.clock,
+            flow_run=place.flow_run,
+            rebaseline=rebaseline,
+            progress=progress,
+        )
+    found = f"{result.files} files, {size(result.bytes)}, {result.files_read} of them read"
+    if result.revision is None:
+        log().info("%s: no change since %s (%s)", distribution, result.previous or "ever", found)
+    else:
+        changes = f"{result.added} added, {result.modified} modified, {result.removed} removed"
+        log().info("%s %s: %s; %s; %s to send at most", distribution, result.revision, found, changes, size(result.ted_bytes))
+    return result

@@ -1,0 +1,66 @@
+"""Extract: have one Subscriber extract what it holds."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from prefect import task
+
+from sluice.blueprint.render import recipe
+from sluice.model.revision import RevisionNumber
+from sluice.model.state import State
+from sluice.operations.call import call_agent
+from sluice.operations.deliver import Delivered
+from tasks.place import log
+from tasks.sending import Sends, current_sends
+from tasks.settings import COMMON
+
+
+@task(
+    name="extract",
+    task_run_name="{subscriber} extracts {distribution} {revision}",
+    description="Have one Subscriber extract what it holds, and keep its receipt",
+    **COMMON,
+)
+async def order_extraction(subscriber: str, distribution: str, revision: str, at: str = "") -> Delivered:
+    """Order one extraction. An unreachable host is no reason to retry here: the next Extract start is.
+
+    Args:
+        at: When it is to begin, in ISO format; empty for now.
+    Returns:
+        Also where the extraction failed: see ``error``.
+    Raises:
+        SluiceError: The host can't be reached, or its receipt can't be believed.
+    """
+    if at:
+        begin = datetime.fromisoformat(at)
+        await asyncio.sleep(max(0.0, (begin - datetime.now(begin.tzinfo)).total_seconds()))
+    sends = current_sends()
+    async with sends.room:
+        done = await sends.blocking(_extract, sends, subscriber, distribution, RevisionNumber.parse(revision))
+    if done.error is not None:
+        log().error("%s: %s %s: %s", subscriber, distribution, revision, done.error)
+    else:
+        log().info("%s: %s %s: %s", subscriber, distribution, revision, done.reason)
+    return done
+
+
+def _extract(sends: Sends, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
+    work = sends.place.work
+    begun = work.clock.now()
+    if work.ledger.state(subscriber, distribution).extracted == revision:
+        return Delivered(subscriber, distribution, revision, State.INSTALLED, "done by another run")
+    host = work.site.subscriber(subscriber)
+    call = call_agent(host, work.distributor.name, transport=work.transport(host), timeout=work.timeout(host))
+    try:
+        rendered = recipe(work.site, distribution, subscriber)
+        result = sends.ordering.order_extract(call, distribution, revision, rendered, now=work.clock.now())
+    finally:
+        call.close()
+    seconds = (work.clock.now() - begun).total_seconds()
+    if result.error is not None:
+        return Delivered(subscriber, distribution, revision, State.FAILED, result.error.message, seconds=seconds, error=result.error)
+    receipt = result.receipt
+    reason = f"{receipt.files_written} files written, {receipt.files_unchanged} unchanged"
+    return Delivered(subscriber, distribution, revision, State.INSTALLED, reason, seconds=seconds)

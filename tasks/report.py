@@ -1,0 +1,112 @@
+"""What a run did, as a table artifact and as its end state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from prefect.artifacts import acreate_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State as RunState
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from sluice.errors import SluiceError
+from sluice.model.state import State
+from sluice.operations.deliver import Delivered
+from sluice.operations.send_plan import SendTarget
+from tasks.place import log
+from tasks.wording import counted, size
+
+ROWS_MAX = 1000
+"""Rows of a table; what failed comes first."""
+NAMED_MAX = 5
+"""Failures named in the end state's message."""
+
+
+def row_of(target: SendTarget) -> Delivered:
+    """A target that isn't sent, as a row."""
+    return Delivered(target.subscriber, target.distribution, target.revision, target.state or State.WAITING, target.reason)
+
+
+def failure_row(subscriber: str, distribution: str, revision: object, error: BaseException) -> Delivered:
+    """A Subscriber whose task raised, as a row. What isn't ours (a bug) is one too: a fan-out never raises half-done."""
+    known = error if isinstance(error, SluiceError) else SluiceError(f"{type(error).__name__}: {error}", remedy="report it: this is a bug")
+    return Delivered(subscriber, distribution, None, State.FAILED, f"{revision}: {known}", error=known)
+
+
+async def publish_table(key: str, rows: Sequence[Delivered], description: str) -> None:
+    """Show the rows as the run's table; a server that refuses only leaves it out."""
+    ordered = sorted(rows, key=lambda row: (not row.is_error, row.distribution, row.subscriber))
+    table = [_cells(row) for row in ordered[:ROWS_MAX]]
+    if len(ordered) > ROWS_MAX:
+        description += f" The first {ROWS_MAX} of {len(ordered)} rows."
+    try:
+        await acreate_table_artifact(table, key=_key(key), description=description)
+    except Exception as error:  # noqa: BLE001 - the ledger has it all; the table is for reading
+        log().warning("the table of this run isn't shown: %s", error)
+
+
+async def name_run(name: str) -> None:
+    """Give the run a name once it is known what it does; ignored where the server refuses."""
+    if not flow_run.id:
+        return
+    try:
+        async with get_client() as client:
+            await client.update_flow_run(flow_run.id, name=name)
+    except Exception as error:  # noqa: BLE001 - a name isn't worth a failed run
+        log().debug("the run can't be named: %s", error)
+
+
+def end_state(rows: Sequence[Delivered], what: str) -> RunState[Any]:
+    """Completed, or Failed with who failed and why.
+
+    Args:
+        what: What was done: ``sent``, ``extracted``.
+    """
+    failed = [row for row in rows if row.is_error]
+    done = [row for row in rows if not row.is_error and row.state in (State.INSTALLED, State.RECEIVED)]
+    text = f"{what} to {len(done)} of {counted(len(rows), 'Subscriber')}" if rows else "nothing was due"
+    data = {"rows": [_json(row) for row in rows]}
+    if not failed:
+        return Completed(message=text, data=data)
+    named = "; ".join(f"{row.subscriber} ({row.distribution}): {row.reason or row.error}" for row in failed[:NAMED_MAX])
+    more = f"; and {len(failed) - NAMED_MAX} more" if len(failed) > NAMED_MAX else ""
+    return Failed(message=f"{text}. {named}{more}", data=None)
+
+
+def ended(name: str, message: str) -> RunState[Any]:
+    """A run that had nothing to do, by a name that says so: ``Gone``, ``Inactive``, ``No change``."""
+    log().info(message)
+    return Completed(name=name, message=message, data={"rows": []})
+
+
+def _cells(row: Delivered) -> dict[str, Any]:
+    return {
+        "Subscriber": row.subscriber,
+        "Distribution": row.distribution,
+        "Revision": str(row.revision or ""),
+        "State": row.state.value,
+        "Sent": size(row.bytes),
+        "Resumed": size(row.resumed),
+        "Seconds": round(row.seconds, 1),
+        "Reason": row.reason,
+    }
+
+
+def _json(row: Delivered) -> dict[str, Any]:
+    return {
+        "subscriber": row.subscriber,
+        "distribution": row.distribution,
+        "revision": str(row.revision) if row.revision else None,
+        "state": row.state.value,
+        "bytes": row.bytes,
+        "resumed": row.resumed,
+        "seconds": round(row.seconds, 3),
+        "reason": row.reason,
+    }
+
+
+def _key(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "run"

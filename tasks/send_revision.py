@@ -1,0 +1,151 @@
+"""Send: one revision to one Subscriber, and have it extracted where that is to follow at once.
+
+One task run is one Subscriber; its retries are Prefect's, decided by ``rules/retry.py`` through the ledger. While it waits for its
+place in the send queue, for another run or for its next try it holds neither thread nor slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+from prefect import task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from sluice.errors import SluiceError
+from sluice.operations.deliver import LEASE_SECONDS, Delivered, Delivery
+from sluice.rules.retry import prefect_retry_settings
+from tasks.place import log
+from tasks.progress import reported
+from tasks.sending import Sends, current_sends
+from tasks.settings import COMMON
+from tasks.wording import size
+
+TURN_SECONDS = 0.5
+"""Between two questions for a slot."""
+OCCUPIED_SECONDS = 3.0
+"""Between two looks whether another run has finished with the same Subscriber and Distribution."""
+
+
+@task(name="send revision", description="Send one revision to one Subscriber; where due, have it extracted", **COMMON)
+async def send_revision(subscriber: str, distribution: str, revision: str) -> Delivered:
+    """Send until it is held, and extracted if that is to follow.
+
+    Args:
+        revision: Names what is sent in the run's name; the delivery made by the flow knows it.
+    Returns:
+        Also where the extraction failed: see ``error``.
+    Raises:
+        SluiceError: The try failed; Prefect retries it while the ledger says so.
+    """
+    sends = current_sends()
+    delivery = sends.known(subscriber, distribution)
+    await _until(delivery.next_try)
+    if (done := await sends.blocking(delivery.settled)) is not None:
+        log().info("%s ← %s %s: %s", subscriber, distribution, revision, done.reason)
+        return done
+    done = None
+    while done is None:  # once more, whole, where the tree there isn't what the delta builds on
+        async with sends.room:
+            done = await _try(sends, delivery, f"{subscriber} ← {distribution} {revision}")
+    if done.error is not None:
+        log().error("%s ← %s %s: %s", subscriber, distribution, revision, done.error)
+    else:
+        log().info(
+            "%s ← %s %s: %s, %s sent, %s resumed; %s",
+            *(subscriber, distribution, revision, done.state, size(done.bytes), size(done.resumed), done.reason),
+        )
+    return done
+
+
+def sending_task(sends: Sends, delivery: Delivery) -> Task[..., Any]:
+    """``send_revision`` for one delivery: named after Subscriber and revision, retried as its Distributor's rule says."""
+    target = delivery.target
+    retries, every = prefect_retry_settings(sends.place.work.distributor.retry)
+
+    # Prefect takes plain functions only.
+    def again(_task: Task[..., Any], _run: TaskRun, _state: State[Any]) -> bool:
+        return delivery.next_try is not None
+
+    return send_revision.with_options(
+        task_run_name=f"{target.subscriber} ← {target.distribution} {target.revision}",
+        retries=retries,
+        retry_delay_seconds=lambda _: _UntilNextTry(delivery, every),
+        retry_condition_fn=again,
+        tags=[f"subscriber:{target.subscriber}"],
+    )
+
+
+class _UntilNextTry(list[float]):
+    """Prefect's list of retry delays, read when a try has failed: the ledger has just said when the next one is."""
+
+    def __init__(self, delivery: Delivery, every: float) -> None:
+        super().__init__([every])
+        self._delivery = delivery
+
+    def __getitem__(self, index: Any) -> Any:
+        at = self._delivery.next_try
+        return super().__getitem__(index) if at is None else max(0.1, _seconds_until(at))
+
+
+async def _try(sends: Sends, delivery: Delivery, what: str) -> Delivered | None:
+    while (occupied := await sends.blocking(delivery.enter)) is not None:
+        log().info("%s: %s", what, occupied.reason)
+        await asyncio.sleep(OCCUPIED_SECONDS)
+        if (done := await sends.blocking(delivery.settled)) is not None:
+            return done
+    try:
+        async with _lease_kept(sends, delivery):
+            if await sends.blocking(delivery.call):
+                await _turn(sends, delivery, what)
+                async with reported(what) as progress:
+                    await sends.blocking(delivery.transfer, progress)
+        # The slot is for transfers: an extraction may take minutes and needs none.
+        await sends.blocking(delivery.leave)
+        return await sends.blocking(delivery.extract)
+    except SluiceError as error:
+        failed = await sends.blocking(delivery.fail, error)
+        log().warning("%s: %s", what, failed.reason)
+        raise
+    finally:
+        delivery.close()
+        await sends.blocking(delivery.leave)
+
+
+async def _turn(sends: Sends, delivery: Delivery, what: str) -> None:
+    """Wait until the send queue gives a slot."""
+    said = ""
+    while (waiting := await sends.blocking(delivery.ask)) is not None:
+        if not said:
+            log().info("%s: %s", what, waiting.reason)
+            said = waiting.reason
+        await asyncio.sleep(TURN_SECONDS)
+
+
+@asynccontextmanager
+async def _lease_kept(sends: Sends, delivery: Delivery) -> AsyncIterator[None]:
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            await sends.beside(delivery.renew)
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        with suppress(asyncio.CancelledError, SluiceError):
+            await renewing
+
+
+async def _until(at: datetime | None) -> None:
+    if at is not None:
+        await asyncio.sleep(max(0.0, _seconds_until(at)))
+
+
+def _seconds_until(at: datetime) -> float:
+    return (at - datetime.now(at.tzinfo)).total_seconds()

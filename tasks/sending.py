@@ -1,0 +1,129 @@
+"""What the sends of one flow run share: threads for what blocks, room for those that wait, and how a host is reached.
+
+Waiting holds no thread: tasks wait on the loop and only a step that blocks takes a thread. The order among sends is the ledger's
+alone; what is here merely bounds how many hosts are connected to before it is their turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import ParamSpec, TypeVar
+
+from sluice.blueprint.render import recipe
+from sluice.model.schedule import Kind
+from sluice.model.ticket import UNLIMITED_IN_PROCESS
+from sluice.operations.deliver import Delivery
+from sluice.operations.order_extract import Ordering
+from sluice.operations.send import Sending, needed_features
+from sluice.operations.send_plan import SendTarget
+from sluice.operations.sign import sign
+from sluice.rules.lifetimes import longest_send_interval
+from tasks.place import Place
+
+CALLED_AHEAD = 32
+"""Hosts that may be called while all slots are taken: enough that some which don't answer delay nobody."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_SENDS: ContextVar[Sends] = ContextVar("sends")
+
+
+class Sends:
+    """Shared by the sends of a run."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        work = place.work
+        self.ordering = Ordering(work.distributor.name, work.store, work.publisher, work.ledger, place.flow_run)
+        most = (work.distributor.max_concurrent or UNLIMITED_IN_PROCESS) + CALLED_AHEAD
+        self.room = asyncio.Semaphore(most)
+        self._executor = ThreadPoolExecutor(max_workers=most, thread_name_prefix="send")
+        # Signs of life must not queue up behind transfers.
+        self._signs = ThreadPoolExecutor(max_workers=2, thread_name_prefix="lease")
+        self._deliveries: dict[tuple[str, str], Delivery] = {}
+
+    async def blocking(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a step that blocks in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: step(*args, **kwargs))
+
+    async def beside(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a short step that must not wait for transfers."""
+        return await asyncio.get_running_loop().run_in_executor(self._signs, lambda: step(*args, **kwargs))
+
+    def delivery(self, target: SendTarget, *, extract: bool, watched: tuple[str, ...]) -> Delivery:
+        """The delivery of a target, made once per run."""
+        key = (target.subscriber, target.distribution)
+        if key not in self._deliveries:
+            self._deliveries[key] = self._make(target, extract=extract, watched=watched)
+        return self._deliveries[key]
+
+    def known(self, subscriber: str, distribution: str) -> Delivery:
+        """The delivery that was made for a pair."""
+        return self._deliveries[subscriber, distribution]
+
+    def close(self) -> None:
+        """End all threads; transfers still under way are broken off."""
+        for delivery in self._deliveries.values():
+            delivery.close()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._signs.shutdown(wait=True, cancel_futures=True)
+
+    def _make(self, target: SendTarget, *, extract: bool, watched: tuple[str, ...]) -> Delivery:
+        work = self.place.work
+        subscriber = work.site.subscriber(target.subscriber)
+        distribution = work.site.distribution(target.distribution)
+        at_once = extract or distribution.extract_immediately or subscriber.extract.kind is Kind.IMMEDIATELY
+        at_once = at_once and not subscriber.forward_only
+
+        def sending(whole: bool) -> Sending:
+            if target.revision is None:
+                raise ValueError("only a target that is due can be sent")
+            return Sending(
+                subscriber,
+                distribution.name,
+                target.revision,
+                distributor=work.distributor.name,
+                transport=work.transport(subscriber),
+                store=work.store,
+                publisher=work.publisher,
+                sign=self._sign,
+                timeout=work.timeout(subscriber),
+                needs=needed_features(distribution),
+                whole=whole,
+            )
+
+        return Delivery(
+            target,
+            distributor=work.distributor,
+            ordering=self.ordering,
+            clock=work.clock,
+            sending=sending,
+            recipe=recipe(work.site, distribution.name, subscriber.name) if at_once else None,
+            watched=watched,
+        )
+
+    def _sign(self, distribution: str) -> object:
+        work = self.place.work
+        interval = longest_send_interval(work.site, work.distributor.name)
+        return sign((distribution,), store=work.store, publisher=work.publisher, now=work.clock.now(), longest_interval=interval)
+
+
+@asynccontextmanager
+async def sends_of(place: Place) -> AsyncIterator[Sends]:
+    """The shared part for one flow run; found by its tasks through ``current_sends``."""
+    sends = Sends(place)
+    token = _SENDS.set(sends)
+    try:
+        yield sends
+    finally:
+        _SENDS.reset(token)
+        await asyncio.to_thread(sends.close)
+
+
+def current_sends() -> Sends:
+    """That of the run we are in."""
+    return _SENDS.get()

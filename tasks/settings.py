@@ -1,0 +1,37 @@
+"""What all tasks have in common: nothing is cached and nothing persisted, results are plain JSON, retries ask the error."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from sluice.errors import SluiceError
+
+LOCAL_RETRIES = 3
+"""Of steps on the Distributor's own disk: another build holds the lock, a file changed while it was read."""
+LOCAL_RETRY_SECONDS = 10.0
+
+
+class Common(TypedDict):
+    """Keyword arguments of every task."""
+
+    cache_policy: Any
+    persist_result: bool
+    result_serializer: str
+
+
+COMMON: Common = {"cache_policy": NO_CACHE, "persist_result": False, "result_serializer": "json"}
+
+
+def error_of(state: State[Any]) -> BaseException | None:
+    """The exception a failed state holds."""
+    return state.data if isinstance(state.data, BaseException) else None
+
+
+def if_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Try again only what the error's class calls retryable."""
+    error = error_of(state)
+    return isinstance(error, SluiceError) and error.retryable

@@ -1,0 +1,50 @@
+"""Sign: publish what can be sent, and renew what nears its expiry."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import task
+
+from sluice.operations.record_build import sign_recorded
+from tasks.place import here, log
+from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
+
+
+@task(
+    name="sign",
+    task_run_name="sign {what}",
+    description="Publish signed metadata of what can be sent; unchanged, nothing is published",
+    retries=LOCAL_RETRIES,
+    retry_delay_seconds=LOCAL_RETRY_SECONDS,
+    retry_condition_fn=if_retryable,
+    **COMMON,
+)
+async def sign_revisions(what: str, distributions: list[str]) -> list[str]:
+    """Sign Distributions; with none, what nears its expiry.
+
+    Args:
+        what: For the run's name.
+    Returns:
+        The roles that got a new version.
+    Raises:
+        TrustError: The Distributor has no keys.
+    """
+    place = here()
+    work = place.work
+    published = await asyncio.to_thread(
+        sign_recorded,
+        work.site,
+        work.distributor,
+        tuple(distributions),
+        store=work.store,
+        publisher=work.publisher,
+        ledger=work.ledger,
+        clock=work.clock,
+        flow_run=place.flow_run,
+    )
+    if published.changed:
+        log().info("published timestamp %s: %s", published.timestamp, ", ".join(published.changed))
+    else:
+        log().info("what is signed is up to date (timestamp %s)", published.timestamp)
+    return list(published.changed)

@@ -1,0 +1,33 @@
+"""Refresh's part of a deletion (A14): nothing of a Distribution that left the site can be sent or started any more."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import task
+
+from infra.orchestrator.apply import remove_gone
+from sluice.operations.withdraw import withdraw
+from tasks.place import here, log
+from tasks.settings import COMMON
+
+
+@task(
+    name="withdraw",
+    task_run_name="withdraw what is gone of {distributor}",
+    description="Remove deployments and signatures of what left the site",
+    **COMMON,
+)
+async def withdraw_gone(distributor: str) -> list[str]:
+    """Remove deployments, and sign that nothing of them can be sent.
+
+    Returns:
+        What was withdrawn.
+    """
+    place = here()
+    work = place.work
+    removed = await remove_gone(work.site, distributor)
+    unlisted = await asyncio.to_thread(withdraw, work.site, distributor, publisher=work.publisher, now=work.clock.now())
+    for name in (*removed, *unlisted):
+        log().info("withdrew %s", name)
+    return [*removed, *unlisted]
