@@ -2,7 +2,8 @@
 
 A document is data only: no anchors, aliases, tags, merge keys or duplicate keys, and within the limits below, so that no file can
 cost more than its size. Dates stay text. Files below the site directory named ``*.yaml`` or ``*.yml`` are read in name order;
-hidden ones, everything in hidden directories, and the directories ``files``, ``keys`` and ``var`` are left out. Leaves out what the documents mean.
+hidden ones, everything in hidden directories, and the directories ``files``, ``keys`` and ``var`` aren't. Leaves out what the
+documents mean.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import re
 from datetime import timedelta
 from fractions import Fraction
 
-_NUMBER_UNIT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([A-Za-z]+)")
+_NUMBER_UNIT = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,6})?)\s*([A-Za-z]+)")
 
 SECONDS = {"s": 1, "min": 60, "h": 3600, "day": 86400, "week": 604800}
 """Canonical units of a duration, in seconds."""

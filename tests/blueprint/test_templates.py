@@ -1,0 +1,118 @@
+"""Templates: what they may hold, what they make, and that no template costs more than its bounds."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sluice.blueprint.template import (
+    LENGTH_MAX,
+    UndefinedVariableError,
+    ValueTemplateError,
+    check,
+    render,
+    undefined_variables,
+)
+
+VARIABLES = {"DEST": "/opt", "NAME": "web-1", "EMPTY": ""}
+
+
+@pytest.mark.parametrize(
+    ("template", "made"),
+    [
+        ("/plain", "/plain"),
+        ("{{ DEST }}/a", "/opt/a"),
+        ("{{ DEST ~ '/' ~ NAME }}", "/opt/web-1"),
+        ("{{ NAME | upper }}", "WEB-1"),
+        ("{{ ' a b ' | trim | quote }}", "'a b'"),
+        ("{{ NAME | replace('-', '_') }}", "web_1"),
+        ("{{ PORT | default('80') }}", "80"),
+        ("{{ 'x' if NAME == 'web-1' else 'y' }}", "x"),
+        ("{{ 'x' if EMPTY else 'y' }}", "y"),
+        ("{{ '{{' }}", "{{"),
+        ("${#list} {%s} %}", "${#list} {%s} %}"),
+        ("two\nlines\n", "two\nlines\n"),
+    ],
+)
+def test_templates_make_what_they_say(template: str, made: str) -> None:
+    assert render(template, VARIABLES, what="it") == made
+
+
+def test_values_are_not_templates_themselves() -> None:
+    assert render("{{ X }}", {"X": "{{ DEST }}"}, what="it") == "{{ DEST }}"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ range(3) }}",
+        "{{ DEST.upper() }}",
+        "{{ DEST.__class__ }}",
+        "{{ DEST[0] }}",
+        "{{ 'a' * 9 }}",
+        "{{ 9 ** 9 }}",
+        "{{ 9 // 3 }}",
+        "{{ -9 }}",
+        "{{ [1] }}",
+        "{{ {'a': 1} }}",
+        "{{ ('a', 'b') }}",
+        "{{ DEST | join(',') }}",
+        "{{ DEST | format }}",
+        "{{ DEST is string }}",
+        "{{ DEST | map('upper') }}",
+        "{{",
+        "{{ }}",
+        "{{ DEST",
+        "{{ 'a' ~ }}",
+    ],
+)
+def test_what_could_repeat_call_or_look_inside_is_refused(template: str) -> None:
+    with pytest.raises(ValueTemplateError) as refusal:
+        check(template)
+    assert refusal.value.remedy
+
+
+def test_an_undefined_variable_is_named_with_its_place() -> None:
+    with pytest.raises(UndefinedVariableError, match="the destination uses PORT, which isn't defined"):
+        render("{{ PORT }}", VARIABLES, what="the destination")
+
+
+def test_undefined_variables_are_found_without_rendering() -> None:
+    template = "{{ B }} {{ A if C else DEST }} {{ D | default('x') }} {{ D | default(E) }}"
+    assert undefined_variables(template, VARIABLES) == ["A", "B", "C", "E"]
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="{}%#'\"|~ ()AB,.x1", max_size=60))
+def test_any_template_renders_within_its_bounds_or_is_refused(template: str) -> None:
+    made = ""
+    with suppress(ValueTemplateError):
+        made = render(template, {"A": "a" * 4096, "B": "b"}, what="it")
+    assert len(made) <= LENGTH_MAX
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ A" + " | replace('a', 'aaaaaaaaaa')" * 20 + " }}",
+        "{{ A | replace('', 'aaaaaaaaaa') | replace('', 'aaaaaaaaaa') | replace('', 'aaaaaaaaaa') }}",
+        "{{ 'a'" + " | replace('a', 'aaaaaaaaaa')" * 20 + " }}",
+        "{{ " + " ~ ".join(["A"] * 900) + " }}",
+        "{{ A }}" * 900,
+        "{{ A }}" * 9000,
+        "{{ " + "(" * 20000 + "A" + ")" * 20000 + " }}",
+        "{{ " + "not " * 20000 + "A }}",
+        "{{ A " + "if A else (A " * 500 + ")" * 500 + " }}",
+        "x" * (LENGTH_MAX + 1),
+    ],
+    ids=range(10),
+)
+def test_a_bomb_is_refused_quickly(template: str) -> None:
+    begin = time.monotonic()
+    with pytest.raises(ValueTemplateError):
+        render(template, {"A": "a" * 4096}, what="it")
+    assert time.monotonic() - begin < 2
