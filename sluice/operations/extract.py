@@ -1,0 +1,274 @@
+"""Extraction on a Subscriber (docs/formats.md section 8): the Distributor's side is ``order_extract.py``.
+
+Compare, stage and verify, pre actions, swap, post actions, read back, commit; any failure takes everything back. A receipt signed by the
+Subscriber says how it went and is stored before anybody is told. Killed anywhere, the next start ends it (``extract_end.recover``).
+Source: TED "extracting a Distribution".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from blake3 import blake3
+
+from sluice.errors import ActionFailedError, BaseDiffersError, NotFoundError, OutOfOrderError, SluiceError, StoreCorruptError, StoreError
+from sluice.formats.manifest import parse_header, parse_manifest, read_back_digest
+from sluice.formats.orders import order_bytes, time_to_json
+from sluice.formats.ted import PAYLOAD_OFFSET, TedIndex, needed_contents, open_ted, read_contents, verify_payload
+from sluice.model.action import Action
+from sluice.model.manifest import Manifest
+from sluice.model.order import Order, Outcome
+from sluice.model.revision import RevisionNumber
+from sluice.operations.actions import check_action
+from sluice.operations.extract_compare import Planner
+from sluice.operations.extract_end import (
+    Figures,
+    Subscription,
+    end_failed,
+    finish,
+    receipt_for,
+    recover,
+    reports_of,
+    run_noted,
+    store_receipt,
+)
+from sluice.operations.extract_stage import make_staging, stage
+from sluice.operations.extract_steps import Plan
+from sluice.operations.extract_swap import read_back, steps_of, swap_in
+from sluice.operations.extract_tree import ExtractedTree
+from sluice.operations.held import CORRUPT, TED
+from sluice.operations.journal import Begun, JournalState
+from sluice.trust.envelope import Envelope
+from sluice.trust.roles import MANIFEST
+
+
+def extract(subscription: Subscription, order: Order, *, accept: Callable[[], None] = lambda: None) -> Envelope:
+    """Carry out a verified order.
+
+    Args:
+        accept: Called once nothing but the extraction itself can fail any more, before it begins: raises the high-water mark.
+    Returns:
+        The signed receipt, stored; also where the extraction failed.
+    Raises:
+        StoreLockedError: The Distribution is being received or extracted now.
+        NotFoundError: The revision isn't held: it must be sent first.
+        UndoFailedError: An earlier extraction still couldn't be taken back.
+    """
+    with subscription.held.lock():
+        recover(subscription)
+        extraction = _Extraction(subscription, order)
+        extraction.check_held()
+        accept()
+        return extraction.run()
+
+
+class _Extraction:
+    def __init__(self, subscription: Subscription, order: Order) -> None:
+        self._of = subscription
+        self._held = subscription.held
+        self._journal = subscription.journal
+        self._order = order
+        self._started = subscription.now()
+        self._status = self._held.status()
+        self._figures = Figures()
+        self._extracted_bytes = b""
+        try:
+            self._extracted_bytes = self._read_extracted()
+        except StoreCorruptError as error:  # as if nothing were extracted: the tree is compared anew
+            self._status = replace(self._status, extracted=None, reason=error.message)
+
+    def check_held(self) -> None:
+        """Raise NotFoundError where the revision must be sent first."""
+        if not self._is_installed() and str(self._order.revision) not in self._status.received:
+            raise NotFoundError(f"{self._order.distribution} {self._order.revision} isn't held", remedy="send it first")
+
+    def run(self) -> Envelope:
+        """The receipt."""
+        extracted = self._status.extracted
+        if extracted is not None and self._is_installed():
+            return self._answer(Outcome.ALREADY_INSTALLED, read_back=extracted.read_back)
+        try:
+            return self._extract()
+        except OSError as error:
+            return self._failed(StoreError(f"{self._held.directory}: {error}", remedy="look at the disk of the working directory"))
+        except SluiceError as error:
+            return self._failed(error)
+
+    def _failed(self, error: SluiceError) -> Envelope:
+        if isinstance(error, StoreCorruptError):
+            self._set_aside(error)
+        if self._journal.begun() is None:
+            return self._answer(Outcome.FAILED, error=error)
+        return end_failed(self._of, error, self._figures)
+
+    def _answer(self, outcome: Outcome, *, read_back: str = "", error: SluiceError | None = None) -> Envelope:
+        """A receipt where nothing was begun."""
+        receipt = receipt_for(
+            self._order,
+            outcome,
+            started=self._started,
+            finished=self._of.now(),
+            figures=self._figures,
+            read_back=read_back,
+            error=error,
+        )
+        envelope = self._of.sign(receipt)
+        store_receipt(self._held, self._order.sequence, envelope)
+        return envelope
+
+    def _extract(self) -> Envelope:
+        order, event = self._order, self._of.event
+        extracted = self._status.extracted
+        if extracted is not None and order.revision < RevisionNumber.parse(extracted.revision):
+            raise OutOfOrderError(
+                f"{order.distribution} {extracted.revision} is extracted: {order.revision} is older", remedy="send the newest"
+            )
+        manifest = self._manifest()
+        for action in (*order.pre_actions, *order.post_actions):
+            check_action(action)
+        tree = ExtractedTree(self._of.filesystem, self._extracted_manifest, extracted.destinations if extracted else ())
+        event("compare", 0, 0)
+        plan = self._planner(tree).plan(manifest, order.destinations)
+        try:
+            if extracted is not None and plan.is_empty and str(order.revision) == extracted.revision:
+                self._figures.unchanged = len(plan.unchanged)
+                return self._answer(Outcome.ALREADY_INSTALLED, read_back=read_back_digest(manifest))
+            places = tuple(place.in_journal() for place in plan.places)
+            begun = Begun(order_bytes(order).decode(), time_to_json(self._started), manifest.rollback, places)
+            self._journal.begin(begun)
+            self._stage(plan, manifest, tree)
+            self._journal.write_plan(steps_of(plan))
+            self._act("pre", order.pre_actions, JournalState.ACTING)
+            self._journal.enter(JournalState.SWAPPING)
+            swap_in(plan, lambda done, total: event("swap", done, total))
+            self._figures.written, self._figures.unchanged = plan.file_count, len(plan.unchanged)
+            self._journal.enter(JournalState.SWAPPED)
+            self._act("post", order.post_actions, JournalState.SWAPPED)
+            digest = read_back(plan, manifest, lambda done, total: event("read back", done, total))
+            return self._commit(digest)
+        finally:
+            plan.close()
+
+    def _planner(self, tree: ExtractedTree) -> Planner:
+        order = self._order
+        return Planner(
+            self._of.filesystem,
+            staging_name=f".sluice-{order.distributor}-{order.distribution}",
+            placed=tree.placed,
+            protected=self._of.working_directory,
+            now_ns=int(self._started.timestamp()) * 10**9,
+            look=lambda: self._of.event("compare", 0, 0),
+        )
+
+    def _stage(self, plan: Plan, manifest: Manifest, tree: ExtractedTree) -> None:
+        path = self._held.revision(manifest.revision) / TED
+        record = self._status.received[str(manifest.revision)]
+        if record.cleaned:
+            raise NotFoundError(f"the .ted of {self._order.distribution} {manifest.revision} was cleaned up", remedy="send it again")
+        index, data = open_ted(path)
+        if blake3(data).hexdigest() != record.index:
+            raise StoreCorruptError(f"the index of {path} no longer has its digest")
+        needed = needed_contents(manifest, self._base_of(index))
+        make_staging(plan)
+        if not plan.files:
+            verify_payload(path)
+        with open(path, "rb") as file:
+            file.seek(PAYLOAD_OFFSET)
+            contents = read_contents(file.read, index, needed) if plan.files else ()
+            self._figures.bytes = stage(plan, contents, tree, lambda done, total: self._of.event("stage", done, total))
+
+    def _base_of(self, index: TedIndex) -> Manifest | None:
+        """The manifest whose contents the ``.ted`` leaves out."""
+        if index.base is None:
+            return None
+        extracted = self._status.extracted
+        if extracted is None:
+            raise BaseDiffersError(
+                f"{index.distribution} {index.revision} builds on {index.base}, but nothing is extracted", remedy="send it whole"
+            )
+        if extracted.revision == str(index.base):
+            return self._extracted_manifest()
+        if extracted.revision != str(index.revision):
+            raise OutOfOrderError(
+                f"{index.distribution} {index.revision} builds on {index.base}, but {extracted.revision} is extracted",
+                remedy=f"extract {index.base} first, or send {index.revision} whole",
+            )
+        try:  # extracted again: its own tree has everything, but the base says what the .ted leaves out
+            return parse_manifest((self._held.revision(index.base) / MANIFEST).read_bytes())
+        except FileNotFoundError:
+            raise BaseDiffersError(f"{index.base}, on which {index.revision} builds, isn't here any more", remedy="send it whole") from None
+
+    def _act(self, phase: str, actions: Sequence[Action], state: JournalState) -> None:
+        if actions:
+            self._journal.enter(state)
+        for number, action in enumerate(actions):
+            self._of.event(f"{phase} action {number + 1}", number, len(actions))
+            report = run_noted(self._of, self._order, action, phase, phase, number)
+            if report.exit_code != 0:
+                how = f"ended with exit code {report.exit_code}"
+                if report.exit_code is None:
+                    how = f"took longer than {self._of.action_limit:g} s and was ended"
+                raise ActionFailedError(f"{phase} action {number + 1}, {action.label}, {how}", remedy="its output is in the receipt")
+
+    def _commit(self, digest: str) -> Envelope:
+        receipt = receipt_for(
+            self._order,
+            Outcome.INSTALLED,
+            started=self._started,
+            finished=self._of.now(),
+            figures=self._figures,
+            read_back=digest,
+            actions=reports_of(self._journal),
+        )
+        envelope = self._of.sign(receipt)
+        self._journal.write_receipt(envelope)
+        self._journal.enter(JournalState.COMMITTED)
+        self._of.event("clean up", 0, 0)
+        finish(self._of)
+        return envelope
+
+    def _manifest(self) -> Manifest:
+        revision = self._order.revision
+        try:
+            data = (self._held.revision(revision) / MANIFEST).read_bytes()
+        except FileNotFoundError:
+            extracted = self._status.extracted
+            if extracted is None or extracted.revision != str(revision):
+                raise StoreCorruptError(f"the manifest of {self._order.distribution} {revision} is gone", remedy="send it again") from None
+            data = self._extracted_bytes
+        if blake3(data).hexdigest() != self._status.received[str(revision)].manifest:
+            raise StoreCorruptError(
+                f"the manifest of {self._order.distribution} {revision} no longer has its digest", remedy="send it again"
+            )
+        return parse_manifest(data)
+
+    def _is_installed(self) -> bool:
+        """Whether the status file says so, and that is enough: with ``verify`` the tree itself is asked (C10)."""
+        order, extracted = self._order, self._status.extracted
+        if extracted is None or (str(order.revision), order.destinations) != (extracted.revision, extracted.destinations):
+            return False
+        manifest, _ = parse_header(self._extracted_bytes.partition(b"\n")[0])
+        return not manifest.verify
+
+    def _read_extracted(self) -> bytes:
+        if self._status.extracted is None:
+            return b""
+        try:
+            data = self._held.manifest_path.read_bytes()
+        except FileNotFoundError:
+            data = b""
+        if blake3(data).hexdigest() != self._status.extracted.manifest:
+            raise StoreCorruptError(f"{self._held.manifest_path} is damaged")
+        return data
+
+    def _extracted_manifest(self) -> Manifest | None:
+        return parse_manifest(self._extracted_bytes) if self._status.extracted else None
+
+    def _set_aside(self, error: StoreCorruptError) -> None:
+        """Damage at rest (E4): the ``.ted`` gets another name and counts as not held, so that the next send repairs it."""
+        place = self._held.revision(self._order.revision)
+        if (place / TED).exists():
+            (place / TED).rename(place / CORRUPT)
+        status = self._held.status().without(self._order.revision, reason=f"{error.code}: {error.message}")
+        self._held.write_status(status)
