@@ -12,7 +12,7 @@ from tasks.build_revision import build_revision
 from tasks.fan_out import extract_all, send_all
 from tasks.place import read_site, working
 from tasks.plan_extracts import due_extracts
-from tasks.plan_sends import planned_sends
+from tasks.plan_sends import hosts_of, planned_sends
 from tasks.report import end_state, ended, name_run, publish_table
 from tasks.sign_revisions import sign_revisions
 from tasks.wording import counted
@@ -44,7 +44,7 @@ async def distribute(distribution: str, to: list[str] | None = None, rebaseline:
         if not subject.channels:
             return ended("Not sent", f"{distribution} {result.revision or result.previous} is built, but not sent: no Channel lists it")
         targets = await planned_sends(place, distribution=distribution, to=to or ())
-        due = {target.subscriber for target in targets if target.is_due}
+        due = hosts_of(targets)
         waiting = await due_extracts(place, distribution=distribution, subscribers=to or (), without=due)
         served = due | {target.subscriber for target in waiting}
         await name_run(f"distribute {distribution} {result.revision or result.previous} → {counted(len(served), 'Subscriber')}")
@@ -53,4 +53,4 @@ async def distribute(distribution: str, to: list[str] | None = None, rebaseline:
         again = {row.subscriber for row in extracted}
         rows = [row for row in rows if row.subscriber not in again] + extracted
         await publish_table(f"distribute-{distribution}", rows, f"{distribution}: where each Subscriber stands.")
-        return end_state([row for row in rows if row.subscriber in served], "distributed")
+        return end_state(rows, f"distribute {distribution}")

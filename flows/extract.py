@@ -40,4 +40,4 @@ async def extract(distributor: str, subscribers: list[str] | None = None, distri
         await name_run(f"extract {distribution or distributor} on {counted(len({t.subscriber for t in targets}), 'Subscriber')}")
         rows = await extract_all(place, targets)
         await publish_table(f"extract-{distributor}", rows, f"Extractions of Distributor {distributor}.")
-        return end_state(rows, "extracted")
+        return end_state(rows, f"extract {distribution or distributor}")

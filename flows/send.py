@@ -8,17 +8,16 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.settings import COMMON
-from sluice.errors import NotFoundError
 from tasks.fan_out import send_all
 from tasks.place import read_site, was_scheduled, working
-from tasks.plan_sends import planned_sends
+from tasks.plan_sends import hosts_of, planned_sends, sender_of
 from tasks.report import end_state, ended, name_run, publish_table
 from tasks.wording import counted
 
 
 @flow(
     name="send",
-    flow_run_name="send {channel}{distribution}",
+    flow_run_name="send {channel} {distribution}",
     description="Send what Subscribers lack of the newest revisions, and have it extracted where that is to follow at once.",
     **COMMON,
 )
@@ -47,24 +46,13 @@ async def send(
         return ended("Gone", f"{channel or distribution} isn't in the site any more; the next refresh or apply removes this deployment")
     if channel and not site.channel(channel).active:
         return ended("Inactive", f"Channel {channel} is inactive")
-    if distribution:
-        owners = {site.distribution(distribution).distributor}
-    else:
-        owners = {d.distributor for d in site.distributions_of_channel(channel)} if channel else set()
-    wanted = sorted(owners & {distributor} if distributor else owners)
-    if not wanted:
-        return ended(
-            "Nothing listed", f"nothing is listed in {channel or 'no Channel'}{f' of Distributor {distributor}' if distributor else ''}"
-        )
-    if len(wanted) > 1:
-        raise NotFoundError(f"Channel {channel} has Distributions of {', '.join(wanted)}", remedy="name one with distributor")
-    with working(site, wanted[0]) as place:
+    sender = sender_of(site, channel=channel, distribution=distribution, distributor=distributor)
+    if not sender:
+        return ended("Nothing listed", f"no Distribution is listed in {channel or 'no Channel'}")
+    with working(site, sender) as place:
         targets = await planned_sends(place, channel=channel or None, distribution=distribution or None, to=to or (), check=check)
-        due = [target for target in targets if target.is_due]
         what = " ".join(filter(None, (distribution, revision) if distribution else (channel,)))
-        await name_run(f"send {what} → {counted(len({t.subscriber for t in due}), 'Subscriber')}")
+        await name_run(f"send {what} → {counted(len(hosts_of(targets)), 'Subscriber')}")
         rows = await send_all(place, targets, extract=extract, spread=was_scheduled())
         await publish_table(f"send-{what}", rows, f"Send of {what}: where each Subscriber stands.")
-        return end_state(
-            [row for row in rows if (row.subscriber, row.distribution) in {(t.subscriber, t.distribution) for t in due}], "sent"
-        )
+        return end_state(rows, f"send {what}")

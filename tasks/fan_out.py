@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
 
+from sluice.errors import SluiceError
 from sluice.model.site import Channel
 from sluice.operations.deliver import Delivered
 from sluice.operations.extract_plan import ExtractTarget, begins
@@ -56,7 +57,12 @@ async def _send(sends: Sends, target: SendTarget, *, extract: bool, spread: bool
         await asyncio.sleep(max(0.0, (at - datetime.now(at.tzinfo)).total_seconds()))
     delivery = sends.delivery(target, extract=extract, watched=_watched(target))
     await sends.blocking(delivery.offer)
-    sent: Delivered = await sending_task(sends, delivery)(target.subscriber, target.distribution, str(target.revision))
+    try:
+        sent: Delivered = await sending_task(sends, delivery)(target.subscriber, target.distribution, str(target.revision))
+    except SluiceError:
+        if delivery.failed is None:
+            raise
+        return delivery.failed  # as the ledger has it: with what follows
     return sent
 
 

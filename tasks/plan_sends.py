@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from sluice.errors import NotFoundError
 from sluice.model.site import Site
 from sluice.operations.send_plan import SendTarget, plan_sends
 from tasks.place import Place, log
@@ -24,17 +25,33 @@ async def planned_sends(
     return found
 
 
-def channels_of(site: Site, targets: Sequence[SendTarget]) -> set[str]:
-    """The Channels they come through."""
-    return {target.channel for target in targets if target.channel in site.channels}
+def sender_of(site: Site, *, channel: str, distribution: str, distributor: str) -> str:
+    """The Distributor whose Distributions are to be sent; empty where nothing is listed.
+
+    Raises:
+        NotFoundError: A Channel lists Distributions of several, and none of them was named.
+    """
+    if distribution:
+        owners = {site.distribution(distribution).distributor}
+    else:
+        owners = {d.distributor for d in site.distributions_of_channel(channel)} if channel else set()
+    if distributor:
+        owners &= {distributor}
+    if len(owners) > 1:
+        raise NotFoundError(f"Channel {channel} has Distributions of {', '.join(sorted(owners))}", remedy="name one as distributor")
+    return next(iter(owners), "")
+
+
+def hosts_of(targets: Sequence[SendTarget]) -> set[str]:
+    """The Subscribers that are due."""
+    return {target.subscriber for target in targets if target.is_due}
 
 
 def _plan(place: Place, channel: str | None, distribution: str | None, to: Sequence[str | None], check: bool) -> list[SendTarget]:
     work = place.work
     snapshot = work.ledger.snapshot()
-    latest = {
-        d.name: kept[-1] for d in work.site.distributions_of_distributor(work.distributor.name) if (kept := work.store.revisions(d.name))
-    }
+    owned = work.site.distributions_of_distributor(work.distributor.name)
+    latest = {d.name: kept[-1] for d in owned if (kept := work.store.revisions(d.name))}
     found: dict[tuple[str, str], SendTarget] = {}
     for name in to:
         for target in plan_sends(

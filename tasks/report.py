@@ -27,7 +27,8 @@ NAMED_MAX = 5
 
 def row_of(target: SendTarget) -> Delivered:
     """A target that isn't sent, as a row."""
-    return Delivered(target.subscriber, target.distribution, target.revision, target.state or State.WAITING, target.reason)
+    state = target.state or State.WAITING
+    return Delivered(target.subscriber, target.distribution, target.revision, state, target.reason, was_tried=False)
 
 
 def failure_row(subscriber: str, distribution: str, revision: object, error: BaseException) -> Delivered:
@@ -63,11 +64,12 @@ def end_state(rows: Sequence[Delivered], what: str) -> RunState[Any]:
     """Completed, or Failed with who failed and why.
 
     Args:
-        what: What was done: ``sent``, ``extracted``.
+        what: What was to be done, for the message: ``send night``.
     """
     failed = [row for row in rows if row.is_error]
-    done = [row for row in rows if not row.is_error and row.state in (State.INSTALLED, State.RECEIVED)]
-    text = f"{what} to {len(done)} of {counted(len(rows), 'Subscriber')}" if rows else "nothing was due"
+    tried = [row for row in rows if row.was_tried]
+    done = [row for row in tried if not row.is_error and row.state in (State.INSTALLED, State.RECEIVED)]
+    text = f"{what}: {len(done)} of {counted(len(tried), 'Subscriber')} done" if tried else "nothing was due"
     data = {"rows": [_json(row) for row in rows]}
     if not failed:
         return Completed(message=text, data=data)

@@ -44,6 +44,8 @@ class Delivered:
     resumed: int = 0
     seconds: float = 0.0
     error: SluiceError | None = None
+    was_tried: bool = True
+    """False where it wasn't due."""
 
     @property
     def is_error(self) -> bool:
@@ -77,6 +79,8 @@ class Delivery:
         self.target, self.revision = target, target.revision
         self.decision: Decision | None = None
         """What follows the last failed try."""
+        self.failed: Delivered | None = None
+        """The last failed try."""
         self._distributor, self._ordering, self._clock = distributor, ordering, clock
         self._ledger, self._make, self._recipe, self._watched = ordering.ledger, sending, recipe, watched
         self._whole = False
@@ -231,7 +235,8 @@ class Delivery:
         state = self._record(EventKind.SEND_FAILED, now, change, {"code": failure.code, "message": failure.message[:1000]})
         self.decision = decisions[-1]
         stands = state.state if state else State.FAILED
-        return self._delivered(stands, f"{describe(self.decision)}: {error}", error)
+        self.failed = self._delivered(stands, f"{describe(self.decision)}: {error}", error)
+        return self.failed
 
     def close(self) -> None:
         """End the conversation; may be called twice, from any thread."""

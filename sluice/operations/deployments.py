@@ -5,8 +5,8 @@ deployment                    runs                                              
 ============================  ================================================  ==========================  =================
 build/<distribution>          on the Distribution's Build schedule              <distributor>.build         1, others queue
 send/<channel>                on the Channel's Send schedule                    <distributor>.send          any number
-extract/<distributor>         on each distinct Extract schedule of those it     <distributor>.send          1, others are
-                              serves, each under its own slug                                               dropped
+extract/<distributor>         on each distinct Extract schedule of those it     <distributor>.send          any number
+                              serves, each under its own slug
 refresh/<distributor>         on the Distributor's Refresh schedule             <distributor>.send          1, others queue
 distribute/<distribution>     when somebody asks                                <distributor>.send          1, others queue
 ============================  ================================================  ==========================  =================
@@ -251,8 +251,6 @@ def _extract(site: Site, distributor: Distributor) -> DeploymentSpec:
             f"{_count(served)}.",
         ),
         pool=send_pool(distributor.name),
-        limit=1,
-        collision=Collision.CANCEL_NEW,
     )
 
 
