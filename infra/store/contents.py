@@ -46,6 +46,11 @@ class WholeWrites(io.FileIO):
         return done
 
 
+def private(name: str, flags: int) -> int:
+    """An opener of files that only this account may read."""
+    return os.open(name, flags | os.O_CLOEXEC, 0o600)
+
+
 class Contents:
     """The packs of one store, as seen while its lock is held in common (``refresh`` after taking it)."""
 
@@ -152,7 +157,7 @@ class PackSink:
         if self._writer is None:
             path = self._contents.directory / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
             with translated(path):
-                self._file = WholeWrites(path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC, 0o600))
+                self._file = WholeWrites(path, "xb", opener=private)
             self._writer = PackWriter(cast("BinaryIO", self._file))
         self._writer.put(digest, size, pieces)
         self._pending.add(digest)

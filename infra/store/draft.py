@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from infra.store.compose import compose
-from infra.store.contents import PackSink, WholeWrites, translated
+from infra.store.contents import PackSink, WholeWrites, private, translated
 from infra.store.locks import shared
 from sluice.durable import TEMP_PREFIX, move_into_place, replace_atomically, sync_directory, temporary, write_all
 from sluice.errors import NoSpaceError, NotFoundError, StoreCorruptError
@@ -85,12 +85,12 @@ class FileDraft:
         with translated(final):
             temp.mkdir(0o700)
             try:
-                with open(temp / MANIFEST, "xb", buffering=0) as file:
+                with open(temp / MANIFEST, "xb", buffering=0, opener=private) as file:
                     write_all(file.fileno(), data)
                     os.fsync(file.fileno())
                 teds = []
                 for base in bases:
-                    with WholeWrites(temp / ted_name(base), "xb") as file:
+                    with WholeWrites(temp / ted_name(base), "xb", opener=private) as file:
                         index, payload = self._compose(file, manifest, base)
                         os.fsync(file.fileno())
                     teds.append(TedFile(manifest.revision, base, str(final / ted_name(base)), ted_name(base), index, payload))
