@@ -10,10 +10,11 @@ stored is stored no second time, and an order carried out twice is answered "alr
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from sluice.errors import ReadBackError, SluiceError, TamperedError, TrustError, error_from_code
+from sluice.errors import ReadBackError, SluiceError, TamperedError, TransportError, TrustError, error_from_code
 from sluice.formats.canonical import canonical_bytes
 from sluice.formats.manifest import read_back_digest
 from sluice.model.order import Order, Outcome, Receipt
@@ -162,7 +163,8 @@ class Ordering:
         kind = EventKind.INSTALLED if receipt.outcome in INSTALLED else EventKind.EXTRACT_FAILED
         event = self._event(kind, receipt.subscriber, receipt.distribution, receipt.revision, now, channel)
         self.ledger.accept_receipt(receipt, canonical_bytes(envelope).decode(), event)
-        call.conversation.acknowledge(receipt.distribution, receipt.sequence)
+        with suppress(TransportError):  # it is kept; unacknowledged, it is fetched again and stored no second time
+            call.conversation.acknowledge(receipt.distribution, receipt.sequence)
 
     def _refused(self, error: SluiceError, subscriber: str, distribution: str, now: datetime) -> SluiceError:
         data = {"code": error.code, "message": error.message[:1000]}
