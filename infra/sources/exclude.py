@@ -16,7 +16,7 @@ def excluded(globs: Sequence[str]) -> re.Pattern[str] | None:
 
 
 def _pattern(glob: str) -> str:
-    body, end = (glob[:-1], "/") if glob.endswith("/") else (glob, "/?")
+    body, end = (glob[:-1], "(?<!/)/") if glob.endswith("/") else (glob, "(?<!/)/?")
     anchored = "/" in body
     body = body.removeprefix("/")
     return ("" if anchored else "(?:.*/)?") + "".join(_translated(body)) + end + r"\Z"
