@@ -64,11 +64,6 @@ class Status:
     reason: str = ""
     """What went wrong last; empty if nothing."""
 
-    @property
-    def held(self) -> RevisionNumber | None:
-        """The newest revision that was received."""
-        return max((RevisionNumber.parse(name) for name in self.received), default=None)
-
     def with_received(self, revision: RevisionNumber, received: Received) -> Status:
         """After a receive."""
         return replace(self, received={**self.received, str(revision): received}, reason="")
@@ -127,6 +122,11 @@ class HeldDistribution:
         """Whether a send of the revision has nothing to bring."""
         record = status.received.get(str(revision))
         return record is not None and (record.cleaned or (self.revision(revision) / TED).exists())
+
+    def newest_held(self, status: Status) -> RevisionNumber | None:
+        """The newest revision that needn't be sent."""
+        numbers = map(RevisionNumber.parse, status.received)
+        return max((number for number in numbers if self.holds(status, number)), default=None)
 
     def remove_directory(self, path: Path) -> None:
         """Remove a directory of ours such that a reader sees it whole or not at all."""

@@ -1,0 +1,102 @@
+"""The agent's end of a conversation: frames over stdin and stdout, which nothing else may touch."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from sluice.durable import write_all
+from sluice.errors import ProtocolError
+from sluice.formats.protocol import Message, message_frame, read_frame
+
+EVENT_SECONDS = 0.2
+"""Least time between two events of one phase."""
+QUIET_SECONDS = 10.0
+"""Most time without a sign of life within an order (the protocol says 20)."""
+PHASE_MAX = 64
+_BUFFER = 1024 * 1024
+
+
+class Line:
+    """Reads and writes frames. Only ``events`` writes from another thread."""
+
+    def __init__(self, source: BinaryIO, sink: int) -> None:
+        self._source = source
+        self._sink = sink
+        self._lock = threading.Lock()
+        self._broken = False
+
+    @classmethod
+    def over_stdio(cls) -> Line:
+        """Takes stdin and stdout over: a stray print goes to stderr, a stray read finds nothing."""
+        source, sink = os.dup(0), os.dup(1)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        os.dup2(2, 1)
+        return cls(os.fdopen(source, "rb", buffering=_BUFFER), sink)
+
+    def read(self) -> Message | bytes | None:
+        """The next frame; None at the end. Raises ProtocolError."""
+        return read_frame(self._source.read)
+
+    def data(self, message: str) -> bytes:
+        """The next frame, which must be data. Raises ProtocolError; EOFError where the sender is gone."""
+        frame = self.read()
+        if frame is None:
+            raise EOFError(message)
+        if not isinstance(frame, bytes):
+            raise ProtocolError(f"a message {str(frame.get('type'))[:32]!r} came instead of {message}")
+        return frame
+
+    def say(self, message: Message) -> None:
+        """Write one message; where nobody listens any more it is dropped: what is under way is finished all the same."""
+        frame = message_frame(message)
+        with self._lock:
+            if not self._broken:
+                try:
+                    write_all(self._sink, frame)
+                except (BrokenPipeError, ConnectionError):
+                    self._broken = True
+
+    @contextmanager
+    def events(self) -> Iterator[Events]:
+        """Signs of life while an order is carried out, also while a single step takes long."""
+        events = Events(self)
+        thread = threading.Thread(target=events.keep_alive, name="events", daemon=True)
+        thread.start()
+        try:
+            yield events
+        finally:
+            events.stop.set()
+            thread.join()
+
+
+class Events:
+    """Progress of an order as event frames, not more of them than anybody reads."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._last: Message = {"type": "event", "phase": "begin", "done": 0, "total": 0}
+        self._said = time.monotonic()
+        self.stop = threading.Event()
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Called often; most calls say nothing."""
+        now = time.monotonic()
+        is_new = phase != self._last["phase"]
+        if not is_new and now - self._said < EVENT_SECONDS:
+            return
+        self._last = {"type": "event", "phase": phase[:PHASE_MAX], "done": done, "total": total}
+        self._said = now
+        self._line.say(self._last)
+
+    def keep_alive(self) -> None:
+        """Repeats the last event where nothing else is said."""
+        while not self.stop.wait(QUIET_SECONDS):
+            if time.monotonic() - self._said >= QUIET_SECONDS:
+                self._line.say(self._last)

@@ -1,0 +1,231 @@
+"""The agent's answers to everything but ``hello``: metadata, puts, orders, receipts.
+
+Nothing is believed before the Distributor's signature on it was verified, and nothing is created for a Distributor that isn't trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from datetime import UTC, datetime
+from typing import Any
+
+from agents.line import Line
+from agents.receipts import subscription
+from agents.working_directory import WorkingDirectory
+from sluice.durable import locked, make_directory, replace_atomically
+from sluice.errors import ProtocolError, StoreCorruptError, TamperedError, TrustError, UnknownDistributorError
+from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
+from sluice.formats.orders import RECEIPT_MAX
+from sluice.formats.protocol import METADATA_MAX, Message
+from sluice.formats.zstd import decompress_frame
+from sluice.operations.extract import extract
+from sluice.operations.extract_end import receipts_of
+from sluice.operations.held import HeldDistribution
+from sluice.operations.receive import ManifestReceiver, Named, TedReceiver, check_index_length
+from sluice.trust.high_water import read_high_water, write_high_water
+from sluice.trust.roles import MANIFEST
+from sluice.trust.targets import Target
+from sluice.trust.verify import FILES_MAX, TrustDirectory, TrustedView
+
+LOCK_WAIT = 30.0
+"""Seconds to wait for another conversation that accepts metadata."""
+PROGRESS = 8 * 1024 * 1024
+"""Bytes between two reports of a put."""
+QUARANTINE_MAX = 16
+RECEIPTS_MAX = 1000
+"""Most receipts told at once."""
+
+
+class Requests:
+    """Requests of one conversation, which is one Distributor's."""
+
+    def __init__(self, directory: WorkingDirectory, distributor: str, line: Line) -> None:
+        self._directory = directory
+        self._distributor = distributor
+        self._place = directory.distributor(distributor)
+        self._trust = TrustDirectory(self._place, distributor=distributor)
+        self._line = line
+        self._views: dict[str, TrustedView] = {}
+
+    def handlers(self) -> dict[str, Callable[[Fields], Message]]:
+        """By the request's type."""
+        return {
+            "metadata": self._metadata,
+            "put": self._put,
+            "order": self._order,
+            "receipts": self._receipts,
+            "acknowledge": self._acknowledge,
+        }
+
+    def _metadata(self, fields: Fields) -> Message:
+        distribution = self._held(fields).name
+        listed = [_file(item) for item in fields.items("files", limit=FILES_MAX)]
+        plain = fields.number("plain", most=METADATA_MAX)
+        fields.done()
+        encoded = self._line.data("metadata")
+        if sum(length for _, length in listed) != plain or len(dict(listed)) != len(listed):
+            raise TamperedError("the list of metadata files doesn't add up")
+        try:
+            data = decompress_frame(encoded, plain, what="metadata") if plain else b""
+        except StoreCorruptError as error:
+            raise TamperedError(error.message, remedy="send it again") from error
+        files, at = {}, 0
+        for name, length in listed:
+            files[name] = data[at : at + length]
+            at += length
+        self._check_known()
+        self._views.clear()
+        try:
+            with self._locked():
+                versions = self._trust.accept(files, distribution)
+        except TrustError as error:
+            self._quarantine(files, error)
+            raise
+        return {"type": "accepted", "trust": versions}
+
+    def _put(self, fields: Fields) -> Message:
+        named = Named.parse(fields.text("target"))
+        held = self._directory.held(self._distributor, named.distribution)
+        if named.file == MANIFEST:
+            length = fields.number("length")
+            fields.constant("codec", "zstd")
+            fields.done()
+            return self._put_manifest(held, named, length)
+        length, payload = fields.number("index"), fields.number("payload")
+        fields.done()
+        return self._put_ted(held, named, length, payload)
+
+    def _put_manifest(self, held: HeldDistribution, named: Named, length: int) -> Message:
+        signed = self._signed(named)
+        with held.lock(), closing(ManifestReceiver(held, named, signed, length=length)) as receiver:
+            if receiver.is_held():
+                return {"type": "held"}
+            self._line.say({"type": "ready", "offset": 0})
+            while not receiver.feed(self._line.data("a manifest")):
+                pass
+        return {"type": "stored"}
+
+    def _put_ted(self, held: HeldDistribution, named: Named, length: int, payload: int) -> Message:
+        signed = self._signed(named)
+        check_index_length(length, signed)
+        index = bytearray()
+        while len(index) < length:
+            index += self._line.data("an index")
+        if len(index) > length:
+            raise TamperedError("more bytes of an index than announced")
+        with held.lock(), closing(TedReceiver(held, named)) as receiver:
+            if receiver.is_held():
+                return {"type": "held"}
+            offset = reported = receiver.begin(bytes(index), payload, signed)
+            self._line.say({"type": "ready", "offset": offset})
+            while not receiver.is_complete:
+                if not receiver.feed(self._line.data("a payload")):
+                    self._line.say({"type": "again", "offset": receiver.offset})
+                    self._discard_until_from(receiver.offset)
+                elif receiver.offset - reported >= PROGRESS:
+                    reported = receiver.offset
+                    self._line.say({"type": "progress", "offset": reported})
+            receiver.finish(datetime.now(UTC))
+        return {"type": "stored"}
+
+    def _discard_until_from(self, offset: int) -> None:
+        while True:
+            frame = self._line.read()
+            if frame is None:
+                raise EOFError
+            if isinstance(frame, bytes):
+                continue
+            if frame["type"] == "from" and frame.get("offset") == offset:
+                return
+            raise ProtocolError(f"{str(frame['type'])[:32]!r} came where the sender was asked to go on from {offset}")
+
+    def _order(self, fields: Fields) -> Message:
+        envelope = fields.any("envelope")
+        fields.done()
+        view = self._view(_claimed_distribution(envelope))
+        order = view.open_order(envelope, subscriber=self._directory.subscriber(), now=datetime.now(UTC))
+        held = self._directory.held(self._distributor, order.distribution)
+        known = receipts_of(held).get(order.sequence)
+        if known is not None:  # the answer got lost: it is the same
+            return {"type": "receipt", "envelope": _receipt(known.read_bytes())}
+
+        def accept() -> None:
+            with self._locked():
+                marks = read_high_water(self._trust.high_water_path)
+                marks.check_sequence(order.distribution, order.sequence)
+                write_high_water(self._trust.high_water_path, marks.raised(sequences={order.distribution: order.sequence}))
+
+        read_high_water(self._trust.high_water_path).check_sequence(order.distribution, order.sequence)
+        with self._line.events() as events:
+            receipt = extract(subscription(self._directory, held, event=events), order, accept=accept)
+        return {"type": "receipt", "envelope": receipt}
+
+    def _receipts(self, fields: Fields) -> Message:
+        held = self._held(fields)
+        fields.done()
+        paths = list(receipts_of(held).values())[:RECEIPTS_MAX]
+        return {"type": "receipts", "envelopes": [_receipt(path.read_bytes()) for path in paths]}
+
+    def _acknowledge(self, fields: Fields) -> Message:
+        held = self._held(fields)
+        sequence = fields.number("sequence")
+        fields.done()
+        (held.receipts / f"{sequence}.json").unlink(missing_ok=True)
+        return {"type": "done"}
+
+    def _held(self, fields: Fields) -> HeldDistribution:
+        return self._directory.held(self._distributor, fields.text("distribution"))
+
+    def _signed(self, named: Named) -> Target:
+        return self._view(named.distribution).target(f"{named.distribution}/{named.revision}/{named.file}")
+
+    def _view(self, distribution: str) -> TrustedView:
+        """What is signed now; lifetimes count, since something is received. One view serves a conversation's puts."""
+        self._directory.held(self._distributor, distribution)
+        if distribution not in self._views:
+            self._views[distribution] = self._trust.view(distribution, now=datetime.now(UTC))
+        return self._views[distribution]
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self._place / "lock", what=f"the trust of Distributor {self._distributor}", wait=LOCK_WAIT)
+
+    def _check_known(self) -> None:
+        if not (self._place / "trust" / "root.json").exists():
+            raise UnknownDistributorError(
+                f"Distributor {self._distributor} is not trusted here: no trust root is installed",
+                remedy=f"run `sluice trust push {self._distributor}`",
+            )
+
+    def _quarantine(self, files: dict[str, bytes], error: TrustError) -> None:
+        """Keep what was refused, and why, for a person to look at."""
+        place = self._place / "quarantine"
+        make_directory(place)
+        value = {
+            "code": error.code,
+            "message": error.message,
+            "files": {name[:200]: data[:100_000].decode(errors="replace") for name, data in files.items()},
+        }
+        replace_atomically(place / f"{time.time_ns()}.json", canonical_bytes(value))
+        for old in sorted(place.glob("*.json"))[:-QUARANTINE_MAX]:
+            old.unlink(missing_ok=True)
+
+
+def _file(item: object) -> tuple[str, int]:
+    if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], str) or type(item[1]) is not int or item[1] < 0:
+        raise TamperedError("the list of metadata files is none")
+    return item[0], item[1]
+
+
+def _claimed_distribution(envelope: object) -> str:
+    """Which Distribution an order says it is about; nothing else is taken from it before its signature was verified."""
+    try:
+        return str(json.loads(envelope["payload"])["distribution"])  # type: ignore[index]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise TamperedError("an order is no envelope with a payload") from None
+
+
+def _receipt(data: bytes) -> Any:
+    return parse_canonical(data, limit=2 * RECEIPT_MAX, what="a stored receipt")

@@ -1,0 +1,72 @@
+"""``sluice-agent run`` and ``status``: recovery of every Distribution, and what is held and extracted here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from agents.working_directory import WorkingDirectory
+from sluice.errors import SluiceError, StoreLockedError
+from sluice.operations.held import HeldDistribution
+
+
+def recover_all(directory: WorkingDirectory) -> list[SluiceError]:
+    """End every extraction that a killed agent left; what another process works on is left to it. Returns what couldn't be ended."""
+    failed: list[SluiceError] = []
+    for distributor in directory.distributors():
+        for held in directory.distributions(distributor):
+            if not held.journal.exists():
+                continue
+            from agents.receipts import recover_distribution
+
+            try:
+                recover_distribution(directory, held)
+            except StoreLockedError:
+                continue
+            except SluiceError as error:
+                failed.append(error)
+    return failed
+
+
+def run(directory: WorkingDirectory) -> int:
+    """Recover; prints what couldn't be. Returns the exit code."""
+    failed = recover_all(directory)
+    for error in failed:
+        sys.stderr.write(f"sluice-agent: {error}\n")
+    return failed[0].exit_code if failed else 0
+
+
+def status(directory: WorkingDirectory, *, as_json: bool) -> int:
+    """Print a row per Distribution. Returns the exit code."""
+    rows = [_row(name, held) for name in directory.distributors() for held in directory.distributions(name)]
+    if as_json:
+        sys.stdout.write(json.dumps({"subscriber": directory.subscriber(), "rows": rows}, indent=1) + "\n")
+        return 0
+    sys.stdout.write(f"{'distributor':16} {'distribution':24} {'held':10} {'extracted':10} state\n")
+    for row in rows:
+        sys.stdout.write(
+            f"{row['distributor']:16} {row['distribution']:24} {row['held'] or '-':10} {row['extracted'] or '-':10} {row['state']}\n"
+        )
+    return 0
+
+
+def _row(distributor: str, held: HeldDistribution) -> dict[str, Any]:
+    row: dict[str, Any] = {"distributor": distributor, "distribution": held.name, "held": None, "extracted": None, "reason": ""}
+    try:
+        found = held.status()
+    except SluiceError as error:
+        return {**row, "state": "damaged", "reason": str(error)}
+    newest, extracted = held.newest_held(found), found.extracted
+    row |= {"held": newest and str(newest), "extracted": extracted and extracted.revision, "reason": found.reason}
+    row["since"] = extracted and extracted.at
+    row["destinations"] = list(extracted.destinations) if extracted else []
+    if held.journal.exists():
+        state = "extracting"
+    elif found.reason:
+        state = "failed"
+    elif newest and (extracted is None or str(newest) != extracted.revision):
+        state = "received"
+    else:
+        state = "installed" if extracted else "nothing"
+    return {**row, "state": state}

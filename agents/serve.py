@@ -1,0 +1,148 @@
+"""``sluice-agent serve``: one conversation over stdin and stdout (docs/formats.md section 7).
+
+A request that fails is answered by ``error`` and the next one is taken; bytes that are no frame, or a frame out of turn, end the
+conversation. ``hello`` is answered before anything heavy is imported, unless an extraction was killed and must be ended first.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from agents.line import Line
+from agents.run import recover_all
+from agents.working_directory import WorkingDirectory
+from sluice.errors import AgentVersionError, ProtocolError, SluiceError, TrustError
+from sluice.formats.canonical import Fields
+from sluice.formats.protocol import PROTOCOL_VERSION, Message, error_message
+from sluice.model.version import VERSION
+from sluice.trust.held import held_versions
+from sluice.trust.high_water import read_high_water
+
+FEATURES = ("script",)
+CODECS = ("zstd",)
+_PLATFORM_IDS = {"almalinux": "alma", "ol": "oracle", "amzn": "amazon", "opensuse-leap": "opensuse", "opensuse-tumbleweed": "opensuse"}
+"""What /etc/os-release calls products otherwise than sluice/model/platforms.py."""
+
+
+def serve(directory: WorkingDirectory) -> int:
+    """Hold one conversation. Returns the exit code: 0 where it ended in order."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost login doesn't end an extraction
+    line = Line.over_stdio()
+    for error in recover_all(directory):
+        sys.stderr.write(f"sluice-agent: {error}\n")
+    return _Conversation(directory, line).run()
+
+
+class _Conversation:
+    def __init__(self, directory: WorkingDirectory, line: Line) -> None:
+        self._directory = directory
+        self._line = line
+        self._distributor: str | None = None
+        self._requests: dict[str, Callable[[Fields], Message]] = {}
+        self._discarding = False
+        """After an error within a put, data frames are on their way that nobody wants."""
+
+    def run(self) -> int:
+        while True:
+            try:
+                frame = self._line.read()
+                if frame is None:
+                    return 0
+                if isinstance(frame, bytes) or (self._discarding and frame["type"] == "from"):
+                    if not self._discarding:
+                        raise ProtocolError("data came outside of a put")
+                    continue
+                self._discarding = False
+                if frame["type"] == "bye":
+                    return 0
+                self._line.say(self._answer(frame))
+            except EOFError:
+                return 0
+            except ProtocolError as error:
+                self._line.say(error_message(error))
+                return error.exit_code
+
+    def _answer(self, message: Message) -> Message:
+        kind = message.pop("type")
+        try:
+            if kind == "hello":
+                return self._hello(Fields(message, what="hello"))
+            if self._distributor is None:
+                raise ProtocolError("the first message isn't hello")
+            if kind not in self._handlers():
+                raise ProtocolError(f"no request is named {kind[:32]!r}")
+            return self._handlers()[kind](Fields(message, what=kind))
+        except (ProtocolError, EOFError):
+            raise
+        except SluiceError as error:
+            failed = error
+        except Exception as error:  # noqa: BLE001 - whatever happens to one request, the next one is taken
+            traceback.print_exc(file=sys.stderr)
+            failed = SluiceError(f"the agent failed: {type(error).__name__}: {error}", remedy="look at the agent's stderr, then repeat")
+        self._discarding = kind == "put"
+        return error_message(failed)
+
+    def _handlers(self) -> dict[str, Callable[[Fields], Message]]:
+        if not self._requests:
+            from agents.requests import Requests  # after hello: it imports what verifies and decompresses
+
+            self._requests = Requests(self._directory, str(self._distributor), self._line).handlers()
+        return self._requests
+
+    def _hello(self, fields: Fields) -> Message:
+        versions = fields.items("protocol", limit=100)
+        if PROTOCOL_VERSION not in versions:
+            raise AgentVersionError(f"this agent speaks protocol {PROTOCOL_VERSION}, the sender {versions}", remedy="update the older one")
+        name = fields.text("distributor")
+        place = self._directory.distributor(name)
+        status = os.statvfs(self._directory.path)
+        self._distributor, self._requests = name, {}
+        return {
+            "type": "hello",
+            "protocol": PROTOCOL_VERSION,
+            "agent": VERSION,
+            "subscriber": self._directory.subscriber(),
+            "platform": _platform(),
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "codecs": list(CODECS),
+            "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "free": status.f_bavail * status.f_frsize,
+            "features": list(FEATURES),
+            "trust": held_versions(place) or None,
+            "distributions": self._held(name),
+        }
+
+    def _held(self, distributor: str) -> dict[str, Any]:
+        try:
+            sequences = read_high_water(self._directory.distributor(distributor) / "high-water.json").sequences
+        except TrustError:  # damaged: the next order says so
+            sequences = {}
+        found = {}
+        for held in self._directory.distributions(distributor):
+            with suppress(SluiceError):  # a damaged status file holds nothing
+                status = held.status()
+                newest, extracted = held.newest_held(status), status.extracted
+                found[held.name] = {
+                    "held": newest and str(newest),
+                    "extracted": extracted and extracted.revision,
+                    "sequence": sequences.get(held.name, 0),
+                }
+        return found
+
+
+def _platform() -> str:
+    """``debian-12``, as /etc/os-release says."""
+    values = {}
+    with suppress(OSError), open("/etc/os-release", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            key, _, value = line.strip().partition("=")
+            values[key] = value.strip("\"'")
+    product = _PLATFORM_IDS.get(values.get("ID", ""), values.get("ID", "linux"))
+    version = values.get("VERSION_ID", "")
+    return f"{product}-{version}" if version else product
