@@ -1,8 +1,12 @@
-"""Progress of long steps as Prefect progress artifacts: none for what is over in seconds, few updates for what isn't."""
+"""Progress of long steps as Prefect progress artifacts: none for what is over in seconds, few updates for what isn't.
+
+The same lines go to the logger ``sluice.progress``, which Prefect doesn't keep: a command in the foreground shows them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +22,7 @@ SILENT_SECONDS = 3.0
 """A step shorter than this shows none."""
 UPDATE_SECONDS = 2.0
 """Between two updates: each is a request to the server."""
+_AT_HAND = logging.getLogger("sluice.progress")
 
 
 @dataclass(slots=True)
@@ -62,6 +67,7 @@ async def _tick(what: str, seen: _Seen) -> None:
 async def _show(what: str, seen: _Seen) -> None:
     percent = min(100.0, 100.0 * seen.done / seen.total)
     text = f"{what}: {size(seen.done)} of {size(seen.total)}"
+    _AT_HAND.info(text)
     try:
         if seen.artifact is None:
             seen.artifact = await acreate_progress_artifact(percent, description=text)

@@ -1,0 +1,230 @@
+"""The send flow on a real Prefect server: fan-out, retries, queue, cancel, and what a person sees. The wire is a script."""
+
+import asyncio
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import Artifact, FlowRun, State, TaskRun
+
+from infra.workplace import Workplace, open_workplace
+from sluice.errors import SluiceError, TamperedError, UnreachableError
+from sluice.operations.send import SendResult
+from tests.flows.blueprint import HOSTS, write_site
+
+pytestmark = pytest.mark.usefixtures("server")
+
+
+class Wire:
+    """Stands in for what goes to Subscribers: scripted errors, and who transferred beside whom."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, list[SluiceError]] = defaultdict(list)
+        self.calls: dict[str, int] = defaultdict(int)
+        self.transfers: dict[str, int] = defaultdict(int)
+        self.held: set[str] = set()
+        self.seconds = 0.0
+        self.most = 0
+        self._now = 0
+        self._lock = threading.Lock()
+        self.on_call: Callable[[str], None] = lambda _: None
+
+    def sending(self, subscriber: Any, distribution: str, revision: Any, **_: Any) -> Any:
+        name = subscriber.name
+
+        def call() -> None:
+            self.calls[name] += 1
+            self.on_call(name)
+            if self.errors[name]:
+                raise self.errors[name].pop(0)
+
+        def transfer(progress: Callable[[int, int], None]) -> SendResult:
+            with self._lock:
+                self._now += 1
+                self.most = max(self.most, self._now)
+            progress(0, 100)
+            time.sleep(self.seconds)
+            with self._lock:
+                self._now -= 1
+            self.transfers[name] += 1
+            self.held.add(name)
+            return SendResult(revision, None, False, 100, 40, 60, 10, 5, 5, 0)
+
+        return _Sending(call, transfer, lambda: name not in self.held)
+
+
+class _Sending(SimpleNamespace):
+    def __init__(self, call: Callable[[], None], transfer: Callable[..., SendResult], needs: Callable[[], bool]) -> None:
+        super().__init__(call=call, transfer=transfer, close=lambda: None, sent=7, resumed=0, called=None)
+        self._needs = needs
+
+    @property
+    def needs_transfer(self) -> bool:
+        return self._needs()
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    found = Wire()
+    monkeypatch.setattr("tasks.sending.Sending", found.sending)
+    return found
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace]:
+    """A site with ``zone`` 1.1 built and signed, not yet sent."""
+    directory = write_site(tmp_path / "site", retry="{every: 1 s, for: 3 s}", extract="never")
+    monkeypatch.setenv("SLUICE_SITE", str(directory))
+    with open_workplace(directory, "hq") as opened:
+        opened.publisher.ensure_keys(datetime.now(UTC))
+        run("build", distribution="zone")
+        yield opened
+
+
+def run(name: str, **parameters: Any) -> State[Any]:
+    return asyncio.run(state_of(name, **parameters))
+
+
+async def state_of(name: str, **parameters: Any) -> State[Any]:
+    from importlib import import_module
+
+    state: State[Any] = await getattr(import_module(f"flows.{name}"), name)(**parameters, return_state=True)
+    return state
+
+
+def as_seen(state: State[Any]) -> tuple[FlowRun, list[TaskRun], list[Artifact]]:
+    """The run, its task runs and its artifacts, as Prefect shows them once its events have arrived."""
+    id_ = state.state_details.flow_run_id
+    assert id_ is not None
+
+    async def read() -> tuple[FlowRun, list[TaskRun], list[Artifact]]:
+        async with get_client() as client:
+            only = FlowRunFilter(id=FlowRunFilterId(any_=[id_]))
+            artifacts = await client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[id_])))
+            return await client.read_flow_run(id_), await client.read_task_runs(flow_run_filter=only), artifacts
+
+    deadline = time.monotonic() + 30
+    while True:
+        seen = asyncio.run(read())
+        if seen[1] and all(task.state and task.state.is_final() for task in seen[1]) or time.monotonic() > deadline:
+            return seen
+        time.sleep(0.5)
+
+
+def test_a_person_reads_who_got_what(work: Workplace, wire: Wire) -> None:
+    wire.errors["oslo-1"] = [UnreachableError("oslo-1: nothing answers"), UnreachableError("oslo-1: nothing answers")]
+    state = run("send", channel="night")
+    flow_run, tasks, artifacts = as_seen(state)
+    assert (state.type.value, state.message) == ("COMPLETED", "send night: 3 of 3 Subscribers done")
+    assert flow_run.name == "send night → 3 Subscribers"
+    assert sorted(t.name for t in tasks) == [f"{name} ← zone 1.1" for name in HOSTS]
+    assert {t.name: t.run_count for t in tasks}["oslo-1 ← zone 1.1"] == 3
+    (table,) = (a for a in artifacts if a.type == "table")
+    assert table.key == "send-night"
+    assert all(f'"{name}"' in str(table.data) for name in HOSTS)
+    assert '"60 B"' in str(table.data)
+    assert {s.held and str(s.held) for s in work.ledger.snapshot().states.values()} == {"1.1"}
+
+
+def test_nothing_is_due_where_all_hold_it(work: Workplace, wire: Wire) -> None:
+    run("send", channel="night")
+    state = run("send", channel="night")
+    assert state.message == "nothing was due"
+    assert set(wire.transfers.values()) == {1}
+
+
+def test_a_host_that_never_answers_fails_alone_and_waits_for_the_channel(work: Workplace, wire: Wire) -> None:
+    wire.errors["oslo-1"] = [UnreachableError("oslo-1: nothing answers") for _ in range(9)]
+    state = run("send", channel="night")
+    assert state.type.value == "FAILED"
+    assert "2 of 3 Subscribers done" in str(state.message)
+    assert "oslo-1 (zone): waiting for the Channel's next start: oslo-1: nothing answers" in str(state.message)
+    assert wire.calls["oslo-1"] == 4
+    left = work.ledger.state("oslo-1", "zone")
+    assert (left.state, left.attempts, left.next_try) == ("unavailable", 4, None)
+    wire.errors["oslo-1"] = []
+    assert run("send", channel="night").type.value == "COMPLETED"
+
+
+def test_what_trying_again_cannot_help_is_not_tried_again(work: Workplace, wire: Wire) -> None:
+    wire.errors["oslo-1"] = [TamperedError("oslo-1: bytes that nobody signed")]
+    state = run("send", channel="night")
+    assert "oslo-1 (zone): failed: oslo-1: bytes that nobody signed" in str(state.message)
+    assert wire.calls["oslo-1"] == 1
+
+
+def test_never_more_at_once_than_the_limit_over_two_runs(work: Workplace, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = write_site(Path(work.site.directory), retry="{every: 1 s, for: 3 s}", extract="never", limit=2, more=5)
+    monkeypatch.setenv("SLUICE_SITE", str(directory))
+    wire.seconds = 0.2
+
+    async def both() -> list[State[Any]]:
+        return list(await asyncio.gather(state_of("send", channel="night"), state_of("send", distribution="zone")))
+
+    states = asyncio.run(both())
+    assert [state.type.value for state in states] == ["COMPLETED", "COMPLETED"]
+    assert wire.most == 2
+    assert set(wire.transfers.values()) == {1}
+    assert len(wire.transfers) == 8
+
+
+def test_cancel_stops_what_waits_for_its_retry(work: Workplace, wire: Wire) -> None:
+    wire.errors["oslo-1"] = [UnreachableError("oslo-1: nothing answers") for _ in range(9)]
+
+    def cancel(name: str) -> None:
+        if name == "oslo-1":
+            work.ledger.request_cancel("night", at=datetime.now(UTC))
+
+    wire.on_call = cancel
+    state = run("send", channel="night")
+    assert work.ledger.state("oslo-1", "zone").state == "cancelled"
+    assert wire.calls["oslo-1"] == 1
+    assert "oslo-1" not in str(state.message)
+
+
+def test_a_bug_in_one_send_is_a_row_and_no_crash(work: Workplace, wire: Wire) -> None:
+    wire.on_call = lambda name: 1 / 0 if name == "oslo-1" else None  # type: ignore[assignment,return-value]
+    state = run("send", channel="night")
+    assert state.type.value == "FAILED"
+    assert "2 of 3 Subscribers done" in str(state.message)
+    assert "ZeroDivisionError" in str(state.message)
+    assert not work.ledger.snapshot().tickets
+
+
+def test_runs_whose_object_is_gone_or_inactive_say_so(work: Workplace, wire: Wire) -> None:
+    assert [run("send", channel="day").name, run("build", distribution="tools").name, run("extract", distributor="x").name] == ["Gone"] * 3
+    write_site(Path(work.site.directory), retry="{every: 1 s, for: 3 s}", extract="never", active=False)
+    assert run("build", distribution="zone").name == "Inactive"
+    assert run("send", channel="night").name == "Inactive"
+
+
+def test_an_unchanged_source_is_no_change_and_a_missing_one_fails_with_its_path(work: Workplace) -> None:
+    assert run("build", distribution="zone").name == "No change"
+    source = Path(work.site.directory) / "files"
+    source.rename(source.with_name("moved"))
+    state = run("build", distribution="zone")
+    assert state.type.value == "FAILED"
+    assert str(source) in str(state.message)
+
+
+def test_send_immediately_in_the_foreground_sends_within_the_build(work: Workplace, wire: Wire) -> None:
+    write_site(Path(work.site.directory), retry="{every: 1 s, for: 3 s}", extract="never", send="immediately", text="new")
+    assert run("build", distribution="zone").message == "built zone 1.2"
+    assert dict(wire.transfers) == dict.fromkeys(HOSTS, 1)
+
+
+def test_a_refresh_withdraws_what_left_the_site(work: Workplace) -> None:
+    assert work.publisher.listing("zone")
+    (Path(work.site.directory) / "zone.yaml").unlink()
+    state = run("refresh", distributor="hq")
+    assert state.message == "0 roles renewed, 1 object withdrawn"
+    assert not work.publisher.listing("zone")
+    assert run("refresh", distributor="hq").message == "0 roles renewed, 0 objects withdrawn"
