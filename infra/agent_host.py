@@ -160,10 +160,10 @@ def unpack(agent: str, target: str, digest: str, size: int) -> None:
 
 
 def write_launcher(agent: str, digest: str) -> None:
-    """``agent/sluice-agent``: -I and -S keep the host's environment and site-packages out."""
+    """``agent/sluice-agent``: -I and -S keep the host's environment and site-packages out; names are UTF-8 whatever its locale says."""
     start = os.path.join(agent, digest, "start.py")
     text = "#!/bin/sh\n# Starts Sluice's agent. Written by `sluice subscriber bootstrap`.\n"
-    text += f'exec {shlex.quote(os.path.realpath(sys.executable))} -I -S {shlex.quote(start)} "$@"\n'
+    text += f'exec {shlex.quote(os.path.realpath(sys.executable))} -I -S -X utf8 {shlex.quote(start)} "$@"\n'
     temp = os.path.join(agent, f".tmp-launcher-{os.getpid()}")
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700)
     with os.fdopen(fd, "wb") as file:
