@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 from types import FrameType
@@ -103,7 +104,7 @@ class Demo:
         narrator.step(f"{LATE} goes down. Release {release} is put in place and distributed all the same")
         late.stop()
         releases.replace_tree(self.released[release], self.source)
-        began = narrator.seconds
+        began = datetime.now(UTC)
         running = narrator.begin("distribute", DISTRIBUTION)
         narrator.wait_until(f"all but {LATE} have it", lambda: running.said("") and self._states() == self._all_but_late())
         narrator.run("status", DISTRIBUTION)
@@ -119,7 +120,7 @@ class Demo:
         narrator, release = self.narrator, releases.RELEASES[1]
         narrator.step(f"release {release} replaces it; only what changed crosses the wire")
         releases.replace_tree(self.released[release], self.source)
-        began = narrator.seconds
+        began = datetime.now(UTC)
         narrator.run("distribute", DISTRIBUTION)
         self._note(release, began, who=list(SUBSCRIBERS))
         narrator.step("nothing changed since: no new revision")
@@ -130,7 +131,7 @@ class Demo:
     def _results(self, port: int, equal: bool) -> None:
         narrator = self.narrator
         narrator.step("what arrived where")
-        head = ["subscriber", "release", "revision", "files", "content", "on the wire", "time", "tree"]
+        head = ["subscriber", "release", "revision", "files", "content", "on the wire", "installed after", "tree"]
         widths = [max(len(row[i]) for row in [head, *self.arrived]) for i in range(len(head))]
         for row in [head, *self.arrived]:
             narrator.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
@@ -150,16 +151,17 @@ class Demo:
     def _all_but_late(self) -> dict[str, str]:
         return {name: "unavailable" if name == LATE else "installed" for name in SUBSCRIBERS}
 
-    def _note(self, release: str, began: float, *, who: list[str]) -> None:
+    def _note(self, release: str, began: datetime, *, who: list[str]) -> None:
         """A row of the final table for each of them, and what its tree is worth now."""
         files, size = count_files(self.released[release])
         rows = self._rows()
         for name in who:
             sent = int(str(rows[name]["bytes_sent"]))
             verdict = "equal" if not differences(self.released[release], self._destination(name)) else "DIFFERS"
-            took = f"{self.narrator.seconds - began:.0f} s" + (", after retries" if name == LATE and len(who) == 1 else "")
-            wire = f"{(sent - self.wire[name]) / 1000:.1f} kB"
-            self.arrived.append([name, release, str(rows[name]["extracted"]), str(files), f"{size / 1000:.1f} kB", wire, took, verdict])
+            seconds = (datetime.fromisoformat(str(rows[name]["since"])) - began).total_seconds()
+            after = f"{max(0.0, seconds):.0f} s" + (", by retry" if name == LATE and len(who) == 1 else "")
+            wire = f"{(sent - self.wire[name]) / 1024:.1f} KiB"
+            self.arrived.append([name, release, str(rows[name]["extracted"]), str(files), f"{size / 1024:.1f} KiB", wire, after, verdict])
             self.wire[name] = sent
 
     def _equal(self, release: str) -> bool:

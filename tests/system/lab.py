@@ -92,6 +92,7 @@ class SiteLab:
             "identity": str(self._identity),
             "working_directory": str(subscriber.working_directory),
             "variables": {"DEST": str(host.home)},
+            "extract": "never",
         }
 
     # --- commands ---------------------------------------------------------------------------------------------------------
