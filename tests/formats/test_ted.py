@@ -177,7 +177,7 @@ def _with_window(log: int) -> bytes:
     return coder.compress(bytes(100)) + coder.flush()
 
 
-BOMB = zstd.compress(bytes(512 * 1024 * 1024), 1)
+BOMB = zstd.compress(bytes(64 * 1024 * 1024), 1)
 
 
 @pytest.mark.parametrize(
