@@ -139,10 +139,11 @@ def test_a_ted_is_made_once_when_first_needed(store: FileStore) -> None:
         store.ensure_ted("zone", R13, R21)
 
 
-@settings(max_examples=60)
+@settings(max_examples=50)
 @given(st.lists(st.lists(st.binary(max_size=200), max_size=12), min_size=1, max_size=4), st.integers(1, 100), st.integers(0, 100))
 def test_any_ted_holds_what_its_base_lacks_however_contents_lie_in_packs(revisions: list[list[bytes]], frame: int, copied: int) -> None:
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda fd: None)
         patched.setattr(packing, "FRAME_MAX", frame)
         patched.setattr(composing, "FRAME_MAX", frame)
         patched.setattr(composing, "COPY_MIN", copied)
