@@ -11,6 +11,7 @@ from typing import Any
 
 from sluice.errors import TamperedError, TruncatedError
 
+
 def canonical_bytes(value: Any) -> bytes:
     """The one byte string of ``value``."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

@@ -99,8 +99,8 @@ def test_publishing_the_same_again_changes_nothing(publisher: Publisher) -> None
 
 def test_a_refresh_renews_the_timestamp_once_half_its_lifetime_is_over(publisher: Publisher) -> None:
     later = now() + timedelta(days=8)
-    assert publisher.publish(lambda: {}, now=later, longest_interval=WEEK).changed == ("snapshot", "timestamp")
-    assert publisher.publish(lambda: {}, now=later, longest_interval=WEEK).changed == ()
+    assert publisher.publish(dict, now=later, longest_interval=WEEK).changed == ("snapshot", "timestamp")
+    assert publisher.publish(dict, now=later, longest_interval=WEEK).changed == ()
 
 
 def test_only_changed_roles_are_sent_again(trust: TrustDirectory, publisher: Publisher) -> None:
@@ -138,7 +138,7 @@ def test_older_metadata_is_refused_as_replayed(trust: TrustDirectory, publisher:
     old = publisher.files_for("zone", {})
     publisher.publish(lambda: {"zone": {PATH: Target.of(b"other")}}, now=now(), longest_interval=WEEK)
     accept(trust, publisher)
-    with pytest.raises(ReplayedError, match="timestamp has version 1, but 2 was accepted|has version 1, but 2 was accepted"):
+    with pytest.raises(ReplayedError, match="has version 1, but 2 was accepted before"):
         trust.accept(old, "zone")
 
 
