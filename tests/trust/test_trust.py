@@ -71,7 +71,7 @@ def test_what_the_distributor_signed_is_accepted_and_its_targets_are_known(trust
 
 def test_what_was_not_signed_has_no_target(trust: TrustDirectory, publisher: Publisher) -> None:
     accept(trust, publisher)
-    with pytest.raises(TamperedError, match="has not signed zone/1.2/manifest"):
+    with pytest.raises(TamperedError, match=r"has not signed zone/1\.2/manifest"):
         trust.view("zone").target("zone/1.2/manifest")
 
 
