@@ -124,7 +124,7 @@ def finish(subscription: Subscription) -> None:
     begun, envelope = journal.begun(), journal.receipt()
     if begun is None or envelope is None:
         raise UndoFailedError(f"{journal.directory} lacks its beginning or its receipt", remedy="restore by hand, then remove it")
-    receipt, order = parse_receipt(str(envelope["payload"]).encode()), parse_order(begun.order.encode())
+    receipt, order = _receipt_in(envelope), parse_order(begun.order.encode())
     store_receipt(held, receipt.sequence, envelope)
     if receipt.outcome is Outcome.INSTALLED:
         _install(held, order, receipt)
@@ -227,15 +227,19 @@ def end_failed(subscription: Subscription, error: SluiceError, figures: Figures)
     return envelope
 
 
+def _receipt_in(envelope: Envelope) -> Receipt:
+    return parse_receipt(str(envelope["payload"]).encode())
+
+
 def _both(failed: UndoFailedError, cause: SluiceError) -> UndoFailedError:
     return UndoFailedError(f"{failed.message}; it failed first because of {cause.code}: {cause.message}", remedy=failed.remedy)
 
 
 def _sign(subscription: Subscription, order: Order, begun: Begun, outcome: Outcome, error: SluiceError, figures: Figures) -> Envelope:
-    """The receipt, signed and in the journal; one that is there already stays, since a Distributor may have it."""
+    """The receipt, signed and in the journal; one that tells of a failure already stays, since a Distributor may have it."""
     journal = subscription.journal
     known = journal.receipt()
-    if known is not None:
+    if known is not None and _receipt_in(known).outcome is not Outcome.INSTALLED:  # that one was never committed
         return known
     started = time_from_json(begun.started)
     receipt = receipt_for(

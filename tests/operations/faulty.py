@@ -1,0 +1,94 @@
+"""A Filesystem that fails, or ends its process, at a chosen call: for tests alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from infra.filesystem.local import LocalFilesystem
+from sluice.ports import Located
+
+MUTATING = (
+    "write_file",
+    "make_directory",
+    "make_symlink",
+    "set_metadata",
+    "swap",
+    "settle",
+    "remove",
+    "sync_directories",
+    "sync_filesystem",
+)
+
+
+class FaultyFilesystem:
+    """The local one, with ``before`` called as (method, path) ahead of every call that changes something."""
+
+    def __init__(self, before: Callable[[str, str], None]) -> None:
+        self._real = LocalFilesystem()
+        self._before = before
+
+    def locate(self, path: str, *, is_directory: bool) -> Located:
+        return self._real.locate(path, is_directory=is_directory)
+
+    def open_root(self, directory: str) -> Any:
+        return FaultyRoot(self._real.open_root(directory), self._before)
+
+
+class FaultyRoot:
+    def __init__(self, real: Any, before: Callable[[str, str], None]) -> None:
+        self.real = real
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.real, name)
+        if name == "open_below":
+            return lambda path: FaultyRoot(method(path), self._before)
+        if name not in MUTATING:
+            return method
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            path = args[2] if name in ("swap", "settle") else args[0] if args and isinstance(args[0], str) else ""
+            self._before(name, path)
+            return method(*(arg.real if isinstance(arg, FaultyRoot) else arg for arg in args), **kwargs)
+
+        return call
+
+
+CALLS = ("open", "write", "mkdir", "rename", "link", "unlink", "rmdir", "symlink", "chmod", "fchmod", "utime", "fsync", "ftruncate")
+
+
+def end_at(number: int, *, status: int = 42) -> None:
+    """End this process, as a kill does, ahead of the given mutating call of ``os``, counted from here."""
+    left = number
+
+    def wrapped(name: str) -> Any:
+        real = getattr(os, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            reading = name == "open" and not args[1] & (os.O_WRONLY | os.O_RDWR)
+            if not reading:
+                left -= 1
+                if left < 0:
+                    os._exit(status)
+            return real(*args, **kwargs)
+
+        return call
+
+    for name in CALLS:
+        setattr(os, name, wrapped(name))
+    from infra.filesystem.local import calls, swap
+
+    for module, name in ((swap, "exchange"), (swap.calls, "rename"), (calls, "sync_filesystem")):
+        real_call = getattr(module, name)
+
+        def counted(*args: Any, real_call: Any = real_call) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os._exit(status)
+            return real_call(*args)
+
+        setattr(module, name, counted)
