@@ -139,8 +139,12 @@ class TedReceiver:
         return self._block == len(self._index.blocks)
 
     def is_held(self) -> bool:
-        """Whether this revision was received whole before, whichever file was sent then."""
-        return self._held.holds(self._held.status(), self._named.revision)
+        """Whether this file has nothing to bring: the revision is held, and not as a difference where everything comes now."""
+        status = self._held.status()
+        record = status.received.get(str(self._named.revision))
+        if record is None or not self._held.holds(status, self._named.revision):
+            return False
+        return record.cleaned or not record.base or self._named.file != TED
 
     def begin(self, index: bytes, payload: int, signed: Target) -> int:
         """Verify the index, then what arrived in earlier tries.

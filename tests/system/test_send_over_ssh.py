@@ -1,0 +1,240 @@
+"""Sending and ordering over real sshd to the real agent: cut, resumed, damaged under way, and sent twice."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from infra.bootstrap import bootstrap
+from infra.ledger.sql import SqlLedger, open_ledger
+from infra.store.files import FileStore
+from infra.transports.ssh import SshTransport
+from sluice.errors import BaseDiffersError, ConnectionLostError, StoreLockedError
+from sluice.formats.ted import BLOCK
+from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
+from sluice.model.recipe import RenderedRecipe
+from sluice.model.revision import RevisionNumber
+from sluice.model.state import State
+from sluice.operations.order_extract import ExtractResult, Ordering
+from sluice.operations.send import Sending
+from sluice.operations.sign import sign
+from sluice.trust.publish import Publisher
+from tests.system.sshd import Sshd, lab
+
+pytestmark = pytest.mark.timeout(180)
+BIG = os.urandom(12 * BLOCK)
+
+
+@dataclass
+class Route:
+    """A Distributor ``hq`` in a directory, and one bootstrapped host."""
+
+    directory: Path
+    host: Sshd
+
+    def __post_init__(self) -> None:
+        self.subscriber = self.host.subscriber
+        self.transport = SshTransport(self.directory)
+        self.store = FileStore(self.directory / "hq")
+        self.publisher = Publisher(self.directory / "hq", distributor="hq")
+        self.publisher.ensure_keys(datetime.now(UTC))
+        self.ledger: SqlLedger = open_ledger(self.directory / "hq" / "ledger.db")
+        bootstrap(self.subscriber, {"hq": self.publisher}, transport=self.transport, bundles=self.directory / "bundles", timeout=60)
+
+    def build(self, revision: str, files: dict[str, bytes]) -> RevisionNumber:
+        entries = [Entry(EntryKind.DIRECTORY, "", 0o755, 1_000_000_000_000_000_000)]
+        with self.store.lock("zone") as draft:
+            for name, data in sorted(files.items()):
+                digest = blake3(data).hexdigest()
+                if not draft.holds(digest):
+                    draft.put(digest, len(data), iter([data]))
+                entries.append(Entry(EntryKind.FILE, name, 0o644, 1_000_000_000_000_000_000, len(data), digest))
+            number = RevisionNumber.parse(revision)
+            draft.add_revision(Manifest("zone", number, "file", (Destination("{{ DEST }}", True, tuple(entries)),)), [None])
+        self.sign("zone")
+        return number
+
+    def sign(self, name: str) -> None:
+        sign([name], store=self.store, publisher=self.publisher, now=datetime.now(UTC), longest_interval=timedelta(days=1))
+
+    def sending(self, revision: RevisionNumber, *, whole: bool = False) -> Sending:
+        return Sending(
+            self.subscriber,
+            "zone",
+            revision,
+            distributor="hq",
+            transport=self.transport,
+            store=self.store,
+            publisher=self.publisher,
+            sign=self.sign,
+            timeout=30,
+            whole=whole,
+        )
+
+    @property
+    def destination(self) -> Path:
+        return self.host.home / "zone"
+
+    def extract(self, sending: Sending, revision: RevisionNumber) -> ExtractResult:
+        ordering = Ordering("hq", self.store, self.publisher, self.ledger)
+        return ordering.order_extract(sending.called, "zone", revision, RenderedRecipe((str(self.destination),)), now=datetime.now(UTC))
+
+    def leftovers(self) -> list[str]:
+        held = self.host.home / "sluice" / "distributors" / "hq" / "distributions" / "zone"
+        return [str(path.relative_to(held)) for path in held.rglob("*") if path.name.startswith(".tmp-")]
+
+
+@pytest.fixture
+def route(tmp_path: Path, real_part: Callable[[str], Path]) -> Iterator[Route]:
+    with lab(tmp_path, real_part) as made:
+        yield Route(tmp_path, made.host("helsinki"))
+
+
+def test_two_revisions_arrive_are_extracted_and_the_second_is_only_the_difference(route: Route) -> None:
+    one = route.build("1.1", {"a": b"old", "big": BIG})
+    sending = route.sending(one)
+    sending.call()
+    first = sending.transfer()
+    assert route.extract(sending, one).is_installed
+    sending.close()
+    assert {p.name: p.read_bytes() for p in route.destination.iterdir()} == {"a": b"old", "big": BIG}
+    two = route.build("1.2", {"a": b"new", "big": BIG})
+    sending = route.sending(two)
+    sending.call()
+    second = sending.transfer()
+    assert (str(second.base), second.resumed) == ("1.1", 0)
+    assert second.sent < 20_000 < first.sent
+    result = route.extract(sending, two)
+    sending.close()
+    assert result.error is None
+    assert (route.destination / "a").read_bytes() == b"new"
+    assert route.ledger.state("helsinki", "zone").state is State.INSTALLED
+
+
+def test_a_connection_cut_in_the_middle_is_resumed_and_converges(route: Route) -> None:
+    revision = route.build("1.1", {"big": BIG})
+    sending = route.sending(revision)
+    sending.call()
+
+    def cut(done: int, total: int) -> None:
+        if done > total // 2:
+            route.host.kill_sessions()
+
+    with pytest.raises(ConnectionLostError):
+        sending.transfer(cut)
+    sending.close()
+    resumed = _transfer_when_free(route, revision)
+    assert 0 < resumed < len(BIG)
+    assert route.leftovers() == []
+
+
+def test_the_agent_killed_in_the_middle_is_resumed_and_converges(route: Route) -> None:
+    revision = route.build("1.1", {"big": BIG})
+    sending = route.sending(revision)
+    sending.call()
+
+    def kill(done: int, total: int) -> None:
+        if done > total // 2:
+            for pid in route.host.command_pids():
+                os.kill(pid, 9)
+
+    with pytest.raises(ConnectionLostError):
+        sending.transfer(kill)
+    sending.close()
+    assert 0 < _transfer_when_free(route, revision) < len(BIG)
+
+
+def test_the_server_killed_and_started_again_changes_nothing(route: Route) -> None:
+    revision = route.build("1.1", {"big": BIG})
+    sending = route.sending(revision)
+    sending.call()
+    route.host.stop()
+    with pytest.raises(ConnectionLostError):
+        sending.transfer()
+    sending.close()
+    route.host.start()
+    _transfer_when_free(route, revision)
+
+
+def test_the_same_revision_sent_by_two_at_once_arrives_once(route: Route) -> None:
+    revision = route.build("1.1", {"big": BIG})
+    one, two = route.sending(revision), route.sending(revision)
+    one.call()
+    two.call()
+    refused = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if done > total // 2 and not refused:
+            with pytest.raises(StoreLockedError) as caught:
+                two.transfer()
+            refused.append(caught.value)
+
+    one.transfer(meanwhile)
+    assert refused[0].retryable
+    assert two.transfer().already_held
+    one.close()
+    two.close()
+
+
+def test_a_tree_changed_by_hand_gets_everything_after_the_difference_did_not_fit(route: Route) -> None:
+    one = route.build("1.1", {"a": b"old", "big": BIG})
+    sending = route.sending(one)
+    sending.call()
+    sending.transfer()
+    assert route.extract(sending, one).is_installed
+    sending.close()
+    (route.destination / "big").write_bytes(b"changed by hand")
+    two = route.build("1.2", {"a": b"new", "big": BIG})
+    sending = route.sending(two)
+    sending.call()
+    assert str(sending.transfer().base) == "1.1"
+    assert isinstance(route.extract(sending, two).error, BaseDiffersError)
+    sending.close()
+    assert (route.destination / "a").read_bytes() == b"old"
+    sending = route.sending(two, whole=True)
+    sending.call()
+    result = sending.transfer()
+    assert (result.base, result.already_held) == (None, False)
+    assert route.extract(sending, two).is_installed
+    sending.close()
+    assert (route.destination / "big").read_bytes() == BIG
+
+
+def test_an_order_for_what_stands_there_already_changes_no_file(route: Route) -> None:
+    revision = route.build("1.1", {"a": b"x"})
+    sending = route.sending(revision)
+    sending.call()
+    sending.transfer()
+    route.extract(sending, revision)
+    before = (route.destination / "a").stat()
+    again = route.extract(sending, revision)
+    sending.close()
+    assert again.is_installed
+    after = (route.destination / "a").stat()
+    assert (before.st_ino, before.st_ctime_ns) == (after.st_ino, after.st_ctime_ns)
+
+
+def _transfer_when_free(route: Route, revision: RevisionNumber) -> int:
+    """A new try; the agent of the cut one may hold the lock until it sees its end."""
+    for _ in range(100):
+        sending = route.sending(revision)
+        try:
+            sending.call()
+            result = sending.transfer()
+        except StoreLockedError:
+            continue
+        finally:
+            sending.close()
+        assert not result.already_held
+        sending = route.sending(revision)
+        sending.call()
+        assert not sending.needs_transfer
+        assert route.extract(sending, revision).is_installed
+        sending.close()
+        assert (route.destination / "big").read_bytes() == BIG
+        return result.resumed
+    raise AssertionError("the lock is never free")
