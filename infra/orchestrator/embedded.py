@@ -139,6 +139,8 @@ def server_environment(state: Path, port: int) -> dict[str, str]:
         "PREFECT_HOME": str(prefect_home(state)),
         "PREFECT_SERVER_API_HOST": LOOPBACK,
         "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_UI_API_URL": f"http://{LOOPBACK}:{port}/api",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         # Several flow runs write at once; SQLite lets them wait for each other.
