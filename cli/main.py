@@ -9,9 +9,11 @@ from importlib.metadata import version
 import click
 
 from cli.agent import agent
+from cli.cancel import cancel
 from cli.failures import EXIT_CODES, report
 from cli.plan import apply, plan
 from cli.revisions import revisions
+from cli.runs import build, distribute, extract, refresh, send, sign
 from cli.session import DEFAULT_SITE, Session, site_directory
 from cli.show import show
 from cli.site import init, validate
@@ -57,6 +59,7 @@ def sluice(ctx: click.Context, site: str | None, verbose: bool, debug: bool) -> 
 
 for _command in (
     *(init, validate, plan, apply, up),
+    *(build, sign, send, extract, distribute, refresh, cancel),
     *(status, why, show, revisions, ted),
     *(trust, subscriber, subscribers, agent),
 ):

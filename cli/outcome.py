@@ -1,28 +1,24 @@
-"""What a run did, read from the ledger: lines while it goes on, and the table at its end.
+"""What a run did to each Subscriber, read from the ledger: the table at its end, and whether anything failed.
 
 Prefect holds runs, the ledger holds truth: so this shows the same whoever runs the flow, and whatever it dies of.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cli.ledgers import ledger_of, site_snapshot
 from cli.tables import duration, size, table
-from sluice.errors import LedgerError
-from sluice.model.state import Event, EventKind, RecordedEvent, State
+from sluice.model.state import CurrentState, Event, EventKind, State
 
 if TYPE_CHECKING:
     from sluice.model.site import Site
     from sluice.ports import Ledger
     from sluice.rules.reasons import StatusRow
 
-POLL_SECONDS = 0.5
 EVENTS = 1000
 """Events read at once."""
 
@@ -45,78 +41,47 @@ class Outcome:
         return {**self.row.as_json(), "bytes": self.bytes, "seconds": seconds, "error": self.error or None}
 
 
-class Follower:
-    """Reads a site's new events while something runs, and says each in a line."""
+class Watch:
+    """Notes where a site's ledgers stand before something runs, and says afterwards what that did."""
 
-    def __init__(self, site: Site, distributors: Iterable[str], distributions: Iterable[str], say: Callable[[str], None]) -> None:
-        self._site, self._say = site, say
+    def __init__(self, site: Site, distributions: Iterable[str]) -> None:
+        self._site = site
         self._distributions = frozenset(distributions)
-        self._marks = {name: _last_event(site, name) for name in sorted(set(distributors))}
-        self._events: list[Event] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
-
-    def __enter__(self) -> Follower:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._read()
+        owners = {site.distribution(name).distributor for name in self._distributions}
+        self._marks = {name: _last_event(site, name) for name in sorted(owners)}
 
     def outcomes(self, at: datetime, *, wanted: Callable[[StatusRow], bool]) -> list[Outcome]:
-        """Where everything asked for stands at the end, with what this run did. Call it after the context."""
+        """Where everything asked for stands now, with what happened to it since."""
         from sluice.rules.reasons import status_rows
 
-        snapshot = site_snapshot(self._site)
+        events, snapshot = self._events(), site_snapshot(self._site)
         found = []
         for row in status_rows(self._site, snapshot, at):
             if row.distribution in self._distributions and wanted(row):
-                events = [e for e in self._events if (e.subscriber, e.distribution) == (row.subscriber, row.distribution)]
                 state = snapshot.states.get((row.subscriber, row.distribution))
-                failed = state is not None and state.error is not None and row.state in _FAILED
-                found.append(
-                    Outcome(
-                        row,
-                        state.bytes_last if state is not None and any(e.kind in _SENDS for e in events) else 0,
-                        events[-1].at - events[0].at if events else None,
-                        state.error.code if failed and state is not None and state.error is not None else "",
-                    )
-                )
+                found.append(_outcome(row, state, events.get((row.subscriber, row.distribution), [])))
         return found
 
-    def _follow(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
-            with suppress(LedgerError):  # read again in a moment; at the end it is an error
-                self._read()
-
-    def _read(self) -> None:
-        for distributor, mark in list(self._marks.items()):
+    def _events(self) -> dict[tuple[str, str], list[Event]]:
+        found: dict[tuple[str, str], list[Event]] = {}
+        for distributor, mark in self._marks.items():
             with ledger_of(self._site, distributor) as ledger:
-                while ledger is not None and (found := ledger.events(after=mark, limit=EVENTS)):
-                    mark = self._marks[distributor] = found[-1].number
-                    self._note(found)
+                while ledger is not None and (recorded := ledger.events(after=mark, limit=EVENTS)):
+                    mark = recorded[-1].number
+                    for event in (r.event for r in recorded):
+                        found.setdefault((event.subscriber, event.distribution), []).append(event)
+        return found
 
-    def _note(self, found: Sequence[RecordedEvent]) -> None:
-        for recorded in found:
-            event = recorded.event
-            if event.distribution in self._distributions or not event.distribution:
-                self._events.append(event)
-                self._say(event_line(event))
+
+def _outcome(row: StatusRow, state: CurrentState | None, events: Sequence[Event]) -> Outcome:
+    sent = state.bytes_last if state is not None and any(event.kind in _SENDS for event in events) else 0
+    error = state.error.code if state is not None and state.error is not None and row.state in _FAILED else ""
+    return Outcome(row, sent, events[-1].at - events[0].at if events else None, error)
 
 
 _SENDS = frozenset({EventKind.SEND_STARTED, EventKind.SENT, EventKind.SEND_FAILED, EventKind.ALREADY_HELD})
 _FAILED = frozenset({State.FAILED, State.UNAVAILABLE, State.WAITING})
 """With an error in the ledger; WAITING because it will be tried again."""
-
-
-def event_line(event: Event) -> str:
-    """One line of progress: time of day in UTC, who, what, which revision, and what the event adds."""
-    what = f"{event.distribution} {event.revision}" if event.revision else event.distribution
-    more = ", ".join(_detail(key, value) for key, value in event.data.items() if value not in (None, ""))
-    parts = [f"{event.at:%H:%M:%S}", event.subscriber, event.kind.value, what]
-    return " ".join(part for part in parts if part) + (f": {more}" if more else "")
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> str:
@@ -141,12 +106,6 @@ def outcome_table(outcomes: Sequence[Outcome]) -> str:
     return table(headers, rows, right={"bytes", "time"})
 
 
-def _detail(key: str, value: object) -> str:
-    if key.endswith("bytes") or key in ("sent", "resumed"):
-        return f"{key} {size(int(str(value)))}"
-    return str(value) if key in ("reason", "message", "error") else f"{key} {value}"
-
-
 def _last_event(site: Site, distributor: str) -> int:
     """The number of a ledger's last event, by bisection: numbers only rise."""
     with ledger_of(site, distributor) as ledger:
@@ -163,6 +122,3 @@ def _last_event(site: Site, distributor: str) -> int:
 
 def _any_after(ledger: Ledger, number: int) -> bool:
     return bool(ledger.events(after=number, limit=1))
-
-
-__all__ = ["Follower", "Outcome", "event_line", "outcome_table"]

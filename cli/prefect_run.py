@@ -6,10 +6,14 @@ Everything Prefect reads from the environment is set before it is imported, whic
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +23,26 @@ from sluice.errors import OrchestratorError, SluiceError
 if TYPE_CHECKING:
     from infra.orchestrator.server_address import ServerAddress
 
+PROGRESS_LOGGER = "sluice.progress"
+"""Where long steps say how far they are; see tasks/progress.py."""
 Value = str | bool | list[str] | None
 """What a flow takes: names, never objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a flow run ended, in its own words."""
+
+    completed: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """A flow run that waits for a worker."""
+
+    name: str
+    url: str
 
 
 class PrefectSession:
@@ -41,32 +63,34 @@ class PrefectSession:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def run(self, name: str, parameters: Mapping[str, Value]) -> str:
+    def run(self, name: str, parameters: Mapping[str, Value]) -> RunEnd:
         """Run a flow in this process, seen in Prefect, and wait for its end.
 
         Returns:
-            What went wrong in the run's own words, empty where nothing did. What happened on which Subscriber is in the ledger.
+            How it ended as a whole. What happened on which Subscriber is in the ledger.
         Raises:
             SluiceError: What the flow as a whole failed with.
         """
         from importlib import import_module
 
         found = getattr(import_module(f"flows.{name}"), name)
+        if not self._session.verbose:
+            show_progress()
         state = found(**parameters, return_state=True)
         if asyncio.iscoroutine(state):
             state = asyncio.run(_awaited(state))
         if state.is_completed():
-            return ""
+            return RunEnd(True, str(state.message or state.name))
         error = state.data if isinstance(state.data, BaseException) else _result(state)
         if isinstance(error, SluiceError):
             raise error
         if error is not None and not _is_prefects(error):
             raise error
-        return str(state.message or state.name)
+        return RunEnd(False, str(state.message or state.name))
 
 
-def detach(session: Session, deployment: str, parameters: Mapping[str, Value]) -> str:
-    """Create a run of a deployment, for a worker to take, and return the run's name.
+def detach(session: Session, deployment: str, parameters: Mapping[str, Value]) -> Detached:
+    """Create a run of a deployment, for a worker to take.
 
     Raises:
         OrchestratorError: No server is known, or it lacks the deployment.
@@ -88,7 +112,27 @@ def detach(session: Session, deployment: str, parameters: Mapping[str, Value]) -
             run = asyncio.run(_awaited(run_deployment(deployment, parameters=dict(parameters), timeout=0, as_subflow=False)))
         except (ObjectNotFound, ValueError) as error:
             raise OrchestratorError(f"Prefect has no deployment {deployment}", remedy="run `sluice apply`") from error
-    return f"{run.name}  {address.ui_url}/runs/flow-run/{run.id}"
+    return Detached(run.name, f"{address.ui_url}/runs/flow-run/{run.id}")
+
+
+class _Progress(logging.Handler):
+    """What our own flows and tasks say, without what Prefect's engine says of them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.name == PROGRESS_LOGGER or Path(record.pathname).parent.name in ("flows", "tasks")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{datetime.fromtimestamp(record.created, UTC):%H:%M:%S} {record.getMessage()}")
+
+
+def show_progress() -> None:
+    """Say what the flows and tasks of this process log, a line each."""
+    handler = _Progress()
+    for name in ("prefect.flow_runs", "prefect.task_runs", PROGRESS_LOGGER):
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, _Progress) for known in logger.handlers):
+            logger.addHandler(handler)
+    logging.getLogger(PROGRESS_LOGGER).setLevel(logging.INFO)
 
 
 def _prepare(session: Session) -> None:

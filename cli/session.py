@@ -50,9 +50,9 @@ class Session:
 
     def store(self, distribution: str) -> Store:
         """The store of the Distributor that owns a Distribution; reading it makes nothing."""
-        from infra.store.files import FileStore
+        from infra.workplace import store_of
 
-        return FileStore(self.owner(distribution)[1].working_directory)
+        return store_of(self.owner(distribution)[1])
 
     def owner(self, distribution: str) -> tuple[Distribution, Distributor]:
         """A Distribution and who owns it."""

@@ -1,0 +1,157 @@
+"""Dry runs: what build, sign, send, extract, distribute and refresh would do, by the same rules and without Prefect. Nothing is changed.
+
+With ``--json``: ``{"build": {...}, "send": [...]}`` and the like, as each function says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.ledgers import site_snapshot
+from cli.plan import wire_bytes
+from cli.session import Session, emit, now, utc
+from cli.tables import count, size, table
+
+if TYPE_CHECKING:
+    from sluice.model.revision import RevisionNumber
+    from sluice.operations.build import BuildResult
+    from sluice.operations.send_plan import SendTarget
+
+
+def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: bool, sends_to: Collection[str] = ()) -> None:
+    """``{"build": {"revision", "previous", "files", "bytes", "bytes_new", "added", "modified", "removed"}, "send_to": []}``.
+
+    ``revision`` is null where nothing changed.
+    """
+    from infra.workplace import workplace_in
+    from sluice.operations.build import build
+
+    distribution, distributor = session.owner(name)
+    with workplace_in(session.site, distributor.name) as work:
+        result = build(distribution, store=work.store, source=work.source, rebaseline=rebaseline, dry_run=True)
+    if as_json:
+        emit({"build": _build_json(result), "send_to": sorted(sends_to)})
+        return
+    found = f"{count(result.files, 'file')}, {size(result.bytes)}"
+    if result.revision is None:
+        click.echo(f"would build nothing: {name} has no change since {result.previous or 'ever'} ({found})")
+    else:
+        changes = f"{result.added} added, {result.modified} modified, {result.removed} removed"
+        click.echo(f"would build {name} {result.revision}: {found}; {changes}; {size(result.bytes_new)} of new content")
+    if sends_to:
+        click.echo(f"would send it to those of {', '.join(sorted(sends_to))} that lack it, and have them extract it")
+
+
+def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
+    """``{"publish": [targets that would be listed anew], "withdraw": [targets that would no longer be]}``."""
+    from pathlib import Path
+
+    from sluice.operations.sign import listing
+    from sluice.trust.publish import Publisher
+
+    _, distributor = session.owner(name)
+    directory = Path(distributor.working_directory)
+    wanted = listing(name, session.store(name))
+    listed = Publisher(directory, distributor=distributor.name).listing(name) if (directory / "trust/repository").is_dir() else {}
+    new = sorted(target for target, digest in wanted.items() if listed.get(target) != digest)
+    gone = sorted(set(listed) - set(wanted))
+    if as_json:
+        emit({"publish": new, "withdraw": gone})
+        return
+    for target in new:
+        click.echo(f"would publish {target}")
+    for target in gone:
+        click.echo(f"would withdraw {target}")
+    if not new and not gone:
+        click.echo("what is signed is up to date")
+
+
+def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Sequence[str], check: bool, as_json: bool) -> None:
+    """``{"send": [{"subscriber", "distribution", "revision", "bytes", "state", "reason"}]}``.
+
+    ``state`` and ``reason`` are null where it would be sent.
+    """
+    from sluice.operations.send_plan import plan_sends
+
+    site, states = session.site, site_snapshot(session.site).states
+    meant = [distribution] if distribution else [d.name for d in site.distributions_of_channel(channel)]
+    latest = {name: kept[-1] for name in meant if (kept := session.store(name).revisions(name))}
+    targets: dict[tuple[str, str], SendTarget] = {}
+    for each in to or (None,):
+        found = plan_sends(
+            site, channel=channel or None, distribution=distribution or None, to=each, latest=latest, states=states, check=check
+        )
+        targets |= {(target.subscriber, target.distribution): target for target in found}
+    rows = [_send_json(session, target) for target in targets.values()]
+    if as_json:
+        emit({"send": rows})
+    elif rows:
+        cells = [[r["subscriber"], r["distribution"], r["revision"] or "-", size(r["bytes"]), r["reason"] or "sent"] for r in rows]
+        click.echo(table(["subscriber", "distribution", "revision", "bytes", "would be"], cells, right={"bytes"}))
+    else:
+        click.echo("nobody would be sent anything")
+
+
+def rehearsed_extract(session: Session, owners: Sequence[str], subscribers: Sequence[str], distribution: str, *, as_json: bool) -> None:
+    """``{"extract": [{"subscriber", "distribution", "revision", "at"}]}``."""
+    from sluice.operations.extract_plan import plan_extracts
+
+    states, at = site_snapshot(session.site).states, now()
+    found = [
+        target
+        for owner in owners
+        for target in plan_extracts(
+            session.site, owner, states, at, subscribers=subscribers, distribution=distribution or None, at_once=True
+        )
+    ]
+    if as_json:
+        rows = [(t.subscriber, t.distribution, str(t.revision), utc(t.at)) for t in found]
+        emit({"extract": [dict(zip(("subscriber", "distribution", "revision", "at"), row, strict=True)) for row in rows]})
+        return
+    for target in found:
+        click.echo(f"{target.subscriber} would extract {target.distribution} {target.revision}")
+    if not found:
+        click.echo("no Subscriber holds something that it hasn't extracted")
+
+
+def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json: bool) -> None:
+    """``{"refresh": [{"distributor", "sign": [Distributions]}]}``."""
+    site = session.site
+    found = {name: [d.name for d in site.distributions_of_distributor(name)] for name in distributors}
+    if as_json:
+        emit({"refresh": [{"distributor": name, "sign": owned} for name, owned in found.items()]})
+        return
+    for name, owned in found.items():
+        click.echo(f"would refresh {name}: renew what is signed of {', '.join(owned) or 'nothing'}, withdraw what left the site")
+
+
+def _send_json(session: Session, target: SendTarget) -> dict[str, Any]:
+    due = target.is_due and target.revision is not None
+    return {
+        "subscriber": target.subscriber,
+        "distribution": target.distribution,
+        "revision": _text(target.revision),
+        "bytes": wire_bytes(session.store(target.distribution), target.distribution, target.revision) if due and target.revision else 0,
+        "state": target.state.value if target.state else None,
+        "reason": target.reason or None,
+    }
+
+
+def _build_json(result: BuildResult) -> dict[str, Any]:
+    return {
+        "revision": _text(result.revision),
+        "previous": _text(result.previous),
+        "files": result.files,
+        "bytes": result.bytes,
+        "bytes_new": result.bytes_new,
+        "added": result.added,
+        "modified": result.modified,
+        "removed": result.removed,
+    }
+
+
+def _text(revision: RevisionNumber | None) -> str | None:
+    return None if revision is None else str(revision)
