@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sluice.model.platforms import platform_matches
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Channel, Distribution, Priority, Site, Subscriber, Subscription
+from sluice.model.site import Channel, Distribution, Priority, Site, Subscription
 from sluice.model.state import CurrentState, State
+from sluice.rules.reasons import inactive_reason, not_applicable_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,33 +101,19 @@ def _target(
     states: Mapping[tuple[str, str], CurrentState],
     check: bool,
 ) -> SendTarget:
-    passing = [channel for channel, subscription in joined if channel.active and subscription.active]
-    channel = passing[0] if passing else joined[0][0]
-    blocked = next(_gates(distribution, site.subscriber(name), joined, revision), None)
-    if blocked is None and not check and revision is not None:
-        blocked = _already_there(revision, states.get((name, distribution.name)))
-    state, reason = blocked or (None, "")
-    return SendTarget(name, distribution.name, channel.name, revision, distribution.priority, state, reason)
-
-
-def _gates(
-    distribution: Distribution, subscriber: Subscriber, joined: list[tuple[Channel, Subscription]], revision: RevisionNumber | None
-) -> Iterator[tuple[State, str]]:
-    """What keeps it from being sent, the most telling first."""
-    if not distribution.active:
-        yield State.INACTIVE, f"Distribution {distribution.name} is inactive"
-    if not subscriber.active:
-        yield State.INACTIVE, f"Subscriber {subscriber.name} is inactive"
-    if not any(channel.active for channel, _ in joined):
-        yield State.INACTIVE, f"Channel {joined[0][0].name} is inactive"
-    if not any(channel.active and subscription.active for channel, subscription in joined):
-        inactive = next(channel.name for channel, _ in joined if channel.active)
-        yield State.INACTIVE, f"the subscription of {subscriber.name} to Channel {inactive} is inactive"
-    if not platform_matches(subscriber.platform, distribution.platforms):
-        wanted = ", ".join(distribution.platforms)
-        yield State.NOT_APPLICABLE, f"{subscriber.name} is {subscriber.platform or 'of no named platform'}, not {wanted}"
-    if revision is None:
-        yield State.NOT_BUILT, f"{distribution.name} has no revision yet"
+    ways = [channel for channel, _ in joined]
+    active = [channel for channel, subscription in joined if channel.active and subscription.active]
+    subscriber = site.subscriber(name)
+    state, reason = None, ""
+    if closed := inactive_reason(distribution, subscriber, ways, active):
+        state, reason = State.INACTIVE, closed
+    elif not platform_matches(subscriber.platform, distribution.platforms):
+        state, reason = State.NOT_APPLICABLE, not_applicable_reason(distribution, subscriber)
+    elif revision is None:
+        state, reason = State.NOT_BUILT, f"{distribution.name} has no revision yet"
+    elif not check:
+        state, reason = _already_there(revision, states.get((name, distribution.name))) or (None, "")
+    return SendTarget(name, distribution.name, (active or ways)[0].name, revision, distribution.priority, state, reason)
 
 
 def _already_there(revision: RevisionNumber, state: CurrentState | None) -> tuple[State, str] | None:

@@ -147,10 +147,10 @@ class _Reader:
             return State.NOT_JOINED, f"the site has no Subscriber {state.subscriber} any more{stays}"
         if not ways:
             return State.NOT_JOINED, f"not joined: {subscriber.name} isn't in {_channels(distribution.channels)}{stays}"
-        if closed := _closed(distribution, subscriber, ways, active):
+        if closed := inactive_reason(distribution, subscriber, ways, active):
             return State.INACTIVE, f"{closed}{stays}"
         if not platform_matches(subscriber.platform, distribution.platforms):
-            return State.NOT_APPLICABLE, _not_applicable(distribution, subscriber) + stays
+            return State.NOT_APPLICABLE, not_applicable_reason(distribution, subscriber) + stays
         if ticket is not None:
             return State.WAITING, self._in_queue(ticket)
         if latest is None:
@@ -227,8 +227,8 @@ class _Reader:
         return self._starts[key]
 
 
-def _closed(distribution: Distribution, subscriber: Subscriber, ways: Sequence[Channel], active: Sequence[Channel]) -> str:
-    """What is inactive (A7); empty where something goes."""
+def inactive_reason(distribution: Distribution, subscriber: Subscriber, ways: Sequence[Channel], active: Sequence[Channel]) -> str:
+    """What is inactive (A7); empty where something goes: ``ways`` join the two, ``active`` are those of them that let it through."""
     if not distribution.active:
         return f"Distribution {distribution.name} is inactive"
     if not subscriber.active:
@@ -242,7 +242,8 @@ def _closed(distribution: Distribution, subscriber: Subscriber, ways: Sequence[C
     return f"the subscription of {subscriber.name} to {_channels(on)} is inactive"
 
 
-def _not_applicable(distribution: Distribution, subscriber: Subscriber) -> str:
+def not_applicable_reason(distribution: Distribution, subscriber: Subscriber) -> str:
+    """Why the platform of a Subscriber doesn't match (B20)."""
     wanted = f"not applicable: {distribution.name} is for {', '.join(distribution.platforms)}"
     if not lineage(subscriber.platform):
         return f"{wanted}, and the platform of {subscriber.name} isn't known: set its `platform:`"
