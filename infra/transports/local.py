@@ -6,6 +6,7 @@ ends its own child, by its pid, and nothing else.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import subprocess
@@ -22,6 +23,8 @@ STDERR_MAX = 4096
 """Last bytes kept of what the child wrote to stderr."""
 OUTPUT_MAX = 1024 * 1024
 """Most bytes kept of what a command of ``LocalLogin.run`` prints."""
+PIPE_SIZE = 1024 * 1024
+"""Bytes of the pipe to the child, where the account may have that many: fewer switches between the two processes."""
 END_WAIT = 5.0
 """Seconds a child has to end by itself after its stdin was closed; then it is killed."""
 _PIECE = 65_536
@@ -93,6 +96,8 @@ class LocalStream:
         self._stdin, self._stdout, self._stderr_pipe = child.stdin, child.stdout, child.stderr
         for pipe in (self._stdin, self._stdout, self._stderr_pipe):
             os.set_blocking(pipe.fileno(), False)
+        with suppress(OSError):  # over the account's limit: smaller ones do
+            fcntl.fcntl(self._stdin.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         self._stderr = b""
         self._stderr_ended = False
         self._closed = False

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -169,6 +170,19 @@ def test_a_closed_stream_refuses_further_use(place: Place) -> None:
         stream.write(b"x")
     with pytest.raises(TransportError):
         stream.read(1)
+
+
+@pytest.mark.parametrize("doing", ["read", "write"])
+def test_closing_from_another_thread_ends_what_waits(doing: str, place: Place) -> None:
+    place.install("import time\ntime.sleep(60)")
+    stream = place.transport.connect(place.subscriber, timeout=30)
+    begun = time.monotonic()
+    closer = threading.Timer(0.5, stream.close)
+    closer.start()
+    with pytest.raises(ConnectionLostError):
+        stream.read(1) if doing == "read" else stream.write(bytes(64 * 1024 * 1024))
+    closer.join()
+    assert time.monotonic() - begun < 20
 
 
 def test_a_command_gives_status_output_and_stderr(place: Place) -> None:
