@@ -31,6 +31,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from sluice.errors import BaseDiffersError, StoreCorruptError
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.ticket import Ticket
@@ -79,6 +80,8 @@ class EventKind(StrEnum):
 
 EVENT_DATA_MAX = 4096
 """Bytes of an event's data as JSON."""
+
+_HELD_IN_VAIN = frozenset({StoreCorruptError.__name__, BaseDiffersError.__name__})
 
 JsonValue = str | int | float | bool | None
 
@@ -222,7 +225,9 @@ class CurrentState:
             moved = replace(moved, extracted=receipt.revision, held=receipt.revision, since=since, error=None)
         else:
             moved = self._to(State.FAILED, f"{receipt.revision} {receipt.outcome}", receipt.finished)
-            moved = replace(moved, error=failure, since=receipt.finished)
+            # What is damaged there, or builds on what isn't there any more, has to be sent again: it is as good as not held (E4).
+            lost = failure is not None and failure.code in _HELD_IN_VAIN and self.held == receipt.revision
+            moved = replace(moved, error=failure, since=receipt.finished, held=self.extracted if lost else self.held)
         return replace(
             moved, distributor=receipt.distributor, sequence=receipt.sequence, attempts=0, first_failure=None, next_try=None
         )  # fmt: skip

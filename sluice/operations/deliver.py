@@ -27,7 +27,7 @@ from sluice.operations.send_plan import SendTarget
 from sluice.ports import Clock, Progress
 from sluice.rules.retry import Decision, GiveUp, RetryAt, after_failure, describe, failure_of
 
-LEASE_SECONDS = 45.0
+LEASE_SECONDS = 30.0
 """How long a place in the queue outlives its holder's last sign of life."""
 
 
@@ -99,6 +99,8 @@ class Delivery:
         state = self._state()
         if state.attempts and state.offered == self.revision and state.flow_run == self._ordering.flow_run:
             return
+        # An extraction by itself found that what the difference builds on isn't there any more.
+        self._whole = state.error is not None and state.error.code == BaseDiffersError.__name__
         now = self._clock.now()
         self._record(
             EventKind.OFFERED,
