@@ -114,7 +114,7 @@ def as_seen(state: State[Any]) -> tuple[FlowRun, list[TaskRun], list[Artifact]]:
     deadline = time.monotonic() + 30
     while True:
         seen = asyncio.run(read())
-        if seen[1] and all(task.state and task.state.is_final() for task in seen[1]) or time.monotonic() > deadline:
+        if (seen[1] and all(task.state and task.state.is_final() for task in seen[1])) or time.monotonic() > deadline:
             return seen
         time.sleep(0.5)
 
@@ -165,6 +165,7 @@ def test_never_more_at_once_than_the_limit_over_two_runs(work: Workplace, wire: 
     directory = write_site(Path(work.site.directory), retry="{every: 1 s, for: 3 s}", extract="never", limit=2, more=5)
     monkeypatch.setenv("SLUICE_SITE", str(directory))
     wire.seconds = 0.2
+    monkeypatch.setattr("tasks.send_revision.OCCUPIED_SECONDS", 0.3)
 
     async def both() -> list[State[Any]]:
         return list(await asyncio.gather(state_of("send", channel="night"), state_of("send", distribution="zone")))

@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import arun_deployment
 
 from agents.init import init, trust
@@ -92,16 +93,38 @@ def test_a_worker_takes_a_distribution_from_its_source_to_every_subscriber(
         assert all(work.ledger.receipt("hq", name, states[name, "zone"].sequence) for name in HOSTS)
 
 
+def test_a_build_that_sends_immediately_has_a_worker_send_it_once(up: tuple[subprocess.Popen[bytes], ServerAddress], site: Path) -> None:
+    _, address = up
+    write_site(site, send="immediately", text="UTC+3")
+    assert (run_deployment(address, "build/zone").state or State(type=StateType.PENDING)).message == "built zone 1.2"
+    deadline = time.monotonic() + 60
+    with open_workplace(site, "hq") as work:
+        while {str(work.ledger.state(name, "zone").extracted) for name in HOSTS} != {"1.2"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    assert run_deployment(address, "build/zone").name == "build zone"
+
+    async def sends() -> list[FlowRun]:
+        async with get_client() as client:
+            return await client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["send"])))
+
+    with _prefect_settings(address.api_url):
+        (run,) = [run for run in asyncio.run(sends()) if run.state and run.state.name != "Scheduled"]
+    assert run.name == "send zone 1.2 → 3 Subscribers"
+    assert run.idempotency_key == "send/night/zone/1.2"
+
+
 def test_what_up_runs_is_on_loopback_only_without_telemetry_and_found_by_commands(
     up: tuple[subprocess.Popen[bytes], ServerAddress], site: Path
 ) -> None:
     started, address = up
     assert running_server(site) == address
-    children = psutil.Process(started.pid).children(recursive=True)
-    assert {child.pid for child in children} >= set(address.pids)
+    children = [psutil.Process(pid) for pid in address.pids]
+    assert len(children) == 3
+    assert {child.ppid() for child in children} == {started.pid}
     listening = [c.laddr.ip for child in children for c in child.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
     assert set(listening) == {"127.0.0.1"}
-    assert all(child.environ().get("DO_NOT_TRACK") == "1" for child in children)
+    assert all(child.environ()["DO_NOT_TRACK"] == "1" for child in children)
     with urllib.request.urlopen(f"{address.ui_url}/ui-settings", timeout=10) as settings:
         assert json.load(settings)["api_url"] == address.api_url
 

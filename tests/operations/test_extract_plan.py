@@ -1,0 +1,72 @@
+"""Which extractions are due, and when each begins."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sluice.errors import NotFoundError
+from sluice.model.revision import RevisionNumber
+from sluice.model.schedule import IMMEDIATELY, Kind, Schedule
+from sluice.model.state import CurrentState, State
+from sluice.operations.extract_plan import begins, plan_extracts
+from tests.flows.sites import AT_NIGHT, site
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+WINDOW_OPENS = datetime(2026, 3, 2, 23, tzinfo=UTC)  # 01:00 in Helsinki
+WINDOW_CLOSES = datetime(2026, 3, 3, 3, tzinfo=UTC)
+ONE, TWO = RevisionNumber(1, 1), RevisionNumber(1, 2)
+
+
+def states(*names: str, extracted: RevisionNumber | None = None, held: RevisionNumber | None = TWO):
+    return {
+        (name, "zone"): CurrentState(name, "zone", state=State.RECEIVED, held=held, extracted=extracted, since=NOON, channel="night")
+        for name in names
+    }
+
+
+def planned(now: datetime, found=None, **options):
+    return plan_extracts(site(), "hq", found or states("helsinki-1", "helsinki-2", "oslo-1"), now, **options)
+
+
+def test_a_random_window_gives_each_subscriber_its_own_instant_when_it_opens() -> None:
+    targets = {t.subscriber: t.at for t in planned(WINDOW_OPENS)}
+    assert targets["oslo-1"] == WINDOW_OPENS
+    assert WINDOW_OPENS < targets["helsinki-1"] < WINDOW_CLOSES
+    assert targets["helsinki-1"] != targets["helsinki-2"]
+    assert targets == {t.subscriber: t.at for t in planned(WINDOW_OPENS)}
+
+
+def test_outside_its_window_nobody_is_asked_but_those_without_one() -> None:
+    assert [t.subscriber for t in planned(NOON + timedelta(hours=1))] == ["oslo-1"]
+
+
+def test_once_its_instant_is_past_it_begins_at_once_while_the_window_is_open() -> None:
+    late = WINDOW_CLOSES - timedelta(seconds=1)
+    assert begins(AT_NIGHT, NOON, late, seed="helsinki-1") == late
+    assert begins(AT_NIGHT, NOON, WINDOW_CLOSES + timedelta(hours=1), seed="helsinki-1") is None
+
+
+def test_never_blocks_the_stage_and_by_hand_it_runs() -> None:
+    never = Schedule(Kind.NEVER)
+    assert begins(never, NOON, WINDOW_OPENS, seed="x") is None
+    assert [t.at for t in planned(NOON, at_once=True)] == [NOON] * 3
+
+
+def test_what_is_extracted_or_not_held_is_not_planned() -> None:
+    assert planned(NOON, states("oslo-1", extracted=TWO)) == []
+    assert planned(NOON, states("oslo-1", held=None)) == []
+    assert [t.revision for t in planned(NOON, states("oslo-1", extracted=ONE))] == [TWO]
+
+
+def test_inactive_and_forward_only_subscribers_are_left_out() -> None:
+    found = site()
+    for change in ({"active": False}, {"forward_only": True}):
+        changed = replace(found, subscribers={**found.subscribers, "oslo-1": replace(found.subscriber("oslo-1"), **change)})
+        assert plan_extracts(changed, "hq", states("oslo-1"), NOON) == []
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(NotFoundError, match="oslo-9"):
+        planned(NOON, subscribers=["oslo-9"])
+    assert begins(IMMEDIATELY, NOON, NOON, seed="x") == NOON
