@@ -7,10 +7,12 @@ from pathlib import PurePosixPath
 
 from sluice.blueprint.convert import Converter
 from sluice.blueprint.documents import Document, PathKey
-from sluice.blueprint.kinds import ChannelDocument, DistributionDocument, DistributorDocument, SubscriberDocument
+from sluice.blueprint.kinds import ChannelDocument, DefaultsDocument, DistributionDocument, DistributorDocument, SubscriberDocument
+from sluice.blueprint.members import misspelt_tags
 from sluice.blueprint.render import rendered_destination, subscriber_variables
+from sluice.blueprint.selector import parse_selector
 from sluice.blueprint.suggest import nearest_or_all
-from sluice.blueprint.template import ValueTemplateError, check, undefined_variables, variables_of
+from sluice.blueprint.template import ValueTemplateError, check, render, undefined_variables, variables_of
 from sluice.model.action import Action
 from sluice.model.platforms import platform_matches
 from sluice.model.site import Address, Distribution, Site, Subscriber
@@ -27,7 +29,9 @@ def check_site(site: Site, converter: Converter) -> None:
     _check_doubles(converter)
     _check_references(site, converter)
     _check_directories(site, converter)
-    variables = {name: subscriber_variables(s) for name, s in site.subscribers.items()}
+    _check_defaults(site, converter)
+    _check_sources(site, converter)
+    variables = _variables(site, converter)
     for distribution in site.distributions.values():
         _Templates(site, converter, distribution, variables).check()
 
@@ -98,6 +102,37 @@ def _check_directories(site: Site, converter: Converter) -> None:
             converter.errors.append(error)
 
 
+def _check_sources(site: Site, converter: Converter) -> None:
+    """What is distributed and where its revisions are kept lie apart: else each build would take in the last one."""
+    for distribution in site.distributions.values():
+        owner = site.distributors.get(distribution.distributor)
+        for index, entry in enumerate(distribution.files):
+            own = owner.working_directory if owner is not None else None
+            if own is not None and (own.is_relative_to(entry.source) or entry.source.is_relative_to(own)):
+                what = f"{entry.source} and the working directory of {distribution.distributor}, {own}, contain each other"
+                document = converter.documents["Distribution", distribution.name]
+                converter.errors.append(document.error(("files", index, "source"), what, "keep them apart"))
+
+
+def _variables(site: Site, converter: Converter) -> dict[str, Mapping[str, str]]:
+    """Every Subscriber's variables, resolved; those that can't be are errors, and empty."""
+    found: dict[str, Mapping[str, str]] = {}
+    for name, subscriber in site.subscribers.items():
+        try:
+            found[name] = subscriber_variables(subscriber)
+        except ValueTemplateError as e:
+            found[name] = dict(subscriber.variables)
+            converter.errors.append(converter.documents["Subscriber", name].error(("variables",), e.what, e.remedy))
+    return found
+
+
+def _check_defaults(site: Site, converter: Converter) -> None:
+    tags = {t for s in site.subscribers.values() for t in s.tags} | {t for d in site.distributors.values() for t in d.tags}
+    for parsed, part in converter.parts.good(DefaultsDocument):
+        if part.where is not None:
+            converter.errors += misspelt_tags(parsed.document, ("where",), parse_selector(part.where), tags)
+
+
 class _Templates:
     """The templates of one Distribution, for every Subscriber that a Channel joins it with."""
 
@@ -116,9 +151,11 @@ class _Templates:
         """Append every error of destinations and scripts."""
         if not self._templates_are_allowed():
             return
-        sound = [s for s in self.subscribers if s.name not in self._undefined()]
+        lacking = self._undefined()
+        sound = [s for s in self.subscribers if s.name not in lacking]
         self._check_same_templates()
         self._check_destinations(sound)
+        self._check_actions(sound)
 
     def _templates(self) -> Iterator[tuple[PathKey, str]]:
         for index, entry in enumerate(self.distribution.files):
@@ -175,9 +212,23 @@ class _Templates:
                     told.add(index)
                     self.errors.append(self.document.error(("files", index, "destination"), problem.what, problem.remedy))
 
+    def _check_actions(self, subscribers: Iterable[Subscriber]) -> None:
+        told: set[PathKey] = set()
+        templates = [(path, template) for path, template in self._templates() if path[0] != "files" and "{{" in template]
+        for subscriber in subscribers if templates else ():
+            for path, template in templates:
+                try:
+                    made = render(template, self.variables[subscriber.name], what=f"for {subscriber.name} it")
+                    if path[-1] == "path" and not made.startswith("/"):
+                        raise ValueTemplateError(f"for {subscriber.name} it is {made!r}, not an absolute path", "write the full path")
+                except ValueTemplateError as e:
+                    if path not in told:
+                        told.add(path)
+                        self.errors.append(self.document.error(path, e.what, e.remedy))
+
     def _destination(self, index: int, template: str, subscriber: Subscriber) -> str | ValueTemplateError:
         variables = self.variables.get(subscriber.name, {})
-        key = template, tuple(variables.get(n, "") for n in sorted(variables_of(template)))
+        key = template, tuple(variables.get(n, "") for n in variables_of(template))
         if key not in self._rendered:
             what = f"for {subscriber.name} it" if subscriber is not _ANYBODY else "it"
             try:

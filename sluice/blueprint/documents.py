@@ -120,6 +120,9 @@ def read_documents(file: Path, name: str, errors: list[BlueprintError]) -> list[
 
 
 def _text(file: Path, name: str, errors: list[BlueprintError]) -> str | None:
+    if not file.is_file():
+        errors.append(BlueprintError("isn't a file", file=name, line=1, remedy="rename or remove it"))
+        return None
     try:
         with file.open("rb") as f:
             content = f.read(FILE_MAX + 1)

@@ -7,7 +7,7 @@ there, is a slip of the pen and refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from sluice.blueprint.documents import Document, PathKey
 from sluice.blueprint.kinds import ChannelDocument
@@ -44,7 +44,8 @@ def subscriptions(
         active = member.active is not False
         if member.where is not None:
             selector = parse_selector(member.where)
-            _check_tags(document, (*path, "where"), selector, subscribers, errors)
+            tags = {t for s in subscribers.values() for t in s.tags}
+            errors += misspelt_tags(document, (*path, "where"), selector, tags)
             for name, subscriber in subscribers.items():
                 if selector.matches(subscriber_facts(name, subscriber.platform, subscriber.tags)):
                     selected[name] = Subscription(name, active or selected.get(name, Subscription(name, False)).active)
@@ -63,10 +64,8 @@ def subscriptions(
     return tuple(s for _, s in sorted((selected | named).items()))
 
 
-def _check_tags(
-    document: Document, path: PathKey, selector: Selector, subscribers: Mapping[str, Subscriber], errors: list[BlueprintError]
-) -> None:
-    tags = {t for s in subscribers.values() for t in s.tags}
+def misspelt_tags(document: Document, path: PathKey, selector: Selector, tags: Set[str]) -> Iterator[BlueprintError]:
+    """An error for each tag a selector asks about that nobody has, where a similar one is there."""
     for name in sorted(selector.names() - tags - {"name", "platform"}):
         if remedy := nearest(name, {*tags, "name", "platform"}):
-            errors.append(document.error(path, f"no Subscriber has a tag {name}", remedy))
+            yield document.error(path, f"nobody has a tag {name}", remedy)

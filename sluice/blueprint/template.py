@@ -125,10 +125,7 @@ _ENVIRONMENT = _environment()
 
 @lru_cache(maxsize=4096)
 def _parsed(template: str) -> nodes.Template:
-    if len(template) > LENGTH_MAX:
-        raise ValueTemplateError(f"longer than {LENGTH_MAX // 1024} KiB", "shorten it")
-    if "\x00" in template:
-        raise ValueTemplateError("contains a NUL character", "remove it")
+    _check_text(template)
     try:
         tree = _ENVIRONMENT.parse(template)
     except TemplateSyntaxError as e:
@@ -165,22 +162,40 @@ def _compiled(template: str) -> Template:
         raise ValueTemplateError(f"can't be used: {type(e).__name__}", "simplify it") from None
 
 
+def _check_text(template: str) -> None:
+    if len(template) > LENGTH_MAX:
+        raise ValueTemplateError(f"longer than {LENGTH_MAX // 1024} KiB", "shorten it")
+    if "\x00" in template:
+        raise ValueTemplateError("contains a NUL character", "remove it")
+
+
 def check(template: str) -> None:
     """ValueTemplateError where a template isn't allowed, whatever the variables are."""
-    _compiled(template)
+    if "{{" in template:
+        _compiled(template)
+    else:
+        _check_text(template)
+
+
+@lru_cache(maxsize=4096)
+def _names(template: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Variables a template asks for, and those of them it can't do without."""
+    if "{{" not in template:
+        return frozenset(), frozenset()
+    tree = _parsed(template)
+    excused = {id(f.node) for f in tree.find_all(nodes.Filter) if f.name == "default"}
+    found = list(tree.find_all(nodes.Name))
+    return frozenset(n.name for n in found), frozenset(n.name for n in found if id(n) not in excused)
 
 
 def variables_of(template: str) -> frozenset[str]:
     """Every variable a template asks for, those with a ``default`` too."""
-    return frozenset(n.name for n in _parsed(template).find_all(nodes.Name))
+    return _names(template)[0]
 
 
 def undefined_variables(template: str, variables: Mapping[str, str]) -> list[str]:
     """Variables a template needs and hasn't, in name order. One that goes through ``default`` isn't needed."""
-    tree = _parsed(template)
-    excused = {id(f.node) for f in tree.find_all(nodes.Filter) if f.name == "default"}
-    needed = {n.name for n in tree.find_all(nodes.Name) if id(n) not in excused}
-    return sorted(needed - set(variables))
+    return sorted(_names(template)[1].difference(variables))
 
 
 def render(template: str, variables: Mapping[str, str], *, what: str) -> str:

@@ -87,8 +87,20 @@ def test_the_schema_accepts_the_example_site(validator: Any) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    """unknown-key name-with-a-period kind-misspelt type-of-a-later-version time-without-quotes duration-without-a-unit
-    files-empty schedule-that-is-a-word priority-unknown second-owner-in-a-list value-missing mode-without-quotes""".split(),
+    [
+        "unknown-key",
+        "name-with-a-period",
+        "kind-misspelt",
+        "type-of-a-later-version",
+        "time-without-quotes",
+        "duration-without-a-unit",
+        "files-empty",
+        "schedule-that-is-a-word",
+        "priority-unknown",
+        "second-owner-in-a-list",
+        "value-missing",
+        "mode-without-quotes",
+    ],
 )
 def test_the_schema_refuses_what_it_can_see(validator: Any, bad: str) -> None:
     [file] = [f for f in BAD if f.stem == bad]
