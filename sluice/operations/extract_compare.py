@@ -211,6 +211,8 @@ class Planner:
         place = self._places.get(key)
         if place is None:
             place = Place(len(self._plan.places), root, below(point, self._staging_name))
+            if point or root.path == "/":
+                place.holder = root.find(point)
             self._places[key] = place
             self._plan.places.append(place)
         return place

@@ -27,18 +27,18 @@ def make_staging(plan: Plan) -> None:
     for place in plan.places:
         if not place.is_used:
             continue
+        free = place.free()
+        if free < place.needed + RESERVE:
+            raise NoSpaceError(
+                f"{place.holder_name} needs {place.needed} bytes and has {free} free, of which {RESERVE} are kept",
+                remedy="free space there; the next extract tries again",
+            )
         place.root.remove(place.staging_path)  # of an extraction whose journal is gone
         place.root.make_directory(place.staging_path)
         place.staging = place.root.open_below(place.staging_path)
         made = place.staging.find("")
         if made is None or not made.is_ours or made.mode != 0o700 or place.staging.list(""):
             raise DestinationError(f"{place.staging.path} was taken by somebody else while it was made", remedy="find out who writes there")
-        free = place.staging.free()
-        if free < place.needed + RESERVE:
-            raise NoSpaceError(
-                f"{place.root.path} needs {place.needed} bytes and has {free} free, of which {RESERVE} are kept",
-                remedy="free space there; the next extract tries again",
-            )
 
 
 def stage(plan: Plan, contents: Iterable[Content], tree: ExtractedTree, progress: Progress) -> int:

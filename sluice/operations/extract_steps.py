@@ -20,6 +20,8 @@ class Place:
     root: Root
     staging_path: str
     """Relative to ``root``."""
+    holder: Found | None = None
+    """The directory that staging stands in, where that is a destination's own."""
     staging: Root | None = None
     """Once it was made."""
     is_used: bool = False
@@ -27,9 +29,24 @@ class Place:
     needed: int = 0
     """Bytes that will be written there."""
 
+    @property
+    def holder_name(self) -> str:
+        """Absolute path of the directory that staging stands in."""
+        return full(self.root, self.staging_path.rpartition("/")[0]).rstrip("/") or "/"
+
+    def free(self) -> int:
+        """Bytes that may be written there."""
+        holder = self.root.open_below(self.staging_path.rpartition("/")[0])
+        try:
+            return holder.free()
+        finally:
+            holder.close()
+
     def in_journal(self) -> StagingPlace:
         """As the journal names it."""
-        return StagingPlace(self.root.path, self.staging_path)
+        if self.holder is None:
+            return StagingPlace(self.root.path, self.staging_path)
+        return StagingPlace(self.root.path, self.staging_path, self.holder.mode, self.holder.mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)

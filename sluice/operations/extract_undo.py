@@ -126,9 +126,9 @@ def clear(opened: Opened, steps: Sequence[Step], *, undone: bool) -> None:
             continue
         holder = place.staging.rpartition("/")[0]
         root.remove(place.staging)
-        for step in steps:
+        if undone and place.mode != NEW:
+            root.set_metadata(holder, mode=place.mode, mtime_ns=place.mtime_ns)
+        for step in () if undone else steps:
             if isinstance(step, MetadataStep) and step.place == number and step.path == holder and step.is_directory:
-                mode, mtime_ns = (step.mode_before, step.mtime_ns_before) if undone else (step.mode, step.mtime_ns)
-                if mode != NEW:
-                    root.set_metadata(holder, mode=mode, mtime_ns=mtime_ns)
+                root.set_metadata(holder, mode=step.mode, mtime_ns=step.mtime_ns)
         root.sync_directories([holder])

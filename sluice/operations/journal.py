@@ -49,6 +49,9 @@ class StagingPlace:
     """Absolute, without links; the root that steps are relative to."""
     staging: str
     """Relative to it."""
+    mode: int = -1
+    """Of the directory that staging stands in, where that is a destination's own (a mount point); else -1."""
+    mtime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class Journal:
             "order": begun.order,
             "started": begun.started,
             "rollback": begun.rollback,
-            "places": [[p.directory, p.staging] for p in begun.places],
+            "places": [[p.directory, p.staging, p.mode, p.mtime_ns] for p in begun.places],
         }
         replace_atomically(self.directory / "begun", canonical_bytes(value))
 
@@ -132,7 +135,7 @@ class Journal:
             value = self._read("begun")
         except FileNotFoundError:
             return None
-        places = tuple(StagingPlace(directory, staging) for directory, staging in value["places"])
+        places = tuple(StagingPlace(*fields) for fields in value["places"])
         return Begun(value["order"], value["started"], value["rollback"], places)
 
     def state(self) -> JournalState:

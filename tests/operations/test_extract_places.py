@@ -1,0 +1,193 @@
+"""Destinations that are mount points, full, immutable, or owned by an agent that isn't root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sluice.model.order import Outcome
+from tests.conftest import missing
+from tests.operations.host import Host, shell
+from tests.operations.revisions import make, tree_of
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def mounted() -> Iterator[Callable[[Path, str], None]]:
+    """Mounts small file systems, and unmounts them at the end."""
+    if os.geteuid() != 0:
+        missing("root, to mount file systems")
+    points: list[Path] = []
+
+    def mount(point: Path, size: str) -> None:
+        point.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", point], capture_output=True, check=False)
+        if done.returncode:
+            missing("the right to mount file systems")
+        points.append(point)
+
+    yield mount
+    for point in reversed(points):
+        subprocess.run(["umount", point], check=True)
+
+
+def plant(top: Path) -> Path:
+    (top / "data/deep").mkdir(parents=True)
+    (top / "data/deep/file").write_text("deep")
+    (top / "data/file").write_text("data")
+    (top / "top").write_text("top")
+    os.utime(top / "data", ns=(5, 5))
+    os.utime(top, ns=(6, 6))
+    return top
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_destination_that_is_a_mount_point_with_another_one_in_it(
+    tmp_path: Path, mounted: Callable[[Path, str], None], fails: bool
+) -> None:
+    host, target = Host(tmp_path), tmp_path / "zone"
+    source = plant(tmp_path / "source")
+    mounted(target, "40m")
+    mounted(target / "data", "40m")
+    before = tree_of(target)
+    devices = (target.stat().st_dev, (target / "data").stat().st_dev)
+
+    receipt = host.install(make("1.1", source), target, post=[shell("exit 1")] if fails else [])
+
+    if fails:
+        assert receipt.outcome is Outcome.FAILED
+        assert tree_of(target) == before
+    else:
+        assert receipt.failure is None
+        assert tree_of(target) == tree_of(source)
+    assert devices == (target.stat().st_dev, (target / "data").stat().st_dev)
+    assert host.leftovers(tmp_path) == []
+
+
+def test_a_full_file_system_is_said_with_figures_and_nothing_changes(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
+    host, target = Host(tmp_path), tmp_path / "zone"
+    mounted(target, "18m")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_bytes(os.urandom(5 * MIB))
+    before = tree_of(target)
+
+    receipt = host.install(make("1.1", tmp_path / "source"), target)
+
+    assert receipt.failure is not None
+    assert receipt.failure.code == "NoSpaceError"
+    assert receipt.failure.retryable
+    assert str(5 * MIB) in receipt.failure.message
+    assert tree_of(target) == before
+    assert host.leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("what", ["zone/locked", "zone/sub"])
+def test_an_immutable_target_is_locked_and_nothing_is_half_replaced(tmp_path: Path, real_part: Callable[[str], Path], what: str) -> None:
+    chattr = real_part("chattr")
+    host, source, target = Host(tmp_path), tmp_path / "source", tmp_path / "zone"
+    (source / "sub").mkdir(parents=True)
+    for name in ("a", "locked", "sub/file", "z"):
+        (source / name).write_text("before")
+    host.install(make("1.1", source), target)
+    for name in ("a", "locked", "sub/file", "z"):
+        (source / name).write_text("after!")
+    before = tree_of(target)
+    if subprocess.run([chattr, "+i", tmp_path / what], capture_output=True, check=False).returncode:
+        missing("a file system with immutable files, and the right to make them")
+    try:
+        receipt = host.install(make("1.2", source), target)
+        assert receipt.failure is not None
+        assert receipt.failure.code == "LockedTargetError"
+        assert receipt.failure.retryable
+        assert str(tmp_path / what) in receipt.failure.message
+        assert tree_of(target) == before
+        assert host.leftovers(tmp_path) == []
+    finally:
+        subprocess.run([chattr, "-i", tmp_path / what], check=True)
+    assert host.extract(make("1.2", source), target).outcome is Outcome.INSTALLED
+    assert tree_of(target) == tree_of(source)
+
+
+def as_nobody(work: Callable[[Path], None]) -> None:
+    """Run something in a child without root's rights, in a directory of its own."""
+    directory = Path(tempfile.mkdtemp(prefix="sluice-nobody-"))
+    try:
+        if os.geteuid() == 0:
+            os.chown(directory, 65534, 65534)
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                if os.geteuid() == 0:
+                    os.setgroups([])
+                    os.setgid(65534)
+                    os.setuid(65534)
+                work(directory)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        subprocess.run(["chmod", "-R", "u+rwx", directory], check=False)
+        shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_agent_without_root_places_into_directories_it_closed_to_itself(fails: bool) -> None:
+    def work(directory: Path) -> None:
+        host, source, target = Host(directory), directory / "source", directory / "zone"
+        (source / "closed/inner").mkdir(parents=True)
+        (source / "closed/inner/file").write_text("one")
+        (source / "closed/gone").write_text("gone")
+        (source / "secret").write_text("unreadable later")
+
+        def close(top: Path) -> None:
+            (top / "closed/inner").chmod(0o555)
+            (top / "closed").chmod(0o500)
+            top.chmod(0o555)
+
+        def reopen(top: Path) -> None:
+            for each in (top, top / "closed", top / "closed/inner"):
+                each.chmod(0o755)
+
+        close(source)
+        host.install(make("1.1", source), target)
+        assert tree_of(target) == tree_of(source)
+        reopen(source)
+        (source / "closed/inner/file").write_text("two")
+        (source / "closed/new").mkdir()
+        (source / "closed/new/file").write_text("new")
+        (source / "closed/new").chmod(0o555)
+        close(source)
+        before = tree_of(target)
+
+        receipt = host.install(make("1.2", source), target, post=[shell("exit 1")] if fails else [])
+
+        assert receipt.outcome is (Outcome.FAILED if fails else Outcome.INSTALLED), receipt.failure
+        assert tree_of(target) == (before if fails else tree_of(source))
+        assert host.leftovers(directory) == []
+
+    as_nobody(work)
+
+
+def test_a_directory_the_agent_may_not_write_in_is_an_error_with_a_remedy() -> None:
+    def work(directory: Path) -> None:
+        host = Host(directory)
+        (directory / "file").write_text("x")
+        receipt = host.install(make("1.1", directory / "file"), Path("/usr/sluice-test/file"))
+        assert receipt.failure is not None
+        assert receipt.failure.code == "DestinationError"
+        assert "root" in receipt.failure.remedy
+        assert not receipt.failure.retryable
+
+    as_nobody(work)
