@@ -16,11 +16,17 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cli.ledgers import site_snapshot
 from infra.ledger.sql import open_ledger
+from infra.workplace import open_workplace
+from sluice.blueprint import load_site
 from sluice.model.state import EventKind, RecordedEvent
+from sluice.operations.record_build import build_recorded, sign_recorded
+from sluice.rules.reasons import status_rows
 from tests.system.sshd import Sshd, lab
 
 PATIENCE = 60.0
@@ -138,8 +144,17 @@ class SiteLab:
         self.sluice("subscriber", "bootstrap", "--all")
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """``sluice status`` by Subscriber."""
-        return {row["subscriber"]: row for row in self.ask("status", "zone")["rows"]}
+        """What ``sluice status --json`` prints, by Subscriber; read here, because it is asked often."""
+        site = load_site(self.site)
+        rows = [row.as_json() for row in status_rows(site, site_snapshot(site), datetime.now(UTC))]
+        return {str(row["subscriber"]): dict(row) for row in rows}
+
+    def build(self) -> None:
+        """Build and sign ``zone``, as the tasks do, where no test asks how a command does it."""
+        with open_workplace(self.site, "hq") as work:
+            known: dict[str, Any] = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}
+            build_recorded(work.site.distribution("zone"), source=work.source, **known)
+            sign_recorded(work.site, work.distributor, ("zone",), publisher=work.publisher, **known)
 
     # --- places -----------------------------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ def files(root: Path) -> dict[str, bytes]:
 def test_killed_in_mid_send_it_goes_on_where_it_stopped_and_converges(victim: str, seed: int, lab: SiteLab, tmp_path: Path) -> None:
     old, new = files(lab.destination("oslo")), two_trees(seed)[0]
     write_tree(lab.source, new)
-    lab.sluice("build", "zone")
+    lab.build()
     before = lab.rows()["oslo"]
     hold = tmp_path / "hold"
     hold.touch()
@@ -95,7 +95,7 @@ def test_killed_in_mid_send_it_goes_on_where_it_stopped_and_converges(victim: st
 def test_killed_in_mid_extract_every_file_is_old_or_new_and_the_repeat_converges(victim: str, seed: int, lab: SiteLab) -> None:
     old, new = files(lab.destination("oslo")), two_trees(seed + 50, files=400, blob=2 * MIB)[0]
     write_tree(lab.source, new)
-    lab.sluice("build", "zone")
+    lab.build()
     lab.sluice("send", "zone")
     rng = random.Random(seed)
     phase, later = rng.choice(PHASES), rng.random() * 0.1
@@ -122,7 +122,7 @@ def test_killed_in_mid_extract_every_file_is_old_or_new_and_the_repeat_converges
 def test_the_same_send_started_twice_transfers_once(lab: SiteLab, tmp_path: Path) -> None:
     old, new = files(lab.destination("oslo")), two_trees(9)[0]
     write_tree(lab.source, new)
-    lab.sluice("build", "zone")
+    lab.build()
     before, mark = lab.rows()["oslo"]["bytes_sent"], lab.events(EventKind.BUILT)[-1].number
     hold = tmp_path / "hold"
     hold.touch()
