@@ -25,3 +25,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
         patch.setenv("SLUICE_STATE", str(state))
         with reached(Path(state), say=lambda _: None) as address:
             yield address
+
+
+@pytest.fixture(scope="session")
+def bundle_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where agent bundles are made: once for all tests."""
+    return tmp_path_factory.mktemp("bundles")

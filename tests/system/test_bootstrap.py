@@ -24,12 +24,9 @@ from sluice.model.site import Address, Subscriber
 from sluice.trust.publish import Publisher
 from tests.system.sshd import lab
 
+here_only = pytest.mark.parametrize("place", ["local"], indirect=True)
+"""For what doesn't depend on the way to the host."""
 ALL = [Act.AGENT, Act.IDENTITY, Act.KEY, Act.TRUST, Act.HOOK]
-
-
-@pytest.fixture(scope="module")
-def bundle_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bundles")
 
 
 @dataclass
@@ -125,6 +122,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(place: Place) -> None:
     assert place.bootstrap().steps == wanted.steps
 
 
+@here_only
 def test_the_recovery_hook_is_one_line_beside_those_of_others_and_starts_the_agent(place: Place) -> None:
     place.crontab.write_text("# mine\n0 3 * * * backup\n")
     place.bootstrap()
@@ -139,6 +137,7 @@ def test_the_recovery_hook_is_one_line_beside_those_of_others_and_starts_the_age
     assert [step.act for step in place.bootstrap().steps] == [Act.HOOK]
 
 
+@here_only
 def test_the_launcher_needs_nothing_of_the_environment(place: Place) -> None:
     place.bootstrap()
     program = str(launcher(place.subscriber.working_directory))
@@ -154,6 +153,7 @@ def test_the_launcher_needs_nothing_of_the_environment(place: Place) -> None:
     assert done.stdout.startswith(str(lib))
 
 
+@here_only
 def test_a_new_bundle_replaces_the_old_atomically_and_only_the_one_before_is_kept(place: Place, tmp_path: Path) -> None:
     place.bootstrap()
     agent = place.directory / "agent"
@@ -170,6 +170,7 @@ def test_a_new_bundle_replaces_the_old_atomically_and_only_the_one_before_is_kep
     assert agent_host.installed_digest(str(place.directory)) == first
 
 
+@here_only
 def test_another_receipt_key_is_refused_and_replaced_when_told_to(place: Place) -> None:
     place.bootstrap()
     known = place.publisher.subscriber_key(place.subscriber.name)
@@ -184,6 +185,7 @@ def test_another_receipt_key_is_refused_and_replaced_when_told_to(place: Place) 
     assert place.publisher.subscriber_key(place.subscriber.name) == (place.directory / "identity" / "receipt.pub").read_bytes() != known
 
 
+@here_only
 def test_the_working_directory_of_another_subscriber_is_left_alone(place: Place) -> None:
     place.bootstrap()
     place.subscriber = replace(place.subscriber, name="other")
@@ -201,6 +203,7 @@ def test_trust_is_pushed_alone_and_needs_an_agent(place: Place, tmp_path: Path) 
     assert (place.directory / "distributors" / "lab" / "trust" / "root.json").read_bytes() == other.root()
 
 
+@here_only
 def test_a_working_directory_others_can_enter_is_closed(place: Place) -> None:
     place.bootstrap()
     place.directory.chmod(0o755)

@@ -35,6 +35,7 @@ class Route:
 
     directory: Path
     host: Sshd
+    bundles: Path
 
     def __post_init__(self) -> None:
         self.subscriber = self.host.subscriber
@@ -43,7 +44,7 @@ class Route:
         self.publisher = Publisher(self.directory / "hq", distributor="hq")
         self.publisher.ensure_keys(datetime.now(UTC))
         self.ledger: SqlLedger = open_ledger(self.directory / "hq" / "ledger.db")
-        bootstrap(self.subscriber, {"hq": self.publisher}, transport=self.transport, bundles=self.directory / "bundles", timeout=60)
+        bootstrap(self.subscriber, {"hq": self.publisher}, transport=self.transport, bundles=self.bundles, timeout=60)
 
     def build(self, revision: str, files: dict[str, bytes]) -> RevisionNumber:
         entries = [Entry(EntryKind.DIRECTORY, "", 0o755, 1_000_000_000_000_000_000)]
@@ -89,9 +90,9 @@ class Route:
 
 
 @pytest.fixture
-def route(tmp_path: Path, real_part: Callable[[str], Path]) -> Iterator[Route]:
+def route(tmp_path: Path, real_part: Callable[[str], Path], bundle_directory: Path) -> Iterator[Route]:
     with lab(tmp_path, real_part) as made:
-        yield Route(tmp_path, made.host("helsinki"))
+        yield Route(tmp_path, made.host("helsinki"), bundle_directory)
 
 
 def test_two_revisions_arrive_are_extracted_and_the_second_is_only_the_difference(route: Route) -> None:
