@@ -1,11 +1,14 @@
 """Schedules as Prefect takes them: data from which its interval, cron and rrule schedules are made, without importing Prefect.
 
-A random window maps to its begin: the run decides by ``rules/due.py`` who starts when. ``never`` and ``immediately`` map to nothing.
+Cron where it says the same: Prefect walks through a rule from its beginning each time it looks ahead, which costs its server
+seconds for a rule that comes often. A random window maps to its begin: the run decides by ``rules/due.py`` who starts when.
+``never`` and ``immediately`` map to nothing.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -16,6 +19,7 @@ PrefectSchedule = dict[str, str | float]
 """``timezone`` and one of ``interval`` (seconds, with ``anchor_date`` in ISO format), ``cron`` and ``rrule``."""
 
 _BYDAY = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+_CRON_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def prefect_schedule(schedule: Schedule) -> PrefectSchedule | None:
@@ -29,60 +33,80 @@ def prefect_schedule(schedule: Schedule) -> PrefectSchedule | None:
             at = schedule.at or ANCHOR
             return _rrule(schedule, f"DTSTART:{at:%Y%m%dT%H%M%S}\nRRULE:FREQ=DAILY;COUNT=1")
         case Kind.CRON:
-            return {"cron": schedule.cron, "timezone": schedule.timezone}
+            return _cron(schedule, schedule.cron)
         case Kind.RRULE:
             return _rrule(schedule, schedule.rrule)
-    window = schedule.window
-    if window is not None and window.every is not None:
-        return _rrule(schedule, _repeated(schedule, window, window.every))
-    return _rrule(schedule, "\n".join(_rules(schedule, *_hour_minute(window), shift=0)))
+    hours = _hours(schedule)
+    if (cron := _daily_cron(schedule, hours)) is not None:
+        return _cron(schedule, cron)
+    return _rrule(schedule, "\n".join(rule for at, found in sorted(hours.items()) for rule in _rules(schedule, at, found)))
+
+
+def _daily_cron(schedule: Schedule, hours: dict[tuple[int, int], list[int]]) -> str | None:
+    """Daily and weekly times that are one cron expression: the same hours for each minute, and no day moved.
+
+    Days of the month aren't left to cron: Prefect's leaves out 1 March for ``1,31``.
+    """
+    first, *others = hours.values()
+    if schedule.kind not in (Kind.DAILY, Kind.WEEKLY) or any(shift for shift, _ in hours) or any(found != first for found in others):
+        return None
+    minutes = ",".join(str(minute) for _, minute in sorted(hours))
+    return f"{minutes} {','.join(map(str, first))} * * {','.join(_CRON_DAYS[d] for d in schedule.weekdays) or '*'}"
 
 
 def _interval(schedule: Schedule) -> PrefectSchedule:
-    """Whole days as a rule: Prefect's interval schedules move them by an hour, depending on when they are asked."""
+    """Whole days as cron or rule: Prefect's interval schedules move them by an hour, depending on when they are asked."""
     interval = schedule.interval or timedelta(0)
     zone = ZoneInfo(schedule.timezone)
     anchor = schedule.at.astimezone(zone) if schedule.at is not None else ANCHOR.replace(tzinfo=zone)
     days, rest = divmod(interval, timedelta(days=1))
-    if not rest:
-        return _rrule(schedule, f"DTSTART:{anchor:%Y%m%dT%H%M%S}\nRRULE:FREQ=DAILY;INTERVAL={days}")
-    return {"interval": interval.total_seconds(), "anchor_date": anchor.astimezone(UTC).isoformat(), "timezone": "UTC"}
+    if rest:
+        return {"interval": interval.total_seconds(), "anchor_date": anchor.astimezone(UTC).isoformat(), "timezone": "UTC"}
+    if schedule.at is None and days in (1, 7):
+        return _cron(schedule, f"0 0 * * {'*' if days == 1 else _CRON_DAYS[ANCHOR.weekday()]}")
+    return _rrule(schedule, f"DTSTART:{anchor:%Y%m%dT%H%M%S}\nRRULE:FREQ=DAILY;INTERVAL={days}")
+
+
+def _cron(schedule: Schedule, text: str) -> PrefectSchedule:
+    return {"cron": text, "timezone": schedule.timezone}
 
 
 def _rrule(schedule: Schedule, text: str) -> PrefectSchedule:
     return {"rrule": text, "timezone": schedule.timezone}
 
 
-def _hour_minute(window: Window | None) -> tuple[str, int]:
-    return (str(window.start.hour), window.start.minute) if window is not None else ("0", 0)
+def _hours(schedule: Schedule) -> dict[tuple[int, int], list[int]]:
+    """(Days after the window opened, minute) to the hours of its starts. Without days of the week the days don't matter."""
+    found: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for moment in _starts_of_a_day(schedule.window):
+        shift = (moment.date() - ANCHOR.date()).days if schedule.weekdays else 0
+        found[shift, moment.minute].append(moment.hour)
+    return {at: sorted(hours) for at, hours in found.items()}
 
 
-def _repeated(schedule: Schedule, window: Window, every: timedelta) -> str:
-    """A rule for each minute of the hour that a repeated start falls on; the window's part after midnight is a day later."""
-    opens = datetime.combine(ANCHOR, window.start)
-    closes = datetime.combine(ANCHOR, window.end)
-    if closes <= opens:
-        closes += timedelta(days=1)
-    hours: dict[tuple[int, int], list[int]] = defaultdict(list)
-    while opens < closes:
-        hours[((opens.date() - ANCHOR.date()).days, opens.minute)].append(opens.hour)
-        opens += every
-    return "\n".join(
-        rule
-        for (shift, minute), found in sorted(hours.items())
-        for rule in _rules(schedule, ",".join(map(str, found)), minute, shift=shift)
-    )
+def _starts_of_a_day(window: Window | None) -> Iterator[datetime]:
+    if window is None:
+        yield ANCHOR
+        return
+    opens, closes = (datetime.combine(ANCHOR, t) for t in (window.start, window.end))
+    yield opens
+    if window.every is None:
+        return
+    closes += timedelta(days=closes <= opens)
+    while (opens := opens + window.every) < closes:
+        yield opens
 
 
-def _rules(schedule: Schedule, hours: str, minute: int, *, shift: int) -> list[str]:
+def _rules(schedule: Schedule, at: tuple[int, int], hours: list[int]) -> list[str]:
     """One rule, or for several days of the year one each; only days of the week can be shifted."""
-    at = f"BYHOUR={hours};BYMINUTE={minute};BYSECOND=0"
+    shift, minute = at
+    times = f"BYHOUR={','.join(map(str, hours))};BYMINUTE={minute};BYSECOND=0"
     match schedule.kind:
         case Kind.MONTHLY:
-            return [f"RRULE:FREQ=MONTHLY;BYMONTHDAY={','.join(map(str, schedule.month_days))};{at}"]
+            return [f"RRULE:FREQ=MONTHLY;BYMONTHDAY={','.join(map(str, schedule.month_days))};{times}"]
         case Kind.YEARLY:
-            return [f"RRULE:FREQ=YEARLY;BYMONTH={d.month};BYMONTHDAY={d.day};{at}" for d in schedule.year_days]
+            return [f"RRULE:FREQ=YEARLY;BYMONTH={d.month};BYMONTHDAY={d.day};{times}" for d in schedule.year_days]
     if not schedule.weekdays:
-        return [f"RRULE:FREQ=DAILY;{at}"]
+        return [f"RRULE:FREQ=DAILY;{times}"]
     days_of_week = ",".join(_BYDAY[d] for d in sorted((d + shift) % 7 for d in schedule.weekdays))
-    return [f"RRULE:FREQ=WEEKLY;BYDAY={days_of_week};{at}"]
+    return [f"RRULE:FREQ=WEEKLY;BYDAY={days_of_week};{times}"]

@@ -313,8 +313,8 @@ def test_never_and_immediately_give_prefect_nothing_to_schedule() -> None:
             Schedule(Kind.AT, HELSINKI, at=datetime(2026, 12, 1, 2, tzinfo=ZoneInfo(HELSINKI))),
             {"rrule": "DTSTART:20261201T020000\nRRULE:FREQ=DAILY;COUNT=1", "timezone": HELSINKI},
         ),
-        (daily("22:00"), {"rrule": "RRULE:FREQ=DAILY;BYHOUR=22;BYMINUTE=0;BYSECOND=0", "timezone": HELSINKI}),
-        (daily("01:30", "05:00", random=True), {"rrule": "RRULE:FREQ=DAILY;BYHOUR=1;BYMINUTE=30;BYSECOND=0", "timezone": HELSINKI}),
+        (daily("22:00"), {"cron": "0 22 * * *", "timezone": HELSINKI}),
+        (daily("01:30", "05:00", random=True), {"cron": "30 1 * * *", "timezone": HELSINKI}),
         (
             Schedule(Kind.DAILY, "UTC", window=window("23:00", "01:00", every=timedelta(minutes=30)), weekdays=(4, 6)),
             {
@@ -323,6 +323,27 @@ def test_never_and_immediately_give_prefect_nothing_to_schedule() -> None:
                 "RRULE:FREQ=WEEKLY;BYDAY=MO,SA;BYHOUR=0;BYMINUTE=0;BYSECOND=0\n"
                 "RRULE:FREQ=WEEKLY;BYDAY=MO,SA;BYHOUR=0;BYMINUTE=30;BYSECOND=0",
                 "timezone": "UTC",
+            },
+        ),
+        (Schedule(Kind.INTERVAL, HELSINKI, interval=timedelta(days=1)), {"cron": "0 0 * * *", "timezone": HELSINKI}),
+        (Schedule(Kind.WEEKLY, "UTC", window=window("02:15"), weekdays=(0, 6)), {"cron": "15 2 * * mon,sun", "timezone": "UTC"}),
+        (
+            Schedule(Kind.MONTHLY, "UTC", window=window("02:15"), month_days=(1, 15)),
+            {"rrule": "RRULE:FREQ=MONTHLY;BYMONTHDAY=1,15;BYHOUR=2;BYMINUTE=15;BYSECOND=0", "timezone": "UTC"},
+        ),
+        (
+            Schedule(Kind.YEARLY, "UTC", window=window("02:15"), year_days=(date(2000, 12, 24),)),
+            {"rrule": "RRULE:FREQ=YEARLY;BYMONTH=12;BYMONTHDAY=24;BYHOUR=2;BYMINUTE=15;BYSECOND=0", "timezone": "UTC"},
+        ),
+        (daily("08:00", "10:00", every=timedelta(minutes=30)), {"cron": "0,30 8,9 * * *", "timezone": HELSINKI}),
+        (daily("23:00", "01:00", every=timedelta(minutes=30)), {"cron": "0,30 0,23 * * *", "timezone": HELSINKI}),
+        (
+            daily("08:00", "10:00", every=timedelta(minutes=45)),
+            {
+                "rrule": "RRULE:FREQ=DAILY;BYHOUR=8;BYMINUTE=0;BYSECOND=0\n"
+                "RRULE:FREQ=DAILY;BYHOUR=9;BYMINUTE=30;BYSECOND=0\n"
+                "RRULE:FREQ=DAILY;BYHOUR=8;BYMINUTE=45;BYSECOND=0",
+                "timezone": HELSINKI,
             },
         ),
         (
