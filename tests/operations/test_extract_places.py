@@ -132,7 +132,7 @@ def as_nobody(work: Callable[[Path], None]) -> None:
                     os.setuid(65534)
                 work(directory)
                 status = 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - the parent sees the status
                 traceback.print_exc()
             finally:
                 os._exit(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from sluice.operations.extract_end import recover
 from tests.operations.faulty import FaultyFilesystem
 from tests.operations.host import Host, shell
 from tests.operations.revisions import Made, make, tree_of
+
+SEED = 20260301
 
 
 class Scene:
@@ -92,27 +95,42 @@ def calls_of(directory: Path) -> list[str]:
     return calls
 
 
-def test_a_failure_at_any_change_restores_everything(tmp_path: Path) -> None:
-    names = calls_of(tmp_path / "counted")
-    committed = names.index("remove", names.index("swap"))  # what follows is clean-up
-    tried = 0
-    for number in range(committed):
-        scene = Scene(tmp_path / str(number))
-        left = [number]
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Calls until the commit; what follows is clean-up."""
+    found = calls_of(tmp_path_factory.mktemp("counted"))
+    return found[: found.index("remove", found.index("swap"))]
 
-        def before(method: str, path: str, left: list[int] = left) -> None:
-            left[0] -= 1
-            if left[0] == -1:
-                raise LockedTargetError(f"locked: {path}")
 
-        scene.host.using(FaultyFilesystem(before))
-        receipt = scene.extract()
-        assert receipt.outcome is Outcome.FAILED, (number, names[number])
-        assert receipt.failure is not None
-        assert (receipt.failure.code, receipt.failure.retryable) == ("LockedTargetError", True)
-        scene.assert_untouched()
-        tried += 1
-    assert tried > 20
+def fail_at(directory: Path, number: int, name: str) -> None:
+    scene, left = Scene(directory), number
+
+    def before(method: str, path: str) -> None:
+        nonlocal left
+        left -= 1
+        if left == -1:
+            raise LockedTargetError(f"locked: {path}")
+
+    scene.host.using(FaultyFilesystem(before))
+    receipt = scene.extract()
+    assert receipt.outcome is Outcome.FAILED, (number, name)
+    assert receipt.failure is not None
+    assert (receipt.failure.code, receipt.failure.retryable) == ("LockedTargetError", True)
+    scene.assert_untouched()
+
+
+def test_a_failure_at_sampled_changes_restores_everything(tmp_path: Path, names: list[str]) -> None:
+    for number in random.Random(SEED).sample(range(len(names)), 10):
+        fail_at(tmp_path / str(number), number, names[number])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_failure_at_every_change_restores_everything(tmp_path: Path, names: list[str]) -> None:
+    for number, name in enumerate(names):
+        fail_at(tmp_path / str(number), number, name)
+    print(f"{len(names)} failures")
+    assert len(names) > 20
 
 
 def test_too_little_space_is_found_before_anything_is_written(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,10 +143,10 @@ def test_too_little_space_is_found_before_anything_is_written(scene: Scene, monk
 
 
 def test_failing_pre_and_post_actions_take_everything_back(scene: Scene, tmp_path: Path) -> None:
-    log = tmp_path / "log"
+    log, show = tmp_path / "log", f"(cat {scene.target}/changed; echo)"
     pre = [shell(f"echo pre1 >>{log}", f"echo undo-pre1 >>{log}"), shell(f"echo pre2 >>{log}")]
     post = [
-        shell(f"cat {scene.target}/changed >>{log}; echo >>{log}", f"echo undo-post1 >>{log}; cat {scene.target}/changed >>{log}; echo >>{log}"),
+        shell(f"{show} >>{log}", f"echo undo-post1 >>{log}; {show} >>{log}"),
         shell("echo said >&2; exit 7", f"echo undo-post2 >>{log}"),
         shell(f"echo never >>{log}"),
     ]
