@@ -43,11 +43,10 @@ async def send_all(place: Place, targets: Sequence[SendTarget], *, extract: bool
 async def extract_all(place: Place, targets: Sequence[ExtractTarget]) -> list[Delivered]:
     """Have every target extract, each at its time; a row for each."""
     rows = []
-    async with sends_of(place):
+    async with sends_of(place) as sends:
         for first in range(0, len(targets), BATCH):
             batch = targets[first : first + BATCH]
-            now = place.work.clock.now()
-            tries = [order_extraction(t.subscriber, t.distribution, str(t.revision), t.at.isoformat() if t.at > now else "") for t in batch]
+            tries = [_extract(sends, target, place.work.clock.now()) for target in batch]
             rows += await _rows(tries, [(t.subscriber, t.distribution, t.revision) for t in batch])
     return rows
 
@@ -58,12 +57,18 @@ async def _send(sends: Sends, target: SendTarget, *, extract: bool, spread: bool
     delivery = sends.delivery(target, extract=extract, watched=_watched(target))
     await sends.blocking(delivery.offer)
     try:
-        sent: Delivered = await sending_task(sends, delivery)(target.subscriber, target.distribution, str(target.revision))
+        await sending_task(sends, delivery)(target.subscriber, target.distribution, str(target.revision))
     except SluiceError:
         if delivery.failed is None:
             raise
         return delivery.failed  # as the ledger has it: with what follows
-    return sent
+    return sends.rows[target.subscriber, target.distribution]
+
+
+async def _extract(sends: Sends, target: ExtractTarget, now: datetime) -> Delivered:
+    at = target.at.isoformat() if target.at > now else ""
+    await order_extraction(target.subscriber, target.distribution, str(target.revision), at)
+    return sends.rows[target.subscriber, target.distribution]
 
 
 async def _rows(tries: Sequence[Awaitable[Delivered]], names: Sequence[tuple[str, str, object]]) -> list[Delivered]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import datetime
 
 from prefect import task
@@ -23,13 +24,13 @@ from tasks.settings import COMMON
     description="Have one Subscriber extract what it holds, and keep its receipt",
     **COMMON,
 )
-async def order_extraction(subscriber: str, distribution: str, revision: str, at: str = "") -> Delivered:
+async def order_extraction(subscriber: str, distribution: str, revision: str, at: str = "") -> str:
     """Order one extraction. An unreachable host is no reason to retry here: the next Extract start is.
 
     Args:
         at: When it is to begin, in ISO format; empty for now.
     Returns:
-        Also where the extraction failed: see ``error``.
+        How it ended, in words; the row is in ``Sends.rows``, also where the extraction failed.
     Raises:
         SluiceError: The host can't be reached, or its receipt can't be believed.
     """
@@ -39,11 +40,10 @@ async def order_extraction(subscriber: str, distribution: str, revision: str, at
     sends = current_sends()
     async with sends.room:
         done = await sends.blocking(_extract, sends, subscriber, distribution, RevisionNumber.parse(revision))
-    if done.error is not None:
-        log().error("%s: %s %s: %s", subscriber, distribution, revision, done.error)
-    else:
-        log().info("%s: %s %s: %s", subscriber, distribution, revision, done.reason)
-    return done
+    sends.rows[subscriber, distribution] = done
+    text = f"{done.state}; {done.error or done.reason}"
+    log().log(logging.ERROR if done.is_error else logging.INFO, "%s: %s %s: %s", subscriber, distribution, revision, text)
+    return text
 
 
 def _extract(sends: Sends, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:

@@ -7,6 +7,7 @@ place in the send queue, for another run or for its next try it holds neither th
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -32,34 +33,28 @@ OCCUPIED_SECONDS = 3.0
 
 
 @task(name="send revision", description="Send one revision to one Subscriber; where due, have it extracted", **COMMON)
-async def send_revision(subscriber: str, distribution: str, revision: str) -> Delivered:
+async def send_revision(subscriber: str, distribution: str, revision: str) -> str:
     """Send until it is held, and extracted if that is to follow.
 
     Args:
         revision: Names what is sent in the run's name; the delivery made by the flow knows it.
     Returns:
-        Also where the extraction failed: see ``error``.
+        How it ended, in words; the row is in ``Sends.rows``, also where the extraction failed. (Prefect would take an object that
+        two results share, such as a name, for a dependency between their tasks.)
     Raises:
         SluiceError: The try failed; Prefect retries it while the ledger says so.
     """
     sends = current_sends()
     delivery = sends.known(subscriber, distribution)
     await _until(delivery.next_try)
-    if (done := await sends.blocking(delivery.settled)) is not None:
-        log().info("%s ← %s %s: %s", subscriber, distribution, revision, done.reason)
-        return done
-    done = None
+    done = await sends.blocking(delivery.settled)
     while done is None:  # once more, whole, where the tree there isn't what the delta builds on
         async with sends.room:
             done = await _try(sends, delivery, f"{subscriber} ← {distribution} {revision}")
-    if done.error is not None:
-        log().error("%s ← %s %s: %s", subscriber, distribution, revision, done.error)
-    else:
-        log().info(
-            "%s ← %s %s: %s, %s sent, %s resumed; %s",
-            *(subscriber, distribution, revision, done.state, size(done.bytes), size(done.resumed), done.reason),
-        )
-    return done
+    sends.rows[subscriber, distribution] = done
+    text = f"{done.state}, {size(done.bytes)} sent, {size(done.resumed)} resumed; {done.error or done.reason}"
+    log().log(logging.ERROR if done.is_error else logging.INFO, "%s ← %s %s: %s", subscriber, distribution, revision, text)
+    return text
 
 
 def sending_task(sends: Sends, delivery: Delivery) -> Task[..., Any]:

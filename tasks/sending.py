@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 from sluice.blueprint.render import recipe
 from sluice.model.schedule import Kind
 from sluice.model.ticket import UNLIMITED_IN_PROCESS
-from sluice.operations.deliver import Delivery
+from sluice.operations.deliver import Delivered, Delivery
 from sluice.operations.order_extract import Ordering
 from sluice.operations.send import Sending, needed_features
 from sluice.operations.send_plan import SendTarget
@@ -40,6 +40,8 @@ class Sends:
         work = place.work
         self.ordering = Ordering(work.distributor.name, work.store, work.publisher, work.ledger, place.flow_run)
         most = (work.distributor.max_concurrent or UNLIMITED_IN_PROCESS) + CALLED_AHEAD
+        self.rows: dict[tuple[str, str], Delivered] = {}
+        """How each ended, by Subscriber and Distribution."""
         self.room = asyncio.Semaphore(most)
         self._executor = ThreadPoolExecutor(max_workers=most, thread_name_prefix="send")
         # Signs of life must not queue up behind transfers.
