@@ -53,7 +53,6 @@ class Collision(StrEnum):
     """What becomes of a run that starts while its deployment is at its limit."""
 
     ENQUEUE = "ENQUEUE"
-    CANCEL_NEW = "CANCEL_NEW"
 
 
 @dataclass(frozen=True, slots=True)
