@@ -164,6 +164,11 @@ class Converter:
         effective = Effective(dict(own_leaves(parsed.document, part)))
         self._enter(parsed)
         given = _Given(effective, self.errors, self.parts.directory)
+        send = effective.get("send")
+        if send is not None and isinstance(send.value, SchedulePart) and send.value.schedule().kind is Kind.IMMEDIATELY:
+            self.errors.append(
+                send.error("immediately isn't in this version yet for a Channel", "write send: immediately in its Distributions")
+            )
         members = subscriptions(parsed.document, part, subscribers, known, self.errors, whole=self.parts.whole)
         return Channel(
             part.name,

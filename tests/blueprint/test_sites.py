@@ -133,7 +133,6 @@ def test_a_selector_that_means_nobody_yet_is_fine(site_of: SiteOf) -> None:
     ("text", "kind"),
     [
         ("never", Kind.NEVER),
-        ("immediately", Kind.IMMEDIATELY),
         ("{every: 3 h}", Kind.INTERVAL),
         ('{every: 2 days, starting: "2026-01-01 02:00", timezone: Europe/Helsinki}', Kind.INTERVAL),
         ('{at: "2026-12-01 02:00"}', Kind.AT),
@@ -151,6 +150,11 @@ def test_a_selector_that_means_nobody_yet_is_fine(site_of: SiteOf) -> None:
 def test_every_kind_of_schedule_can_be_written(site_of: SiteOf, text: str, kind: Kind) -> None:
     site = site_of(f"kind: Channel\nname: c\nsend: {text}\n")
     assert site.channels["c"].send.kind is kind
+
+
+def test_an_extraction_can_be_immediate_in_so_many_words(site_of: SiteOf) -> None:
+    site = site_of("kind: Defaults\nsubscriber: {extract: immediately}\n")
+    assert site.subscribers["web-1"].extract == IMMEDIATELY
 
 
 def test_days_are_written_as_ranges_lists_and_words(site_of: SiteOf) -> None:
