@@ -22,7 +22,7 @@ def plant(top: Path) -> Path:
     (top / "empty").mkdir(parents=True)
     (top / "deep/er").mkdir(parents=True)
     (top / "a.txt").write_text("alpha\n")
-    (top / "deep/er/ünï – code").write_text("beta\n" * 1000)
+    (top / "deep/er/ünï ✓ code").write_text("beta\n" * 1000)
     (top / "nothing").touch()
     (top / "run").write_text("#!/bin/sh\n")
     (top / "run").chmod(0o755)

@@ -34,9 +34,8 @@ class Workbench:
         trust(self.work, "hq", self.publisher.root())
         launcher = self.work / "agent" / "sluice-agent"
         launcher.parent.mkdir()
-        launcher.write_text(
-            f'#!/bin/sh\nPYTHONPATH={PROJECT} exec {sys.executable} -W error -c "import sys; from agents.main import main; sys.exit(main())" "$@"\n'
-        )
+        call = f'{sys.executable} -W error -c "import sys; from agents.main import main; sys.exit(main())"'
+        launcher.write_text(f'#!/bin/sh\nPYTHONPATH={PROJECT} exec {call} "$@"\n')
         launcher.chmod(0o700)
         self.launcher = launcher
         self.sequence = 0
