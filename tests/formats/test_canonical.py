@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,6 +62,16 @@ def test_a_cut_value_is_called_truncated(data: bytes) -> None:
 def test_hostile_json_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(TamperedError, match=reason):
         parse_canonical(data, limit=1_000_000, what="it")
+
+
+def test_a_key_that_stands_twice_among_many_is_found_at_once() -> None:
+    keys = ",".join(f'"{number}":0' for number in range(50_000))
+    begun = process_time()
+    with pytest.raises(TamperedError, match=r"key '7' stands twice"):
+        parse_canonical(f'{{{keys},"7":1}}'.encode(), limit=1_000_000, what="it")
+    with pytest.raises(TamperedError, match=r"key 'z' stands twice"):
+        parse_canonical(f'{{{keys},"z":1,"z":2}}'.encode(), limit=1_000_000, what="it")
+    assert process_time() - begun < 3  # seconds; comparing each with each takes twenty
 
 
 def test_a_key_nobody_asked_for_is_refused() -> None:
