@@ -7,9 +7,13 @@ bounded, endless nesting, duplicate keys, NaN and trailing bytes are refused.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from sluice.errors import TamperedError, TruncatedError
+
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""What only escapes of surrogates look like, paired or not."""
 
 
 def canonical_bytes(value: Any) -> bytes:
@@ -25,13 +29,16 @@ def parse_canonical(data: bytes, *, limit: int, what: str) -> Any:
         what: Names the object in errors.
     Raises:
         TruncatedError: Empty, or it ends before its value does.
-        TamperedError: Over the limit, nested without end, a duplicate key, or no JSON.
+        TamperedError: Over the limit, nested without end, a duplicate key, a text that isn't Unicode, or no JSON.
     """
     if len(data) > limit:
         raise TamperedError(f"{what} has {len(data)} bytes, more than the {limit} allowed")
     try:
-        return json.loads(data.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
+        value = json.loads(data.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        if _HALF.search(data):
+            canonical_bytes(value)  # half a surrogate pair is no text: whoever encodes it later would fail
+        return value
+    except UnicodeError as error:
         raise TamperedError(f"{what} is no UTF-8") from error
     except json.JSONDecodeError as error:
         if error.pos >= len(error.doc.rstrip()) or "Unterminated" in error.msg:

@@ -54,6 +54,9 @@ def test_a_cut_value_is_called_truncated(data: bytes) -> None:
         (b"[Infinity]", "Infinity is not allowed"),
         (b"{} {}", "is no JSON"),
         (b"\xff\xfe", "is no UTF-8"),
+        (rb'"\ud800"', "is no UTF-8"),
+        (rb'{"a":["\uDFFF\ud83d"]}', "is no UTF-8"),
+        (rb'{"\udc00":1}', "is no UTF-8"),
         ('{"a":1}'.encode("utf-16"), "is no UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
         (b'"' + b"x" * 2_000_000 + b'"', "more than the 1000000 allowed"),
@@ -62,6 +65,11 @@ def test_a_cut_value_is_called_truncated(data: bytes) -> None:
 def test_hostile_json_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(TamperedError, match=reason):
         parse_canonical(data, limit=1_000_000, what="it")
+
+
+@pytest.mark.parametrize(("data", "text"), [(rb'"\ud83d\ude00"', "😀"), (rb'"\\ud800"', r"\ud800"), (rb'"\ud7ff"', "\ud7ff")])
+def test_escapes_that_are_unicode_are_read(data: bytes, text: str) -> None:
+    assert parse_canonical(data, limit=100, what="it") == text
 
 
 def test_a_key_that_stands_twice_among_many_is_found_at_once() -> None:
