@@ -33,7 +33,7 @@ from infra.orchestrator.server_address import (
 from sluice.durable import locked, make_directory
 from sluice.errors import OrchestratorError, StoreLockedError
 from sluice.model.site import Site
-from sluice.operations.deployments import pools
+from sluice.operations.deployments import HEARTBEAT_SECONDS, TAG, pools
 
 DEFAULT_PORT = 4200
 LOOPBACK = "127.0.0.1"
@@ -196,14 +196,17 @@ def _free_port() -> int:
 
 @contextmanager
 def _addressed(api_url: str) -> Iterator[None]:
-    """Name the server in the environment, where Prefect looks when it is imported, and to a Prefect that has looked already."""
+    """Have runs of this process go to a server: Prefect looks into the environment when it is imported, and is told if it was before.
+
+    They carry Sluice's tag and give signs of life as those of workers do, so that one whose process dies is crashed too.
+    """
     before = os.environ.get("PREFECT_API_URL")
     os.environ["PREFECT_API_URL"] = api_url
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
     try:
-        if "prefect" in sys.modules:
-            with _prefect_settings(api_url):
-                yield
-        else:
+        from prefect import tags
+
+        with _prefect_settings(api_url), tags(TAG):
             yield
     finally:
         os.environ.pop("PREFECT_API_URL", None)

@@ -125,6 +125,7 @@ def test_a_person_reads_who_got_what(work: Workplace, wire: Wire) -> None:
     flow_run, tasks, artifacts = as_seen(state)
     assert (state.type.value, state.message) == ("COMPLETED", "send night: 3 of 3 Subscribers done")
     assert flow_run.name == "send night → 3 Subscribers"
+    assert "sluice" in flow_run.tags
     assert sorted(t.name for t in tasks) == [f"{name} ← zone 1.1" for name in HOSTS]
     assert {t.name: t.run_count for t in tasks}["oslo-1 ← zone 1.1"] == 3
     (table,) = (a for a in artifacts if a.type == "table")

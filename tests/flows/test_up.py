@@ -172,12 +172,14 @@ def test_a_child_that_dies_ends_up_with_its_last_words(tmp_path: Path) -> None:
 def test_what_a_killed_up_left_is_ended_and_nothing_else(tmp_path: Path) -> None:
     from infra.orchestrator.children import end, end_leftovers, start_child
 
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    sleep = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
     ours = start_child("ours", sleep, {"PREFECT_HOME": "/of/this/site"}, tmp_path / "ours")
     other = start_child("other", sleep, {"PREFECT_HOME": "/of/another"}, tmp_path / "other")
     try:
+        while not (ours.log.read_bytes() and other.log.read_bytes()):
+            time.sleep(0.05)
         end_leftovers([ours.process.pid, other.process.pid], marked={"PREFECT_HOME": "/of/this/site"})
-        assert ours.process.wait(10) == -signal.SIGTERM
+        assert ours.ended
         assert not other.ended
     finally:
         end([ours, other])
