@@ -97,7 +97,7 @@ def _ever_comes(start: datetime, parts: dict[str, str]) -> bool:
 
 
 def _walk(start: datetime, parts: dict[str, str]) -> Iterator[datetime]:
-    from dateutil.rrule import rrulestr  # type: ignore[import-untyped]
+    from dateutil.rrule import rrulestr
 
     yield from rrulestr(";".join(f"{k}={v}" for k, v in parts.items()), dtstart=start)
 
