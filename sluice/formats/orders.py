@@ -22,6 +22,8 @@ ACTIONS_MAX = 100
 """Most pre or post actions."""
 DESTINATIONS_MAX = 10_000
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+_YEARS = range(1970, 9999)
+"""What a time may say: strftime doesn't pad years below 1000, and near the calendar's ends other zones have no time."""
 
 
 def action_to_json(action: Action) -> dict[str, Any]:
@@ -65,11 +67,14 @@ def time_to_json(time: datetime) -> str:
 
 
 def time_from_json(text: str) -> datetime:
-    """The time back, aware. Raises TamperedError."""
+    """The time back, aware. Raises TamperedError, also for one that no clock shows."""
     try:
-        return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+        found = datetime.strptime(text, _TIME).replace(tzinfo=UTC)
     except ValueError as error:
         raise TamperedError(f"{text!r:.64} is no time") from error
+    if found.year not in _YEARS:
+        raise TamperedError(f"{text!r:.64} is before {_YEARS.start} or after {_YEARS.stop - 1}")
+    return found
 
 
 def order_bytes(order: Order) -> bytes:

@@ -16,7 +16,7 @@ from sluice.model.order import ActionReport, Failure, Order, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True)
-TIMES = st.datetimes(timezones=st.just(UTC)).filter(lambda time: time.year >= 1000)
+TIMES = st.datetimes(timezones=st.just(UTC)).filter(lambda time: 1970 <= time.year < 9999)
 REVISIONS = st.builds(RevisionNumber, st.integers(1, 10**9 - 1), st.integers(1, 10**9 - 1))
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=50)
 SCRIPTS = st.builds(Script, st.sampled_from(ScriptType), TEXTS, run=TEXTS.filter(bool)) | st.builds(
@@ -85,6 +85,8 @@ def order_json() -> dict[str, object]:
         ("sequence", "1"),
         ("issued", "yesterday"),
         ("expires", "2026-01-01"),
+        ("issued", "0001-01-01T00:00:00.000000Z"),
+        ("expires", "9999-12-31T23:59:59.999999Z"),
         ("revision", "1"),
         ("revision", "01.1"),
         ("destinations", ["/a\0b"]),
