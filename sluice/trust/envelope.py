@@ -7,7 +7,6 @@ canonical form has to be computed before the signature is checked.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +47,7 @@ def unseal(word: bytes, envelope: Any, *, what: str, limit: int, verify: Callabl
     fields.done()
     try:
         signature = base64.b64decode(signature_text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise TamperedError(f"{what}: its signature is no base64") from error
     verify(key, signature, word + payload)
     return payload

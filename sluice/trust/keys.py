@@ -9,7 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -46,7 +46,7 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
         os.close(fd)
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except ValueError:
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it wants a passphrase
         raise TrustError(f"{path} is no private key", remedy="restore it from your backup") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise TrustError(f"the private key {path} is no Ed25519 key", remedy="restore it from your backup")
@@ -62,7 +62,7 @@ def parse_public_pem(pem: bytes, *, what: str) -> Ed25519PublicKey:
     """Read a public key from an untrusted source. Raises TamperedError."""
     try:
         key = serialization.load_pem_public_key(pem[:PUBLIC_KEY_MAX])
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PublicKey):
         raise TamperedError(f"{what} is no Ed25519 public key")
