@@ -58,9 +58,8 @@ class TrustDirectory:
     def install_root(self, data: bytes) -> None:
         """Trust this Distributor: what an administrator does, over a login of their own. Refuses what is no root signed by itself."""
         try:
-            root: Metadata[Any] = Metadata.from_bytes(data)
-            root.signed.verify_delegate(ROOT, root.signed_bytes, root.signatures)
-        except (DeserializationError, RepositoryError, ValueError) as error:
+            _self_signed_root(data)
+        except (DeserializationError, RepositoryError) as error:
             raise TamperedError(f"the trust root of Distributor {self._distributor} is not signed by itself") from error
         make_directory(self._metadata)
         replace_atomically(self._root, data)
@@ -118,7 +117,7 @@ class TrustDirectory:
 
     @staticmethod
     def _by_role(received: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
-        """Each received file that is whole, by its role; a chain of roots by its newest."""
+        """Each received file that is whole, by its role. Not roots: older ones of a chain may come again."""
         for name, data in received.items():
             parts = split_metadata_file(name)
             if parts is not None and parts[0] != ROOT and not is_cut(data):
@@ -181,11 +180,7 @@ class TrustDirectory:
 
     def _trusted_root(self) -> Root:
         with self._translated({}):
-            metadata: Metadata[Any] = Metadata.from_bytes(self._trusted_root_bytes())
-            metadata.signed.verify_delegate(ROOT, metadata.signed_bytes, metadata.signatures)
-        if not isinstance(metadata.signed, Root):
-            raise TamperedError(f"{self._root} is no trust root")
-        return metadata.signed
+            return _self_signed_root(self._trusted_root_bytes())
 
     def _role(self, delegator: Root | Targets, role: str, kind: type[_S]) -> _S:
         path = self._metadata / f"{role}.json"
@@ -203,6 +198,15 @@ class TrustDirectory:
 
     def _translated(self, received: Mapping[str, bytes]) -> Translation:
         return Translation(self._distributor, received, self._trusted_root_bytes())
+
+
+def _self_signed_root(data: bytes) -> Root:
+    """The root in its metadata, once its own keys are known to have signed it. Raises what python-tuf raises."""
+    metadata: Metadata[Any] = Metadata.from_bytes(data)
+    if not isinstance(metadata.signed, Root):
+        raise RepositoryError("it is no root")
+    metadata.signed.verify_delegate(ROOT, metadata.signed_bytes, metadata.signatures)
+    return metadata.signed
 
 
 class _Received(FetcherInterface):

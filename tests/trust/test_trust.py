@@ -125,6 +125,22 @@ def test_a_subscriber_without_trust_root_refuses(tmp_path: Path, publisher: Publ
         stranger.accept(publisher.files_for("zone", {}), "zone")
 
 
+@pytest.mark.parametrize("kind", ["timestamp", "1.snapshot", "1.targets", "1.root"])
+def test_only_a_root_signed_by_itself_is_installed(tmp_path: Path, publisher: Publisher, kind: str) -> None:
+    data = (tmp_path / f"hq/trust/repository/{kind}.json").read_bytes()
+    trust = TrustDirectory(tmp_path / "new", distributor="hq")
+    with pytest.raises(TamperedError, match="is not signed by itself"):
+        trust.install_root(data if kind != "1.root" else data.replace(b'"version":1', b'"version":2'))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_trust_root_replaced_at_rest_by_other_metadata_is_found(tmp_path: Path, trust: TrustDirectory, publisher: Publisher) -> None:
+    accept(trust, publisher)
+    shutil.copyfile(tmp_path / "hq/trust/repository/timestamp.json", tmp_path / "subscriber/trust/root.json")
+    with pytest.raises(TamperedError):
+        trust.view("zone")
+
+
 def test_metadata_of_another_distributor_of_that_name_is_refused(tmp_path: Path, trust: TrustDirectory) -> None:
     other = Publisher(tmp_path / "forged", distributor="hq")
     other.ensure_keys(now())
