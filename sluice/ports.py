@@ -342,14 +342,6 @@ class Root(Protocol):
         ...
 
 
-class Mailer(Protocol):
-    """Notices by mail (C7)."""
-
-    def send(self, to: Sequence[str], subject: str, text: str) -> None:
-        """Hand one message to the server. Raises TransportError."""
-        ...
-
-
 class Ledger(Protocol):
     """The truth over all flow runs: events, current state, built revisions, sequences, receipts, cancel flags, send queue.
 

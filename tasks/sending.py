@@ -79,7 +79,6 @@ class Sends:
         subscriber = work.site.subscriber(target.subscriber)
         distribution = work.site.distribution(target.distribution)
         at_once = extract or distribution.extract_immediately or subscriber.extract.kind is Kind.IMMEDIATELY
-        at_once = at_once and not subscriber.forward_only
 
         def sending(whole: bool) -> Sending:
             if target.revision is None:

@@ -1,4 +1,4 @@
-"""Sizes, rates and durations as authors write them: a number and a unit (``20 MiB/s``, ``30 min``, ``2 GiB``).
+"""Sizes and durations as authors write them: a number and a unit (``30 min``, ``2 GiB``).
 
 Every number has a unit, so that nobody has to guess. ``format_*`` writes what ``parse_*`` reads back exactly.
 """
@@ -94,19 +94,6 @@ def format_size(size: int) -> str:
         if size and size % BYTES[unit] == 0:
             return f"{size // BYTES[unit]} {unit}"
     return f"{size} B"
-
-
-def parse_rate(text: str) -> int:
-    """``20 MiB/s`` and the like, in bytes per second; UnitError for anything else."""
-    size, slash, per = text.strip().rpartition("/")
-    if not slash or per.strip() != "s":
-        raise UnitError(f"{text.strip()!r} is no rate", "write a size per second, such as 20 MiB/s")
-    return parse_size(size)
-
-
-def format_rate(rate: int) -> str:
-    """The shortest exact form in binary units."""
-    return f"{format_size(rate)}/s"
 
 
 def _split(text: str, what: str, example: str, units: str) -> tuple[Fraction, str]:

@@ -61,23 +61,6 @@ class RetryRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """Ceilings in bytes per second by priority; None is unlimited (D11)."""
-
-    high: int | None = None
-    medium: int | None = None
-    low: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """Where notices go out (C7)."""
-
-    server: str
-    sender: str
-
-
-@dataclass(frozen=True, slots=True)
 class Distributor:
     """The server that owns, builds and sends Distributions (TED Distributor)."""
 
@@ -90,9 +73,6 @@ class Distributor:
     connection_timeout: timedelta = timedelta(seconds=300)
     min_free: int = 0
     """Bytes that stay free on the working directory's file system."""
-    routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    output_rate: Rates = Rates()
-    mail: Mail | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     """What ``where`` of a Defaults document can ask about a Distributor."""
     origins: Mapping[str, Origin] = field(default_factory=dict)
@@ -120,7 +100,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """A server that receives and extracts (TED Subscriber); with children it forwards (parent Subscriber)."""
+    """A server that receives and extracts (TED Subscriber)."""
 
     name: str
     address: Address
@@ -133,15 +113,8 @@ class Subscriber:
     """Path of a known_hosts file, absolute or below the site; either this or ``host_key`` for ssh."""
     identity: str = ""
     """Path of the private key the sender logs in with, absolute or below the site."""
-    parents: tuple[str, ...] = ()
-    external: bool = False
-    forward_only: bool = False
     platform: str = ""
-    max_concurrent: int | None = None
-    output_rate: Rates = Rates()
-    input_rate: int | None = None
     connection_timeout: timedelta | None = None
-    min_free: int = 0
     extract: Schedule = IMMEDIATELY
     variables: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -183,14 +156,6 @@ class FileSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Notify:
-    """C7: who is told when ``when_left`` or fewer revisions remain."""
-
-    to: tuple[str, ...]
-    when_left: int
-
-
-@dataclass(frozen=True, slots=True)
 class Distribution:
     """A named set of files, owned by one Distributor, listed in any number of Channels (A1 to A3)."""
 
@@ -206,7 +171,6 @@ class Distribution:
     extract_immediately: bool = False
     max_revisions: int | None = 10
     """None is unlimited."""
-    notify: Notify | None = None
     platforms: tuple[str, ...] = ()
     verify: bool = False
     copy: Copy = Copy.DIFFERING

@@ -58,7 +58,7 @@ def plan_extracts(
             continue
         subject = site.distribution(about)
         subscriber = site.subscriber(name)
-        if subject.distributor != distributor or not subject.active or not subscriber.active or subscriber.forward_only:
+        if subject.distributor != distributor or not subject.active or not subscriber.active:
             continue
         since = state.since or now
         at = now if at_once or subject.extract_immediately else begins(subscriber.extract, since, now, seed=name)

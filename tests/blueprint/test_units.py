@@ -1,4 +1,4 @@
-"""Sizes, rates and durations: what is written is read back."""
+"""Sizes and durations: what is written is read back."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from sluice.blueprint.units import (
     UnitError,
     format_duration,
-    format_rate,
     format_size,
     parse_duration,
-    parse_rate,
     parse_size,
 )
 
@@ -27,7 +25,6 @@ def test_a_duration_that_was_written_is_read_back(duration: timedelta) -> None:
 @given(st.integers(0, 2**60))
 def test_a_size_that_was_written_is_read_back(size: int) -> None:
     assert parse_size(format_size(size)) == size
-    assert parse_rate(format_rate(size)) == size
 
 
 @pytest.mark.parametrize(
@@ -52,11 +49,6 @@ def test_sizes_read_as_people_write_them(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-def test_a_rate_is_a_size_per_second() -> None:
-    assert parse_rate("20 MiB/s") == 20 << 20
-    assert format_rate(20 << 20) == "20 MiB/s"
-
-
 @pytest.mark.parametrize("text", ["", "5", "min", "-5 s", "1e9 s", "5 fortnights", "99999 weeks", "5 s s", "٣ s"])
 def test_what_is_no_duration_is_refused_with_a_remedy(text: str) -> None:
     with pytest.raises(UnitError) as refusal:
@@ -69,9 +61,3 @@ def test_what_is_no_size_is_refused_with_a_remedy(text: str) -> None:
     with pytest.raises(UnitError) as refusal:
         parse_size(text)
     assert refusal.value.remedy
-
-
-@pytest.mark.parametrize("text", ["20 MiB", "20 MiB/min", "fast/s"])
-def test_what_is_no_rate_is_refused(text: str) -> None:
-    with pytest.raises(UnitError):
-        parse_rate(text)

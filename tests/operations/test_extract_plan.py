@@ -59,11 +59,10 @@ def test_what_is_extracted_or_not_held_is_not_planned() -> None:
     assert [t.revision for t in planned(NOON, states("oslo-1", extracted=ONE))] == [TWO]
 
 
-def test_inactive_and_forward_only_subscribers_are_left_out() -> None:
+def test_inactive_subscribers_are_left_out() -> None:
     found = site()
-    for change in ({"active": False}, {"forward_only": True}):
-        changed = replace(found, subscribers={**found.subscribers, "oslo-1": replace(found.subscriber("oslo-1"), **change)})
-        assert plan_extracts(changed, "hq", states("oslo-1"), NOON) == []
+    changed = replace(found, subscribers={**found.subscribers, "oslo-1": replace(found.subscriber("oslo-1"), active=False)})
+    assert plan_extracts(changed, "hq", states("oslo-1"), NOON) == []
 
 
 def test_an_unknown_name_is_refused() -> None:
