@@ -107,8 +107,9 @@ class Contents:
             freed = 0
             sweep(self.directory)
             self.refresh()
-            found = sorted(os.listdir(self.directory))  # .idx before its .pack: a pack without index is a leftover
-            damaged = {n.removesuffix(INDEX) for n in found if n.endswith(INDEX)} - self._indexes.keys()
+            found = sorted(os.listdir(self.directory))  # .idx before its .pack: either without the other is a leftover
+            indexes, packs = ({n.removesuffix(end) for n in found if n.endswith(end)} for end in (INDEX, PACK))
+            damaged = (indexes & packs) - self._indexes.keys()
             keep = self.holding(referenced) | damaged  # what can't be read may be needed: repairing is for others
             for file in found:
                 pack, suffix = os.path.splitext(file)
@@ -123,13 +124,20 @@ class Contents:
         with translated(self.directory):
             data = (self.directory / f"{name}{INDEX}").read_bytes()
             index = parse_pack_index(data, name)
-            if self.path(name).stat().st_size != index.length:
-                raise StoreCorruptError(f"{self.path(name)} hasn't the length its index says")
+            if _size(self.path(name)) != index.length:
+                raise StoreCorruptError(f"{self.path(name)} is missing or hasn't the length its index says")
         return index
 
     def _add(self, name: str, index: PackIndex) -> None:
         self._indexes[name] = index
         _learn(self._places, name, index)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _learn(places: dict[str, Place], name: str, index: PackIndex) -> None:

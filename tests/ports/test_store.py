@@ -246,6 +246,18 @@ def test_a_pack_whose_index_is_damaged_counts_as_not_held_and_is_not_pruned(tmp_
     assert index.exists()
 
 
+def test_an_index_whose_pack_is_gone_holds_nothing_and_is_pruned(tmp_path: Path) -> None:
+    made = add(FileStore(tmp_path), "zone", R11, [b"one"])
+    store = FileStore(tmp_path)
+    (pack,) = (store.root / "contents").glob("*.pack")
+    pack.unlink()
+    with store.lock("zone") as draft:
+        assert not draft.holds(made.destinations[0].entries[1].digest)
+    assert store.disk_used("zone").contents == 0
+    assert store.prune()
+    assert list((store.root / "contents").iterdir()) == []
+
+
 @pytest.mark.parametrize("at", [8, 20, -1])
 def test_a_flipped_byte_in_a_pack_is_found_before_a_ted_is_made_of_it(store: FileStore, at: int) -> None:
     add(store, "zone", R11, [random.Random(1).randbytes(5000)])
