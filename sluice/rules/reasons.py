@@ -164,7 +164,7 @@ class _Reader:
         return decision.reason if isinstance(decision, Waiting) else "waiting: a slot is free, it takes it when it next asks"
 
     def _limit(self, ticket: Ticket) -> int | None:
-        sender = self._site.distributors.get(ticket.sender) or self._site.subscribers.get(ticket.sender)
+        sender = self._site.distributors.get(ticket.sender)
         return sender.max_concurrent if sender else None
 
     def _happened(
