@@ -97,6 +97,6 @@ class Events:
 
     def keep_alive(self) -> None:
         """Repeats the last event where nothing else is said."""
-        while not self.stop.wait(QUIET_SECONDS):
+        while not self.stop.wait(QUIET_SECONDS / 4):
             if time.monotonic() - self._said >= QUIET_SECONDS:
                 self._line.say(self._last)

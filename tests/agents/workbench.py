@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
+from typing import IO, Any, cast
 
 from agents.init import init, trust
 from infra.transports.local import LocalTransport
+from sluice.formats.protocol import DATA_MAX, data_header, message_frame, read_frame
+from sluice.formats.zstd import compress_frame
 from sluice.model.action import Action
 from sluice.model.order import Order, Receipt
 from sluice.model.site import Address, Subscriber
@@ -82,3 +89,83 @@ class Workbench:
     def extract(self, conversation: Conversation, envelope: Envelope, events: list[AgentEvent] | None = None) -> Receipt:
         found = conversation.order(envelope, None if events is None else events.append)
         return self.publisher.open_receipt(found, subscriber="oslo")
+
+
+class Raw:
+    """One conversation, frame by frame, so that it can go wrong."""
+
+    def __init__(self, bench: Workbench, *, python: Sequence[str] = ()) -> None:
+        command = [str(bench.launcher), "serve", "--directory", str(bench.work)]
+        if python:
+            call = "import sys; sys.argv[0] = 'sluice-agent'; from agents.main import main; sys.exit(main())"
+            command = [sys.executable, *python, "-c", call, *command[1:]]
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd="/"
+        )
+        self.stdin = cast("IO[bytes]", self.process.stdin)
+        self.stdout = cast("IO[bytes]", self.process.stdout)
+
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        with suppress(BrokenPipeError):
+            self.stdin.close()
+        self.stdout.close()
+        cast("IO[bytes]", self.process.stderr).close()
+
+    def say(self, **message: Any) -> None:
+        self.raw(message_frame(message))
+
+    def data(self, data: bytes) -> None:
+        for at in range(0, len(data), DATA_MAX):
+            piece = data[at : at + DATA_MAX]
+            self.raw(data_header(len(piece)) + piece)
+
+    def raw(self, data: bytes) -> None:
+        self.stdin.write(data)
+        self.stdin.flush()
+
+    def reply(self) -> dict[str, Any]:
+        """The next message that is no sign of life."""
+        while True:
+            frame = read_frame(self.stdout.read)
+            assert isinstance(frame, dict), frame
+            if frame["type"] not in ("event", "progress"):
+                return frame
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        self.say(**message)
+        return self.reply()
+
+    def hello(self, distributor: str = "hq") -> dict[str, Any]:
+        return self.ask(type="hello", protocol=[1], distributor=distributor, sender="0")
+
+    def end(self) -> tuple[int, bytes]:
+        """Close stdin; exit code and stderr."""
+        _, said = self.process.communicate(timeout=30)
+        return self.process.returncode, said
+
+    def metadata(self, bench: Workbench, files: dict[str, bytes] | None = None) -> dict[str, Any]:
+        files = bench.publisher.files_for("zone", {}) if files is None else files
+        plain = b"".join(files.values())
+        self.say(type="metadata", distribution="zone", files=[[name, len(data)] for name, data in files.items()], plain=len(plain))
+        self.data(compress_frame(plain))
+        return self.reply()
+
+    def put_manifest(self, made: Made) -> dict[str, Any]:
+        data = compress_frame(made.manifest_bytes)
+        reply = self.ask(type="put", target=manifest_target("zone", made.manifest.revision), length=len(data), codec="zstd")
+        if reply["type"] != "ready":
+            return reply
+        self.data(data)
+        return self.reply()
+
+    def begin_ted(self, made: Made) -> dict[str, Any]:
+        target = ted_target("zone", made.manifest.revision, made.file)
+        self.say(type="put", target=target, index=len(made.index_bytes), payload=made.index.payload)
+        self.data(made.index_bytes)
+        return self.reply()
