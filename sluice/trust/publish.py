@@ -22,7 +22,7 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Roo
 from tuf.api.serialization import DeserializationError
 
 from sluice.durable import locked, make_directory, replace_atomically, sweep
-from sluice.errors import StoreCorruptError, TamperedError, TrustError
+from sluice.errors import StoreCorruptError, StoreLockedError, TamperedError, TrustError
 from sluice.formats.orders import RECEIPT_MAX, order_bytes, parse_receipt
 from sluice.model.order import Order, Receipt
 from sluice.trust.envelope import ORDER_WORD, RECEIPT_WORD, Envelope, seal, unseal
@@ -37,7 +37,10 @@ TIMESTAMP_MARGIN = timedelta(days=7)
 TIMESTAMP_LIFETIME_MIN = timedelta(days=14)
 LOCK_WAIT = 60.0
 """Seconds to wait for another publishing of the same Distributor; it takes milliseconds."""
+READ_TRIES = 100
+"""Tries to read a set that isn't replaced meanwhile; each takes milliseconds."""
 _S = TypeVar("_S", bound=Signed)
+_T = TypeVar("_T")
 
 Listing = Mapping[str, Target]
 """What can be sent of one Distribution, by target path."""
@@ -101,6 +104,9 @@ class Publisher:
 
     def versions(self) -> dict[str, int]:
         """Published versions by role; empty before the first publishing."""
+        return self._of_one_set(self._versions)
+
+    def _versions(self) -> dict[str, int]:
         timestamp = self._load(metadata_file(TIMESTAMP, None), Timestamp)
         if timestamp is None:
             return {}
@@ -114,8 +120,13 @@ class Publisher:
 
         Args:
             held: Versions by role, as its ``hello`` said.
+        Raises:
+            TrustError: Nothing of it is signed.
         """
-        versions = self.versions()
+        return self._of_one_set(lambda: self._files_for(distribution, held))
+
+    def _files_for(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
+        versions = self._versions()
         if distribution_role(distribution) not in versions:
             raise TrustError(f"Distribution {distribution} isn't signed yet", remedy=f"run `sluice sign {distribution}`")
         names = [metadata_file(ROOT, version) for version in range(held.get(ROOT, 0) + 1, versions[ROOT] + 1)]
@@ -128,7 +139,10 @@ class Publisher:
 
     def listing(self, distribution: str) -> Listing:
         """What is signed now of one Distribution; empty if nothing is."""
-        version = self.versions().get(distribution_role(distribution))
+        return self._of_one_set(lambda: self._listing(distribution))
+
+    def _listing(self, distribution: str) -> Listing:
+        version = self._versions().get(distribution_role(distribution))
         if version is None:
             return {}
         role = self._load(metadata_file(distribution_role(distribution), version), Targets)
@@ -174,6 +188,26 @@ class Publisher:
         if receipt.subscriber != subscriber or receipt.distributor != self._distributor:
             raise TamperedError(f"{what} names {receipt.subscriber} and Distributor {receipt.distributor}")
         return receipt
+
+    def _of_one_set(self, read: Callable[[], _T]) -> _T:
+        """What ``read`` finds in the repository, read again where a publishing changed the set meanwhile: readers take no lock."""
+        for _ in range(READ_TRIES):
+            before = self._timestamp_bytes()
+            try:
+                found = read()
+            except (FileNotFoundError, StoreCorruptError):
+                if self._timestamp_bytes() == before:
+                    raise
+            else:
+                if self._timestamp_bytes() == before:
+                    return found
+        raise StoreLockedError(f"the trust of Distributor {self._distributor} is published all the time", remedy="repeat")
+
+    def _timestamp_bytes(self) -> bytes:
+        try:
+            return (self._repository / metadata_file(TIMESTAMP, None)).read_bytes()
+        except FileNotFoundError:
+            return b""
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

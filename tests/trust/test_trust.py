@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.errors import ExpiredError, ReplayedError, TamperedError, TruncatedError, TrustError, UnknownDistributorError
+from sluice.errors import ExpiredError, ReplayedError, StoreCorruptError, TamperedError, TruncatedError, TrustError, UnknownDistributorError
 from sluice.model.action import Script, ScriptType
 from sluice.model.order import Order
 from sluice.model.revision import RevisionNumber
@@ -309,6 +309,33 @@ def test_a_kill_before_the_timestamp_leaves_the_set_before(
     accept(trust, publisher)
     assert trust.view("zone").target(PATH) == Target.of(b"third")
     assert [name for name in os.listdir(tmp_path / "hq/trust/repository") if name.startswith(".tmp-")] == []
+
+
+@pytest.mark.parametrize("publishings", [1, 3])
+def test_what_is_read_while_somebody_publishes_is_of_one_set(
+    publisher: Publisher, trust: TrustDirectory, monkeypatch: pytest.MonkeyPatch, publishings: int
+) -> None:
+    read_bytes = Path.read_bytes
+    left = iter(range(publishings))
+
+    def published_meanwhile(self: Path) -> bytes:
+        data = read_bytes(self)
+        if self.name.endswith(".snapshot.json") and next(left, None) == 0:
+            for number in range(publishings):
+                publisher.publish(lambda n=number: {"zone": {PATH: Target.of(bytes([n]))}}, now=now(), longest_interval=WEEK)
+        return data
+
+    monkeypatch.setattr(Path, "read_bytes", published_meanwhile)
+    files = publisher.files_for("zone", {})
+    monkeypatch.undo()
+    trust.accept(files, "zone")
+    assert trust.view("zone").target(PATH) == Target.of(bytes([publishings - 1])) == publisher.listing("zone")[PATH]
+
+
+def test_a_missing_file_of_the_repository_is_not_waited_for(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "hq/trust/repository/1.snapshot.json").unlink()
+    with pytest.raises(StoreCorruptError, match=r"1\.snapshot\.json is missing"):
+        publisher.files_for("zone", {})
 
 
 def test_a_withdrawn_distribution_keeps_its_role_and_lists_nothing(trust: TrustDirectory, publisher: Publisher) -> None:
