@@ -69,7 +69,7 @@ def build(
         rebaseline: Build a new baseline even if nothing changed (C8).
         dry_run: Say what would be built; read the sources, write nothing, hold no lock.
     Raises:
-        StoreLockedError: The Distribution is being built, signed or pruned by another process.
+        StoreLockedError: The Distribution is being built or pruned by another process.
         SourceError: Its leaves name what can't be read or distributed.
         NoSpaceError: Less than ``min_free`` would be left.
     Source: TED "Build schedule", "Maximum revisions".

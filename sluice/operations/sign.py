@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from sluice.errors import NotFoundError
+from sluice.model.revision import RevisionNumber
 from sluice.ports import Store
 from sluice.trust.publish import Listing, Published, Publisher
 from sluice.trust.roles import manifest_target, ted_target
@@ -33,9 +35,22 @@ def sign(distributions: Iterable[str], *, store: Store, publisher: Publisher, no
 
 
 def listing(distribution: str, store: Store) -> Listing:
-    """What can be sent of a Distribution, by target path; empty where nothing is built."""
+    """What can be sent of a Distribution, by target path; empty where nothing is built.
+
+    No lock is taken: where a build deletes a revision meanwhile, what is kept then is listed.
+    """
+    while True:
+        kept = list(store.revisions(distribution))
+        try:
+            return _listing(distribution, kept[-SENDABLE_REVISIONS:], store)
+        except NotFoundError:
+            if list(store.revisions(distribution)) == kept:
+                raise
+
+
+def _listing(distribution: str, revisions: Iterable[RevisionNumber], store: Store) -> Listing:
     found = {}
-    for revision in list(store.revisions(distribution))[-SENDABLE_REVISIONS:]:
+    for revision in revisions:
         found[manifest_target(distribution, revision)] = Target.of(store.manifest_bytes(distribution, revision))
         for ted in store.teds(distribution, revision):
             found[ted_target(distribution, revision, ted.name)] = Target.of(ted.index)

@@ -1,0 +1,55 @@
+"""Signing what can be sent, on a real store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.store.files import FileStore
+from sluice.errors import NotFoundError
+from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
+from sluice.model.revision import RevisionNumber
+from sluice.operations.sign import listing
+
+R11, R12, R21 = (RevisionNumber.parse(text) for text in ("1.1", "1.2", "2.1"))
+
+
+def add(store: FileStore, revision: RevisionNumber, *, without: tuple[RevisionNumber, ...] = ()) -> None:
+    top = Entry(EntryKind.DIRECTORY, "", 0o755, revision.baseline)
+    with store.lock("zone") as draft:
+        draft.add_revision(Manifest("zone", revision, "file", (Destination("/opt/zone", True, (top,)),)), (None,))
+        draft.remove(without)
+
+
+def test_the_newest_two_revisions_can_be_sent(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    assert listing("zone", store) == {}
+    for revision in (R11, R12, R21):
+        add(store, revision)
+    assert sorted(listing("zone", store)) == ["zone/1.2/distfile.ted", "zone/1.2/manifest", "zone/2.1/distfile.ted", "zone/2.1/manifest"]
+
+
+def test_a_build_that_deletes_what_is_being_listed_doesnt_fail_the_signing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FileStore(tmp_path)
+    add(store, R11)
+    add(store, R12)
+    revisions = FileStore.revisions
+
+    def built_meanwhile(self: FileStore, distribution: str) -> object:
+        found = revisions(self, distribution)
+        if found == [R11, R12]:
+            monkeypatch.undo()
+            add(FileStore(tmp_path), R21, without=(R11, R12))
+        return found
+
+    monkeypatch.setattr(FileStore, "revisions", built_meanwhile)
+    assert sorted(listing("zone", store)) == ["zone/2.1/distfile.ted", "zone/2.1/manifest"]
+
+
+def test_a_revision_without_manifest_is_told(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    add(store, R11)
+    (store.revision_directory("zone", R11) / "manifest").unlink()
+    with pytest.raises(NotFoundError):
+        listing("zone", store)
