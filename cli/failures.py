@@ -28,6 +28,8 @@ UNEXPECTED = 70
 """A mistake in Sluice itself, or on this machine (EX_SOFTWARE)."""
 INTERRUPTED = 130
 """As shells report SIGINT."""
+TERMINATED = 143
+"""As shells report SIGTERM."""
 
 EXIT_CODES = (
     (0, "all was done, or there was nothing to do"),
@@ -44,7 +46,12 @@ EXIT_CODES = (
     (11, "Prefect can't be reached, or refuses"),
     (UNEXPECTED, "an error nobody expected; the message says where its traceback is"),
     (INTERRUPTED, "interrupted"),
+    (TERMINATED, "terminated"),
 )
+
+
+class Terminated(BaseException):
+    """SIGTERM came."""
 
 
 def worst_exit(codes: Iterable[str]) -> int:
@@ -64,6 +71,10 @@ def report(error: BaseException, *, as_json: bool, debug: bool) -> int:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         click.echo("sluice: interrupted; every step may be repeated", err=True)
         return INTERRUPTED
+    # Within a flow run Prefect takes the signal and raises a class of its own, which mustn't be imported for this.
+    if isinstance(error, Terminated) or type(error).__name__ == "TerminationSignal":
+        click.echo("sluice: terminated; every step may be repeated", err=True)
+        return TERMINATED
     if isinstance(error, SluiceError):
         if as_json:
             _print_json(error_json(error))

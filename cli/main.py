@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -10,7 +11,7 @@ import click
 
 from cli.agent import agent
 from cli.cancel import cancel
-from cli.failures import EXIT_CODES, report
+from cli.failures import EXIT_CODES, Terminated, report
 from cli.plan import apply, plan
 from cli.revisions import revisions
 from cli.runs import build, distribute, extract, refresh, send, sign
@@ -71,13 +72,20 @@ def run(arguments: Sequence[str]) -> int:
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     try:
         result = sluice.main(args=list(arguments), prog_name="sluice", standalone_mode=False)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last seam: report() tells expected from unexpected
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except BaseException as error:  # noqa: BLE001 - the last seam: report() tells expected from unexpected, and signals from both
         return report(error, as_json="--json" in options, debug="--debug" in options)
     return result if isinstance(result, int) else 0
 
 
+def _terminated(_number: int, _frame: object) -> None:
+    raise Terminated
+
+
 def main() -> None:
-    """The console script."""
+    """The console script. SIGTERM ends it as Ctrl-C does: with what was started for this command."""
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -79,6 +79,8 @@ def _outcome(row: StatusRow, state: CurrentState | None, events: Sequence[Event]
     return Outcome(row, sent, events[-1].at - events[0].at if events else None, error)
 
 
+_NOTHING = frozenset({State.NOT_SENT, State.NOT_JOINED, State.INACTIVE, State.NOT_APPLICABLE, State.NOT_BUILT})
+"""No revision is on its way."""
 _SENDS = frozenset({EventKind.SEND_STARTED, EventKind.SENT, EventKind.SEND_FAILED, EventKind.ALREADY_HELD})
 _FAILED = frozenset({State.FAILED, State.UNAVAILABLE, State.WAITING})
 """With an error in the ledger; WAITING because it will be tried again."""
@@ -90,7 +92,7 @@ def outcome_table(outcomes: Sequence[Outcome]) -> str:
     headers = ["subscriber", *(["distribution"] if several else []), "revision", "state", "bytes", "time", "reason"]
     rows = []
     for o in outcomes:
-        revision = str(o.row.extracted or o.row.held or o.row.latest or "-")
+        revision = "-" if o.row.state in _NOTHING else str(o.row.latest or "-")
         time = "-" if o.time is None else duration(o.time)
         rows.append(
             [

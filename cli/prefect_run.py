@@ -73,12 +73,15 @@ class PrefectSession:
         """
         from importlib import import_module
 
+        from infra.orchestrator.translate import translated
+
         found = getattr(import_module(f"flows.{name}"), name)
         if not self._session.verbose:
             show_progress()
-        state = found(**parameters, return_state=True)
-        if asyncio.iscoroutine(state):
-            state = asyncio.run(_awaited(state))
+        with translated(f"running flow {name}"):  # what the flow itself raises is in the state
+            state = found(**parameters, return_state=True)
+            if asyncio.iscoroutine(state):
+                state = asyncio.run(_awaited(state))
         if state.is_completed():
             return RunEnd(True, str(state.message or state.name))
         error = state.data if isinstance(state.data, BaseException) else _result(state)
@@ -102,15 +105,15 @@ def detach(session: Session, deployment: str, parameters: Mapping[str, Value]) -
     if address is None:
         raise OrchestratorError("no Prefect server runs that could take it", remedy="start `sluice up`, or leave out --detach")
     os.environ.setdefault("PREFECT_API_URL", address.api_url)
-    from prefect.deployments import run_deployment
+    from prefect.deployments import arun_deployment
     from prefect.exceptions import ObjectNotFound
 
     from infra.orchestrator.translate import translated
 
     with translated(f"starting {deployment}"):
         try:
-            run = asyncio.run(_awaited(run_deployment(deployment, parameters=dict(parameters), timeout=0, as_subflow=False)))
-        except (ObjectNotFound, ValueError) as error:
+            run = asyncio.run(arun_deployment(deployment, parameters=dict(parameters), timeout=0, as_subflow=False))
+        except ObjectNotFound as error:
             raise OrchestratorError(f"Prefect has no deployment {deployment}", remedy="run `sluice apply`") from error
     return Detached(run.name, f"{address.ui_url}/runs/flow-run/{run.id}")
 

@@ -1,8 +1,8 @@
 """``sluice build``, ``sign``, ``send``, ``extract``, ``distribute`` and ``refresh``: run that flow now, seen in Prefect.
 
-In this process against the server there is; ``--detach`` leaves it to a worker by a run of the deployment. What happened to each Subscriber
-is then read from the ledger: a table, or ``{"runs": [{"flow", "completed", "message"}], "rows": [...]}`` with ``--json``, whose rows
-are those of ``status --json`` with ``bytes``, ``seconds`` and ``error``. With ``--detach``: ``{"detached": [{"deployment", "run", "url"}]}``.
+In this process against the server there is; ``--detach`` leaves it to a worker by a run of the deployment. What happened to each
+Subscriber is then read from the ledger and printed as a table. With ``--json``: ``{"runs": [{"flow", "completed", "message"}], "rows": []}``,
+whose rows are those of ``status --json`` with ``bytes``, ``seconds`` and ``error``; ``--detach``: ``{"detached": [{"deployment", "run", "url"}]}``.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ def _show(ends: Sequence[tuple[str, RunEnd]], outcomes: Sequence[Outcome], *, as
 def _detach(session: Session, wanted: Wanted, *, as_json: bool) -> None:
     from sluice.operations.deployments import deployments
 
-    specs = [spec for spec in deployments(session.site)]
+    specs = deployments(session.site)
     started = []
     for flow, parameters in wanted.runs:
         fitting = [s for s in specs if s.flow == flow and all(parameters.get(key, value) == value for key, value in s.parameters.items())]

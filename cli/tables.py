@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
+WIDE = 80
+"""Characters of the widest cell that a column makes room for: an error's message may be a paragraph."""
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:
     """Columns as wide as their widest cell, two spaces apart, under capital headers; no trailing spaces.
 
+    A cell beyond ``WIDE`` pushes the rest of its own line only.
+
     Args:
         right: Headers of columns that are set flush right: numbers.
     """
     cells = [[header.upper() for header in headers], *([_one_line(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    widths = [max(len(row[column]) for row in cells if len(row[column]) <= WIDE) for column in range(len(headers))]
     flush = [header in right for header in headers]
     return "\n".join(
         "  ".join(

@@ -37,6 +37,11 @@ def test_columns_are_aligned_and_lines_dont_end_in_spaces() -> None:
     )  # fmt: skip
 
 
+def test_a_very_long_cell_moves_only_its_own_line() -> None:
+    long = "x" * 200
+    assert table(["a", "b"], [[long, "1"], ["y", "2"]]).splitlines() == ["A  B", f"{long}  1", "y  2"]
+
+
 def test_a_cell_stays_on_its_line_and_moves_no_cursor() -> None:
     assert table(["x"], [["one\ntwo\x1b[2J"]]) == "X\none two [2J"
     assert pairs([("a", "1"), ("name", "b\r\nc")]) == "a     1\nname  b c"
