@@ -126,8 +126,10 @@ def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress
         # Without a scheduler: runs that nobody can take would only be late when `sluice up` starts.
         address = _start_server(state, _free_port(), children, PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED="false")
         with _addressed(address.api_url):
-            yield address
-            _flush()
+            try:
+                yield address
+            finally:
+                _flush()  # also after Ctrl-C: at the interpreter's end Prefect would call the ended server for half a minute
     finally:
         end(children)
 
