@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sluice.errors import NoSpaceError, StoreLockedError
+from sluice.errors import NoSpaceError, StoreError, StoreLockedError
 
 TEMP_PREFIX = ".tmp-"
 LOCK_POLL = 0.05
@@ -43,19 +43,26 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
 
 @contextmanager
 def temporary(directory: Path, *, mode: int = 0o600) -> Iterator[tuple[int, Path]]:
-    """A new file in ``directory`` as (descriptor, path); removed on leaving unless it was renamed away."""
+    """A new file in ``directory`` as (descriptor, path); removed on leaving unless it was renamed away. Raises NoSpaceError, OSError."""
     path = directory / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with _no_space_named(directory):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            yield fd, path
+        finally:
+            os.close(fd)
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+
+@contextmanager
+def _no_space_named(directory: Path) -> Iterator[None]:
     try:
-        yield fd, path
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpaceError(f"no space left in {directory}", remedy="free some, then repeat") from error
         raise
-    finally:
-        os.close(fd)
-        with suppress(FileNotFoundError):
-            path.unlink()
 
 
 def move_into_place(temp: Path, path: Path, fd: int) -> None:
@@ -96,8 +103,13 @@ def locked(path: Path, *, what: str, wait: float = 0.0) -> Iterator[None]:
         wait: Seconds to wait for another holder.
     Raises:
         StoreLockedError: Somebody else still holds it after ``wait``.
+        NoSpaceError, StoreError: The file can't be made or opened.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with _no_space_named(path.parent):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"{what}: {path}: {error.strerror}", remedy="see which account it belongs to, and run as that one") from error
     try:
         deadline = time.monotonic() + wait
         while True:

@@ -1,0 +1,95 @@
+"""Files that survive a crash, and locks: what is seen by others, what is left, and which error says what."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import multiprocessing.synchronize
+import os
+from pathlib import Path
+
+import pytest
+
+from sluice import durable
+from sluice.durable import locked, replace_atomically, sweep, temporary
+from sluice.errors import NoSpaceError, StoreError, StoreLockedError
+
+
+def test_a_failed_replacement_leaves_the_old_content_and_no_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state"
+    replace_atomically(path, b"old")
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NoSpaceError, match="no space left in"):
+        replace_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_what_is_renamed_was_synced_and_the_directory_is_synced_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(fd: int) -> None:
+        done.append("directory" if os.path.isdir(f"/proc/self/fd/{fd}") else "file")
+        fsync(fd)
+
+    def renamed(self: Path, target: Path) -> Path:
+        done.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    replace_atomically(tmp_path / "state", b"new")
+    assert done == ["file", "rename", "directory"]
+
+
+def test_a_disk_without_room_for_one_more_name_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(durable.os, "open", full)
+    with pytest.raises(NoSpaceError), temporary(tmp_path):
+        pass
+    with pytest.raises(NoSpaceError), locked(tmp_path / "lock", what="it"):
+        pass
+
+
+def test_a_lock_that_cant_be_opened_is_a_store_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with (
+        pytest.raises(StoreError, match=r"^Distribution zone: .*/lock: Is a directory"),
+        locked(tmp_path / "lock", what="Distribution zone"),
+    ):
+        pass
+
+
+def _hold(path: Path, held: multiprocessing.synchronize.Event) -> None:
+    with locked(path, what="it"):
+        held.set()
+        multiprocessing.Event().wait()
+
+
+def test_a_lock_is_refused_while_held_and_free_once_its_holder_is_killed(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    held = spawn.Event()
+    holder = spawn.Process(target=_hold, args=(tmp_path / "lock", held))
+    holder.start()
+    assert held.wait(30)
+    with pytest.raises(StoreLockedError, match="it is locked by another process"), locked(tmp_path / "lock", what="it", wait=0.1):
+        pass
+    holder.kill()
+    with locked(tmp_path / "lock", what="it", wait=10):
+        pass
+    holder.join()
+
+
+def test_leftovers_go_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".tmp-1-1", "kept", ".hidden"):
+        (tmp_path / name).touch()
+    sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".hidden", "kept"]
+    sweep(tmp_path / "missing")
