@@ -113,7 +113,7 @@ class FileDraft:
         path = self._store.revision_directory(self._distribution, revision) / ted_name(base)
         self._packs()
         with translated(path), temporary(path.parent) as (fd, temp):
-            with WholeWrites(os.dup(fd), "wb") as file:
+            with WholeWrites(temp, "wb") as file:
                 index, payload = self._compose(file, manifest, base)
             move_into_place(temp, path, fd)
         return TedFile(revision, base, str(path), ted_name(base), index, payload)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
+import resource
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -331,6 +333,20 @@ def test_a_disk_that_fails_is_a_store_error_and_leaves_nothing_visible(
         pytest.fail("no build got through")
     assert step > 3
     assert store.manifest("zone", R12)
+
+
+def test_a_ted_that_cant_be_written_is_told_with_its_place(store: FileStore) -> None:
+    add(store, "zone", R11, [b"one"])
+    add(store, "zone", R12, [b"one", random.Random(1).randbytes(100_000)])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=re.escape(str(store.revision_directory("zone", R12)))):
+            store.ensure_ted("zone", R12, R11)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not [name for name in files(store) if ".tmp-" in name]
+    assert store.ensure_ted("zone", R12, R11).payload > 100_000
 
 
 def test_disk_used_counts_revisions_and_packs(store: FileStore) -> None:
