@@ -61,9 +61,9 @@ class SluiceError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self.message = _unicode(message)
+        self.remedy = _unicode(remedy)
+        super().__init__(self.message)
 
     @property
     def code(self) -> str:
@@ -72,6 +72,11 @@ class SluiceError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}: {self.remedy}" if self.remedy else self.message
+
+
+def _unicode(text: str) -> str:
+    """Names on disk that are no UTF-8 stand in messages as lone surrogates, which no log, ledger or terminal takes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class BlueprintError(SluiceError):
