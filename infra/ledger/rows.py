@@ -18,7 +18,7 @@ from sluice.model.state import EVENT_DATA_MAX, Built, CurrentState, Event, Event
 from sluice.model.ticket import Phase, Ticket
 
 _TEXT_MAX = 1000
-"""Characters of one text in an event's data; the rest is cut."""
+"""Bytes of one text in an event's data; the rest is cut."""
 
 
 def event_values(event: Event) -> dict[str, Any]:
@@ -161,8 +161,13 @@ def _number(text: str | None) -> RevisionNumber | None:
 
 
 def _data(data: Mapping[str, JsonValue]) -> str:
-    cut = {key: value[:_TEXT_MAX] if isinstance(value, str) else value for key, value in data.items()}
+    cut = {key: _cut(value) if isinstance(value, str) else value for key, value in data.items()}
     text = json.dumps(cut, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     if len(text.encode()) > EVENT_DATA_MAX:
         raise ValueError(f"an event's data may have {EVENT_DATA_MAX} bytes, not {len(text.encode())}")
     return text
+
+
+def _cut(text: str) -> str:
+    """Messages quote what stands on disks and what other machines say: an event must be recorded whatever that is."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_TEXT_MAX]).encode()[:_TEXT_MAX].decode(errors="ignore")

@@ -121,6 +121,15 @@ def test_event_data_stays_small(ledger: Ledger) -> None:
         ledger.record(event(EventKind.SENT, data={f"key-{n}": "x" * 1000 for n in range(5)}))
 
 
+@pytest.mark.parametrize("char", ["\x01", "\n", "\udcff", "\U0001f600", '"', "ä"])
+def test_an_event_is_recorded_whatever_its_message_quotes(ledger: Ledger, char: str) -> None:
+    ledger.record(event(EventKind.BUILD_FAILED, data={"code": "SourceMissingError", "message": char * 2000}))
+    (recorded,) = ledger.events()
+    message = str(recorded.event.data["message"])
+    assert set(message) == ({char} if char.isprintable() else {"?"})
+    assert 990 < len(message.encode()) <= 1000
+
+
 def test_the_latest_built_revision_is_kept_though_nothing_was_sent(ledger: Ledger) -> None:
     for revision in (V1, V2, V2):
         built = Built("zone", revision, NOW, 7, 1 << 40)
