@@ -259,7 +259,8 @@ def _failed(state: CurrentState) -> str:
 def _said(error: Failure | None) -> str:
     if error is None:
         return "no error was reported"
-    return f"{error.message}: {error.remedy}" if error.remedy else error.message
+    said = f"{error.message}: {error.remedy}" if error.remedy else error.message
+    return "".join(c if c.isprintable() else "?" for c in said)  # a Subscriber wrote it, and a terminal shows it
 
 
 def _channels(names: Sequence[str]) -> str:

@@ -322,3 +322,11 @@ def test_what_the_site_no_longer_has_but_a_subscriber_holds_is_listed() -> None:
 def test_rows_can_be_asked_for_by_name(wanted: dict[str, str], count: int) -> None:
     read: Callable[..., Sequence[object]] = status_rows
     assert len(read(site(), snapshot(), NOW, **wanted)) == count
+
+
+def test_what_a_subscriber_wrote_cant_move_the_cursor() -> None:
+    failure = Failure("ActionFailedError", "\x1b[2Jall is well\n", "trust\x07me", retryable=False)
+    answer = Receipt("hq", "helsinki-1", 1, "zone", V2, Outcome.FAILED, T0, T0, 0, 0, 0, "", (), failure)
+    said = why(site(), snapshot(OFFERED.answered(answer)), "helsinki-1", "zone", NOW)
+    assert said.endswith("?[2Jall is well?: trust?me.")
+    assert said.isprintable()
