@@ -1,8 +1,9 @@
 """``sluice build``, ``sign``, ``send``, ``extract``, ``distribute`` and ``refresh``: run that flow now, seen in Prefect.
 
 In this process against the server there is; ``--detach`` leaves it to a worker by a run of the deployment. What happened to each
-Subscriber is then read from the ledger and printed as a table. With ``--json``: ``{"runs": [{"flow", "completed", "message"}], "rows": []}``,
-whose rows are those of ``status --json`` with ``bytes``, ``seconds`` and ``error``; ``--detach``: ``{"detached": [{"deployment", "run", "url"}]}``.
+Subscriber is then read from the ledger and printed as a table, or with ``--json`` as ``{"runs": [{"flow", "completed", "message"}],
+"rows"}``, whose rows are those of ``status --json`` with ``bytes``, ``seconds`` and ``error``. With ``--detach --json``:
+``{"detached": [{"deployment", "run", "url"}]}``.
 """
 
 from __future__ import annotations
@@ -115,9 +116,8 @@ def send(
         owners = sorted({site.distribution(each).distributor for each in listed})
         runs = [("send", {"channel": channel, "distributor": owner, **more}) for owner in owners]
     if not runs:
-        raise NotFoundError(
-            f"no {'Channel lists' if distribution else 'Distribution is listed in Channel'} {name}", remedy="list it, then apply"
-        )
+        what = "no Channel lists Distribution" if distribution else "no Distribution is listed in Channel"
+        raise NotFoundError(f"{what} {name}", remedy="add it to the `channels:` of the Distribution")
     wanted = Wanted(runs, frozenset(listed), lambda row: row.subscriber in (set(to) or members))
     ctx.exit(_carry_out(session, wanted, detached=detached, as_json=as_json))
 

@@ -1,0 +1,145 @@
+"""The whole way as a user types it, on the site that ``sluice init`` writes: real agents on this machine, a real Prefect server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.orchestrator.embedded import reached
+from tests.cli.conftest import Result, Sluice
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keeps the agent bundle from one test to the next."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module")
+def api_url(state: Path) -> Iterator[str]:
+    """A Prefect server for these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLUICE_STATE", str(state))
+        with reached(state, say=lambda _: None) as address:
+            yield address.api_url
+
+
+class Shell:
+    """The command in processes of its own, somewhere that isn't the site."""
+
+    def __init__(self, directory: Path, state: Path, **environment: str) -> None:
+        self.directory, self.site = directory, directory / "site"
+        self._environment = {**os.environ, "SLUICE_SITE": str(self.site), "SLUICE_STATE": str(state), **environment}
+
+    def __call__(self, *words: str) -> Result:
+        command = [sys.executable, "-m", "cli.main", *words]
+        environment = self._environment | {"PYTHONPATH": str(PROJECT)}
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self.directory, env=environment, check=False)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, state: Path, api_url: str, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """A new site whose Subscribers are bootstrapped."""
+    shell = Shell(tmp_path, state, PREFECT_API_URL=api_url)
+    monkeypatch.setenv("SLUICE_SITE", str(shell.site))
+    monkeypatch.setenv("SLUICE_STATE", str(state))
+    assert sluice("init", shell.site).code == 0
+    assert sluice("validate").code == 0
+    assert sluice("subscriber", "bootstrap", "--all").code == 0
+    return shell
+
+
+def rows(result: Result) -> dict[str, dict[str, Any]]:
+    return {row["subscriber"]: row for row in json.loads(result.out)["rows"]}
+
+
+def test_init_bootstrap_distribute_change_distribute(shell: Shell, sluice: Sluice) -> None:
+    payload, arrived = shell.site / "files/greeting", [shell.site / f"var/{name}/greeting" for name in ("office-1", "office-2")]
+
+    first = shell("distribute", "greeting", "--json")
+    assert first.code == 0, first.err
+    assert {name: (row["extracted"], row["state"]) for name, row in rows(first).items()} == {
+        "office-1": ("1.1", "installed"),
+        "office-2": ("1.1", "installed"),
+        "web-1": (None, "inactive"),
+    }
+    assert rows(first)["office-1"]["bytes"] > 0
+    assert "office-1 ← greeting 1.1: installed" in first.err
+    assert [(path / "welcome.txt").read_bytes() for path in arrived] == [(payload / "welcome.txt").read_bytes()] * 2
+    assert sluice("why", "office-1", "greeting").out.startswith("office-1 has 1.1 of greeting: 1.1 is installed since ")
+
+    (payload / "welcome.txt").write_text("changed\n")
+    assert sluice("build", "greeting", "--dry-run").out.startswith("would build greeting 1.2: 1 file, 8 B; 0 added, ")
+    assert [revision["revision"] for revision in sluice("revisions", "greeting", "--json").json["revisions"]] == ["1.1"]
+    second = shell("distribute", "greeting")
+    assert second.code == 0, second.err
+    assert second.out.splitlines()[1].split() == ["SUBSCRIBER", "REVISION", "STATE", "BYTES", "TIME", "REASON"]
+    assert [(path / "welcome.txt").read_text() for path in arrived] == ["changed\n"] * 2
+
+    kept = sluice("revisions", "greeting", "--json").json
+    assert [(r["revision"], r["files"], r["bytes"], r["signed"]) for r in kept["revisions"]] == [
+        ("1.1", 1, len("Sluice put this file here.\n"), True),
+        ("1.2", 1, len("changed\n"), True),
+    ]
+    whole = next(ted for ted in kept["revisions"][0]["teds"] if ted["base"] is None)
+    shown = sluice("ted", "show", whole["path"], "--verify", "--json").json
+    assert (shown["distribution"], shown["revision"], shown["base"], shown["plain"]) == ("greeting", "1.1", None, 27)
+    assert (shown["index_sha256"], shown["bytes"], shown["verified"]) == (whole["index_sha256"], whole["bytes"], True)
+
+    status = {row["subscriber"]: row for row in sluice("status", "greeting", "--json").json["rows"]}
+    assert {name: row["held"] for name, row in status.items()} == {"office-1": "1.2", "office-2": "1.2", "web-1": None}
+    rehearsed = sluice("send", "greeting", "--dry-run", "--json").json["send"]
+    assert {target["subscriber"]: target["state"] for target in rehearsed} == {
+        "office-1": "installed",
+        "office-2": "installed",
+        "web-1": "inactive",
+    }
+
+
+def test_a_failed_subscriber_gives_its_error_as_exit_code_and_the_others_have_it(shell: Shell, sluice: Sluice) -> None:
+    (shell.site / "var/office-1/sluice/agent").rename(shell.site / "var/office-1/sluice/gone")
+    result = shell("distribute", "greeting", "--json")
+    assert result.code == 7, result.err
+    found = rows(result)
+    assert (found["office-1"]["state"], found["office-1"]["error"]) == ("failed", "AgentMissingError")
+    assert (found["office-2"]["state"], found["office-2"]["error"]) == ("installed", None)
+    assert "sluice subscriber bootstrap office-1" in sluice("why", "office-1", "greeting").out
+    assert "Traceback" not in result.err
+
+
+def test_plan_apply_and_detach(shell: Shell) -> None:
+    planned = shell("plan", "--json")
+    assert planned.code == 0, planned.err
+    before = json.loads(planned.out)
+    assert set(before) == {"create", "update", "delete", "send", "refresh"}
+    assert {"kind": "deployment", "name": "build/greeting"} in before["create"]
+    assert shell("apply", "--json").code == 0
+    after = json.loads(shell("plan", "--json").out)
+    assert (after["create"], after["update"], after["delete"], after["send"]) == ([], [], [], [])
+    detached = shell("distribute", "greeting", "--detach", "--json")
+    assert detached.code == 0, detached.err
+    assert [started["deployment"] for started in json.loads(detached.out)["detached"]] == ["distribute/greeting"]
+
+
+def test_what_a_flow_fails_with_is_the_commands_error(shell: Shell) -> None:
+    (shell.site / "files/greeting/welcome.txt").unlink()
+    (shell.site / "files/greeting").rmdir()
+    result = shell("build", "greeting", "--json")
+    assert (result.code, json.loads(result.out)["error"]["code"]) == (6, "SourceMissingError")
+    assert "Traceback" not in result.err
+
+
+def test_a_server_that_doesnt_answer_is_an_orchestrator_error(shell: Shell, state: Path) -> None:
+    away = Shell(shell.directory, state, PREFECT_API_URL="http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES="0")
+    assert away("plan").code == 11
+    assert away("build", "greeting").code == 11
