@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agents.line import Line
-from agents.receipts import subscription
+from agents.receipts import extractions
 from agents.working_directory import WorkingDirectory
 from sluice.durable import locked, make_directory, replace_atomically
 from sluice.errors import ProtocolError, StoreCorruptError, TamperedError, TrustError, UnknownDistributorError
@@ -22,10 +22,11 @@ from sluice.formats.orders import RECEIPT_MAX
 from sluice.formats.protocol import METADATA_MAX, Message
 from sluice.formats.zstd import decompress_frame
 from sluice.operations.extract import extract
-from sluice.operations.extract_end import receipts_of
+from sluice.operations.extract_receipt import receipts_of
 from sluice.operations.held import HeldDistribution
 from sluice.operations.receive import ManifestReceiver, Named, TedReceiver, check_index_length
 from sluice.trust.high_water import read_high_water, write_high_water
+from sluice.trust.keys import load_private_key
 from sluice.trust.roles import MANIFEST
 from sluice.trust.targets import Target
 from sluice.trust.verify import FILES_MAX, TrustDirectory, TrustedView
@@ -159,8 +160,9 @@ class Requests:
                 write_high_water(self._trust.high_water_path, marks.raised(sequences={order.distribution: order.sequence}))
 
         read_high_water(self._trust.high_water_path).check_sequence(order.distribution, order.sequence)
+        load_private_key(self._directory.receipt_key)  # before anything changes that couldn't be sworn
         with self._line.events() as events:
-            receipt = extract(subscription(self._directory, held, event=events), order, accept=accept)
+            receipt = extract(extractions(self._directory, held, event=events), order, accept=accept)
         return {"type": "receipt", "envelope": receipt}
 
     def _receipts(self, fields: Fields) -> Message:

@@ -86,7 +86,7 @@ class _Conversation:
             traceback.print_exc(file=sys.stderr)
             failed = SluiceError(f"the agent failed: {type(error).__name__}: {error}", remedy="look at the agent's stderr, then repeat")
         self._discarding = kind == "put"
-        return error_message(failed)
+        return _sayable(error_message(failed))
 
     def _handlers(self) -> dict[str, Callable[[Fields], Message]]:
         if not self._requests:
@@ -134,6 +134,11 @@ class _Conversation:
                     "sequence": sequences.get(held.name, 0),
                 }
         return found
+
+
+def _sayable(message: Message) -> Message:
+    """With names that are no UTF-8 made so: foreign files may be called anything."""
+    return {key: value.encode(errors="replace").decode() if isinstance(value, str) else value for key, value in message.items()}
 
 
 def _platform() -> str:

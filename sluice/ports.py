@@ -274,6 +274,10 @@ class Root(Protocol):
         """What stands in a directory, in no order."""
         ...
 
+    def is_writable(self, path: str) -> bool:
+        """Whether its mode lets the agent's account change names in a directory."""
+        ...
+
     def read(self, path: str) -> Iterator[bytes]:
         """A regular file's content in pieces of at most 1 MiB; DestinationError if it is anything else."""
         ...

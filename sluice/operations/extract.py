@@ -12,7 +12,16 @@ from dataclasses import replace
 
 from blake3 import blake3
 
-from sluice.errors import ActionFailedError, BaseDiffersError, NotFoundError, OutOfOrderError, SluiceError, StoreCorruptError, StoreError
+from sluice.errors import (
+    ActionFailedError,
+    BaseDiffersError,
+    ExtractError,
+    NotFoundError,
+    OutOfOrderError,
+    SluiceError,
+    StoreCorruptError,
+    StoreError,
+)
 from sluice.formats.manifest import parse_header, parse_manifest, read_back_digest
 from sluice.formats.orders import order_bytes, time_to_json
 from sluice.formats.ted import PAYLOAD_OFFSET, TedIndex, needed_contents, open_ted, read_contents, verify_payload
@@ -22,17 +31,8 @@ from sluice.model.order import Order, Outcome
 from sluice.model.revision import RevisionNumber
 from sluice.operations.actions import check_action
 from sluice.operations.extract_compare import Planner
-from sluice.operations.extract_end import (
-    Figures,
-    Subscription,
-    end_failed,
-    finish,
-    receipt_for,
-    recover,
-    reports_of,
-    run_noted,
-    store_receipt,
-)
+from sluice.operations.extract_end import Extractions, end_failed, finish_if_possible, recover, reports_of, run_noted
+from sluice.operations.extract_receipt import Figures, receipt_for, store_receipt
 from sluice.operations.extract_stage import make_staging, stage
 from sluice.operations.extract_steps import Plan
 from sluice.operations.extract_swap import read_back, steps_of, swap_in
@@ -43,7 +43,7 @@ from sluice.trust.envelope import Envelope
 from sluice.trust.roles import MANIFEST
 
 
-def extract(subscription: Subscription, order: Order, *, accept: Callable[[], None] = lambda: None) -> Envelope:
+def extract(extractions: Extractions, order: Order, *, accept: Callable[[], None] = lambda: None) -> Envelope:
     """Carry out a verified order.
 
     Args:
@@ -55,21 +55,21 @@ def extract(subscription: Subscription, order: Order, *, accept: Callable[[], No
         NotFoundError: The revision isn't held: it must be sent first.
         UndoFailedError: An earlier extraction still couldn't be taken back.
     """
-    with subscription.held.lock():
-        recover(subscription)
-        extraction = _Extraction(subscription, order)
+    with extractions.held.lock():
+        recover(extractions)
+        extraction = _Extraction(extractions, order)
         extraction.check_held()
         accept()
         return extraction.run()
 
 
 class _Extraction:
-    def __init__(self, subscription: Subscription, order: Order) -> None:
-        self._of = subscription
-        self._held = subscription.held
-        self._journal = subscription.journal
+    def __init__(self, extractions: Extractions, order: Order) -> None:
+        self._of = extractions
+        self._held = extractions.held
+        self._journal = extractions.journal
         self._order = order
-        self._started = subscription.now()
+        self._started = extractions.now()
         self._status = self._held.status()
         self._figures = Figures()
         self._extracted_bytes = b""
@@ -90,10 +90,14 @@ class _Extraction:
             return self._answer(Outcome.ALREADY_INSTALLED, read_back=extracted.read_back)
         try:
             return self._extract()
-        except OSError as error:
-            return self._failed(StoreError(f"{self._held.directory}: {error}", remedy="look at the disk of the working directory"))
         except SluiceError as error:
             return self._failed(error)
+        except OSError as error:
+            return self._failed(StoreError(f"{self._held.directory}: {error}", remedy="look at the disk of the working directory"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the files of a user don't stay half replaced
+            return self._failed(
+                ExtractError(f"unexpected: {type(error).__name__}: {error}", remedy="report it, with what the agent printed")
+            )
 
     def _failed(self, error: SluiceError) -> Envelope:
         if isinstance(error, StoreCorruptError):
@@ -154,7 +158,7 @@ class _Extraction:
         order = self._order
         return Planner(
             self._of.filesystem,
-            staging_name=f".sluice-{order.distributor}-{order.distribution}",
+            staging_name=f".sluice-{order.subscriber}.{order.distributor}.{order.distribution}",
             placed=tree.placed,
             protected=self._of.working_directory,
             now_ns=int(self._started.timestamp()) * 10**9,
@@ -225,7 +229,7 @@ class _Extraction:
         self._journal.write_receipt(envelope)
         self._journal.enter(JournalState.COMMITTED)
         self._of.event("clean up", 0, 0)
-        finish(self._of)
+        finish_if_possible(self._of)
         return envelope
 
     def _manifest(self) -> Manifest:

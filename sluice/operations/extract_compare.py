@@ -48,6 +48,7 @@ class Planner:
         self._now_ns = now_ns
         self._look = look
         self._places: dict[tuple[str, str], Place] = {}
+        self._points: dict[tuple[str, str], str] = {}
         self._mounts: dict[str, Sequence[str]] = {}
         self._new: dict[tuple[str, str], tuple[Place, str]] = {}
         self._touched: set[tuple[str, str]] = set()
@@ -202,20 +203,30 @@ class Planner:
         return name
 
     def _place(self, root: Root, directory: str) -> Place:
-        """The staging place for what is placed in ``directory``: at the nearest mount point above it."""
-        mounts = self._mounts.get(root.path)
-        if mounts is None:
-            mounts = self._mounts[root.path] = root.mounts()
-        point = max((m for m in mounts if directory == m or directory.startswith(f"{m}/")), key=len, default="")
-        key = (root.path, point)
-        place = self._places.get(key)
+        """The staging place for what is placed in ``directory``: at the nearest mount point above it.
+
+        That is beside the destination, unless the agent may only write in the destination itself.
+        """
+        point = self._points.get((root.path, directory))
+        if point is None:
+            point = self._points[root.path, directory] = self._point(root, directory)
+        place = self._places.get((root.path, point))
         if place is None:
             place = Place(len(self._plan.places), root, below(point, self._staging_name))
             if point or root.path == "/":
                 place.holder = root.find(point)
-            self._places[key] = place
+            self._places[root.path, point] = place
             self._plan.places.append(place)
         return place
+
+    def _point(self, root: Root, directory: str) -> str:
+        mounts = self._mounts.get(root.path)
+        if mounts is None:
+            mounts = self._mounts[root.path] = root.mounts()
+        mount = max((m for m in mounts if directory == m or directory.startswith(f"{m}/")), key=len, default="")
+        parts = directory.removeprefix(mount).strip("/").split("/")
+        deeper = [below(mount, "/".join(parts[: depth + 1])) for depth in range(len(parts))] if parts != [""] else []
+        return next((point for point in (mount, *deeper) if root.is_writable(point)), mount)
 
     def _directory_metadata(self, root: Root, base: str, entries: Sequence[Entry], standing: dict[str, Found]) -> None:
         """Modes and times of directories that stay, where they differ or will by what is placed in them; the deepest first."""

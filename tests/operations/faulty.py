@@ -92,3 +92,40 @@ def end_at(number: int, *, status: int = 42) -> None:
             return real_call(*args)
 
         setattr(module, name, counted)
+
+
+class Failing:
+    """Makes the given mutating call of ``os`` fail, counted from the entering of this context; and, ``lasting``, all after it."""
+
+    def __init__(self, number: int, error: int, *, lasting: bool = False) -> None:
+        self._left = number
+        self._error = error
+        self._lasting = lasting
+        self._real: list[tuple[Any, str, Any]] = []
+
+    def __enter__(self) -> Failing:
+        from infra.filesystem.local import calls
+
+        for module, name in [*((os, name) for name in CALLS), (calls, "rename"), (calls, "sync_filesystem")]:
+            real = getattr(module, name)
+            self._real.append((module, name, real))
+            setattr(module, name, self._wrapped(real, name))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for module, name, real in self._real:
+            setattr(module, name, real)
+
+    @property
+    def failed(self) -> bool:
+        return self._left < 0
+
+    def _wrapped(self, real: Any, name: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if not (name == "open" and not args[1] & (os.O_WRONLY | os.O_RDWR)):
+                self._left -= 1
+                if self._left == -1 or (self._left < 0 and self._lasting):
+                    raise OSError(self._error, os.strerror(self._error))
+            return real(*args, **kwargs)
+
+        return call

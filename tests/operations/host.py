@@ -14,7 +14,7 @@ from sluice.formats.zstd import compress_frame
 from sluice.model.action import Action, Script, ScriptType
 from sluice.model.order import Order, Receipt
 from sluice.operations.extract import extract
-from sluice.operations.extract_end import Subscription, recover
+from sluice.operations.extract_end import Extractions, recover
 from sluice.operations.held import HeldDistribution
 from sluice.operations.receive import ManifestReceiver, Named, TedReceiver
 from sluice.ports import Filesystem
@@ -40,7 +40,7 @@ class Host:
     def __init__(self, directory: Path, filesystem: Filesystem | None = None) -> None:
         self.work = directory / "work"
         self.held = HeldDistribution(self.work / "distributors/hq/distributions/zone")
-        self.subscription = Subscription(
+        self.extractions = Extractions(
             filesystem=filesystem or LocalFilesystem(),
             held=self.held,
             subscriber="oslo",
@@ -53,7 +53,7 @@ class Host:
 
     def using(self, filesystem: Filesystem) -> Host:
         """The same host through another adapter."""
-        self.subscription = replace(self.subscription, filesystem=filesystem)
+        self.extractions = replace(self.extractions, filesystem=filesystem)
         return self
 
     def receive(self, made: Made) -> None:
@@ -77,7 +77,7 @@ class Host:
         return Order("hq", "oslo", self.sequence, NOW, until, "zone", made.manifest.revision, texts, tuple(pre), tuple(post))
 
     def extract(self, made: Made, *destinations: Path, pre: Iterable[Action] = (), post: Iterable[Action] = ()) -> Receipt:
-        envelope = extract(self.subscription, self.order(made, destinations, pre, post))
+        envelope = extract(self.extractions, self.order(made, destinations, pre, post))
         return parse_receipt(envelope["payload"].encode())
 
     def install(self, made: Made, *destinations: Path, pre: Iterable[Action] = (), post: Iterable[Action] = ()) -> Receipt:
@@ -87,7 +87,7 @@ class Host:
 
     def recover(self) -> None:
         with self.held.lock():
-            recover(self.subscription)
+            recover(self.extractions)
 
     def receipts(self) -> list[Receipt]:
         """Those stored, by sequence."""

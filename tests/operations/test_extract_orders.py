@@ -227,13 +227,13 @@ def test_a_signed_manifest_whose_contents_the_ted_lacks_is_refused(host: Host, s
 def test_clean_up_keeps_or_removes_the_ted_and_keeps_the_status_file(
     host: Host, source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, kind: str, max_revisions: int | None, verify: bool, stays: bool
 ) -> None:
-    from sluice.operations import extract_end
+    from sluice.operations import extract_commit
 
     # Types that aren't built yet have no manifest: clean-up is told of them directly.
     made_ = make("1.1", source, max_revisions=max_revisions, verify=verify)
     host.receive(made_)
     manifest = replace(made_.manifest, type=kind)
-    monkeypatch.setattr(extract_end, "parse_header", lambda _: (manifest, ()))
+    monkeypatch.setattr(extract_commit, "parse_header", lambda _: (manifest, ()))
 
     assert host.extract(made_, target).outcome is Outcome.INSTALLED
 

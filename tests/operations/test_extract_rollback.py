@@ -207,7 +207,7 @@ def test_files_that_cannot_be_restored_are_named_and_tried_again(scene: Scene) -
         k: v for k, v in scene.before.items() if k not in ("changed", ".")
     }
     with pytest.raises(UndoFailedError), scene.host.held.lock():
-        recover(scene.host.subscription)
+        recover(scene.host.extractions)
     assert len(scene.host.receipts()) == 2
 
     hinder[0] = False

@@ -59,6 +59,13 @@ class LocalRoot:
         except OSError as error:
             raise self._error(error, path) from error
 
+    def is_writable(self, path: str) -> bool:
+        """See the port."""
+        try:
+            return os.access(".", os.W_OK | os.X_OK, dir_fd=self.names.directory(path), effective_ids=True)
+        except OSError as error:
+            raise self._error(error, path) from error
+
     def read(self, path: str) -> Iterator[bytes]:
         """See the port."""
         fd = -1
@@ -291,4 +298,6 @@ def _local(root: Root) -> LocalRoot:
 def _found(path: str, status: os.stat_result) -> Found:
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     mode = 0 if kind is EntryKind.SYMLINK else stat.S_IMODE(status.st_mode)
-    return Found(path, kind, mode, status.st_mtime_ns, status.st_size, status.st_dev, status.st_ino, status.st_nlink, status.st_uid == os.geteuid())
+    return Found(
+        path, kind, mode, status.st_mtime_ns, status.st_size, status.st_dev, status.st_ino, status.st_nlink, status.st_uid == os.geteuid()
+    )
