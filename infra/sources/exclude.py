@@ -9,10 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from sluice.errors import SourceError
+
 
 def excluded(globs: Sequence[str]) -> re.Pattern[str] | None:
-    """A pattern to ``match`` a path with, a directory's with a ``/`` behind it; None without globs."""
-    return re.compile("|".join(f"(?:{_pattern(glob)})" for glob in globs), re.DOTALL) if globs else None
+    """A pattern to ``match`` a path with, a directory's with a ``/`` behind it; None without globs. Raises SourceError."""
+    patterns = [f"(?:{_pattern(glob)})" for glob in globs]
+    for glob, pattern in zip(globs, patterns, strict=True):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise SourceError(f"exclude: {glob!r} is no glob ({error.msg})", remedy="correct it in the blueprint") from error
+    return re.compile("|".join(patterns), re.DOTALL) if globs else None
 
 
 def _pattern(glob: str) -> str:

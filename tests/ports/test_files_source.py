@@ -264,6 +264,11 @@ def test_no_glob_is_no_pattern() -> None:
     assert excluded([]) is None
 
 
+def test_what_is_no_glob_is_refused_by_name(tree: Tree) -> None:
+    with pytest.raises(SourceError, match=r"exclude: '\[z-a\]' is no glob"):
+        tree.scan(exclude=("*.tmp", "[z-a]"))
+
+
 @pytest.mark.parametrize("kind", ["socket", "fifo"])
 def test_what_is_no_file_is_refused_by_name_unless_excluded(tree: Tree, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tree.path / "d").mkdir()
