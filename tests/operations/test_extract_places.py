@@ -191,3 +191,27 @@ def test_a_directory_the_agent_may_not_write_in_is_an_error_with_a_remedy() -> N
         assert not receipt.failure.retryable
 
     as_nobody(work)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_agent_that_may_write_only_in_the_destination_itself_stages_there(fails: bool) -> None:
+    def work(directory: Path) -> None:
+        host, source, target = Host(directory), plant(directory / "source"), directory / "opt/zone"
+        target.mkdir(parents=True)
+        (target / "foreign").write_text("mine")
+        os.utime(target, ns=(9, 9))
+        target.parent.chmod(0o555)
+        before = tree_of(target)
+
+        receipt = host.install(make("1.1", source), target, post=[shell("exit 1")] if fails else [])
+
+        assert receipt.outcome is (Outcome.FAILED if fails else Outcome.INSTALLED), receipt.failure
+        found = tree_of(target)
+        if fails:
+            assert found == before
+        else:
+            assert found.pop("foreign")
+            assert found == tree_of(source)
+        assert host.leftovers(directory) == []
+
+    as_nobody(work)
