@@ -19,7 +19,7 @@ CONTRACTS = {
 }
 ROOMS = [
     *("flows", "tasks", "sluice", "infra", "agents", "cli"),
-    *("sluice/model", "sluice/rules", "sluice/formats", "sluice/trust", "sluice/operations", "sluice/blueprint"),
+    *("sluice/model", "sluice/rules", "sluice/formats", "sluice/trust", "sluice/ports", "sluice/operations", "sluice/blueprint"),
     *("infra/filesystem", "infra/transports", "infra/ledger"),
 ]
 MODULES = {
@@ -36,7 +36,7 @@ MODULES = {
     "sluice/rules/due.py": "import sluice.model.site",
     "sluice/formats/manifest.py": "import sluice.rules.due, blake3",
     "sluice/trust/orders.py": "import sluice.durable, sluice.formats.manifest, tuf.api.metadata",
-    "sluice/ports.py": "import sluice.model.site, collections.abc",
+    "sluice/ports/ledger.py": "import sluice.model.site, collections.abc",
     "sluice/operations/build.py": "import sluice.ports, sluice.trust.orders",
     "sluice/blueprint/load.py": "import yaml, jinja2, pydantic, sluice.rules.due",
     "agents/main.py": "import sluice.operations.build, infra.filesystem.local, infra.transports.ssh, blake3",
@@ -100,8 +100,8 @@ def test_rooms_that_import_what_they_may_keep_every_contract(house: Path) -> Non
         ("sluice/rules/due.py", "sluice.durable", {"sluice-layers", "sluice-blueprint"}),
         ("sluice/trust/orders.py", "sluice.ports", {"sluice-layers"}),
         ("sluice/operations/build.py", "sluice.blueprint.load", {"sluice-layers", "agent-closure", "agent-light"}),
-        ("sluice/ports.py", "sluice.rules.due", {"sluice-ports"}),
-        ("sluice/ports.py", "blake3", {"sluice-ports"}),
+        ("sluice/ports/ledger.py", "sluice.rules.due", {"sluice-ports"}),
+        ("sluice/ports/ledger.py", "blake3", {"sluice-ports"}),
         ("sluice/blueprint/load.py", "sluice.formats.manifest", {"sluice-blueprint"}),
         ("sluice/blueprint/load.py", "sluice.ports", {"sluice-blueprint"}),
         ("sluice/somewhere.py", "os", {"sluice-layers"}),

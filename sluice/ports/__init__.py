@@ -1,0 +1,30 @@
+"""The outside world as the domain sees it. Adapters live in ``infra/`` (and ``agents/`` for what runs on a Subscriber).
+
+One small port per kind of I/O, in a file of its own. Adapters translate foreign exceptions into ``sluice.errors`` at one seam each.
+"""
+
+from sluice.ports.clock import Clock
+from sluice.ports.filesystem import Filesystem, Found, Located, Root
+from sluice.ports.ledger import Ledger
+from sluice.ports.source import Progress, Scan, Source
+from sluice.ports.store import ContentSink, DiskUse, Draft, Store, TedFile
+from sluice.ports.transport import Stream, Transport
+
+__all__ = [
+    "Clock",
+    "ContentSink",
+    "DiskUse",
+    "Draft",
+    "Filesystem",
+    "Found",
+    "Ledger",
+    "Located",
+    "Progress",
+    "Root",
+    "Scan",
+    "Source",
+    "Store",
+    "Stream",
+    "TedFile",
+    "Transport",
+]

@@ -1,0 +1,130 @@
+"""The Ledger port: what happened, and who may send (docs/ledger.md). Adapter: ``infra/ledger/``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from sluice.model.order import Receipt
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Priority
+from sluice.model.state import Built, CurrentState, Event, LedgerSnapshot, ReceiptStored, RecordedEvent
+from sluice.model.ticket import Occupied, Started, Ticket, Waiting
+
+
+class Ledger(Protocol):
+    """The truth over all flow runs: events, current state, built revisions, sequences, receipts, cancel flags, send queue.
+
+    Used by many threads and processes at once; every call is one transaction and durable when it returns. All calls raise
+    LedgerError: the database can't be reached, is full, or stayed locked beyond the bounds. Times are aware and in UTC.
+    Source: TED's reporting database.
+    """
+
+    def record(
+        self, event: Event, change: Callable[[CurrentState], CurrentState] | None = None, *, built: Built | None = None
+    ) -> CurrentState | None:
+        """Append an event and, in the same transaction, change the current state of its Subscriber and Distribution.
+
+        Args:
+            change: From the state as it stands to the new one; a transition of ``CurrentState`` or ``rules.retry``. Pure: it
+                may be called again. Needs ``event.subscriber`` and ``event.distribution``; ``flow_run`` is taken from the event.
+            built: The revision the event says was built, to be the Distribution's latest. Recording it twice is harmless.
+        Returns:
+            The new state; None without ``change``.
+        """
+        ...
+
+    def events(self, *, subscriber: str = "", distribution: str = "", after: int = 0, limit: int = 1000) -> Sequence[RecordedEvent]:
+        """Events with a number above ``after``, oldest first; empty names match all."""
+        ...
+
+    def state(self, subscriber: str, distribution: str) -> CurrentState:
+        """As it stands; all defaults for a pair that was never recorded."""
+        ...
+
+    def built(self, distribution: str) -> Built | None:
+        """The latest revision recorded as built."""
+        ...
+
+    def snapshot(self) -> LedgerSnapshot:
+        """Everything ``rules.reasons`` reads, of one moment."""
+        ...
+
+    def next_sequence(self, distributor: str, subscriber: str) -> int:
+        """The number of the next order: from 1, strictly increasing, never given twice, also after a crash."""
+        ...
+
+    def accept_receipt(self, receipt: Receipt, envelope: str, event: Event) -> ReceiptStored:
+        """Keep a verified receipt verbatim, apply it to the current state and record ``event``, in one transaction.
+
+        The same Subscriber, Distributor and sequence again changes nothing (KNOWN, or CONFLICT where the envelope differs:
+        the first stays and an event says so).
+
+        Args:
+            envelope: As received, JSON.
+        """
+        ...
+
+    def receipt(self, distributor: str, subscriber: str, sequence: int) -> str | None:
+        """The envelope, as received; None if there is none."""
+        ...
+
+    def request_cancel(self, name: str, *, at: datetime, by: str = "") -> None:
+        """Ask that what waits under ``name`` (a Distribution or Channel) stops and what runs finishes (I10)."""
+        ...
+
+    def cancel_requested(self, name: str) -> bool:
+        """Whether that was asked since ``name`` last started; read before each target."""
+        ...
+
+    def clear_cancel(self, name: str) -> None:
+        """``name`` starts anew."""
+        ...
+
+    def enqueue(
+        self,
+        sender: str,
+        subscriber: str,
+        distribution: str,
+        revision: RevisionNumber,
+        priority: Priority,
+        holder: str,
+        *,
+        lease_seconds: float,
+        now: datetime,
+    ) -> Ticket | Occupied:
+        """Claim a pair of Subscriber and Distribution, before its host is called. Stands in nobody's way until ``try_start``.
+
+        Args:
+            sender: The Distributor, or the parent that forwards.
+            holder: The flow run's id.
+        Returns:
+            The ticket; or Occupied while another live one has the pair, be it the same holder's.
+        """
+        ...
+
+    def try_start(self, ticket: Ticket, *, limit: int | None, lease_seconds: float, now: datetime) -> Started | Waiting:
+        """Ask for a slot, once the host answers; ask again while Waiting. Each call keeps the lease alive.
+
+        Strict priorities, first come first served within one, at most ``limit`` over all flow runs of the sender
+        (``rules/dispatch.py``). Cheap while nothing changed: a read.
+
+        Args:
+            limit: The sender's ``max_concurrent``; None is UNLIMITED_IN_PROCESS for each holder.
+        Raises:
+            LeaseLostError: The lease ran out and the place was given away; enter again.
+        """
+        ...
+
+    def renew(self, ticket: Ticket, *, lease_seconds: float, now: datetime) -> Ticket:
+        """Keep a ticket's lease alive, at least every third of its length. Raises LeaseLostError as above."""
+        ...
+
+    def finish(self, ticket: Ticket) -> None:
+        """Give slot and claim back; also before waiting for a retry (D10). Harmless where they were lost or given back."""
+        ...
+
+    def close(self) -> None:
+        """Release connections; the ledger may not be used afterwards."""
+        ...

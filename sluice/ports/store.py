@@ -1,0 +1,113 @@
+"""The Store port: a Distributor's revisions and their contents. Adapter: ``infra/store/``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from sluice.model.manifest import Manifest
+from sluice.model.revision import RevisionNumber
+
+
+@dataclass(frozen=True, slots=True)
+class TedFile:
+    """A ``.ted`` of a revision at the Distributor."""
+
+    revision: RevisionNumber
+    base: RevisionNumber | None
+    path: str
+    """On this machine."""
+    name: str
+    """``distfile.ted`` or ``from-B.N.ted``: the last part of its TUF target."""
+    index: bytes
+    payload: int
+    """Bytes; they begin at offset 8 of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUse:
+    """Bytes a Distribution takes on the Distributor's disk."""
+
+    revisions: int
+    """Its own directory: manifests and ``.ted`` files."""
+    contents: int
+    """Packs with contents of its kept revisions; a pack shared with other Distributions counts in each."""
+
+
+class ContentSink(Protocol):
+    """Takes contents in, each once."""
+
+    def expect(self, size: int) -> None:
+        """Said before anything is put: about ``size`` bytes of new content follow. Raises NoSpaceError (C13)."""
+        ...
+
+    def holds(self, digest: str) -> bool:
+        """Whether this content is there already."""
+        ...
+
+    def put(self, digest: str, size: int, pieces: Iterable[bytes]) -> None:
+        """Keep a content. What ``pieces`` raises passes through, and nothing is kept then; the caller answers for the digest."""
+        ...
+
+
+class Draft(ContentSink, Protocol):
+    """One Distribution of a Store while its lock is held: the writing side. What a killed process left was removed before."""
+
+    def remember(self, memory: bytes) -> None:
+        """Keep what the next scan wants back (``Store.scan_memory``)."""
+        ...
+
+    def add_revision(self, manifest: Manifest, bases: Sequence[RevisionNumber | None]) -> Sequence[TedFile]:
+        """Make a revision visible, whole or not at all, with its ``.ted`` for each of ``bases`` (None: for everybody).
+
+        Raises:
+            StoreCorruptError: A content of the manifest isn't held, or no longer has its digest.
+            NoSpaceError: The disk is full; nothing is visible.
+        """
+        ...
+
+    def ensure_ted(self, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
+        """As the Store's, under the lock held already."""
+        ...
+
+    def remove(self, revisions: Sequence[RevisionNumber]) -> None:
+        """Delete revisions, and later the contents that only they had."""
+        ...
+
+
+class Store(Protocol):
+    """The Distributor's revisions of its Distributions (docs/formats.md sections 1 to 4)."""
+
+    def lock(self, distribution: str) -> AbstractContextManager[Draft]:
+        """Hold the Distribution's lock and clear up after killed processes. Raises StoreLockedError if another process holds it."""
+        ...
+
+    def scan_memory(self, distribution: str) -> bytes:
+        """What the last scan left for the next; empty if nothing did. Not to be believed: the reader checks it."""
+        ...
+
+    def disk_used(self, distribution: str) -> DiskUse:
+        """Bytes on disk (C6)."""
+        ...
+
+    def revisions(self, distribution: str) -> Sequence[RevisionNumber]:
+        """Kept ones, oldest first."""
+        ...
+
+    def manifest(self, distribution: str, revision: RevisionNumber) -> Manifest:
+        """Of a kept revision. Raises NotFoundError, StoreCorruptError."""
+        ...
+
+    def manifest_bytes(self, distribution: str, revision: RevisionNumber) -> bytes:
+        """The bytes that are signed."""
+        ...
+
+    def teds(self, distribution: str, revision: RevisionNumber) -> Sequence[TedFile]:
+        """Those made so far."""
+        ...
+
+    def ensure_ted(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
+        """The ``.ted`` from ``base``, made now if it is missing. Takes the Distribution's lock."""
+        ...
