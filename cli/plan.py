@@ -40,7 +40,8 @@ def plan(session: Session, as_json: bool) -> None:
 @click.option("--refresh", "and_refresh", is_flag=True, help="Have the Distributors act on it now, not at their next refresh.")
 @json_option
 @session
-def apply(session: Session, dry_run: bool, and_refresh: bool, as_json: bool) -> None:
+@click.pass_context
+def apply(ctx: click.Context, session: Session, dry_run: bool, and_refresh: bool, as_json: bool) -> None:
     """Bring Prefect in line with the site.
 
     Pools, queues, deployments and schedules are made, changed and removed; a schedule that was paused in Prefect stays so. What
@@ -64,11 +65,12 @@ def apply(session: Session, dry_run: bool, and_refresh: bool, as_json: bool) -> 
             emit(changes.as_json())
         else:
             _show_changes(changes, "nothing to change in Prefect")
-        if and_refresh:
-            for distributor in sorted(site.distributors):
-                prefect.run("refresh", {"distributor": distributor})
-        elif changes and not as_json:
-            _show_refreshes(refresh_times(session))
+        ends = [prefect.run("refresh", {"distributor": name}) for name in sorted(site.distributors)] if and_refresh else []
+    for end in ends:
+        say(end.message)
+    if changes and not and_refresh and not as_json:
+        _show_refreshes(refresh_times(session))
+    ctx.exit(int(not all(end.completed for end in ends)))
 
 
 def planned(session: Session) -> tuple[Changes, list[dict[str, Any]], list[dict[str, Any]]]:
@@ -146,4 +148,4 @@ def _show_changes(changes: Changes, nothing: str) -> None:
 def _show_refreshes(refreshes: list[dict[str, Any]]) -> None:
     for refresh in refreshes:
         when = f"at the next refresh {refresh['next']}" if refresh["next"] else "when it is refreshed (never by itself)"
-        say(f"Distributor {refresh['distributor']}: applies {when}, or now with `sluice refresh {refresh['distributor']}`")
+        click.echo(f"Distributor {refresh['distributor']}: applies {when}, or now with `sluice refresh {refresh['distributor']}`")

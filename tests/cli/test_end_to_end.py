@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,17 @@ class Shell:
         environment = self._environment | {"PYTHONPATH": str(PROJECT)}
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.directory, env=environment, check=False)
         return Result(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Begin a command and leave it running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli.main", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.directory,
+            env=self._environment | {"PYTHONPATH": str(PROJECT)},
+        )
 
 
 @pytest.fixture
@@ -118,14 +130,23 @@ def test_a_failed_subscriber_gives_its_error_as_exit_code_and_the_others_have_it
 
 
 def test_plan_apply_and_detach(shell: Shell) -> None:
+    assert shell("build", "greeting").code == 0
     planned = shell("plan", "--json")
     assert planned.code == 0, planned.err
     before = json.loads(planned.out)
     assert set(before) == {"create", "update", "delete", "send", "refresh"}
     assert {"kind": "deployment", "name": "build/greeting"} in before["create"]
-    assert shell("apply", "--json").code == 0
+    assert [(send["subscriber"], send["distribution"], send["revision"]) for send in before["send"]] == [
+        ("office-1", "greeting", "1.1"),
+        ("office-2", "greeting", "1.1"),
+    ]
+    assert all(send["bytes"] > 0 for send in before["send"])
+    applied = shell("apply", "--refresh", "--json")
+    assert applied.code == 0, applied.err
+    assert "renewed" in applied.err
     after = json.loads(shell("plan", "--json").out)
-    assert (after["create"], after["update"], after["delete"], after["send"]) == ([], [], [], [])
+    assert (after["create"], after["update"], after["delete"], after["send"]) == ([], [], [], before["send"])
+    assert "Prefect is in line with the site\n\nto be sent:\n" in shell("plan").out
     detached = shell("distribute", "greeting", "--detach", "--json")
     assert detached.code == 0, detached.err
     assert [started["deployment"] for started in json.loads(detached.out)["detached"]] == ["distribute/greeting"]
@@ -143,3 +164,19 @@ def test_a_server_that_doesnt_answer_is_an_orchestrator_error(shell: Shell, stat
     away = Shell(shell.directory, state, PREFECT_API_URL="http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES="0")
     assert away("plan").code == 11
     assert away("build", "greeting").code == 11
+
+
+def test_ctrl_c_ends_a_command_that_waits_for_a_retry(shell: Shell) -> None:
+    launcher = shell.site / "var/office-1/sluice/agent/sluice-agent"
+    launcher.write_text("#!/bin/sh\nexit 3\n")
+    process = shell.start("distribute", "greeting")
+    assert process.stderr is not None
+    said = ""
+    while "retry 1 of" not in said:
+        said = process.stderr.readline()
+        assert said, "it ended without waiting for a retry"
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "sluice: interrupted; every step may be repeated" in rest
+    assert "Traceback" not in rest

@@ -188,7 +188,7 @@ def test_a_distribution_without_channel_cant_be_sent(prefect: FakePrefect, sluic
         (("build", "zone"), "would build zone 1.1: 1 file, 2 B; "),
         (("distribute", "zone"), "would send it to those of far, near that lack it"),
         (("sign", "zone"), "what is signed is up to date"),
-        (("send", "zone"), "there is no revision of zone yet"),
+        (("send", "zone"), "zone has no revision yet"),
         (("extract",), "no Subscriber holds something"),
         (("refresh",), "would refresh hq: renew what is signed of unlisted, zone"),
         (("cancel", "zone"), "zone would be cancelled"),
