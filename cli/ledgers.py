@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,8 +18,10 @@ if TYPE_CHECKING:
 @contextmanager
 def ledger_of(site: Site, distributor: str) -> Iterator[Ledger | None]:
     """A Distributor's ledger for reading; None where it has none yet."""
-    place = Path(os.environ.get("SLUICE_LEDGER") or site.distributor(distributor).working_directory / "ledger.db")
-    if "://" not in str(place) and not place.exists():
+    from infra.workplace import ledger_place
+
+    place = ledger_place(site.distributor(distributor))
+    if not Path(place.removeprefix("sqlite:///")).exists():
         yield None
         return
     from infra.ledger.sql import open_ledger

@@ -57,10 +57,10 @@ class Workplace:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """Its own, or the one ``SLUICE_LEDGER`` names for several Distributors. Raises LedgerError."""
+        """Made where it is missing. Raises LedgerError."""
         from infra.ledger.sql import open_ledger
 
-        return open_ledger(os.environ.get(LEDGER_VARIABLE) or Path(self.distributor.working_directory) / "ledger.db")
+        return open_ledger(ledger_place(self.distributor))
 
     @cached_property
     def publisher(self) -> Publisher:
@@ -106,6 +106,11 @@ def open_workplace(site_directory: Path, distributor: str) -> Workplace:
 def workplace_in(site: Site, distributor: str) -> Workplace:
     """The same in a site that was read already."""
     return Workplace(site, site.distributor(distributor))
+
+
+def ledger_place(distributor: Distributor) -> str:
+    """Path or URL of a Distributor's ledger: its own, or the one ``SLUICE_LEDGER`` names for several Distributors."""
+    return os.environ.get(LEDGER_VARIABLE) or str(distributor.working_directory / "ledger.db")
 
 
 def store_of(distributor: Distributor) -> Store:

@@ -110,6 +110,15 @@ def test_reading_makes_nothing(sluice: Sluice, site: Path) -> None:
     assert not (site / "var").exists()
 
 
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
+def test_a_ledger_that_distributors_share_is_read(
+    form: str, sluice: Sluice, ledger: SqlLedger, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = (site / "var/hq/ledger.db").rename(tmp_path / "shared.db")
+    monkeypatch.setenv("SLUICE_LEDGER", form.format(shared))
+    assert "installed" in sluice("status", "zone", "--subscriber", "near").out
+
+
 def test_a_damaged_ledger_is_a_ledger_error(sluice: Sluice, site: Path) -> None:
     (site / "var/hq").mkdir(parents=True)
     (site / "var/hq/ledger.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
