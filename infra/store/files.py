@@ -102,7 +102,7 @@ class FileStore:
             raise self._no_revision(distribution, revision) from None
 
     def teds(self, distribution: str, revision: RevisionNumber) -> Sequence[TedFile]:
-        """See ``sluice.ports.Store``; for everybody first, then by base. Raises StoreCorruptError for a damaged one."""
+        """See ``sluice.ports.Store``; for everybody first, then by base."""
         directory = self.revision_directory(distribution, revision)
         found = []
         try:
@@ -110,7 +110,8 @@ class FileStore:
                 for name in os.listdir(directory):
                     match = _TED.fullmatch(name)
                     if match is not None:
-                        found.append(self._ted(directory / name, revision, RevisionNumber.parse(match[1]) if match[1] else None))
+                        with suppress(StoreCorruptError):
+                            found.append(self._ted(directory / name, revision, RevisionNumber.parse(match[1]) if match[1] else None))
         except FileNotFoundError:
             raise self._no_revision(distribution, revision) from None
         return sorted(found, key=lambda ted: (ted.base is not None, ted.base or revision))

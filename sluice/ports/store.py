@@ -105,7 +105,7 @@ class Store(Protocol):
         ...
 
     def teds(self, distribution: str, revision: RevisionNumber) -> Sequence[TedFile]:
-        """Those made so far."""
+        """Those made so far; a damaged one is as good as none: ``ensure_ted`` makes it again."""
         ...
 
     def ensure_ted(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:

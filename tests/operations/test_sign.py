@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from infra.store.files import FileStore
 from sluice.errors import NotFoundError
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
-from sluice.operations.sign import listing
+from sluice.operations.sign import listing, sign
+from sluice.trust.publish import Publisher
 
 R11, R12, R21 = (RevisionNumber.parse(text) for text in ("1.1", "1.2", "2.1"))
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 def add(store: FileStore, revision: RevisionNumber, *, without: tuple[RevisionNumber, ...] = ()) -> None:
@@ -45,6 +48,21 @@ def test_a_build_that_deletes_what_is_being_listed_doesnt_fail_the_signing(tmp_p
 
     monkeypatch.setattr(FileStore, "revisions", built_meanwhile)
     assert sorted(listing("zone", store)) == ["zone/2.1/distfile.ted", "zone/2.1/manifest"]
+
+
+def test_a_damaged_ted_of_one_distribution_doesnt_stop_the_renewal_of_all(tmp_path: Path) -> None:
+    store, publisher = FileStore(tmp_path), Publisher(tmp_path, distributor="hq")
+    publisher.ensure_keys(NOW)
+    add(store, R11)
+    sign(["zone"], store=store, publisher=publisher, now=NOW, longest_interval=timedelta(1))
+    path = store.revision_directory("zone", R11) / "distfile.ted"
+    path.write_bytes(path.read_bytes()[:-1])
+    renewed = sign(["zone", "other"], store=store, publisher=publisher, now=NOW + timedelta(days=12), longest_interval=timedelta(1))
+    assert "timestamp" in renewed.changed
+    assert sorted(publisher.listing("zone")) == ["zone/1.1/manifest"]
+    store.ensure_ted("zone", R11, None)
+    sign(["zone"], store=store, publisher=publisher, now=NOW, longest_interval=timedelta(1))
+    assert sorted(publisher.listing("zone")) == ["zone/1.1/distfile.ted", "zone/1.1/manifest"]
 
 
 def test_a_revision_without_manifest_is_told(tmp_path: Path) -> None:

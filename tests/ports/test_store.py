@@ -290,8 +290,7 @@ def test_a_damaged_ted_is_found_and_made_again(store: FileStore) -> None:
     path = Path(store.teds("zone", R11)[0].path)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.raises(StoreCorruptError):
-        store.teds("zone", R11)
+    assert store.teds("zone", R11) == []
     assert decoded(store.ensure_ted("zone", R11, None), needed_contents(made)) == [b"one"]
     assert path.read_bytes() == whole
 
