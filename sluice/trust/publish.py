@@ -69,6 +69,8 @@ class Publisher:
         """Make keys and the first trust root unless they are there. Repeatable after a kill. Returns whether anything was made."""
         make_directory(self._repository)
         with self._locked():
+            for directory in (self._keys, self._repository):
+                sweep(directory)  # a key that was never given its name is in no use
             made = ensure_private_key(self._keys / "root.pem")
             made |= ensure_private_key(self._keys / "online.pem")
             if not (self._repository / metadata_file(ROOT, 1)).exists():

@@ -93,6 +93,12 @@ def test_making_keys_again_changes_nothing(publisher: Publisher) -> None:
     assert publisher.root() == before
 
 
+def test_a_private_key_that_a_kill_left_without_its_name_goes(tmp_path: Path, publisher: Publisher) -> None:
+    (tmp_path / "hq/keys/.tmp-1-1").write_bytes(b"half a key")
+    assert publisher.ensure_keys(now()) is False
+    assert sorted(os.listdir(tmp_path / "hq/keys")) == ["online.pem", "root.pem"]
+
+
 def test_publishing_the_same_again_changes_nothing(publisher: Publisher) -> None:
     assert publisher.publish(lambda: {"zone": {PATH: Target.of(MANIFEST)}}, now=now(), longest_interval=WEEK).changed == ()
 
