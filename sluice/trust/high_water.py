@@ -33,7 +33,7 @@ class HighWater:
             if version < mark:
                 raise ReplayedError(
                     f"metadata of Distributor {distributor}: {role} has version {version}, but {mark} was accepted before",
-                    remedy="send the newest; after restoring a Distributor from a backup, run `sluice trust push --reset`",
+                    remedy="send the newest; if the Distributor was restored from a backup, restore a newer one of its trust directory",
                 )
 
     def check_sequence(self, distribution: str, sequence: int) -> None:
