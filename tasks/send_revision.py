@@ -67,7 +67,7 @@ def sending_task(sends: Sends, delivery: Delivery) -> Task[..., Any]:
         return delivery.next_try is not None
 
     return send_revision.with_options(
-        task_run_name=f"{target.subscriber} ← {target.distribution} {target.revision}",
+        task_run_name=f"send {target.distribution} {target.revision} to {target.subscriber}",
         retries=retries,
         retry_delay_seconds=lambda _: _UntilNextTry(delivery, every),
         retry_condition_fn=again,

@@ -68,6 +68,7 @@ def running(site: Site, *, port: int = DEFAULT_PORT, state: Path | None = None, 
     """Server and workers of a site with everything applied, for as long as the context lasts; as ``up`` otherwise."""
     state = state or state_directory(Path(site.directory))
     make_directory(state / "logs")
+    make_directory(state / "tmp")
     with ExitStack() as held:
         try:
             held.enter_context(locked(state / "up.lock", what="the embedded server"))
@@ -159,6 +160,8 @@ def worker_environment(state: Path, api_url: str, site_directory: Path) -> dict[
         "SLUICE_STATE": str(state),
         "PREFECT_WORKER_QUERY_SECONDS": str(WORKER_QUERY_SECONDS),
         "PREFECT_WORKER_WEBSERVER_HOST": LOOPBACK,
+        # Where a worker makes /tmp/runner_storage, another user's worker can't.
+        "TMPDIR": str(state / "tmp"),
         "DO_NOT_TRACK": "1",
     }
     if secret := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):

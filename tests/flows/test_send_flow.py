@@ -126,8 +126,8 @@ def test_a_person_reads_who_got_what(work: Workplace, wire: Wire) -> None:
     assert (state.type.value, state.message) == ("COMPLETED", "send night: 3 of 3 Subscribers done")
     assert flow_run.name == "send night → 3 Subscribers"
     assert "sluice" in flow_run.tags
-    assert sorted(t.name for t in tasks) == [f"{name} ← zone 1.1" for name in HOSTS]
-    assert {t.name: t.run_count for t in tasks}["oslo-1 ← zone 1.1"] == 3
+    assert sorted(t.name for t in tasks) == [f"send zone 1.1 to {name}" for name in HOSTS]
+    assert {t.name: t.run_count for t in tasks}["send zone 1.1 to oslo-1"] == 3
     (table,) = (a for a in artifacts if a.type == "table")
     assert table.key == "send-night"
     assert all(f'"{name}"' in str(table.data) for name in HOSTS)
