@@ -106,7 +106,7 @@ class Demo:
         releases.replace_tree(self.released[release], self.source)
         began = datetime.now(UTC)
         running = narrator.begin("distribute", DISTRIBUTION)
-        narrator.wait_until(f"all but {LATE} have it", lambda: running.said("") and self._states() == self._all_but_late())
+        narrator.wait_until(f"all but {LATE} have it", lambda: running.goes_on() and self._states() == self._all_but_late())
         narrator.run("status", DISTRIBUTION)
         self._note(release, began, who=[name for name in SUBSCRIBERS if name != LATE])
         narrator.step(f"{LATE} comes up; the sender tries again by itself (every 3 s in this demo, every 2 minutes by default)")

@@ -102,12 +102,15 @@ class Running:
         self._narrator, self._arguments = narrator, arguments
 
     def said(self, text: str) -> bool:
-        """Whether it has printed this. Raises DemoError where it ended before."""
-        found = text in self.log.read_text()
-        if not found and self.process.poll() is not None:
+        """Whether it has printed this. Raises DemoError where it ended without."""
+        return text in self.log.read_text() or not self.goes_on()
+
+    def goes_on(self) -> bool:
+        """True. Raises DemoError where it ended before it should."""
+        if self.process.poll() is not None:
             self._narrator.say(self.log.read_text())
             raise DemoError(f"`sluice {' '.join(self._arguments)}` ended with exit code {self.process.returncode}")
-        return found
+        return True
 
     def finish(self) -> None:
         """Wait for its end and show what it printed. Raises DemoError where it failed."""
