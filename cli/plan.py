@@ -100,7 +100,7 @@ def sends_due(session: Session) -> list[dict[str, Any]]:
                     "subscriber": target.subscriber,
                     "distribution": target.distribution,
                     "revision": str(target.revision),
-                    "bytes": wire_bytes(session.store(target.distribution), target.distribution, target.revision),
+                    "bytes": 0 if target.is_held else wire_bytes(session.store(target.distribution), target.distribution, target.revision),
                 }
             )
     return found

@@ -89,7 +89,16 @@ def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Seq
     if as_json:
         emit({"send": rows})
     elif rows:
-        cells = [[r["subscriber"], r["distribution"], r["revision"] or "-", size(r["bytes"]), r["reason"] or "sent"] for r in rows]
+        cells = [
+            [
+                r["subscriber"],
+                r["distribution"],
+                r["revision"] or "-",
+                size(r["bytes"]),
+                r["reason"] or ("sent" if r["bytes"] else "extracted"),
+            ]
+            for r in rows
+        ]
         click.echo(table(["subscriber", "distribution", "revision", "bytes", "would be"], cells, right={"bytes"}))
     else:
         click.echo("nobody would be sent anything")
@@ -129,7 +138,7 @@ def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json:
 
 
 def _send_json(session: Session, target: SendTarget) -> dict[str, Any]:
-    due = target.is_due and target.revision is not None
+    due = target.is_due and target.revision is not None and not target.is_held
     return {
         "subscriber": target.subscriber,
         "distribution": target.distribution,

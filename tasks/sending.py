@@ -14,13 +14,13 @@ from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
 from sluice.blueprint.render import recipe
-from sluice.model.schedule import Kind
 from sluice.model.ticket import UNLIMITED_IN_PROCESS
 from sluice.operations.deliver import Delivered, Delivery
 from sluice.operations.order_extract import Ordering
 from sluice.operations.send import Sending, needed_features
 from sluice.operations.send_plan import SendTarget
 from sluice.operations.sign import sign
+from sluice.rules.due import extracts_at_once
 from sluice.rules.lifetimes import longest_send_interval
 from tasks.place import Place
 
@@ -78,7 +78,7 @@ class Sends:
         work = self.place.work
         subscriber = work.site.subscriber(target.subscriber)
         distribution = work.site.distribution(target.distribution)
-        at_once = extract or distribution.extract_immediately or subscriber.extract.kind is Kind.IMMEDIATELY
+        at_once = extract or extracts_at_once(distribution, subscriber)
 
         def sending(whole: bool) -> Sending:
             if target.revision is None:

@@ -9,6 +9,7 @@ from sluice.model.platforms import platform_matches
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Channel, Distribution, Priority, Site, Subscription
 from sluice.model.state import CurrentState, State
+from sluice.rules.due import extracts_at_once
 from sluice.rules.reasons import inactive_reason, not_applicable_reason
 
 
@@ -27,6 +28,8 @@ class SendTarget:
     """Set where it isn't sent: inactive, not applicable, not built, not joined, received or installed."""
     reason: str = ""
     """Why it isn't sent, for a person; empty where it is."""
+    is_held: bool = False
+    """By receipts it is there, and only its extraction at once is left: an earlier run didn't get that far."""
 
     @property
     def is_due(self) -> bool:
@@ -113,7 +116,10 @@ def _target(
         state, reason = State.NOT_BUILT, f"{distribution.name} has no revision yet"
     elif not check:
         state, reason = _already_there(revision, states.get((name, distribution.name))) or (None, "")
-    return SendTarget(name, distribution.name, (active or ways)[0].name, revision, distribution.priority, state, reason)
+    is_held = state is State.RECEIVED and extracts_at_once(distribution, subscriber)
+    if is_held:
+        state, reason = None, ""
+    return SendTarget(name, distribution.name, (active or ways)[0].name, revision, distribution.priority, state, reason, is_held)
 
 
 def _already_there(revision: RevisionNumber, state: CurrentState | None) -> tuple[State, str] | None:

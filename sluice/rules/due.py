@@ -20,6 +20,7 @@ from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 from sluice.model.schedule import Kind, Schedule, Window
+from sluice.model.site import Distribution, Subscriber
 from sluice.rules.recurrence import ANCHOR, HORIZON, cron_problem, cron_times, rule_problem, rule_times
 
 SHORTEST_REFRESH = timedelta(minutes=3)
@@ -117,6 +118,11 @@ def shortest_gap(schedule: Schedule) -> timedelta | None:
         return schedule.interval
     found = list(islice(starts(schedule, ANCHOR.replace(year=2026, tzinfo=UTC)), _PROBES))
     return min((b - a for a, b in pairwise(found)), default=None)
+
+
+def extracts_at_once(distribution: Distribution, subscriber: Subscriber) -> bool:
+    """Whether a Subscriber is to extract what it receives of a Distribution at once (D6): no Extract schedule will see to it."""
+    return distribution.extract_immediately or subscriber.extract.kind is Kind.IMMEDIATELY
 
 
 def problem_with(schedule: Schedule) -> str:

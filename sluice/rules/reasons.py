@@ -23,7 +23,7 @@ from sluice.model.site import Channel, Distribution, Site, Subscriber
 from sluice.model.state import CurrentState, LedgerSnapshot, State
 from sluice.model.ticket import Phase, Ticket, Waiting
 from sluice.rules import dispatch
-from sluice.rules.due import next_start
+from sluice.rules.due import extracts_at_once, next_start
 from sluice.rules.retry import moment
 
 OVERDUE = timedelta(minutes=2)
@@ -212,7 +212,7 @@ class _Reader:
         return f"waits for the next start of {names}: nothing is scheduled, use `sluice send`"
 
     def _next_extract(self, distribution: Distribution, subscriber: Subscriber) -> str:
-        if distribution.extract_immediately or subscriber.extract.kind is Kind.IMMEDIATELY:
+        if extracts_at_once(distribution, subscriber):
             return "to be extracted at once"
         at = self._next(subscriber.extract, subscriber.name)
         if at is None:

@@ -7,6 +7,7 @@ import pytest
 
 from sluice.errors import NotFoundError
 from sluice.model.revision import RevisionNumber
+from sluice.model.schedule import IMMEDIATELY, NEVER
 from sluice.model.site import Address, Channel, Distribution, DistributionType, Distributor, Priority, Site, Subscriber, Subscription
 from sluice.model.state import CurrentState, State
 from sluice.operations.send_plan import SendTarget, plan_sends
@@ -16,7 +17,7 @@ LATEST = {"zone": TWO, "motd": ONE}
 
 
 def subscriber(name: str, **more: object) -> Subscriber:
-    made = Subscriber(name, Address("local", path="/x"), PurePosixPath(f"/var/lib/{name}"), platform="debian-12")
+    made = Subscriber(name, Address("local", path="/x"), PurePosixPath(f"/var/lib/{name}"), platform="debian-12", extract=NEVER)
     return replace(made, **more)  # type: ignore[arg-type]
 
 
@@ -142,3 +143,20 @@ def test_what_receipts_say_is_there_is_not_sent_unless_the_hosts_are_asked() -> 
     assert len(pairs(plan(site(), distribution="zone", states=states, check=True))) == 2
     older = {("oslo", "zone"): CurrentState("oslo", "zone", held=ONE, extracted=ONE)}
     assert only(plan(site(), states=older), "oslo").is_due
+
+
+def test_what_is_held_and_to_be_extracted_at_once_is_due_until_it_is() -> None:
+    """A run that was killed between the two leaves it so, and no Extract schedule starts for it."""
+    whole = site()
+    now = replace(whole, distributions={"zone": replace(whole.distributions["zone"], extract_immediately=True)})
+    states = {
+        ("helsinki", "zone"): CurrentState("helsinki", "zone", held=TWO, extracted=ONE),
+        ("oslo", "zone"): CurrentState("oslo", "zone", held=TWO, extracted=TWO),
+    }
+    targets = plan(now, states=states)
+    assert pairs(targets) == [("helsinki", "zone")]
+    assert only(targets, "helsinki").is_held
+    assert only(targets, "oslo").state is State.INSTALLED
+    now = replace(whole, subscribers={**whole.subscribers, "oslo": replace(whole.subscribers["oslo"], extract=IMMEDIATELY)})
+    states = {("oslo", "zone"): CurrentState("oslo", "zone", held=TWO)}
+    assert only(plan(now, states=states), "oslo").is_held
