@@ -43,8 +43,9 @@ $(VENV)/.made:
 	"$$found" -m venv $(VENV)
 	@touch $@
 
+# Without resolving: the lock file is complete, and Debian 12's pip looks at versions of an extra that aren't the pinned one.
 $(VENV)/.locked: requirements.lock $(VENV)/.made
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
 # setuptools comes from the lock file too: an isolated build would fetch an unpinned one. Its warning of what an editable
