@@ -99,6 +99,8 @@ class Delivery:
         state = self._state()
         if state.attempts and state.offered == self.revision and state.flow_run == self._ordering.flow_run:
             return
+        if self._newer(state):
+            return
         # An extraction by itself found that what the difference builds on isn't there any more.
         self._whole = state.error is not None and state.error.code == BaseDiffersError.__name__
         now = self._clock.now()
@@ -109,12 +111,14 @@ class Delivery:
         )
 
     def settled(self) -> Delivered | None:
-        """The end, where there is nothing left to do: it was cancelled, or another run did it."""
+        """The end, where there is nothing left to do: it was cancelled, or another run did it or offered a newer revision."""
         if name := next((n for n in self._watched if self._ledger.cancel_requested(n)), None):
             now, reason = self._clock.now(), f"{name} was cancelled"
             self._record(EventKind.CANCELLED, now, lambda s: s.cancelled(reason, now))
             return self._delivered(State.CANCELLED, reason)
         state = self._state()
+        if newer := self._newer(state):
+            return self._delivered(state.state, f"{newer} was offered by another run meanwhile")
         if state.extracted == self.revision:
             return self._delivered(State.INSTALLED, "done by another run")
         if state.held == self.revision and self._recipe is None:
@@ -244,6 +248,13 @@ class Delivery:
         """End the conversation; may be called twice, from any thread."""
         if self._sending is not None:
             self._sending.close()
+
+    def _newer(self, state: CurrentState) -> RevisionNumber | None:
+        """What another run offered since ours was planned, in a window's random instant or between retries: ours would take it back."""
+        newer = state.offered
+        if newer is None or newer <= self.revision or newer not in self._ordering.store.revisions(self.target.distribution):
+            return None
+        return newer
 
     def _under_way(self) -> Sending:
         if self._sending is None:
