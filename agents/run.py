@@ -6,17 +6,23 @@ import json
 import sys
 from typing import Any
 
+from agents.leftovers import distribution_has_leftovers, sweep_distributor, sweep_identity
 from agents.working_directory import WorkingDirectory
 from sluice.errors import SluiceError, StoreLockedError
 from sluice.operations.held import HeldDistribution
 
 
 def recover_all(directory: WorkingDirectory) -> list[SluiceError]:
-    """End every extraction that a killed agent left; what another process works on is left to it. Returns what couldn't be ended."""
+    """End every extraction that a killed agent left, and remove its temporary files; what another process works on is left to it.
+
+    Returns what couldn't be ended.
+    """
     failed: list[SluiceError] = []
+    sweep_identity(directory.path / "identity")
     for distributor in directory.distributors():
+        sweep_distributor(directory.distributor(distributor))
         for held in directory.distributions(distributor):
-            if not held.journal.exists():
+            if not distribution_has_leftovers(held):
                 continue
             from agents.receipts import recover_distribution
 

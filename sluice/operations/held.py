@@ -99,9 +99,15 @@ class HeldDistribution:
         for below in ("receiving", "revisions", "receipts"):
             make_directory(self.directory / below)
         with locked(self.directory / "lock", what=f"Distribution {self.name}", wait=wait):
-            for each in (self.directory, self.directory / "receiving", self.directory / "revisions", self.receipts):
+            for each in self.swept():
                 _sweep_all(each)
             yield
+
+    def swept(self) -> list[Path]:
+        """Directories in which killed processes may have left temporary files."""
+        receiving = self.directory / "receiving"
+        arriving = list(receiving.iterdir()) if receiving.is_dir() else []
+        return [*arriving, receiving, self.directory / "revisions", self.receipts, self.directory]
 
     def status(self) -> Status:
         """As it stands; nothing is held where the file is missing. Raises StoreCorruptError."""

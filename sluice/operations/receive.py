@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -225,8 +226,9 @@ class TedReceiver:
         sync_directory(held.directory / "revisions")
         sync_directory(held.directory / "receiving")
         for other in (held.directory / "receiving").iterdir():
-            if RevisionNumber.parse(other.name) < self._named.revision:
-                held.remove_directory(other)
+            with suppress(NotFoundError):  # no revision: not ours to judge
+                if RevisionNumber.parse(other.name) < self._named.revision:
+                    held.remove_directory(other)
 
     def close(self) -> None:
         """The put is over; what arrived stays for the next."""

@@ -564,3 +564,45 @@ def test_two_distributors_have_their_own_trust_and_files(bench: Workbench, held:
         assert raw.hello("other")["distributions"] == {}
         assert raw.metadata(bench)["type"] == "error"
         assert raw.ask(type="order", envelope=bench.order(held, Path("/nonexistent/x")))["type"] == "error"
+
+
+def test_the_next_start_removes_what_killed_ones_left(bench: Workbench, held: Made) -> None:
+    hq = bench.work / "distributors/hq"
+    (hq / "distributions/zone/receiving/1.2").mkdir()
+    (hq / "trust/scratch/metadata").mkdir(parents=True)
+    (bench.held / "revisions/.tmp-1.1-77").mkdir()
+    places = ["", "trust", "trust/metadata", "quarantine"] + [f"distributions/zone/{name}" for name in ("", "receiving/1.2", "receipts")]
+    for place in places:
+        (hq / place).mkdir(exist_ok=True)
+        (hq / place / ".tmp-77-1").write_text("x")
+    (bench.work / "identity/.tmp-77-1").write_text("x")
+
+    assert agent(bench, "run").returncode == 0
+
+    assert list(bench.work.rglob(".tmp-*")) == []
+    assert not (hq / "trust/scratch").exists()
+    with Raw(bench) as raw:
+        assert raw.hello()["distributions"]["zone"]["held"] == "1.1"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_large_file_passes_through_little_memory(bench: Workbench, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    chance = random.Random(7)
+    with open(tmp_path / "source/big", "wb") as file:
+        for _ in range(512):
+            file.write(chance.randbytes(BLOCK))
+    made = make("1.1", tmp_path / "source")
+    bench.publish(made)
+    with Raw(bench) as raw:
+        raw.hello()
+        raw.metadata(bench)
+        raw.put_manifest(made)
+        raw.begin_ted(made)
+        raw.data(made.payload)
+        assert raw.reply() == {"type": "stored"}
+        assert raw.ask(type="order", envelope=bench.order(made, tmp_path / "zone"))["type"] == "receipt"
+        (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{raw.process.pid}/status").read_text())
+    assert (tmp_path / "zone/big").stat().st_size == 512 * BLOCK
+    assert int(peak) < 200 * 1024
