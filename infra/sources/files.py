@@ -18,6 +18,7 @@ from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_IMODE, S_ISDIR
 
 from blake3 import blake3
 
+from infra.sources.beneath import Opener
 from infra.sources.exclude import excluded
 from infra.sources.reading import read_file
 from infra.sources.walk import CTIME, FIELDS, STALE, START, Memory, Stat, Walk, stat_fields, walk_directory
@@ -53,6 +54,7 @@ class _Reading:
     """What one scan has come to."""
 
     walk: Walk
+    opener: Opener
     known: dict[Stat, bytes]
     sink: ContentSink
     progress: Callable[[int], None]
@@ -74,8 +76,9 @@ class _Reading:
 class FilesSource:
     """Implements ``sluice.ports.Source`` for Distributions of type file."""
 
-    def __init__(self, *, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, *, now_ns: Callable[[], int] = time.time_ns, opener: Opener | None = None) -> None:
         self._now_ns = now_ns
+        self._opener = opener or Opener()
 
     def scan(
         self, distribution: Distribution, memory: bytes, *, sink: ContentSink, entries: bool, progress: Progress | None = None
@@ -87,11 +90,11 @@ class FilesSource:
         walk = Walk()
         for source in distribution.files:
             with _opened(source) as (root, name):
-                _walk_source(walk, source, root, name)
+                _walk_source(walk, self._opener, source, root, name)
         if before is not None and not entries and before.is_of(walk, key):
             return Scan(None, memory, before.files, before.directories, before.symlinks, before.size)
         listed = _listings(walk, distribution)
-        reading = _Reading(walk, before.digests() if before else {}, sink, lambda size: None)
+        reading = _Reading(walk, self._opener, before.digests() if before else {}, sink, lambda size: None)
         files = [item.at for items in listed for item in items if S_IFMT(walk.stats[item.at]) == S_IFREG]
         unknown = [at for at in files if not reading.is_known(at)]
         reading.progress = _counted(progress, sum(walk.stats[at + 1] for at in unknown))
@@ -148,7 +151,7 @@ def _failure(shown: str, error: OSError) -> SourceError:
     return SourceMissingError(f"{shown} can't be read: {error.strerror}", remedy="give this account the right to read it, or exclude it")
 
 
-def _walk_source(walk: Walk, source: FileSource, root: int, name: str) -> None:
+def _walk_source(walk: Walk, opener: Opener, source: FileSource, root: int, name: str) -> None:
     with _translated(source.source):
         found = os.stat(name or ".", dir_fd=root, follow_symlinks=False)
     walk.names.append(START)
@@ -157,6 +160,7 @@ def _walk_source(walk: Walk, source: FileSource, root: int, name: str) -> None:
         walk_directory(
             walk,
             root,
+            opener,
             exclude=excluded(source.exclude),
             failed=lambda path, error: _failure(f"{source.source}/{path}".rstrip("/"), error),
         )
@@ -216,10 +220,10 @@ def _entry(item: _Listed, root: int, name: str, source: FileSource, mode: int | 
     shown = f"{source.source}/{item.disk}" if item.path else str(source.source)
     try:
         if kind == S_IFLNK:
-            return Entry(EntryKind.SYMLINK, item.path, S_IMODE(found[0]), 0, target=_target(os.readlink(disk, dir_fd=root), shown))
+            return Entry(EntryKind.SYMLINK, item.path, S_IMODE(found[0]), 0, target=_target(reading.opener.read_link(root, disk), shown))
         digest = reading.known.get(found)
         if digest is None or not reading.sink.holds(digest.hex()):
-            found, digest = read_file(root, disk, shown=shown, sink=reading.sink)
+            found, digest = read_file(reading.opener, root, disk, shown=shown, sink=reading.sink)
             reading.walk.stats[at : at + FIELDS] = found
             reading.files_read += 1
             reading.progress(found[1])

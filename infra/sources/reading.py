@@ -12,6 +12,7 @@ from stat import S_ISREG
 
 from blake3 import blake3
 
+from infra.sources.beneath import Opener
 from infra.sources.walk import Stat, stat_fields
 from sluice.errors import SourceChangedError
 from sluice.ports import ContentSink
@@ -20,10 +21,10 @@ PIECE = 4 * 1024 * 1024
 """Bytes read at once; files up to this size are read once, larger ones twice when their content is new."""
 TRIES = 3
 
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OPEN = os.O_RDONLY | os.O_NONBLOCK
 
 
-def read_file(root: int, path: str, *, shown: str, sink: ContentSink) -> tuple[Stat, bytes]:
+def read_file(opener: Opener, root: int, path: str, *, shown: str, sink: ContentSink) -> tuple[Stat, bytes]:
     """Read a file's content into ``sink``, unless it is there.
 
     Args:
@@ -37,7 +38,7 @@ def read_file(root: int, path: str, *, shown: str, sink: ContentSink) -> tuple[S
         OSError: It can't be opened or read.
     """
     for _ in range(TRIES):
-        file = os.open(path, _OPEN, dir_fd=root)
+        file = opener.open(root, path, _OPEN)
         try:
             before = os.fstat(file)
             if not S_ISREG(before.st_mode):

@@ -17,6 +17,8 @@ from stat import S_IFDIR, S_IFMT, S_IFREG
 
 from blake3 import blake3
 
+from infra.sources.beneath import Opener
+
 FIELDS = 6
 """Numbers kept of each stat: mode, size, mtime_ns, ctime_ns, inode, device."""
 CTIME = 3
@@ -28,7 +30,7 @@ START = "."
 
 _MAGIC = b"SLUICES1"
 _HEADER = struct.Struct("<32s7Q")
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN = os.O_RDONLY | os.O_DIRECTORY
 
 Stat = tuple[int, int, int, int, int, int]
 
@@ -61,7 +63,9 @@ class Walk:
             return array("q", [n if n < 2**63 else n - 2**64 for n in self.stats]).tobytes()
 
 
-def walk_directory(walk: Walk, root: int, *, exclude: re.Pattern[str] | None, failed: Callable[[str, OSError], Exception]) -> None:
+def walk_directory(
+    walk: Walk, root: int, opener: Opener, *, exclude: re.Pattern[str] | None, failed: Callable[[str, OSError], Exception]
+) -> None:
     """Append everything below the open directory ``root``; links aren't followed.
 
     Args:
@@ -73,7 +77,7 @@ def walk_directory(walk: Walk, root: int, *, exclude: re.Pattern[str] | None, fa
         prefix = waiting.pop()
         append(prefix or "/")
         try:
-            directory = os.open(prefix or ".", _OPEN, dir_fd=root)
+            directory = opener.open(root, prefix or ".", _OPEN)
             try:
                 with os.scandir(directory) as found:
                     for item in found:

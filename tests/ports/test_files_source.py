@@ -14,6 +14,7 @@ import pytest
 from blake3 import blake3
 
 from infra.sources import reading
+from infra.sources.beneath import Opener
 from infra.sources.exclude import excluded
 from infra.sources.files import FilesSource
 from sluice.errors import CaseCollisionError, NameImpossibleError, NoSpaceError, SourceChangedError, SourceError, SourceMissingError
@@ -86,14 +87,14 @@ def tree(tmp_path: Path) -> Tree:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files opened for reading."""
     found: list[str] = []
-    real = os.open
+    real = Opener.open
 
-    def counting(path: Any, flags: int, *args: Any, **options: Any) -> int:
+    def counting(self: Opener, root: int, path: str, flags: int) -> int:
         if not flags & os.O_DIRECTORY:
-            found.append(str(path))
-        return real(path, flags, *args, **options)
+            found.append(path)
+        return real(self, root, path, flags)
 
-    monkeypatch.setattr(os, "open", counting)
+    monkeypatch.setattr(Opener, "open", counting)
     return found
 
 
@@ -393,3 +394,32 @@ def test_deep_and_wide_trees_are_walked_with_few_descriptors(tree: Tree) -> None
     for number in range(100):
         tree.write(f"w{number}/f", b"x")
     assert len(tree.entries()) == 1 + 300 + 1 + 200
+
+
+@pytest.mark.parametrize("use_openat2", [True, False])
+@pytest.mark.parametrize("secret", ["a file", "a link"])
+def test_a_directory_that_is_swapped_for_a_link_between_walk_and_read_leads_nowhere(tmp_path: Path, use_openat2: bool, secret: str) -> None:
+    tree = Tree(tmp_path / "source")
+    tree.write("below/data", b"public")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    if secret == "a file":
+        (elsewhere / "data").write_bytes(b"secret")
+    else:
+        (tree.path / "below/data").unlink()
+        (tree.path / "below/data").symlink_to("public")
+        (elsewhere / "data").symlink_to("secret")
+
+    class Swapping(Opener):
+        """Somebody swaps as soon as the walk is over."""
+
+        def open(self, root: int, path: str, flags: int) -> int:
+            if path in ("below/data", "below"):
+                (tree.path / "below").rename(tmp_path / "gone")
+                (tree.path / "below").symlink_to(elsewhere)
+            return super().open(root, path, flags)
+
+    source = FilesSource(opener=Swapping(use_openat2=use_openat2))
+    with pytest.raises(SourceChangedError):
+        source.scan(distribution([FileSource(PurePosixPath(tree.path), "{{ DEST }}")]), b"", sink=tree.sink, entries=True)
+    assert b"secret" not in tree.sink.contents.values()
