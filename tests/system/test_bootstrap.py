@@ -109,7 +109,6 @@ def test_a_bare_host_becomes_a_subscriber_and_a_second_time_nothing_is_missing(p
 
 
 def test_the_agent_answers_a_greeting_after_it(place: Place) -> None:
-    pytest.importorskip("agents.serve")
     place.bootstrap()
     assert all(place.items().values()), place.items()
 
