@@ -25,6 +25,7 @@ from sluice.durable import locked, make_directory, replace_atomically, sweep
 from sluice.errors import StoreCorruptError, StoreLockedError, TamperedError, TrustError
 from sluice.formats.orders import RECEIPT_MAX, order_bytes, parse_receipt
 from sluice.model.order import Order, Receipt
+from sluice.trust.disk import disk_errors
 from sluice.trust.envelope import ORDER_WORD, RECEIPT_WORD, Envelope, seal, unseal
 from sluice.trust.keys import ensure_private_key, load_private_key, parse_public_pem, signature_fits
 from sluice.trust.roles import ORDERS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_role, metadata_file, split_metadata_file
@@ -65,6 +66,7 @@ class Publisher:
         self._trust = working_directory / "trust"
         self._repository = self._trust / "repository"
 
+    @disk_errors()
     def ensure_keys(self, now: datetime) -> bool:
         """Make keys and the first trust root unless they are there. Repeatable after a kill. Returns whether anything was made."""
         make_directory(self._repository)
@@ -78,6 +80,7 @@ class Publisher:
                 made = True
         return made
 
+    @disk_errors()
     def publish(self, listings: Callable[[], Mapping[str, Listing]], *, now: datetime, longest_interval: timedelta) -> Published:
         """Make these Distributions' listings what can be sent; others stay as they are.
 
@@ -90,6 +93,7 @@ class Publisher:
         Raises:
             TrustError: No keys.
             StoreLockedError: Another process publishes and doesn't end.
+            StoreError: The disk fails; so for every method here.
         """
         if not (self._repository / metadata_file(ROOT, 1)).exists():
             raise TrustError(
@@ -100,10 +104,12 @@ class Publisher:
             sweep(self._repository)
             return self._publish(listings(), now, lifetime)
 
+    @disk_errors()
     def root(self) -> bytes:
         """The newest trust root: what ``sluice trust push`` installs."""
         return (self._repository / metadata_file(ROOT, self._newest_root())).read_bytes()
 
+    @disk_errors()
     def versions(self) -> dict[str, int]:
         """Published versions by role; empty before the first publishing."""
         return self._of_one_set(self._versions)
@@ -117,6 +123,7 @@ class Publisher:
         found |= {TIMESTAMP: timestamp.version, SNAPSHOT: snapshot.version, ROOT: self._newest_root()}
         return found
 
+    @disk_errors()
     def files_for(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
         """The metadata a Subscriber needs for one Distribution, without what it holds.
 
@@ -139,6 +146,7 @@ class Publisher:
             names.append(metadata_file(TIMESTAMP, None))
         return {name: (self._repository / name).read_bytes() for name in names}
 
+    @disk_errors()
     def listing(self, distribution: str) -> Listing:
         """What is signed now of one Distribution; empty if nothing is."""
         return self._of_one_set(lambda: self._listing(distribution))
@@ -156,6 +164,7 @@ class Publisher:
         keyid = SSlibKey.from_crypto(private.public_key()).keyid
         return seal(ORDER_WORD, order_bytes(order), key=keyid, sign=private.sign)
 
+    @disk_errors()
     def subscriber_key(self, subscriber: str) -> bytes | None:
         """The public key a Subscriber showed at bootstrap, PEM; None before."""
         try:
@@ -163,6 +172,7 @@ class Publisher:
         except FileNotFoundError:
             return None
 
+    @disk_errors()
     def keep_subscriber_key(self, subscriber: str, pem: bytes) -> None:
         """Believe receipts that this key signs. The caller has asked before another key is replaced."""
         parse_public_pem(pem, what=f"the receipt key of {subscriber}")

@@ -30,6 +30,7 @@ from sluice.durable import make_directory, replace_atomically, sweep
 from sluice.errors import ExpiredError, TamperedError, TruncatedError, UnknownDistributorError
 from sluice.formats.orders import ORDER_MAX, parse_order
 from sluice.model.order import Order
+from sluice.trust.disk import disk_errors
 from sluice.trust.envelope import ORDER_WORD, unseal
 from sluice.trust.held import claimed_version, held_versions, versions_in
 from sluice.trust.high_water import read_high_water, write_high_water
@@ -55,6 +56,7 @@ class TrustDirectory:
         self._scratch = directory / "trust" / "scratch"
         self.high_water_path = directory / "high-water.json"
 
+    @disk_errors()
     def install_root(self, data: bytes) -> None:
         """Trust this Distributor: what an administrator does, over a login of their own. Refuses what is no root signed by itself."""
         try:
@@ -64,6 +66,7 @@ class TrustDirectory:
         make_directory(self._metadata)
         replace_atomically(self._root, data)
 
+    @disk_errors()
     def accept(self, files: Mapping[str, bytes], distribution: str) -> dict[str, int]:
         """Verify received metadata over the held set and keep it.
 
@@ -94,6 +97,7 @@ class TrustDirectory:
         """Versions held, by role, read without verifying: what a sender is told so that it sends only what changed."""
         return held_versions(self._root.parent.parent)
 
+    @disk_errors()
     def view(self, distribution: str, *, now: datetime | None = None) -> TrustedView:
         """What the held set signs of one Distribution.
 

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from sluice.errors import ExpiredError, ReplayedError, StoreCorruptError, TamperedError, TruncatedError, TrustError, UnknownDistributorError
+from sluice.errors import (
+    ExpiredError,
+    ReplayedError,
+    StoreCorruptError,
+    StoreError,
+    TamperedError,
+    TruncatedError,
+    TrustError,
+    UnknownDistributorError,
+)
 from sluice.model.action import Script, ScriptType
 from sluice.model.order import Order
 from sluice.model.revision import RevisionNumber
@@ -350,3 +359,30 @@ def test_a_withdrawn_distribution_keeps_its_role_and_lists_nothing(trust: TrustD
     accept(trust, publisher)
     with pytest.raises(TamperedError, match="has not signed"):
         trust.view("zone").target(PATH)
+
+
+@pytest.mark.parametrize("call", ["publish", "files_for", "listing", "root", "versions"])
+def test_a_repository_that_cannot_be_read_or_written_is_a_store_error(tmp_path: Path, publisher: Publisher, call: str) -> None:
+    repository = tmp_path / "hq/trust/repository"
+    shutil.rmtree(repository)
+    repository.mkdir()
+    for name in ("1.root.json", "timestamp.json"):
+        (repository / name).mkdir()  # reading it is EISDIR, whoever asks
+    calls = {
+        "publish": lambda: publisher.publish(dict, now=now(), longest_interval=WEEK),
+        "files_for": lambda: publisher.files_for("zone", {}),
+        "listing": lambda: publisher.listing("zone"),
+        "root": publisher.root,
+        "versions": publisher.versions,
+    }
+    with pytest.raises(StoreError, match="Is a directory"):
+        calls[call]()
+
+
+def test_metadata_that_cannot_be_read_is_a_store_error(tmp_path: Path, trust: TrustDirectory, publisher: Publisher) -> None:
+    accept(trust, publisher)
+    held = tmp_path / "subscriber/trust/metadata/targets.json"
+    held.unlink()
+    held.mkdir()
+    with pytest.raises(StoreError, match=r"targets\.json: Is a directory"):
+        trust.view("zone")
