@@ -13,6 +13,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.state import State
 from sluice.operations.call import call_agent
 from sluice.operations.deliver import Delivered
+from tasks.claims import entered, lease_kept
 from tasks.place import log
 from tasks.sending import Sends, current_sends
 from tasks.settings import COMMON
@@ -38,19 +39,36 @@ async def order_extraction(subscriber: str, distribution: str, revision: str, at
         begin = datetime.fromisoformat(at)
         await asyncio.sleep(max(0.0, (begin - datetime.now(begin.tzinfo)).total_seconds()))
     sends = current_sends()
-    async with sends.room:
-        done = await sends.blocking(_extract, sends, subscriber, distribution, RevisionNumber.parse(revision))
+    done = await _claimed(sends, subscriber, distribution, RevisionNumber.parse(revision))
     sends.rows[subscriber, distribution] = done
     text = f"{done.state}; {done.error or done.reason}"
     log().log(logging.ERROR if done.is_error else logging.INFO, "%s: %s %s: %s", subscriber, distribution, revision, text)
     return text
 
 
+async def _claimed(sends: Sends, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
+    """Extract where no other run is at the pair: Extract schedules that start together plan the same."""
+    claim = sends.claim(subscriber, distribution, revision)
+
+    def settled() -> Delivered | None:
+        if sends.place.work.ledger.state(subscriber, distribution).extracted == revision:
+            return Delivered(subscriber, distribution, revision, State.INSTALLED, "done by another run")
+        return None
+
+    if (done := await entered(sends, claim.enter, settled, f"{subscriber}: {distribution} {revision}")) is not None:
+        return done
+    try:
+        async with lease_kept(sends, claim.renew), sends.extracting:
+            if (done := await sends.blocking(settled)) is not None:
+                return done
+            return await sends.ordered(_extract, sends, subscriber, distribution, revision)
+    finally:
+        await sends.blocking(claim.leave)
+
+
 def _extract(sends: Sends, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
     work = sends.place.work
     begun = work.clock.now()
-    if work.ledger.state(subscriber, distribution).extracted == revision:
-        return Delivered(subscriber, distribution, revision, State.INSTALLED, "done by another run")
     host = work.site.subscriber(subscriber)
     call = call_agent(host, work.distributor.name, transport=work.transport(host), timeout=work.timeout(host))
     try:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any
 
@@ -18,8 +17,9 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from sluice.errors import SluiceError
-from sluice.operations.deliver import LEASE_SECONDS, Delivered, Delivery
+from sluice.operations.deliver import Delivered, Delivery
 from sluice.rules.retry import prefect_retry_settings
+from tasks.claims import entered, lease_kept
 from tasks.place import log
 from tasks.progress import reported
 from tasks.sending import Sends, current_sends
@@ -28,8 +28,8 @@ from tasks.wording import size
 
 TURN_SECONDS = 0.5
 """Between two questions for a slot."""
-OCCUPIED_SECONDS = 3.0
-"""Between two looks whether another run has finished with the same Subscriber and Distribution."""
+TURNS_PER_LOOK = 6
+"""Questions for a slot between two looks whether somebody cancelled."""
 
 
 @task(name="send revision", description="Send one revision to one Subscriber; where due, have it extracted", **COMMON)
@@ -49,8 +49,9 @@ async def send_revision(subscriber: str, distribution: str, revision: str) -> st
     await _until(delivery.next_try)
     done = await sends.blocking(delivery.settled)
     while done is None:  # once more, whole, where the tree there isn't what the delta builds on
-        async with sends.room:
-            done = await _try(sends, delivery, f"{subscriber} ← {distribution} {revision}")
+        async with AsyncExitStack() as room:
+            await room.enter_async_context(sends.rooms[delivery.target.priority])
+            done = await _try(sends, delivery, room, f"{subscriber} ← {distribution} {revision}")
     sends.rows[subscriber, distribution] = done
     text = f"{done.state}, {size(done.bytes)} sent, {size(done.resumed)} resumed; {done.error or done.reason}"
     log().log(logging.ERROR if done.is_error else logging.INFO, "%s ← %s %s: %s", subscriber, distribution, revision, text)
@@ -87,54 +88,48 @@ class _UntilNextTry(list[float]):
         return super().__getitem__(index) if at is None else max(0.1, _seconds_until(at))
 
 
-async def _try(sends: Sends, delivery: Delivery, what: str) -> Delivered | None:
-    while (occupied := await sends.blocking(delivery.enter)) is not None:
-        log().info("%s: %s", what, occupied.reason)
-        await asyncio.sleep(OCCUPIED_SECONDS)
-        if (done := await sends.blocking(delivery.settled)) is not None:
-            return done
+async def _try(sends: Sends, delivery: Delivery, room: AsyncExitStack, what: str) -> Delivered | None:
+    """One try; None: begin another at once. ``room`` is left as soon as only the extraction is left to do."""
+    if (done := await entered(sends, delivery.enter, delivery.settled, what)) is not None:
+        return done
     try:
-        async with _lease_kept(sends, delivery):
+        async with lease_kept(sends, delivery.renew):
             if await sends.blocking(delivery.call):
-                await _turn(sends, delivery, what)
+                if (done := await _turn(sends, delivery, what)) is not None:
+                    return done
                 async with reported(what) as progress:
                     await sends.blocking(delivery.transfer, progress)
-        # The slot is for transfers: an extraction may take minutes and needs none.
-        await sends.blocking(delivery.leave)
-        return await sends.blocking(delivery.extract)
+            # The slot is for transfers: an extraction may take minutes and needs none, only that nobody else is at the pair.
+            await sends.blocking(delivery.leave)
+            if not delivery.extracts:
+                return await sends.blocking(delivery.extract)
+            if await sends.blocking(delivery.enter) is not None:
+                return None  # another run came in between, and extracts
+            await room.aclose()
+            async with sends.extracting:
+                return await sends.ordered(delivery.extract)
     except SluiceError as error:
         failed = await sends.blocking(delivery.fail, error)
         log().warning("%s: %s", what, failed.reason)
         raise
     finally:
-        delivery.close()
+        # Closing may wait for the agent's end.
+        await sends.blocking(delivery.close)
         await sends.blocking(delivery.leave)
 
 
-async def _turn(sends: Sends, delivery: Delivery, what: str) -> None:
-    """Wait until the send queue gives a slot."""
-    said = ""
+async def _turn(sends: Sends, delivery: Delivery, what: str) -> Delivered | None:
+    """Wait until the send queue gives a slot; the end, where it was cancelled meanwhile."""
+    said, asked = "", 0
     while (waiting := await sends.blocking(delivery.ask)) is not None:
         if not said:
             log().info("%s: %s", what, waiting.reason)
             said = waiting.reason
         await asyncio.sleep(TURN_SECONDS)
-
-
-@asynccontextmanager
-async def _lease_kept(sends: Sends, delivery: Delivery) -> AsyncIterator[None]:
-    async def renew() -> None:
-        while True:
-            await asyncio.sleep(LEASE_SECONDS / 3)
-            await sends.beside(delivery.renew)
-
-    renewing = asyncio.create_task(renew())
-    try:
-        yield
-    finally:
-        renewing.cancel()
-        with suppress(asyncio.CancelledError, SluiceError):
-            await renewing
+        asked += 1
+        if asked % TURNS_PER_LOOK == 0 and (done := await sends.blocking(delivery.cancelled)) is not None:
+            return done
+    return None
 
 
 async def _until(at: datetime | None) -> None:

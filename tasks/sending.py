@@ -14,7 +14,10 @@ from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
 from sluice.blueprint.render import recipe
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Priority
 from sluice.model.ticket import UNLIMITED_IN_PROCESS
+from sluice.operations.claim import Claim
 from sluice.operations.deliver import Delivered, Delivery
 from sluice.operations.order_extract import Ordering
 from sluice.operations.send import Sending, needed_features
@@ -26,6 +29,8 @@ from tasks.place import Place
 
 CALLED_AHEAD = 32
 """Hosts that may be called while all slots are taken: enough that some which don't answer delay nobody."""
+EXTRACTING = 64
+"""Extractions at once: each takes a thread, for minutes where actions run."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,8 +47,12 @@ class Sends:
         most = (work.distributor.max_concurrent or UNLIMITED_IN_PROCESS) + CALLED_AHEAD
         self.rows: dict[tuple[str, str], Delivered] = {}
         """How each ended, by Subscriber and Distribution."""
-        self.room = asyncio.Semaphore(most)
-        self._executor = ThreadPoolExecutor(max_workers=most, thread_name_prefix="send")
+        self.rooms = {priority: asyncio.Semaphore(most) for priority in Priority}
+        """By priority, so that a High retry doesn't queue up behind Low sends that wait for their turn (D10)."""
+        self.extracting = asyncio.Semaphore(EXTRACTING)
+        self._executor = ThreadPoolExecutor(max_workers=most * len(self.rooms), thread_name_prefix="send")
+        # An extraction holds neither slot nor room: transfers go on meanwhile.
+        self._orders = ThreadPoolExecutor(max_workers=EXTRACTING, thread_name_prefix="extract")
         # Signs of life must not queue up behind transfers.
         self._signs = ThreadPoolExecutor(max_workers=2, thread_name_prefix="lease")
         self._deliveries: dict[tuple[str, str], Delivery] = {}
@@ -51,6 +60,10 @@ class Sends:
     async def blocking(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a step that blocks in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: step(*args, **kwargs))
+
+    async def ordered(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an extraction, which takes no transfer's thread; while ``extracting`` is held."""
+        return await asyncio.get_running_loop().run_in_executor(self._orders, lambda: step(*args, **kwargs))
 
     async def beside(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short step that must not wait for transfers."""
@@ -67,11 +80,27 @@ class Sends:
         """The delivery that was made for a pair."""
         return self._deliveries[subscriber, distribution]
 
+    def claim(self, subscriber: str, distribution: str, revision: RevisionNumber) -> Claim:
+        """A claim of a pair for an extraction by itself."""
+        work = self.place.work
+        priority = work.site.distribution(distribution).priority
+        return Claim(
+            work.distributor,
+            subscriber,
+            distribution,
+            revision,
+            priority,
+            ledger=work.ledger,
+            clock=work.clock,
+            flow_run=self.place.flow_run,
+        )
+
     def close(self) -> None:
         """End all threads; transfers still under way are broken off."""
         for delivery in self._deliveries.values():
             delivery.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
+        self._orders.shutdown(wait=True, cancel_futures=True)
         self._signs.shutdown(wait=True, cancel_futures=True)
 
     def _make(self, target: SendTarget, *, extract: bool, watched: tuple[str, ...]) -> Delivery:

@@ -1,9 +1,9 @@
 """One Subscriber and Distribution in one flow run, from its offer to its receipt, in blocking steps that keep the ledger true.
 
 The steps of a try, in order: ``enter`` the send queue (claims the pair), ``call`` the host, ``ask`` for a slot until there is one,
-``transfer``, ``leave`` the queue, ``extract`` where it is to be extracted at once; ``fail`` where one of them raised, ``close``
-always. Who drives them (an async task) does the waiting between them, which holds nothing. Every step may come from another
-thread, one at a time, but for ``renew``, which runs beside them.
+``transfer``, ``leave`` the queue; where it is to be extracted at once ``enter`` again, now for the pair alone, and ``extract``;
+``fail`` where one of them raised, ``close`` and ``leave`` always. Who drives them (an async task) does the waiting between them,
+which holds nothing. Every step may come from another thread, one at a time, but for ``renew``, which runs beside them.
 
 The count of retries is the ledger's (D7): a new run starts it anew, unless it is the same run that was started again.
 """
@@ -19,16 +19,14 @@ from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor
 from sluice.model.state import CurrentState, Event, EventKind, JsonValue, State
-from sluice.model.ticket import Occupied, Started, Ticket, Waiting
+from sluice.model.ticket import Occupied, Waiting
+from sluice.operations.claim import Claim
 from sluice.operations.conversation import AgentEvent
 from sluice.operations.order_extract import Ordering
 from sluice.operations.send import Sending
 from sluice.operations.send_plan import SendTarget
 from sluice.ports import Clock, Progress
 from sluice.rules.retry import Decision, GiveUp, RetryAt, after_failure, describe, failure_of
-
-LEASE_SECONDS = 30.0
-"""How long a place in the queue outlives its holder's last sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,16 @@ class Delivery:
         self._ledger, self._make, self._recipe, self._watched = ordering.ledger, sending, recipe, watched
         self._whole = False
         self._sending: Sending | None = None
-        self._ticket: Ticket | None = None
+        self._claim = Claim(
+            distributor,
+            target.subscriber,
+            target.distribution,
+            target.revision,
+            target.priority,
+            ledger=ordering.ledger,
+            clock=clock,
+            flow_run=ordering.flow_run,
+        )
         self._bytes = self._resumed = 0
         self._begun = clock.now()
 
@@ -112,10 +119,8 @@ class Delivery:
 
     def settled(self) -> Delivered | None:
         """The end, where there is nothing left to do: it was cancelled, or another run did it or offered a newer revision."""
-        if name := next((n for n in self._watched if self._ledger.cancel_requested(n)), None):
-            now, reason = self._clock.now(), f"{name} was cancelled"
-            self._record(EventKind.CANCELLED, now, lambda s: s.cancelled(reason, now))
-            return self._delivered(State.CANCELLED, reason)
+        if cancelled := self.cancelled():
+            return cancelled
         state = self._state()
         if newer := self._newer(state):
             return self._delivered(state.state, f"{newer} was offered by another run meanwhile")
@@ -125,22 +130,17 @@ class Delivery:
             return self._delivered(State.RECEIVED, "sent by another run")
         return None
 
-    def enter(self) -> Occupied | None:
-        """Claim the pair. Occupied: another run sends it; enter again later."""
-        found = self._ledger.enqueue(
-            self._distributor.name,
-            self.target.subscriber,
-            self.target.distribution,
-            self.revision,
-            self.target.priority,
-            self._ordering.flow_run,
-            lease_seconds=LEASE_SECONDS,
-            now=self._clock.now(),
-        )
-        if isinstance(found, Occupied):
-            return found
-        self._ticket = found
+    def cancelled(self) -> Delivered | None:
+        """The end, where somebody cancelled what it waits under (I10)."""
+        if name := next((n for n in self._watched if self._ledger.cancel_requested(n)), None):
+            now, reason = self._clock.now(), f"{name} was cancelled"
+            self._record(EventKind.CANCELLED, now, lambda s: s.cancelled(reason, now))
+            return self._delivered(State.CANCELLED, reason)
         return None
+
+    def enter(self) -> Occupied | None:
+        """Claim the pair. Occupied: another run has it; enter again later."""
+        return self._claim.enter()
 
     def call(self) -> bool:
         """Call the host; whether it lacks the revision and so needs a slot. Raises TransportError, TrustError."""
@@ -156,20 +156,12 @@ class Delivery:
 
     def ask(self) -> Waiting | None:
         """Ask for a slot; None: it has one. Raises LeaseLostError."""
-        if self._ticket is None:
-            raise ValueError("enter first")
-        found = self._ledger.try_start(
-            self._ticket, limit=self._distributor.max_concurrent, lease_seconds=LEASE_SECONDS, now=self._clock.now()
-        )
-        self._ticket = found.ticket
-        return None if isinstance(found, Started) else found
+        return self._claim.ask()
 
     def renew(self) -> None:
-        """Keep the place; called beside the other steps, every third of LEASE_SECONDS. Where it was lost the try is broken off."""
-        if self._ticket is None:
-            return
+        """Keep the place; called beside the other steps. Where it was lost the try is broken off."""
         try:
-            self._ledger.renew(self._ticket, lease_seconds=LEASE_SECONDS, now=self._clock.now())
+            self._claim.renew()
         except SluiceError:
             self.close()
             raise
@@ -189,9 +181,7 @@ class Delivery:
 
     def leave(self) -> None:
         """Give place and slot back; may be called twice."""
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
-            self._ledger.finish(ticket)
+        self._claim.leave()
 
     @property
     def extracts(self) -> bool:

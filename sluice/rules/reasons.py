@@ -151,6 +151,8 @@ class _Reader:
             return State.INACTIVE, f"{closed}{stays}"
         if not platform_matches(subscriber.platform, distribution.platforms):
             return State.NOT_APPLICABLE, not_applicable_reason(distribution, subscriber) + stays
+        if ticket is not None and ticket.phase is Phase.ENTERED and state.state is State.INSTALLING:
+            return State.INSTALLING, f"extracting {state.held or state.offered} since {moment(state.since or ticket.entered)}"
         if ticket is not None:
             return State.WAITING, self._in_queue(ticket)
         if latest is None:
@@ -176,7 +178,8 @@ class _Reader:
         newer = f"; {latest} {next_send}" if latest != state.offered else ""
         match state.state:
             case State.INSTALLING:
-                return State.INSTALLING, f"extracting {state.held or state.offered} since {since}"
+                follows = f"it {next_send}" if extracts_at_once(distribution, subscriber) else self._next_extract(distribution, subscriber)
+                return State.RECEIVED, f"extracting {state.held or state.offered}, begun {since}, was interrupted; {follows}"
             case State.FAILED:
                 return State.FAILED, f"{_failed(state)}{newer}"
             case State.RECEIVED:

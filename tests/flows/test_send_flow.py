@@ -17,8 +17,18 @@ from prefect.client.schemas.objects import Artifact, FlowRun, State, TaskRun
 
 from infra.workplace import Workplace, open_workplace
 from sluice.errors import SluiceError, TamperedError, UnreachableError
+from sluice.model.order import Outcome, Receipt
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Priority
+from sluice.model.state import Event, EventKind
+from sluice.model.state import State as CurrentPlace
+from sluice.model.ticket import Started, Ticket
+from sluice.operations.deliver import Delivered
 from sluice.operations.send import SendResult
+from tasks.sending import Sends
 from tests.flows.blueprint import HOSTS, write_site
+
+V1 = RevisionNumber(1, 1)
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -166,7 +176,7 @@ def test_never_more_at_once_than_the_limit_over_two_runs(work: Workplace, wire: 
     directory = write_site(Path(work.site.directory), retry="{every: 1 s, for: 3 s}", extract="never", limit=2, more=5)
     monkeypatch.setenv("SLUICE_SITE", str(directory))
     wire.seconds = 0.2
-    monkeypatch.setattr("tasks.send_revision.OCCUPIED_SECONDS", 0.3)
+    monkeypatch.setattr("tasks.claims.OCCUPIED_SECONDS", 0.3)
 
     async def both() -> list[State[Any]]:
         return list(await asyncio.gather(state_of("send", channel="night"), state_of("send", distribution="zone")))
@@ -190,6 +200,47 @@ def test_cancel_stops_what_waits_for_its_retry(work: Workplace, wire: Wire) -> N
     assert work.ledger.state("oslo-1", "zone").state == "cancelled"
     assert wire.calls["oslo-1"] == 1
     assert "oslo-1" not in str(state.message)
+
+
+def test_cancel_stops_what_waits_for_a_slot(work: Workplace, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = write_site(Path(work.site.directory), extract="never", limit=1)
+    monkeypatch.setenv("SLUICE_SITE", str(directory))
+    now = datetime.now(UTC)
+    other = work.ledger.enqueue("hq", "oslo-9", "zone", V1, Priority.MEDIUM, "another run", lease_seconds=60, now=now)
+    assert isinstance(other, Ticket)
+    assert isinstance(work.ledger.try_start(other, limit=1, lease_seconds=60, now=now), Started)
+    wire.on_call = lambda _: work.ledger.request_cancel("night", at=now)
+    begun = time.monotonic()
+    state = run("send", channel="night")
+    assert time.monotonic() - begun < 45
+    assert state.message == "send night: 0 of 3 Subscribers done"
+    assert {work.ledger.state(name, "zone").state for name in HOSTS} == {"cancelled"}
+    assert not wire.transfers
+
+
+def test_extract_runs_that_start_together_order_each_extraction_once(work: Workplace, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two Extract schedules that begin at the same time both find what is due."""
+    run("send", channel="night")
+    orders: list[str] = []
+
+    def extract(sends: Sends, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
+        orders.append(subscriber)
+        time.sleep(1.0)
+        now = datetime.now(UTC)
+        receipt = Receipt("hq", subscriber, 1, distribution, revision, Outcome.INSTALLED, now, now, 1, 0, 5, "ab")
+        work.ledger.accept_receipt(receipt, "{}", Event(now, EventKind.INSTALLED))
+        return Delivered(subscriber, distribution, revision, CurrentPlace.INSTALLED)
+
+    monkeypatch.setattr("tasks.order_extraction._extract", extract)
+    monkeypatch.setattr("tasks.claims.OCCUPIED_SECONDS", 0.3)
+
+    async def both() -> list[State[Any]]:
+        return list(await asyncio.gather(*(state_of("extract", distributor="hq", at_once=True) for _ in range(2))))
+
+    states = asyncio.run(both())
+    assert [state.type.value for state in states] == ["COMPLETED", "COMPLETED"]
+    assert sorted(orders) == sorted(HOSTS)
+    assert not work.ledger.snapshot().tickets
 
 
 def test_a_bug_in_one_send_is_a_row_and_no_crash(work: Workplace, wire: Wire) -> None:

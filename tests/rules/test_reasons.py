@@ -242,9 +242,26 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
     (
         "installing",
         site(),
-        snapshot(OFFERED.received(V2, sent=1, resumed=0, at=T0).installing(V2, T0)),
+        snapshot(OFFERED.received(V2, sent=1, resumed=0, at=T0).installing(V2, T0), ticket(Phase.ENTERED)),
         State.INSTALLING,
         "extracting 1.2 since 2026-12-01 11:00:00 UTC",
+    ),
+    (
+        "an extraction at once whose run died",
+        site(),
+        snapshot(OFFERED.received(V2, sent=1, resumed=0, at=T0).installing(V2, T0)),
+        State.RECEIVED,
+        (
+            "extracting 1.2, begun 2026-12-01 11:00:00 UTC, was interrupted; "
+            "it waits for the next start of Channel patterns at 2026-12-01 22:00:00 UTC"
+        ),
+    ),
+    (
+        "an extraction by its schedule whose run died",
+        site(subscriber=replace(HOST, extract=AT_23)),
+        snapshot(OFFERED.received(V2, sent=1, resumed=0, at=T0).installing(V2, T0)),
+        State.RECEIVED,
+        "extracting 1.2, begun 2026-12-01 11:00:00 UTC, was interrupted; waiting for its Extract schedule at 2026-12-01 23:00:00 UTC",
     ),
     (
         "an older one is installed",

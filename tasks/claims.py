@@ -1,0 +1,54 @@
+"""Claims of a run's tasks: waited for without a thread, and kept alive beside the steps they cover."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from sluice.errors import SluiceError
+from sluice.model.ticket import Occupied
+from sluice.operations.claim import LEASE_SECONDS
+from sluice.operations.deliver import Delivered
+from tasks.place import log
+from tasks.sending import Sends
+
+OCCUPIED_SECONDS = 3.0
+"""Between two looks whether another run has finished with the same Subscriber and Distribution, or somebody cancelled."""
+
+
+async def entered(
+    sends: Sends, enter: Callable[[], Occupied | None], settled: Callable[[], Delivered | None], what: str
+) -> Delivered | None:
+    """Claim a pair, however long another run has it; what there is to say where nothing is left to do then.
+
+    Args:
+        what: For the log.
+    """
+    said = ""
+    while (occupied := await sends.blocking(enter)) is not None:
+        if occupied.reason != said:
+            said = occupied.reason
+            log().info("%s: %s", what, said)
+        await asyncio.sleep(OCCUPIED_SECONDS)
+        if (done := await sends.blocking(settled)) is not None:
+            return done
+    return None
+
+
+@asynccontextmanager
+async def lease_kept(sends: Sends, renew: Callable[[], None]) -> AsyncIterator[None]:
+    """Renew a claim for as long as the block lasts."""
+
+    async def renewing() -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            await sends.beside(renew)
+
+    task = asyncio.create_task(renewing())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, SluiceError):
+            await task
