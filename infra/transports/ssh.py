@@ -1,16 +1,15 @@
-"""Subscribers over SSH: one exec channel to ``sluice-agent serve``. The only place that knows paramiko.
+"""Subscribers over SSH: one exec channel to ``sluice-agent serve``. Only this file and its two neighbours know paramiko.
 
 Rules: the host's key is pinned and compared before anything is sent; the only identity is the file the blueprint names (no
 ssh-agent, no look-up, no password); AES-GCM is preferred, and neither CBC nor ChaCha20 is offered, so Terrapin has nothing to cut.
 No call waits longer than its timeout, also on a link that was cut: the socket has TCP_USER_TIMEOUT, and what paramiko can wait
-for without a limit is ended by a watchdog. Every foreign exception becomes a TransportError in ``translated``.
+for without a limit is ended by a watchdog. Every foreign exception becomes a TransportError in ``ssh_errors.py``; keys are
+in ``ssh_keys.py``.
 Leaves out: jump hosts, SFTP, certificates of hosts.
 """
 
 from __future__ import annotations
 
-import base64
-import errno
 import logging
 import shlex
 import socket
@@ -21,20 +20,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import paramiko
-from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 from paramiko.packet import Packetizer
-from paramiko.pkey import UnknownKeyType
 
-from sluice.errors import (
-    AgentMissingError,
-    AuthenticationError,
-    ConnectionLostError,
-    HostKeyError,
-    ProtocolError,
-    TransportError,
-    TransportTimeoutError,
-    UnreachableError,
-)
+from infra.transports.ssh_errors import CHECK_ADDRESS, FOREIGN, translated
+from infra.transports.ssh_keys import compare_host_key, identity_of, pinned_keys, preferred_types
+from sluice.errors import AgentMissingError, ConnectionLostError, TransportError, TransportTimeoutError, UnreachableError
 from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, serve_command
 from sluice.model.site import Subscriber
 
@@ -50,9 +40,7 @@ OUTPUT_MAX = 1024 * 1024
 EXIT_WAIT = 5.0
 """Seconds between the end of a command's output and its exit status."""
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
-_CONNECT_ERRNOS = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}
-
-_CHECK_ADDRESS = "check that the host is up and its address is right"
+_FOREIGN_OR_OURS: tuple[type[BaseException], ...] = (*FOREIGN, TransportError)
 
 # Everything paramiko logs comes back as an exception; its tracebacks would only repeat that on stderr.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -63,47 +51,6 @@ class _Packets(Packetizer):
 
     REKEY_BYTES = 32 * 1024**3
     REKEY_PACKETS = 2**31
-
-
-# The first class that fits decides, so leaves stand before what they derive from. A test holds it total over paramiko's own.
-TRANSLATION: tuple[tuple[type[BaseException], type[TransportError]], ...] = (
-    (paramiko.BadHostKeyException, HostKeyError),
-    (InvalidHostKey, HostKeyError),
-    (paramiko.AuthenticationException, AuthenticationError),
-    (UnknownKeyType, AuthenticationError),
-    (paramiko.ssh_exception.IncompatiblePeer, ProtocolError),
-    (paramiko.ssh_exception.MessageOrderError, ProtocolError),
-    (paramiko.ConfigParseError, ProtocolError),
-    (paramiko.CouldNotCanonicalize, UnreachableError),
-    (paramiko.ssh_exception.NoValidConnectionsError, UnreachableError),
-    (paramiko.ProxyCommandFailure, UnreachableError),
-    (paramiko.ChannelException, ConnectionLostError),
-    (paramiko.SFTPError, ConnectionLostError),
-    (paramiko.SSHException, ConnectionLostError),
-    (TimeoutError, TransportTimeoutError),
-    (socket.gaierror, UnreachableError),
-    (socket.herror, UnreachableError),
-    (EOFError, ConnectionLostError),
-    (OSError, ConnectionLostError),
-)
-_FOREIGN: tuple[type[BaseException], ...] = tuple(foreign for foreign, _ in TRANSLATION)
-_FOREIGN_OR_OURS: tuple[type[BaseException], ...] = (*_FOREIGN, TransportError)
-_FOREIGN_OR_VALUE: tuple[type[BaseException], ...] = (*_FOREIGN, ValueError)
-
-
-def translated(error: BaseException, who: str, doing: str) -> TransportError:
-    """Our error for a foreign one: ``who`` was talked to while ``doing``."""
-    if isinstance(error, TransportError):
-        return error
-    ours = next((ours for foreign, ours in TRANSLATION if isinstance(error, foreign)), ConnectionLostError)
-    if isinstance(error, OSError) and error.errno in _CONNECT_ERRNOS:
-        ours = UnreachableError
-    detail = "the connection was closed" if isinstance(error, EOFError) else str(error) or type(error).__name__
-    remedies = {
-        UnreachableError: _CHECK_ADDRESS,
-        AuthenticationError: "check the Subscriber's identity and the host's authorized_keys",
-    }
-    return ours(f"{who}: {doing}: {detail}", remedy=remedies.get(ours, ""))
 
 
 class SshTransport:
@@ -126,8 +73,8 @@ class SshTransport:
         """One authenticated connection, for the agent or for bootstrap's commands. Raises as the port's ``connect``."""
         who = f"Subscriber {subscriber.name} ({subscriber.address})"
         address = subscriber.address
-        pinned = _pinned_keys(subscriber, self._site, who)
-        identity = _identity(subscriber, self._site, who)
+        pinned = pinned_keys(subscriber, self._site, who)
+        identity = identity_of(subscriber, self._site, who)
         sock = _connected_socket(address.host, address.port, timeout, who)
         try:
             transport = paramiko.Transport(sock, strict_kex=True, packetizer_class=_Packets)
@@ -139,9 +86,9 @@ class SshTransport:
             with login.watched("logging in"):
                 options = transport.get_security_options()
                 options.ciphers = CIPHERS
-                options.key_types = _preferred_types(options.key_types, pinned)
+                options.key_types = preferred_types(options.key_types, pinned)
                 transport.start_client(timeout=timeout)
-                _compare(transport.get_remote_server_key(), pinned, subscriber, who)
+                compare_host_key(transport.get_remote_server_key(), pinned, subscriber, who)
                 transport.auth_publickey(address.user, identity)
         except BaseException:
             login.close()
@@ -202,7 +149,7 @@ class SshLogin:
 
     def close(self) -> None:
         """End it; may be called twice."""
-        with suppress(*_FOREIGN):
+        with suppress(*FOREIGN):
             self._transport.close()
         self._sock.close()
 
@@ -230,7 +177,7 @@ class SshStream:
                 if not sent:
                     raise EOFError
                 rest = rest[sent:]
-        except _FOREIGN as error:
+        except FOREIGN as error:
             raise self._ended(error, "writing") from error
         self._keep_stderr()
 
@@ -239,7 +186,7 @@ class SshStream:
         self._keep_stderr()
         try:
             data = self._channel.recv(size)
-        except _FOREIGN as error:
+        except FOREIGN as error:
             raise self._ended(error, "reading") from error
         if not data and self._exit_status() != 0:
             raise self._ended(EOFError(), "reading")
@@ -262,7 +209,7 @@ class SshStream:
             self._channel.shutdown_write()
             while self._keep_output(output):
                 self._keep_stderr()
-        except _FOREIGN as error:
+        except FOREIGN as error:
             raise self._ended(error, "running a command") from error
         status = self._exit_status()
         self._keep_stderr()
@@ -272,7 +219,7 @@ class SshStream:
 
     def close(self) -> None:
         """End the conversation; may be called twice. The command sees the end of its stdin."""
-        with suppress(*_FOREIGN):
+        with suppress(*FOREIGN):
             self._channel.close()
         if self._on_close is not None:
             self._on_close()
@@ -326,9 +273,7 @@ def _connected_socket(host: str, port: int, timeout: float, who: str) -> socket.
     try:
         sock = socket.create_connection((host, port), timeout)
     except TimeoutError as error:
-        raise UnreachableError(
-            f"{who}: no answer within {timeout:g} s", remedy="check that the host is up and its address is right"
-        ) from error
+        raise UnreachableError(f"{who}: no answer within {timeout:g} s", remedy=CHECK_ADDRESS) from error
     except OSError as error:
         raise translated(error, who, "connecting") from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -337,65 +282,3 @@ def _connected_socket(host: str, port: int, timeout: float, who: str) -> socket.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(timeout / 9)))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(timeout * 1000)))
     return sock
-
-
-def _identity(subscriber: Subscriber, site: Path, who: str) -> paramiko.PKey:
-    if not subscriber.identity:
-        raise AuthenticationError(f"{who} has no identity", remedy="name the private key file as identity: in its document")
-    path = site / subscriber.identity
-    try:
-        return paramiko.PKey.from_path(path)
-    except FileNotFoundError as error:
-        raise AuthenticationError(f"{who}: the identity {path} doesn't exist", remedy="make it with ssh-keygen -t ed25519") from error
-    except (paramiko.PasswordRequiredException, TypeError) as error:
-        raise AuthenticationError(
-            f"{who}: the identity {path} is protected by a passphrase, and nobody is there to type it",
-            remedy="use a key of its own without one, restricted in the host's authorized_keys",
-        ) from error
-    except _FOREIGN_OR_VALUE as error:
-        raise AuthenticationError(f"{who}: the identity {path} can't be used: {error!s}") from error
-
-
-def _pinned_keys(subscriber: Subscriber, site: Path, who: str) -> list[paramiko.PKey]:
-    if subscriber.host_key:
-        try:
-            kind, encoded = subscriber.host_key.split()[:2]
-            return [paramiko.PKey.from_type_string(kind, base64.b64decode(encoded, validate=True))]
-        except _FOREIGN_OR_VALUE as error:
-            raise HostKeyError(f"{who}: its host_key is no SSH key", remedy="write it as in known_hosts: type and base64") from error
-    if not subscriber.host_keys:
-        raise HostKeyError(f"{who} has no pinned host key", remedy="add host_key: or host_keys: to its document")
-    path, address = site / subscriber.host_keys, subscriber.address
-    known = paramiko.HostKeys()
-    revoked = set()
-    try:
-        for line in path.read_text().splitlines():
-            fields = line.split()
-            if fields[:1] == ["@revoked"]:
-                revoked |= set(fields[3:4])
-            elif fields and not fields[0].startswith(("#", "@")) and (entry := HostKeyEntry.from_line(" ".join(fields))):
-                for name in entry.hostnames or ():
-                    known.add(name, entry.key.get_name(), entry.key)
-    except _FOREIGN_OR_VALUE as error:
-        raise HostKeyError(f"{who}: the known_hosts file {path} can't be read: {error}") from error
-    found = known.lookup(address.host if address.port == 22 else f"[{address.host}]:{address.port}")
-    keys = [key for key in (found or {}).values() if key.get_base64() not in revoked]
-    if not keys:
-        raise HostKeyError(f"{who} isn't in {path}", remedy="add its host key there, after comparing it on the host itself")
-    return keys
-
-
-def _preferred_types(offered: Sequence[str], pinned: Sequence[paramiko.PKey]) -> tuple[str, ...]:
-    """The pinned kinds first, so that a host with several keys shows one we know."""
-    kinds = {key.get_name() for key in pinned}
-    return tuple(sorted(offered, key=lambda kind: not (kind in kinds or ("ssh-rsa" in kinds and kind.startswith("rsa-")))))
-
-
-def _compare(shown: paramiko.PKey, pinned: Sequence[paramiko.PKey], subscriber: Subscriber, who: str) -> None:
-    if shown not in pinned:
-        expected = ", ".join(f"{key.get_name()} {key.fingerprint}" for key in pinned)
-        raise HostKeyError(
-            f"{who} shows the host key {shown.get_name()} {shown.fingerprint}, pinned is {expected}",
-            remedy="look on the host itself which is right (ssh-keygen -lf its .pub); then change host_key: in "
-            f"{subscriber.name}'s document, or find out who answers there",
-        )

@@ -13,7 +13,8 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from infra.transports.ssh import SshTransport, translated
+from infra.transports.ssh import SshTransport
+from infra.transports.ssh_errors import translated
 from sluice.errors import (
     AuthenticationError,
     ConnectionLostError,
@@ -231,7 +232,7 @@ INTERNAL = {"NeedRekeyException", "PipeTimeout", "BERException", "SFTPError"}
 
 
 def test_the_translation_of_foreign_exceptions_is_total() -> None:
-    from infra.transports.ssh import TRANSLATION
+    from infra.transports.ssh_errors import TRANSLATION
 
     found = foreign_exceptions()
     assert len(found) > 15

@@ -1,0 +1,62 @@
+"""The seam where paramiko's exceptions, and the network's, become TransportErrors."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import paramiko
+from paramiko.hostkeys import InvalidHostKey
+from paramiko.pkey import UnknownKeyType
+
+from sluice.errors import (
+    AuthenticationError,
+    ConnectionLostError,
+    HostKeyError,
+    ProtocolError,
+    TransportError,
+    TransportTimeoutError,
+    UnreachableError,
+)
+
+CHECK_ADDRESS = "check that the host is up and its address is right"
+_CONNECT_ERRNOS = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+
+
+# The first class that fits decides, so leaves stand before what they derive from. A test holds it total over paramiko's own.
+TRANSLATION: tuple[tuple[type[BaseException], type[TransportError]], ...] = (
+    (paramiko.BadHostKeyException, HostKeyError),
+    (InvalidHostKey, HostKeyError),
+    (paramiko.AuthenticationException, AuthenticationError),
+    (UnknownKeyType, AuthenticationError),
+    (paramiko.ssh_exception.IncompatiblePeer, ProtocolError),
+    (paramiko.ssh_exception.MessageOrderError, ProtocolError),
+    (paramiko.ConfigParseError, ProtocolError),
+    (paramiko.CouldNotCanonicalize, UnreachableError),
+    (paramiko.ssh_exception.NoValidConnectionsError, UnreachableError),
+    (paramiko.ProxyCommandFailure, UnreachableError),
+    (paramiko.ChannelException, ConnectionLostError),
+    (paramiko.SFTPError, ConnectionLostError),
+    (paramiko.SSHException, ConnectionLostError),
+    (TimeoutError, TransportTimeoutError),
+    (socket.gaierror, UnreachableError),
+    (socket.herror, UnreachableError),
+    (EOFError, ConnectionLostError),
+    (OSError, ConnectionLostError),
+)
+FOREIGN: tuple[type[BaseException], ...] = tuple(foreign for foreign, _ in TRANSLATION)
+
+
+def translated(error: BaseException, who: str, doing: str) -> TransportError:
+    """Our error for a foreign one: ``who`` was talked to while ``doing``."""
+    if isinstance(error, TransportError):
+        return error
+    ours = next((ours for foreign, ours in TRANSLATION if isinstance(error, foreign)), ConnectionLostError)
+    if isinstance(error, OSError) and error.errno in _CONNECT_ERRNOS:
+        ours = UnreachableError
+    detail = "the connection was closed" if isinstance(error, EOFError) else str(error) or type(error).__name__
+    remedies = {
+        UnreachableError: CHECK_ADDRESS,
+        AuthenticationError: "check the Subscriber's identity and the host's authorized_keys",
+    }
+    return ours(f"{who}: {doing}: {detail}", remedy=remedies.get(ours, ""))
