@@ -67,15 +67,12 @@ class Workplace:
         """What signs for it."""
         return Publisher(Path(self.distributor.working_directory), distributor=self.distributor.name)
 
-    def transport(self, subscriber: Subscriber) -> Transport:
-        """The way to a Subscriber, by the scheme of its address."""
-        if subscriber.address.scheme == "local":
-            from infra.transports.local import LocalTransport
+    @cached_property
+    def transport(self) -> Transport:
+        """The way to its Subscribers, by the scheme of their addresses."""
+        from infra.transports.address import AddressTransport
 
-            return LocalTransport()
-        from infra.transports.ssh import SshTransport
-
-        return SshTransport(Path(self.site.directory))
+        return AddressTransport(Path(self.site.directory))
 
     def timeout(self, subscriber: Subscriber) -> float:
         """Seconds without progress after which a conversation with it is broken off (D8)."""

@@ -70,7 +70,7 @@ def _extract(sends: Sends, subscriber: str, distribution: str, revision: Revisio
     work = sends.place.work
     begun = work.clock.now()
     host = work.site.subscriber(subscriber)
-    call = call_agent(host, work.distributor.name, transport=work.transport(host), timeout=work.timeout(host))
+    call = call_agent(host, work.distributor.name, transport=work.transport, timeout=work.timeout(host))
     try:
         rendered = recipe(work.site, distribution, subscriber)
         result = sends.ordering.order_extract(call, distribution, revision, rendered, now=work.clock.now())

@@ -117,7 +117,7 @@ class Sends:
                 distribution.name,
                 target.revision,
                 distributor=work.distributor.name,
-                transport=work.transport(subscriber),
+                transport=work.transport,
                 store=work.store,
                 publisher=work.publisher,
                 sign=self._sign,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from infra.transports.local import LocalLogin, LocalTransport
-from sluice.errors import UnreachableError
+from sluice.errors import TransportError
 from sluice.model.site import Subscriber
 from sluice.ports import Stream
 
@@ -37,4 +37,4 @@ class AddressTransport:
             from infra.transports.ssh import SshTransport
 
             return SshTransport(self._site)
-        raise UnreachableError(f"Subscriber {subscriber.name}: no transport reaches {scheme}: addresses yet", remedy="use ssh: or local:")
+        raise TransportError(f"Subscriber {subscriber.name}: no transport reaches {scheme}: addresses yet", remedy="use ssh: or local:")

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from infra.transports.address import AddressTransport
 from infra.transports.local import LocalTransport
 from infra.transports.ssh import SshTransport
 from sluice.errors import AgentMissingError, ConnectionLostError, TransportError, TransportTimeoutError
@@ -195,3 +196,10 @@ def test_a_command_that_does_not_listen_is_no_error_and_its_output_is_bounded(pl
     with place.transport.login(place.subscriber, timeout=20) as login:
         status, output, _ = login.run(["sh", "-c", "head -c 3000000 /dev/zero"], stdin=[bytes(100_000)] * 100)
     assert (status, len(output)) == (0, 1024 * 1024)
+
+
+def test_an_address_no_transport_reaches_is_no_reason_to_try_again(tmp_path: Path) -> None:
+    host = Subscriber("oslo", Address("smb", host="oslo", path="/share"), PurePosixPath("/var/lib/sluice"))
+    with pytest.raises(TransportError, match="no transport reaches smb") as caught:
+        AddressTransport(tmp_path).connect(host, timeout=1)
+    assert not caught.value.retryable
