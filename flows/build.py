@@ -11,6 +11,7 @@ from prefect.states import Completed
 from flows.settings import COMMON
 from tasks.build_revision import build_revision
 from tasks.place import read_site, working
+from tasks.plan_sends import was_never_offered
 from tasks.report import ended
 from tasks.sign_revisions import sign_revisions
 from tasks.start_sends import start_sends
@@ -35,12 +36,14 @@ async def build(distribution: str, rebaseline: bool = False) -> State[Any]:
     subject = site.distribution(distribution)
     if not subject.active:
         return ended("Inactive", f"Distribution {distribution} is inactive")
-    with working(site, subject.distributor):
+    with working(site, subject.distributor) as place:
         result = await build_revision(distribution, rebaseline)
         await sign_revisions(distribution, [distribution])
+        newest = result.revision or result.previous
+        # Also one that an earlier run built and was killed before it sent it.
+        if subject.send_immediately and newest is not None and await was_never_offered(place, distribution):
+            await start_sends(distribution, str(newest))
         if result.revision is None:
             return ended("No change", f"{distribution}: no change since {result.previous or 'ever'}")
         revision = str(result.revision)
-        if subject.send_immediately:
-            await start_sends(distribution, revision)
         return Completed(message=f"built {distribution} {revision}", data={"distribution": distribution, "revision": revision})

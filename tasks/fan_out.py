@@ -17,8 +17,8 @@ from tasks.report import failure_row, row_of
 from tasks.send_revision import sending_task
 from tasks.sending import Sends, sends_of
 
-BATCH = 500
-"""Task runs begun at once: beyond a few hundred the server, not the network, is what they wait for."""
+AT_ONCE = 500
+"""Task runs under way at once: beyond a few hundred the server, not the network, is what they wait for."""
 
 
 async def send_all(place: Place, targets: Sequence[SendTarget], *, extract: bool = False, spread: bool = False) -> list[Delivered]:
@@ -32,43 +32,45 @@ async def send_all(place: Place, targets: Sequence[SendTarget], *, extract: bool
     rows = [row_of(target) for target in targets if not target.is_due]
     for name in {name for target in due for name in _watched(target)}:
         await asyncio.to_thread(place.work.ledger.clear_cancel, name)
+    under_way = asyncio.Semaphore(AT_ONCE)
     async with sends_of(place) as sends:
-        for first in range(0, len(due), BATCH):
-            batch = due[first : first + BATCH]
-            tries = [_send(sends, target, extract=extract, spread=spread) for target in batch]
-            rows += await _rows(tries, [(t.subscriber, t.distribution, t.revision) for t in batch])
+        tries = [_send(sends, target, under_way, extract=extract, spread=spread) for target in due]
+        rows += await _rows(tries, [(t.subscriber, t.distribution, t.revision) for t in due])
     return rows
 
 
 async def extract_all(place: Place, targets: Sequence[ExtractTarget]) -> list[Delivered]:
     """Have every target extract, each at its time; a row for each."""
-    rows = []
+    under_way = asyncio.Semaphore(AT_ONCE)
     async with sends_of(place) as sends:
-        for first in range(0, len(targets), BATCH):
-            batch = targets[first : first + BATCH]
-            tries = [_extract(sends, target, place.work.clock.now()) for target in batch]
-            rows += await _rows(tries, [(t.subscriber, t.distribution, t.revision) for t in batch])
-    return rows
+        tries = [_extract(sends, target, under_way) for target in targets]
+        return await _rows(tries, [(t.subscriber, t.distribution, t.revision) for t in targets])
 
 
-async def _send(sends: Sends, target: SendTarget, *, extract: bool, spread: bool) -> Delivered:
+async def _send(sends: Sends, target: SendTarget, under_way: asyncio.Semaphore, *, extract: bool, spread: bool) -> Delivered:
     if spread and (at := _instant(sends.place, target)) is not None:
-        await asyncio.sleep(max(0.0, (at - datetime.now(at.tzinfo)).total_seconds()))
-    delivery = sends.delivery(target, extract=extract, watched=_watched(target))
-    await sends.blocking(delivery.offer)
-    try:
-        await sending_task(sends, delivery)(target.subscriber, target.distribution, str(target.revision))
-    except SluiceError:
-        if delivery.failed is None:
-            raise
-        return delivery.failed  # as the ledger has it: with what follows
-    return sends.rows[target.subscriber, target.distribution]
+        await _until(at)
+    async with under_way:
+        delivery = sends.delivery(target, extract=extract, watched=_watched(target))
+        await sends.blocking(delivery.offer)
+        try:
+            await sending_task(sends, delivery)(target.subscriber, target.distribution, str(target.revision))
+        except SluiceError:
+            if delivery.failed is None:
+                raise
+            return delivery.failed  # as the ledger has it: with what follows
+        return sends.rows[target.subscriber, target.distribution]
 
 
-async def _extract(sends: Sends, target: ExtractTarget, now: datetime) -> Delivered:
-    at = target.at.isoformat() if target.at > now else ""
-    await order_extraction(target.subscriber, target.distribution, str(target.revision), at)
-    return sends.rows[target.subscriber, target.distribution]
+async def _extract(sends: Sends, target: ExtractTarget, under_way: asyncio.Semaphore) -> Delivered:
+    await _until(target.at)
+    async with under_way:
+        await order_extraction(target.subscriber, target.distribution, str(target.revision))
+        return sends.rows[target.subscriber, target.distribution]
+
+
+async def _until(at: datetime) -> None:
+    await asyncio.sleep(max(0.0, (at - datetime.now(at.tzinfo)).total_seconds()))
 
 
 async def _rows(tries: Sequence[Awaitable[Delivered]], names: Sequence[tuple[str, str, object]]) -> list[Delivered]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from datetime import datetime
 
 from prefect import task
 
@@ -25,19 +23,14 @@ from tasks.settings import COMMON
     description="Have one Subscriber extract what it holds, and keep its receipt",
     **COMMON,
 )
-async def order_extraction(subscriber: str, distribution: str, revision: str, at: str = "") -> str:
+async def order_extraction(subscriber: str, distribution: str, revision: str) -> str:
     """Order one extraction. An unreachable host is no reason to retry here: the next Extract start is.
 
-    Args:
-        at: When it is to begin, in ISO format; empty for now.
     Returns:
         How it ended, in words; the row is in ``Sends.rows``, also where the extraction failed.
     Raises:
         SluiceError: The host can't be reached, or its receipt can't be believed.
     """
-    if at:
-        begin = datetime.fromisoformat(at)
-        await asyncio.sleep(max(0.0, (begin - datetime.now(begin.tzinfo)).total_seconds()))
     sends = current_sends()
     done = await _claimed(sends, subscriber, distribution, RevisionNumber.parse(revision))
     sends.rows[subscriber, distribution] = done

@@ -25,6 +25,14 @@ async def planned_sends(
     return found
 
 
+async def was_never_offered(place: Place, distribution: str) -> bool:
+    """Whether no run has offered the newest revision to anybody yet, and somebody is due."""
+    targets = [target for target in await planned_sends(place, distribution=distribution) if target.is_due]
+    states = (await asyncio.to_thread(place.work.ledger.snapshot)).states
+    offered = [states[pair].offered if (pair := (t.subscriber, t.distribution)) in states else None for t in targets]
+    return bool(targets) and all(one is None or one != target.revision for one, target in zip(offered, targets, strict=True))
+
+
 def sender_of(site: Site, *, channel: str, distribution: str, distributor: str) -> str:
     """The Distributor whose Distributions are to be sent; empty where nothing is listed.
 

@@ -274,6 +274,34 @@ def test_send_immediately_in_the_foreground_sends_within_the_build(work: Workpla
     assert dict(wire.transfers) == dict.fromkeys(HOSTS, 1)
 
 
+def test_what_a_killed_build_did_not_send_immediately_is_sent_by_the_next(
+    work: Workplace, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_site(Path(work.site.directory), retry="{every: 1 s, for: 3 s}", extract="never", send="immediately", text="new")
+
+    async def killed(*_: str) -> None:
+        raise OSError("killed here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.build.start_sends", killed)
+        assert run("build", distribution="zone").type.value == "FAILED"
+    assert run("build", distribution="zone").name == "No change"
+    assert dict(wire.transfers) == dict.fromkeys(HOSTS, 1)
+    wire.held.clear()
+    assert run("build", distribution="zone").name == "No change"
+    assert dict(wire.transfers) == dict.fromkeys(HOSTS, 1)
+
+
+def test_hosts_beyond_those_under_way_wait_for_no_retry_of_others(work: Workplace, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.fan_out.AT_ONCE", 2)
+    wire.errors["helsinki-1"] = [UnreachableError("helsinki-1: nothing answers") for _ in range(3)]
+    ended: list[str] = []
+    wire.on_call = ended.append
+    assert run("send", channel="night").type.value == "COMPLETED"
+    assert ended.index("oslo-1") < len(ended) - 1
+    assert ended[-1] == "helsinki-1"
+
+
 def test_a_refresh_withdraws_what_left_the_site(work: Workplace) -> None:
     assert work.publisher.listing("zone")
     (Path(work.site.directory) / "zone.yaml").unlink()
