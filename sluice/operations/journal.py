@@ -135,8 +135,11 @@ class Journal:
             value = self._read("begun")
         except FileNotFoundError:
             return None
-        places = tuple(StagingPlace(*fields) for fields in value["places"])
-        return Begun(value["order"], value["started"], value["rollback"], places)
+        try:
+            places = tuple(StagingPlace(*fields) for fields in value["places"])
+            return Begun(value["order"], value["started"], value["rollback"], places)
+        except (KeyError, TypeError) as error:
+            raise self._damaged("begun") from error
 
     def state(self) -> JournalState:
         """The word; STAGING while none was written."""
@@ -203,6 +206,9 @@ class Journal:
         is_new = not path.exists()
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            found = path.read_bytes()
+            if not found.endswith(b"\n"):  # half a line, of a full disk or a power cut: what follows must begin its own
+                os.ftruncate(fd, found.rfind(b"\n") + 1)
             write_all(fd, canonical_bytes(value) + b"\n")
             os.fsync(fd)
         finally:
@@ -217,10 +223,13 @@ class Journal:
         except FileNotFoundError:
             return []
         found: dict[tuple[str, int], dict[str, Any]] = {}
-        for line in lines:
-            value = json.loads(line)
-            found.setdefault((value["phase"], value["number"]), {}).update(value)
-        return [_started(value) for value in found.values()]
+        try:
+            for line in lines:
+                value = json.loads(line)
+                found.setdefault((value["phase"], value["number"]), {}).update(value)
+            return [_started(value) for value in found.values()]
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged("actions") from error
 
     def write_receipt(self, envelope: dict[str, Any]) -> None:
         """Before COMMITTED or UNDONE."""
