@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from agents.leftovers import distribution_has_leftovers, sweep_distributor, sweep_identity
 from agents.working_directory import WorkingDirectory
-from sluice.errors import SluiceError, StoreLockedError
+from sluice.errors import SluiceError, StoreError, StoreLockedError
 from sluice.operations.held import HeldDistribution
 
 
@@ -18,21 +20,30 @@ def recover_all(directory: WorkingDirectory) -> list[SluiceError]:
     Returns what couldn't be ended.
     """
     failed: list[SluiceError] = []
-    sweep_identity(directory.path / "identity")
+    _attempt(partial(sweep_identity, directory.path / "identity"), "identity", failed)
     for distributor in directory.distributors():
-        sweep_distributor(directory.distributor(distributor))
+        _attempt(partial(sweep_distributor, directory.distributor(distributor)), distributor, failed)
         for held in directory.distributions(distributor):
-            if not distribution_has_leftovers(held):
-                continue
-            from agents.receipts import recover_distribution
-
-            try:
-                recover_distribution(directory, held)
-            except StoreLockedError:
-                continue
-            except SluiceError as error:
-                failed.append(error)
+            _attempt(partial(_recover, directory, held), f"{distributor}/{held.name}", failed)
     return failed
+
+
+def _recover(directory: WorkingDirectory, held: HeldDistribution) -> None:
+    if distribution_has_leftovers(held):
+        from agents.receipts import recover_distribution
+
+        recover_distribution(directory, held)
+
+
+def _attempt(work: Callable[[], None], what: str, failed: list[SluiceError]) -> None:
+    try:
+        work()
+    except StoreLockedError:
+        pass
+    except SluiceError as error:
+        failed.append(error)
+    except Exception as error:  # noqa: BLE001 - a full disk or damage at one place doesn't silence the agent for all others
+        failed.append(StoreError(f"recovery of {what}: {type(error).__name__}: {error}", remedy="look at the disk and what lies there"))
 
 
 def run(directory: WorkingDirectory) -> int:
