@@ -56,7 +56,8 @@ def probe(directory: str) -> dict[str, Any]:
             with contextlib.suppress(OSError):
                 found["roots"][name] = hashlib.sha256(read(directory, "distributors", name, "trust", "root.json")).hexdigest()
     if found["crontab"]:
-        found["hook"] = hook_line(directory) in crontab()
+        with contextlib.suppress(OSError):
+            found["hook"] = hook_line(directory) in crontab()
     return found
 
 
@@ -89,14 +90,24 @@ def hook(directory: str) -> dict[str, Any]:
     line = hook_line(directory)
     if line not in lines:
         text = "\n".join([*lines, line, ""])
-        subprocess.run(["crontab", "-"], input=text.encode(), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["crontab", "-"], input=text.encode(errors="surrogateescape"), check=True, stdout=subprocess.DEVNULL)
     return {"hook": True}
 
 
 def crontab() -> list[str]:
-    """Lines of this account's crontab."""
-    done = subprocess.run(["crontab", "-l"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-    return done.stdout.decode(errors="surrogateescape").splitlines() if done.returncode == 0 else []
+    """Lines of this account's crontab; OSError where it can't be read: what isn't known mustn't be written over."""
+    done = subprocess.run(
+        ["crontab", "-l"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C"},
+        check=False,
+    )
+    said = done.stderr.decode(errors="replace").strip()
+    if done.returncode != 0 and said and "no crontab" not in said and "No such file" not in said:
+        raise OSError("crontab -l: " + said)
+    text = done.stdout.decode(errors="surrogateescape") if done.returncode == 0 else ""
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def hook_line(directory: str) -> str:
@@ -186,6 +197,8 @@ def make_directory(path: str) -> None:
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         fail(f"{path} isn't a directory of this account")
+    if status.st_mode & 0o022 and os.listdir(path):
+        fail(f"others could write to {path}, which isn't empty: look through it, then chmod 700 it, or remove it")
     os.chmod(path, 0o700)
 
 

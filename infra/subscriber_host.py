@@ -74,8 +74,8 @@ def probe(login: Login, subscriber: Subscriber) -> Host:
     answers = []
     for line in output.decode(errors="replace").splitlines():
         try:
-            answers.append(json.loads(line))
-        except ValueError:
+            answers.append(_plain(json.loads(line)))
+        except (ValueError, RecursionError):
             continue  # what a login script prints
     if not answers:
         raise NotFoundError(
@@ -90,16 +90,31 @@ def probe(login: Login, subscriber: Subscriber) -> Host:
         found = answers[0]
         return Host(
             pythons=pythons,
-            directory=found["directory"],
+            directory=None if found["directory"] is None else _directory(found["directory"]),
             digest=str(found["digest"]),
             name=str(found["name"]),
             receipt_pub=str(found["receipt_pub"]).encode(),
-            roots=dict(found["roots"]),
+            roots={str(name): str(digest) for name, digest in found["roots"].items()},
             crontab=bool(found["crontab"]),
             hook=bool(found["hook"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise ConnectionLostError(f"Subscriber {subscriber.name} ({subscriber.address}) answered the probe with nonsense") from error
+
+
+def _directory(found: Any) -> dict[str, Any]:
+    return {"mode": int(found["mode"]), "is_directory": bool(found["is_directory"]), "ours": bool(found["ours"])}
+
+
+def _plain(value: Any) -> Any:
+    """What a host says, its texts without control characters but those of a key: they end up in terminals."""
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() or c == "\n" else "?" for c in value)
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    return value
 
 
 def host_program() -> str:

@@ -1,0 +1,109 @@
+"""What runs on a host before there is an agent, and what is believed of its answers."""
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from infra import agent_host
+from infra.subscriber_host import probe
+from sluice.errors import ConnectionLostError, NotFoundError
+from sluice.model.site import Address, Subscriber
+
+OSLO = Subscriber("oslo", Address("local", path="/x"), PurePosixPath("/var/lib/sluice"))
+
+
+@pytest.fixture
+def crontab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A crontab of the test's own; while there is a file ``broken``, it can't be read."""
+    programs, table = tmp_path / "bin", tmp_path / "table"
+    programs.mkdir()
+    program = programs / "crontab"
+    program.write_text(
+        f"#!/bin/sh\nif [ -e {tmp_path}/broken ]; then echo 'cannot open spool' >&2; exit 1; fi\n"
+        f"if [ \"$1\" = -l ]; then [ -e {table} ] || {{ echo 'no crontab for me' >&2; exit 1; }}; cat {table}; else cat >{table}; fi\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    return table
+
+
+def test_the_hook_leaves_every_byte_of_a_crontab_as_it_was(crontab: Path) -> None:
+    before = b"# p\xe4iv\xe4\x0c\xe2\x80\xa8 one line\n\n0 3 * * * backup\n"
+    crontab.write_bytes(before)
+    agent_host.hook("/var/lib/sluice")
+    assert crontab.read_bytes() == before + agent_host.hook_line("/var/lib/sluice").encode() + b"\n"
+    agent_host.hook("/var/lib/sluice")
+    assert crontab.read_bytes().count(b"@reboot") == 1
+
+
+def test_an_account_without_a_crontab_gets_one(crontab: Path) -> None:
+    agent_host.hook("/var/lib/sluice")
+    assert crontab.read_text().startswith("@reboot")
+
+
+def test_a_crontab_that_cannot_be_read_is_not_written_over(crontab: Path, tmp_path: Path) -> None:
+    crontab.write_text("0 3 * * * backup\n")
+    (tmp_path / "broken").touch()
+    with pytest.raises(OSError, match="cannot open spool"):
+        agent_host.hook("/var/lib/sluice")
+    assert agent_host.probe("/var/lib/sluice")["hook"] is False
+    assert crontab.read_text() == "0 3 * * * backup\n"
+
+
+def test_a_directory_that_others_could_fill_is_not_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "work"
+    place.mkdir()
+    place.chmod(0o777)
+    agent_host.make_directory(str(place))
+    assert place.stat().st_mode & 0o777 == 0o700
+    (place / "distributors").mkdir()
+    place.chmod(0o777)
+    with pytest.raises(SystemExit):
+        agent_host.make_directory(str(place))
+    assert "others could write" in capsys.readouterr().err
+
+
+class Login:
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+
+    def run(self, *_: Any) -> tuple[int, bytes, bytes]:
+        return 0, self.answer, b""
+
+    def close(self) -> None: ...
+
+
+def answer(**changes: Any) -> bytes:
+    found = {
+        "executable": "/usr/bin/python3",
+        "python": [3, 11, 2],
+        "machine": "x86_64",
+        "libc": "glibc",
+        "directory": {"mode": 448, "is_directory": True, "ours": True},
+        "digest": "",
+        "name": "oslo",
+        "receipt_pub": "-----BEGIN\nabc\n",
+        "roots": {},
+        "crontab": False,
+        "hook": False,
+    }
+    return json.dumps(found | changes).encode() + b"\n"
+
+
+def test_what_a_host_says_of_itself_moves_no_cursor() -> None:
+    host = probe(Login(answer(name="\x1b[2Joslo", machine="x\x1b]0;y\x07", roots={"\x1b[1m": "ab"})), OSLO)
+    assert host.name == "?[2Joslo"
+    assert "\x1b" not in repr([str(platform) for platform in host.pythons]) + repr(dict(host.roots))
+    assert host.receipt_pub == b"-----BEGIN\nabc\n"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"directory": 7}, {"directory": {"mode": "x"}}, {"roots": 7}, {"python": []}, {"python": [float("inf"), 1]}], ids=str
+)
+def test_a_host_that_answers_nonsense_is_said_to(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConnectionLostError, match="nonsense"):
+        probe(Login(answer(**changes)), OSLO)
+    with pytest.raises(NotFoundError):
+        probe(Login(b"[" * 200_000), OSLO)
