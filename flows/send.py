@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 
 from flows.settings import COMMON
 from tasks.fan_out import send_all
-from tasks.place import read_site, was_scheduled, working
+from tasks.place import is_too_late, read_site, was_scheduled, working
 from tasks.plan_sends import hosts_of, planned_sends, sender_of
 from tasks.report import end_state, ended, name_run, publish_table
 from tasks.wording import counted
@@ -46,6 +46,8 @@ async def send(
         return ended("Gone", f"{channel or distribution} isn't in the site any more; the next refresh or apply removes this deployment")
     if channel and not site.channel(channel).active:
         return ended("Inactive", f"Channel {channel} is inactive")
+    if channel and is_too_late(site.channel(channel).send):
+        return ended("Too late", f"the window of Channel {channel} was over before a worker took this run; the next start sends")
     sender = sender_of(site, channel=channel, distribution=distribution, distributor=distributor)
     if not sender:
         return ended("Nothing listed", f"no Distribution is listed in {channel or 'no Channel'}")

@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from prefect import runtime
 from prefect.logging import get_run_logger
 
 from infra.workplace import Workplace, environment_site, workplace_in
 from sluice.errors import SluiceError
+from sluice.model.schedule import Schedule
 from sluice.model.site import Site
+from sluice.rules.due import window_is_over
 
 _PLACE: ContextVar[Place] = ContextVar("place")
 SCHEDULED_TAG = "auto-scheduled"
@@ -66,6 +69,12 @@ def log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
 def was_scheduled() -> bool:
     """Whether a schedule started this run, rather than a person or another run."""
     return SCHEDULED_TAG in (runtime.flow_run.tags or [])
+
+
+def is_too_late(schedule: Schedule) -> bool:
+    """Whether a schedule started this run so late that its window is over: no worker ran then (D3)."""
+    planned = runtime.flow_run.scheduled_start_time
+    return was_scheduled() and planned is not None and window_is_over(schedule, planned, datetime.now(UTC))
 
 
 class _WithoutTraceback(logging.Filter):

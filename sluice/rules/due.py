@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
@@ -98,6 +98,13 @@ def is_open(schedule: Schedule, now: datetime, *, seed: str = "") -> bool:
         if now < span.end:
             return True
     return False
+
+
+def window_is_over(schedule: Schedule, planned: datetime, now: datetime) -> bool:
+    """Whether a run that was planned for a start comes after the end of that start's window; False where it has none."""
+    whole = schedule if schedule.window is None else replace(schedule, window=replace(schedule.window, random=False))
+    span = next(spans(whole, planned - timedelta(seconds=1)), None)
+    return span is not None and span.start <= planned + timedelta(seconds=1) and span.start < span.end <= now
 
 
 def spans(schedule: Schedule, after: datetime, *, seed: str = "") -> Iterator[Span]:

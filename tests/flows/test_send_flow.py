@@ -259,6 +259,13 @@ def test_runs_whose_object_is_gone_or_inactive_say_so(work: Workplace, wire: Wir
     assert run("send", channel="night").name == "Inactive"
 
 
+def test_a_scheduled_run_whose_window_is_over_sends_nothing(work: Workplace, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.place.was_scheduled", lambda: True)
+    monkeypatch.setattr("tasks.place.window_is_over", lambda *_: True)
+    assert run("send", channel="night").name == "Too late"
+    assert not wire.calls
+
+
 def test_an_unchanged_source_is_no_change_and_a_missing_one_fails_with_its_path(work: Workplace) -> None:
     assert run("build", distribution="zone").name == "No change"
     source = Path(work.site.directory) / "files"

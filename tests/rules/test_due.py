@@ -21,6 +21,7 @@ from sluice.rules.due import (
     shortest_gap,
     spans,
     starts,
+    window_is_over,
 )
 from sluice.rules.triggers import prefect_schedule
 
@@ -364,3 +365,21 @@ def test_never_and_immediately_give_prefect_nothing_to_schedule() -> None:
 )
 def test_each_kind_has_its_form_for_prefect(schedule: Schedule, expected: dict[str, object]) -> None:
     assert prefect_schedule(schedule) == expected
+
+
+@pytest.mark.parametrize(
+    ("schedule", "planned", "now", "over"),
+    [
+        (daily("01:00", "05:00", zone="UTC"), "2026-03-02 01:00", "2026-03-02 00:59:59", False),
+        (daily("01:00", "05:00", zone="UTC"), "2026-03-02 01:00", "2026-03-02 04:59", False),
+        (daily("01:00", "05:00", zone="UTC"), "2026-03-02 01:00", "2026-03-02 05:00", True),
+        (daily("01:00", "05:00", zone="UTC", random=True), "2026-03-02 01:00", "2026-03-02 08:00", True),
+        (daily("22:00", "06:00", zone="UTC", every=timedelta(hours=1)), "2026-03-02 23:00", "2026-03-03 05:00", False),
+        (daily("22:00", "06:00", zone="UTC", every=timedelta(hours=1)), "2026-03-02 23:00", "2026-03-03 06:00", True),
+        (daily("22:00", zone="UTC"), "2026-03-02 22:00", "2026-03-04 08:00", False),
+        (daily("01:00", "05:00", zone="UTC"), "2026-03-02 12:00", "2026-03-02 20:00", False),
+        (NEVER, "2026-03-02 12:00", "2026-03-02 20:00", False),
+    ],
+)
+def test_a_run_that_comes_after_its_window_is_too_late(schedule: Schedule, planned: str, now: str, over: bool) -> None:
+    assert window_is_over(schedule, utc(planned), utc(now)) is over
