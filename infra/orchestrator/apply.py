@@ -41,12 +41,17 @@ class _Comparison:
                 self.found_queues[name] = await server_objects.read_queues(client, name)
             self.found = await server_objects.read_deployments(client, sorted({spec.flow for spec in self.specs.values()}))
             self.automations = await client.read_automations_by_name(heartbeat.NAME)
-        for name in sorted(self.specs.keys() & self.found.keys()):
-            if not is_of_site(self.site, self.found[name].tags):
-                raise OrchestratorError(
-                    f"deployment {name} on this Prefect server belongs to somebody else",
-                    remedy="rename it there or the object here, or use another server",
-                )
+
+    def refuse_taken(self) -> None:
+        """Raise OrchestratorError for a name the site needs that belongs to somebody else."""
+        taken = [f"deployment {n}" for n in self.specs.keys() & self.found.keys() if not is_of_site(self.site, self.found[n].tags)]
+        pools = {n: (self.found_pools[n].description or "").split() for n in self.pools.keys() & self.found_pools.keys()}
+        taken += [f"work pool {name}" for name, tags in pools.items() if not is_of_site(self.site, tags)]
+        if taken:
+            raise OrchestratorError(
+                f"{', '.join(sorted(taken))} on this Prefect server belongs to somebody else",
+                remedy="rename it there or the object here, or use another server (a pool of ours has its site: tag in its description)",
+            )
 
     def changes(self) -> Changes:
         return in_order([*self._of_pools(), *self._of_queues(), *self._of_deployments(), *self._of_automation()])
@@ -110,6 +115,7 @@ async def plan(site: Site) -> Changes:
         async with get_client() as client:
             comparison = _Comparison(site)
             await comparison.read(client)
+            comparison.refuse_taken()
             return comparison.changes()
 
 
@@ -123,6 +129,7 @@ async def apply(site: Site) -> Changes:
         async with get_client() as client:
             comparison = _Comparison(site)
             await comparison.read(client)
+            comparison.refuse_taken()
             changes = comparison.changes()
             for change in changes.changes:
                 with translated(f"the {change.act} of {change.kind} {change.name}"):

@@ -120,6 +120,21 @@ def test_a_name_that_somebody_else_has_is_refused_before_anything_is_written() -
     assert list(found()) == ["send/night"]
 
 
+def test_a_pool_that_somebody_else_has_is_refused_and_not_taken_over() -> None:
+    mine = WorkPoolCreate(name="hq.send", type="process", description="mine", concurrency_limit=3)
+    on_server(lambda client: client.create_work_pool(mine))
+    with pytest.raises(OrchestratorError, match=r"work pool hq\.send on this Prefect server belongs to somebody else"):
+        asyncio.run(apply(site()))
+    assert on_server(lambda client: client.read_work_pool("hq.send")).concurrency_limit == 3
+
+
+def test_a_refresh_removes_what_is_gone_although_another_name_is_taken() -> None:
+    """Otherwise signatures would expire because of somebody else's deployment."""
+    asyncio.run(apply(site(distribution("zone"), distribution("tools"))))
+    foreign_deployment("send", "night", ["mine"])
+    assert asyncio.run(remove_gone(site(), "hq")) == ["build/tools", "distribute/tools"]
+
+
 def test_a_distributor_that_left_takes_its_pools_along() -> None:
     asyncio.run(apply(site(distribution("zone"), distribution("tools", "branch"), distributors=("hq", "branch"))))
     on_server(lambda client: client.create_work_pool(WorkPoolCreate(name="branch.mine", type="process")))
