@@ -3,8 +3,8 @@
 TED: "tries every 2 minutes for 30 minutes, then waits for the Channel's next start". The retries stand on a grid that begins at
 the first failure: 2, 4, ... 30 minutes after it, so a host that refuses at once sees one try and 15 retries. A try that
 itself takes long (a timeout of 5 minutes, D8) passes points of the grid, which are left out: the 30 minutes hold. Either way there
-are never more retries than points. The count continues over processes and flow runs, because attempts and first failure are in the
-ledger; a success or the Channel's next start clears it. Only errors whose class says ``retryable`` are retried.
+are never more retries than points. The count is in the ledger, so that the same flow run started again continues it; a success or another
+run clears it, since that is the Channel's next start or somebody who asks by hand. Only errors whose class says ``retryable`` are retried.
 """
 
 from __future__ import annotations
