@@ -140,7 +140,7 @@ class Planner:
         if self._copy_all or found.size != entry.size:
             return False
         self._look()
-        if hash_file(root, path) != entry.digest:
+        if hash_file(root, path, entry.size) != entry.digest:
             return False
         if (found.mode, found.mtime_ns) != (entry.mode, entry.mtime_ns):
             if found.links > 1:  # another name of it may be somebody else's

@@ -127,9 +127,18 @@ def full(root: Root, path: str) -> str:
     return f"{root.path.rstrip('/')}/{path}"
 
 
-def hash_file(root: Root, path: str) -> str:
-    """BLAKE3 of a file as it stands on disk."""
-    total = blake3()
+def is_private(directory: Root) -> bool:
+    """Whether a staging directory is ours, and ours alone: at its name, others may have put one of theirs."""
+    found = directory.find("")
+    return found is not None and found.is_ours and found.mode == 0o700
+
+
+def hash_file(root: Root, path: str, size: int) -> str:
+    """BLAKE3 of a file as it stands on disk, if it has ``size`` bytes; of a longer one only as much is read as shows that."""
+    total, left = blake3(), size
     for piece in root.read(path):
         total.update(piece)
+        left -= len(piece)
+        if left < 0:
+            break
     return total.hexdigest()

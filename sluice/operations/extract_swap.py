@@ -97,7 +97,7 @@ def _digest(plan: Plan, number: int, root: Root, path: str, entry: Entry) -> str
         found = root.find(path)
         if found and (found.inode, found.size, found.mtime_ns) == (known.inode, known.size, known.mtime_ns):
             return entry.digest
-    digest = _or_read_back_error(lambda: hash_file(root, path), root, path)
+    digest = _or_read_back_error(lambda: hash_file(root, path, entry.size), root, path)
     if digest != entry.digest:
         raise ReadBackError(
             f"{full(root, path)} doesn't read back as signed", remedy="look at the post actions and at what else writes there"

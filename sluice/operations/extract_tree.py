@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from blake3 import blake3
+
 from sluice.errors import BaseDiffersError, DestinationError
 from sluice.formats.ted import Content
-from sluice.model.manifest import EntryKind, Manifest
+from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.operations.extract_steps import below, full, hash_file
 from sluice.ports import Filesystem, Root
 
 NAMED_MAX = 20
 """Most paths that an error names."""
 
-Source = tuple[int, str]
-"""Destination number and path below it."""
+Source = tuple[int, Entry]
+"""Destination number and entry of a file."""
 
 
 class ExtractedTree:
@@ -49,17 +51,17 @@ class ExtractedTree:
 
     @contextmanager
     def contents(self, wanted: Collection[str]) -> Iterator[Iterator[Content]]:
-        """The wanted contents, each verified before it is handed out.
+        """The wanted contents, each verified before the first is handed out, and once more as its bytes are taken.
 
         Raises:
-            BaseDiffersError: Some aren't in the tree any more; their paths are named.
+            BaseDiffersError: Some aren't in the tree any more; their paths are named. Also while a content's bytes are taken.
         """
         try:
             sources = self._sources(wanted)
             found = {digest: self._first_right(digest, sources.get(digest, [])) for digest in wanted}
             if missing := [digest for digest, source in found.items() if source is None]:
                 raise self._differs(missing, sources)
-            yield ((digest, self._size(source), self._read(source)) for digest, source in found.items() if source is not None)
+            yield ((digest, source[1].size, self._read(source)) for digest, source in found.items() if source is not None)
         finally:
             for root, _ in self._roots.values():
                 root.close()
@@ -71,36 +73,39 @@ class ExtractedTree:
         for number, destination in enumerate(manifest.destinations if manifest else ()):
             for entry in destination.entries:
                 if entry.kind is EntryKind.FILE and entry.digest in wanted:
-                    found.setdefault(entry.digest, []).append((number, entry.path))
+                    found.setdefault(entry.digest, []).append((number, entry))
         return found
 
     def _first_right(self, digest: str, sources: Sequence[Source]) -> Source | None:
         for source in sources:
             try:
-                if hash_file(*self._at(source)) == digest:
+                if hash_file(*self._at(source), source[1].size) == digest:
                     return source
             except DestinationError:  # gone, or something else now
                 continue
         return None
 
-    def _size(self, source: Source) -> int:
-        root, path = self._at(source)
-        found = root.find(path)
-        return found.size if found else 0
-
     def _read(self, source: Source) -> Iterator[bytes]:
         root, path = self._at(source)
-        return root.read(path)
+        total, left = blake3(), source[1].size
+        for piece in root.read(path):
+            total.update(piece)
+            left -= len(piece)
+            if left < 0:
+                break
+            yield piece
+        if left or total.hexdigest() != source[1].digest:  # exchanged since it was found right
+            raise self._differs([source[1].digest], {source[1].digest: [source]})
 
     def _at(self, source: Source) -> tuple[Root, str]:
-        number, path = source
+        number, entry = source
         if number not in self._roots:
             manifest = self._manifest()
             is_directory = manifest is not None and manifest.destinations[number].is_directory
             located = self._filesystem.locate(self._destinations[number], is_directory=is_directory)
             self._roots[number] = (self._filesystem.open_root(located.directory), located.below)
         root, top = self._roots[number]
-        return root, below(top, path)
+        return root, below(top, entry.path)
 
     def _differs(self, missing: Sequence[str], sources: Mapping[str, Sequence[Source]]) -> BaseDiffersError:
         paths = [full(*self._at(source)) for digest in missing for source in sources.get(digest, [])]

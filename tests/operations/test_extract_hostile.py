@@ -1,0 +1,77 @@
+"""Somebody else who may write in the destination works against an extraction: between two looks at a file, or after a kill."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blake3 import blake3
+
+from infra.filesystem.local import LocalFilesystem
+from infra.filesystem.local.root import LocalRoot
+from sluice.model.order import Outcome
+from sluice.operations.extract_steps import hash_file
+from tests.operations.faulty import FaultyFilesystem
+from tests.operations.host import Host
+from tests.operations.revisions import make
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    top = tmp_path / "source"
+    top.mkdir()
+    (top / "kept").write_text("kept")
+    (top / "changed").write_text("one")
+    return top
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_what_the_tree_lends_is_verified_as_it_is_copied(host: Host, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "target"
+    first = make("1.1", source)
+    host.install(first, target)
+    (source / "copy").write_text("kept")  # its content is only in the tree
+    second = make("1.2", source, base=first)
+    host.receive(second)
+    real, reads, swapped = LocalRoot.read, 0, list[str]()
+
+    def read(root: LocalRoot, path: str) -> Any:
+        nonlocal reads
+        if path == "target/kept":
+            reads += 1
+            if reads == 3:  # compared, found right for the copy, and now exchanged for something secret of the same length
+                (target / "kept").write_text("HIDE")
+        return real(root, path)
+
+    monkeypatch.setattr(LocalRoot, "read", read)
+    host.using(FaultyFilesystem(lambda method, path: swapped.append(path) if method == "swap" else None))
+    receipt = host.extract(second, target)
+    assert (receipt.outcome, receipt.failure.code if receipt.failure else "") == (Outcome.FAILED, "BaseDiffersError")
+    assert swapped == []
+
+
+def test_a_file_that_grew_without_end_is_not_read_to_its_end(host: Host, source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    first = make("1.1", source)
+    host.install(first, target)
+    (source / "copy").write_text("kept")
+    second = make("1.2", source, base=first)
+    host.receive(second)
+    os.truncate(target / "kept", 1 << 42)  # with holes: reading it would take the better part of an hour
+    receipt = host.extract(second, target)
+    assert receipt.failure is not None
+    assert receipt.failure.code == "BaseDiffersError"
+
+
+def test_a_file_that_grows_while_it_is_read_is_not_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 100)
+    root = LocalFilesystem().open_root(str(tmp_path))
+    os.truncate(tmp_path / "file", 1 << 42)
+    assert hash_file(root, "file", 100) != blake3(b"x" * 100).hexdigest()
+    root.close()
