@@ -103,7 +103,7 @@ class Root(Protocol):
         ...
 
     def set_metadata(self, path: str, *, mode: int, mtime_ns: int) -> None:
-        """Of a file or directory, whose own time it is; DestinationError for anything else."""
+        """Of a directory or a file with this one name; DestinationError for anything else."""
         ...
 
     def swap(self, path: str, other: Root, other_path: str, *, occupied: bool) -> None:

@@ -75,3 +75,24 @@ def test_a_file_that_grows_while_it_is_read_is_not_read_to_its_end(tmp_path: Pat
     os.truncate(tmp_path / "file", 1 << 42)
     assert hash_file(root, "file", 100) != blake3(b"x" * 100).hexdigest()
     root.close()
+
+
+def test_a_mended_file_that_became_a_name_of_another_keeps_its_mode(host: Host, source: Path, tmp_path: Path) -> None:
+    target, secret = tmp_path / "target", tmp_path / "secret"
+    host.install(make("1.1", source), target)
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    (source / "kept").chmod(0o644)
+    (target / "kept").chmod(0o640)
+
+    def before(method: str, path: str) -> None:
+        if method == "set_metadata" and path == "target/kept" and secret.stat().st_nlink == 1:
+            (target / "kept").unlink()
+            (target / "kept").hardlink_to(secret)
+
+    second = make("1.2", source)
+    host.receive(second)
+    host.using(FaultyFilesystem(before))
+    receipt = host.extract(second, target)
+    assert receipt.failure is not None
+    assert secret.stat().st_mode & 0o777 == 0o600
