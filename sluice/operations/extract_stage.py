@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sluice.errors import DestinationError, NoSpaceError
 from sluice.formats.ted import Content
-from sluice.operations.extract_steps import Plan, Staged
+from sluice.operations.extract_steps import Plan, Staged, is_private
 from sluice.operations.extract_tree import ExtractedTree
 from sluice.ports import Progress
 
@@ -36,8 +36,7 @@ def make_staging(plan: Plan) -> None:
         place.root.remove(place.staging_path)  # of an extraction whose journal is gone
         place.root.make_directory(place.staging_path)
         place.staging = place.root.open_below(place.staging_path)
-        made = place.staging.find("")
-        if made is None or not made.is_ours or made.mode != 0o700 or place.staging.list(""):
+        if not is_private(place.staging) or place.staging.list(""):
             raise DestinationError(f"{place.staging.path} was taken by somebody else while it was made", remedy="find out who writes there")
 
 

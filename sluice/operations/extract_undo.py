@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from sluice.errors import DestinationError, ExtractError, SluiceError, UndoFailedError
 from sluice.model.manifest import EntryKind
-from sluice.operations.extract_steps import full
+from sluice.operations.extract_steps import full, is_private
 from sluice.operations.extract_swap import NEW
 from sluice.operations.journal import MetadataStep, StagingPlace, Step, SwapStep
 from sluice.ports import Filesystem, Root
@@ -34,6 +34,9 @@ class Opened:
             if root is not None:
                 with suppress(DestinationError):
                     staging = root.open_below(place.staging)
+            if staging is not None and not is_private(staging):  # what lies in it could go where only we may write
+                staging.close()
+                staging = None
             self.roots.append(root)
             self.staging.append(staging)
 
@@ -80,7 +83,7 @@ def _attempt(opened: Opened, step: Step, failed: list[str]) -> None:
         else:
             staging = opened.staging[step.place]
             if staging is None:
-                failed.append(f"{where} (its staging directory is gone)")
+                failed.append(f"{where} (its staging directory is gone, or another's)")
                 return
             _swap_back(root, staging, step)
     except SluiceError as error:

@@ -11,8 +11,11 @@ from blake3 import blake3
 
 from infra.filesystem.local import LocalFilesystem
 from infra.filesystem.local.root import LocalRoot
+from sluice.errors import UndoFailedError
+from sluice.formats.orders import order_bytes
 from sluice.model.order import Outcome
 from sluice.operations.extract_steps import hash_file
+from sluice.operations.journal import Begun, Journal, JournalState, StagingPlace, SwapStep
 from tests.operations.faulty import FaultyFilesystem
 from tests.operations.host import Host
 from tests.operations.revisions import make
@@ -96,3 +99,24 @@ def test_a_mended_file_that_became_a_name_of_another_keeps_its_mode(host: Host, 
     receipt = host.extract(second, target)
     assert receipt.failure is not None
     assert secret.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("weakness", ["mode", "link"])
+def test_nothing_is_taken_back_out_of_a_staging_directory_that_others_made(host: Host, source: Path, tmp_path: Path, weakness: str) -> None:
+    made, target = make("1.1", source), tmp_path / "target"
+    host.install(made, target)
+    staging, order = tmp_path / ".sluice-oslo.hq.zone", host.order(made, [target])
+    journal = Journal(host.held.journal)
+
+    journal.begin(Begun(order_bytes(order).decode(), "2026-03-01T12:00:00.000000Z", True, (StagingPlace(str(tmp_path), staging.name),)))
+    journal.write_plan([SwapStep(0, "0", "target/kept", 1, "f")])
+    journal.enter(JournalState.SWAPPING)
+    fake = tmp_path / "fake" if weakness == "link" else staging
+    fake.mkdir()
+    fake.chmod(0o777)
+    (fake / "0").write_text("theirs")
+    if weakness == "link":
+        staging.symlink_to(fake)
+    with pytest.raises(UndoFailedError):
+        host.recover()
+    assert (target / "kept").read_text() == "kept"
