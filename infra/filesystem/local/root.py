@@ -141,7 +141,7 @@ class LocalRoot:
                 if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
                     raise DestinationError(f"{self._name(path)} is neither a file nor a directory")
                 if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
-                    raise DestinationError(f"{self._name(path)} has other names, perhaps somebody else's", remedy="remove them, then repeat")
+                    raise DestinationError(f"{self._name(path)} has other names", remedy="remove them, then repeat")
                 os.chmod(f"/proc/self/fd/{fd}", mode)
                 os.utime(f"/proc/self/fd/{fd}", ns=(found.st_atime_ns, mtime_ns))
             finally:
