@@ -252,6 +252,8 @@ class _Extraction:
         order, extracted = self._order, self._status.extracted
         if extracted is None or (str(order.revision), order.destinations) != (extracted.revision, extracted.destinations):
             return False
+        if not extracted.read_back:
+            return False
         manifest, _ = parse_header(self._extracted_bytes.partition(b"\n")[0])
         return not manifest.verify
 

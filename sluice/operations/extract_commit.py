@@ -41,6 +41,13 @@ def commit(held: HeldDistribution, order: Order, receipt: Receipt) -> None:
     clean_up(held, manifest)
 
 
+def no_longer_read_back(held: HeldDistribution) -> None:
+    """A failed extraction without rollback left something else in part: the revision before is still the base, but not what was sworn."""
+    status = held.status()
+    if status.extracted is not None:
+        held.write_status(replace(status, extracted=replace(status.extracted, read_back="")))
+
+
 def clean_up(held: HeldDistribution, manifest: Manifest) -> None:
     """After an extraction: remove the ``.ted`` that isn't needed any more (G2) and revisions beyond max_revisions (C12)."""
     status = held.status()

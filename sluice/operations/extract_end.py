@@ -15,7 +15,7 @@ from sluice.formats.orders import parse_order, time_from_json
 from sluice.model.action import ACTION_TIMEOUT, Action
 from sluice.model.order import ActionReport, Order, Outcome, Receipt
 from sluice.operations.actions import end_action, environment, needs_undo, new_token, run_action
-from sluice.operations.extract_commit import commit
+from sluice.operations.extract_commit import commit, no_longer_read_back
 from sluice.operations.extract_receipt import SHORT_OUTPUT, Figures, receipt_for, receipt_in, store_receipt
 from sluice.operations.extract_undo import Opened, clear, undo
 from sluice.operations.held import HeldDistribution
@@ -60,6 +60,8 @@ def finish(extractions: Extractions) -> None:
     store_receipt(held, receipt.sequence, envelope)
     if receipt.outcome is Outcome.INSTALLED:
         commit(held, order, receipt)
+    elif receipt.outcome is Outcome.FAILED_KEPT:
+        no_longer_read_back(held)
     opened = Opened(extractions.filesystem, begun.places)
     try:
         clear(opened, journal.plan(), undone=journal.state() is JournalState.UNDONE)

@@ -50,6 +50,7 @@ class Extracted:
     at: str
     destinations: tuple[str, ...]
     read_back: str
+    """Empty once a failed extraction without rollback left something else in part."""
     manifest: str
     """BLAKE3 of ``manifest`` beside the status file."""
 

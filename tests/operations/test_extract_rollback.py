@@ -230,6 +230,21 @@ def test_without_rollback_what_was_done_stays_and_is_said(tmp_path: Path) -> Non
     assert receipt.outcome is Outcome.INSTALLED
 
 
+def test_where_another_revision_was_kept_the_one_before_is_not_said_to_be_installed(tmp_path: Path) -> None:
+    target, source = tmp_path / "target", tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_text("one")
+    host, first = Host(tmp_path), make("1.1", source, rollback=False)
+    host.install(first, target)
+    (source / "file").write_text("two")
+    second = make("1.2", source, rollback=False)
+    assert host.install(second, target, post=[shell("exit 1")]).outcome is Outcome.FAILED_KEPT
+
+    receipt = host.extract(first, target)
+    assert receipt.outcome is Outcome.INSTALLED
+    assert (target / "file").read_text() == "one"
+
+
 def test_a_type_change_back_and_an_attackers_link_at_the_last_moment(scene: Scene, tmp_path: Path) -> None:
     """Whatever is put at a target between plan and swap comes back with the roll back, and nothing outside is written."""
     victim = tmp_path / "victim"
