@@ -100,7 +100,7 @@ def run_action(
     try:
         return _run(action, path, phase, token, environment, limit, started)
     finally:
-        path.unlink()
+        path.unlink(missing_ok=True)  # a script may remove itself
 
 
 def needs_undo(action: Action) -> bool:

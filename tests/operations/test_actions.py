@@ -83,6 +83,10 @@ def test_its_text_is_readable_by_nobody_else_and_gone_afterwards(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_script_may_remove_itself(tmp_path: Path) -> None:
+    assert run(shell('rm -- "$0"; echo done'), tmp_path).output == "done\n"
+
+
 def test_a_script_file_runs_from_its_place(tmp_path: Path) -> None:
     path = tmp_path / "it's here.sh"
     path.write_text("echo from a file; exit 5")
