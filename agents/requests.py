@@ -19,7 +19,7 @@ from sluice.durable import locked, make_directory, replace_atomically
 from sluice.errors import ProtocolError, StoreCorruptError, TamperedError, TrustError, UnknownDistributorError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
 from sluice.formats.orders import RECEIPT_MAX
-from sluice.formats.protocol import METADATA_MAX, Message
+from sluice.formats.protocol import MESSAGE_MAX, METADATA_MAX, Message
 from sluice.formats.zstd import decompress_frame
 from sluice.operations.extract import extract
 from sluice.operations.extract_receipt import receipts_of
@@ -36,8 +36,12 @@ LOCK_WAIT = 30.0
 PROGRESS = 8 * 1024 * 1024
 """Bytes between two reports of a put."""
 QUARANTINE_MAX = 16
+QUARANTINE_BYTES = 256 * 1024
+"""Kept of all files of one refusal: whoever sends what is refused chooses how much that is."""
 RECEIPTS_MAX = 1000
 """Most receipts told at once."""
+RECEIPTS_BYTES = MESSAGE_MAX // 4
+"""Most bytes of those after the first, such that they fit a message; the others are told once these were acknowledged."""
 
 
 class Requests:
@@ -168,8 +172,14 @@ class Requests:
     def _receipts(self, fields: Fields) -> Message:
         held = self._held(fields)
         fields.done()
-        paths = list(receipts_of(held).values())[:RECEIPTS_MAX]
-        return {"type": "receipts", "envelopes": [_receipt(path.read_bytes()) for path in paths]}
+        envelopes, size = [], 0
+        for path in list(receipts_of(held).values())[:RECEIPTS_MAX]:
+            data = path.read_bytes()
+            size += len(data)
+            if envelopes and size > RECEIPTS_BYTES:
+                break
+            envelopes.append(_receipt(data))
+        return {"type": "receipts", "envelopes": envelopes}
 
     def _acknowledge(self, fields: Fields) -> Message:
         held = self._held(fields)
@@ -205,11 +215,11 @@ class Requests:
         """Keep what was refused, and why, for a person to look at."""
         place = self._place / "quarantine"
         make_directory(place)
-        value = {
-            "code": error.code,
-            "message": error.message,
-            "files": {name[:200]: data[:100_000].decode(errors="replace") for name, data in files.items()},
-        }
+        kept, left = {}, QUARANTINE_BYTES
+        for name, data in files.items():
+            kept[name[:200]] = data[:left].decode(errors="replace")
+            left -= len(data[:left])
+        value = {"code": error.code, "message": error.message, "files": kept}
         replace_atomically(place / f"{time.time_ns()}.json", canonical_bytes(value))
         for old in sorted(place.glob("*.json"))[:-QUARANTINE_MAX]:
             old.unlink(missing_ok=True)
