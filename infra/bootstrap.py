@@ -208,9 +208,19 @@ def check(
     for distributor, publisher in sorted(publishers.items()):
         items += _trust_items(subscriber, host, distributor, publisher, remedy)
         items.append(_conversation_item(subscriber, distributor, transport, timeout, remedy))
-    why = "" if host.hook else (remedy if host.crontab else f"have `{_hook_command(subscriber)}` run when the host starts")
-    items.append(CheckItem("recovery", ok=host.hook, detail="@reboot in crontab" if host.hook else "no hook", remedy=why))
+    items.append(recovery_item(subscriber, host, remedy))
     return items
+
+
+def recovery_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:
+    """Whether an interrupted extraction is ended when the host starts."""
+    if host.hook:
+        return CheckItem("recovery", ok=True, detail="@reboot in crontab")
+    if host.crontab:
+        return CheckItem("recovery", ok=False, detail="no hook", remedy=remedy)
+    # Bootstrap can't mend that, and nothing is lost without it: said, not counted as missing.
+    why = f"have `{_hook_command(subscriber)}` run when the host starts"
+    return CheckItem("recovery", ok=True, detail="no crontab: the next contact recovers", remedy=why)
 
 
 def _directory_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:

@@ -15,7 +15,7 @@ import pytest
 
 from infra import agent_host
 from infra.agent_bundle import Platform, build_from_index, build_from_installed, bundles, choose, closure, open_bundle, our_files, pins_of
-from infra.bootstrap import Act, Bootstrapped, bootstrap, check, push_trust
+from infra.bootstrap import Act, Bootstrapped, bootstrap, check, push_trust, recovery_item
 from infra.subscriber_host import probe
 from infra.transports.address import AddressTransport
 from sluice.errors import AgentMissingError, NotFoundError, StoreCorruptError, TrustError
@@ -233,6 +233,20 @@ SOMEBODY = Subscriber("a", Address("ssh", "192.0.2.1", 22, "sluice"), PurePosixP
 def test_a_host_without_python_is_told_so() -> None:
     with pytest.raises(NotFoundError, match="no python3 on its PATH"):
         probe(Answers(said=b"sh: not found"), SOMEBODY)
+
+
+@pytest.mark.parametrize(
+    ("crontab", "hook", "ok", "detail"),
+    [
+        (True, True, True, "@reboot in crontab"),
+        (True, False, False, "no hook"),
+        (False, False, True, "no crontab: the next contact recovers"),
+    ],
+)
+def test_a_host_without_any_crontab_is_told_so_and_lacks_nothing(crontab: bool, hook: bool, ok: bool, detail: str) -> None:
+    host = probe(Answers({**FOUND, "crontab": crontab, "hook": hook}), SOMEBODY)
+    found = recovery_item(SOMEBODY, host, "mend it")
+    assert (found.ok, found.detail, bool(found.remedy)) == (ok, detail, not hook)
 
 
 def test_text_of_a_login_script_is_passed_over() -> None:
