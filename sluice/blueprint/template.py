@@ -134,6 +134,8 @@ def _parsed(template: str) -> nodes.Template:
         ) from None
     except RecursionError:
         raise ValueTemplateError("nested too deep", "simplify it") from None
+    except ValueError:
+        raise ValueTemplateError("holds a number of too many digits", "write it in quotes") from None
     for parts, (node, depth) in enumerate(_walk(tree, 0), 1):
         if parts > PARTS_MAX or depth > DEPTH_MAX:
             raise ValueTemplateError(f"has more than {PARTS_MAX} parts or {DEPTH_MAX} levels", "simplify it")
@@ -158,7 +160,7 @@ def _compiled(template: str) -> Template:
     _parsed(template)
     try:
         return _ENVIRONMENT.from_string(template)
-    except (TemplateError, RecursionError, MemoryError, SyntaxError) as e:
+    except (TemplateError, RecursionError, MemoryError, SyntaxError, ValueError) as e:
         raise ValueTemplateError(f"can't be used: {type(e).__name__}", "simplify it") from None
 
 

@@ -61,6 +61,8 @@ def test_values_are_not_templates_themselves() -> None:
         "{{ {'a': 1} }}",
         "{{ ('a', 'b') }}",
         "{{ DEST | join(',') }}",
+        "{{ " + "9" * 5000 + " }}",
+        "{{ 0x" + "f" * 5000 + " }}",
         "{{ DEST | format }}",
         "{{ DEST is string }}",
         "{{ DEST | map('upper') }}",
