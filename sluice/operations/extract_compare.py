@@ -143,7 +143,7 @@ class Planner:
         if hash_file(root, path, entry.size) != entry.digest:
             return False
         if (found.mode, found.mtime_ns) != (entry.mode, entry.mtime_ns):
-            if found.links > 1:  # another name of it may be somebody else's
+            if found.links > 1 or not found.is_ours:  # another name of it may be somebody else's; so may the file, and a setgid bit on it
                 return False
             place = self._place(root, path.rpartition("/")[0])
             step = MetadataStep(place.number, path, False, entry.mode, entry.mtime_ns, found.mode, found.mtime_ns)

@@ -101,6 +101,19 @@ def test_a_mended_file_that_became_a_name_of_another_keeps_its_mode(host: Host, 
     assert secret.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a file of somebody else")
+def test_a_file_of_somebody_else_is_replaced_and_not_given_a_mode(host: Host, source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "kept").write_text("kept")
+    os.chown(target / "kept", 1234, 0)
+    (source / "kept").chmod(0o2755)
+    receipt = host.install(make("1.1", source), target)
+    assert receipt.failure is None
+    found = (target / "kept").stat()
+    assert (found.st_uid, found.st_mode & 0o7777) == (0, 0o2755)
+
+
 @pytest.mark.parametrize("weakness", ["mode", "link"])
 def test_nothing_is_taken_back_out_of_a_staging_directory_that_others_made(host: Host, source: Path, tmp_path: Path, weakness: str) -> None:
     made, target = make("1.1", source), tmp_path / "target"
