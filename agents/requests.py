@@ -172,7 +172,7 @@ class Requests:
     def _receipts(self, fields: Fields) -> Message:
         held = self._held(fields)
         fields.done()
-        envelopes, size = [], 0
+        envelopes, size = list[Any](), 0
         for path in list(receipts_of(held).values())[:RECEIPTS_MAX]:
             data = path.read_bytes()
             size += len(data)
