@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from blake3 import blake3
 
@@ -129,8 +130,11 @@ class _Extraction:
                 f"{order.distribution} {extracted.revision} is extracted: {order.revision} is older", remedy="send the newest"
             )
         manifest = self._manifest()
-        for action in (*order.pre_actions, *order.post_actions):
+        for action in order.pre_actions:
             check_action(action)
+        for action in order.post_actions:
+            if not any(PurePosixPath(action.path).is_relative_to(each) for each in order.destinations):
+                check_action(action)  # else it may come with this revision, and is looked for when it is run
         tree = ExtractedTree(self._of.filesystem, self._extracted_manifest, extracted.destinations if extracted else ())
         event("compare", 0, 0)
         plan = self._planner(tree).plan(manifest, order.destinations)
@@ -208,6 +212,7 @@ class _Extraction:
             self._journal.enter(state)
         for number, action in enumerate(actions):
             self._of.event(f"{phase} action {number + 1}", number, len(actions))
+            check_action(action)
             report = run_noted(self._of, self._order, action, phase, phase, number)
             if report.exit_code != 0:
                 how = f"ended with exit code {report.exit_code}"

@@ -9,6 +9,7 @@ import pytest
 
 from sluice.errors import NotFoundError, StoreLockedError
 from sluice.formats.manifest import read_back_digest
+from sluice.model.action import Script, ScriptType
 from sluice.model.order import Outcome
 from sluice.model.revision import RevisionNumber
 from sluice.operations.held import CORRUPT, TED
@@ -272,3 +273,21 @@ def test_a_damaged_base_manifest_counts_as_nothing_extracted(host: Host, source:
     flip(host.held.manifest_path, 30)
     assert host.extract(first, target).outcome is Outcome.INSTALLED
     assert host.extract(first, target).outcome is Outcome.ALREADY_INSTALLED
+
+
+def test_a_post_action_may_be_a_file_that_comes_with_the_revision(host: Host, source: Path, target: Path, tmp_path: Path) -> None:
+    (source / "migrate").write_text(f"echo migrated >{tmp_path}/log")
+    made = make("1.1", source)
+    receipt = host.install(made, target, post=[Script(ScriptType.SHELL, "none", path=str(target / "migrate"))])
+    assert receipt.failure is None
+    assert (tmp_path / "log").read_text() == "migrated\n"
+
+
+@pytest.mark.parametrize(("phase", "placed"), [("pre", True), ("post", False), ("post", True)])
+def test_an_action_whose_file_is_nowhere_fails(host: Host, source: Path, target: Path, tmp_path: Path, phase: str, placed: bool) -> None:
+    script = Script(ScriptType.SHELL, "none", path=str((target if placed else tmp_path) / "missing"))
+    receipt = host.install(make("1.1", source), target, **{phase: [script]})
+    assert receipt.failure is not None
+    assert receipt.failure.code == "ActionFailedError"
+    assert not target.exists()
+    assert host.leftovers(tmp_path) == []
