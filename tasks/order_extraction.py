@@ -7,6 +7,7 @@ import logging
 from prefect import task
 
 from sluice.blueprint.render import recipe
+from sluice.errors import SluiceError
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import State
 from sluice.operations.call import call_agent
@@ -60,6 +61,14 @@ async def _claimed(sends: Sends, subscriber: str, distribution: str, revision: R
 
 
 def _extract(sends: Sends, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
+    try:
+        return _ordered(sends, subscriber, distribution, revision)
+    except SluiceError as error:
+        sends.ordering.extracted_in_vain(subscriber, distribution, revision, error, now=sends.place.work.clock.now())
+        raise
+
+
+def _ordered(sends: Sends, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
     work = sends.place.work
     begun = work.clock.now()
     host = work.site.subscriber(subscriber)

@@ -214,6 +214,13 @@ class CurrentState:
         """The order was handed over; the agent extracts."""
         return self._to(State.INSTALLING, f"extracting {revision}", at)
 
+    def extracted_in_vain(self, failure: Failure, at: datetime) -> CurrentState:
+        """An order couldn't be given, or its receipt can't be believed. What is held stays held; the next Extract tries again."""
+        if self.state is State.INSTALLED and self.extracted == self.held:
+            return self
+        state = State.RECEIVED if failure.retryable else State.FAILED
+        return replace(self._to(state, f"extracting {self.held} failed", at), since=at, error=failure)
+
     def answered(self, receipt: Receipt) -> CurrentState:
         """The Subscriber's receipt, already verified. One older than the last changes nothing."""
         if receipt.sequence <= self.sequence:

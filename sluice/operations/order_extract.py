@@ -25,6 +25,7 @@ from sluice.operations.call import Call
 from sluice.operations.conversation import AgentEvent
 from sluice.ports import Ledger, Store
 from sluice.rules.lifetimes import ORDER_LIFETIME
+from sluice.rules.retry import failure_of
 from sluice.trust.envelope import Envelope
 from sluice.trust.publish import Publisher
 
@@ -138,6 +139,12 @@ class Ordering:
             self._keep(envelope, receipt, call, now, "")
             kept.append(receipt)
         return sorted(kept, key=lambda receipt: receipt.sequence)
+
+    def extracted_in_vain(self, subscriber: str, distribution: str, revision: RevisionNumber, error: SluiceError, *, now: datetime) -> None:
+        """Record that an extraction by schedule or by hand came to no receipt: a row of status says why (F1)."""
+        data = {"code": error.code, "message": error.message[:1000]}
+        event = Event(now, EventKind.EXTRACT_FAILED, self.distributor, distribution, revision, subscriber, "", self.flow_run, data)
+        self.ledger.record(event, lambda state: state.extracted_in_vain(failure_of(error), now))
 
     def _believed(self, envelope: Envelope, call: Call, distribution: str, now: datetime) -> Receipt:
         """The receipt, its signature and what it read back verified; what isn't believed is recorded."""

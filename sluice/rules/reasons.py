@@ -183,7 +183,8 @@ class _Reader:
             case State.FAILED:
                 return State.FAILED, f"{_failed(state)}{newer}"
             case State.RECEIVED:
-                return State.RECEIVED, f"received {state.held}, {self._next_extract(distribution, subscriber)}{newer}"
+                tried = f", after a try to extract at {since}: {_said(state.error)}" if state.error else ""
+                return State.RECEIVED, f"received {state.held}, {self._next_extract(distribution, subscriber)}{tried}{newer}"
             case State.INSTALLED if state.extracted == latest:
                 return State.INSTALLED, f"{latest} is installed since {since}"
             case State.CANCELLED if not newer:

@@ -243,6 +243,17 @@ def test_extract_runs_that_start_together_order_each_extraction_once(work: Workp
     assert not work.ledger.snapshot().tickets
 
 
+def test_an_extraction_that_reaches_no_agent_is_a_row_of_status(work: Workplace, wire: Wire) -> None:
+    run("send", channel="night")
+    state = run("extract", distributor="hq", at_once=True)
+    assert state.type.value == "FAILED"
+    for name in HOSTS:
+        stands = work.ledger.state(name, "zone")
+        assert (str(stands.held), stands.extracted, stands.state.value) == ("1.1", None, "failed")
+        assert stands.error is not None
+        assert stands.error.code == "AgentMissingError"
+
+
 def test_a_bug_in_one_send_is_a_row_and_no_crash(work: Workplace, wire: Wire) -> None:
     wire.on_call = lambda name: 1 / 0 if name == "oslo-1" else None  # type: ignore[assignment,return-value]
     state = run("send", channel="night")

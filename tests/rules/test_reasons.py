@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from sluice.errors import HostKeyError, NotFoundError, UnreachableError
+from sluice.errors import ExpiredError, HostKeyError, NotFoundError, UnreachableError
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.schedule import IMMEDIATELY, NEVER, Kind, Schedule, Window
@@ -238,6 +238,23 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
         snapshot(OFFERED.received(V2, sent=1000, resumed=0, at=T0)),
         State.RECEIVED,
         "received 1.2, to be extracted at once",
+    ),
+    (
+        "received, and its host was away when it was to extract",
+        site(subscriber=replace(HOST, extract=AT_23)),
+        snapshot(OFFERED.received(V2, sent=1, resumed=0, at=T0).extracted_in_vain(failure_of(UnreachableError("nothing answers")), T0)),
+        State.RECEIVED,
+        (
+            "received 1.2, waiting for its Extract schedule at 2026-12-01 23:00:00 UTC, "
+            "after a try to extract at 2026-12-01 11:00:00 UTC: nothing answers"
+        ),
+    ),
+    (
+        "an order that its host refuses",
+        site(),
+        snapshot(OFFERED.received(V2, sent=1, resumed=0, at=T0).extracted_in_vain(failure_of(ExpiredError("it is over")), T0)),
+        State.FAILED,
+        "1.2 failed at 2026-12-01 11:00:00 UTC: it is over",
     ),
     (
         "installing",
