@@ -25,6 +25,8 @@ T = TypeVar("T")
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 TEXT_MAX = 4096
 """Characters of a one-line text."""
+YEARS = range(1970, 9999)
+"""What a date may say: near the calendar's ends other zones have no time."""
 
 
 def refuse(what: str, remedy: str, *sub: str | int) -> PydanticCustomError:
@@ -86,9 +88,13 @@ def _clock(text: str) -> time:
 def _moment(text: str) -> datetime:
     if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?", text):
         try:
-            return datetime.fromisoformat(text)
+            found = datetime.fromisoformat(text)
         except ValueError:
             pass
+        else:
+            if found.year in YEARS:
+                return found
+            raise refuse(f"{text!r} is before {YEARS.start} or after {YEARS.stop - 1}", 'write it like "2026-12-01 02:00"')
     raise refuse(f"{text!r} is no date and time", 'write it like "2026-12-01 02:00"; timezone: is a key of its own')
 
 
