@@ -29,6 +29,9 @@ DOCUMENTS_MAX = 5_000
 DEPTH_MAX = 16
 """Mappings and lists within each other."""
 
+NUMBER_MAX = 100
+"""Characters of a whole number; a longer one is text, since Python writes none of more than 4,300 digits."""
+
 PathKey: TypeAlias = tuple[str | int, ...]
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -260,7 +263,7 @@ def _scalar(node: yaml.ScalarNode) -> object:
                 return None
             case "bool":
                 return _CONSTRUCT.construct_yaml_bool(node)
-            case "int":
+            case "int" if len(node.value) <= NUMBER_MAX:
                 return _CONSTRUCT.construct_yaml_int(node)
             case "float":
                 return _CONSTRUCT.construct_yaml_float(node)
