@@ -36,6 +36,13 @@ class WorkingDirectory:
             raise TrustError(
                 f"the working directory {path} can be written by others", remedy=f"chmod 700 {path}, after looking what is in it"
             )
+        for parent in self.path.parents:
+            mode = os.stat(parent).st_mode
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                raise TrustError(
+                    f"the working directory {path} lies in {parent}, where everybody can give its name to another",
+                    remedy=f"chmod o-w {parent}, after looking what is in it",
+                )
 
     def subscriber(self) -> str:
         """This Subscriber's name. Raises NotFoundError, TamperedError."""

@@ -1,0 +1,23 @@
+"""Whose working directory an agent believes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agents.working_directory import WorkingDirectory
+from sluice.errors import TrustError
+
+
+@pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o1777, False), (0o755, False)])
+def test_a_working_directory_whose_name_everybody_can_give_to_another_is_refused(tmp_path: Path, mode: int, refused: bool) -> None:
+    around = tmp_path / "around"
+    work = around / "sluice" / "here"
+    work.mkdir(mode=0o700, parents=True)
+    around.chmod(mode)
+    if refused:
+        with pytest.raises(TrustError, match="everybody"):
+            WorkingDirectory(work)
+    else:
+        WorkingDirectory(work)
