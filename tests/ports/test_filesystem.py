@@ -175,6 +175,19 @@ def test_a_very_deep_tree_is_made_and_removed_with_few_open_files(root: Root, to
     assert list(top.iterdir()) == []
 
 
+def test_a_tree_deeper_than_a_path_may_be_long_is_removed(root: Root, top: Path) -> None:
+    """Anybody may leave one where staging will be, in a directory like /tmp."""
+    fd = os.open(top, os.O_RDONLY)
+    for _ in range(100):
+        os.mkdir("d" * 200, dir_fd=fd)
+        deeper = os.open("d" * 200, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = deeper
+    os.close(fd)
+    root.remove("d" * 200)
+    assert list(top.iterdir()) == []
+
+
 def test_a_closed_root_holds_nothing_open(filesystem: LocalFilesystem, top: Path, tmp_path: Path) -> None:
     (tmp_path / "root/a/b").mkdir(parents=True)
     before = open_files()

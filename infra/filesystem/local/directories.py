@@ -10,6 +10,8 @@ from sluice.errors import DestinationError
 
 HELD_OPEN = 32
 """Most directories that stay open: neighbours in a manifest share theirs."""
+PATH_MAX = 4096
+"""Bytes that the kernel takes as one path; trees that others made may be deeper."""
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -48,7 +50,7 @@ class Directories:
         parent, _, name = path.rpartition("/")
         if not parent or parent in self._held:
             fd = os.open(name, DIRECTORY, dir_fd=self._held.get(parent, self.fd))
-        elif self.use_openat2:
+        elif self.use_openat2 and len(os.fsencode(path)) < PATH_MAX:
             fd = open_beneath(self.fd, path, DIRECTORY)
         else:
             fd = open_part_by_part(self.fd, path)
@@ -72,7 +74,7 @@ class Directories:
 
 
 def open_part_by_part(fd: int, path: str) -> int:
-    """What ``open_beneath`` does for directories, on kernels without openat2."""
+    """What ``open_beneath`` does for directories, on kernels without openat2 and for paths of any length."""
     current = os.dup(fd)
     for part in path.split("/"):
         try:
