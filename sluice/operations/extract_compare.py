@@ -1,6 +1,7 @@
 """Comparing a manifest with what stands in its destinations. Nothing is changed here.
 
-Rules: a file is left alone if its content is the manifest's, however it got there; only its mode and time are mended. What is new is
+Rules: a file is left alone if its content is the manifest's, however it got there; only its mode and time are mended, or the whole file
+replaced where it is somebody else's. A directory of somebody else keeps its mode and time where the agent isn't root. What is new is
 staged as whole trees, so that a first install is one rename. Foreign files stay. Something foreign that stands where a directory
 must go, or a directory with foreign files where a file must go, is refused: nobody's data is removed silently.
 """
@@ -214,7 +215,8 @@ class Planner:
         if place is None:
             place = Place(len(self._plan.places), root, below(point, self._staging_name))
             if point or root.path == "/":
-                place.holder = root.find(point)
+                holder = root.find(point)
+                place.holder = holder if holder is not None and holder.is_mendable else None
             self._places[root.path, point] = place
             self._plan.places.append(place)
         return place
@@ -232,8 +234,8 @@ class Planner:
         """Modes and times of directories that stay, where they differ or will by what is placed in them; the deepest first."""
         for entry in reversed(entries):
             found = standing.get(entry.path) if entry.kind is EntryKind.DIRECTORY else None
-            if found is None:
-                continue
+            if found is None or not found.is_mendable:
+                continue  # somebody else's, in which we may only place: its mode and time are theirs
             path = below(base, entry.path)
             if (root.path, path) in self._touched or (found.mode, found.mtime_ns) != (entry.mode, entry.mtime_ns):
                 place = self._place(root, path)

@@ -25,6 +25,8 @@ class Found(NamedTuple):
     """Hard links to it."""
     is_ours: bool
     """Whether the agent's account owns it."""
+    is_mendable: bool
+    """Whether the agent's account may set its mode and time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _strptime  # noqa: F401 - Python imports it late, when a child without rights may not be allowed to read it
 import os
 import shutil
 import subprocess
@@ -215,3 +216,32 @@ def test_an_agent_that_may_write_only_in_the_destination_itself_stages_there(fai
         assert host.leftovers(directory) == []
 
     as_nobody(work)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a directory of somebody else")
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_directory_of_somebody_else_is_placed_into_and_keeps_its_mode(tmp_path: Path, fails: bool, beside: bool) -> None:
+    top = Path(tempfile.mkdtemp(prefix="sluice-shared-"))
+    target, work, source = top / "target", top / "work", tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_text("x")
+    made = make("1.1", source)
+    for each in (target, work):
+        each.mkdir()
+    os.chown(work, 65534, 65534)
+    top.chmod(0o1777 if beside else 0o755)
+    target.chmod(0o777)
+
+    def place(_: Path) -> None:
+        host = Host(work)
+        receipt = host.install(made, target, post=[shell("exit 1")] if fails else [])
+        assert (receipt.failure.code if receipt.failure else "") == ("ActionFailedError" if fails else "")
+        assert host.leftovers(top) == []
+        assert [path.name for path in target.iterdir()] == ([] if fails else ["file"])
+
+    try:
+        as_nobody(place)
+        assert target.stat().st_mode & 0o777 == 0o777
+    finally:
+        shutil.rmtree(top)

@@ -300,6 +300,8 @@ def _local(root: Root) -> LocalRoot:
 def _found(path: str, status: os.stat_result) -> Found:
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     mode = 0 if kind is EntryKind.SYMLINK else stat.S_IMODE(status.st_mode)
+    account, size = os.geteuid(), status.st_size
+    is_ours = status.st_uid == account
     return Found(
-        path, kind, mode, status.st_mtime_ns, status.st_size, status.st_dev, status.st_ino, status.st_nlink, status.st_uid == os.geteuid()
+        path, kind, mode, status.st_mtime_ns, size, status.st_dev, status.st_ino, status.st_nlink, is_ours, is_ours or account == 0
     )
