@@ -95,11 +95,10 @@ def trust_export(session: Session, distributor: str, file: Path, dry_run: bool) 
     from sluice.durable import replace_atomically
     from sluice.trust.publish import Publisher
 
-    found = session.site.distributor(distributor)
-    try:
-        root = Publisher(Path(found.working_directory), distributor=distributor).root()
-    except (FileNotFoundError, ValueError):
-        raise NotFoundError(f"Distributor {distributor} has no trust root", remedy=f"run `sluice trust init {distributor}`") from None
+    directory = Path(session.site.distributor(distributor).working_directory)
+    if not any((directory / "trust" / "repository").glob("*.root.json")):
+        raise NotFoundError(f"Distributor {distributor} has no trust root", remedy=f"run `sluice trust init {distributor}`")
+    root = Publisher(directory, distributor=distributor).root()
     if dry_run:
         click.echo(f"would save the trust root of Distributor {distributor} ({len(root)} B) to {file}")
         return
