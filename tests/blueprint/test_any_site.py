@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -88,10 +88,9 @@ def test_any_text_is_a_site_or_refused(text: str | bytes) -> None:
     ],
     ids=["lists", "mappings", "keys", "items", "aliases", "word", "number"],
 )
-def test_a_hostile_file_is_refused_quickly(text: str) -> None:
-    begin = time.monotonic()
+@pytest.mark.timeout(60)  # what isn't bounded takes hours
+def test_a_hostile_file_is_refused_without_endless_work(text: str) -> None:
     outcome(text)
-    assert time.monotonic() - begin < 5
 
 
 def test_a_pipe_in_the_site_does_not_block(tmp_path: Path) -> None:
@@ -100,8 +99,8 @@ def test_a_pipe_in_the_site_does_not_block(tmp_path: Path) -> None:
         load_site(tmp_path)
 
 
-def test_a_thousand_subscribers_load_in_linear_time(tmp_path: Path) -> None:
-    def seconds(count: int) -> float:
+def test_loading_ten_times_the_subscribers_makes_about_ten_times_the_calls(tmp_path: Path) -> None:
+    def calls(count: int) -> int:
         hosts = "---\n".join(
             f"kind: Subscriber\nname: h-{n}\naddress: local:/h/{n}\nworking_directory: /h/{n}/s\nvariables: {{DEST: /opt/{n}}}\n"
             for n in range(count)
@@ -111,10 +110,18 @@ def test_a_thousand_subscribers_load_in_linear_time(tmp_path: Path) -> None:
         files = 'files: [{source: /srv/a, destination: "{{ DEST }}/a"}]\n'
         distributor = "kind: Distributor\nname: hq\nworking_directory: /var/hq\n"
         (tmp_path / "a.yaml").write_text("---\n".join([hosts, channel, distribution + files, distributor]))
-        begin = time.process_time()
-        load_site(tmp_path)
-        return time.process_time() - begin
+        counted = 0
 
-    seconds(10)
-    few = seconds(100)
-    assert seconds(1000) < 30 * few
+        def count_call(_frame: object, event: str, _argument: object) -> None:
+            nonlocal counted
+            counted += event in ("call", "c_call")
+
+        sys.setprofile(count_call)
+        try:
+            load_site(tmp_path)
+        finally:
+            sys.setprofile(None)
+        return counted
+
+    calls(10)  # what is imported and cached the first time
+    assert calls(400) < 15 * calls(40)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import process_time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,14 +70,13 @@ def test_escapes_that_are_unicode_are_read(data: bytes, text: str) -> None:
     assert parse_canonical(data, limit=100, what="it") == text
 
 
-def test_a_key_that_stands_twice_among_many_is_found_at_once() -> None:
-    keys = ",".join(f'"{number}":0' for number in range(50_000))
-    begun = process_time()
+@pytest.mark.timeout(60)  # comparing each with each takes many minutes
+def test_a_key_that_stands_twice_among_many_is_found() -> None:
+    keys = ",".join(f'"{number}":0' for number in range(300_000))
     with pytest.raises(TamperedError, match=r"key '7' stands twice"):
-        parse_canonical(f'{{{keys},"7":1}}'.encode(), limit=1_000_000, what="it")
+        parse_canonical(f'{{{keys},"7":1}}'.encode(), limit=10_000_000, what="it")
     with pytest.raises(TamperedError, match=r"key 'z' stands twice"):
-        parse_canonical(f'{{{keys},"z":1,"z":2}}'.encode(), limit=1_000_000, what="it")
-    assert process_time() - begun < 3  # seconds; comparing each with each takes twenty
+        parse_canonical(f'{{{keys},"z":1,"z":2}}'.encode(), limit=10_000_000, what="it")
 
 
 def test_a_key_nobody_asked_for_is_refused() -> None:

