@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
+import select
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any
 
 from sluice.durable import write_all
 from sluice.errors import ProtocolError
@@ -17,15 +19,42 @@ EVENT_SECONDS = 0.2
 """Least time between two events of one phase."""
 QUIET_SECONDS = 10.0
 """Most time without a sign of life within an order (the protocol says 20)."""
+SILENCE_SECONDS = 600.0
+"""Most time a sender may say nothing within a put, which holds the Distribution's lock; its own timeout is shorter. Between requests
+it may be silent for as long as it waits for its slot."""
 PHASE_MAX = 64
 _BUFFER = 1024 * 1024
+
+
+class _Input(io.RawIOBase):
+    """A descriptor whose reading can be limited in time: silence beyond the limit is the end."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.limit: float | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not select.select([self._fd], [], [], self.limit)[0]:
+            return 0
+        return os.readv(self._fd, [buffer])
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._fd)
+        super().close()
 
 
 class Line:
     """Reads and writes frames. Only ``events`` writes from another thread."""
 
-    def __init__(self, source: BinaryIO, sink: int) -> None:
-        self._source = source
+    def __init__(self, source: int, sink: int, *, silence: float = SILENCE_SECONDS) -> None:
+        """Over two descriptors; ``source`` is the line's from now on."""
+        self._input = _Input(source)
+        self._source = io.BufferedReader(self._input, _BUFFER)
+        self._silence = silence
         self._sink = sink
         self._lock = threading.Lock()
         self._broken = False
@@ -38,11 +67,20 @@ class Line:
         os.dup2(null, 0)
         os.close(null)
         os.dup2(2, 1)
-        return cls(os.fdopen(source, "rb", buffering=_BUFFER), sink)
+        return cls(source, sink)
 
     def read(self) -> Message | bytes | None:
         """The next frame; None at the end. Raises ProtocolError."""
         return read_frame(self._source.read)
+
+    @contextmanager
+    def within_a_put(self) -> Iterator[None]:
+        """Inside, a sender that falls silent counts as gone."""
+        self._input.limit = self._silence
+        try:
+            yield
+        finally:
+            self._input.limit = None
 
     def data(self, message: str) -> bytes:
         """The next frame, which must be data. Raises ProtocolError; EOFError where the sender is gone."""

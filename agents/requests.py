@@ -98,10 +98,12 @@ class Requests:
             length = fields.number("length")
             fields.constant("codec", "zstd")
             fields.done()
-            return self._put_manifest(held, named, length)
+            with self._line.within_a_put():
+                return self._put_manifest(held, named, length)
         length, payload = fields.number("index"), fields.number("payload")
         fields.done()
-        return self._put_ted(held, named, length, payload)
+        with self._line.within_a_put():
+            return self._put_ted(held, named, length, payload)
 
     def _put_manifest(self, held: HeldDistribution, named: Named, length: int) -> Message:
         signed = self._signed(named)

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,8 @@ from typing import Any
 import pytest
 
 from agents.line import Line
+from sluice.errors import ProtocolError
+from sluice.formats.protocol import data_header, message_frame
 from sluice.formats.ted import BLOCK
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import Script, ScriptType
@@ -222,16 +225,35 @@ def test_a_stray_print_goes_to_stderr_and_a_stray_read_finds_nothing() -> None:
 def test_a_long_silence_is_filled_with_the_last_event(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agents.line.QUIET_SECONDS", 0.05)
     here, there = os.pipe()
-    with open(os.devnull, "rb") as nothing:
-        line = Line(nothing, there)
-        with line.events() as events:
-            events("stage", 3, 9)
-            seen = b""
-            while seen.count(b'"stage"') < 4:
-                seen += os.read(here, 4096)
-        os.close(here)
-        line.say({"type": "event"})  # nobody listens any more: that is no error
-        os.close(there)
+    line = Line(os.open(os.devnull, os.O_RDONLY), there)
+    with line.events() as events:
+        events("stage", 3, 9)
+        seen = b""
+        while seen.count(b'"stage"') < 4:
+            seen += os.read(here, 4096)
+    os.close(here)
+    line.say({"type": "event"})  # nobody listens any more: that is no error
+    os.close(there)
+
+
+@pytest.mark.parametrize("said", [b"", data_header(9) + b"half"], ids=["nothing", "half a frame"])
+def test_a_sender_that_falls_silent_within_a_put_counts_as_gone(said: bytes) -> None:
+    here, there = os.pipe()
+    line = Line(here, -1, silence=0.05)
+    os.write(there, said)
+    with line.within_a_put(), pytest.raises((EOFError, ProtocolError)):
+        line.data("a payload")
+    os.close(there)
+
+
+def test_between_requests_a_sender_may_be_silent_as_long_as_it_waits() -> None:
+    here, there = os.pipe()
+    line = Line(here, -1, silence=0.01)
+    later = threading.Timer(0.3, os.write, (there, message_frame({"type": "bye"})))
+    later.start()
+    assert line.read() == {"type": "bye"}
+    later.join()
+    os.close(there)
 
 
 # --- metadata and puts ------------------------------------------------------------------------------------------------
