@@ -16,8 +16,8 @@ from sluice.ports import Progress
 
 FSYNC_EACH_BELOW = 64
 """Fewer files than this are made durable one by one, more at once with their file system (measured)."""
-RESERVE = 16 * 1024 * 1024
-"""Bytes that stay free on a destination's file system."""
+RESERVE = 1024 * 1024
+"""Bytes beside the contents for names and directories on a destination's file system, which may be small."""
 _SMALL = 4 * 1024 * 1024
 """Bytes of a content that is kept in memory to be written several times."""
 
@@ -30,7 +30,7 @@ def make_staging(plan: Plan) -> None:
         free = place.free()
         if free < place.needed + RESERVE:
             raise NoSpaceError(
-                f"{place.holder_name} needs {place.needed} bytes and has {free} free, of which {RESERVE} are kept",
+                f"{place.holder_name} has {free} bytes free, and {place.needed + RESERVE} are needed",
                 remedy="free space there; the next extract tries again",
             )
         place.root.remove(place.staging_path)  # of an extraction whose journal is gone

@@ -301,6 +301,6 @@ def _check_space(directory: Path, needed: int, what: str) -> None:
     free = status.f_bavail * status.f_frsize
     if free < needed + RESERVE:
         raise NoSpaceError(
-            f"{what} needs {needed} bytes, but {directory} has {free} free, of which {RESERVE} are kept",
+            f"{what}: {directory} has {free} bytes free, and {needed + RESERVE} are needed",
             remedy="free space, then send again",
         )

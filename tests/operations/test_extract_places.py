@@ -75,7 +75,7 @@ def test_a_destination_that_is_a_mount_point_with_another_one_in_it(
 
 def test_a_full_file_system_is_said_with_figures_and_nothing_changes(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
     host, target = Host(tmp_path), tmp_path / "zone"
-    mounted(target, "18m")
+    mounted(target, "5m")
     (tmp_path / "source").mkdir()
     (tmp_path / "source/file").write_bytes(os.urandom(5 * MIB))
     before = tree_of(target)
@@ -85,7 +85,7 @@ def test_a_full_file_system_is_said_with_figures_and_nothing_changes(tmp_path: P
     assert receipt.failure is not None
     assert receipt.failure.code == "NoSpaceError"
     assert receipt.failure.retryable
-    assert str(5 * MIB) in receipt.failure.message
+    assert f"{6 * MIB} are needed" in receipt.failure.message
     assert tree_of(target) == before
     assert host.leftovers(tmp_path) == []
 
