@@ -31,9 +31,8 @@ class Script:
 
     @property
     def label(self) -> str:
-        """What a person reads in a run: type and first line or path."""
-        text = self.path or (self.run.strip().splitlines() or [""])[0]
-        return f"script ({self.type}): {text[:60]}"
+        """What a person reads in a run: type and path. Never of the text, whose variables may be secrets."""
+        return f"script ({self.type}): {self.path[:60]}" if self.path else f"script ({self.type})"
 
 
 Action = Script

@@ -62,7 +62,7 @@ def check_action(action: Action) -> None:
     """Before anything is touched. Raises ActionFailedError where its script file is none."""
     if action.path and not (action.path.startswith("/") and Path(action.path).is_file()):
         raise ActionFailedError(
-            f"{action.label}: {action.path} is no file on this Subscriber", remedy="name an existing file by its full path"
+            f"script ({action.type}): {action.path} is no file on this Subscriber", remedy="name an existing file by its full path"
         )
 
 
