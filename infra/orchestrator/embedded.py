@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
+
 from infra.orchestrator.children import POLL_SECONDS, Child, check, end, end_leftovers, start_child
 from infra.orchestrator.server_address import (
     ServerAddress,
@@ -39,6 +41,8 @@ DEFAULT_PORT = 4200
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 180.0
 """The first start makes the database: 10 s here, longer on a busy machine."""
+STALLED_SECONDS = 120.0
+"""What a command grants the server of ``sluice up`` that doesn't answer: SQLite lets a writer wait a minute for another."""
 WORKER_QUERY_SECONDS = 2
 """Between two looks of a worker for runs: a person waits for them."""
 SETTLE_SECONDS = 1.5
@@ -108,14 +112,15 @@ def _running(site: Site, port: int, state: Path, say: Say) -> Iterator[list[Chil
 def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress]:
     """A Prefect server to run a flow against: Prefect in this process talks to it, imported before or within the context.
 
-    Uses the configured server, else that of ``sluice up``, else starts one that ends with the context.
+    Uses the configured server, else that of ``sluice up``, for which it waits while its process lives, else starts one that ends
+    with the context.
 
     Raises:
-        OrchestratorError: None answers and none could be started.
+        OrchestratorError: None answers and none could be started, or that of ``sluice up`` lives and doesn't answer.
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")
     state = state_directory(site_directory)
-    found = running_server(site_directory)
+    found = running_server(site_directory) or _wait_for_up(state, say)
     if found is not None:
         with _addressed(found.api_url):
             yield found
@@ -133,6 +138,33 @@ def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress
                 _flush()  # also after Ctrl-C: at the interpreter's end Prefect would call the ended server for half a minute
     finally:
         end(children)
+
+
+def _wait_for_up(state: Path, say: Say) -> ServerAddress | None:
+    """The server of ``sluice up`` once it answers; None where there is none. Two servers mustn't share one SQLite database."""
+    deadline = time.monotonic() + STALLED_SECONDS
+    said = False
+    while (address := read_address(state)) is not None and address.pids and _carries(address.pids[0], prefect_home(state)):
+        if is_healthy(address.api_url):
+            return address
+        if time.monotonic() > deadline:
+            raise OrchestratorError(
+                f"the Prefect server of `sluice up` (pid {address.pids[0]}) didn't answer within {STALLED_SECONDS:.0f} s",
+                remedy=f"see {state / 'logs' / 'server.log'}; where it doesn't recover, end `sluice up` and start it again",
+            )
+        if not said:
+            say(f"the Prefect server of `sluice up` (pid {address.pids[0]}) doesn't answer yet; waiting")
+            said = True
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def _carries(pid: int, home: Path) -> bool:
+    """Whether this process lives and is the server that was started with this PREFECT_HOME: a pid can have been given away."""
+    try:
+        return psutil.Process(pid).environ().get("PREFECT_HOME") == str(home)
+    except psutil.Error:
+        return False
 
 
 def server_environment(state: Path, port: int) -> dict[str, str]:
