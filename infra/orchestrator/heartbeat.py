@@ -3,6 +3,9 @@
 A flow run whose worker and process both died stays Running in Prefect. Runs of Sluice's deployments give a sign of life every
 ``HEARTBEAT_SECONDS``; one automation for the whole server, matched by Sluice's tag, crashes those that fall silent. What a
 crashed run leaves behind needs no clean-up: every step may be repeated.
+
+It also fires for runs that have ended: a sign of life comes from the run's process, later than the server's own event of the end,
+and starts the wait again. That does nothing: ``force`` is off, so Prefect leaves a terminal state as it is and says so in its log.
 """
 
 from __future__ import annotations
@@ -17,8 +20,12 @@ from prefect.events.schemas.events import ResourceSpecification
 from sluice.operations.deployments import HEARTBEAT_SECONDS, TAG
 
 NAME = "sluice: crash runs that fell silent"
-MISSED = 3
-"""Signs of life that may fail to come: a server under load is seconds late with events."""
+MISSED = 5
+"""Signs of life that may fail to come, so that a server that stalls for a minute crashes no live run.
+
+The last one before the stall is up to one interval old, SQLite lets a writer wait 60 s (two intervals), the next one comes up to one
+interval later: 120 s of silence at most, and one interval for events that are late under load.
+"""
 
 
 def heartbeat_automation() -> AutomationCore:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.orchestrator import embedded
+from infra.orchestrator import embedded, heartbeat
 from infra.orchestrator.server_address import ServerAddress, prefect_home, write_address
 from sluice.errors import OrchestratorError
+from sluice.operations.deployments import HEARTBEAT_SECONDS
 
 
 class Stalled(BaseHTTPRequestHandler):
@@ -91,3 +92,9 @@ def test_nobody_waits_for_a_process_that_is_another_program_or_gone(state: Path,
     write_address(state, ServerAddress("http://127.0.0.1:9/api", (process.pid,)))
     assert embedded._wait_for_up(state, said.append) is None
     assert said == []
+
+
+def test_a_stall_of_a_minute_crashes_no_live_run() -> None:
+    stall = float(embedded.server_environment(Path(), 1)["PREFECT_SERVER_DATABASE_TIMEOUT"])
+    within = heartbeat.heartbeat_automation().trigger.within.total_seconds()  # type: ignore[union-attr]
+    assert within >= stall + 3 * HEARTBEAT_SECONDS
