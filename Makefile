@@ -45,6 +45,7 @@ $(VENV)/.made:
 
 # Without resolving: the lock file is complete, and Debian 12's pip looks at versions of an extra that aren't the pinned one.
 $(VENV)/.locked: requirements.lock $(VENV)/.made
+	@echo "installing what requirements.lock names, about a minute"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
