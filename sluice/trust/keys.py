@@ -37,7 +37,10 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise TrustError(f"the private key {path} can't be read: {error.strerror}", remedy="make it with `sluice trust init`") from None
+        raise TrustError(
+            f"the private key {path} can't be read: {error.strerror}",
+            remedy="restore it from your backup; for a new Distributor `sluice trust init NAME`",
+        ) from None
     try:
         if stat.S_IMODE(os.fstat(fd).st_mode) & 0o077:
             raise TrustError(f"the private key {path} can be read by others", remedy=f"chmod 600 {path}")

@@ -68,17 +68,30 @@ class Publisher:
 
     @disk_errors()
     def ensure_keys(self, now: datetime) -> bool:
-        """Make keys and the first trust root unless they are there. Repeatable after a kill. Returns whether anything was made."""
+        """Make keys and the first trust root unless they are there. Repeatable after a kill.
+
+        Once there is a root no key is made: nobody would believe it. The root's key may be kept elsewhere.
+
+        Returns:
+            Whether anything was made.
+        Raises:
+            TrustError: There is a root, but the key that signs is gone.
+        """
         make_directory(self._repository)
         with self._locked():
             for directory in (self._keys, self._repository):
                 sweep(directory)  # a key that was never given its name is in no use
-            made = ensure_private_key(self._keys / "root.pem")
-            made |= ensure_private_key(self._keys / "online.pem")
-            if not (self._repository / metadata_file(ROOT, 1)).exists():
-                self._write_first_root(now)
-                made = True
-        return made
+            if (self._repository / metadata_file(ROOT, 1)).exists():
+                if not (self._keys / "online.pem").exists():
+                    raise TrustError(
+                        f"the keys of Distributor {self._distributor} are gone, but its Subscribers trust them",
+                        remedy="restore keys/ from your backup; to begin anew with new keys everywhere, move trust/repository away first",
+                    )
+                return False
+            ensure_private_key(self._keys / "root.pem")
+            ensure_private_key(self._keys / "online.pem")
+            self._write_first_root(now)
+        return True
 
     @disk_errors()
     def publish(self, listings: Callable[[], Mapping[str, Listing]], *, now: datetime, longest_interval: timedelta) -> Published:

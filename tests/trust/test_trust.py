@@ -102,6 +102,22 @@ def test_making_keys_again_changes_nothing(publisher: Publisher) -> None:
     assert publisher.root() == before
 
 
+def test_lost_keys_are_not_replaced_by_others_that_no_subscriber_believes(tmp_path: Path, publisher: Publisher) -> None:
+    shutil.rmtree(tmp_path / "hq/keys")
+    with pytest.raises(TrustError, match=r"^the keys of Distributor hq are gone, but its Subscribers trust them: restore keys"):
+        publisher.ensure_keys(now())
+    assert not (tmp_path / "hq/keys").exists() or not os.listdir(tmp_path / "hq/keys")
+    with pytest.raises(TrustError) as caught:
+        publisher.sign_order(order())
+    assert caught.value.remedy == "restore it from your backup; for a new Distributor `sluice trust init NAME`"
+
+
+def test_a_root_key_kept_elsewhere_is_not_made_again(tmp_path: Path, publisher: Publisher) -> None:
+    (tmp_path / "hq/keys/root.pem").unlink()
+    assert publisher.ensure_keys(now()) is False
+    assert os.listdir(tmp_path / "hq/keys") == ["online.pem"]
+
+
 def test_a_private_key_that_a_kill_left_without_its_name_goes(tmp_path: Path, publisher: Publisher) -> None:
     (tmp_path / "hq/keys/.tmp-1-1").write_bytes(b"half a key")
     assert publisher.ensure_keys(now()) is False
