@@ -20,6 +20,7 @@ from types import FrameType
 
 from demo import releases
 from demo.hosts import Host, end_tree, free_port, is_free, make_key, start_hosts, stop_hosts
+from demo.leftovers import Started
 from demo.narrator import DemoError, Narrator, Running
 from demo.trees import count_files, differences
 
@@ -41,7 +42,8 @@ class Demo:
         for name in [name for name in os.environ if name.startswith(("PREFECT_", "SLUICE_"))]:
             del os.environ[name]
         environment = {"SLUICE_STATE": str(directory / "state"), "PREFECT_HOME": str(directory / "state" / "prefect"), "DO_NOT_TRACK": "1"}
-        self.narrator = Narrator(self.site, environment, directory)
+        self.started = Started(directory / "started")
+        self.narrator = Narrator(self.site, environment, directory, self.started)
         self.hosts: dict[str, Host] = {}
         self.arrived: list[list[str]] = []
         self.wire: dict[str, int] = dict.fromkeys(SUBSCRIBERS, 0)
@@ -75,7 +77,7 @@ class Demo:
         self.released = releases.fetch(fetched)
         make_key(self.site / "keys" / "hq_ed25519")
         held.callback(lambda: stop_hosts(self.hosts))
-        self.hosts = start_hosts(SUBSCRIBERS, directory / "hosts", self.site / "keys" / "hq_ed25519")
+        self.hosts = start_hosts(SUBSCRIBERS, directory / "hosts", self.site / "keys" / "hq_ed25519", self.started)
         names = {"directory": str(directory), "user": getpass.getuser()}
         for name, host in self.hosts.items():
             names |= {f"port_{name}": str(host.port), f"host_key_{name}": host.host_key}
@@ -186,6 +188,8 @@ def main() -> int:
         except OSError:
             print(f"Another demo runs in {DIRECTORY}; end it first.", file=sys.stderr)
             return 2
+        if left := Started(DIRECTORY / "started").end_left():
+            print(f"An earlier demo was killed; ended what it left running: {', '.join(left)}.")
         for place in DIRECTORY.iterdir():
             if place.is_dir() and place.name != "releases":
                 shutil.rmtree(place)

@@ -22,6 +22,8 @@ import psutil
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from demo.leftovers import Started
+
 START_SECONDS = 15.0
 """A server has that long to answer; a second is usual."""
 # A host of its own has a crontab of its own: bootstrap must not write into that of who runs the demo.
@@ -74,6 +76,7 @@ class Host:
     directory: Path
     identity: Path
     program: Path | None
+    noted: Started
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -131,6 +134,7 @@ class Host:
                 cwd=Path(__file__).parents[1],
                 env=dict(os.environ) | ({} if self.program else {"PATH": self.path}),
             )
+        self.noted.note(f"{self.kind} {self.name}", self.process.pid)
         deadline = time.monotonic() + START_SECONDS
         while not self._lets_in():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -188,12 +192,12 @@ def end_tree(process: subprocess.Popen[bytes] | subprocess.Popen[str], *, patien
     process.wait()
 
 
-def start_hosts(names: tuple[str, ...], directory: Path, identity: Path) -> dict[str, Host]:
+def start_hosts(names: tuple[str, ...], directory: Path, identity: Path, noted: Started) -> dict[str, Host]:
     """All of them, started. Falls back to the embedded server where OpenSSH's is missing or refuses this user."""
     program = openssh()
     hosts: dict[str, Host] = {}
     for name in names:
-        host = hosts[name] = Host(name, directory / name, identity, program)
+        host = hosts[name] = Host(name, directory / name, identity, program, noted)
         host.prepare()
         try:
             host.start()

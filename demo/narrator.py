@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from demo.leftovers import Started
+
 COMMAND_SECONDS = 180.0
 """No command of the demo takes longer, also on a slow machine."""
 POLL_SECONDS = 0.3
@@ -23,10 +25,10 @@ class DemoError(Exception):
 class Narrator:
     """Says what happens, with the time since the start."""
 
-    def __init__(self, site: Path, environment: Mapping[str, str], logs: Path) -> None:
+    def __init__(self, site: Path, environment: Mapping[str, str], logs: Path, noted: Started) -> None:
         self.started = time.monotonic()
         self._environment = dict(os.environ) | dict(environment) | {"SLUICE_SITE": str(site)}
-        self._logs = logs
+        self._logs, self._noted = logs, noted
         self._command = str(Path(sys.executable).with_name("sluice"))
 
     @property
@@ -79,7 +81,7 @@ class Narrator:
 
     def _started(self, arguments: Sequence[str], output: Any, errors: Any) -> subprocess.Popen[str]:
         # Its own session: Ctrl-C is the demo's, which ends everything in order.
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [self._command, *arguments],
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -88,6 +90,8 @@ class Narrator:
             text=True,
             start_new_session=True,
         )
+        self._noted.note(f"sluice {arguments[0]}", process.pid)
+        return process
 
     def _succeeded(self, arguments: Sequence[str], status: int) -> None:
         if status:
