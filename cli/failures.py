@@ -9,6 +9,7 @@ With ``--json`` an error is one JSON document on stdout, where the result would 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 
 import click
 
-from sluice.errors import BlueprintError, SiteError, SluiceError, error_from_code
+from sluice.errors import BlueprintError, SiteError, SluiceError, StoreError, error_from_code
 
 SOME_FAILED = 1
 """Exit code where several things failed, for different reasons."""
@@ -37,7 +38,7 @@ EXIT_CODES = (
     (2, "wrong usage, or no such Distribution, Subscriber, Channel, revision"),
     (3, "the site's blueprints have errors"),
     (4, "trust: not signed by whom it must be, replayed, expired, tampered or truncated"),
-    (5, "the store of revisions: locked, damaged, or no space"),
+    (5, "the store of revisions: locked, damaged, no space; or files of this machine that can't be read or written"),
     (6, "a source can't be read or distributed"),
     (7, "the way to a Subscriber: unreachable, host key, login, agent"),
     (8, "the extraction on a Subscriber"),
@@ -48,6 +49,18 @@ EXIT_CODES = (
     (INTERRUPTED, "interrupted"),
     (TERMINATED, "terminated"),
 )
+
+
+_RIGHTS = "run it as the account that owns the Distributor's working directory, or name a directory that this account may write to"
+_REMEDIES = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there, or raise this account's quota",
+}
+_OF_FILES = frozenset({*_REMEDIES, errno.EIO, errno.EFBIG})
+"""What is said of files even where the system doesn't name one, as in a write."""
 
 
 class Terminated(BaseException):
@@ -75,6 +88,8 @@ def report(error: BaseException, *, as_json: bool, debug: bool) -> int:
     if isinstance(error, Terminated) or type(error).__name__ == "TerminationSignal":
         click.echo("sluice: terminated; every step may be repeated", err=True)
         return TERMINATED
+    if isinstance(error, OSError):
+        error = _of_this_machine(error) or error
     if isinstance(error, SluiceError):
         if as_json:
             _print_json(error_json(error))
@@ -93,6 +108,22 @@ def error_json(error: SluiceError) -> dict[str, Any]:
     if isinstance(error, BlueprintError):
         found |= {"file": error.file, "line": error.line, "path": error.path}
     return found
+
+
+def _of_this_machine(error: OSError) -> StoreError | None:
+    """What the system says of a file that no step has named itself; None for anything but files."""
+    if isinstance(error, ConnectionError) or (error.filename is None and error.errno not in _OF_FILES):
+        return None
+    remedy = _REMEDIES.get(
+        error.errno or 0, "look at that path and its disk, or run it again with `sluice --debug` to see where it was needed"
+    )
+    return StoreError(f"{_path(error)}: {error.strerror or error}", remedy=remedy)
+
+
+def _path(error: OSError) -> str:
+    if error.filename is None:
+        return "a file of this machine"
+    return os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
 
 
 def _text(error: SluiceError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -120,6 +121,46 @@ def test_an_unexpected_error_says_where_its_traceback_is(
     assert "schedule_rows" in written.read_text()
     assert written.stat().st_mode & 0o777 == 0o600
     assert sluice("show", "schedules", "--json").json["error"]["code"] == "UnexpectedError"
+
+
+def test_a_file_this_account_may_not_read_is_an_expected_error(sluice: Sluice, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/srv/hq/ledger.db")
+
+    monkeypatch.setattr("cli.status.site_snapshot", refused)
+    for words in (("status",), ("why", "near", "zone")):
+        result = sluice(*words)
+        assert (result.code, result.out) == (5, "")
+        assert result.err.startswith(
+            "sluice: /srv/hq/ledger.db: Permission denied: run it as the account that owns the Distributor's working"
+        )
+    assert sluice("status", "--json").json["error"]["code"] == "StoreError"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "/site"), 5),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", b"/site"), 5),
+        (OSError(errno.ENOSPC, "No space left on device"), 5),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), 70),
+        (TimeoutError("timed out"), 70),
+    ],
+    ids=str,
+)
+def test_what_the_system_says_of_a_file_is_expected_and_of_anything_else_not(
+    error: OSError, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert failures.report(error, as_json=False, debug=False) == code
+
+
+def test_a_site_where_nothing_can_be_written_is_an_expected_error(sluice: Sluice, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = sluice("init", tmp_path / "file" / "site")
+    assert result.code == 5
+    assert result.err.startswith(f"sluice: {tmp_path}/file/site")
+    assert "Not a directory" in result.err
 
 
 def test_an_interrupt_is_clean(sluice: Sluice, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
