@@ -80,7 +80,7 @@ def _unicode(text: str) -> str:
 
 
 class BlueprintError(SluiceError):
-    """One error in one blueprint document."""
+    """One error in one blueprint document; ``line`` is 0 where it is of a file or directory as a whole."""
 
     exit_code = 3
 
@@ -92,7 +92,7 @@ class BlueprintError(SluiceError):
 
     def __str__(self) -> str:
         what = f"{self.path}: {self.message}" if self.path else self.message
-        place = f"{self.file}:{self.line}: {what}"
+        place = f"{self.file}:{self.line}: {what}" if self.line else f"{self.file}: {what}"
         return f"{place}: {self.remedy}" if self.remedy else place
 
 

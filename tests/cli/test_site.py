@@ -35,6 +35,12 @@ def test_init_dry_run_writes_nothing(sluice: Sluice, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_init_where_a_site_is_names_the_directory_without_a_line(sluice: Sluice, site: Path) -> None:
+    result = sluice("init", site)
+    assert result.code == 3
+    assert result.err.startswith(f"{site}: the directory has site.yaml already: name a new directory")
+
+
 def test_validate_counts_what_there_is(sluice: Sluice, site: Path) -> None:
     assert sluice("validate").out == f"{site}: no errors in 1 Distributor, 2 Subscribers, 1 Channel, 2 Distributions\n"
     assert sluice("validate", "--json").json == {
