@@ -179,7 +179,8 @@ class Demo:
 
 def main() -> int:
     """Exit code 0 where everything arrived as released, 1 where it didn't, 2 where the demo couldn't be carried out."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a script's `make demo &` hands it on as ignored, and Python then leaves it so.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
     DIRECTORY.mkdir(exist_ok=True)
     with open(DIRECTORY / "lock", "w") as lock:
