@@ -18,7 +18,7 @@ from infra.ledger.rows import built_of, built_values, event_of, event_values, st
 from infra.ledger.tables import built as built_table
 from infra.ledger.tables import cancels, events, receipts, sequences, states
 from sluice.errors import LedgerError
-from sluice.model.order import Receipt
+from sluice.model.order import CLAIMED_SEQUENCE_MAX, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 from sluice.model.state import Built, CurrentState, Event, EventKind, LedgerSnapshot, ReceiptStored, RecordedEvent
@@ -110,14 +110,15 @@ class SqlLedger:
 
         return self._database.read(work)
 
-    def next_sequence(self, distributor: str, subscriber: str) -> int:
-        """The number of the next order; durable before it is given."""
+    def next_sequence(self, distributor: str, subscriber: str, *, above: int = 0) -> int:
+        """The number of the next order, above its own last and the Subscriber's; durable before it is given."""
         key = {"distributor": distributor, "subscriber": subscriber}
 
         def work(connection: Connection) -> int:
-            last = connection.execute(select(sequences.c.last).where(_is(sequences, key))).scalar_one_or_none()
-            _put(connection, sequences, key, {"last": (last or 0) + 1})
-            return (last or 0) + 1
+            last = connection.execute(select(sequences.c.last).where(_is(sequences, key))).scalar_one_or_none() or 0
+            number = max(last, above if above < CLAIMED_SEQUENCE_MAX else 0) + 1
+            _put(connection, sequences, key, {"last": number})
+            return number
 
         return self._database.write(work)
 

@@ -12,6 +12,9 @@ from enum import StrEnum
 from sluice.model.action import Action
 from sluice.model.revision import RevisionNumber
 
+CLAIMED_SEQUENCE_MAX = 2**62
+"""From here on, what a Subscriber says was the last order isn't believed: its numbers end at 2**63 - 1."""
+
 
 class Outcome(StrEnum):
     """How an order ended on the Subscriber."""

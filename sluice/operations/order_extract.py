@@ -93,7 +93,9 @@ class Ordering:
         for receipt in self.fetch_receipts(call, distribution, now=now):
             if receipt.revision == revision and receipt.outcome in INSTALLED and call.hello.of(distribution).extracted == revision:
                 return ExtractResult(receipt, fetched=True)
-        sequence = self.ledger.next_sequence(self.distributor, subscriber)
+        # A receipt of any of its Distributions may still wait there under a number that a new ledger would give again.
+        above = max((held.sequence for held in call.hello.distributions.values()), default=0)
+        sequence = self.ledger.next_sequence(self.distributor, subscriber, above=above)
         order = Order(
             distributor=self.distributor,
             subscriber=subscriber,

@@ -51,8 +51,13 @@ class Ledger(Protocol):
         """Everything ``rules.reasons`` reads, of one moment."""
         ...
 
-    def next_sequence(self, distributor: str, subscriber: str) -> int:
-        """The number of the next order: from 1, strictly increasing, never given twice, also after a crash."""
+    def next_sequence(self, distributor: str, subscriber: str, *, above: int = 0) -> int:
+        """The number of the next order: from 1, strictly increasing, never given twice, also after a crash.
+
+        Args:
+            above: The last one the Subscriber says it accepted: where this ledger was lost or is an older one, it goes on after that.
+                A claim: from CLAIMED_SEQUENCE_MAX on it is left out of account, so that nobody can use the numbers up.
+        """
         ...
 
     def accept_receipt(self, receipt: Receipt, envelope: str, event: Event) -> ReceiptStored:

@@ -77,6 +77,17 @@ def test_the_order_is_for_one_recipient_numbered_and_expires(hq: Bench, agent: A
     assert parse_order(usual(seen[0])["payload"].encode()) == seen[0]
 
 
+@pytest.mark.parametrize("about", ["zone", "other"])
+def test_orders_go_on_above_what_a_lost_ledger_gave(about: str, hq: Bench, agent: AgentDouble) -> None:
+    agent.hello["distributions"] = {
+        "zone": {"held": "1.1", "extracted": None, "sequence": 3},
+        about: {"held": "1.1", "extracted": None, "sequence": 31},
+    }
+    assert order(hq).receipt.sequence == 32
+    state = hq.ledger.state("helsinki-1", "zone")
+    assert (state.state, state.sequence) == (State.INSTALLED, 32)
+
+
 def test_a_failed_extraction_is_a_result_with_the_error_the_subscriber_met(hq: Bench, agent: AgentDouble) -> None:
     agent.outcome, agent.failure = Outcome.FAILED, Failure("ActionFailedError", "script: exit 3", "look at it", False)
     result = order(hq)

@@ -9,7 +9,7 @@ import pytest
 
 from infra.ledger.sql import SqlLedger, open_ledger
 from sluice.errors import LeaseLostError, UnreachableError
-from sluice.model.order import Failure, Outcome, Receipt
+from sluice.model.order import CLAIMED_SEQUENCE_MAX, Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority, RetryRule
 from sluice.model.state import Built, CurrentState, Event, EventKind, ReceiptStored, State
@@ -145,6 +145,16 @@ def test_sequences_grow_by_distributor_and_subscriber_over_openings(ledger: Ledg
     assert [ledger.next_sequence("hq", "a"), ledger.next_sequence("hq", "a"), opener().next_sequence("hq", "a")] == [1, 2, 3]
     assert ledger.next_sequence("hq", "b") == 1
     assert ledger.next_sequence("hq-2", "a") == 1
+
+
+def test_a_sequence_goes_on_above_what_the_subscriber_accepted_before_this_ledger(ledger: Ledger) -> None:
+    assert [ledger.next_sequence("hq", "a", above=31), ledger.next_sequence("hq", "a"), ledger.next_sequence("hq", "a", above=5)] == [
+        32, 33, 34,
+    ]  # fmt: skip
+    for hostile in (CLAIMED_SEQUENCE_MAX, 2**63 - 1, 2**80, -7):
+        assert ledger.next_sequence("hq", "b", above=hostile) < 5
+    assert ledger.next_sequence("hq", "b", above=CLAIMED_SEQUENCE_MAX - 1) == CLAIMED_SEQUENCE_MAX
+    assert ledger.next_sequence("hq", "b", above=CLAIMED_SEQUENCE_MAX) == CLAIMED_SEQUENCE_MAX + 1
 
 
 def test_threads_never_get_the_same_sequence(ledger: Ledger) -> None:
