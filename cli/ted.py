@@ -48,8 +48,8 @@ def ted_show(file: Path, verify: bool, as_json: bool) -> None:
 
 
 def described(file: Path, *, verify: bool = False) -> dict[str, Any]:
-    """The JSON of ``ted show``. Raises StoreCorruptError, NotFoundError."""
-    from sluice.errors import NotFoundError, StoreError
+    """The JSON of ``ted show``. Raises StoreCorruptError, NotFoundError, StoreError."""
+    from sluice.errors import NotFoundError, StoreCorruptError, StoreError
     from sluice.formats.ted import open_ted, verify_payload
 
     try:
@@ -57,6 +57,8 @@ def described(file: Path, *, verify: bool = False) -> dict[str, Any]:
         if verify:
             verify_payload(file)
         length = file.stat().st_size
+    except StoreCorruptError as error:  # its remedy is for a file of ours; this may be any file
+        raise StoreCorruptError(error.message, remedy="name a whole .ted file: `sluice revisions NAME` prints where they are") from error
     except (FileNotFoundError, IsADirectoryError) as error:
         raise NotFoundError(f"there is no file {file}", remedy="`sluice revisions NAME` prints where they are") from error
     except OSError as error:

@@ -41,6 +41,14 @@ def test_init_where_a_site_is_names_the_directory_without_a_line(sluice: Sluice,
     assert result.err.startswith(f"{site}: the directory has site.yaml already: name a new directory")
 
 
+def test_ted_show_of_another_file_never_says_to_delete_it(sluice: Sluice, tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("root:x:0:0\n")
+    result = sluice("ted", "show", tmp_path / "passwd")
+    assert result.code == 5
+    remedy = "name a whole .ted file: `sluice revisions NAME` prints where they are"
+    assert result.err == f"sluice: {tmp_path}/passwd is no whole .ted file: {remedy}\n"
+
+
 def test_validate_counts_what_there_is(sluice: Sluice, site: Path) -> None:
     assert sluice("validate").out == f"{site}: no errors in 1 Distributor, 2 Subscribers, 1 Channel, 2 Distributions\n"
     assert sluice("validate", "--json").json == {
