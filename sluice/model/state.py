@@ -11,7 +11,7 @@ unavailable   as waiting, because its host doesn't answer            tried_in_va
 sending       bytes go                                               sending
 received      held whole and verified, not extracted                 received
 installing    the agent extracts                                     installing
-installed     read back and signed (X2)                              answered
+installed     read back and signed (X2)                              answered, still_installed
 failed        somebody must look; the remedy is in the error         tried_in_vain, answered
 cancelled     what waited was stopped (I10)                          cancelled
 not sent      no Channel                                             never stored: rules/reasons.py derives it
@@ -178,6 +178,20 @@ class CurrentState:
         return replace(
             moved, bytes_last=0, bytes_resumed=0, attempts=0, first_failure=None, next_try=None, error=None
         )  # fmt: skip
+
+    def check(self, at: datetime) -> CurrentState:
+        """Somebody asks again for what is there already: the state stays, the count of retries begins anew."""
+        return replace(self, attempts=0, first_failure=None, next_try=None, error=None, since=self.since or at)
+
+    def still_installed(self, at: datetime, *, sent: int = 0) -> CurrentState:
+        """The Subscriber, asked again, says that what its receipt swore still stands there."""
+        moved = self._to(State.INSTALLED, f"{self.extracted} is installed", at, sent=sent)
+        return replace(moved, held=self.extracted, attempts=0, first_failure=None, next_try=None, error=None)
+
+    def gone(self, revision: RevisionNumber, *, is_held: bool) -> CurrentState:
+        """The Subscriber, asked again, hasn't extracted this any more; ``is_held``: it still holds it."""
+        extracted = None if self.extracted == revision else self.extracted
+        return replace(self, held=extracted if self.held == revision and not is_held else self.held, extracted=extracted)
 
     def sending(self, revision: RevisionNumber, at: datetime) -> CurrentState:
         """It has a slot and its bytes begin to go. The count of retries stays."""

@@ -11,7 +11,7 @@ The count of retries is the ledger's (D7): a new run starts it anew, unless it i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sluice.errors import BaseDiffersError, SluiceError
@@ -82,6 +82,8 @@ class Delivery:
         self._distributor, self._ordering, self._clock = distributor, ordering, clock
         self._ledger, self._make, self._recipe, self._watched = ordering.ledger, sending, recipe, watched
         self._whole = False
+        self._stands_there = False
+        """Its receipt and now its agent say that it is extracted: nothing is left to do."""
         self._sending: Sending | None = None
         self._claim = Claim(
             distributor,
@@ -106,7 +108,7 @@ class Delivery:
         state = self._state()
         if state.attempts and state.offered == self.revision and state.flow_run == self._ordering.flow_run:
             return
-        if self._newer(state):
+        if self._newer(state) or (self._stands(state) and not self.target.check):
             return
         # An extraction by itself found that what the difference builds on isn't there any more.
         self._whole = state.error is not None and state.error.code == BaseDiffersError.__name__
@@ -114,7 +116,7 @@ class Delivery:
         self._record(
             EventKind.OFFERED,
             now,
-            lambda s: s.offer(self.revision, distributor=self._distributor.name, channel=self.target.channel, at=now),
+            lambda s: s.check(now) if self._stands(s) else self._offered(s, now),
         )
 
     def settled(self) -> Delivered | None:
@@ -124,6 +126,8 @@ class Delivery:
         state = self._state()
         if newer := self._newer(state):
             return self._delivered(state.state, f"{newer} was offered by another run meanwhile")
+        if self.target.check:
+            return None  # receipts aren't enough: the host is asked
         if state.extracted == self.revision:
             return self._delivered(State.INSTALLED, "done by another run")
         if state.held == self.revision and self._recipe is None:
@@ -134,7 +138,7 @@ class Delivery:
         """The end, where somebody cancelled what it waits under (I10)."""
         if name := next((n for n in self._watched if self._ledger.cancel_requested(n)), None):
             now, reason = self._clock.now(), f"{name} was cancelled"
-            self._record(EventKind.CANCELLED, now, lambda s: s.cancelled(reason, now))
+            self._record(EventKind.CANCELLED, now, lambda s: s.check(now) if self._stands(s) else s.cancelled(reason, now))
             return self._delivered(State.CANCELLED, reason)
         return None
 
@@ -145,13 +149,22 @@ class Delivery:
     def call(self) -> bool:
         """Call the host; whether it lacks the revision and so needs a slot. Raises TransportError, TrustError."""
         self._sending = self._make(self._whole)
-        self._sending.call()
+        there = self._sending.call().of(self.target.distribution)
+        now, state, sent = self._clock.now(), self._state(), self._sending.sent
         if self._sending.needs_transfer:
+            if self.revision in (state.held, state.extracted) and self.revision not in (there.held, there.extracted):
+                self._record(EventKind.OFFERED, now, lambda s: self._offered(s.gone(self.revision, is_held=False), now))
             return True
-        now = self._clock.now()
-        self._bytes += self._sending.sent
-        sent = self._sending.sent
-        self._record(EventKind.ALREADY_HELD, now, lambda s: s.received(self.revision, sent=sent, resumed=0, at=now))
+        self._bytes += sent
+        self._stands_there = self.target.check and state.extracted == there.extracted == self.revision
+
+        def change(state: CurrentState) -> CurrentState:
+            if self._stands_there:
+                return state.still_installed(now, sent=sent)
+            known = state if there.extracted == self.revision else state.gone(self.revision, is_held=True)
+            return known.received(self.revision, sent=sent, resumed=0, at=now)
+
+        self._record(EventKind.ALREADY_HELD, now, change)
         return False
 
     def ask(self) -> Waiting | None:
@@ -186,7 +199,7 @@ class Delivery:
     @property
     def extracts(self) -> bool:
         """Whether an extraction follows at once."""
-        return self._recipe is not None
+        return self._recipe is not None and not self._stands_there
 
     def extract(self, on_event: Callable[[AgentEvent], None] | None = None) -> Delivered | None:
         """Order the extraction and return the end; None: the tree there isn't what the delta builds on, so try again, whole.
@@ -194,6 +207,8 @@ class Delivery:
         Raises:
             TransportError, TrustError, ReadBackError: As ``order_extract``.
         """
+        if self._stands_there:
+            return self._delivered(State.INSTALLED, "still held and extracted, says the Subscriber")
         if self._recipe is None:
             return self._delivered(State.RECEIVED, "held; waits for the Extract schedule")
         result = self._ordering.order_extract(
@@ -226,6 +241,8 @@ class Delivery:
         def change(state: CurrentState) -> CurrentState:
             changed, decision = after_failure(state, failure, self._distributor.retry, now, sent=sent, resumed=resumed)
             decisions.append(decision)
+            if self._stands(state):  # a host that couldn't be asked lost nothing
+                return replace(changed, state=state.state, reason=state.reason, since=state.since)
             return changed
 
         state = self._record(EventKind.SEND_FAILED, now, change, {"code": failure.code, "message": failure.message[:1000]})
@@ -245,6 +262,15 @@ class Delivery:
         if newer is None or newer <= self.revision or newer not in self._ordering.store.revisions(self.target.distribution):
             return None
         return newer
+
+    def _stands(self, state: CurrentState) -> bool:
+        """Whether, by receipts, nothing is left to do; an offer or a failed call takes nothing of that back."""
+        if state.extracted == self.revision:
+            return state.state is State.INSTALLED
+        return state.held == self.revision and state.state is State.RECEIVED and self._recipe is None
+
+    def _offered(self, state: CurrentState, now: datetime) -> CurrentState:
+        return state.offer(self.revision, distributor=self._distributor.name, channel=self.target.channel, at=now)
 
     def _under_way(self) -> Sending:
         if self._sending is None:

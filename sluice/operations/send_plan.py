@@ -30,6 +30,8 @@ class SendTarget:
     """Why it isn't sent, for a person; empty where it is."""
     is_held: bool = False
     """By receipts it is there, and only its extraction at once is left: an earlier run didn't get that far."""
+    check: bool = False
+    """The Subscriber is asked although receipts say it holds it."""
 
     @property
     def is_due(self) -> bool:
@@ -119,7 +121,7 @@ def _target(
     is_held = state is State.RECEIVED and extracts_at_once(distribution, subscriber)
     if is_held:
         state, reason = None, ""
-    return SendTarget(name, distribution.name, (active or ways)[0].name, revision, distribution.priority, state, reason, is_held)
+    return SendTarget(name, distribution.name, (active or ways)[0].name, revision, distribution.priority, state, reason, is_held, check)
 
 
 def _already_there(revision: RevisionNumber, state: CurrentState | None) -> tuple[State, str] | None:

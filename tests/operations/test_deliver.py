@@ -10,11 +10,13 @@ import pytest
 
 from infra.ledger.sql import SqlLedger, open_ledger
 from sluice.errors import SluiceError, TamperedError, UnreachableError
+from sluice.model.order import Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor, Priority
-from sluice.model.state import State
+from sluice.model.state import Event, EventKind, State
 from sluice.model.ticket import Occupied
+from sluice.operations.conversation import AgentHello, HeldState
 from sluice.operations.deliver import Delivery
 from sluice.operations.order_extract import Ordering
 from sluice.operations.send import SendResult
@@ -33,6 +35,7 @@ class Place:
     kept: tuple[RevisionNumber, ...] = (ONE, TWO)
     error: SluiceError | None = None
     held: RevisionNumber | None = None
+    extracted: RevisionNumber | None = None
     calls: list[datetime] = field(default_factory=list)
 
     def now(self) -> datetime:
@@ -44,9 +47,17 @@ class Place:
     def revisions(self, _distribution: str) -> tuple[RevisionNumber, ...]:
         return self.kept
 
-    def delivery(self, revision: RevisionNumber, flow_run: str, *, recipe: RenderedRecipe | None = None) -> Delivery:
+    def installed(self, revision: RevisionNumber) -> None:
+        """It was sent, extracted and sworn."""
+        run_through(self, self.delivery(revision, "run-0"))
+        self.held = self.extracted = revision
+        receipt = Receipt("hq", "oslo-1", 1, "zone", revision, Outcome.INSTALLED, self.time, self.time, 1, 0, 9, "ab" * 32)
+        self.ledger.accept_receipt(receipt, "{}", Event(self.time, EventKind.INSTALLED))
+        self.calls.clear()
+
+    def delivery(self, revision: RevisionNumber, flow_run: str, *, recipe: RenderedRecipe | None = None, check: bool = False) -> Delivery:
         return Delivery(
-            SendTarget("oslo-1", "zone", "night", revision, Priority.MEDIUM),
+            SendTarget("oslo-1", "zone", "night", revision, Priority.MEDIUM, check=check),
             distributor=Distributor("hq", PurePosixPath("/hq")),
             ordering=Ordering("hq", self, None, self.ledger, flow_run),  # type: ignore[arg-type]
             clock=self,
@@ -63,14 +74,16 @@ class Host:
     sent: int = 7
     resumed: int = 0
 
-    def call(self) -> None:
+    def call(self) -> AgentHello:
         self.place.calls.append(self.place.time)
         if self.place.error:
             raise self.place.error
+        there = HeldState(self.place.held, self.place.extracted, 0)
+        return AgentHello("0.1.0", "oslo-1", "", "", frozenset(), 0, 0, frozenset(), {}, {"zone": there})
 
     @property
     def needs_transfer(self) -> bool:
-        return self.place.held != self.revision
+        return self.revision not in (self.place.held, self.place.extracted)
 
     def transfer(self, _progress: Any) -> SendResult:
         self.place.held = self.revision
@@ -180,3 +193,93 @@ def test_a_cancel_settles_it(place: Place) -> None:
     done = delivery.settled()
     assert done is not None
     assert (done.state, done.reason) == (State.CANCELLED, "night was cancelled")
+
+
+def checked(place: Place, recipe: RenderedRecipe | None = None) -> Delivery:
+    """A run that asks the host although receipts say it is there, over its tries."""
+    delivery = place.delivery(ONE, "run-check", recipe=recipe, check=True)
+    delivery.offer()
+    assert delivery.settled() is None
+    tried(delivery)
+    return delivery
+
+
+@pytest.mark.parametrize("recipe", [None, RenderedRecipe(("/opt/zone",))])
+def test_a_check_asks_the_host_and_leaves_what_is_installed_installed(place: Place, recipe: RenderedRecipe | None) -> None:
+    place.installed(ONE)
+    before = place.ledger.state("oslo-1", "zone")
+    place.sleep(60)
+    delivery = checked(place, recipe)
+    assert len(place.calls) == 1
+    assert not delivery.extracts
+    done = delivery.extract()
+    assert done is not None
+    assert (done.state, done.reason, done.is_error) == (State.INSTALLED, "still held and extracted, says the Subscriber", False)
+    after = place.ledger.state("oslo-1", "zone")
+    assert (after.state, after.extracted, after.since) == (State.INSTALLED, ONE, before.since)
+
+
+def leave_waiting(place: Place) -> None:
+    event = Event(START, EventKind.OFFERED, distributor="hq", distribution="zone", subscriber="oslo-1")
+    place.ledger.record(event, lambda s: s.offer(ONE, distributor="hq", channel="night", at=START))
+
+
+def test_a_check_mends_a_state_that_an_earlier_one_left_waiting(place: Place) -> None:
+    place.installed(ONE)
+    leave_waiting(place)
+    checked(place)
+    assert place.ledger.state("oslo-1", "zone").state is State.INSTALLED
+
+
+@pytest.mark.parametrize("left_waiting", [False, True])
+def test_a_check_sends_what_the_host_lacks_and_forgets_the_receipt(place: Place, left_waiting: bool) -> None:
+    place.installed(ONE)
+    if left_waiting:
+        leave_waiting(place)
+    place.held = place.extracted = None
+    delivery = place.delivery(ONE, "run-check", check=True)
+    delivery.offer()
+    assert delivery.enter() is None
+    assert delivery.call()
+    state = place.ledger.state("oslo-1", "zone")
+    assert (state.state, state.held, state.extracted) == (State.WAITING, None, None)
+    assert delivery.ask() is None
+    delivery.transfer()
+    state = place.ledger.state("oslo-1", "zone")
+    assert (state.state, state.held, state.extracted) == (State.RECEIVED, ONE, None)
+
+
+def test_a_check_finds_what_is_held_but_not_extracted_any_more(place: Place) -> None:
+    place.installed(ONE)
+    place.extracted = None
+    assert checked(place, RenderedRecipe(("/opt/zone",))).extracts
+    state = place.ledger.state("oslo-1", "zone")
+    assert (state.state, state.held, state.extracted) == (State.RECEIVED, ONE, None)
+
+
+def test_a_check_of_a_host_that_does_not_answer_takes_nothing_back(place: Place) -> None:
+    place.installed(ONE)
+    place.error = UnreachableError("oslo-1: nothing answers")
+    for _ in range(2):
+        place.calls.clear()
+        run_through(place, place.delivery(ONE, f"run-{place.time}", check=True))
+        assert len(place.calls) == 16
+        state = place.ledger.state("oslo-1", "zone")
+        assert (state.state, state.extracted, state.reason) == (State.INSTALLED, ONE, "1.1 is installed")
+    stopped = place.delivery(ONE, "run-stopped", check=True)
+    stopped.offer()
+    place.ledger.request_cancel("night", at=START)
+    done = stopped.settled()
+    assert done is not None
+    assert done.state is State.CANCELLED
+    assert place.ledger.state("oslo-1", "zone").state is State.INSTALLED
+
+
+def test_a_run_that_finds_it_done_by_another_takes_nothing_back(place: Place) -> None:
+    place.installed(ONE)
+    late = place.delivery(ONE, "run-late")
+    late.offer()
+    done = late.settled()
+    assert done is not None
+    assert (done.state, done.reason) == (State.INSTALLED, "done by another run")
+    assert place.ledger.state("oslo-1", "zone").state is State.INSTALLED

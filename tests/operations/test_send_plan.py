@@ -140,7 +140,9 @@ def test_what_receipts_say_is_there_is_not_sent_unless_the_hosts_are_asked() -> 
         (State.RECEIVED, "1.2 is already held"),
         (State.INSTALLED, "1.2 is already held and extracted"),
     ]
-    assert len(pairs(plan(site(), distribution="zone", states=states, check=True))) == 2
+    asked = plan(site(), distribution="zone", states=states, check=True)
+    assert len(pairs(asked)) == 2
+    assert all(target.check for target in asked)
     older = {("oslo", "zone"): CurrentState("oslo", "zone", held=ONE, extracted=ONE)}
     assert only(plan(site(), states=older), "oslo").is_due
 
