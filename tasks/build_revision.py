@@ -24,9 +24,10 @@ from tasks.wording import size
     **COMMON,
 )
 async def build_revision(distribution: str, rebaseline: bool = False) -> BuildResult:
-    """Build one Distribution. Raises SourceError, StoreError."""
+    """Build one Distribution. Raises SourceError, StoreError, and TrustError before anything is read where nothing could be signed."""
     place = here()
     work = place.work
+    await asyncio.to_thread(work.publisher.check_keys)
     async with reported(f"reading the sources of {distribution}") as progress:
         result = await asyncio.to_thread(
             build_recorded,

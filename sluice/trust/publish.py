@@ -94,6 +94,15 @@ class Publisher:
         return True
 
     @disk_errors()
+    def check_keys(self) -> None:
+        """See that this Distributor can sign, before work that only its signature makes useful. Raises TrustError."""
+        if not (self._repository / metadata_file(ROOT, 1)).exists():
+            raise TrustError(
+                f"Distributor {self._distributor} has no keys in {self._keys}", remedy=f"run `sluice trust init {self._distributor}`"
+            )
+        load_private_key(self._keys / "online.pem")
+
+    @disk_errors()
     def publish(self, listings: Callable[[], Mapping[str, Listing]], *, now: datetime, longest_interval: timedelta) -> Published:
         """Make these Distributions' listings what can be sent; others stay as they are.
 
@@ -108,10 +117,7 @@ class Publisher:
             StoreLockedError: Another process publishes and doesn't end.
             StoreError: The disk fails; so for every method here.
         """
-        if not (self._repository / metadata_file(ROOT, 1)).exists():
-            raise TrustError(
-                f"Distributor {self._distributor} has no keys in {self._keys}", remedy=f"run `sluice trust init {self._distributor}`"
-            )
+        self.check_keys()
         lifetime = max(longest_interval + TIMESTAMP_MARGIN, TIMESTAMP_LIFETIME_MIN)
         with self._locked():
             sweep(self._repository)

@@ -145,6 +145,14 @@ def test_a_person_reads_who_got_what(work: Workplace, wire: Wire) -> None:
     assert {s.held and str(s.held) for s in work.ledger.snapshot().states.values()} == {"1.1"}
 
 
+def test_nothing_is_built_where_nothing_could_be_signed(work: Workplace) -> None:
+    Path(work.distributor.working_directory, "keys/online.pem").unlink()
+    state = run("build", distribution="zone", rebaseline=True)
+    assert state.type.value == "FAILED"
+    assert "restore it from your backup" in str(state.message)
+    assert work.store.revisions("zone") == [V1]
+
+
 def test_nothing_is_due_where_all_hold_it(work: Workplace, wire: Wire) -> None:
     run("send", channel="night")
     state = run("send", channel="night")

@@ -112,6 +112,12 @@ def test_lost_keys_are_not_replaced_by_others_that_no_subscriber_believes(tmp_pa
     assert caught.value.remedy == "restore it from your backup; for a new Distributor `sluice trust init NAME`"
 
 
+def test_what_can_sign_is_known_without_signing(tmp_path: Path, publisher: Publisher) -> None:
+    publisher.check_keys()
+    with pytest.raises(TrustError, match=r"Distributor new has no keys in .*: run `sluice trust init new`"):
+        Publisher(tmp_path / "new", distributor="new").check_keys()
+
+
 def test_a_root_key_kept_elsewhere_is_not_made_again(tmp_path: Path, publisher: Publisher) -> None:
     (tmp_path / "hq/keys/root.pem").unlink()
     assert publisher.ensure_keys(now()) is False
