@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from sluice.model.state import LedgerSnapshot
 
 if TYPE_CHECKING:
+    from sluice.model.order import ActionReport
     from sluice.model.site import Site
     from sluice.ports import Ledger
 
@@ -41,6 +43,25 @@ def site_snapshot(site: Site) -> LedgerSnapshot:
             if ledger is not None:
                 found = _joined(found, _own(site, distributor, ledger.snapshot()))
     return found
+
+
+def failed_actions(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str) -> Sequence[ActionReport]:
+    """The actions that failed, where a Subscriber's last answer is a failure. Its receipt was verified when it came."""
+    state = snapshot.states.get((subscriber, distribution))
+    if state is None or not state.sequence:
+        return ()
+    from sluice.formats.orders import parse_receipt
+    from sluice.model.order import Outcome
+
+    with ledger_of(site, site.distribution(distribution).distributor) as ledger:
+        envelope = ledger.receipt(state.distributor, subscriber, state.sequence) if ledger is not None else None
+    payload = json.loads(envelope).get("payload") if envelope else None
+    if payload is None:
+        return ()
+    receipt = parse_receipt(payload.encode())
+    if receipt.outcome not in (Outcome.FAILED, Outcome.FAILED_KEPT):
+        return ()
+    return [report for report in receipt.actions if report.exit_code != 0]
 
 
 def _own(site: Site, distributor: str, snapshot: LedgerSnapshot) -> LedgerSnapshot:

@@ -1,7 +1,8 @@
 """``sluice status`` and ``sluice why``: where each Subscriber stands with each Distribution (X1).
 
 ``status --json``: ``{"rows": [{"subscriber", "distribution", "channel", "held", "extracted", "latest", "state", "reason", "since",
-"bytes_sent"}]}``; ``why --json``: one such row with ``"sentence"``.
+"bytes_sent"}]}``; ``why --json``: one such row with ``"sentence"`` and ``"actions":
+[{"phase", "label", "exit_code", "seconds", "output"}]``, those that failed where the Subscriber's last answer is a failure.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.ledgers import site_snapshot
+from cli.ledgers import failed_actions, site_snapshot
 from cli.session import Session, emit, json_option, now, session
-from cli.tables import moment, size, table
+from cli.tables import lines, moment, size, table
 
 if TYPE_CHECKING:
+    from sluice.model.order import ActionReport
     from sluice.model.site import Site
     from sluice.rules.reasons import StatusRow
 
@@ -49,16 +51,39 @@ def status(session: Session, name: str, subscriber: str, as_json: bool) -> None:
 @json_option
 @session
 def why(session: Session, subscriber: str, distribution: str, as_json: bool) -> None:
-    """Say why a Subscriber has, or has not, which revision."""
+    """Say why a Subscriber has, or has not, which revision.
+
+    Where an action failed there, what it printed follows.
+    """
     from sluice.rules import reasons
 
     site, at = session.site, now()
     snapshot = site_snapshot(site)
     sentence = reasons.why(site, snapshot, subscriber, distribution, at)
+    failed = failed_actions(site, snapshot, subscriber, distribution)
     if as_json:
-        emit({**reasons.status_row(site, snapshot, subscriber, distribution, at).as_json(), "sentence": sentence})
-    else:
-        click.echo(sentence)
+        row = reasons.status_row(site, snapshot, subscriber, distribution, at).as_json()
+        emit({**row, "sentence": sentence, "actions": [_action_json(report) for report in failed]})
+        return
+    click.echo(sentence)
+    for report in failed:
+        click.echo(f"{report.phase} action, {lines(report.label)}, {_end(report)}{', printed:' if report.output else ', printed nothing'}")
+        for line in lines(report.output).splitlines():
+            click.echo(f"    {line}")
+
+
+def _action_json(report: ActionReport) -> dict[str, object]:
+    return {
+        "phase": report.phase,
+        "label": lines(report.label),
+        "exit_code": report.exit_code,
+        "seconds": report.seconds,
+        "output": lines(report.output),
+    }
+
+
+def _end(report: ActionReport) -> str:
+    return "ended at its time limit" if report.exit_code is None else f"exit code {report.exit_code}"
 
 
 def status_table(rows: Sequence[StatusRow]) -> str:

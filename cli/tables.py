@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 WIDE = 80
 """Characters of the widest cell that a column makes room for: an error's message may be a paragraph."""
+LINES_MAX = 4096
+"""Bytes shown of a text of several lines: the last ones."""
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -71,6 +73,12 @@ def moment(at: datetime | None) -> str:
 def count(number: int, noun: str) -> str:
     """``1 Subscriber``, ``2 Subscribers``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def lines(text: str) -> str:
+    """A text from another machine, for a terminal: its last bytes, without control characters but newlines and tabs."""
+    kept = "".join(c for c in text if c.isprintable() or c in "\n\t")
+    return kept.encode("utf-8", "replace")[-LINES_MAX:].decode("utf-8", "ignore")
 
 
 def _one_line(text: str) -> str:

@@ -218,7 +218,7 @@ class _Extraction:
                 how = f"ended with exit code {report.exit_code}"
                 if report.exit_code is None:
                     how = f"took longer than {self._of.action_limit:g} s and was ended"
-                raise ActionFailedError(f"{phase} action {number + 1}, {action.label}, {how}", remedy="its output is in the receipt")
+                raise ActionFailedError(f"{phase} action {number + 1}, {action.label}, {how}", remedy="`sluice why` shows its output")
 
     def _commit(self, digest: str) -> Envelope:
         receipt = receipt_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from infra.ledger.sql import SqlLedger, open_ledger
-from sluice.model.order import Outcome, Receipt
+from sluice.formats.orders import receipt_bytes
+from sluice.model.order import ActionReport, Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import Built, Event, EventKind
+from sluice.trust.envelope import RECEIPT_WORD, seal
 from tests.cli.conftest import NOW, Sluice
 
 BUILT = NOW - timedelta(hours=2)
@@ -103,6 +106,30 @@ def test_why_is_one_sentence(sluice: Sluice, ledger: SqlLedger, at_noon: datetim
     found = sluice("why", "far", "zone", "--json").json
     assert (found["sentence"], found["state"]) == (sentence, "waiting")
     assert sluice("why", "far", "nosuch").code == sluice("why", "nosuch", "zone").code == 2
+
+
+def test_why_shows_what_a_failed_action_printed(sluice: Sluice, ledger: SqlLedger, at_noon: datetime) -> None:
+    reports = (
+        ActionReport("pre", "script (shell)", 0.5, 0, "all is well\n"),
+        ActionReport("post", "script (shell): /opt/restart", 1.5, 3, "x" * 5000 + "\nno such service\r\n\x1b]0;title\x07\u202eend\n"),
+    )
+    failure = Failure("ActionFailedError", "post action 1, script (shell): /opt/restart, ended with exit code 3", "", False)
+    receipt = Receipt("hq", "near", 2, "zone", REVISION, Outcome.FAILED, SENT, SENT, 0, 0, 0, "", reports, failure)
+    envelope = seal(RECEIPT_WORD, receipt_bytes(receipt), key="near", sign=lambda _: bytes(64))
+    ledger.accept_receipt(receipt, json.dumps(envelope), Event(SENT, EventKind.EXTRACT_FAILED, "hq", "zone", REVISION, "near"))
+    shown = sluice("why", "near", "zone").out.splitlines()
+    assert shown[1] == "post action, script (shell): /opt/restart, exit code 3, printed:"
+    assert shown[3:] == ["    no such service", "    ]0;titleend"]
+    assert sum(len(line) - 4 + 1 for line in shown[2:]) == 4096
+    (action,) = sluice("why", "near", "zone", "--json").json["actions"]
+    output = action.pop("output")
+    assert action == {"phase": "post", "label": "script (shell): /opt/restart", "exit_code": 3, "seconds": 1.5}
+    assert output.endswith("x\nno such service\n]0;titleend\n")
+    assert len(output) == 4096
+
+
+def test_why_shows_no_action_of_an_answer_that_is_no_failure(sluice: Sluice, ledger: SqlLedger, at_noon: datetime) -> None:
+    assert sluice("why", "near", "zone", "--json").json["actions"] == []
 
 
 def test_reading_makes_nothing(sluice: Sluice, site: Path) -> None:

@@ -157,6 +157,7 @@ def test_failing_pre_and_post_actions_take_everything_back(scene: Scene, tmp_pat
     assert receipt.failure is not None
     assert receipt.failure.code == "ActionFailedError"
     assert "exit code 7" in receipt.failure.message
+    assert receipt.failure.remedy == "`sluice why` shows its output"
     # Post actions are undone while the new files stand, pre actions once the old ones do again.
     assert log.read_text().split() == ["pre1", "pre2", "after", "undo-post2", "undo-post1", "after", "undo-pre1"]
     assert [(each.phase, each.exit_code) for each in receipt.actions if each.phase != "undo"] == [
