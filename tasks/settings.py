@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
-from sluice.errors import SluiceError
+from sluice.errors import NoSpaceError, SluiceError
 
 LOCAL_RETRIES = 3
 """Of steps on the Distributor's own disk: another build holds the lock, a file changed while it was read."""
@@ -32,6 +32,6 @@ def error_of(state: State[Any]) -> BaseException | None:
 
 
 def if_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Try again only what the error's class calls retryable."""
+    """Try again what the error's class calls retryable, but for a full disk: no half minute empties it, and silence hides it."""
     error = error_of(state)
-    return isinstance(error, SluiceError) and error.retryable
+    return isinstance(error, SluiceError) and error.retryable and not isinstance(error, NoSpaceError)
