@@ -179,7 +179,7 @@ class DistributionDocument(Part):
     extract: Literal["immediately", "on schedule"] | None = left_out("When received: at once, or by the Subscriber's schedule (default).")
     max_revisions: Count | None = left_out("Revisions kept; then a new baseline. 10 when left out; blank: unlimited.")
     platforms: list[values.Filled] | None = left_out("Only these platforms; blank: no restriction.")
-    verify: bool | None = left_out("Check the extracted files again and again, and restore damaged ones.")
+    verify: bool | None = left_out("Hash the whole tree at every extraction, also what did not change, and restore damaged files.")
     encrypt: Literal[False] | None = left_out("Only false in this version.")
     copy_: Literal["differing", "all"] | None = Field(default=None, alias="copy", description="Copy differing files (default), or all.")
     rollback: bool | None = left_out("Restore the prior files when a step fails; true when left out.")
