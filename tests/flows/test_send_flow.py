@@ -23,6 +23,7 @@ from sluice.model.site import Priority
 from sluice.model.state import Event, EventKind
 from sluice.model.state import State as CurrentPlace
 from sluice.model.ticket import Started, Ticket
+from sluice.operations.conversation import HeldState
 from sluice.operations.deliver import Delivered
 from sluice.operations.send import SendResult
 from tasks.sending import Sends
@@ -50,11 +51,13 @@ class Wire:
     def sending(self, subscriber: Any, distribution: str, revision: Any, **_: Any) -> Any:
         name = subscriber.name
 
-        def call() -> None:
+        def call() -> SimpleNamespace:
             self.calls[name] += 1
             self.on_call(name)
             if self.errors[name]:
                 raise self.errors[name].pop(0)
+            there = HeldState(revision if name in self.held else None, None, 0)
+            return SimpleNamespace(of=lambda _: there)
 
         def transfer(progress: Callable[[int, int], None]) -> SendResult:
             with self._lock:
@@ -72,7 +75,7 @@ class Wire:
 
 
 class _Sending(SimpleNamespace):
-    def __init__(self, call: Callable[[], None], transfer: Callable[..., SendResult], needs: Callable[[], bool]) -> None:
+    def __init__(self, call: Callable[[], SimpleNamespace], transfer: Callable[..., SendResult], needs: Callable[[], bool]) -> None:
         super().__init__(call=call, transfer=transfer, close=lambda: None, sent=7, resumed=0, called=None)
         self._needs = needs
 
