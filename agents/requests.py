@@ -236,7 +236,7 @@ def _file(item: object) -> tuple[str, int]:
 def _claimed_distribution(envelope: object) -> str:
     """Which Distribution an order says it is about; nothing else is taken from it before its signature was verified."""
     try:
-        return str(json.loads(envelope["payload"])["distribution"])  # type: ignore[index]
+        return str(json.loads(envelope["payload"])["distribution"])  # type: ignore[index]  # what it is not is answered below
     except (ValueError, KeyError, TypeError, RecursionError):
         raise TamperedError("an order is no envelope with a payload") from None
 

@@ -77,6 +77,7 @@ class Converter:
         self._check_refresh(effective)
         retry = RetryRule()
         every, span = effective.get("retry", "every"), effective.get("retry", "for")
+        # A leaf holds any value; the schema has made these two durations.
         retry = RetryRule(every.value if every else retry.every, span.value if span else retry.for_)  # type: ignore[arg-type]
         if directory is None or len(self.errors) > before:
             return None
