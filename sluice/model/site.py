@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from sluice.errors import NotFoundError
 from sluice.model.action import Action
+from sluice.model.locked import Locked
 from sluice.model.schedule import IMMEDIATELY, NEVER, Schedule
 
 
@@ -115,6 +116,8 @@ class Subscriber:
     """Path of the private key the sender logs in with, absolute or below the site."""
     platform: str = ""
     connection_timeout: timedelta | None = None
+    min_free: int = 0
+    """Bytes that stay free there, in the working directory and wherever it extracts to."""
     extract: Schedule = IMMEDIATELY
     variables: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -175,6 +178,7 @@ class Distribution:
     verify: bool = False
     copy: Copy = Copy.DIFFERING
     rollback: bool = True
+    locked: Locked = Locked()
     case_sensitive_only: bool = False
     """Whether ``platforms`` names only case-sensitive ones, so that B4's check doesn't apply."""
     files: tuple[FileSource, ...] = ()

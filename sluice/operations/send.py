@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sluice.errors import AgentVersionError, BaseDiffersError, ConnectionLostError, NotFoundError
+from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
+from sluice.model.feature import Feature
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution, Subscriber
 from sluice.operations.call import Call, call_agent
@@ -19,9 +21,6 @@ from sluice.ports import Progress, Store, TedFile, Transport
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import manifest_target, ted_target
 from sluice.trust.targets import Target
-
-SCRIPT_FEATURE = "script"
-"""What an agent must be able to do where a Distribution has actions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,4 +204,13 @@ class Sending:
 
 def needed_features(distribution: Distribution) -> frozenset[str]:
     """What an agent must be able to do for a Distribution (F10)."""
-    return frozenset({SCRIPT_FEATURE}) if distribution.pre_actions or distribution.post_actions else frozenset()
+    needed: set[Feature] = {Feature.LOCKED} if distribution.locked.retries else set()
+    for action in (*distribution.pre_actions, *distribution.post_actions):
+        match action:
+            case Script():
+                needed |= {Feature.SCRIPT, Feature.PERL} if action.type is ScriptType.PERL else {Feature.SCRIPT}
+            case StartProcess():
+                needed.add(Feature.START_PROCESS)
+            case StopProcess():
+                needed.add(Feature.STOP_PROCESS)
+    return frozenset(needed)

@@ -1,0 +1,22 @@
+"""What an agent can do, by name (F10): told in its ``hello``, compared with what a Distribution needs before anything is sent.
+
+A feature is added with what it names, and never changes its meaning; every agent of this version has all of them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Feature(StrEnum):
+    """One word of the agent protocol's ``features``."""
+
+    SCRIPT = "script"
+    """Shell and Python scripts."""
+    PERL = "perl"
+    START_PROCESS = "start process"
+    STOP_PROCESS = "stop process"
+    LOCKED = "locked"
+    """Waits for locked targets as an order says."""
+    MIN_FREE = "min free"
+    """Leaves as much space free as an order or a put says."""
