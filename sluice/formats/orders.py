@@ -9,7 +9,7 @@ from typing import Any
 from sluice.errors import NotFoundError, TamperedError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
 from sluice.model.action import Action, Script, ScriptType, StartProcess, StopProcess
-from sluice.model.locked import Locked
+from sluice.model.locked import FAILS_AT_ONCE, Locked
 from sluice.model.names import name_is_valid
 from sluice.model.order import ActionReport, Failure, Order, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
@@ -152,7 +152,7 @@ def parse_order(data: bytes) -> Order:
         destinations=tuple(_texts(fields.items("destinations", limit=DESTINATIONS_MAX), "a destination")),
         pre_actions=actions_from_json(fields.items("pre_actions", limit=ACTIONS_MAX)),
         post_actions=actions_from_json(fields.items("post_actions", limit=ACTIONS_MAX)),
-        locked=_locked(fields.any("locked")) if fields.optional("locked") else Locked(),
+        locked=_locked(fields.any("locked")) if fields.optional("locked") else FAILS_AT_ONCE,
         min_free=fields.number("min_free") if fields.optional("min_free") else 0,
     )
     fields.done()

@@ -14,3 +14,6 @@ class Locked:
     """Looks after the first one."""
     wait: timedelta = timedelta(0)
     """Between two looks; at least one second where there are retries."""
+
+
+FAILS_AT_ONCE = Locked()

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sluice.model.action import Action
-from sluice.model.locked import Locked
+from sluice.model.locked import FAILS_AT_ONCE, Locked
 from sluice.model.revision import RevisionNumber
 
 CLAIMED_SEQUENCE_MAX = 2**62
@@ -45,7 +45,7 @@ class Order:
     """Rendered for this Subscriber, absolute, in the manifest's order."""
     pre_actions: tuple[Action, ...]
     post_actions: tuple[Action, ...]
-    locked: Locked = Locked()
+    locked: Locked = FAILS_AT_ONCE
     min_free: int = 0
     """Bytes that stay free on every file system that is written to (C13)."""
 

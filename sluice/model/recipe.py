@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sluice.model.action import Action
-from sluice.model.locked import Locked
+from sluice.model.locked import FAILS_AT_ONCE, Locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,6 @@ class RenderedRecipe:
     """In ``files:`` order; each absolute, normalised and without ``..``."""
     pre_actions: tuple[Action, ...] = ()
     post_actions: tuple[Action, ...] = ()
-    locked: Locked = Locked()
+    locked: Locked = FAILS_AT_ONCE
     min_free: int = 0
     """Bytes."""

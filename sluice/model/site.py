@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sluice.errors import NotFoundError
 from sluice.model.action import Action
-from sluice.model.locked import Locked
+from sluice.model.locked import FAILS_AT_ONCE, Locked
 from sluice.model.schedule import IMMEDIATELY, NEVER, Schedule
 
 
@@ -178,7 +178,7 @@ class Distribution:
     verify: bool = False
     copy: Copy = Copy.DIFFERING
     rollback: bool = True
-    locked: Locked = Locked()
+    locked: Locked = FAILS_AT_ONCE
     case_sensitive_only: bool = False
     """Whether ``platforms`` names only case-sensitive ones, so that B4's check doesn't apply."""
     files: tuple[FileSource, ...] = ()

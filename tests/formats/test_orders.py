@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sluice.errors import TamperedError, TruncatedError
 from sluice.formats.orders import order_bytes, parse_order, parse_receipt, receipt_bytes
-from sluice.model.action import Script, ScriptType
+from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
+from sluice.model.locked import FAILS_AT_ONCE, Locked
 from sluice.model.order import ActionReport, Failure, Order, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 
@@ -22,7 +23,10 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 SCRIPTS = st.builds(Script, st.sampled_from(ScriptType), TEXTS, run=TEXTS.filter(bool)) | st.builds(
     Script, st.sampled_from(ScriptType), TEXTS, path=TEXTS.filter(bool)
 )
-ACTIONS = st.lists(SCRIPTS, max_size=3).map(tuple)
+STARTS = st.builds(StartProcess, TEXTS.map("/".__add__), st.lists(TEXTS, max_size=3).map(tuple), st.booleans(), TEXTS)
+STOPS = st.builds(StopProcess, NAMES, st.booleans(), st.booleans(), TEXTS)
+ACTIONS = st.lists(SCRIPTS | STARTS | STOPS, max_size=3).map(tuple)
+WAITS = st.integers(1, 3600).map(lambda seconds: timedelta(seconds=seconds))
 ORDERS = st.builds(
     Order,
     distributor=NAMES,
@@ -35,6 +39,8 @@ ORDERS = st.builds(
     destinations=st.lists(TEXTS, max_size=3).map(tuple),
     pre_actions=ACTIONS,
     post_actions=ACTIONS,
+    locked=st.just(FAILS_AT_ONCE) | st.builds(Locked, st.integers(1, 100), WAITS),
+    min_free=st.integers(0, 2**50),
 )
 REPORTS = st.builds(ActionReport, st.just("pre"), TEXTS, st.floats(0, 600), st.none() | st.integers(-64, 255), TEXTS)
 RECEIPTS = st.builds(
@@ -92,10 +98,17 @@ def order_json() -> dict[str, object]:
         ("destinations", ["/a\0b"]),
         ("destinations", [1]),
         ("destinations", "/opt"),
-        ("pre_actions", [{"script": {"type": "perl", "run": "x", "path": "", "undo": ""}}]),
+        ("pre_actions", [{"script": {"type": "cobol", "run": "x", "path": "", "undo": ""}}]),
         ("pre_actions", [{"script": {"type": "shell", "run": "x", "path": "/y", "undo": ""}}]),
         ("pre_actions", [{"start_process": {}}]),
+        ("pre_actions", [{"start_process": {"path": "bin/x", "arguments": [], "wait": False, "undo": "none"}}]),
+        ("pre_actions", [{"start_process": {"path": "/bin/x", "arguments": [1], "wait": False, "undo": "none"}}]),
+        ("pre_actions", [{"stop_process": {"name": "a/b", "wait": False, "kill": False, "undo": "none"}}]),
+        ("pre_actions", [{"stop_process": {"name": "a", "wait": 0, "kill": False, "undo": "none"}}]),
         ("post_actions", [{}] * 101),
+        ("locked", {"retries": 0, "wait": 1}),
+        ("locked", {"retries": 1, "wait": 3601}),
+        ("min_free", -1),
         ("surprise", 1),
     ],
 )
