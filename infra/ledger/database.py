@@ -15,16 +15,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from infra.ledger.tables import SCHEMA_VERSION, metadata, schema_version
+from infra.ledger.tables import SCHEMA_VERSION, metadata, queues, schema_version
 from sluice.durable import make_directory, sync_directory
 from sluice.errors import LedgerError
 
@@ -32,6 +32,9 @@ BUSY_SECONDS = 10.0
 """How long one try waits for other processes."""
 TRIES = 6
 """Tries of a transaction that finds the database locked."""
+
+UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: queues.create}
+"""By the version found: what makes the next one of it. Data stay; the version is raised in the same transaction."""
 
 _T = TypeVar("_T")
 
@@ -61,10 +64,10 @@ class Database:
             return self._transact(self._writers, alone)
 
     def create_tables(self) -> None:
-        """Make what is missing. Two processes that start at once both succeed.
+        """Make what is missing, and upgrade what an older version made. Two processes that start at once both succeed.
 
         Raises:
-            LedgerError: The tables are of another version.
+            LedgerError: The tables are of a newer version.
         """
 
         def version(connection: Connection) -> int | None:
@@ -78,9 +81,18 @@ class Database:
                 if not connection.execute(select(func.count()).select_from(schema_version)).scalar_one():
                     connection.execute(insert(schema_version).values(only=1, version=SCHEMA_VERSION))
 
+        def upgrade(connection: Connection) -> None:
+            row = schema_version.c.version
+            while (old := connection.execute(select(row).with_for_update()).scalar_one()) in UPGRADES:
+                UPGRADES[old](connection)
+                connection.execute(update(schema_version).values(version=old + 1))
+
         found = self.read(version)
         if found is None:
             self._transact(self._writers, make)
+            found = self.read(version)
+        if found in UPGRADES:
+            self._transact(self._writers, upgrade)
             found = self.read(version)
         if found != SCHEMA_VERSION:
             raise LedgerError(

@@ -13,8 +13,8 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, Meta
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 1
-"""Of these tables. A ledger with another version isn't opened."""
+SCHEMA_VERSION = 2
+"""Of these tables. An older ledger is brought up to it when it is opened (``database.UPGRADES``), a newer one isn't opened."""
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -158,3 +158,11 @@ tickets = Table(
     Index("tickets_by_sender", "sender"),
     sqlite_autoincrement=True,
 )
+
+queues = Table(
+    "queues",
+    metadata,
+    _name("sender", primary_key=True),
+    Column("stamp", BigInteger, nullable=False),
+)
+"""Since version 2. The stamp grows with every change of who is in a sender's queue and how far; not where a lease is renewed."""
