@@ -1,0 +1,110 @@
+"""What a flow run does, without Prefect: one send or one build through the operations, in a process of its own.
+
+``python -m bench.drive send SITE DISTRIBUTION [extract]`` and ``... build SITE DISTRIBUTION`` print when each step was done, as JSON of
+CLOCK_MONOTONIC seconds. The steps and the parts are those of ``tasks/send_revision.py`` and ``tasks/build_revision.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+MARKS: dict[str, float] = {}
+
+
+def mark(step: str) -> None:
+    """Note that a step is done."""
+    MARKS[step] = time.monotonic()
+
+
+def send(site_directory: Path, distribution: str, subscriber: str, *, extract: bool) -> None:
+    """Send the newest revision to a Subscriber, and have it extracted."""
+    from infra.ledger.sql import open_ledger  # noqa: F401 - a flow run has imported what it uses
+    from infra.transports.ssh import SshTransport  # noqa: F401
+    from infra.workplace import open_workplace
+    from sluice.blueprint.render import recipe
+    from sluice.operations.deliver import Delivery
+    from sluice.operations.order_extract import Ordering
+    from sluice.operations.send import Sending
+    from sluice.operations.send_plan import SendTarget
+
+    mark("imported")
+    with open_workplace(site_directory, "hq") as work:
+        mark("opened")
+        revision = work.store.revisions(distribution)[-1]
+        host = work.site.subscriber(subscriber)
+        delivery = Delivery(
+            SendTarget(host.name, distribution, "all", revision, work.site.distribution(distribution).priority),
+            distributor=work.distributor,
+            ordering=Ordering("hq", work.store, work.publisher, work.ledger, ""),
+            clock=work.clock,
+            sending=lambda whole: Sending(
+                host,
+                distribution,
+                revision,
+                distributor="hq",
+                transport=work.transport,
+                store=work.store,
+                publisher=work.publisher,
+                sign=_never,
+                timeout=work.timeout(host),
+                whole=whole,
+            ),
+            recipe=recipe(work.site, distribution, host.name) if extract else None,
+        )
+        delivery.offer()
+        delivery.enter()
+        if not delivery.call() or delivery.ask() is not None:
+            raise RuntimeError("the host has it already, or there is no slot: nothing would be measured")
+        mark("called")
+        delivery.transfer()
+        mark("sent")
+        delivery.leave()
+        if extract:
+            delivery.enter()
+            done = delivery.extract()
+            if done is None or done.error is not None:
+                raise RuntimeError(f"not extracted: {done}")
+            mark("extracted")
+        delivery.close()
+        delivery.leave()
+    mark("closed")
+
+
+def build(site_directory: Path, distribution: str) -> None:
+    """Build and sign the next revision, where anything changed."""
+    from infra.ledger.sql import open_ledger  # noqa: F401
+    from infra.sources.files import FilesSource  # noqa: F401
+    from infra.workplace import open_workplace
+    from sluice.operations.record_build import build_recorded, sign_recorded
+
+    mark("imported")
+    with open_workplace(site_directory, "hq") as work:
+        mark("opened")
+        about = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}
+        result = build_recorded(work.site.distribution(distribution), source=work.source, **about)  # type: ignore[arg-type]
+        mark("built")
+        if result.changed:
+            sign_recorded(work.site, work.distributor, (distribution,), publisher=work.publisher, **about)  # type: ignore[arg-type]
+    mark("closed")
+
+
+def _never(distribution: str) -> None:
+    raise RuntimeError(f"{distribution} isn't signed: nothing would be measured")
+
+
+def main(arguments: list[str]) -> None:
+    """One of the two."""
+    mark("started")
+    what, site, distribution, *more = arguments
+    if what == "send":
+        send(Path(site), distribution, "host", extract="extract" in more)
+    else:
+        build(Path(site), distribution)
+    print(json.dumps(MARKS))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,61 @@
+"""The same send as a real flow run: ``python -m bench.flow DISTRIBUTION`` against the server that the environment names."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bench.lab import PROJECT, Lab
+from bench.processes import run
+
+
+@contextmanager
+def measure_flow(lab: Lab, distribution: str) -> Iterator[Callable[[], tuple[float, float]]]:
+    """A Prefect server of our own, and a call that runs the flow once in a process of its own.
+
+    The call returns (seconds of interpreter start and imports, seconds of the flow run).
+    """
+    kept = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "SLUICE_"))]:
+        del os.environ[name]
+    os.environ |= {"SLUICE_STATE": str(lab.directory / "state"), "PREFECT_HOME": str(lab.directory / "prefect"), "DO_NOT_TRACK": "1"}
+    try:
+        from infra.orchestrator.embedded import reached
+
+        with reached(lab.site, say=lambda _: None) as address:
+            environment = dict(os.environ) | {
+                "SLUICE_SITE": str(lab.site),
+                "PREFECT_API_URL": address.api_url,
+                "PYTHONPATH": str(PROJECT),
+                "PREFECT_LOGGING_LEVEL": "ERROR",
+            }
+
+            def flow() -> tuple[float, float]:
+                ended = run([sys.executable, "-m", "bench.flow", distribution], log=lab.directory / "log", environment=environment)
+                marks = json.loads(ended.output.splitlines()[-1])
+                return marks["imported"] - ended.began, marks["ran"] - marks["imported"]
+
+            yield flow
+    finally:
+        os.environ.clear()
+        os.environ |= kept
+
+
+def main(distribution: str) -> None:
+    """One flow run; asks the host, whatever the ledger says it holds."""
+    from flows.send import send
+
+    imported = time.monotonic()
+    state = asyncio.run(send(distribution=distribution, check=True, extract=True, return_state=True))  # type: ignore[call-overload]
+    if not state.is_completed():
+        raise RuntimeError(f"the flow run ended {state}")
+    print(json.dumps({"imported": imported, "ran": time.monotonic()}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

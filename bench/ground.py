@@ -1,0 +1,67 @@
+"""Fresh file systems to measure on: ext4 in a loop-mounted file, made anew before every run, so that no run pays for another's deletions.
+
+Where a loop file can't be mounted (not root, a container) it is a plain directory, emptied; ``kind`` says which, and the table shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+MKFS = ("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-J", "size=128", "-m", "0")
+MOUNT = ("mount", "-o", "loop,relatime")
+_MIB = 1024 * 1024
+
+
+class Ground:
+    """One file system of ``size`` bytes at ``mount``."""
+
+    def __init__(self, directory: Path, name: str, size: int) -> None:
+        """Nothing is there before ``renew``."""
+        self.mount = directory / name
+        self.mount.mkdir(parents=True)
+        self._image, self._size = directory / f"{name}.img", size
+        self._is_mounted = False
+        self.kind = "ext4 on a loop file"
+
+    def renew(self) -> None:
+        """Empty and durable: nothing that happened before is still to be written."""
+        self._unmount()
+        if not self._is_mountable():
+            self.kind = "a plain directory: no loop file can be mounted here"
+            for path in self.mount.iterdir():
+                shutil.rmtree(path)
+        sync(self._image.parent)
+
+    def close(self) -> None:
+        """Unmount it; may be called twice."""
+        self._unmount()
+        self._image.unlink(missing_ok=True)
+
+    def _is_mountable(self) -> bool:
+        if os.geteuid() != 0:
+            return False
+        with open(self._image, "ab") as image:
+            os.posix_fallocate(image.fileno(), 0, self._size)
+        subprocess.run([*MKFS, str(self._image)], check=True, stdout=subprocess.DEVNULL)
+        sync(self._image.parent)
+        mounted = subprocess.run([*MOUNT, str(self._image), str(self.mount)], check=False, capture_output=True)
+        self._is_mounted = mounted.returncode == 0
+        return self._is_mounted
+
+    def _unmount(self) -> None:
+        if self._is_mounted:
+            subprocess.run(["umount", str(self.mount)], check=True)
+            self._is_mounted = False
+
+
+def sync(place: Path) -> None:
+    """What ``sync -f`` does: everything on the file system of ``place`` becomes durable."""
+    subprocess.run(["sync", "-f", str(place)], check=True)
+
+
+def mib(number: int) -> int:
+    """Bytes."""
+    return number * _MIB

@@ -1,0 +1,158 @@
+"""The site that is measured: a Distributor on one fresh file system, one real sshd Subscriber with a real installed agent on another.
+
+What goes on before and after a run isn't timed: the host's file system is made anew and the bootstrapped agent copied back to it, so
+that every run finds a Subscriber that holds nothing, with warm page cache and compiled modules, and no journal of an earlier run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.ground import Ground, sync
+from bench.processes import Ended, PeakWatch, run
+from infra.bootstrap import bootstrap
+from infra.workplace import open_workplace
+from tests.system.sshd import Sshd, lab
+
+PROJECT = Path(__file__).parents[1]
+_PROGRAM_PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+
+class Lab:
+    """One Distributor ``hq``, one Subscriber ``host``, one Distribution for each source."""
+
+    def __init__(self, directory: Path, sender: Ground, receiver: Ground, host: Sshd) -> None:
+        self.directory, self.sender, self.receiver, self.host = directory, sender, receiver, host
+        self.site = directory / "site"
+        self.site.mkdir()
+        self._template = directory / "template"
+        self._distributions: list[str] = []
+        self._bootstrap()
+
+    @property
+    def working_directory(self) -> Path:
+        """Of the Subscriber."""
+        return self.receiver.mount / "sluice"
+
+    def source(self, distribution: str) -> Path:
+        """What is distributed."""
+        return self.sender.mount / "source" / distribution
+
+    def destination(self, what: str) -> Path:
+        """Where it is to stand."""
+        return self.receiver.mount / what
+
+    def add(self, distribution: str) -> None:
+        """Distribute what stands in its source; built and signed."""
+        self._distributions.append(distribution)
+        self._write_site()
+        self.build(distribution)
+        sync(self.sender.mount)
+
+    def build(self, distribution: str) -> Ended:
+        """One build, as a process of its own."""
+        return self._drive("build", distribution)
+
+    def send(self, distribution: str, *, extract: bool = True) -> tuple[Ended, int]:
+        """One send, as a process of its own, and the agent's peak memory in bytes."""
+        agent = PeakWatch(self.host.command_pids)
+        with agent.watching():
+            ended = self._drive("send", distribution, *(["extract"] if extract else []))
+        return ended, agent.peak
+
+    def renew(self) -> None:
+        """The Subscriber as it was after bootstrap, on a fresh file system."""
+        self.receiver.renew()
+        subprocess.run(["cp", "-a", str(self._template), str(self.working_directory)], check=True)
+        sync(self.receiver.mount)
+
+    def keep_compiled(self) -> None:
+        """Keep what the agent's first run left of compiled modules: a Subscriber in use has them."""
+        shutil.rmtree(self._template / "agent")
+        subprocess.run(["cp", "-a", str(self.working_directory / "agent"), str(self._template)], check=True)
+
+    def ssh(self, *options: str) -> str:
+        """The command line of an OpenSSH client to the host, for peers."""
+        known = self.directory / "known_hosts"
+        known.write_text(f"[127.0.0.1]:{self.host.port} {self.host.host_key}\n")
+        settings = ("-F", "none", "-i", str(self.host.identity), "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes")
+        return shlex.join(["ssh", "-p", str(self.host.port), *settings, *options])
+
+    def _drive(self, *arguments: str) -> Ended:
+        what, distribution, *more = arguments
+        command = [sys.executable, "-m", "bench.drive", what, str(self.site), distribution, *more]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SLUICE_"))} | {"PYTHONPATH": str(PROJECT)}
+        return run(command, log=self.directory / "log", environment=environment)
+
+    def _bootstrap(self) -> None:
+        self.receiver.renew()
+        self._write_site()
+        with open_workplace(self.site, "hq") as work:
+            work.publisher.ensure_keys(datetime.now(UTC))
+            subscriber = work.site.subscriber("host")
+            bootstrap(subscriber, {"hq": work.publisher}, transport=work.transport, bundles=self.directory / "bundles", timeout=60)  # type: ignore[arg-type]
+        subprocess.run(["cp", "-a", str(self.working_directory), str(self._template)], check=True)
+
+    def _write_site(self) -> None:
+        subscriber = self.host.subscriber
+        documents = [
+            {"kind": "Distributor", "name": "hq", "working_directory": str(self.sender.mount / "hq")},
+            {"kind": "Channel", "name": "all", "send": "never", "subscribers": ["host"]},
+            {
+                "kind": "Subscriber",
+                "name": "host",
+                "address": str(subscriber.address),
+                "host_key": subscriber.host_key,
+                "identity": str(self.host.identity),
+                "working_directory": str(self.working_directory),
+                "variables": {"DEST": str(self.receiver.mount)},
+                "extract": "never",
+            },
+        ]
+        documents += [
+            {
+                "kind": "Distribution",
+                "name": name,
+                "distributor": "hq",
+                "type": "file",
+                "channels": ["all"],
+                "files": [{"source": str(self.source(name)), "destination": f"{{{{ DEST }}}}/{name}"}],
+            }
+            for name in self._distributions
+        ]
+        (self.site / "site.yaml").write_text("\n---\n".join(map(json.dumps, documents)) + "\n")
+
+
+def program(name: str) -> Path:
+    """A program that is needed. Raises SystemExit where it isn't here."""
+    found = shutil.which(name, path=_PROGRAM_PLACES)
+    if found is None:
+        raise SystemExit(f"bench: {name} is missing; as root, `make bench` installs it")
+    return Path(found)
+
+
+@contextmanager
+def opened_lab(directory: Path, sizes: Sequence[int]) -> Iterator[Lab]:
+    """A lab in ``directory``; everything is ended, unmounted and removed on leaving.
+
+    Args:
+        sizes: Bytes of the sender's and of the Subscriber's file system.
+    """
+    sender, receiver = Ground(directory, "sender", sizes[0]), Ground(directory, "receiver", sizes[1])
+    try:
+        sender.renew()
+        (directory / "ssh").mkdir()
+        with lab(directory / "ssh", program) as ssh:
+            yield Lab(directory, sender, receiver, ssh.host("host"))
+    finally:
+        receiver.close()
+        sender.close()

@@ -1,0 +1,78 @@
+"""Running what is measured, as a whole process: its seconds and its peak memory, and that of an agent meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A process that ended well."""
+
+    began: float
+    """CLOCK_MONOTONIC before it was started, which other processes of this machine read alike."""
+    seconds: float
+    peak: int
+    """Bytes of resident memory at most."""
+    output: str
+
+
+def run(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Ended:
+    """Run it to its end. Raises RuntimeError with what it said where it failed."""
+    with open(log, "w+b") as said:
+        began = time.monotonic()
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said)
+        assert process.stdout is not None
+        with process.stdout as stdout:
+            output = stdout.read().decode()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            said.seek(0)
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output}\n{said.read().decode(errors='replace')}")
+    return Ended(began, seconds, usage.ru_maxrss * 1024, output)
+
+
+class PeakWatch:
+    """The most resident memory that processes came to, read from /proc while they run: they are sshd's children, not ours."""
+
+    def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
+        self._pids = pids
+        self.peak = 0
+        """Bytes."""
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look until the block is left."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._look, args=(over,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _look(self, over: threading.Event) -> None:
+        while not over.wait(_LOOK_SECONDS):
+            for pid in self._pids():
+                self.peak = max(self.peak, peak_of(pid))
+
+
+def peak_of(pid: int) -> int:
+    """Bytes; 0 where it is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0

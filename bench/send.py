@@ -1,0 +1,200 @@
+"""``python -m bench.send``: sends and builds against rsync, scp and ansible, interleaved, each on a fresh file system (docs/bench.md).
+
+Every round runs every series once, in turn, so that a noisy minute hits all alike; the first round warms caches and isn't counted. Times
+are of whole processes, connection included, up to durable on the host; what is measured apart says so in its name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.figures import Case, Target, machine
+from bench.flow import measure_flow
+from bench.ground import mib, sync
+from bench.lab import Lab, opened_lab
+from bench.peers import ANSIBLE, commands, timed
+from bench.trees import count_files, many_files, one_file
+
+BYTES_MOST = 200_000_000
+"""Of memory, for sender and agent each."""
+WHOLE = "sluice, whole process"
+INSIDE = "sluice, without interpreter start and imports"
+SENT = "sluice sent, whole process"
+SENT_INSIDE = "sluice sent, without interpreter start and imports"
+AFTER = "(sync -f after sluice, in none of its figures)"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much."""
+
+    files: int
+    file_size: int
+    big: int
+    build_files: int
+    sizes: tuple[int, int]
+    """Bytes of the sender's and of the Subscriber's file system."""
+
+
+FULL = Scale(files=10_000, file_size=4096, big=mib(1024), build_files=78_000, sizes=(mib(6144), mib(4096)))
+QUICK = Scale(files=1_000, file_size=4096, big=mib(64), build_files=5_000, sizes=(mib(1024), mib(768)))
+TINY = Scale(files=8, file_size=512, big=mib(2), build_files=20, sizes=(mib(384), mib(384)))
+"""For a test that it works."""
+
+
+def many(lab: Lab, scale: Scale, rounds: int) -> Case:
+    """Many small files: sent, verified, extracted, durable."""
+    case = Case("10k", f"{scale.files:,} files of {scale.file_size:,} bytes to one Subscriber", bytes_most=BYTES_MOST)
+    case.targets = (Target(WHOLE, "rsync -a", 1.5), Target(INSIDE, "rsync -a", 1.5))
+    many_files(lab.source("many"), scale.files, scale.file_size)
+    _measure_sends(case, lab, "many", rounds, peers=("rsync -a", "scp", ANSIBLE))
+    return case
+
+
+def big(lab: Lab, scale: Scale, rounds: int) -> Case:
+    """One incompressible file: held and verified in the working directory, then extracted as well."""
+    case = Case("1g", f"one incompressible file of {scale.big:,} bytes to one Subscriber", bytes_most=BYTES_MOST)
+    case.targets = (
+        Target(SENT, "rsync -W", 1.2),
+        Target(SENT_INSIDE, "rsync -W", 1.2),
+        Target(WHOLE, "rsync -W", 2.0),
+        Target(INSIDE, "rsync -W", 2.0),
+    )
+    one_file(lab.source("big"), scale.big)
+    _measure_sends(case, lab, "big", rounds, peers=("rsync -W", "rsync -W, AES-GCM", "scp", ANSIBLE))
+    return case
+
+
+def no_change(lab: Lab, scale: Scale, rounds: int) -> Case:
+    """A build of a tree that hasn't changed, against rsync's look at it and an identical copy."""
+    case = Case("build", f"a build of {scale.build_files:,} unchanged files", bytes_most=BYTES_MOST)
+    case.targets = (Target(WHOLE, "rsync -an", 1.3), Target(INSIDE, "rsync -an", 1.3))
+    tree, copy = lab.source("tree"), lab.sender.mount / "copy"
+    many_files(tree, scale.build_files, 256)
+    subprocess.run(["cp", "-a", str(tree), str(copy)], check=True)
+    lab.add("tree")
+    time.sleep(2.1)  # what changed within two seconds of a scan is read once more by the next
+    lab.build("tree")
+    for round_ in _rounds(case, rounds):
+        ended = lab.build("tree")
+        marks = json.loads(ended.output)
+        compared, _ = timed(["rsync", "-an", f"{tree}/", f"{copy}/"], lab)
+        if round_:
+            case.add(WHOLE, ended.seconds)
+            case.add(INSIDE, marks["closed"] - marks["imported"])
+            case.add("sluice, the scan and comparison alone", marks["built"] - marks["opened"])
+            case.add("rsync -an", compared.seconds)
+            case.add_bytes("build", ended.peak)
+    return case
+
+
+def prefect(lab: Lab, scale: Scale, rounds: int) -> Case:
+    """The same send as a flow run, and what of that is Prefect's."""
+    case = Case("prefect", "100 small files to one Subscriber, sent and extracted as a flow run")
+    many_files(lab.source("few"), min(100, scale.files), 1024)
+    lab.add("few")
+    with measure_flow(lab, "few") as flow:
+        for round_ in _rounds(case, rounds):
+            lab.renew()
+            ended, _ = lab.send("few")
+            marks = json.loads(ended.output)
+            lab.renew()
+            imported, ran = flow()
+            if round_:
+                alone = marks["closed"] - marks["imported"]
+                case.add("the send without Prefect, imports apart", alone)
+                case.add("the same as a flow run, imports apart", ran)
+                case.add("Prefect's own cost: the difference", ran - alone)
+                case.add("interpreter start and imports without Prefect", marks["imported"] - ended.began)
+                case.add("interpreter start and imports of a flow run", imported)
+    return case
+
+
+CASES: dict[str, Callable[[Lab, Scale, int], Case]] = {"10k": many, "1g": big, "build": no_change, "prefect": prefect}
+
+
+def _measure_sends(case: Case, lab: Lab, name: str, rounds: int, *, peers: tuple[str, ...]) -> None:
+    lab.add(name)
+    expected = count_files(lab.source(name))
+    found = commands(lab, lab.source(name), lab.destination(name))
+    case.left_out = {peer: "not installed" for peer in peers if peer not in found}
+    for round_ in _rounds(case, rounds):
+        lab.renew()
+        ended, agent = lab.send(name)
+        began = time.monotonic()
+        sync(lab.receiver.mount)
+        after = time.monotonic() - began
+        _check(lab, name, expected)
+        if not round_:
+            lab.keep_compiled()
+        marks = json.loads(ended.output)
+        runs = {
+            WHOLE: ended.seconds,
+            INSIDE: marks["closed"] - marks["imported"],
+            SENT: marks["sent"] - ended.began,
+            SENT_INSIDE: marks["sent"] - marks["imported"],
+            AFTER: after,
+        }
+        for peer in [peer for peer in peers if peer in found]:
+            lab.renew()
+            _, runs[peer] = timed(found[peer], lab)
+            _check(lab, name, expected)
+        if round_:
+            for series, seconds in runs.items():
+                case.add(series, seconds)
+            case.add_bytes("sender", ended.peak)
+            case.add_bytes("agent", agent)
+
+
+def _check(lab: Lab, name: str, expected: tuple[int, int]) -> None:
+    found = count_files(lab.destination(name))
+    if found != expected:
+        raise RuntimeError(f"{name}: {found} instead of {expected} files and bytes arrived: what was timed isn't what it says")
+
+
+def _rounds(case: Case, rounds: int) -> range:
+    """Round 0 isn't counted."""
+    case.loads.append(round(os.getloadavg()[0], 2))
+    return range(rounds + 1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run cases. Returns 0 where every limit holds, 1 where one doesn't."""
+    parser = argparse.ArgumentParser(prog="python -m bench.send", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--case", action="append", choices=sorted(CASES), help="only this one; may be given several times")
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each case (default 5)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything, 2 rounds: to see that it works")
+    parser.add_argument("--directory", type=Path, default=None, help="where to work (default: a temporary directory)")
+    parser.add_argument("--json", type=Path, default=None, help="write every number there")
+    options = parser.parse_args(arguments)
+    cases = options.case or list(CASES)
+    results = run_cases(cases, QUICK if options.quick else FULL, 2 if options.quick else options.rounds, options.directory)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    return 0 if all(t["ratio"] is None or t["ratio"] <= t["most"] for c in results["cases"].values() for t in c["targets"]) else 1
+
+
+def run_cases(names: list[str], scale: Scale, rounds: int, directory: Path | None = None) -> dict[str, object]:
+    """Run and print them; returns what JSON says."""
+    results: dict[str, object] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "rounds": rounds}
+    found: dict[str, object] = {}
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="sluice-bench-", dir=directory) as place, opened_lab(Path(place), scale.sizes) as lab:
+            case = CASES[name](lab, scale, rounds)
+            results["file_system"] = lab.receiver.kind
+        found[name] = case.as_json()
+        print("\n".join(case.lines()), flush=True)
+    return results | {"cases": found}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
