@@ -91,31 +91,11 @@ class Workbench:
         return self.publisher.open_receipt(found, subscriber="oslo")
 
 
-class Raw:
-    """One conversation, frame by frame, so that it can go wrong."""
+class Frames:
+    """One conversation, frame by frame, so that it can go wrong; over two pipes to an agent."""
 
-    def __init__(self, bench: Workbench, *, python: Sequence[str] = ()) -> None:
-        command = [str(bench.launcher), "serve", "--directory", str(bench.work)]
-        if python:
-            call = "import sys; sys.argv[0] = 'sluice-agent'; from agents.main import main; sys.exit(main())"
-            command = [sys.executable, *python, "-c", call, *command[1:]]
-        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd="/"
-        )
-        self.stdin = cast("IO[bytes]", self.process.stdin)
-        self.stdout = cast("IO[bytes]", self.process.stdout)
-
-    def __enter__(self) -> Raw:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        with suppress(BrokenPipeError):
-            self.stdin.close()
-        self.stdout.close()
-        cast("IO[bytes]", self.process.stderr).close()
+    stdin: IO[bytes]
+    stdout: IO[bytes]
 
     def say(self, **message: Any) -> None:
         self.raw(message_frame(message))
@@ -144,11 +124,6 @@ class Raw:
     def hello(self, distributor: str = "hq") -> dict[str, Any]:
         return self.ask(type="hello", protocol=[1], distributor=distributor, sender="0")
 
-    def end(self) -> tuple[int, bytes]:
-        """Close stdin; exit code and stderr."""
-        _, said = self.process.communicate(timeout=30)
-        return self.process.returncode, said
-
     def metadata(self, bench: Workbench, files: dict[str, bytes] | None = None) -> dict[str, Any]:
         files = bench.publisher.files_for("zone", {}) if files is None else files
         plain = b"".join(files.values())
@@ -169,3 +144,35 @@ class Raw:
         self.say(type="put", target=target, index=len(made.index_bytes), payload=made.index.payload)
         self.data(made.index_bytes)
         return self.reply()
+
+
+class Raw(Frames):
+    """Frames to an agent that is a child process."""
+
+    def __init__(self, bench: Workbench, *, python: Sequence[str] = ()) -> None:
+        command = [str(bench.launcher), "serve", "--directory", str(bench.work)]
+        if python:
+            call = "import sys; sys.argv[0] = 'sluice-agent'; from agents.main import main; sys.exit(main())"
+            command = [sys.executable, *python, "-c", call, *command[1:]]
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd="/"
+        )
+        self.stdin = cast("IO[bytes]", self.process.stdin)
+        self.stdout = cast("IO[bytes]", self.process.stdout)
+
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        with suppress(BrokenPipeError):
+            self.stdin.close()
+        self.stdout.close()
+        cast("IO[bytes]", self.process.stderr).close()
+
+    def end(self) -> tuple[int, bytes]:
+        """Close stdin; exit code and stderr."""
+        _, said = self.process.communicate(timeout=30)
+        return self.process.returncode, said
