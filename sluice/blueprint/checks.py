@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
+from sluice.blueprint.actions import problem_of
+from sluice.blueprint.actions import templates as action_templates
 from sluice.blueprint.convert import Converter
 from sluice.blueprint.documents import Document, PathKey
 from sluice.blueprint.kinds import ChannelDocument, DefaultsDocument, DistributionDocument, DistributorDocument, SubscriberDocument
@@ -13,7 +15,6 @@ from sluice.blueprint.render import rendered_destination, subscriber_variables
 from sluice.blueprint.selector import parse_selector
 from sluice.blueprint.suggest import nearest_or_all
 from sluice.blueprint.template import ValueTemplateError, check, render, undefined_variables, variables_of
-from sluice.model.action import Action
 from sluice.model.platforms import platform_matches
 from sluice.model.site import Address, Distribution, Site, Subscriber
 
@@ -161,7 +162,7 @@ class _Templates:
         for index, entry in enumerate(self.distribution.files):
             yield ("files", index, "destination"), entry.destination
         for key, actions in (("pre_actions", self.distribution.pre_actions), ("post_actions", self.distribution.post_actions)):
-            yield from _action_templates(key, actions)
+            yield from action_templates(key, actions)
 
     def _templates_are_allowed(self) -> bool:
         before = len(self.errors)
@@ -219,8 +220,8 @@ class _Templates:
             for path, template in templates:
                 try:
                     made = render(template, self.variables[subscriber.name], what=f"for {subscriber.name} it")
-                    if path[-1] == "path" and not made.startswith("/"):
-                        raise ValueTemplateError(f"for {subscriber.name} it is {made!r}, not an absolute path", "write the full path")
+                    if problem := problem_of(path, made):
+                        raise ValueTemplateError(f"for {subscriber.name} it is {problem[0]}", problem[1])
                 except ValueTemplateError as e:
                     if path not in told:
                         told.add(path)
@@ -248,13 +249,6 @@ class _Templates:
             what = f"for {subscriber.name} it is {path}, in the agent's own working directory"
             return ValueTemplateError(what, "write a destination outside it")
         return None
-
-
-def _action_templates(key: str, actions: tuple[Action, ...]) -> Iterator[tuple[PathKey, str]]:
-    for index, action in enumerate(actions):
-        for name in ("run", "path", "undo"):
-            if text := getattr(action, name):
-                yield (key, index, "script", name), text
 
 
 def _some(names: list[str]) -> str:

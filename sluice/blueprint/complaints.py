@@ -71,6 +71,8 @@ def _complaint(document: Document, kind: str, model: type[BaseModel], path: Path
             return document.error(path, f"{detail['input']} is too large", f"write {context['le']} or less")
         case "too_short":
             return document.error(path, "is an empty list", "write at least one entry")
+        case "too_long":
+            return document.error(path, f"has {context['actual_length']} entries", f"write at most {context['max_length']}")
         case known_type if known_type in _EXPECTED:
             expected, example = _EXPECTED[known_type]
             return _wrong_type(document, path, expected, example, detail["input"])

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from sluice.blueprint import kinds
+from sluice.blueprint.actions import PHASES, ActionPart
 from sluice.blueprint.addresses import AddressError, absolute_path, host_key, parse_address, site_path
 from sluice.blueprint.documents import Document, PathKey, path_text
 from sluice.blueprint.kinds import ChannelDocument, DistributionDocument, DistributorDocument, SubscriberDocument
@@ -17,7 +18,8 @@ from sluice.blueprint.parse import Parsed, Parts
 from sluice.blueprint.schedules import Part, SchedulePart
 from sluice.blueprint.suggest import nearest
 from sluice.blueprint.words import check_tags, check_variables
-from sluice.model.action import Script
+from sluice.model.action import Action
+from sluice.model.locked import FAILS_AT_ONCE, Locked
 from sluice.model.platforms import FAMILY_OF, is_case_sensitive, lineage
 from sluice.model.schedule import Kind
 from sluice.model.site import (
@@ -127,7 +129,7 @@ class Converter:
             tags={k: str(leaf.value) for k, leaf in effective.below("tags").items()},
             origins=effective.origins() | {"name": Origin(parsed.document.place(("name",)))},
             **login,
-            **given.plain("description", "active", "connection_timeout"),
+            **given.plain("description", "active", "connection_timeout", "min_free"),
             **given.schedules("extract"),
         )
 
@@ -198,6 +200,7 @@ class Converter:
             send_immediately=part.send == "immediately",
             extract_immediately=part.extract == "immediately",
             platforms=platforms,
+            locked=Locked(part.locked.retries, part.locked.wait) if part.locked else FAILS_AT_ONCE,
             copy=Copy(part.copy_ or "differing"),
             case_sensitive_only=bool(platforms) and all(is_case_sensitive(p) for p in platforms),
             files=tuple(self._file(document, i, f) for i, f in enumerate(part.files)),
@@ -224,14 +227,13 @@ class Converter:
             source = PurePosixPath("/")
         return FileSource(source, part.destination, tuple(part.exclude or ()), part.mode or "keep")
 
-    def _actions(self, document: Document, key: str, parts: Iterable[kinds.ActionPart], rollback: bool) -> tuple[Script, ...]:
+    def _actions(self, document: Document, key: str, parts: Iterable[ActionPart], rollback: bool) -> tuple[Action, ...]:
         found = []
-        for index, action in enumerate(parts):
-            script = action.script
-            if script.undo is None and rollback:
+        for index, part in enumerate(parts):
+            if rollback and part.lacks_undo():
                 remedy = "add undo: with a script that takes it back, or undo: none"
-                self.errors.append(document.error((key, index, "script"), "has no undo:, and rollback is on", remedy))
-            found.append(Script(script.script_type(), script.undo or "none", script.run or "", script.path or ""))
+                self.errors.append(document.error((key, index, part.key), "has no undo:, and rollback is on", remedy))
+            found.append(part.given.action())
         return tuple(found)
 
 
@@ -275,7 +277,7 @@ class _Given:
 
 def _entry_origins(document: Document) -> dict[str, Origin]:
     """Where everything in the lists of a Distribution stands."""
-    lists = ("files", "pre_actions", "post_actions")
+    lists = ("files", *PHASES)
     return {path_text(path): Origin(document.place(path)) for path in document.marks if len(path) > 1 and path[0] in lists}
 
 

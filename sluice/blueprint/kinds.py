@@ -13,9 +13,10 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from sluice.blueprint import values
+from sluice.blueprint.actions import ActionPart
 from sluice.blueprint.schedules import Part, SchedulePart, left_out
 from sluice.blueprint.values import refuse, wrong_type
-from sluice.model.action import ScriptType
+from sluice.model.locked import RETRIES_MAX
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -60,6 +61,7 @@ class SubscriberSettings(Part):
     platform: values.Filled | None = left_out("What the host runs: linux, debian, debian-12 and the like.")
     working_directory: values.Filled | None = left_out("Where the agent keeps its state; absolute, for local: also below the site.")
     connection_timeout: values.PositiveDuration | None = left_out("Instead of the Distributor's.")
+    min_free: values.Size | None = left_out("What stays free there, in the working directory and wherever it extracts to.")
     extract: SchedulePart | None = left_out("When received revisions are extracted; immediately when left out.")
     variables: dict[str, values.Text] | None = left_out("For {{ }} in destinations and scripts; may use each other.")
     tags: dict[str, values.Text] | None = left_out("Words for selectors.")
@@ -127,38 +129,11 @@ class FilePart(Part):
     mode: values.Mode | None = left_out('keep, or octal digits in quotes such as "0644".')
 
 
-class ScriptPart(Part):
-    """A script on the Subscriber."""
+class LockedPart(Part):
+    """How often and how long an extraction waits for locked files (F2)."""
 
-    type: Literal["shell", "python"] = Field(description="What interprets it.")
-    run: values.ScriptText | None = left_out("Its text; may use {{ }}.")
-    path: values.Filled | None = left_out("A file on the Subscriber instead of run.")
-    undo: values.ScriptText | None = left_out("What takes it back when a later step fails, or none.")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.run is None) is (self.path is None):
-            raise refuse(
-                "has neither run nor path" if self.run is None else "has both run and path",
-                "write run: with the text, or path: with a file",
-            )
-        if self.run is not None and not self.run.strip():
-            raise refuse("is empty", "write the script's text", "run")
-        if self.path is not None and not self.path.startswith(("/", "{{")):
-            raise refuse(f"{self.path!r} is not an absolute path", "write the full path on the Subscriber", "path")
-        if self.undo is not None and not self.undo.strip():
-            raise refuse("is empty", "write what takes the script back, or none", "undo")
-        return self
-
-    def script_type(self) -> ScriptType:
-        """As the model has it."""
-        return ScriptType(self.type)
-
-
-class ActionPart(Part):
-    """One pre or post action."""
-
-    script: ScriptPart = Field(description="Run a script.")
+    retries: Annotated[int, Field(ge=1, le=RETRIES_MAX)] = Field(description="How often it looks again before it fails.")
+    wait: values.Wait = Field(description="Time between two looks, in whole seconds; at most 1 h.")
 
 
 class DistributionDocument(Part):
@@ -183,6 +158,7 @@ class DistributionDocument(Part):
     encrypt: Literal[False] | None = left_out("Only false in this version.")
     copy_: Literal["differing", "all"] | None = Field(default=None, alias="copy", description="Copy differing files (default), or all.")
     rollback: bool | None = left_out("Restore the prior files when a step fails; true when left out.")
+    locked: LockedPart | None = left_out("Waits for locked files; fails at once when left out, and the next extraction tries again.")
     files: list[FilePart] = Field(min_length=1, description="What goes where.")
     pre_actions: list[ActionPart] | None = left_out("Before the files are placed, in this order.")
     post_actions: list[ActionPart] | None = left_out("After the files are placed, in this order.")

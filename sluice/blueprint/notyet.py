@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from sluice.blueprint.actions import PHASES
 from sluice.blueprint.documents import Document, PathKey
 
 KINDS = {
@@ -31,7 +32,6 @@ _SUBSCRIBER = {
     "max_concurrent": "parent Subscribers",
     "output_rate": "parent Subscribers",
     "input_rate": "input rates",
-    "min_free": "checking free space on Subscribers",
     "encryption_key": "encryption",
     "trusts": "trust limited to some Distributors",
     "allow_policies": "Policy Packages",
@@ -40,19 +40,15 @@ _SUBSCRIBER = {
 _DISTRIBUTION = {
     "notify": "mail",
     "cache_and_forward": "parent Subscribers",
-    "locked": "the number of tries at locked files",
     "wait_for": "ordering across Distributions",
     "rebuild": "rebuilding without a change",
 }
 _FILE = {"owner": "keeping owners", "xattrs": "keeping extended attributes"}
 _ACTION = {
-    "start_process": "starting processes",
-    "stop_process": "stopping processes",
     "start_service": "starting services",
     "stop_service": "stopping services",
     "load_java_class": "loading Java classes",
 }
-_SCRIPTS = ("perl", "powershell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +106,14 @@ def _distribution(found: Mapping[str, object]) -> Iterator[Refusal]:
     for index, entry in _entries(found, "files"):
         yield from _keys(entry, _FILE, ("files", index))
         yield from _value(entry, "synchronize", ("files", index), "removing what the source no longer has isn't in this version yet")
-    for key in ("pre_actions", "post_actions"):
+    for key in PHASES:
         for index, entry in _entries(found, key):
             for name in entry.keys() & _ACTION.keys():
                 yield _refusal((key, index, name), f"not in this version yet ({_ACTION[name]})", "use script:")
             script = entry.get("script")
-            if isinstance(script, dict) and script.get("type") in _SCRIPTS:
-                what = f"type {script['type']} isn't in this version yet"
-                yield _refusal((key, index, "script", "type"), what, "use shell or python")
+            if isinstance(script, dict) and script.get("type") == "powershell":
+                what = "type powershell isn't in this version yet (Subscribers on Windows)"
+                yield _refusal((key, index, "script", "type"), what, "use shell, python or perl")
 
 
 def _value(found: Mapping[str, object], key: str, path: PathKey, message: str) -> Iterator[Refusal]:

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
+from sluice.blueprint.actions import refused_actions
 from sluice.blueprint.complaints import complaints
 from sluice.blueprint.documents import Document, blueprint_files, path_text, read_documents
 from sluice.blueprint.kinds import KINDS
@@ -88,6 +89,8 @@ class Parts:
     def _part(self, document: Document, kind: str) -> Part | None:
         refused = list(refusals(kind, document))
         self.errors += [document.error(r.path, r.message, r.remedy) for r in refused]
+        if kind == "Distribution":
+            self.errors += [document.error(*each) for each in refused_actions(document.data)]
         model = KINDS[kind]
         paths = [r.path for r in refused]
         if any(path_text(p) == "type" for p in paths):

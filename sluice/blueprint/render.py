@@ -7,12 +7,12 @@ one also ``LOCAL_DIRECTORY``, the directory its address names. The Subscriber's 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from sluice.blueprint.template import ValueTemplateError, render, undefined_variables, variables_of
 from sluice.errors import BlueprintError
-from sluice.model.action import Action
+from sluice.model.action import Action, Script, StartProcess, StopProcess
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.site import Distribution, Site, Subscriber
 
@@ -103,7 +103,7 @@ def recipe(site: Site, distribution: str, subscriber: str) -> RenderedRecipe:
         raise BlueprintError(
             e.what, file=file or distribution, line=int(line) if line.isdigit() else 0, path=path, remedy=e.remedy
         ) from None
-    return RenderedRecipe(tuple(destinations), before, after)
+    return RenderedRecipe(tuple(destinations), before, after, chosen.locked, host.min_free)
 
 
 def _what(path: str, distribution: Distribution, subscriber: Subscriber) -> str:
@@ -111,12 +111,15 @@ def _what(path: str, distribution: Distribution, subscriber: Subscriber) -> str:
 
 
 def _actions(actions: tuple[Action, ...], variables: Mapping[str, str], what: str) -> tuple[Action, ...]:
-    return tuple(
-        replace(
-            action,
-            run=render(action.run, variables, what=what),
-            path=render(action.path, variables, what=what),
-            undo=render(action.undo, variables, what=what),
-        )
-        for action in actions
-    )
+    return tuple(_action(action, lambda text: render(text, variables, what=what)) for action in actions)
+
+
+def _action(action: Action, filled: Callable[[str], str]) -> Action:
+    match action:
+        case Script():
+            return replace(action, run=filled(action.run), path=filled(action.path), undo=filled(action.undo))
+        case StartProcess():
+            arguments = tuple(filled(each) for each in action.arguments)
+            return replace(action, path=filled(action.path), arguments=arguments, undo=filled(action.undo))
+        case StopProcess():
+            return replace(action, name=filled(action.name), undo=filled(action.undo))

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sluice.blueprint.render import subscriber_variables
 from sluice.blueprint.suggest import nearest
-from sluice.blueprint.texts import schedule_text
+from sluice.blueprint.texts import action_text, locked_text, schedule_text
 from sluice.blueprint.units import format_duration, format_size
 from sluice.errors import NotFoundError
 from sluice.model.action import Action
@@ -82,6 +82,7 @@ def _subscriber(s: Subscriber, site: Site) -> Iterator[tuple[str, str]]:
     yield "platform", s.platform or "unknown"
     yield "working_directory", str(s.working_directory)
     yield "connection_timeout", format_duration(s.connection_timeout) if s.connection_timeout is not None else _timeouts(site)
+    yield "min_free", format_size(s.min_free)
     yield "extract", schedule_text(s.extract)
     resolved = subscriber_variables(s)
     yield from ((f"variables.{name}", resolved[name]) for name in sorted(resolved))
@@ -114,6 +115,7 @@ def _distribution(d: Distribution) -> Iterator[tuple[str, str]]:
     yield "encrypt", "false"
     yield "copy", d.copy.value
     yield "rollback", _flag(d.rollback)
+    yield "locked", locked_text(d.locked)
     for index, entry in enumerate(d.files):
         yield f"files[{index}].source", str(entry.source)
         yield f"files[{index}].destination", entry.destination
@@ -126,7 +128,7 @@ def _distribution(d: Distribution) -> Iterator[tuple[str, str]]:
 
 def _actions(key: str, actions: tuple[Action, ...]) -> Iterator[tuple[str, str]]:
     for index, action in enumerate(actions):
-        yield f"{key}[{index}]", f"{action.label}, undo: {'none' if action.undo == 'none' else 'by script'}"
+        yield f"{key}[{index}]", action_text(action)
 
 
 def _flag(value: bool) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sluice.blueprint.units import format_duration
 from sluice.blueprint.values import WEEKDAYS
+from sluice.model.action import Action, Script, StopProcess
+from sluice.model.locked import Locked
 from sluice.model.schedule import Kind, Schedule, Window
 
 
@@ -26,6 +28,24 @@ def schedule_text(schedule: Schedule) -> str:
             days = _days(schedule)
             text = f"{schedule.kind.value} {_window(schedule.window)}" + (f", {days}" if days else "")
     return f"{text} ({schedule.timezone})"
+
+
+def action_text(action: Action) -> str:
+    """One line without arguments, which may hold secrets: ``stop process clamd, waited for, killed if need be, undo: by script``."""
+    words = [action.label]
+    if not isinstance(action, Script) and action.wait:
+        words.append("waited for")
+    if isinstance(action, StopProcess) and action.kill:
+        words.append("killed if need be")
+    return ", ".join([*words, f"undo: {'none' if action.undo == 'none' else 'by script'}"])
+
+
+def locked_text(locked: Locked) -> str:
+    """One line: ``looks again up to 3 times, 10 s apart, then fails``."""
+    if not locked.retries:
+        return "fails at once"
+    times = "once" if locked.retries == 1 else f"up to {locked.retries} times"
+    return f"looks again {times}, {format_duration(locked.wait)} apart, then fails"
 
 
 def _days(schedule: Schedule) -> str:

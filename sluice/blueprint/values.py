@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from sluice.blueprint import units
 from sluice.blueprint.selector import SelectorError, parse_selector
 from sluice.blueprint.suggest import nearest
+from sluice.model.locked import WAIT_MAX
 from sluice.model.names import NAME_MAX, name_is_valid, suggested_name
 
 T = TypeVar("T")
@@ -75,6 +76,13 @@ def _positive_duration(text: str) -> timedelta:
     duration = units.parse_duration(text)
     if duration <= timedelta(0):
         raise refuse("is no time at all", "write more than 0 s")
+    return duration
+
+
+def _wait(text: str) -> timedelta:
+    duration = units.parse_duration(text)
+    if duration % timedelta(seconds=1) or not timedelta(seconds=1) <= duration <= WAIT_MAX:
+        raise refuse(f"{text.strip()} is no wait", "write whole seconds, from 1 s to 1 h")
     return duration
 
 
@@ -210,6 +218,11 @@ Duration = Annotated[
 PositiveDuration = Annotated[
     timedelta,
     text_value(_positive_duration, "a duration with a unit", "30 min"),
+    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN}),
+]
+Wait = Annotated[
+    timedelta,
+    text_value(_wait, "a duration with a unit", "10 s"),
     WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN}),
 ]
 Size = Annotated[

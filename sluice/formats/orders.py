@@ -8,8 +8,8 @@ from typing import Any
 
 from sluice.errors import NotFoundError, TamperedError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
-from sluice.model.action import Action, Script, ScriptType, StartProcess, StopProcess
-from sluice.model.locked import FAILS_AT_ONCE, Locked
+from sluice.model.action import ARGUMENTS_MAX, Action, Script, ScriptType, StartProcess, StopProcess
+from sluice.model.locked import FAILS_AT_ONCE, RETRIES_MAX, WAIT_MAX, Locked
 from sluice.model.names import name_is_valid
 from sluice.model.order import ActionReport, Failure, Order, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
@@ -22,11 +22,6 @@ SCRIPT_MAX = 1024 * 1024
 ACTIONS_MAX = 100
 """Most pre or post actions."""
 DESTINATIONS_MAX = 10_000
-ARGUMENTS_MAX = 1000
-"""Most arguments of a process."""
-LOCKED_RETRIES_MAX = 100
-LOCKED_WAIT_MAX = 3600
-"""Most seconds between two looks at locked files."""
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _YEARS = range(1970, 9999)
 """What a time may say: strftime doesn't pad years below 1000, and near the calendar's ends other zones have no time."""
@@ -161,8 +156,8 @@ def parse_order(data: bytes) -> Order:
 
 def _locked(value: Any) -> Locked:
     fields = Fields(value, what="locked")
-    wait = timedelta(seconds=fields.number("wait", least=1, most=LOCKED_WAIT_MAX))
-    found = Locked(fields.number("retries", least=1, most=LOCKED_RETRIES_MAX), wait)
+    wait = timedelta(seconds=fields.number("wait", least=1, most=int(WAIT_MAX.total_seconds())))
+    found = Locked(fields.number("retries", least=1, most=RETRIES_MAX), wait)
     fields.done()
     return found
 

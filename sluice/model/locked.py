@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+RETRIES_MAX = 100
+WAIT_MAX = timedelta(hours=1)
+"""Most time between two looks at locked files."""
+
 
 @dataclass(frozen=True, slots=True)
 class Locked:

@@ -9,7 +9,10 @@ import pytest
 
 from sluice.blueprint import load_site
 from sluice.blueprint.render import recipe, subscriber_variables
+from sluice.blueprint.settings import effective_settings
 from sluice.errors import BlueprintError, NotFoundError, SiteError
+from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
+from sluice.model.locked import Locked
 from sluice.model.schedule import IMMEDIATELY, NEVER, Kind
 from sluice.model.site import Copy, Priority, RetryRule, Subscription
 from tests.blueprint.conftest import SiteOf
@@ -349,3 +352,53 @@ def test_a_host_that_a_distribution_is_not_for_needs_no_variables(site_of: SiteO
         files: [{source: /srv/a, destination: "{{ DEST }}/a"}]
     """)
     assert site.subscribers_of_distribution("d") == ("mac", "web-1")
+
+
+def test_waits_for_locked_files_and_space_that_stays_free_reach_the_recipe(site_of: SiteOf) -> None:
+    site = site_of(
+        """
+        kind: Distribution
+        name: app
+        distributor: hq
+        type: file
+        files: [{source: /srv/app, destination: /opt/app}]
+        locked: {retries: 3, wait: 1.5 min}
+        ---
+        kind: Defaults
+        subscriber: {min_free: 2 GiB}
+        """
+    )
+    made = recipe(site, "app", "web-1")
+    assert (made.locked, made.min_free) == (Locked(3, timedelta(seconds=90)), 2 * 1024**3)
+    shown = {path: text for path, text, _ in effective_settings(site, "Distribution", "app")}
+    assert shown["locked"] == "looks again up to 3 times, 90 s apart, then fails"
+    shown = {path: text for path, text, _ in effective_settings(site, "Subscriber", "web-1")}
+    assert shown["min_free"] == "2 GiB"
+
+
+def test_processes_are_actions_with_the_subscribers_variables(site_of: SiteOf) -> None:
+    site = site_of(
+        """
+        kind: Distribution
+        name: app
+        distributor: hq
+        type: file
+        files: [{source: /srv/app, destination: "{{ DEST }}/app"}]
+        pre_actions:
+          - stop_process: {name: "app-{{ NAME }}", wait: true, kill: true}
+        post_actions:
+          - start_process: {path: "{{ DEST }}/app/run", arguments: [--name, "{{ NAME }}", ""]}
+          - start_process: {path: /usr/bin/check, wait: true, undo: "rm -f {{ DEST }}/checked"}
+          - script: {type: perl, run: "#!/usr/bin/perl\\nprint 1", undo: none}
+        """
+    )
+    made = recipe(site, "app", "web-1")
+    assert made.pre_actions == (StopProcess("app-web-1", wait=True, kill=True),)
+    assert made.post_actions == (
+        StartProcess("/opt/app/run", ("--name", "web-1", "")),
+        StartProcess("/usr/bin/check", wait=True, undo="rm -f /opt/checked"),
+        Script(ScriptType.PERL, "none", run="#!/usr/bin/perl\nprint 1"),
+    )
+    shown = {path: text for path, text, _ in effective_settings(site, "Distribution", "app")}
+    assert shown["pre_actions[0]"] == "stop process app-{{ NAME }}, waited for, killed if need be, undo: none"
+    assert shown["post_actions[1]"] == "start process /usr/bin/check, waited for, undo: by script"

@@ -1,0 +1,38 @@
+"""Whether a script's ``#!`` line fits the type its author gave it (F7). Pure: text in, a name out.
+
+The line doesn't decide what runs the script, the type does; one that names another language shows that type or text is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from sluice.model.action import ScriptType
+
+LINE_MAX = 256
+"""Characters of a first line that are looked at, as the kernel does."""
+
+_FITTING: Mapping[ScriptType, re.Pattern[str]] = {
+    ScriptType.SHELL: re.compile(r"(sh|ash|dash|bash|ksh|mksh|zsh|busybox)"),
+    ScriptType.PYTHON: re.compile(r"python[0-9.]*"),
+    ScriptType.PERL: re.compile(r"perl[0-9.]*"),
+}
+
+
+def interpreter(text: str) -> str:
+    """The program that a text's ``#!`` line names, without its directory; empty where there is no such line."""
+    line = text[:LINE_MAX].partition("\n")[0]
+    if not line.startswith("#!"):
+        return ""
+    words = line[2:].split()
+    name = words[0].rpartition("/")[2] if words else ""
+    if name == "env":  # the first word that is neither an option nor a variable
+        name = next((word.rpartition("/")[2] for word in words[1:] if not word.startswith("-") and "=" not in word), "")
+    return name
+
+
+def foreign_interpreter(type_: ScriptType, text: str) -> str:
+    """The interpreter a text names that isn't one of its type's; empty where it fits or names none."""
+    name = interpreter(text)
+    return "" if not name or _FITTING[type_].fullmatch(name) else name
