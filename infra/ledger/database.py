@@ -1,67 +1,103 @@
 """Transactions on the ledger's database: the one seam where SQLAlchemy's exceptions become LedgerError.
 
-SQLite is opened with a rollback journal, because the versions around 3.40 can corrupt a WAL, and with ``synchronous=EXTRA``: FULL
-alone doesn't make the journal's removal durable, so a power cut right after a commit could undo it and an order's
-sequence would be given twice. Writes begin IMMEDIATE, so that no transaction has to be upgraded; threads of one process queue up before
-they contend with other processes. Connections aren't pooled: opening one costs far less than the write that follows, and nothing is
-shared with a forked child.
-
 Every write first locks the one row of ``schema_version`` (``SELECT ... FOR UPDATE``, which SQLite leaves out because BEGIN IMMEDIATE
-says the same): one writer at a time, on every database.
+says the same): one writer at a time, on every database. Threads of one process share transactions (``group.py``).
+
+A transaction that surely wasn't committed is repeated, within bounds. Where the connection broke at COMMIT nobody was told, so each
+transaction leaves its process's number in ``writers``, and the repetition looks there first, under the lock, which the broken
+transaction held to its end.
 """
 
 from __future__ import annotations
 
+import enum
 import os
-import sqlite3
-import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import time
+import uuid
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select, update
-from sqlalchemy.engine import URL
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
-from infra.ledger.tables import SCHEMA_VERSION, metadata, queues, schema_version
-from sluice.durable import make_directory, sync_directory
+from infra.ledger import schema
+from infra.ledger.group import Batch, Entry, GroupCommit
+from infra.ledger.tables import SCHEMA_VERSION, schema_version, writers
 from sluice.errors import LedgerError
 
 BUSY_SECONDS = 10.0
-"""How long one try waits for other processes."""
+"""How long one try waits for other writers."""
 TRIES = 6
 """Tries of a transaction that finds the database locked."""
-
-UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: queues.create}
-"""By the version found: what makes the next one of it. Data stay; the version is raised in the same transaction."""
+RECONNECT_SECONDS = 30.0
+"""How long a server that went away is called again."""
+FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
+"""Seconds before the first repetition, doubled up to the last."""
+WRITERS_KEPT = timedelta(days=7)
+"""How long the mark of a process that writes no more is kept: far longer than any repetition takes."""
 
 _T = TypeVar("_T")
 
 
-class Database:
-    """An opened database, with its tables made. Safe for threads."""
+class Trouble(enum.Enum):
+    """What an exception of the database means for the transaction."""
 
-    def __init__(self, engine: Engine, *, name: str, tries: int) -> None:
-        self._readers = engine
-        self._writers = engine.execution_options(sluice_write=True)
-        self._tries = tries
-        self._one_writer = threading.Lock()
+    LOCKED = "locked"
+    """Others had it for longer than one try waits."""
+    CONFLICT = "conflict"
+    """Rolled back in favour of another one."""
+    LOST = "lost"
+    """The connection broke, or can't be made."""
+    FINAL = "final"
+    """Repeating it can't help."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An exception of the database, in the ledger's words: safe to log."""
+
+    trouble: Trouble
+    cause: str
+    """Follows the ledger's name."""
+    remedy: str = "see that the database can be reached and written, then repeat"
+
+
+STAYED_LOCKED = Fault(Trouble.LOCKED, " stayed locked by another process", "see who holds it open, then repeat")
+
+
+class Database:
+    """An opened database, with its tables made. Safe for threads; a forked child goes on with connections of its own."""
+
+    def __init__(self, readers: Engine, writers: Engine, *, name: str, fault_of: Callable[[SQLAlchemyError], Fault], tries: int) -> None:
+        self._readers, self._writers = readers, writers
+        self._fault_of, self._tries = fault_of, tries
+        self._reconnect_seconds = 0.0  # who opens a ledger is told at once that there is none
         self.name = name
+        self._begin()
+        _opened.add(self)
+
+    def _begin(self) -> None:
+        self._group = GroupCommit(self._run)
+        self._id, self._last = uuid.uuid4().hex, 0
+
+    def after_fork(self) -> None:
+        """In the child: the parent's connections are neither used nor closed, its threads' works are its own."""
+        self._readers.dispose(close=False)
+        self._begin()
 
     def read(self, work: Callable[[Connection], _T]) -> _T:
         """Run ``work`` in a transaction that changes nothing and sees one moment."""
         return self._transact(self._readers, work)
 
     def write(self, work: Callable[[Connection], _T]) -> _T:
-        """Run ``work`` in a transaction, alone; durable when it returns. ``work`` may be run again from the start."""
+        """Run ``work`` alone, durable when it returns. ``work`` may be run again from the start, in any thread.
 
-        def alone(connection: Connection) -> _T:
-            connection.execute(select(schema_version.c.version).with_for_update()).one()
-            return work(connection)
-
-        with self._one_writer:
-            return self._transact(self._writers, alone)
+        Those of other threads may share its transaction; what one of them raises undoes that one.
+        """
+        return self._group.write(work)
 
     def create_tables(self) -> None:
         """Make what is missing, and upgrade what an older version made. Two processes that start at once both succeed.
@@ -69,112 +105,113 @@ class Database:
         Raises:
             LedgerError: The tables are of a newer version.
         """
-
-        def version(connection: Connection) -> int | None:
-            if not inspect(connection).has_table(schema_version.name):
-                return None
-            return connection.execute(select(schema_version.c.version)).scalar_one_or_none()
-
-        def make(connection: Connection) -> None:
-            if version(connection) is None:
-                metadata.create_all(connection)
-                if not connection.execute(select(func.count()).select_from(schema_version)).scalar_one():
-                    connection.execute(insert(schema_version).values(only=1, version=SCHEMA_VERSION))
-
-        def upgrade(connection: Connection) -> None:
-            row = schema_version.c.version
-            while (old := connection.execute(select(row).with_for_update()).scalar_one()) in UPGRADES:
-                UPGRADES[old](connection)
-                connection.execute(update(schema_version).values(version=old + 1))
-
-        found = self.read(version)
+        found = self.read(schema.version)
         if found is None:
-            self._transact(self._writers, make)
-            found = self.read(version)
-        if found in UPGRADES:
-            self._transact(self._writers, upgrade)
-            found = self.read(version)
-        if found != SCHEMA_VERSION:
-            raise LedgerError(
-                f"ledger {self.name} has schema version {found}, this Sluice needs {SCHEMA_VERSION}", remedy="use the Sluice that made it"
-            )
+            self._transact(self._writers, schema.make)
+            found = self.read(schema.version)
+        if found in schema.UPGRADES:
+            self._transact(self._writers, schema.upgrade)
+            found = self.read(schema.version)
+        self._check(found)
+        self._reconnect_seconds = RECONNECT_SECONDS
 
     def close(self) -> None:
         """Release connections."""
         self._readers.dispose()
 
+    def _check(self, found: int | None) -> None:
+        if found != SCHEMA_VERSION:
+            raise LedgerError(
+                f"ledger {self.name} has schema version {found}, this Sluice needs {SCHEMA_VERSION}", remedy="use the Sluice that made it"
+            )
+
+    # --- a transaction, repeated where that is safe ------------------------------------------------------------------------
+
     def _transact(self, engine: Engine, work: Callable[[Connection], _T]) -> _T:
-        tries = 0
+        locked, lost_since, pause = 0, 0.0, FIRST_PAUSE
         while True:
-            tries += 1
             try:
                 with engine.begin() as connection:
                     return work(connection)
             except SQLAlchemyError as error:
-                if not _is_locked(error):
-                    raise LedgerError(f"ledger {self.name}: {_cause(error)}", remedy=_remedy(error)) from error
-                if tries >= self._tries:
-                    raise LedgerError(
-                        f"ledger {self.name} stayed locked by another process", remedy="see who holds it open, then repeat"
-                    ) from error
+                fault = self._fault_of(error)
+                if fault.trouble is Trouble.FINAL:
+                    raise self._error(fault) from error
+                if fault.trouble is Trouble.LOST:
+                    lost_since = lost_since or time.monotonic()
+                    if time.monotonic() - lost_since >= self._reconnect_seconds:
+                        raise self._error(fault) from error
+                else:
+                    locked += 1
+                    if locked >= self._tries:
+                        raise self._error(STAYED_LOCKED) from error
+            # A try that found it locked waited in the database already.
+            if fault.trouble is not Trouble.LOCKED:
+                time.sleep(pause)
+                pause = min(2 * pause, LAST_PAUSE)
+
+    def _error(self, fault: Fault) -> LedgerError:
+        return LedgerError(f"ledger {self.name}{fault.cause}", remedy=fault.remedy)
+
+    def _run(self, batch: Batch) -> None:
+        """Bring a batch to its end: each entry has its outcome, and those that succeeded are durable."""
+        try:
+            self._transact(self._writers, lambda connection: self._write_all(connection, batch))
+        except LedgerError as error:
+            batch.fail(error)
+
+    def _write_all(self, connection: Connection, batch: Batch) -> None:
+        self._check(connection.execute(select(schema_version.c.version).with_for_update()).scalar_one())
+        if batch.mark and batch.mark == connection.execute(select(writers.c.last).where(writers.c.id == self._id)).scalar_one_or_none():
+            return
+        for entry in batch.entries:
+            self._write_one(connection, entry, alone=len(batch.entries) == 1)
+        if all(entry.error for entry in batch.entries):
+            connection.get_transaction().rollback()  # type: ignore[union-attr] # there is one: engine.begin()
+            return
+        self._last += 1
+        self._sign(connection)
+        batch.mark = self._last
+
+    def _write_one(self, connection: Connection, entry: Entry[Any], *, alone: bool) -> None:
+        """Run one work, so that nothing of it is left if it fails; alone, the transaction's end sees to that."""
+        if not alone:
+            connection.exec_driver_sql("SAVEPOINT one")
+        try:
+            entry.run(connection)
+        except SQLAlchemyError as error:
+            fault = self._fault_of(error)
+            if fault.trouble is not Trouble.FINAL:
+                raise
+            entry.error = self._error(fault)
+            entry.error.__cause__ = error
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is raised where the work came from
+            entry.error = error
+        if alone:
+            return
+        try:
+            if entry.error is not None:
+                connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
+            connection.exec_driver_sql("RELEASE SAVEPOINT one")
+        except SQLAlchemyError as error:
+            # SQLite undoes the whole transaction where its disk is full or fails; the work's error says why.
+            cause = entry.error.__cause__ if entry.error is not None else None
+            raise cause if isinstance(cause, SQLAlchemyError) else error from None
+
+    def _sign(self, connection: Connection) -> None:
+        """Leave this process's mark in the transaction."""
+        now = datetime.now(UTC)
+        if connection.execute(update(writers).where(writers.c.id == self._id).values(last=self._last, at=now)).rowcount == 0:
+            connection.execute(delete(writers).where(writers.c.at < now - WRITERS_KEPT))
+            connection.execute(insert(writers).values(id=self._id, last=self._last, at=now))
 
 
-def open_sqlite(path: Path, *, busy_seconds: float, tries: int) -> Database:
-    """Open the SQLite file ``path`` (0600), made if missing with its directory (0700)."""
-    try:
-        make_directory(path.parent)
-        _make_file(path)
-    except OSError as error:
-        raise LedgerError(f"ledger {path}: {error.strerror}", remedy="see its directory's owner, mode and free space") from error
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)), poolclass=NullPool, hide_parameters=True, connect_args={"timeout": busy_seconds}
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
-        connection.isolation_level = None  # the driver begins nothing: ``begin`` below does
-        connection.execute("PRAGMA synchronous=EXTRA")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("sluice_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    database = Database(engine, name=str(path), tries=tries)
-    database.create_tables()
-    return database
+_opened: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
-def _make_file(path: Path) -> None:
-    """SQLite gives its journal the mode of this file."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        if path.stat().st_mode & 0o077:
-            path.chmod(0o600)
-        return
-    os.close(fd)
-    sync_directory(path.parent)
+def _after_fork() -> None:
+    for database in _opened:
+        database.after_fork()
 
 
-def _original(error: SQLAlchemyError) -> BaseException | None:
-    return getattr(error, "orig", None)
-
-
-def _is_locked(error: SQLAlchemyError) -> bool:
-    code = getattr(_original(error), "sqlite_errorcode", 0)
-    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _cause(error: SQLAlchemyError) -> str:
-    """What the driver says: no statement, no parameters."""
-    return str(_original(error) or type(error).__name__)
-
-
-def _remedy(error: SQLAlchemyError) -> str:
-    code = getattr(_original(error), "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return "free some space, then repeat"
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return "restore it from a backup; receipts come back from the Subscribers at the next contact"
-    return "see that the database can be reached and written, then repeat"
+os.register_at_fork(after_in_child=_after_fork)

@@ -13,8 +13,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from infra.ledger import sends
-from infra.ledger.database import BUSY_SECONDS, TRIES, Database, open_sqlite
+from infra.ledger.database import BUSY_SECONDS, TRIES, Database
 from infra.ledger.rows import built_of, built_values, event_of, event_values, state_of, state_values
+from infra.ledger.sqlite import open_sqlite
 from infra.ledger.tables import built as built_table
 from infra.ledger.tables import cancels, events, receipts, sequences, states
 from sluice.errors import LedgerError
@@ -24,30 +25,45 @@ from sluice.model.site import Priority
 from sluice.model.state import Built, CurrentState, Event, EventKind, LedgerSnapshot, ReceiptStored, RecordedEvent
 from sluice.model.ticket import Occupied, Started, Ticket, Waiting
 
+POSTGRES = ("postgresql://", "postgresql+psycopg://")
+_REMEDY = "write a path, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+
 
 def open_ledger(url_or_path: str | Path, *, busy_seconds: float = BUSY_SECONDS, tries: int = TRIES) -> SqlLedger:
     """Open a ledger, made if it is missing.
 
     Args:
-        url_or_path: A file, or ``sqlite:///FILE``.
+        url_or_path: A file, ``sqlite:///FILE``, or ``postgresql://`` with what libpq understands.
         busy_seconds: How long one try waits for other processes; ``tries`` such tries are made.
     Raises:
-        LedgerError: It can't be opened, or is of another schema version.
+        LedgerError: It can't be opened, or is of a newer schema version.
     """
     text = str(url_or_path)
+    if text.startswith(POSTGRES):
+        from infra.ledger.postgres import open_postgres
+
+        return SqlLedger(open_postgres(text, busy_seconds=busy_seconds, tries=tries))
+    return SqlLedger(open_sqlite(_path_of(text).absolute(), busy_seconds=busy_seconds, tries=tries))
+
+
+def open_existing(url_or_path: str | Path) -> SqlLedger | None:
+    """The same for who only reads: None where its file isn't there, and no file is made. A database is opened as above."""
+    text = str(url_or_path)
+    if not text.startswith(POSTGRES) and not _path_of(text).exists():
+        return None
+    return open_ledger(text)
+
+
+def _path_of(text: str) -> Path:
     if "://" not in text:
-        path = Path(text)
-    else:
-        try:
-            url = make_url(text)
-        except ArgumentError:
-            raise LedgerError("the ledger's URL can't be read", remedy="write a path, or sqlite:///FILE") from None
-        if url.get_backend_name() != "sqlite" or url.query or not url.database or url.database == ":memory:":
-            raise LedgerError(
-                f"a ledger on {url.render_as_string(hide_password=True)} isn't supported", remedy="write a path, or sqlite:///FILE"
-            )
-        path = Path(url.database)
-    return SqlLedger(open_sqlite(path.absolute(), busy_seconds=busy_seconds, tries=tries))
+        return Path(text)
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise LedgerError("the ledger's URL can't be read", remedy=_REMEDY) from None
+    if url.get_backend_name() != "sqlite" or url.query or not url.database or url.database == ":memory:":
+        raise LedgerError(f"a ledger on {url.drivername} isn't supported", remedy=_REMEDY)
+    return Path(url.database)
 
 
 class SqlLedger:

@@ -13,8 +13,8 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, Meta
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 2
-"""Of these tables. An older ledger is brought up to it when it is opened (``database.UPGRADES``), a newer one isn't opened."""
+SCHEMA_VERSION = 3
+"""Of these tables. An older ledger is brought up to it when it is opened (``schema.UPGRADES``), a newer one isn't opened."""
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -40,6 +40,8 @@ class UtcTime(TypeDecorator[datetime]):
 
 metadata = MetaData()
 
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts by itself in an INTEGER alone, which has 64 bits there
+
 
 def _name(column: str, *, primary_key: bool = False) -> Column[str]:
     """A name of the site, or an id; empty where it doesn't apply."""
@@ -53,7 +55,7 @@ def _revision(column: str, *, nullable: bool) -> Column[str]:
 schema_version = Table(
     "schema_version",
     metadata,
-    Column("only", Integer, CheckConstraint("only = 1"), primary_key=True, autoincrement=False),
+    Column("only", Integer, CheckConstraint('"only" = 1'), primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),
 )
 """One row. A writer locks it first, so that one writes at a time on every database."""
@@ -61,7 +63,7 @@ schema_version = Table(
 events = Table(
     "events",
     metadata,
-    Column("number", Integer, primary_key=True),
+    Column("number", _NUMBER, primary_key=True),
     Column("at", UtcTime, nullable=False),
     Column("kind", String(40), nullable=False),
     _name("distributor"),
@@ -144,7 +146,7 @@ cancels = Table(
 tickets = Table(
     "tickets",
     metadata,
-    Column("number", Integer, primary_key=True),
+    Column("number", _NUMBER, primary_key=True),
     _name("sender"),
     _name("subscriber"),
     _name("distribution"),
@@ -166,3 +168,12 @@ queues = Table(
     Column("stamp", BigInteger, nullable=False),
 )
 """Since version 2. The stamp grows with every change of who is in a sender's queue and how far; not where a lease is renewed."""
+
+writers = Table(
+    "writers",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("last", BigInteger, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+"""Since version 3. The last transaction of each process: so one whose connection broke at COMMIT finds out whether it was committed."""

@@ -1,0 +1,83 @@
+"""The ledger in an SQLite file.
+
+A rollback journal, because the versions around 3.40 can corrupt a WAL; ``synchronous=EXTRA``, because a commit that was answered must not
+be taken back by a power cut: an order's sequence would be given twice. The journal file stays (``PERSIST``): a commit ends with its header
+zeroed and synced, which writes one block, where removing or truncating it changes metadata and takes a commit of the file system's own.
+
+Writes begin IMMEDIATE, so that no transaction has to be upgraded. Connections aren't pooled: opening one costs far less than the write
+that follows, and nothing is shared with a forked child.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from infra.ledger.database import Database, Fault, Trouble
+from sluice.durable import make_directory, sync_directory
+from sluice.errors import LedgerError
+
+JOURNAL_KEPT = 1 << 20
+"""Bytes the journal keeps between transactions."""
+
+
+def open_sqlite(path: Path, *, busy_seconds: float, tries: int) -> Database:
+    """Open the SQLite file ``path`` (0600), made if missing with its directory (0700)."""
+    try:
+        make_directory(path.parent)
+        _make_file(path)
+    except OSError as error:
+        raise LedgerError(f"ledger {path}: {error.strerror}", remedy="see its directory's owner, mode and free space") from error
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)), poolclass=NullPool, hide_parameters=True, connect_args={"timeout": busy_seconds}
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # the driver begins nothing: ``begin`` below does
+        connection.execute("PRAGMA synchronous=EXTRA")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if not connection.get_execution_options().get("sluice_write", False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        connection.exec_driver_sql("PRAGMA journal_mode=PERSIST")
+        connection.exec_driver_sql(f"PRAGMA journal_size_limit={JOURNAL_KEPT}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    database = Database(engine, engine.execution_options(sluice_write=True), name=str(path), fault_of=_fault_of, tries=tries)
+    database.create_tables()
+    return database
+
+
+def _make_file(path: Path) -> None:
+    """SQLite gives its journal the mode of this file."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+        return
+    os.close(fd)
+    sync_directory(path.parent)
+
+
+def _fault_of(error: SQLAlchemyError) -> Fault:
+    original = getattr(error, "orig", None)
+    code = getattr(original, "sqlite_errorcode", 0) & 0xFF
+    cause = f": {original or type(error).__name__}"  # what the driver says: no statement, no parameters
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Fault(Trouble.LOCKED, cause)
+    if code == sqlite3.SQLITE_FULL:
+        return Fault(Trouble.FINAL, cause, "free some space, then repeat")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return Fault(Trouble.FINAL, cause, "restore it from a backup; receipts come back from the Subscribers at the next contact")
+    return Fault(Trouble.FINAL, cause)
