@@ -1,7 +1,8 @@
 """Extraction on a Subscriber (docs/formats.md section 8): the Distributor's side is ``order_extract.py``.
 
-Compare, stage and verify, pre actions, swap, post actions, read back, commit; any failure takes everything back. A receipt signed by the
-Subscriber says how it went and is stored before anybody is told. Killed anywhere, the next start ends it (``extract_end.recover``).
+Compare, stage and verify, pre actions, look for locked targets, swap, post actions, read back, commit; any failure takes everything
+back. A receipt signed by the Subscriber says how it went and is stored before anybody is told. Killed anywhere, the next start ends it
+(``extract_end.recover``).
 Source: TED "extracting a Distribution".
 """
 
@@ -33,6 +34,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.operations.actions import check_action
 from sluice.operations.extract_compare import Planner
 from sluice.operations.extract_end import Extractions, end_failed, finish_if_possible, recover, reports_of, run_noted
+from sluice.operations.extract_locked import wait_until_unlocked
 from sluice.operations.extract_receipt import Figures, receipt_for, store_receipt
 from sluice.operations.extract_stage import make_staging, stage
 from sluice.operations.extract_steps import Plan
@@ -148,6 +150,7 @@ class _Extraction:
             self._stage(plan, manifest, tree)
             self._journal.write_plan(steps_of(plan))
             self._act("pre", order.pre_actions, JournalState.ACTING)
+            wait_until_unlocked(plan, order.locked, event, self._of.sleep)
             self._journal.enter(JournalState.SWAPPING)
             swap_in(plan, lambda done, total: event("swap", done, total))
             self._figures.written, self._figures.unchanged = plan.file_count, len(plan.unchanged)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sluice.errors import DestinationError
+from sluice.errors import DestinationError, LockedTargetError
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.site import Copy
 from sluice.operations.extract_steps import Place, Plan, Staged, Swap, below, full, hash_file
@@ -141,7 +141,10 @@ class Planner:
         if self._copy_all or found.size != entry.size:
             return False
         self._look()
-        if hash_file(root, path, entry.size) != entry.digest:
+        try:
+            if hash_file(root, path, entry.size) != entry.digest:
+                return False
+        except LockedTargetError:  # what can't be read now, of whatever content, can be replaced once it isn't locked any more
             return False
         if (found.mode, found.mtime_ns) != (entry.mode, entry.mtime_ns):
             if found.links > 1 or not found.is_ours:  # another name of it may be somebody else's; so may the file, and a setgid bit on it

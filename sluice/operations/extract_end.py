@@ -5,6 +5,7 @@ From the journal alone, so that a kill anywhere in here only means that the next
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Extractions:
     event: Callable[[str, int, int], None] = lambda _phase, _done, _total: None
     """Told (phase, done, total)."""
     action_limit: float = ACTION_TIMEOUT
+    sleep: Callable[[float], None] = time.sleep
+    """Between two looks at locked targets."""
 
     @property
     def journal(self) -> Journal:

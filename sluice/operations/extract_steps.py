@@ -11,6 +11,9 @@ from sluice.model.manifest import Entry
 from sluice.operations.journal import MetadataStep, StagingPlace
 from sluice.ports import Found, Root
 
+NEW = -1
+"""``mode_before`` of a directory that didn't stand before."""
+
 
 @dataclass(slots=True)
 class Place:

@@ -9,14 +9,11 @@ from sluice.errors import DestinationError, ExtractError, ReadBackError
 from sluice.formats.manifest import read_back_digest
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.operations.extract_stage import FSYNC_EACH_BELOW
-from sluice.operations.extract_steps import Plan, below, full, hash_file
+from sluice.operations.extract_steps import NEW, Plan, below, full, hash_file
 from sluice.operations.journal import Step, SwapStep
 from sluice.ports import Progress, Root
 
 _T = TypeVar("_T")
-
-NEW = -1
-"""``mode_before`` of a directory that didn't stand before."""
 
 
 def steps_of(plan: Plan) -> Sequence[Step]:

@@ -11,8 +11,7 @@ from contextlib import suppress
 
 from sluice.errors import DestinationError, ExtractError, SluiceError, UndoFailedError
 from sluice.model.manifest import EntryKind
-from sluice.operations.extract_steps import full, is_private
-from sluice.operations.extract_swap import NEW
+from sluice.operations.extract_steps import NEW, full, is_private
 from sluice.operations.journal import MetadataStep, StagingPlace, Step, SwapStep
 from sluice.ports import Filesystem, Root
 

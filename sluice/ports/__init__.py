@@ -4,7 +4,7 @@ One small port per kind of I/O, in a file of its own. Adapters translate foreign
 """
 
 from sluice.ports.clock import Clock
-from sluice.ports.filesystem import Filesystem, Found, Located, Root
+from sluice.ports.filesystem import Filesystem, Found, Located, LockedPath, Root
 from sluice.ports.ledger import Ledger
 from sluice.ports.source import Progress, Scan, Source
 from sluice.ports.store import ContentSink, DiskUse, Draft, Store, TedFile
@@ -19,6 +19,7 @@ __all__ = [
     "Found",
     "Ledger",
     "Located",
+    "LockedPath",
     "Progress",
     "Root",
     "Scan",

@@ -44,6 +44,15 @@ class Located:
         return f"{self.directory.rstrip('/')}/{self.below}"
 
 
+class LockedPath(NamedTuple):
+    """Something that can't be replaced or changed now (F2)."""
+
+    path: str
+    """Below the root."""
+    why: str
+    """For a person: ``held by pid 123``, ``immutable``, ``append-only``, ``a mount point``."""
+
+
 class Filesystem(Protocol):
     """Destinations on a Subscriber, treated as hostile: nothing here follows a link below a root.
 
@@ -141,6 +150,15 @@ class Root(Protocol):
 
     def mounts(self) -> Sequence[str]:
         """Paths below at which other file systems are mounted."""
+        ...
+
+    def locked(self, paths: Iterable[str], *, replaced: bool) -> Sequence[LockedPath]:
+        """Those that are locked now, in their order; nothing is opened or locked for it. One that is gone is passed over.
+
+        Args:
+            replaced: Each is to be replaced or removed, itself and not what it holds: exclusive locks of processes and mount points count.
+                Else its mode, its time or the names in it will change: only attributes count.
+        """
         ...
 
     def free(self) -> int:

@@ -509,6 +509,7 @@ def test_every_errno_becomes_an_error_of_ours() -> None:
         (errno.EPERM, LockedTargetError),
         (errno.EBUSY, LockedTargetError),
         (errno.ETXTBSY, LockedTargetError),
+        (errno.EAGAIN, LockedTargetError),
         (errno.ELOOP, DestinationError),
         (errno.ENOTDIR, DestinationError),
         (errno.EROFS, DestinationError),
@@ -551,6 +552,7 @@ def test_no_oserror_passes_the_seam(root: Root, top: Path, monkeypatch: pytest.M
         lambda: root.sync_filesystem(),
         lambda: root.mounts(),
         lambda: root.free(),
+        lambda: root.locked(["file"], replaced=True),
         lambda: root.remove("file"),
     ]
     causes = []

@@ -1,4 +1,4 @@
-"""System calls that Python doesn't offer: openat2, renameat2, syncfs."""
+"""System calls that Python doesn't offer: openat2, renameat2, statx, syncfs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ctypes
 import errno
 import os
 import platform
+import struct
+from typing import NamedTuple
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -14,6 +16,15 @@ _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
 _OPENAT2 = 437  # the same on every architecture
 _RENAMEAT2 = {"x86_64": 316, "aarch64": 276, "riscv64": 276, "armv7l": 382, "i686": 353, "ppc64le": 357, "s390x": 347}
+_STATX = {"x86_64": 332, "aarch64": 291, "riscv64": 291, "armv7l": 397, "i686": 383, "ppc64le": 383, "s390x": 379}
+_STATX_SIZE = 256
+_STATX_INO = 0x100
+_STATX_MNT_ID = 0x1000
+_AT_SYMLINK_NOFOLLOW = 0x100
+_AT_NO_AUTOMOUNT = 0x800
+_ATTR_IMMUTABLE = 0x10
+_ATTR_APPEND = 0x20
+_ATTR_MOUNT_ROOT = 0x2000
 _TRIES = 64
 """openat2 answers EAGAIN while somebody else renames directories."""
 
@@ -67,6 +78,47 @@ def rename(from_directory: int, from_name: str, to_directory: int, to_name: str,
     if failed:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), to_name)
+
+
+class Attributes(NamedTuple):
+    """What of a file stat doesn't say."""
+
+    is_immutable: bool
+    is_append_only: bool
+    is_mount_point: bool
+    device: tuple[int, int]
+    """Major and minor number, as stat has them."""
+    inode: int
+    mount: int
+    """Number of its mount in /proc/self/mountinfo; 0 where the kernel doesn't say."""
+
+
+def attributes(directory: int, name: str) -> Attributes:
+    """statx, a link as itself; what the kernel or its file system doesn't tell is not so. Raises OSError."""
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    flags, mask = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT, _STATX_INO | _STATX_MNT_ID
+    if hasattr(_libc, "statx"):
+        failed = _libc.statx(directory, os.fsencode(name), flags, mask, buffer)
+    else:
+        number = ctypes.c_long(_STATX.get(platform.machine(), -1))  # -1 is answered by ENOSYS
+        failed = _syscall(number, ctypes.c_int(directory), ctypes.c_char_p(os.fsencode(name)), flags, mask, buffer)
+    if failed:
+        error = ctypes.get_errno()
+        if error not in (errno.ENOSYS, errno.EPERM):  # EPERM: the filter of a container that is older than the call
+            raise OSError(error, os.strerror(error), name)
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        return Attributes(False, False, False, (os.major(found.st_dev), os.minor(found.st_dev)), found.st_ino, 0)
+    told, _, bits = struct.unpack_from("=IIQ", buffer, 0)
+    (inode,) = struct.unpack_from("=Q", buffer, 32)
+    major, minor, mount = struct.unpack_from("=IIQ", buffer, 136)
+    return Attributes(
+        bool(bits & _ATTR_IMMUTABLE),
+        bool(bits & _ATTR_APPEND),
+        bool(bits & _ATTR_MOUNT_ROOT),
+        (major, minor),
+        inode,
+        mount if told & _STATX_MNT_ID else 0,
+    )
 
 
 def sync_filesystem(fd: int) -> None:

@@ -1,8 +1,9 @@
-"""Where other file systems are mounted: a rename can't cross them, also where one file system is mounted twice."""
+"""What is mounted where: a rename can't cross a mount point, also where one file system is mounted twice."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
@@ -12,8 +13,22 @@ def mounts_below(directory: str) -> list[str]:
     """Mount points below an absolute path without links, relative to it. Raises OSError."""
     prefix = directory.rstrip("/") + "/"
     found = set()
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        point = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ")[4]).decode(errors="surrogateescape")
+    for fields in _mounts():
+        point = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), fields[4]).decode(errors="surrogateescape")
         if point.startswith(prefix) and point != prefix:
             found.add(point.removeprefix(prefix))
     return sorted(found)
+
+
+def mount_devices() -> Mapping[int, tuple[int, int]]:
+    """Major and minor number of each mount's file system, by the mount's number. Raises OSError."""
+    found = {}
+    for fields in _mounts():
+        major, _, minor = fields[2].partition(b":")
+        found[int(fields[0])] = int(major), int(minor)
+    return found
+
+
+def _mounts() -> Iterator[list[bytes]]:
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        yield line.split(b" ")

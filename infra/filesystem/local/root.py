@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from infra.filesystem.local.calls import sync_filesystem
 from infra.filesystem.local.directories import Directories
+from infra.filesystem.local.locks import locked_paths
 from infra.filesystem.local.mounts import mounts_below
 from infra.filesystem.local.seam import translated
 from infra.filesystem.local.swap import UNSUPPORTED, exchange, exchange_by_link, move, settle
 from sluice.errors import DestinationError, SluiceError
 from sluice.model.manifest import EntryKind
-from sluice.ports import Found, Root
+from sluice.ports import Found, LockedPath, Root
 
 PIECE = 1024 * 1024
 """Most bytes read at once."""
@@ -269,6 +270,13 @@ class LocalRoot:
         """See the port."""
         try:
             return mounts_below(self._path)
+        except OSError as error:
+            raise self._error(error, "") from error
+
+    def locked(self, paths: Iterable[str], *, replaced: bool) -> Sequence[LockedPath]:
+        """See the port."""
+        try:
+            return list(locked_paths(self.names, paths, replaced=replaced))
         except OSError as error:
             raise self._error(error, "") from error
 

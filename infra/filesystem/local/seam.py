@@ -8,8 +8,8 @@ import os
 from sluice.errors import DestinationError, LockedTargetError, NoSpaceError, SluiceError
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-_LOCKED = frozenset({errno.EPERM, errno.EBUSY, errno.ETXTBSY})
-"""EPERM: immutable or append-only. EBUSY: a mount point, or in use."""
+_LOCKED = frozenset({errno.EPERM, errno.EBUSY, errno.ETXTBSY, errno.EAGAIN})
+"""EPERM: immutable or append-only. EBUSY: a mount point, or in use. EAGAIN: a lease, as we open without waiting."""
 _REMEDIES = {
     errno.ELOOP: "a link stands in the way: remove it, or name the real directory as destination",
     errno.ENOTDIR: "something that is no directory, or a link, stands in the way: remove it, or name another destination",
