@@ -3,19 +3,24 @@
 The environment is set on import, before any test module can import Prefect, which reads it once.
 """
 
+import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
+if TYPE_CHECKING:
+    from tests.system.postgres import Cluster
+
 _PREFECT_HOME = tempfile.mkdtemp(prefix="sluice-tests-prefect-")
 
-# A test must neither reach the server that its user works with, nor change that user's profile or site.
-for _name in [name for name in os.environ if name.startswith(("PREFECT_", "SLUICE_"))]:
+# A test must neither reach the server or database that its user works with, nor change that user's profile or site.
+for _name in [name for name in os.environ if name.startswith(("PREFECT_", "SLUICE_", "PG"))]:
     del os.environ[_name]
 os.environ |= {
     "DO_NOT_TRACK": "1",
@@ -29,8 +34,9 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, prin
 IN_CI = os.environ.get("CI") == "true"
 hypothesis.settings.load_profile("ci" if IN_CI else "here")
 
-# Daemons live in sbin, which a user's PATH may lack.
-_PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+# Daemons live in sbin, which a user's PATH may lack, and Debian keeps PostgreSQL's programs by version.
+_POSTGRES = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda place: float(Path(place).parent.name), reverse=True)
+_PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", *_POSTGRES])
 
 
 def pytest_unconfigure() -> None:
@@ -61,3 +67,12 @@ def real_part() -> Callable[[str], Path]:
         return Path(str(found))
 
     return find
+
+
+@pytest.fixture(scope="session")
+def postgres(real_part: Callable[[str], Path]) -> Iterator["Cluster"]:
+    """A real PostgreSQL server, once for all tests; each takes a database of its own. It is fast, not durable."""
+    from tests.system.postgres import cluster
+
+    with cluster(real_part) as made:
+        yield made

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -24,13 +23,13 @@ LEASE = 60.0
 Opener = Callable[[], Ledger]
 
 
-@pytest.fixture(params=["sqlite"])
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+@pytest.fixture
+def opener(place: str) -> Iterator[Opener]:
     """Opens the same ledger each time, as every process would."""
     opened: list[SqlLedger] = []
 
     def open_again() -> Ledger:
-        opened.append(open_ledger(tmp_path / "hq" / "ledger.db"))
+        opened.append(open_ledger(place))
         return opened[-1]
 
     yield open_again
