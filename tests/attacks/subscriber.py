@@ -77,15 +77,15 @@ class Talk(Frames):
         self.data(encoded)
         return said(self.reply())
 
-    def put_ted(self, target: str, index: bytes, payload: bytes, **changed: Any) -> str:
+    def put_ted(self, target: str, index: bytes, body: bytes, **changed: Any) -> str:
         """A ``.ted``; where a block is asked for again, once more the same."""
-        self.say(**{"type": "put", "target": target, "index": len(index), "payload": len(payload), **changed})
+        self.say(**{"type": "put", "target": target, "index": len(index), "payload": len(body), **changed})
         self.data(index)
         reply = self.reply()
         while reply["type"] in ("ready", "again"):
             if reply["type"] == "again":
                 self.say(type="from", offset=reply["offset"])
-            self.data(payload[reply["offset"] :])
+            self.data(body[reply["offset"] :])
             reply = self.reply()
         return said(reply)
 
@@ -259,11 +259,7 @@ class Subscriber:
         assert self._marked is not None
         differing = changes(self._marked, self._listing())
         assert not differing
-        believed = self._beliefs()
-        assert believed == self._believed
-        for receipt in (self.bench.held / "receipts").glob("*.json"):
-            payload = json.loads(json.loads(receipt.read_bytes())["payload"])
-            assert payload["outcome"] == "failed", payload
+        self._judge_beliefs()
         assert sum(path.stat().st_size for path in self.hq.glob("quarantine/*")) <= QUARANTINE
         if case.clean is not None:
             case.clean(self)
@@ -294,16 +290,29 @@ class Subscriber:
             return path.startswith("subscriber/") and (path.endswith("/lock") or "/quarantine" in path)
         # What is judged by itself: marks and status as beliefs, receipts by their outcome; blocks that arrive are nobody's yet.
         zone = of_hq.removeprefix("distributions/zone/")
-        judged = ("status.json", "receipts", "receiving", "lock", "revisions/1.2/distfile.corrupt")
-        return of_hq in ("high-water.json", "lock") or of_hq.startswith("quarantine") or zone.partition("/")[0] in judged
+        judged = zone.partition("/")[0] in ("status.json", "receipts", "receiving", "lock") or zone.endswith(("/distfile.ted", ".corrupt"))
+        return of_hq in ("high-water.json", "lock") or of_hq.startswith("quarantine") or judged
 
-    def _beliefs(self) -> Any:
-        """Marks, what is held and what is extracted; orders may be counted, because one that fails is spent."""
-        marks = json.loads((self.hq / "high-water.json").read_bytes())
-        marks.pop("sequences")
+    def _beliefs(self) -> dict[str, Any]:
+        """Marks, what is held, what is extracted, and the receipts. Orders may be counted, because one that fails is spent."""
         status = self.bench.held / "status.json"
         believed = json.loads(status.read_bytes()) if status.exists() else {}
-        return marks, believed.get("received"), believed.get("extracted")
+        return {
+            "marks": json.loads((self.hq / "high-water.json").read_bytes())["versions"],
+            "extracted": believed.get("extracted"),
+            "received": believed.get("received") or {},
+            "receipts": {path.name: path.read_bytes() for path in (self.bench.held / "receipts").glob("*.json")},
+        }
+
+    def _judge_beliefs(self) -> None:
+        """Nothing more is held, what is found damaged may be less; receipts stay, and new ones tell of failures."""
+        before, after = self._believed, self._beliefs()
+        assert (after["marks"], after["extracted"]) == (before["marks"], before["extracted"])
+        assert after["received"].items() <= {**before["received"]}.items()
+        assert before["receipts"].items() <= after["receipts"].items()
+        for name in after["receipts"].keys() - before["receipts"].keys():
+            payload = json.loads(json.loads(after["receipts"][name])["payload"])
+            assert payload["outcome"] == "failed", payload
 
     def _works(self) -> None:
         """A genuine update, and an extraction elsewhere."""

@@ -12,12 +12,14 @@ import pytest
 from tests.attacks.case import Case
 from tests.attacks.forked import Nursery
 from tests.attacks.keys import KEYS, ROOTS
+from tests.attacks.mixing import CONTENT, MIX
 from tests.attacks.replay import FREEZE, ROLLBACK, WIPED
+from tests.attacks.signed import NAMES, PLACES, SIZES
 from tests.attacks.subscriber import Subscriber
 
 pytestmark = pytest.mark.timeout(60)
 
-ON_SUBSCRIBERS = [KEYS, ROOTS, ROLLBACK, WIPED, FREEZE]
+ON_SUBSCRIBERS = [KEYS, ROOTS, ROLLBACK, WIPED, FREEZE, MIX, CONTENT, NAMES, SIZES, PLACES]
 
 
 @pytest.fixture(scope="module")
