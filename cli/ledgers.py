@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sluice.model.state import LedgerSnapshot
@@ -20,19 +19,15 @@ if TYPE_CHECKING:
 @contextmanager
 def ledger_of(site: Site, distributor: str) -> Iterator[Ledger | None]:
     """A Distributor's ledger for reading; None where it has none yet."""
+    from infra.ledger.sql import open_existing
     from infra.workplace import ledger_place
 
-    place = ledger_place(site.distributor(distributor))
-    if not Path(place.removeprefix("sqlite:///")).exists():
-        yield None
-        return
-    from infra.ledger.sql import open_ledger
-
-    ledger = open_ledger(place)
+    ledger = open_existing(ledger_place(site.distributor(distributor)))
     try:
         yield ledger
     finally:
-        ledger.close()
+        if ledger is not None:
+            ledger.close()
 
 
 def site_snapshot(site: Site) -> LedgerSnapshot:

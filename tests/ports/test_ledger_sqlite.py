@@ -19,11 +19,10 @@ def test_the_file_is_its_owners_alone_and_has_a_rollback_journal(tmp_path: Path)
     ledger = open_ledger(f"sqlite:///{path}")
     ledger.record(Event(NOW, EventKind.SENT))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-    connection.close()
-    with ledger._database._readers.connect() as inside:
+    assert stat.S_IMODE(path.with_name("ledger.db-journal").stat().st_mode) == 0o600
+    with ledger._database._writers.begin() as inside:
         assert inside.exec_driver_sql("PRAGMA synchronous").scalar() == 3
+        assert inside.exec_driver_sql("PRAGMA journal_mode").scalar() == "persist"
     path.chmod(0o644)
     open_ledger(path).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -58,7 +57,9 @@ def test_what_is_no_ledger_is_refused_with_a_remedy(tmp_path: Path) -> None:
         open_ledger(tmp_path / "newer.db")
 
 
-@pytest.mark.parametrize("url", ["postgresql://hq:hunter2@db/ledger", "sqlite://", "sqlite:///:memory:", "no url://"])
+@pytest.mark.parametrize(
+    "url", ["mysql://hq:hunter2@db/ledger", "postgresql+asyncpg://hq:hunter2@db/ledger", "sqlite://", "sqlite:///:memory:", "no url://"]
+)
 def test_other_databases_are_refused_without_showing_their_password(url: str) -> None:
     with pytest.raises(LedgerError) as caught:
         open_ledger(url)

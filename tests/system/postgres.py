@@ -31,6 +31,7 @@ START_WAIT = 30.0
 """Seconds a server has to answer, or to end."""
 USER = "sluice"
 """Owns every database of a test; no superuser."""
+INITDB = ("-E", "UTF8", "--locale=C", "--no-sync")
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Cluster:
                 return
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """End the server: SIGINT ends its sessions first (``pg_ctl -m fast``), SIGQUIT is ``-m immediate``: no goodbye, recovery at the start."""
+        """End the server: by SIGINT as ``pg_ctl -m fast`` does, by SIGQUIT as ``-m immediate``: no goodbye, and recovery when it starts."""
         if self.process is None:
             return
         self.process.send_signal(number)
@@ -125,8 +126,7 @@ def cluster(real_part: Callable[[str], Path], *, durable: bool = False) -> Itera
             for path in (directory, secret):
                 os.chown(path, account["user"], account["group"])
         subprocess.run(
-            [str(initdb), "-D", str(directory / "data"), "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={secret}"]
-            + ["-E", "UTF8", "--locale=C", "--no-sync"],
+            [str(initdb), "-D", str(directory / "data"), "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={secret}", *INITDB],
             stdout=subprocess.DEVNULL,
             check=True,
             timeout=60,
