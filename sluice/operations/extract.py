@@ -8,14 +8,12 @@ Source: TED "extracting a Distribution".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import PurePosixPath
 
 from blake3 import blake3
 
 from sluice.errors import (
-    ActionFailedError,
     BaseDiffersError,
     ExtractError,
     NotFoundError,
@@ -27,13 +25,12 @@ from sluice.errors import (
 from sluice.formats.manifest import parse_header, parse_manifest, read_back_digest
 from sluice.formats.orders import order_bytes, time_to_json
 from sluice.formats.ted import PAYLOAD_OFFSET, TedIndex, needed_contents, open_ted, read_contents, verify_payload
-from sluice.model.action import Action
 from sluice.model.manifest import Manifest
 from sluice.model.order import Order, Outcome
 from sluice.model.revision import RevisionNumber
-from sluice.operations.actions import check_action
+from sluice.operations.extract_act import Actions
 from sluice.operations.extract_compare import Planner
-from sluice.operations.extract_end import Extractions, end_failed, finish_if_possible, recover, reports_of, run_noted
+from sluice.operations.extract_end import Extractions, end_failed, finish_if_possible, recover, reports_of
 from sluice.operations.extract_locked import wait_until_unlocked
 from sluice.operations.extract_receipt import Figures, receipt_for, store_receipt
 from sluice.operations.extract_stage import make_staging, stage
@@ -132,11 +129,8 @@ class _Extraction:
                 f"{order.distribution} {extracted.revision} is extracted: {order.revision} is older", remedy="send the newest"
             )
         manifest = self._manifest()
-        for action in order.pre_actions:
-            check_action(action)
-        for action in order.post_actions:
-            if not any(PurePosixPath(action.path).is_relative_to(each) for each in order.destinations):
-                check_action(action)  # else it may come with this revision, and is looked for when it is run
+        actions = Actions(self._of, order)
+        actions.check_files()
         tree = ExtractedTree(self._of.filesystem, self._extracted_manifest, extracted.destinations if extracted else ())
         event("compare", 0, 0)
         plan = self._planner(tree).plan(manifest, order.destinations)
@@ -144,18 +138,19 @@ class _Extraction:
             if extracted is not None and plan.is_empty and str(order.revision) == extracted.revision:
                 self._figures.unchanged = len(plan.unchanged)
                 return self._answer(Outcome.ALREADY_INSTALLED, read_back=read_back_digest(manifest))
+            actions.check_processes()
             places = tuple(place.in_journal() for place in plan.places)
             begun = Begun(order_bytes(order).decode(), time_to_json(self._started), manifest.rollback, places)
             self._journal.begin(begun)
             self._stage(plan, manifest, tree)
             self._journal.write_plan(steps_of(plan))
-            self._act("pre", order.pre_actions, JournalState.ACTING)
+            actions.run("pre", JournalState.ACTING)
             wait_until_unlocked(plan, order.locked, event, self._of.sleep)
             self._journal.enter(JournalState.SWAPPING)
             swap_in(plan, lambda done, total: event("swap", done, total))
             self._figures.written, self._figures.unchanged = plan.file_count, len(plan.unchanged)
             self._journal.enter(JournalState.SWAPPED)
-            self._act("post", order.post_actions, JournalState.SWAPPED)
+            actions.run("post", JournalState.SWAPPED)
             digest = read_back(plan, manifest, lambda done, total: event("read back", done, total))
             return self._commit(digest)
         finally:
@@ -181,7 +176,8 @@ class _Extraction:
         if blake3(data).hexdigest() != record.index:
             raise StoreCorruptError(f"the index of {path} no longer has its digest")
         needed = needed_contents(manifest, self._base_of(index))
-        make_staging(plan)
+        what = f"Subscriber {self._order.subscriber}: {self._order.distribution} {manifest.revision}"
+        make_staging(plan, what, min_free=self._order.min_free)
         if not plan.files:
             verify_payload(path)
         with open(path, "rb") as file:
@@ -209,19 +205,6 @@ class _Extraction:
             return parse_manifest((self._held.revision(index.base) / MANIFEST).read_bytes())
         except FileNotFoundError:
             raise BaseDiffersError(f"{index.base}, on which {index.revision} builds, isn't here any more", remedy="send it whole") from None
-
-    def _act(self, phase: str, actions: Sequence[Action], state: JournalState) -> None:
-        if actions:
-            self._journal.enter(state)
-        for number, action in enumerate(actions):
-            self._of.event(f"{phase} action {number + 1}", number, len(actions))
-            check_action(action)
-            report = run_noted(self._of, self._order, action, phase, phase, number)
-            if report.exit_code != 0:
-                how = f"ended with exit code {report.exit_code}"
-                if report.exit_code is None:
-                    how = f"took longer than {self._of.action_limit:g} s and was ended"
-                raise ActionFailedError(f"{phase} action {number + 1}, {action.label}, {how}", remedy="`sluice why` shows its output")
 
     def _commit(self, digest: str) -> Envelope:
         receipt = receipt_for(

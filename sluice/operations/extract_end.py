@@ -6,18 +6,19 @@ From the journal alone, so that a kill anywhere in here only means that the next
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from sluice.errors import ExtractError, SluiceError, UndoFailedError
 from sluice.formats.orders import parse_order, time_from_json
-from sluice.model.action import ACTION_TIMEOUT, Action
+from sluice.model.action import ACTION_TIMEOUT
 from sluice.model.order import ActionReport, Order, Outcome, Receipt
-from sluice.operations.actions import end_action, environment, needs_undo, new_token, run_action
+from sluice.operations.actions_run import end_action
+from sluice.operations.extract_act import undo_actions
 from sluice.operations.extract_commit import commit, no_longer_read_back
-from sluice.operations.extract_receipt import SHORT_OUTPUT, Figures, receipt_for, receipt_in, store_receipt
+from sluice.operations.extract_receipt import Figures, receipt_for, receipt_in, store_receipt
 from sluice.operations.extract_undo import Opened, clear, undo
 from sluice.operations.held import HeldDistribution
 from sluice.operations.journal import Begun, Journal, JournalState
@@ -105,9 +106,9 @@ def end_failed(extractions: Extractions, error: SluiceError, figures: Figures) -
         journal.enter(JournalState.UNDOING)
         opened = Opened(extractions.filesystem, begun.places)
         try:
-            complaints = _undo_actions(extractions, order, "post")
+            complaints = undo_actions(extractions, order, "post")
             undo(opened, journal.plan())
-            complaints += _undo_actions(extractions, order, "pre")
+            complaints += undo_actions(extractions, order, "pre")
         except UndoFailedError as failed:
             envelope = _sign(extractions, order, begun, Outcome.FAILED, _both(failed, error), Figures())
             store_receipt(extractions.held, order.sequence, envelope)
@@ -140,45 +141,6 @@ def _sign(extractions: Extractions, order: Order, begun: Begun, outcome: Outcome
     envelope = extractions.sign(receipt)
     journal.write_receipt(envelope)
     return envelope
-
-
-def _undo_actions(extractions: Extractions, order: Order, phase: str) -> list[str]:
-    """Run the undo of every action of a phase that was started, the last first. Returns complaints about those that failed."""
-    journal, complaints = extractions.journal, list[str]()
-    actions: Sequence[Action] = order.pre_actions if phase == "pre" else order.post_actions
-    noted = journal.actions()
-    over = {each.number for each in noted if each.phase == f"undo {phase}" and each.report is not None}
-    for started in reversed([each for each in noted if each.phase == phase]):
-        action = actions[started.number]
-        if started.number in over or not needs_undo(action):
-            continue
-        try:
-            report = run_noted(extractions, order, action, "undo", f"undo {phase}", started.number)
-        except SluiceError as error:
-            complaints.append(f"undo of {action.label}: {error.message}")
-            continue
-        if report.exit_code != 0:
-            complaints.append(f"undo of {action.label} ended with {report.exit_code}: {report.output[-SHORT_OUTPUT:]}")
-    return complaints
-
-
-def run_noted(extractions: Extractions, order: Order, action: Action, phase: str, noted_as: str, number: int) -> ActionReport:
-    """Run an action with its traces in the journal, before and after."""
-    journal, token = extractions.journal, new_token()
-    journal.note_action(noted_as, number, token=token)
-    report = run_action(
-        action,
-        phase=phase,
-        token=token,
-        scratch=journal.directory,
-        environment=environment(
-            distribution=order.distribution, revision=str(order.revision), subscriber=extractions.subscriber, phase=phase
-        ),
-        limit=extractions.action_limit,
-        started=lambda session: journal.note_action(noted_as, number, session=session),
-    )
-    journal.note_action(noted_as, number, report=report)
-    return report
 
 
 def recover(extractions: Extractions) -> None:

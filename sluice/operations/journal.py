@@ -19,7 +19,7 @@ from sluice.durable import move_into_place as move_durably
 from sluice.errors import StoreCorruptError, TrustError
 from sluice.formats.canonical import canonical_bytes, parse_canonical
 from sluice.model.order import ActionReport
-from sluice.operations.actions import Session
+from sluice.operations.actions_run import Session
 
 FILE_MAX = 1024 * 1024 * 1024
 """Most bytes of one file of a journal: a plan has a line for each step."""

@@ -1,4 +1,4 @@
-"""Scripts as actions: their environment, output, limit, and what they start."""
+"""Scripts as actions: their language, environment, output, limit, and what they start."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ import pytest
 from sluice.errors import ActionFailedError
 from sluice.model.action import ACTION_TIMEOUT, Script, ScriptType
 from sluice.model.order import ActionReport
-from sluice.operations import actions
-from sluice.operations.actions import Session, check_action, end_action, environment, needs_undo, new_token, run_action
+from sluice.operations import actions_run
+from sluice.operations.actions import check_file, needs_undo, run_action
+from sluice.operations.actions_run import Session, end_action, environment, new_token
 
 ENVIRONMENT = environment(distribution="zone", revision="1.2", subscriber="oslo", phase="pre")
 
 
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "GRACE", 0.3)
+    monkeypatch.setattr(actions_run, "GRACE", 0.3)
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def token() -> Iterator[str]:
 
 
 def alive(token: str) -> list[int]:
-    return actions._processes(token, None)
+    return actions_run._processes(token, None)
 
 
 def run(script: Script, scratch: Path, token: str = "", phase: str = "pre", limit: float = 30.0) -> ActionReport:
@@ -97,12 +98,12 @@ def test_a_script_file_runs_from_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["relative.sh", "/nonexistent/script.sh", "/"])
 def test_a_script_file_is_named_by_its_full_path_and_exists(path: str) -> None:
     with pytest.raises(ActionFailedError, match="is no file"):
-        check_action(Script(ScriptType.SHELL, "none", path=path))
+        check_file(Script(ScriptType.SHELL, "none", path=path))
 
 
 def test_only_the_end_of_much_output_is_kept(tmp_path: Path) -> None:
     report = run(shell("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; printf '\\377\\0end'"), tmp_path)
-    assert len(report.output.encode()) <= actions.OUTPUT_MAX + 8
+    assert len(report.output.encode()) <= actions_run.OUTPUT_MAX + 8
     assert report.output.endswith("�?end")
     assert "line 19999" in report.output
 
@@ -141,7 +142,7 @@ def test_a_child_without_environment_is_found_by_its_session(tmp_path: Path, tok
     report = run(shell(f"env -i sh -c 'echo $$ >{tmp_path}/pid; exec sleep 300'"), tmp_path, token, limit=3.0)
     assert report.exit_code is None
     pid = int((tmp_path / "pid").read_text())
-    assert not Path(f"/proc/{pid}").exists() or actions._stat(pid)[0] == "Z"  # whoever inherits it may take its time
+    assert not Path(f"/proc/{pid}").exists() or actions_run._stat(pid)[0] == "Z"  # whoever inherits it may take its time
 
 
 def test_a_daemon_that_a_script_started_is_left_alone_and_not_waited_for(tmp_path: Path, token: str) -> None:
@@ -165,12 +166,12 @@ def test_end_action_ends_what_an_agent_left(token: str) -> None:
 def test_a_session_number_that_somebody_else_has_now_is_not_touched() -> None:
     child = subprocess.Popen(["sleep", "300"], start_new_session=True)
     try:
-        start = actions._start_time(child.pid)
+        start = actions_run._start_time(child.pid)
         assert start is not None
-        end_action(new_token(), Session(child.pid, actions._boot(), start - 1))
+        end_action(new_token(), Session(child.pid, actions_run._boot(), start - 1))
         end_action(new_token(), Session(child.pid, "another boot", start))
         assert child.poll() is None
-        end_action(new_token(), Session(child.pid, actions._boot(), start))
+        end_action(new_token(), Session(child.pid, actions_run._boot(), start))
         assert child.wait() == -signal.SIGTERM
     finally:
         child.kill()

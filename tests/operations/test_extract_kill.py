@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sluice.model.order import Outcome
-from sluice.operations.actions import TOKEN
+from sluice.operations.actions_run import TOKEN
 from tests.operations.faulty import end_at
 from tests.operations.host import Host, shell
 from tests.operations.revisions import make, tree_of
