@@ -164,9 +164,10 @@ class Database:
         self._check(connection.execute(select(schema_version.c.version).with_for_update()).scalar_one())
         if batch.mark and batch.mark == connection.execute(select(writers.c.last).where(writers.c.id == self._id)).scalar_one_or_none():
             return
-        for entry in batch.entries:
-            self._write_one(connection, entry, alone=len(batch.entries) == 1)
-        if all(entry.error for entry in batch.entries):
+        wanted = [entry for entry in batch.entries if not entry.left]
+        for entry in wanted:
+            self._write_one(connection, entry, alone=len(wanted) == 1)
+        if all(entry.error is not None for entry in wanted):
             connection.get_transaction().rollback()  # type: ignore[union-attr] # there is one: engine.begin()
             return
         self._last += 1

@@ -62,7 +62,7 @@ def state_values(state: CurrentState) -> dict[str, Any]:
         "extracted": _text(state.extracted),
         "offered": _text(state.offered),
         "state": state.state.value,
-        "reason": state.reason,
+        "reason": _plain(state.reason),
         "since": state.since,
         "bytes_sent": state.bytes_sent,
         "bytes_last": state.bytes_last,
@@ -71,8 +71,8 @@ def state_values(state: CurrentState) -> dict[str, Any]:
         "first_failure": state.first_failure,
         "next_try": state.next_try,
         "error_code": error.code,
-        "error_message": error.message,
-        "error_remedy": error.remedy,
+        "error_message": _plain(error.message),
+        "error_remedy": _plain(error.remedy),
         "error_retryable": int(error.retryable),
         "sequence": state.sequence,
         "flow_run": state.flow_run,
@@ -158,6 +158,11 @@ def _text(revision: RevisionNumber | None) -> str | None:
 
 def _number(text: str | None) -> RevisionNumber | None:
     return None if text is None else RevisionNumber.parse(text)
+
+
+def _plain(text: str) -> str:
+    """PostgreSQL's text holds no NUL, which a message may quote."""
+    return text.replace("\0", "?")
 
 
 def _data(data: Mapping[str, JsonValue]) -> str:
