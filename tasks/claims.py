@@ -1,14 +1,11 @@
-"""Claims of a run's tasks: waited for without a thread, and kept alive beside the steps they cover."""
+"""Claims of a run's tasks: waited for without a thread."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 
-from sluice.errors import SluiceError
 from sluice.model.ticket import Occupied
-from sluice.operations.claim import LEASE_SECONDS
 from sluice.operations.deliver import Delivered
 from tasks.place import log
 from tasks.sending import Sends
@@ -34,21 +31,3 @@ async def entered(
         if (done := await sends.blocking(settled)) is not None:
             return done
     return None
-
-
-@asynccontextmanager
-async def lease_kept(sends: Sends, renew: Callable[[], None]) -> AsyncIterator[None]:
-    """Renew a claim for as long as the block lasts."""
-
-    async def renewing() -> None:
-        while True:
-            await asyncio.sleep(LEASE_SECONDS / 3)
-            await sends.beside(renew)
-
-    task = asyncio.create_task(renewing())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError, SluiceError):
-            await task

@@ -11,8 +11,9 @@ from sluice.errors import SluiceError
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import State
 from sluice.operations.call import call_agent
+from sluice.operations.claim import Claim
 from sluice.operations.deliver import Delivered
-from tasks.claims import entered, lease_kept
+from tasks.claims import entered
 from tasks.place import log
 from tasks.sending import Sends, current_sends
 from tasks.settings import COMMON
@@ -52,30 +53,30 @@ async def _claimed(sends: Sends, subscriber: str, distribution: str, revision: R
     if (done := await entered(sends, claim.enter, settled, f"{subscriber}: {distribution} {revision}")) is not None:
         return done
     try:
-        async with lease_kept(sends, claim.renew), sends.extracting:
+        async with sends.extracting:
             if (done := await sends.blocking(settled)) is not None:
                 return done
-            return await sends.ordered(_extract, sends, subscriber, distribution, revision)
+            return await sends.ordered(_extract, sends, claim, subscriber, distribution, revision)
     finally:
         await sends.blocking(claim.leave)
 
 
-def _extract(sends: Sends, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
+def _extract(sends: Sends, claim: Claim, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
     try:
-        return _ordered(sends, subscriber, distribution, revision)
+        return _ordered(sends, claim, subscriber, distribution, revision)
     except SluiceError as error:
         sends.ordering.extracted_in_vain(subscriber, distribution, revision, error, now=sends.place.work.clock.now())
         raise
 
 
-def _ordered(sends: Sends, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
+def _ordered(sends: Sends, claim: Claim, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
     work = sends.place.work
     begun = work.clock.now()
     host = work.site.subscriber(subscriber)
     call = call_agent(host, work.distributor.name, transport=work.transport, timeout=work.timeout(host))
     try:
         rendered = recipe(work.site, distribution, subscriber)
-        result = sends.ordering.order_extract(call, distribution, revision, rendered, now=work.clock.now())
+        result = sends.ordering.order_extract(call, distribution, revision, rendered, now=work.clock.now(), done=claim.hand_over)
     finally:
         call.close()
     seconds = (work.clock.now() - begun).total_seconds()

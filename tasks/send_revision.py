@@ -17,19 +17,16 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from sluice.errors import SluiceError
+from sluice.model.ticket import Started, Waiting
 from sluice.operations.deliver import Delivered, Delivery
+from sluice.operations.queue_watch import CancelledError
 from sluice.rules.retry import prefect_retry_settings
-from tasks.claims import entered, lease_kept
+from tasks.claims import entered
 from tasks.place import log
 from tasks.progress import reported
 from tasks.sending import Sends, current_sends
 from tasks.settings import COMMON
 from tasks.wording import size
-
-TURN_SECONDS = 0.5
-"""Between two questions for a slot."""
-TURNS_PER_LOOK = 6
-"""Questions for a slot between two looks whether somebody cancelled."""
 
 
 @task(name="send revision", description="Send one revision to one Subscriber; where due, have it extracted", **COMMON)
@@ -88,48 +85,67 @@ class _UntilNextTry(list[float]):
         return super().__getitem__(index) if at is None else max(0.1, _seconds_until(at))
 
 
+async def look(sends: Sends, delivery: Delivery) -> Delivered | None:
+    """Ask a host that by its receipts lacks nothing, without a task run; None: there is something to do or to report after all."""
+    target = delivery.target
+    async with sends.rooms[target.priority]:
+        if (done := await sends.blocking(delivery.settled)) is not None:
+            return done
+        what = f"{target.subscriber} ← {target.distribution} {target.revision}"
+        if (done := await entered(sends, delivery.enter, delivery.settled, what)) is not None:
+            return done
+        return await sends.blocking(delivery.look)
+
+
 async def _try(sends: Sends, delivery: Delivery, room: AsyncExitStack, what: str) -> Delivered | None:
     """One try; None: begin another at once. ``room`` is left as soon as only the extraction is left to do."""
     if (done := await entered(sends, delivery.enter, delivery.settled, what)) is not None:
         return done
     try:
-        async with lease_kept(sends, delivery.renew):
-            if await sends.blocking(delivery.call):
-                if (done := await _turn(sends, delivery, what)) is not None:
-                    return done
-                async with reported(what) as progress:
-                    await sends.blocking(delivery.transfer, progress)
-            # The slot is for transfers: an extraction may take minutes and needs none, only that nobody else is at the pair.
-            await sends.blocking(delivery.leave)
-            if not delivery.extracts:
-                return await sends.blocking(delivery.extract)
-            if await sends.blocking(delivery.enter) is not None:
-                return None  # another run came in between, and extracts
-            await room.aclose()
-            async with sends.extracting:
-                return await sends.ordered(delivery.extract)
+        if await sends.blocking(delivery.call):
+            if (done := await _turn(sends, delivery, what)) is not None:
+                return done
+            async with reported(what) as progress:
+                done = await sends.blocking(delivery.transfer, progress)
+            if done is not None:
+                return done
+        if not delivery.extracts:
+            return await sends.blocking(delivery.extract)
+        # The slot was for the transfer: an extraction may take minutes and needs none, only that nobody else is at the pair.
+        if not delivery.is_claimed and await sends.blocking(delivery.enter) is not None:
+            return None  # the claim was lost, and another run came in between and extracts
+        await room.aclose()
+        async with sends.extracting:
+            return await sends.ordered(delivery.extract)
     except SluiceError as error:
         failed = await sends.blocking(delivery.fail, error)
         log().warning("%s: %s", what, failed.reason)
         raise
     finally:
         # Closing may wait for the agent's end.
-        await sends.blocking(delivery.close)
-        await sends.blocking(delivery.leave)
+        await sends.blocking(delivery.end)
 
 
 async def _turn(sends: Sends, delivery: Delivery, what: str) -> Delivered | None:
-    """Wait until the send queue gives a slot; the end, where it was cancelled meanwhile."""
-    said, asked = "", 0
-    while (waiting := await sends.blocking(delivery.ask)) is not None:
-        if not said:
-            log().info("%s: %s", what, waiting.reason)
-            said = waiting.reason
-        await asyncio.sleep(TURN_SECONDS)
-        asked += 1
-        if asked % TURNS_PER_LOOK == 0 and (done := await sends.blocking(delivery.cancelled)) is not None:
-            return done
-    return None
+    """Wait until the send queue gives a slot; the end, where it was cancelled meanwhile. Raises LeaseLostError, LedgerError."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+    def heard() -> None:
+        loop.call_soon_threadsafe(changed.set)
+
+    turn = await sends.blocking(delivery.ask, heard)
+    while True:
+        await changed.wait()
+        changed.clear()
+        match turn.told:
+            case Started():
+                return None
+            case Waiting(reason=reason):
+                log().info("%s: %s", what, reason)
+            case CancelledError(name=name):
+                return await sends.blocking(delivery.cancel, name)
+            case SluiceError() as error:
+                raise error
 
 
 async def _until(at: datetime | None) -> None:

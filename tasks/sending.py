@@ -20,6 +20,7 @@ from sluice.model.ticket import UNLIMITED_IN_PROCESS
 from sluice.operations.claim import Claim
 from sluice.operations.deliver import Delivered, Delivery
 from sluice.operations.order_extract import Ordering
+from sluice.operations.queue_watch import QueueWatch
 from sluice.operations.send import Sending, needed_features
 from sluice.operations.send_plan import SendTarget
 from sluice.operations.sign import sign
@@ -53,8 +54,8 @@ class Sends:
         self._executor = ThreadPoolExecutor(max_workers=most * len(self.rooms), thread_name_prefix="send")
         # An extraction holds neither slot nor room: transfers go on meanwhile.
         self._orders = ThreadPoolExecutor(max_workers=EXTRACTING, thread_name_prefix="extract")
-        # Signs of life must not queue up behind transfers.
-        self._signs = ThreadPoolExecutor(max_workers=2, thread_name_prefix="lease")
+        self._watch = QueueWatch(work.distributor.name, work.distributor.max_concurrent, ledger=work.ledger, clock=work.clock)
+        self._watch.start()
         self._deliveries: dict[tuple[str, str], Delivery] = {}
 
     async def blocking(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -64,10 +65,6 @@ class Sends:
     async def ordered(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an extraction, which takes no transfer's thread; while ``extracting`` is held."""
         return await asyncio.get_running_loop().run_in_executor(self._orders, lambda: step(*args, **kwargs))
-
-    async def beside(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a short step that must not wait for transfers."""
-        return await asyncio.get_running_loop().run_in_executor(self._signs, lambda: step(*args, **kwargs))
 
     def delivery(self, target: SendTarget, *, extract: bool, watched: tuple[str, ...]) -> Delivery:
         """The delivery of a target, made once per run."""
@@ -93,6 +90,7 @@ class Sends:
             ledger=work.ledger,
             clock=work.clock,
             flow_run=self.place.flow_run,
+            watch=self._watch,
         )
 
     def close(self) -> None:
@@ -101,7 +99,7 @@ class Sends:
             delivery.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._orders.shutdown(wait=True, cancel_futures=True)
-        self._signs.shutdown(wait=True, cancel_futures=True)
+        self._watch.close()
 
     def _make(self, target: SendTarget, *, extract: bool, watched: tuple[str, ...]) -> Delivery:
         work = self.place.work
@@ -133,6 +131,7 @@ class Sends:
             clock=work.clock,
             sending=sending,
             recipe=recipe(work.site, distribution.name, subscriber.name) if at_once else None,
+            watch=self._watch,
             watched=watched,
         )
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from infra.ledger import sends
 from infra.ledger.database import BUSY_SECONDS, TRIES, Database
-from infra.ledger.rows import built_of, built_values, event_of, event_values, state_of, state_values
+from infra.ledger.records import append, change_state, keep, matches, put, state_now
+from infra.ledger.rows import built_of, built_values, event_of, state_of
 from infra.ledger.sqlite import open_sqlite
 from infra.ledger.tables import built as built_table
 from infra.ledger.tables import cancels, events, receipts, sequences, states
@@ -22,8 +22,8 @@ from sluice.errors import LedgerError
 from sluice.model.order import CLAIMED_SEQUENCE_MAX, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import Built, CurrentState, Event, EventKind, LedgerSnapshot, ReceiptStored, RecordedEvent
-from sluice.model.ticket import Occupied, Started, Ticket, Waiting
+from sluice.model.state import Built, CurrentState, Event, EventKind, LedgerSnapshot, ReceiptStored, Record, RecordedEvent
+from sluice.model.ticket import Lost, Occupied, QueueLook, QueueTurn, Ticket
 
 POSTGRES = ("postgresql://", "postgresql+psycopg://")
 _REMEDY = "write a path, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
@@ -83,12 +83,21 @@ class SqlLedger:
             raise ValueError("a change of state needs an event that names Subscriber and Distribution")
 
         def work(connection: Connection) -> CurrentState | None:
-            _append(connection, event)
+            append(connection, event)
             if built is not None:
-                _put(connection, built_table, {"distribution": built.distribution}, built_values(built))
-            return None if change is None else _change(connection, event, change)
+                put(connection, built_table, {"distribution": built.distribution}, built_values(built))
+            return None if change is None else change_state(connection, event, change)
 
         return self._database.write(work)
+
+    def record_all(self, records: Sequence[Record]) -> None:
+        """Several events and changes, in one transaction."""
+
+        def work(connection: Connection) -> None:
+            for record in records:
+                keep(connection, record)
+
+        self._database.write(work)
 
     def events(self, *, subscriber: str = "", distribution: str = "", after: int = 0, limit: int = 1000) -> Sequence[RecordedEvent]:
         """Events with a number above ``after``, oldest first; empty names match all."""
@@ -101,7 +110,7 @@ class SqlLedger:
 
     def state(self, subscriber: str, distribution: str) -> CurrentState:
         """As it stands; all defaults for a pair that was never recorded."""
-        return self._database.read(lambda connection: _state(connection, subscriber, distribution))
+        return self._database.read(lambda connection: state_now(connection, subscriber, distribution))
 
     def built(self, distribution: str) -> Built | None:
         """The latest revision recorded as built."""
@@ -126,29 +135,33 @@ class SqlLedger:
 
         return self._database.read(work)
 
-    def next_sequence(self, distributor: str, subscriber: str, *, above: int = 0) -> int:
+    def next_sequence(self, distributor: str, subscriber: str, *, above: int = 0, record: Record | None = None) -> int:
         """The number of the next order, above its own last and the Subscriber's; durable before it is given."""
         key = {"distributor": distributor, "subscriber": subscriber}
 
         def work(connection: Connection) -> int:
-            last = connection.execute(select(sequences.c.last).where(_is(sequences, key))).scalar_one_or_none() or 0
+            last = connection.execute(select(sequences.c.last).where(matches(sequences, key))).scalar_one_or_none() or 0
             number = max(last, above if above < CLAIMED_SEQUENCE_MAX else 0) + 1
-            _put(connection, sequences, key, {"last": number})
+            put(connection, sequences, key, {"last": number})
+            if record is not None:
+                keep(connection, record)
             return number
 
         return self._database.write(work)
 
-    def accept_receipt(self, receipt: Receipt, envelope: str, event: Event) -> ReceiptStored:
+    def accept_receipt(self, receipt: Receipt, envelope: str, event: Event, *, done: Ticket | None = None) -> ReceiptStored:
         """Keep a verified receipt verbatim, apply it and record ``event``; a repetition changes nothing."""
         key = {"subscriber": receipt.subscriber, "distributor": receipt.distributor, "sequence": receipt.sequence}
 
         def work(connection: Connection) -> ReceiptStored:
-            kept = connection.execute(select(receipts.c.envelope).where(_is(receipts, key))).scalar_one_or_none()
+            if done is not None:
+                sends.give_back(connection, done)
+            kept = connection.execute(select(receipts.c.envelope).where(matches(receipts, key))).scalar_one_or_none()
             if kept == envelope:
                 return ReceiptStored.KNOWN
             pair = _of_receipt(event, receipt)
             if kept is not None:
-                _append(connection, _conflict(pair, receipt))
+                append(connection, _conflict(pair, receipt))
                 return ReceiptStored.CONFLICT
             values = {
                 "distribution": receipt.distribution,
@@ -158,8 +171,8 @@ class SqlLedger:
                 "envelope": envelope,
             }
             connection.execute(insert(receipts).values(key | values))
-            _append(connection, pair)
-            _change(connection, pair, lambda state: state.answered(receipt))
+            append(connection, pair)
+            change_state(connection, pair, lambda state: state.answered(receipt))
             return ReceiptStored.NEW
 
         return self._database.write(work)
@@ -167,15 +180,15 @@ class SqlLedger:
     def receipt(self, distributor: str, subscriber: str, sequence: int) -> str | None:
         """The envelope, as received."""
         key = {"subscriber": subscriber, "distributor": distributor, "sequence": sequence}
-        query = select(receipts.c.envelope).where(_is(receipts, key))
+        query = select(receipts.c.envelope).where(matches(receipts, key))
         return self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
 
     def request_cancel(self, name: str, *, at: datetime, by: str = "") -> None:
         """Ask that what waits under ``name`` stops."""
 
         def work(connection: Connection) -> None:
-            _put(connection, cancels, {"name": name}, {"at": at, "by": by})
-            _append(connection, Event(at, EventKind.CANCEL_REQUESTED, data={"name": name, "by": by}))
+            put(connection, cancels, {"name": name}, {"at": at, "by": by})
+            append(connection, Event(at, EventKind.CANCEL_REQUESTED, data={"name": name, "by": by}))
 
         self._database.write(work)
 
@@ -205,50 +218,42 @@ class SqlLedger:
             self._database, sender, subscriber, distribution, revision, priority, holder, lease_seconds=lease_seconds, now=now
         )
 
-    def try_start(self, ticket: Ticket, *, limit: int | None, lease_seconds: float, now: datetime) -> Started | Waiting:
-        """Ask for a slot, once the host answers; ask again while Waiting."""
-        return sends.try_start(self._database, ticket, limit=limit, lease_seconds=lease_seconds, now=now)
+    def look(self, sender: str) -> QueueLook:
+        """What changed, for who waits."""
+        return sends.look(self._database, sender)
 
-    def renew(self, ticket: Ticket, *, lease_seconds: float, now: datetime) -> Ticket:
-        """Keep a ticket's lease alive."""
-        return sends.renew(self._database, ticket, lease_seconds=lease_seconds, now=now)
+    def take_turns(
+        self,
+        sender: str,
+        kept: Collection[int],
+        asking: Collection[int],
+        began: Callable[[int], Record],
+        *,
+        limit: int | None,
+        now: datetime,
+    ) -> QueueTurn:
+        """Decide on the whole queue of a sender and save what it gives to those who ask."""
+        return sends.take_turns(self._database, sender, kept, asking, began, limit=limit, now=now)
 
-    def finish(self, ticket: Ticket) -> None:
+    def pause(self, ticket: Ticket, *, now: datetime) -> None:
+        """Give the slot of a running transfer away in mid-transfer."""
+        sends.pause(self._database, ticket, now=now)
+
+    def renew(self, numbers: Collection[int], *, lease_seconds: float, now: datetime) -> frozenset[int]:
+        """Keep leases alive; returns those that still are in the queue."""
+        return sends.renew(self._database, numbers, lease_seconds=lease_seconds, now=now)
+
+    def release(self, ticket: Ticket, record: Record) -> Ticket | Lost:
+        """Give the slot back and keep the claim."""
+        return sends.release(self._database, ticket, record)
+
+    def finish(self, ticket: Ticket, record: Record | None = None) -> CurrentState | None:
         """Give slot and claim back."""
-        sends.finish(self._database, ticket)
+        return sends.finish(self._database, ticket, record)
 
     def close(self) -> None:
         """Release connections."""
         self._database.close()
-
-
-def _append(connection: Connection, event: Event) -> None:
-    connection.execute(insert(events).values(event_values(event)))
-
-
-def _state(connection: Connection, subscriber: str, distribution: str) -> CurrentState:
-    key = {"subscriber": subscriber, "distribution": distribution}
-    row = connection.execute(select(states).where(_is(states, key))).one_or_none()
-    return CurrentState(subscriber, distribution) if row is None else state_of(row)
-
-
-def _change(connection: Connection, event: Event, change: Callable[[CurrentState], CurrentState]) -> CurrentState:
-    before = _state(connection, event.subscriber, event.distribution)
-    after = replace(change(before), flow_run=event.flow_run or before.flow_run)
-    if (after.subscriber, after.distribution) != (event.subscriber, event.distribution):
-        raise ValueError("a change of state may not change whose state it is")
-    _put(connection, states, {"subscriber": event.subscriber, "distribution": event.distribution}, state_values(after))
-    return after
-
-
-def _put(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any]) -> None:
-    """Update the row of ``key``, or insert it. Safe because a writer is alone."""
-    if connection.execute(update(table).where(_is(table, key)).values(values)).rowcount == 0:
-        connection.execute(insert(table).values(key | values))
-
-
-def _is(table: Table, key: dict[str, Any]) -> ColumnElement[bool]:
-    return and_(*(table.c[name] == value for name, value in key.items()))
 
 
 def _of_receipt(event: Event, receipt: Receipt) -> Event:

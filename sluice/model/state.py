@@ -26,7 +26,7 @@ The place in the send queue is in ``model/ticket.py``; the retry decision is mad
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -64,6 +64,8 @@ class EventKind(StrEnum):
     SIGNED = "signed"
     OFFERED = "offered"
     SEND_STARTED = "send started"
+    SEND_PAUSED = "send paused"
+    SEND_RESUMED = "send resumed"
     SENT = "sent"
     ALREADY_HELD = "already held"
     SEND_FAILED = "send failed"
@@ -267,6 +269,15 @@ class CurrentState:
             bytes_last=self.bytes_last + sent,
             bytes_resumed=self.bytes_resumed if resumed is None else resumed,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An event and the change of its pair's state, which are recorded together: with each other, and with what else a call does."""
+
+    event: Event
+    change: Callable[[CurrentState], CurrentState] | None = None
+    """Pure: it may be called again. None: only the event."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ holder died is freed when its lease runs out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +27,8 @@ class Phase(StrEnum):
     """Its host answers: it wants a slot."""
     RUNNING = "running"
     """Has a slot."""
+    PAUSED = "paused"
+    """Gave its slot to a higher priority in mid-transfer; it comes before those of its own that haven't begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +65,52 @@ class Occupied:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The ticket has a slot."""
+    """The ticket has a slot and may go on."""
 
     ticket: Ticket
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """No slot yet; ask again. ``reason`` is a sentence for status and log."""
+    """No slot, or it gave it away; ``reason`` is a sentence for status and log."""
 
     ticket: Ticket
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pausing:
+    """It has a slot that it must give away at the next block; ``reason`` likewise."""
+
+    ticket: Ticket
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The ticket isn't in the queue any more: its lease ran out and its place was given away."""
+
+
+Verdict = Started | Waiting | Pausing
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLook:
+    """What a sender's queue is watched by, cheaply."""
+
+    stamp: int
+    """Grows with every change of who is in the queue and how far."""
+    cancelled: frozenset[str]
+    """Names of Distributions and Channels that somebody cancelled (I10)."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueTurn:
+    """One decision on a sender's whole queue."""
+
+    stamp: int
+    """As of the decision."""
+    verdicts: Mapping[int, Verdict]
+    """By number: of every live ticket that wants a slot or has one, whosever it is."""
+    until: datetime | None
+    """When the first lease of somebody else in it ends, after which it has to be looked at again, whatever the stamp says."""

@@ -1,17 +1,18 @@
 """A pair of Subscriber and Distribution claimed in the send queue (D9, D10): one run at a time sends to it or has it extract.
 
-Every step may come from another thread, one at a time, but for ``renew``, which runs beside them.
+Every step may come from another thread, one at a time. The lease is kept by the process' ``QueueWatch``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor, Priority
-from sluice.model.ticket import Occupied, Started, Ticket, Waiting
+from sluice.model.state import CurrentState, Record
+from sluice.model.ticket import Lost, Occupied, Ticket
+from sluice.operations.queue_watch import LEASE_SECONDS, QueueWatch, Turn
 from sluice.ports import Clock, Ledger
-
-LEASE_SECONDS = 30.0
-"""How long a place in the queue outlives its holder's last sign of life."""
 
 
 class Claim:
@@ -28,11 +29,30 @@ class Claim:
         ledger: Ledger,
         clock: Clock,
         flow_run: str,
+        watch: QueueWatch,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
-        """Nothing is claimed yet."""
+        """Nothing is claimed yet.
+
+        Args:
+            lost: Called from the watch's thread where the place was given away: breaks off what is under way.
+        """
         self._distributor, self._ledger, self._clock, self._flow_run = distributor, ledger, clock, flow_run
         self._subscriber, self._distribution, self._revision, self._priority = subscriber, distribution, revision, priority
-        self._ticket: Ticket | None = None
+        self._watch, self._lost = watch, lost
+        self._turn: Turn | None = None
+
+    @property
+    def turn(self) -> Turn:
+        """Its place in the queue. Only while it is held."""
+        if self._turn is None:
+            raise ValueError("enter first")
+        return self._turn
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it was entered and not given back."""
+        return self._turn is not None
 
     def enter(self) -> Occupied | None:
         """Claim the pair. Occupied: another run has it; enter again later."""
@@ -48,26 +68,30 @@ class Claim:
         )
         if isinstance(found, Occupied):
             return found
-        self._ticket = found
+        self._turn = self._watch.keep(found, self._lost)
         return None
 
-    def ask(self) -> Waiting | None:
-        """Ask for a slot; None: it has one. Raises LeaseLostError."""
-        if self._ticket is None:
-            raise ValueError("enter first")
-        found = self._ledger.try_start(
-            self._ticket, limit=self._distributor.max_concurrent, lease_seconds=LEASE_SECONDS, now=self._clock.now()
-        )
-        self._ticket = found.ticket
-        return None if isinstance(found, Started) else found
+    def release(self, record: Record) -> None:
+        """Give the slot back, keep the claim and record what happened; ``is_held`` says whether it is still there."""
+        turn = self.turn
+        turn.runs = False
+        if isinstance(self._ledger.release(turn.ticket, record), Lost):
+            self.hand_over()
+        self._watch.freed()
 
-    def renew(self) -> None:
-        """Keep the place; called every third of LEASE_SECONDS. Raises LeaseLostError."""
-        if self._ticket is not None:
-            self._ledger.renew(self._ticket, lease_seconds=LEASE_SECONDS, now=self._clock.now())
-
-    def leave(self) -> None:
-        """Give place and slot back; may be called twice."""
-        ticket, self._ticket = self._ticket, None
+    def leave(self, record: Record | None = None) -> CurrentState | None:
+        """Give place and slot back, and record what happened; may be called twice. Returns the new state, where one was recorded."""
+        ticket = self.hand_over()
         if ticket is not None:
-            self._ledger.finish(ticket)
+            state = self._ledger.finish(ticket, record)
+            self._watch.freed()
+            return state
+        return None if record is None else self._ledger.record(record.event, record.change)
+
+    def hand_over(self) -> Ticket | None:
+        """The ticket, for whom gives it back in a transaction of theirs; None where there is none."""
+        turn, self._turn = self._turn, None
+        if turn is None:
+            return None
+        self._watch.drop(turn)
+        return turn.ticket

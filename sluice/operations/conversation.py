@@ -21,6 +21,7 @@ from sluice.model.names import name_is_valid
 from sluice.model.revision import RevisionNumber
 from sluice.model.version import VERSION
 from sluice.operations.agent_line import AgentLine, Reported
+from sluice.operations.queue_watch import Turn
 from sluice.operations.upload import Upload
 from sluice.ports import Progress, Stream, TedFile
 from sluice.trust.envelope import Envelope
@@ -158,11 +159,12 @@ class Conversation:
             line.reply("stored")
             return Put(held=False)
 
-    def put_ted(self, target: str, ted: TedFile, progress: Progress | None = None) -> Put:
+    def put_ted(self, target: str, ted: TedFile, progress: Progress | None = None, turn: Turn | None = None) -> Put:
         """Send a ``.ted`` unless it is held, from where an earlier try stopped.
 
         Args:
             progress: Called with payload bytes (there, in all): first with what earlier tries left there, then about every MiB.
+            turn: Its place in the send queue, which may have it pause between two blocks.
         Raises:
             StoreCorruptError: Our own file no longer is what was signed.
             ProtocolError: Blocks arrived damaged too often.
@@ -177,7 +179,7 @@ class Conversation:
             offset = line.fields(reply).number("offset", most=ted.payload)
             if offset % BLOCK and offset != ted.payload:
                 raise ProtocolError(f"{line.who}: its agent wants to go on at byte {offset}, inside a block")
-            done = Upload(line, ted, offset, progress).run()
+            done = Upload(line, ted, offset, progress, turn).run()
             return Put(held=False, resumed=done.resumed, again=done.again)
 
     def order(self, envelope: Envelope, on_event: Callable[[AgentEvent], None] | None = None) -> Envelope:

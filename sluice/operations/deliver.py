@@ -1,9 +1,9 @@
 """One Subscriber and Distribution in one flow run, from its offer to its receipt, in blocking steps that keep the ledger true.
 
-The steps of a try, in order: ``enter`` the send queue (claims the pair), ``call`` the host, ``ask`` for a slot until there is one,
-``transfer``, ``leave`` the queue; where it is to be extracted at once ``enter`` again, now for the pair alone, and ``extract``;
-``fail`` where one of them raised, ``close`` and ``leave`` always. Who drives them (an async task) does the waiting between them,
-which holds nothing. Every step may come from another thread, one at a time, but for ``renew``, which runs beside them.
+The steps of a try, in order: ``enter`` the send queue (claims the pair), ``call`` the host, ``ask`` for a slot and wait until the turn
+is told, ``transfer``, which may pause and gives the slot back; where it is to be extracted at once ``extract``, under the same claim;
+``fail`` where one of them raised, ``end`` always. Who drives them (an async task) does the waiting between them, which holds nothing.
+Every step may come from another thread, one at a time. What a step learns and what it gives back are one transaction.
 
 The count of retries is the ledger's (D7): a new run starts it anew, unless it is the same run that was started again.
 """
@@ -18,11 +18,12 @@ from sluice.errors import BaseDiffersError, SluiceError
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor
-from sluice.model.state import CurrentState, Event, EventKind, JsonValue, State
-from sluice.model.ticket import Occupied, Waiting
+from sluice.model.state import CurrentState, Event, EventKind, JsonValue, Record, State
+from sluice.model.ticket import Occupied
 from sluice.operations.claim import Claim
 from sluice.operations.conversation import AgentEvent
 from sluice.operations.order_extract import Ordering
+from sluice.operations.queue_watch import CancelledError, QueueWatch, Turn
 from sluice.operations.send import Sending
 from sluice.operations.send_plan import SendTarget
 from sluice.ports import Clock, Progress
@@ -63,6 +64,7 @@ class Delivery:
         clock: Clock,
         sending: Callable[[bool], Sending],
         recipe: RenderedRecipe | None,
+        watch: QueueWatch,
         watched: tuple[str, ...] = (),
     ) -> None:
         """Nothing happens yet.
@@ -70,6 +72,7 @@ class Delivery:
         Args:
             sending: Makes the sending of a try; the argument says whether everything is to be sent whole.
             recipe: Of the extraction that follows at once; None: the Extract schedule's turn.
+            watch: The send queue as this process sees it.
             watched: Names whose cancel flag stops it.
         """
         if target.revision is None:
@@ -85,6 +88,8 @@ class Delivery:
         self._stands_there = False
         """Its receipt and now its agent say that it is extracted: nothing is left to do."""
         self._sending: Sending | None = None
+        self._met: SluiceError | None = None
+        """What a look met."""
         self._claim = Claim(
             distributor,
             target.subscriber,
@@ -94,6 +99,8 @@ class Delivery:
             ledger=ordering.ledger,
             clock=clock,
             flow_run=ordering.flow_run,
+            watch=watch,
+            lost=self.close,
         )
         self._bytes = self._resumed = 0
         self._begun = clock.now()
@@ -104,20 +111,28 @@ class Delivery:
         return self.decision.at if isinstance(self.decision, RetryAt) else None
 
     def offer(self) -> None:
-        """Begin the run's course: the count of retries starts anew, unless this very run was started again."""
-        state = self._state()
+        """Begin the run's course, where it isn't begun with others by ``offered``."""
+        if (record := self.offered(self._state())) is not None:
+            self._ledger.record_all([record])
+
+    def offered(self, state: CurrentState) -> Record | None:
+        """What begins the run's course: the count of retries starts anew, unless this very run was started again; None: nothing.
+
+        Args:
+            state: As it stands.
+        """
         if state.attempts and state.offered == self.revision and state.flow_run == self._ordering.flow_run:
-            return
+            return None
         if self._newer(state) or (self._stands(state) and not self.target.check):
-            return
+            return None
         # An extraction by itself found that what the difference builds on isn't there any more.
         self._whole = state.error is not None and state.error.code == BaseDiffersError.__name__
         now = self._clock.now()
-        self._record(
-            EventKind.OFFERED,
-            now,
-            lambda s: s.check(now) if self._stands(s) else self._offered(s, now),
-        )
+        return self._record(EventKind.OFFERED, now, lambda s: s.check(now) if self._stands(s) else self._offer(s, now))
+
+    def stands(self) -> bool:
+        """Whether by receipts nothing is left to do, so that only asking the host is."""
+        return self._stands(self._state())
 
     def settled(self) -> Delivered | None:
         """The end, where there is nothing left to do: it was cancelled, or another run did it or offered a newer revision."""
@@ -136,11 +151,16 @@ class Delivery:
 
     def cancelled(self) -> Delivered | None:
         """The end, where somebody cancelled what it waits under (I10)."""
-        if name := next((n for n in self._watched if self._ledger.cancel_requested(n)), None):
-            now, reason = self._clock.now(), f"{name} was cancelled"
-            self._record(EventKind.CANCELLED, now, lambda s: s.check(now) if self._stands(s) else s.cancelled(reason, now))
-            return self._delivered(State.CANCELLED, reason)
-        return None
+        cancelled = self._ledger.look(self._distributor.name).cancelled if self._watched else frozenset()
+        name = next((n for n in self._watched if n in cancelled), None)
+        return None if name is None else self.cancel(name)
+
+    def cancel(self, name: str) -> Delivered:
+        """The end: ``name`` was cancelled while it waited or was paused. What arrived stays there."""
+        self.close()
+        now, reason = self._clock.now(), f"{name} was cancelled"
+        self._claim.leave(self._record(EventKind.CANCELLED, now, lambda s: s.check(now) if self._stands(s) else s.cancelled(reason, now)))
+        return self._delivered(State.CANCELLED, reason)
 
     def enter(self) -> Occupied | None:
         """Claim the pair. Occupied: another run has it; enter again later."""
@@ -148,12 +168,16 @@ class Delivery:
 
     def call(self) -> bool:
         """Call the host; whether it lacks the revision and so needs a slot. Raises TransportError, TrustError."""
+        met, self._met = self._met, None
+        if met is not None:
+            raise met
         self._sending = self._make(self._whole)
         there = self._sending.call().of(self.target.distribution)
         now, state, sent = self._clock.now(), self._state(), self._sending.sent
         if self._sending.needs_transfer:
             if self.revision in (state.held, state.extracted) and self.revision not in (there.held, there.extracted):
-                self._record(EventKind.OFFERED, now, lambda s: self._offered(s.gone(self.revision, is_held=False), now))
+                gone = self._record(EventKind.OFFERED, now, lambda s: self._offer(s.gone(self.revision, is_held=False), now))
+                self._ledger.record_all([gone])
             return True
         self._bytes += sent
         self._stands_there = self.target.check and state.extracted == there.extracted == self.revision
@@ -164,37 +188,51 @@ class Delivery:
             known = state if there.extracted == self.revision else state.gone(self.revision, is_held=True)
             return known.received(self.revision, sent=sent, resumed=0, at=now)
 
-        self._record(EventKind.ALREADY_HELD, now, change)
+        self._arrived(self._record(EventKind.ALREADY_HELD, now, change))
         return False
 
-    def ask(self) -> Waiting | None:
-        """Ask for a slot; None: it has one. Raises LeaseLostError."""
-        return self._claim.ask()
+    def look(self) -> Delivered | None:
+        """Call a host that by its receipts lacks nothing; None where there is something to do, which the next try then does.
 
-    def renew(self) -> None:
-        """Keep the place; called beside the other steps. Where it was lost the try is broken off."""
+        Where it can't be called that try fails with what was met here: nobody is called twice for it.
+        """
         try:
-            self._claim.renew()
-        except SluiceError:
-            self.close()
-            raise
+            if self.call() or self.extracts:
+                return None
+            return self.extract()
+        except SluiceError as error:
+            self._met = error
+            return None
+        finally:
+            self.end()
 
-    def transfer(self, progress: Progress | None = None) -> None:
-        """Send what is lacking. Raises as ``Sending.transfer``."""
-        sending = self._under_way()
-        now = self._clock.now()
-        self._record(EventKind.SEND_STARTED, now, lambda s: s.sending(self.revision, now))
-        result = sending.transfer(progress)
+    def ask(self, heard: Callable[[], None]) -> Turn:
+        """Ask for a slot; ``heard`` is called, from another thread, when the turn was told something new."""
+        turn = self._claim.turn
+        turn.ask(self._sends_now, watched=self._watched, heard=heard)
+        return turn
+
+    def transfer(self, progress: Progress | None = None) -> Delivered | None:
+        """Send what is lacking and give the slot back; the end, where it was cancelled in a pause.
+
+        Raises as ``Sending.transfer``.
+        """
+        try:
+            result = self._under_way().transfer(progress, self._claim.turn)
+        except CancelledError as cancelled:
+            return self.cancel(cancelled.name)
         now = self._clock.now()
         self._bytes += result.sent
         self._resumed = result.resumed
         data: dict[str, JsonValue] = {"bytes": result.sent, "resumed": result.resumed, "base": str(result.base) if result.base else None}
         kind = EventKind.ALREADY_HELD if result.already_held else EventKind.SENT
-        self._record(kind, now, lambda s: s.received(self.revision, sent=result.sent, resumed=result.resumed, at=now), data)
+        self._arrived(self._record(kind, now, lambda s: s.received(self.revision, sent=result.sent, resumed=result.resumed, at=now), data))
+        return None
 
-    def leave(self) -> None:
-        """Give place and slot back; may be called twice."""
-        self._claim.leave()
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the pair is this run's."""
+        return self._claim.is_held
 
     @property
     def extracts(self) -> bool:
@@ -219,6 +257,7 @@ class Delivery:
             now=self._clock.now(),
             channel=self.target.channel,
             on_event=on_event,
+            done=self._claim.hand_over,
         )
         if isinstance(result.error, BaseDiffersError) and not self._whole:
             self._whole = True
@@ -245,7 +284,9 @@ class Delivery:
                 return replace(changed, state=state.state, reason=state.reason, since=state.since)
             return changed
 
-        state = self._record(EventKind.SEND_FAILED, now, change, {"code": failure.code, "message": failure.message[:1000]})
+        self.close()
+        data: dict[str, JsonValue] = {"code": failure.code, "message": failure.message[:1000]}
+        state = self._claim.leave(self._record(EventKind.SEND_FAILED, now, change, data))
         self.decision = decisions[-1]
         stands = state.state if state else State.FAILED
         self.failed = self._delivered(stands, f"{describe(self.decision)}: {error}", error)
@@ -255,6 +296,22 @@ class Delivery:
         """End the conversation; may be called twice, from any thread."""
         if self._sending is not None:
             self._sending.close()
+
+    def end(self) -> None:
+        """End the conversation and give back what wasn't given back by then; may be called twice."""
+        self.close()
+        self._claim.leave()
+
+    def _sends_now(self) -> Record:
+        now = self._clock.now()
+        return self._record(EventKind.SEND_STARTED, now, lambda s: s.sending(self.revision, now))
+
+    def _arrived(self, record: Record) -> None:
+        """It is there: the claim stays only where an extraction follows."""
+        if self.extracts:
+            self._claim.release(record)
+        else:
+            self._claim.leave(record)
 
     def _newer(self, state: CurrentState) -> RevisionNumber | None:
         """What another run offered since ours was planned, in a window's random instant or between retries: ours would take it back."""
@@ -269,7 +326,7 @@ class Delivery:
             return state.state is State.INSTALLED
         return state.held == self.revision and state.state is State.RECEIVED and self._recipe is None
 
-    def _offered(self, state: CurrentState, now: datetime) -> CurrentState:
+    def _offer(self, state: CurrentState, now: datetime) -> CurrentState:
         return state.offer(self.revision, distributor=self._distributor.name, channel=self.target.channel, at=now)
 
     def _under_way(self) -> Sending:
@@ -282,7 +339,7 @@ class Delivery:
 
     def _record(
         self, kind: EventKind, now: datetime, change: Callable[[CurrentState], CurrentState], data: Mapping[str, JsonValue] | None = None
-    ) -> CurrentState | None:
+    ) -> Record:
         target = self.target
         event = Event(
             at=now,
@@ -295,7 +352,7 @@ class Delivery:
             flow_run=self._ordering.flow_run,
             data=data or {},
         )
-        return self._ledger.record(event, change)
+        return Record(event, change)
 
     def _delivered(self, state: State, reason: str, error: SluiceError | None = None) -> Delivered:
         seconds = (self._clock.now() - self._begun).total_seconds()

@@ -20,7 +20,8 @@ from sluice.formats.manifest import read_back_digest
 from sluice.model.order import Order, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import Event, EventKind
+from sluice.model.state import Event, EventKind, Record
+from sluice.model.ticket import Ticket
 from sluice.operations.call import Call
 from sluice.operations.conversation import AgentEvent
 from sluice.ports import Ledger, Store
@@ -74,6 +75,7 @@ class Ordering:
         now: datetime,
         channel: str = "",
         on_event: Callable[[AgentEvent], None] | None = None,
+        done: Callable[[], Ticket | None] = lambda: None,
     ) -> ExtractResult:
         """Have one Subscriber extract a revision it holds.
 
@@ -81,6 +83,7 @@ class Ordering:
             call: Its agent, called.
             recipe: Destinations and actions, rendered for it.
             now: The one reference time; the order expires ORDER_LIFETIME later.
+            done: Gives the claim up, which is then given back with the receipt.
         Returns:
             Also where the extraction failed: see ``error``. BaseDiffersError there means: send it whole.
         Raises:
@@ -95,7 +98,9 @@ class Ordering:
                 return ExtractResult(receipt, fetched=True)
         # A receipt of any of its Distributions may still wait there under a number that a new ledger would give again.
         above = max((held.sequence for held in call.hello.distributions.values()), default=0)
-        sequence = self.ledger.next_sequence(self.distributor, subscriber, above=above)
+        started = self._event(EventKind.EXTRACT_STARTED, subscriber, distribution, revision, now, channel)
+        begun = Record(started, lambda state: state.installing(revision, now))
+        sequence = self.ledger.next_sequence(self.distributor, subscriber, above=above, record=begun)
         order = Order(
             distributor=self.distributor,
             subscriber=subscriber,
@@ -108,8 +113,6 @@ class Ordering:
             pre_actions=recipe.pre_actions,
             post_actions=recipe.post_actions,
         )
-        started = self._event(EventKind.EXTRACT_STARTED, subscriber, distribution, revision, now, channel)
-        self.ledger.record(started, lambda state: state.installing(revision, now))
         envelope = call.conversation.order(self.publisher.sign_order(order), on_event)
         receipt = self._believed(envelope, call, distribution, now)
         if (receipt.sequence, receipt.distribution, receipt.revision) != (sequence, distribution, revision):
@@ -122,7 +125,7 @@ class Ordering:
                 distribution,
                 now,
             )
-        self._keep(envelope, receipt, call, now, channel)
+        self._keep(envelope, receipt, call, now, channel, done())
         return ExtractResult(receipt)
 
     def fetch_receipts(self, call: Call, distribution: str, *, now: datetime) -> list[Receipt]:
@@ -168,10 +171,10 @@ class Ordering:
                 remedy=f"look there, then repeat: sluice extract {receipt.subscriber} --distribution {receipt.distribution}",
             )
 
-    def _keep(self, envelope: Envelope, receipt: Receipt, call: Call, now: datetime, channel: str) -> None:
+    def _keep(self, envelope: Envelope, receipt: Receipt, call: Call, now: datetime, channel: str, done: Ticket | None = None) -> None:
         kind = EventKind.INSTALLED if receipt.outcome in INSTALLED else EventKind.EXTRACT_FAILED
         event = self._event(kind, receipt.subscriber, receipt.distribution, receipt.revision, now, channel)
-        self.ledger.accept_receipt(receipt, canonical_bytes(envelope).decode(), event)
+        self.ledger.accept_receipt(receipt, canonical_bytes(envelope).decode(), event, done=done)
         with suppress(TransportError):  # it is kept; unacknowledged, it is fetched again and stored no second time
             call.conversation.acknowledge(receipt.distribution, receipt.sequence)
 

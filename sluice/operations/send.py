@@ -17,6 +17,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution, Subscriber
 from sluice.operations.call import Call, call_agent
 from sluice.operations.conversation import AgentHello, Put
+from sluice.operations.queue_watch import Turn
 from sluice.ports import Progress, Store, TedFile, Transport
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import manifest_target, ted_target
@@ -114,11 +115,12 @@ class Sending:
         """Bytes of payload that had arrived before, as far as known."""
         return self._resumed or 0
 
-    def transfer(self, progress: Progress | None = None) -> SendResult:
+    def transfer(self, progress: Progress | None = None, turn: Turn | None = None) -> SendResult:
         """Send what is lacking: metadata, manifest, the fitting ``.ted``.
 
         Args:
             progress: Called with payload bytes (there, in all), about every MiB.
+            turn: Its place in the send queue, which may have it pause between two blocks (D10).
         Raises:
             TransportError: See ``retryable``; what arrived is kept there.
             TrustError, NoSpaceError: The Subscriber refused.
@@ -130,11 +132,11 @@ class Sending:
             return self._result(None, Put(held=True), payload=0, metadata=0, manifest=0)
         base = self._usable_base(call.hello)
         try:
-            return self._send(call, base, progress)
+            return self._send(call, base, progress, turn)
         except BaseDiffersError:
             if base is None:
                 raise
-            return self._send(call, None, progress)
+            return self._send(call, None, progress, turn)
 
     def close(self) -> None:
         """End the conversation; may be called twice."""
@@ -145,7 +147,7 @@ class Sending:
         base = None if self._whole else hello.of(self._distribution).extracted
         return base if base is not None and base < self._revision and base in self._store.revisions(self._distribution) else None
 
-    def _send(self, call: Call, base: RevisionNumber | None, progress: Progress | None) -> SendResult:
+    def _send(self, call: Call, base: RevisionNumber | None, progress: Progress | None, turn: Turn | None) -> SendResult:
         conversation = call.conversation
         ted = self._signed_ted(base)
         metadata = self._push_metadata(call)
@@ -155,7 +157,7 @@ class Sending:
         )
         manifest = conversation.sent - before
         put = conversation.put_ted(
-            ted_target(self._distribution, self._revision, ted.name), ted, lambda done, total: self._seen(done, total, progress)
+            ted_target(self._distribution, self._revision, ted.name), ted, lambda done, total: self._seen(done, total, progress), turn
         )
         return self._result(ted.base, put, payload=ted.payload, metadata=metadata, manifest=manifest + len(ted.index))
 

@@ -2,6 +2,9 @@
 
 Reads a block at a time into one buffer that is also the frame, so that memory stays small and nothing is copied here. A block that
 arrived damaged is sent again; first our own file is held against its signed digest, because damage at rest would come for ever.
+
+Between two blocks it pauses where the send queue wants that (D10), and goes on in the same conversation. Its signs of life are single
+bytes of the next block: a data frame may be of any length, so that every agent understands them and nothing is sent that isn't needed.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from sluice.errors import ProtocolError, StoreCorruptError
 from sluice.formats.protocol import HEADER, Message, data_header
 from sluice.formats.ted import BLOCK, PAYLOAD_OFFSET, parse_index
 from sluice.operations.agent_line import AgentLine
+from sluice.operations.queue_watch import Turn
 from sluice.ports import Progress, TedFile
 
 AGAIN_MAX = 8
@@ -34,8 +38,8 @@ class Uploaded:
 class Upload:
     """One upload; used once, by ``run``."""
 
-    def __init__(self, line: AgentLine, ted: TedFile, offset: int, progress: Progress | None) -> None:
-        self._line, self._ted, self._progress = line, ted, progress
+    def __init__(self, line: AgentLine, ted: TedFile, offset: int, progress: Progress | None, turn: Turn | None = None) -> None:
+        self._line, self._ted, self._progress, self._turn = line, ted, progress, turn
         self._resumed = self._offset = offset
         self._again = 0
         # progress is due every 8 MiB; an agent that says much more talks for talking's sake
@@ -54,7 +58,8 @@ class Upload:
             self._report()
             while True:
                 if self._offset < self._ted.payload:
-                    self._send_block(file, buffer)
+                    self._pause_if_told(file, buffer)
+                    self._send(file, buffer, min(BLOCK - self._offset % BLOCK, self._ted.payload - self._offset))
                 is_all_sent = self._offset == self._ted.payload
                 # Only when all is sent is there an answer to wait for: the last of them may be here already.
                 reply = self._line.reply("progress", "again", "stored") if is_all_sent else self._line.reply_if_there("progress", "again")
@@ -64,8 +69,12 @@ class Upload:
                     return Uploaded(self._resumed, self._again)
                 self._answered(reply, file)
 
-    def _send_block(self, file: FileIO, buffer: bytearray) -> None:
-        length = min(BLOCK, self._ted.payload - self._offset)
+    def _pause_if_told(self, file: FileIO, buffer: bytearray) -> None:
+        """Not before the last block: it would be over before its signs of life end."""
+        if self._turn is not None and self._turn.must_pause and self._ted.payload - self._offset > BLOCK:
+            self._turn.pause(lambda: self._send(file, buffer, 1))
+
+    def _send(self, file: FileIO, buffer: bytearray, length: int) -> None:
         frame = memoryview(buffer)[: HEADER.size + length]
         frame[: HEADER.size] = data_header(length)
         _fill(file, frame[HEADER.size :], self._ted)

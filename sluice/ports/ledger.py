@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from sluice.model.order import Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import Built, CurrentState, Event, LedgerSnapshot, ReceiptStored, RecordedEvent
-from sluice.model.ticket import Occupied, Started, Ticket, Waiting
+from sluice.model.state import Built, CurrentState, Event, LedgerSnapshot, ReceiptStored, Record, RecordedEvent
+from sluice.model.ticket import Lost, Occupied, QueueLook, QueueTurn, Ticket
 
 
 class Ledger(Protocol):
@@ -35,6 +35,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def record_all(self, records: Sequence[Record]) -> None:
+        """Several such, in one transaction, in their order."""
+        ...
+
     def events(self, *, subscriber: str = "", distribution: str = "", after: int = 0, limit: int = 1000) -> Sequence[RecordedEvent]:
         """Events with a number above ``after``, oldest first; empty names match all."""
         ...
@@ -51,16 +55,17 @@ class Ledger(Protocol):
         """Everything ``rules.reasons`` reads, of one moment."""
         ...
 
-    def next_sequence(self, distributor: str, subscriber: str, *, above: int = 0) -> int:
+    def next_sequence(self, distributor: str, subscriber: str, *, above: int = 0, record: Record | None = None) -> int:
         """The number of the next order: from 1, strictly increasing, never given twice, also after a crash.
 
         Args:
+            record: What the order begins; recorded with its number.
             above: The last one the Subscriber says it accepted: where this ledger was lost or is an older one, it goes on after that.
                 A claim: from CLAIMED_SEQUENCE_MAX on it is left out of account, so that nobody can use the numbers up.
         """
         ...
 
-    def accept_receipt(self, receipt: Receipt, envelope: str, event: Event) -> ReceiptStored:
+    def accept_receipt(self, receipt: Receipt, envelope: str, event: Event, *, done: Ticket | None = None) -> ReceiptStored:
         """Keep a verified receipt verbatim, apply it to the current state and record ``event``, in one transaction.
 
         The same Subscriber, Distributor and sequence again changes nothing (KNOWN, or CONFLICT where the envelope differs:
@@ -68,6 +73,7 @@ class Ledger(Protocol):
 
         Args:
             envelope: As received, JSON.
+            done: Given back in the same transaction: with the receipt its work is over.
         """
         ...
 
@@ -99,7 +105,7 @@ class Ledger(Protocol):
         lease_seconds: float,
         now: datetime,
     ) -> Ticket | Occupied:
-        """Claim a pair of Subscriber and Distribution, before its host is called. Stands in nobody's way until ``try_start``.
+        """Claim a pair of Subscriber and Distribution, before its host is called. Stands in nobody's way until ``take_turns``.
 
         Args:
             sender: The Distributor, or the parent that forwards.
@@ -109,25 +115,52 @@ class Ledger(Protocol):
         """
         ...
 
-    def try_start(self, ticket: Ticket, *, limit: int | None, lease_seconds: float, now: datetime) -> Started | Waiting:
-        """Ask for a slot, once the host answers; ask again while Waiting. Each call keeps the lease alive.
+    def look(self, sender: str) -> QueueLook:
+        """What changed, for who waits: a read of a few rows, whatever the length of the queue."""
+        ...
 
-        Strict priorities, first come first served within one, at most ``limit`` over all flow runs of the sender
-        (``rules/dispatch.py``). Cheap while nothing changed: a read.
+    def take_turns(
+        self,
+        sender: str,
+        kept: Collection[int],
+        asking: Collection[int],
+        began: Callable[[int], Record],
+        *,
+        limit: int | None,
+        now: datetime,
+    ) -> QueueTurn:
+        """Decide on the whole queue of a sender and save what it gives to those who ask, all in one transaction.
+
+        Strict priorities, first come first served within one, at most ``limit`` over all flow runs (``rules/dispatch.py``). Those
+        whose lease ran out are removed, so that their late holders find no row. A read where nothing is to be saved.
 
         Args:
+            kept: Numbers of all own tickets: they live, however late their renewal is.
+            asking: Those of them whose hosts answer and that want a slot, or want theirs back after a pause.
+            began: What to record of one that begins to transfer; not asked for one that goes on.
             limit: The sender's ``max_concurrent``; None is UNLIMITED_IN_PROCESS for each holder.
-        Raises:
-            LeaseLostError: The lease ran out and the place was given away; enter again.
+        Returns:
+            Verdicts on everybody. A number of ``asking`` that has none was given away.
         """
         ...
 
-    def renew(self, ticket: Ticket, *, lease_seconds: float, now: datetime) -> Ticket:
-        """Keep a ticket's lease alive, at least every third of its length. Raises LeaseLostError as above."""
+    def pause(self, ticket: Ticket, *, now: datetime) -> None:
+        """Give the slot of a running transfer away in mid-transfer; ``take_turns`` gives it back. Raises LeaseLostError."""
         ...
 
-    def finish(self, ticket: Ticket) -> None:
-        """Give slot and claim back; also before waiting for a retry (D10). Harmless where they were lost or given back."""
+    def renew(self, numbers: Collection[int], *, lease_seconds: float, now: datetime) -> frozenset[int]:
+        """Keep leases alive, at least every third of their length. Returns those that are in the queue: the others were given away."""
+        ...
+
+    def release(self, ticket: Ticket, record: Record) -> Ticket | Lost:
+        """Give the slot back and keep the claim, and record what happened; recorded too where the claim was lost."""
+        ...
+
+    def finish(self, ticket: Ticket, record: Record | None = None) -> CurrentState | None:
+        """Give slot and claim back, also before waiting for a retry (D10), and record what happened; returns the new state.
+
+        Harmless where they were lost or given back.
+        """
         ...
 
     def close(self) -> None:

@@ -1,60 +1,67 @@
-"""Who may start: the send queue's decision (D9, D10). Pure: tickets in, decision out; the ledger saves it in one transaction.
+"""Who may start, who must pause, who goes on: the send queue's decision (D9, D10). Pure: tickets in, verdicts out.
 
 The rules, over all flow runs and Channels of one sender:
 
 1. A ticket whose lease ran out counts as gone, one whose host hasn't answered yet stands in nobody's way.
-2. Priorities never mix: none starts while one of a higher priority waits for a slot or runs. The limit is subordinate.
-3. Never more than the limit run. Without a limit it is UNLIMITED_IN_PROCESS for each holder (a flow run is a process).
-4. First come, first served within a priority: a free slot is kept for those that came before, who take it when they next ask.
+2. Priorities never mix: nothing starts or goes on while one of a higher priority waits, runs or is paused, and what runs of a lower one
+   must pause at its next block. The limit is subordinate.
+3. Never more than the limit run. Without a limit it is UNLIMITED_IN_PROCESS for each holder (a flow run is a process). A slot is free
+   when its transfer has said that it paused or ended: a higher arrival waits for that.
+4. First come, first served within a priority; what was paused comes before what hasn't begun. A free slot is kept for those that came
+   before, who take it when their process next looks.
 
 Because the queue is drained from its front and a dead ticket's lease ends, everybody starts some time, unless higher priorities
-arrive for ever. A higher arrival doesn't pause lower ones that run; it starts beside them as soon as a slot is free.
+arrive for ever. One pass over the queue, and a sort of those whose turn it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sluice.model.ticket import UNLIMITED_IN_PROCESS, Occupied, Phase, Started, Ticket, Waiting
+from sluice.model.ticket import UNLIMITED_IN_PROCESS, Occupied, Pausing, Phase, Started, Ticket, Verdict, Waiting
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The ticket isn't in the queue any more: its lease ran out and it was given away."""
+def decide(queue: Iterable[Ticket], limit: int | None, now: datetime) -> Mapping[int, Verdict]:
+    """What is true of everybody now, by number: of the live tickets whose host has answered.
 
-
-def decide(asking: Ticket, queue: Iterable[Ticket], limit: int | None, now: datetime) -> Started | Waiting | Lost:
-    """Whether ``asking`` may have a slot now.
+    A verdict's ticket has the phase it would have: a Started one that was ready or paused takes a slot, which has to be saved before
+    anybody acts on it.
 
     Args:
-        asking: Known by its number; its phase in ``queue`` counts.
-        queue: Every ticket of the same sender, in any order.
+        queue: Every ticket of one sender, in any order.
         limit: The sender's ``max_concurrent``, at least 1; None is unlimited as above.
     """
-    tickets = {t.number: t for t in queue}
-    mine = tickets.get(asking.number)
-    if mine is None:
-        return Lost()
-    if mine.phase is Phase.RUNNING:
-        return Started(mine)
-    mine = replace(mine, phase=Phase.READY)
-    others = [t for t in tickets.values() if t.number != mine.number and t.live(now) and t.phase is not Phase.ENTERED]
-    higher = [t for t in others if t.priority.rank < mine.priority.rank]
-    running = [t for t in others if t.phase is Phase.RUNNING]
-    before = [t for t in others if t.phase is Phase.READY and t.priority is mine.priority and t.number < mine.number]
-    if limit is None:
-        most, whose = UNLIMITED_IN_PROCESS, f"flow run {mine.holder}"
-        running = [t for t in running if t.holder == mine.holder]
-        before = [t for t in before if t.holder == mine.holder]
-    else:
-        most, whose = limit, mine.sender
-    if higher:
-        return Waiting(mine, _behind(mine, higher))
-    if len(running) + len(before) >= most:
-        return Waiting(mine, f"waiting: {len(running)} of {most} transfers of {whose} run; {len(before)} before it")
-    return Started(replace(mine, phase=Phase.RUNNING))
+    counted = [t for t in queue if t.live(now) and t.phase is not Phase.ENTERED]
+    if not counted:
+        return {}
+    highest = min(t.priority.rank for t in counted)
+    running = Counter(_pool(t, limit) for t in counted if t.phase is Phase.RUNNING)
+    higher = _Higher(counted)
+    most = UNLIMITED_IN_PROCESS if limit is None else limit
+    found: dict[int, Verdict] = {}
+    line = []
+    for ticket in counted:
+        if ticket.priority.rank > highest:
+            found[ticket.number] = higher.verdict(ticket)
+        elif ticket.phase is Phase.RUNNING:
+            found[ticket.number] = Started(ticket)
+        else:
+            line.append(ticket)
+    before = Counter[str]()
+    for ticket in sorted(line, key=lambda t: (t.phase is not Phase.PAUSED, t.number)):
+        pool = _pool(ticket, limit)
+        if running[pool] + before[pool] < most:
+            found[ticket.number] = Started(replace(ticket, phase=Phase.RUNNING))
+            running[pool] += 1
+        else:
+            whose = f"flow run {pool}" if limit is None else ticket.sender
+            what = f"{running[pool]} of {most} transfers of {whose} run; {before[pool]} before it"
+            found[ticket.number] = Waiting(ticket, f"{_state(ticket)}: {what}")
+            before[pool] += 1
+    return found
 
 
 def leased(ticket: Ticket, now: datetime, lease_seconds: float) -> Ticket:
@@ -62,18 +69,31 @@ def leased(ticket: Ticket, now: datetime, lease_seconds: float) -> Ticket:
     return replace(ticket, lease_until=max(ticket.lease_until, now + timedelta(seconds=lease_seconds)))
 
 
-def needs_renewal(ticket: Ticket, now: datetime, lease_seconds: float) -> bool:
-    """Whether half of the lease has gone, so that asking again must be written down."""
-    return ticket.lease_until - now < timedelta(seconds=lease_seconds / 2)
-
-
 def occupied(ticket: Ticket) -> Occupied:
     """What a second sender of the same Distribution to the same Subscriber is told."""
     return Occupied(ticket, f"already being sent by flow run {ticket.holder}")
 
 
-def _behind(mine: Ticket, higher: list[Ticket]) -> str:
-    run = sum(1 for t in higher if t.phase is Phase.RUNNING)
-    wait = len(higher) - run
-    what = " and ".join(text for count, text in ((run, f"{run} running"), (wait, f"{wait} waiting")) if count)
-    return f"waiting: priority {mine.priority} goes after the higher ones of {mine.sender}: {what}"
+class _Higher:
+    """What goes before a priority, counted once."""
+
+    def __init__(self, counted: list[Ticket]) -> None:
+        self._counts = Counter((t.priority.rank, t.phase is Phase.RUNNING) for t in counted)
+
+    def verdict(self, ticket: Ticket) -> Verdict:
+        run, wait = (
+            sum(n for (rank, runs), n in self._counts.items() if runs is kind and rank < ticket.priority.rank) for kind in (True, False)
+        )
+        what = " and ".join(text for count, text in ((run, f"{run} running"), (wait, f"{wait} waiting")) if count)
+        if ticket.phase is Phase.RUNNING:
+            return Pausing(ticket, f"pauses at the next block for higher priorities of {ticket.sender}: {what}")
+        return Waiting(ticket, f"{_state(ticket)}: priority {ticket.priority} goes after the higher ones of {ticket.sender}: {what}")
+
+
+def _state(ticket: Ticket) -> str:
+    return "paused" if ticket.phase is Phase.PAUSED else "waiting"
+
+
+def _pool(ticket: Ticket, limit: int | None) -> str:
+    """Whose slots it takes: the sender's, or without a limit its own process'."""
+    return ticket.holder if limit is None else ""

@@ -21,7 +21,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import Channel, Distribution, Site, Subscriber
 from sluice.model.state import CurrentState, LedgerSnapshot, State
-from sluice.model.ticket import Phase, Ticket, Waiting
+from sluice.model.ticket import Pausing, Phase, Ticket, Verdict, Waiting
 from sluice.rules import dispatch
 from sluice.rules.due import extracts_at_once, next_start
 from sluice.rules.retry import moment
@@ -110,6 +110,10 @@ class _Reader:
         self._snapshot = snapshot
         self._now = now
         self._tickets = {(t.subscriber, t.distribution): t for t in snapshot.tickets if t.live(now)}
+        self._queues: dict[str, list[Ticket]] = {}
+        for ticket in snapshot.tickets:
+            self._queues.setdefault(ticket.sender, []).append(ticket)
+        self._decided: dict[str, Mapping[int, Verdict]] = {}
         self._starts: dict[tuple[Schedule, str], datetime | None] = {}
 
     def row(self, subscriber: str, distribution: str) -> StatusRow:
@@ -140,7 +144,9 @@ class _Reader:
             return State.NOT_JOINED, f"the site has no Distribution {state.distribution} any more{stays}"
         ticket = self._tickets.get((state.subscriber, state.distribution))
         if ticket is not None and ticket.phase is Phase.RUNNING:
-            return State.SENDING, f"sending {ticket.revision} since {moment(state.since or ticket.entered)}"
+            verdict = self._decision(ticket)
+            pauses = f"; {verdict.reason}" if isinstance(verdict, Pausing) else ""
+            return State.SENDING, f"sending {ticket.revision} since {moment(state.since or ticket.entered)}{pauses}"
         if not distribution.channels:
             return State.NOT_SENT, f"not sent: no Channel{stays}"
         if subscriber is None:
@@ -153,6 +159,8 @@ class _Reader:
             return State.NOT_APPLICABLE, not_applicable_reason(distribution, subscriber) + stays
         if ticket is not None and ticket.phase is Phase.ENTERED and state.state is State.INSTALLING:
             return State.INSTALLING, f"extracting {state.held or state.offered} since {moment(state.since or ticket.entered)}"
+        if ticket is not None and ticket.phase is Phase.ENTERED and state.state is State.RECEIVED and state.held == ticket.revision:
+            return State.RECEIVED, f"received {state.held}, its extraction begins"
         if ticket is not None:
             return State.WAITING, self._in_queue(ticket)
         if latest is None:
@@ -162,8 +170,16 @@ class _Reader:
     def _in_queue(self, ticket: Ticket) -> str:
         if ticket.phase is Phase.ENTERED:
             return f"connecting to send {ticket.revision}"
-        decision = dispatch.decide(ticket, [t for t in self._snapshot.tickets if t.sender == ticket.sender], self._limit(ticket), self._now)
-        return decision.reason if isinstance(decision, Waiting) else "waiting: a slot is free, it takes it when it next asks"
+        verdict = self._decision(ticket)
+        if isinstance(verdict, Waiting):
+            return verdict.reason
+        return f"{'paused' if ticket.phase is Phase.PAUSED else 'waiting'}: a slot is free, its flow run takes it when it next looks"
+
+    def _decision(self, ticket: Ticket) -> Verdict | None:
+        """Of the send queue, which is decided on once for all of its rows."""
+        if ticket.sender not in self._decided:
+            self._decided[ticket.sender] = dispatch.decide(self._queues[ticket.sender], self._limit(ticket), self._now)
+        return self._decided[ticket.sender].get(ticket.number)
 
     def _limit(self, ticket: Ticket) -> int | None:
         sender = self._site.distributors.get(ticket.sender)

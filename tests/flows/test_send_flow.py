@@ -20,11 +20,13 @@ from sluice.errors import SluiceError, TamperedError, UnreachableError
 from sluice.model.order import Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import Event, EventKind
+from sluice.model.state import Event, EventKind, Record
 from sluice.model.state import State as CurrentPlace
 from sluice.model.ticket import Started, Ticket
+from sluice.operations.claim import Claim
 from sluice.operations.conversation import HeldState
 from sluice.operations.deliver import Delivered
+from sluice.operations.queue_watch import Turn
 from sluice.operations.send import SendResult
 from tasks.sending import Sends
 from tests.flows.blueprint import HOSTS, write_site
@@ -59,7 +61,7 @@ class Wire:
             there = HeldState(revision if name in self.held else None, None, 0)
             return SimpleNamespace(of=lambda _: there)
 
-        def transfer(progress: Callable[[int, int], None]) -> SendResult:
+        def transfer(progress: Callable[[int, int], None], _turn: Turn) -> SendResult:
             with self._lock:
                 self._now += 1
                 self.most = max(self.most, self._now)
@@ -219,7 +221,9 @@ def test_cancel_stops_what_waits_for_a_slot(work: Workplace, wire: Wire, monkeyp
     now = datetime.now(UTC)
     other = work.ledger.enqueue("hq", "oslo-9", "zone", V1, Priority.MEDIUM, "another run", lease_seconds=60, now=now)
     assert isinstance(other, Ticket)
-    assert isinstance(work.ledger.try_start(other, limit=1, lease_seconds=60, now=now), Started)
+    began = Record(Event(now, EventKind.SEND_STARTED, distribution="zone", subscriber="oslo-9"))
+    turn = work.ledger.take_turns("hq", [other.number], [other.number], lambda _: began, limit=1, now=now)
+    assert isinstance(turn.verdicts[other.number], Started)
     wire.on_call = lambda _: work.ledger.request_cancel("night", at=now)
     state = run("send", channel="night")
     assert state.message == "send night: 0 of 3 Subscribers done"
@@ -232,7 +236,7 @@ def test_extract_runs_that_start_together_order_each_extraction_once(work: Workp
     run("send", channel="night")
     orders: list[str] = []
 
-    def extract(sends: Sends, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
+    def extract(sends: Sends, _claim: Claim, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
         orders.append(subscriber)
         time.sleep(1.0)
         now = datetime.now(UTC)

@@ -15,10 +15,11 @@ from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor, Priority
 from sluice.model.state import Event, EventKind, State
-from sluice.model.ticket import Occupied
+from sluice.model.ticket import Occupied, Started
 from sluice.operations.conversation import AgentHello, HeldState
 from sluice.operations.deliver import Delivery
 from sluice.operations.order_extract import Ordering
+from sluice.operations.queue_watch import QueueWatch
 from sluice.operations.send import SendResult
 from sluice.operations.send_plan import SendTarget
 
@@ -37,6 +38,9 @@ class Place:
     held: RevisionNumber | None = None
     extracted: RevisionNumber | None = None
     calls: list[datetime] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.watch = QueueWatch("hq", None, ledger=self.ledger, clock=self)
 
     def now(self) -> datetime:
         return self.time
@@ -63,6 +67,7 @@ class Place:
             clock=self,
             sending=lambda _whole: Host(self, revision),  # type: ignore[arg-type,return-value]
             recipe=recipe,
+            watch=self.watch,
             watched=("night",),
         )
 
@@ -85,7 +90,7 @@ class Host:
     def needs_transfer(self) -> bool:
         return self.revision not in (self.place.held, self.place.extracted)
 
-    def transfer(self, _progress: Any) -> SendResult:
+    def transfer(self, _progress: Any, _turn: Any) -> SendResult:
         self.place.held = self.revision
         return SendResult(self.revision, None, False, 100, 0, 100, 10, 5, 5, 0)
 
@@ -99,27 +104,32 @@ def place(tmp_path: Path) -> Iterator[Place]:
     ledger.close()
 
 
-def tried(delivery: Delivery) -> None:
+def tried(place: Place, delivery: Delivery) -> None:
     """One try, in the order of the steps."""
     assert delivery.enter() is None
     try:
         if delivery.call():
-            assert delivery.ask() is None
+            started(place, delivery)
             delivery.transfer()
     except SluiceError as error:
         delivery.fail(error)
     finally:
-        delivery.close()
-        delivery.leave()
+        delivery.end()
+
+
+def started(place: Place, delivery: Delivery) -> None:
+    turn = delivery.ask(lambda: None)
+    place.watch.look()
+    assert isinstance(turn.told, Started)
 
 
 def run_through(place: Place, delivery: Delivery) -> None:
     delivery.offer()
-    tried(delivery)
+    tried(place, delivery)
     while (at := delivery.next_try) is not None:
         place.time = at
         if delivery.settled() is None:
-            tried(delivery)
+            tried(place, delivery)
 
 
 def test_a_failed_send_is_tried_again_every_two_minutes_for_thirty_then_waits_for_the_channel(place: Place) -> None:
@@ -140,7 +150,7 @@ def test_the_same_run_started_again_continues_the_count(place: Place) -> None:
     first = place.delivery(ONE, "run-1")
     first.offer()
     for _ in range(5):
-        tried(first)
+        tried(place, first)
         place.time = first.next_try or place.time
     again = place.delivery(ONE, "run-1")
     run_through(place, again)
@@ -158,7 +168,7 @@ def test_a_retry_doesn_t_take_back_what_another_run_sent_meanwhile(place: Place)
     place.error = UnreachableError("oslo-1: nothing answers")
     old = place.delivery(ONE, "run-1")
     old.offer()
-    tried(old)
+    tried(place, old)
     place.error = None
     run_through(place, place.delivery(TWO, "run-2"))
     done = old.settled()
@@ -181,7 +191,7 @@ def test_one_run_at_a_time_sends_to_a_subscriber(place: Place) -> None:
     first, second = place.delivery(ONE, "run-1"), place.delivery(ONE, "run-2")
     assert first.enter() is None
     assert isinstance(second.enter(), Occupied)
-    first.leave()
+    first.end()
     assert second.enter() is None
 
 
@@ -200,7 +210,7 @@ def checked(place: Place, recipe: RenderedRecipe | None = None) -> Delivery:
     delivery = place.delivery(ONE, "run-check", recipe=recipe, check=True)
     delivery.offer()
     assert delivery.settled() is None
-    tried(delivery)
+    tried(place, delivery)
     return delivery
 
 
@@ -243,7 +253,7 @@ def test_a_check_sends_what_the_host_lacks_and_forgets_the_receipt(place: Place,
     assert delivery.call()
     state = place.ledger.state("oslo-1", "zone")
     assert (state.state, state.held, state.extracted) == (State.WAITING, None, None)
-    assert delivery.ask() is None
+    started(place, delivery)
     delivery.transfer()
     state = place.ledger.state("oslo-1", "zone")
     assert (state.state, state.held, state.extracted) == (State.RECEIVED, ONE, None)

@@ -120,7 +120,7 @@ def test_a_receipt_that_got_lost_is_fetched_and_no_second_order_is_given(hq: Ben
 def test_a_kill_before_the_receipt_is_stored_loses_nothing(hq: Bench, agent: AgentDouble, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
 
-        def killed(*_: object) -> None:
+        def killed(*_: object, **__: object) -> None:
             raise LedgerError("killed")
 
         patched.setattr(hq.ledger, "accept_receipt", killed)

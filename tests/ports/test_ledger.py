@@ -7,18 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from infra.ledger.sql import SqlLedger, open_ledger
-from sluice.errors import LeaseLostError, UnreachableError
+from sluice.errors import UnreachableError
 from sluice.model.order import CLAIMED_SEQUENCE_MAX, Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Priority, RetryRule
+from sluice.model.site import RetryRule
 from sluice.model.state import Built, CurrentState, Event, EventKind, ReceiptStored, State
-from sluice.model.ticket import Occupied, Phase, Started, Ticket, Waiting
 from sluice.ports import Ledger
 from sluice.rules.retry import after_failure, failure_of
 
 NOW = datetime(2026, 12, 1, 20, 0, 0, 123456, tzinfo=UTC)
 V1, V2 = RevisionNumber(1, 1), RevisionNumber(1, 2)
-LEASE = 60.0
 
 Opener = Callable[[], Ledger]
 
@@ -54,12 +52,6 @@ def receipt(sequence: int = 1, outcome: Outcome = Outcome.INSTALLED, revision: R
     failure = None if outcome is Outcome.INSTALLED else Failure("ActionFailedError", "post action 1 failed", "see its output", False)
     finished = NOW + timedelta(seconds=9)
     return Receipt("hq", "helsinki-1", sequence, "zone", revision, outcome, NOW, finished, 3, 0, 99, "ab" * 32, (), failure)
-
-
-def enter(ledger: Ledger, host: str, priority: Priority = Priority.MEDIUM, *, holder: str = "run-1", now: datetime = NOW) -> Ticket:
-    ticket = ledger.enqueue("hq", host, "zone", V1, priority, holder, lease_seconds=LEASE, now=now)
-    assert isinstance(ticket, Ticket)
-    return ticket
 
 
 # --- events and current state ---------------------------------------------------------------------------------------------
@@ -216,92 +208,3 @@ def test_cancel_is_seen_by_all_until_the_next_start(ledger: Ledger, opener: Open
     ledger.clear_cancel("zone")
     assert not ledger.cancel_requested("zone")
     assert ledger.events()[0].event.data == {"name": "zone", "by": "anna"}
-
-
-# --- the send queue -------------------------------------------------------------------------------------------------------
-
-
-def test_the_same_send_started_twice_is_told_by_whom_it_is_sent(ledger: Ledger, opener: Opener) -> None:
-    first = enter(ledger, "a")
-    second = opener().enqueue("hq", "a", "zone", V2, Priority.HIGH, "run-2", lease_seconds=LEASE, now=NOW)
-    assert second == Occupied(first, "already being sent by flow run run-1")
-    ledger.finish(first)
-    assert isinstance(ledger.enqueue("hq", "a", "zone", V2, Priority.HIGH, "run-2", lease_seconds=LEASE, now=NOW), Ticket)
-
-
-def test_slots_are_given_in_order_and_given_on(ledger: Ledger) -> None:
-    tickets = [enter(ledger, f"host-{n}") for n in range(4)]
-    answers = [ledger.try_start(t, limit=2, lease_seconds=LEASE, now=NOW) for t in tickets]
-    assert [type(a) for a in answers] == [Started, Started, Waiting, Waiting]
-    assert isinstance(answers[3], Waiting)
-    assert answers[3].reason == "waiting: 2 of 2 transfers of hq run; 1 before it"
-    ledger.finish(tickets[0])
-    ledger.finish(tickets[0])
-    assert isinstance(ledger.try_start(tickets[3], limit=2, lease_seconds=LEASE, now=NOW), Waiting)
-    assert isinstance(ledger.try_start(tickets[2], limit=2, lease_seconds=LEASE, now=NOW), Started)
-    assert isinstance(ledger.try_start(tickets[2], limit=2, lease_seconds=LEASE, now=NOW), Started)
-
-
-def test_asking_again_keeps_a_waiting_lease_alive_and_mostly_only_reads(ledger: Ledger) -> None:
-    running, waiting = enter(ledger, "a"), enter(ledger, "b")
-    assert isinstance(ledger.try_start(running, limit=1, lease_seconds=LEASE, now=NOW), Started)
-    ends = []
-    for seconds in (0, 20, 29, 31, 70, 110):
-        now = NOW + timedelta(seconds=seconds)
-        ledger.renew(running, lease_seconds=LEASE, now=now)
-        answer = ledger.try_start(waiting, limit=1, lease_seconds=LEASE, now=now)
-        assert isinstance(answer, Waiting)
-        ends.append((answer.ticket.lease_until - NOW).total_seconds())
-    assert ends == [60, 60, 60, 91, 130, 170]
-    assert [t.phase for t in ledger.snapshot().tickets] == [Phase.RUNNING, Phase.READY]
-
-
-def test_a_dead_holders_slot_is_free_when_its_lease_runs_out_and_the_late_holder_is_told(ledger: Ledger) -> None:
-    dead, alive = enter(ledger, "a"), enter(ledger, "b")
-    ledger.try_start(dead, limit=1, lease_seconds=LEASE, now=NOW)
-    soon, late = NOW + timedelta(seconds=LEASE - 1), NOW + timedelta(seconds=LEASE)
-    assert isinstance(ledger.try_start(alive, limit=1, lease_seconds=LEASE, now=soon), Waiting)
-    assert isinstance(ledger.try_start(alive, limit=1, lease_seconds=LEASE, now=late), Started)
-    for lost in (
-        lambda: ledger.renew(dead, lease_seconds=LEASE, now=late),
-        lambda: ledger.try_start(dead, limit=1, lease_seconds=LEASE, now=late),
-    ):
-        with pytest.raises(LeaseLostError, match="was given away"):
-            lost()
-    ledger.finish(dead)
-    assert [(e.event.kind, e.event.subscriber) for e in ledger.events()] == [(EventKind.LEASE_EXPIRED, "a")]
-
-
-def test_a_dead_holders_pair_can_be_entered_again_when_its_lease_runs_out(ledger: Ledger) -> None:
-    dead = enter(ledger, "a")
-    late = NOW + timedelta(seconds=LEASE)
-    fresh = enter(ledger, "a", holder="run-2", now=late)
-    assert fresh.number > dead.number
-    with pytest.raises(LeaseLostError):
-        ledger.renew(dead, lease_seconds=LEASE, now=late)
-    ledger.finish(dead)
-    assert ledger.renew(fresh, lease_seconds=LEASE, now=late) == fresh
-
-
-def test_a_late_holder_whose_place_nobody_wanted_keeps_it(ledger: Ledger) -> None:
-    ticket = enter(ledger, "a")
-    ledger.try_start(ticket, limit=1, lease_seconds=LEASE, now=NOW)
-    later = NOW + timedelta(hours=1)
-    assert ledger.renew(ticket, lease_seconds=LEASE, now=later).lease_until == later + timedelta(seconds=LEASE)
-
-
-def test_ticket_numbers_are_never_given_twice(ledger: Ledger) -> None:
-    numbers = []
-    for _ in range(3):
-        ticket = enter(ledger, "a")
-        numbers.append(ticket.number)
-        ledger.finish(ticket)
-    assert numbers == [1, 2, 3]
-
-
-def test_senders_do_not_wait_for_each_other(ledger: Ledger) -> None:
-    high = enter(ledger, "a", Priority.HIGH)
-    ledger.try_start(high, limit=1, lease_seconds=LEASE, now=NOW)
-    low = ledger.enqueue("helsinki-hub", "b", "zone", V1, Priority.LOW, "run-2", lease_seconds=LEASE, now=NOW)
-    assert isinstance(low, Ticket)
-    assert isinstance(ledger.try_start(low, limit=1, lease_seconds=LEASE, now=NOW), Started)

@@ -1,0 +1,261 @@
+"""The send queue as one process sees it (D9, D10): one watch for all of its tickets, however many wait.
+
+A claim's ``Turn`` is kept by the watch from the moment it is entered: its lease is renewed with all the others', one write a third of a
+lease. Twice a second the watch reads the queue's stamp; only where that moved, somebody asked or another's lease ended it has the ledger
+decide on the whole queue, for all of its own at once. What a turn is told wakes who waits for it: a task without a thread, or a
+transfer that paused between two blocks.
+
+A process that can't renew for a whole lease takes all of its turns for lost, as the others by then do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sluice.errors import LeaseLostError, SluiceError
+from sluice.model.state import Record
+from sluice.model.ticket import Pausing, QueueTurn, Started, Ticket, Verdict, Waiting
+from sluice.ports import Clock, Ledger
+
+LEASE_SECONDS = 30.0
+"""How long a place in the queue outlives its holder's last sign of life."""
+LOOK_SECONDS = 0.5
+"""Between two looks at the stamp while something waits or is transferred."""
+SIGN_SECONDS = 25.0
+"""Between two signs of life of a paused transfer: the agent counts ten minutes of silence as the sender's end."""
+
+
+class CancelledError(Exception):
+    """Somebody cancelled what a paused transfer waits under (I10)."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} was cancelled")
+        self.name = name
+
+
+class Turn:
+    """A ticket in its own process: what it was told last. Made by ``QueueWatch.keep``."""
+
+    def __init__(self, ticket: Ticket, watch: QueueWatch, lost: Callable[[], None]) -> None:
+        self.ticket = ticket
+        self.must_pause = False
+        """Read by its transfer between two blocks; costs nothing."""
+        self.told: Started | Waiting | SluiceError | CancelledError | None = None
+        """The answer to ``ask``; None: none yet."""
+        self.runs = False
+        """It was given a slot and hasn't given it back."""
+        self.watched: tuple[str, ...] = ()
+        self.began: Callable[[], Record] | None = None
+        """Makes what is recorded with the slot; None where it was recorded before."""
+        self._watch, self._lost = watch, lost
+        self._over = threading.Event()
+        self._heard: Callable[[], None] = _nothing
+
+    def ask(self, began: Callable[[], Record], *, watched: tuple[str, ...], heard: Callable[[], None]) -> None:
+        """Ask for a slot; its host answers.
+
+        Args:
+            began: Makes what is recorded when it begins.
+            watched: Names whose cancel flag ends the waiting.
+            heard: Called from the watch's thread when ``told`` became another kind of answer.
+        """
+        self.began, self.watched, self._heard = began, watched, heard
+        self._watch.asks(self)
+
+    def pause(self, alive: Callable[[], None]) -> None:
+        """Give the slot away in mid-transfer; returns when there is one again.
+
+        Args:
+            alive: Called every SIGN_SECONDS meanwhile, in this thread.
+        Raises:
+            LeaseLostError, LedgerError: The place is lost.
+            CancelledError: Somebody cancelled it.
+        """
+        self._over.clear()
+        self._heard = _nothing
+        self._watch.paused(self)
+        while not self._over.wait(SIGN_SECONDS):
+            alive()
+        if isinstance(self.told, SluiceError | CancelledError):
+            raise self.told
+
+    def hear(self, answer: Started | Waiting | SluiceError | CancelledError) -> None:
+        """The watch tells; from its thread."""
+        is_new = type(answer) is not type(self.told)
+        self.told, self.must_pause = answer, False
+        if not isinstance(answer, Waiting):
+            self.runs = isinstance(answer, Started)
+            self._over.set()
+        if is_new:
+            self._heard()
+        if isinstance(answer, SluiceError):
+            self._lost()
+
+
+class QueueWatch:
+    """All tickets of one process with one sender. ``start`` it; safe for threads."""
+
+    def __init__(self, sender: str, limit: int | None, *, ledger: Ledger, clock: Clock) -> None:
+        """``limit`` is the sender's ``max_concurrent``."""
+        self._sender, self._limit, self._ledger, self._clock = sender, limit, ledger, clock
+        self._changed = threading.Condition()
+        self._turns = dict[int, Turn]()
+        self._asking = dict[int, Turn]()
+        self._is_asked = self._is_closed = False
+        self._stamp = -1
+        self._until: datetime | None = None
+        self._renewed = self._looked = clock.now()
+        self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look; without it ``look`` has to be called."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more. Leases of turns that are still kept run out."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def keep(self, ticket: Ticket, lost: Callable[[], None]) -> Turn:
+        """Keep a ticket's lease alive from now on; ``lost`` is called, from the watch's thread, where its place was given away."""
+        turn = Turn(ticket, self, lost)
+        with self._changed:
+            if not self._turns:
+                self._renewed = self._looked = self._clock.now()
+            self._turns[ticket.number] = turn
+            self._changed.notify()
+        return turn
+
+    def drop(self, turn: Turn) -> None:
+        """Keep it no longer; may be called twice."""
+        turn.runs = False
+        with self._changed:
+            self._asking.pop(turn.ticket.number, None)
+            self._turns.pop(turn.ticket.number, None)
+
+    def freed(self) -> None:
+        """A slot of ours was given back: who waits here needn't wait for the next look."""
+        with self._changed:
+            self._is_asked = bool(self._asking)
+            self._changed.notify()
+
+    def asks(self, turn: Turn) -> None:
+        """``turn`` wants a slot, or its slot back."""
+        with self._changed:
+            if turn.ticket.number in self._turns:
+                self._asking[turn.ticket.number] = turn
+                self._is_asked = True
+                self._changed.notify()
+
+    def paused(self, turn: Turn) -> None:
+        """Save that a transfer paused, and have it ask. Raises LeaseLostError."""
+        turn.runs, turn.must_pause, turn.told, turn.began = False, False, None, None
+        self._ledger.pause(turn.ticket, now=self._clock.now())
+        self.asks(turn)
+
+    def look(self) -> None:
+        """Look once: renew what has to be, and tell who asks what is new. Raises LedgerError."""
+        now = self._clock.now()
+        with self._changed:
+            turns, asking = dict(self._turns), dict(self._asking)
+            was_asked, self._is_asked = self._is_asked, False
+        try:
+            if turns and now - self._renewed >= timedelta(seconds=LEASE_SECONDS / 3):
+                self._renew(turns, now)
+            if asking or any(turn.runs for turn in turns.values()):
+                self._watch(turns, asking, now, was_asked=was_asked)
+        except SluiceError as error:
+            with self._changed:
+                self._is_asked = self._is_asked or was_asked
+            if now - self._renewed >= timedelta(seconds=LEASE_SECONDS):
+                for turn in turns.values():
+                    self._tell(turn, error)
+            raise
+        finally:
+            self._looked = now
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._is_asked and not self._is_closed:
+                    self._changed.wait(self._pause())
+                if self._is_closed:
+                    return
+            try:
+                self.look()
+            except SluiceError:  # the next look tries again; a lease's length of it tells all who wait
+                with self._changed:
+                    self._changed.wait(LOOK_SECONDS)
+
+    def _pause(self) -> float | None:
+        if self._asking or any(turn.runs for turn in self._turns.values()):
+            return LOOK_SECONDS
+        return LEASE_SECONDS / 6 if self._turns else None
+
+    def _renew(self, turns: dict[int, Turn], now: datetime) -> None:
+        kept = self._ledger.renew(turns, lease_seconds=LEASE_SECONDS, now=now)
+        self._renewed = now
+        for number, turn in turns.items():
+            if number not in kept:
+                self._tell(turn, _lost(turn.ticket))
+
+    def _watch(self, turns: dict[int, Turn], asking: dict[int, Turn], now: datetime, *, was_asked: bool) -> None:
+        if not was_asked:
+            seen = self._ledger.look(self._sender)
+            for number, turn in list(asking.items()):
+                if name := next((n for n in turn.watched if n in seen.cancelled), ""):
+                    del asking[number]
+                    self._tell(turn, CancelledError(name))
+            if seen.stamp == self._stamp and (self._until is None or now < self._until):
+                return
+        # After a standstill of this machine nobody's lease says anything until all had time to renew.
+        stood_still = now - self._looked > timedelta(seconds=LEASE_SECONDS / 3 + LOOK_SECONDS)
+        judged = self._looked if stood_still and turns else now
+        self._take(turns, asking, self._decided(turns, asking, judged))
+
+    def _decided(self, turns: dict[int, Turn], asking: dict[int, Turn], now: datetime) -> QueueTurn:
+        def began(number: int) -> Record:
+            make = asking[number].began
+            if make is None:
+                raise ValueError(f"ticket {number} began before")
+            return make()
+
+        return self._ledger.take_turns(self._sender, turns.keys(), asking.keys(), began, limit=self._limit, now=now)
+
+    def _take(self, turns: dict[int, Turn], asking: dict[int, Turn], turn_of_all: QueueTurn) -> None:
+        self._stamp, self._until = turn_of_all.stamp, turn_of_all.until
+        for number, turn in turns.items():
+            verdict: Verdict | None = turn_of_all.verdicts.get(number)
+            if number not in asking:
+                turn.must_pause = turn.runs and isinstance(verdict, Pausing)
+            elif verdict is None:
+                self._tell(turn, _lost(turn.ticket))
+            elif not isinstance(verdict, Pausing):
+                self._tell(turn, verdict)
+
+    def _tell(self, turn: Turn, answer: Started | Waiting | SluiceError | CancelledError) -> None:
+        number = turn.ticket.number
+        with self._changed:
+            if self._turns.get(number) is not turn:
+                return  # dropped meanwhile
+            if not isinstance(answer, Waiting):
+                self._asking.pop(number, None)
+            if isinstance(answer, SluiceError):
+                del self._turns[number]
+        turn.hear(answer)
+
+
+def _nothing() -> None:
+    return
+
+
+def _lost(ticket: Ticket) -> LeaseLostError:
+    return LeaseLostError(
+        f"ticket {ticket.number} ({ticket.distribution} to {ticket.subscriber}) was given away: its lease ran out",
+        remedy="enter the queue again",
+    )
