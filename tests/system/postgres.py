@@ -136,5 +136,5 @@ def cluster(real_part: Callable[[str], Path], *, durable: bool = False) -> Itera
         made.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{made.password}'")
         yield made
     finally:
-        made.stop()
+        made.stop(signal.SIGQUIT)  # nothing of it is kept
         shutil.rmtree(directory)
