@@ -11,6 +11,7 @@ import click
 
 from cli.agent import agent
 from cli.cancel import cancel
+from cli.doctor import doctor
 from cli.failures import EXIT_CODES, Terminated, report
 from cli.plan import apply, plan
 from cli.revisions import revisions
@@ -62,7 +63,7 @@ for _command in (
     *(init, validate, plan, apply, up),
     *(build, sign, send, extract, distribute, refresh, cancel),
     *(status, why, show, revisions, ted),
-    *(trust, subscriber, subscribers, agent),
+    *(doctor, trust, subscriber, subscribers, agent),
 ):
     sluice.add_command(_command)
 

@@ -12,7 +12,8 @@ from cli.session import Session, dry_run_option, emit, json_option, say, session
 from cli.tables import table
 
 if TYPE_CHECKING:
-    from infra.bootstrap import Bootstrapped, CheckItem
+    from infra.bootstrap import Bootstrapped
+    from infra.subscriber_check import CheckItem
     from sluice.model.site import Subscriber
 
 _names = click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -81,13 +82,16 @@ def subscriber_bootstrap(
 @click.pass_context
 def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...], every: bool, as_json: bool) -> None:
     """Say what is missing on hosts, changing nothing."""
-    from infra.bootstrap import check, distributors_of
+    from infra.bootstrap import distributors_of
+    from infra.subscriber_check import check, needs_of
 
     site, transport, bundles = session.site, transport_of(session), bundle_directory(session)
 
     def work(host: Subscriber) -> list[CheckItem]:
         publishers = publishers_here(site, distributors_of(site, host.name))
-        return check(host, publishers, transport=transport, bundles=bundles, timeout=timeout_of(site, host))
+        return check(
+            host, publishers, transport=transport, bundles=bundles, timeout=timeout_of(site, host), needs=needs_of(site, host.name)
+        )
 
     done = on_each(chosen(session, names, every), work, said=lambda _: None)
     if as_json:

@@ -16,6 +16,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 import zipfile
 from typing import Any, NoReturn
 
@@ -31,6 +32,7 @@ def probe(directory: str) -> dict[str, Any]:
         "python": list(sys.version_info[:3]),
         "machine": platform.machine(),
         "libc": platform.libc_ver()[0] or "musl",
+        "time": time.time(),
         "directory": None,
         "digest": "",
         "name": "",

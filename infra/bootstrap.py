@@ -1,4 +1,4 @@
-"""Bootstrap a Subscriber: agent, identity, key, trust root, recovery hook. And check one: say what is missing, changing nothing.
+"""Bootstrap a Subscriber: agent, identity, key, trust root, recovery hook.
 
 Everything goes through the administrator's own login at the Subscriber's address (SSH, or this machine for ``local:``), which is the act
 of trusting: the host needs Python and nothing else. What to do is computed first, as data, from what a probe found; a dry run shows
@@ -15,11 +15,9 @@ from pathlib import Path
 
 from infra.agent_bundle import Bundle, choose
 from infra.subscriber_host import Host, Login, LoginTransport, host_program, logged_in, probe, said_text
-from sluice.errors import AgentMissingError, SluiceError, TrustError
+from sluice.errors import AgentMissingError, TrustError
 from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_command
 from sluice.model.site import Site, Subscriber
-from sluice.operations.call import call_agent
-from sluice.ports import Transport
 from sluice.trust.publish import Publisher
 
 _PIECE = 256 * 1024
@@ -55,16 +53,6 @@ class Bootstrapped:
     """Empty where nothing was missing."""
     notes: tuple[str, ...]
     """What a person should know: no cron, say."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckItem:
-    """One line of ``sluice subscriber check``."""
-
-    item: str
-    ok: bool
-    detail: str
-    remedy: str = ""
 
 
 def distributors_of(site: Site, subscriber: str) -> tuple[str, ...]:
@@ -142,7 +130,7 @@ def plan(
         steps.append(Step(Act.HOOK, "add an @reboot line to the account's crontab, for recovery after a restart"))
     elif not host.crontab:
         notes.append(
-            f"{subscriber.name} has no crontab: have `{_hook_command(subscriber)}` run when it starts; until then the next contact recovers"
+            f"{subscriber.name} has no crontab: have `{hook_command(subscriber)}` run when it starts; until then the next contact recovers"
         )
     return steps, notes
 
@@ -183,80 +171,6 @@ def run_steps(
                 _run(login, subscriber, [python, "-I", "-c", host_program(), "hook", directory])
 
 
-def check(
-    subscriber: Subscriber, publishers: Mapping[str, Publisher], *, transport: LoginTransport, bundles: Path, timeout: float
-) -> list[CheckItem]:
-    """What is missing, without changing anything. Never raises for what it finds."""
-    remedy = f"run: sluice subscriber bootstrap {subscriber.name}"
-    try:
-        with logged_in(subscriber, transport, timeout) as login:
-            host = probe(login, subscriber)
-    except SluiceError as error:
-        return [CheckItem("login", ok=False, detail=error.message, remedy=error.remedy)]
-    items = [CheckItem("login", ok=True, detail=str(subscriber.address))]
-    try:
-        bundle = choose(bundles, list(host.pythons), host=f"Subscriber {subscriber.name}")
-        items.append(CheckItem("python", ok=True, detail=str(bundle.platform)))
-        current = host.digest == bundle.digest
-        detail = f"{host.digest[:12] or 'none'} installed" + ("" if current else f", {bundle.digest[:12]} is current")
-        items.append(CheckItem("agent", ok=current, detail=detail, remedy="" if current else remedy))
-    except SluiceError as error:
-        items.append(CheckItem("python", ok=False, detail=error.message, remedy=error.remedy))
-    items.append(_directory_item(subscriber, host, remedy))
-    named = host.name == subscriber.name
-    items.append(CheckItem("identity", ok=named, detail=host.name or "none", remedy="" if named else remedy))
-    for distributor, publisher in sorted(publishers.items()):
-        items += _trust_items(subscriber, host, distributor, publisher, remedy)
-        items.append(_conversation_item(subscriber, distributor, transport, timeout, remedy))
-    items.append(recovery_item(subscriber, host, remedy))
-    return items
-
-
-def recovery_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:
-    """Whether an interrupted extraction is ended when the host starts."""
-    if host.hook:
-        return CheckItem("recovery", ok=True, detail="@reboot in crontab")
-    if host.crontab:
-        return CheckItem("recovery", ok=False, detail="no hook", remedy=remedy)
-    # Bootstrap can't mend that, and nothing is lost without it: said, not counted as missing.
-    why = f"have `{_hook_command(subscriber)}` run when the host starts"
-    return CheckItem("recovery", ok=True, detail="no crontab: the next contact recovers", remedy=why)
-
-
-def _directory_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:
-    found, path = host.directory, str(subscriber.working_directory)
-    if found is None:
-        return CheckItem("working directory", ok=False, detail=f"{path} is missing", remedy=remedy)
-    if not found.get("is_directory") or not found.get("ours"):
-        return CheckItem("working directory", ok=False, detail=f"{path} isn't a directory of the account", remedy="remove or chown it")
-    private = found.get("mode") == 0o700
-    return CheckItem("working directory", ok=private, detail=f"{path}, mode {found.get('mode'):o}", remedy="" if private else remedy)
-
-
-def _trust_items(subscriber: Subscriber, host: Host, distributor: str, publisher: Publisher, remedy: str) -> list[CheckItem]:
-    known = publisher.subscriber_key(subscriber.name)
-    same = known is not None and known == host.receipt_pub
-    detail = "known" if same else "not known here" if known is None else "another one is known here"
-    rooted = host.roots.get(distributor) == hashlib.sha256(publisher.root()).hexdigest()
-    installed = "installed" if rooted else "missing" if distributor not in host.roots else "another one is installed"
-    return [
-        CheckItem(f"receipt key at {distributor}", ok=same, detail=detail, remedy="" if same else remedy),
-        CheckItem(f"trust in {distributor}", ok=rooted, detail=installed, remedy="" if rooted else f"run: sluice trust push {distributor}"),
-    ]
-
-
-def _conversation_item(subscriber: Subscriber, distributor: str, transport: Transport, timeout: float, remedy: str) -> CheckItem:
-    try:
-        call = call_agent(subscriber, distributor, transport=transport, timeout=timeout)
-    except SluiceError as error:
-        return CheckItem(f"conversation for {distributor}", ok=False, detail=error.message, remedy=error.remedy or remedy)
-    call.close()
-    hello = call.hello
-    return CheckItem(
-        f"conversation for {distributor}", ok=True, detail=f"agent {hello.agent}, Python {hello.python}, {hello.free} bytes free"
-    )
-
-
 def _install_root(login: Login, subscriber: Subscriber, distributor: str, publisher: Publisher) -> None:
     _run(login, subscriber, agent_command(subscriber.working_directory, "trust", "--distributor", distributor), [publisher.root()])
 
@@ -281,7 +195,8 @@ def _check_key(subscriber: Subscriber, distributor: str, known: bytes | None, sh
         )
 
 
-def _hook_command(subscriber: Subscriber) -> str:
+def hook_command(subscriber: Subscriber) -> str:
+    """What ends an interrupted extraction when the host starts."""
     return " ".join(agent_command(subscriber.working_directory, "run"))
 
 

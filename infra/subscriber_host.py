@@ -55,6 +55,8 @@ class Host:
     """SHA-256 of installed trust roots by Distributor."""
     crontab: bool
     hook: bool
+    time: float
+    """Its clock, in seconds since 1970."""
 
 
 @contextmanager
@@ -97,6 +99,7 @@ def probe(login: Login, subscriber: Subscriber) -> Host:
             roots={str(name): str(digest) for name, digest in found["roots"].items()},
             crontab=bool(found["crontab"]),
             hook=bool(found["hook"]),
+            time=float(found["time"]),
         )
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise ConnectionLostError(f"Subscriber {subscriber.name} ({subscriber.address}) answered the probe with nonsense") from error

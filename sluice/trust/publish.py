@@ -40,6 +40,8 @@ LOCK_WAIT = 60.0
 """Seconds to wait for another publishing of the same Distributor; it takes milliseconds."""
 READ_TRIES = 100
 """Tries to read a set that isn't replaced meanwhile; each takes milliseconds."""
+_KINDS: Mapping[str, type[Any]] = {TIMESTAMP: Timestamp, SNAPSHOT: Snapshot}
+"""Of metadata, by role; all others are Targets."""
 _S = TypeVar("_S", bound=Signed)
 _T = TypeVar("_T")
 
@@ -118,7 +120,7 @@ class Publisher:
             StoreError: The disk fails; so for every method here.
         """
         self.check_keys()
-        lifetime = max(longest_interval + TIMESTAMP_MARGIN, TIMESTAMP_LIFETIME_MIN)
+        lifetime = lifetime_of(TIMESTAMP, longest_interval)
         with self._locked():
             sweep(self._repository)
             return self._publish(listings(), now, lifetime)
@@ -127,6 +129,21 @@ class Publisher:
     def root(self) -> bytes:
         """The newest trust root: what ``sluice trust push`` installs."""
         return (self._repository / metadata_file(ROOT, self._newest_root())).read_bytes()
+
+    @disk_errors()
+    def expires(self) -> dict[str, datetime]:
+        """When the root and each published role end, by role."""
+        return self._of_one_set(self._expires)
+
+    def _expires(self) -> dict[str, datetime]:
+        root = self._load(metadata_file(ROOT, self._newest_root()), Root)
+        found = {} if root is None else {ROOT: root.expires}
+        for role, version in self._versions().items():
+            name = metadata_file(role, None if role == TIMESTAMP else version)
+            signed: Signed | None = self._load(name, _KINDS.get(role, Targets))
+            if signed is not None:
+                found[role] = signed.expires
+        return found
 
     @disk_errors()
     def versions(self) -> dict[str, int]:
@@ -338,6 +355,13 @@ class Publisher:
                 continue
             if parts[1] < newest.get(parts[0], 0) - 1:
                 os.unlink(entry.path)
+
+
+def lifetime_of(role: str, longest_interval: timedelta) -> timedelta:
+    """How long a role's metadata last from their signing on; ``longest_interval`` as for ``publish``."""
+    if role in (TIMESTAMP, SNAPSHOT):
+        return max(longest_interval + TIMESTAMP_MARGIN, TIMESTAMP_LIFETIME_MIN)
+    return ROOT_LIFETIME if role == ROOT else ROLE_LIFETIME
 
 
 def _whole(time: datetime) -> datetime:

@@ -15,7 +15,8 @@ import pytest
 
 from infra import agent_host
 from infra.agent_bundle import Platform, build_from_index, build_from_installed, bundles, choose, closure, open_bundle, our_files, pins_of
-from infra.bootstrap import Act, Bootstrapped, bootstrap, check, push_trust, recovery_item
+from infra.bootstrap import Act, Bootstrapped, bootstrap, push_trust
+from infra.subscriber_check import check, recovery_item
 from infra.subscriber_host import probe
 from infra.transports.address import AddressTransport
 from sluice.errors import AgentMissingError, NotFoundError, StoreCorruptError, TrustError
@@ -57,7 +58,7 @@ class Place:
     def items(self) -> dict[str, bool]:
         return {
             each.item: each.ok
-            for each in check(self.subscriber, {"hq": self.publisher}, transport=self.transport, bundles=self.bundles, timeout=60)
+            for each in check(self.subscriber, {"hq": self.publisher}, transport=self.transport, bundles=self.bundles, timeout=60, needs={})
         }
 
 

@@ -1,0 +1,99 @@
+"""A Distributor's ledger: looked at read-only first, because opening one makes or upgrades its tables."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import psycopg
+from sqlalchemy.engine import make_url
+
+from infra.ledger.schema import UPGRADES
+from infra.ledger.sql import POSTGRES, open_existing
+from infra.ledger.tables import SCHEMA_VERSION
+from sluice.errors import SluiceError
+from sluice.model.state import LedgerSnapshot
+from sluice.rules import diagnosis
+from sluice.rules.diagnosis import Finding, Health
+
+CONNECT_SECONDS = 10
+_READABLE = "see that it can be reached and read by this account"
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was found in a ledger; ``snapshot`` is None where it couldn't or mustn't be opened."""
+
+    findings: tuple[Finding, ...]
+    snapshot: LedgerSnapshot | None = None
+
+    def newest(self) -> datetime | None:
+        """The newest time it holds."""
+        if self.snapshot is None:
+            return None
+        times = [built.at for built in self.snapshot.built.values()]
+        times += [state.since for state in self.snapshot.states.values() if state.since is not None]
+        return max(times, default=None)
+
+
+def look(place: str, now: datetime) -> Looked:
+    """Schema, rights and queue of the ledger at a path or URL."""
+    postgres = place.startswith(POSTGRES)
+    name = place.rpartition("@")[2] if postgres else place
+    probe: Callable[[str], tuple[int | None, str]] = _postgres if postgres else _sqlite
+    try:
+        found, refused = probe(place)
+    except (OSError, sqlite3.Error, psycopg.Error) as error:
+        return Looked((Finding(Health.FAILED, "ledger", name, f"it can't be opened: {_said(error)}", _READABLE),))
+    judged = diagnosis.schema(name, found, ours=SCHEMA_VERSION, upgrades=UPGRADES)
+    if refused:
+        return Looked((judged, Finding(Health.FAILED, "ledger", name, f"it can't be written: {refused}", "see its owner, mode and rights")))
+    if found != SCHEMA_VERSION:
+        return Looked((judged,))
+    try:
+        ledger = open_existing(place)
+        if ledger is None:  # removed meanwhile
+            return Looked((judged,))
+        with closing(ledger):
+            snapshot = ledger.snapshot()
+    except SluiceError as error:
+        return Looked((judged, Finding(Health.FAILED, "ledger", name, error.message, error.remedy)))
+    return Looked((judged, diagnosis.queue(name, snapshot.tickets, now)), snapshot)
+
+
+def _sqlite(place: str) -> tuple[int | None, str]:
+    """Version of its tables, and why it can't be written. A file that isn't there has none, and is made by the first build."""
+    path = Path(make_url(place).database or "") if "://" in place else Path(place)
+    if not path.exists():
+        return None, "" if os.access(path.parent, os.W_OK) else f"{path.parent} can't be written"
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=CONNECT_SECONDS)) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'").fetchone():
+            return None, ""
+        row = database.execute("SELECT version FROM schema_version").fetchone()
+    # Its journal is made beside it.
+    refused = [str(each) for each in (path, path.parent) if not os.access(each, os.W_OK)]
+    return (row[0] if row else None), f"{', '.join(refused)}" if refused else ""
+
+
+def _postgres(place: str) -> tuple[int | None, str]:
+    url = "postgresql://" + place.partition("://")[2]
+    with psycopg.connect(url, connect_timeout=CONNECT_SECONDS, autocommit=True) as database:
+        database.read_only = True
+        if database.execute("SELECT to_regclass('schema_version')").fetchone() == (None,):
+            return None, ""
+        row = database.execute(
+            "SELECT version, has_table_privilege('events', 'INSERT'), pg_is_in_recovery() FROM schema_version"
+        ).fetchone()
+    if row is None:
+        return None, ""
+    return row[0], "it is a standby" if row[2] else "" if row[1] else "its user may not insert"
+
+
+def _said(error: OSError | sqlite3.Error | psycopg.Error) -> str:
+    """The first line: what follows are hints, and a connection's user and host."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,116 @@
+"""This machine, and what a Distributor has on it: working directory, keys, trust."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from infra.agent_bundle import Platform, bundles
+from sluice.errors import NotFoundError, SluiceError
+from sluice.model.site import Distributor, Site
+from sluice.rules import diagnosis
+from sluice.rules.diagnosis import Finding, Health
+from sluice.rules.lifetimes import longest_send_interval
+from sluice.trust.publish import Publisher, lifetime_of
+
+ROOT_KEY, ONLINE_KEY = "root.pem", "online.pem"
+
+
+def python() -> Finding:
+    """The Python that runs this."""
+    return diagnosis.python_version(sys.version_info[:2])
+
+
+def distributors_here(site: Site) -> list[Distributor]:
+    """Those whose private key is on this machine."""
+    every = (found for _, found in sorted(site.distributors.items()))
+    return [found for found in every if os.path.lexists(Path(found.working_directory) / "keys" / ONLINE_KEY)]
+
+
+def elsewhere(site: Site) -> list[Finding]:
+    """The other Distributors: at home on another machine, or never given keys."""
+    here = {found.name for found in distributors_here(site)}
+    health = Health.WARNING if here else Health.FAILED
+    return [
+        Finding(
+            health,
+            "trust",
+            name,
+            f"no keys in {distributor.working_directory}/keys",
+            f"run `sluice trust init {name}`, unless it is at home on another machine",
+        )
+        for name, distributor in sorted(site.distributors.items())
+        if name not in here
+    ]
+
+
+def working_directory(distributor: Distributor) -> list[Finding]:
+    """Its rights, and the space it has."""
+    path = Path(distributor.working_directory)
+    try:
+        status, space = path.stat(), os.statvfs(path)
+    except OSError as error:
+        return [Finding(Health.FAILED, "machine", str(path), f"it can't be read: {error.strerror}", "see its owner and mode")]
+    mode = stat.S_IMODE(status.st_mode)
+    return [
+        diagnosis.private_directory(str(path), mode=mode, ours=status.st_uid == os.geteuid()),
+        diagnosis.free_space(str(path), free=space.f_bavail * space.f_frsize, kept=distributor.min_free),
+    ]
+
+
+def trust(site: Site, distributor: Distributor, now: datetime) -> list[Finding]:
+    """Its keys, as they are read to sign, and how long its metadata last."""
+    publisher = Publisher(Path(distributor.working_directory), distributor=distributor.name)
+    found = []
+    try:
+        publisher.check_keys()
+        found.append(Finding(Health.OK, "trust", f"{distributor.name}: keys", "present, readable by their account alone"))
+        root_key = Path(distributor.working_directory) / "keys" / ROOT_KEY
+        if root_key.exists() and stat.S_IMODE(root_key.stat().st_mode) & 0o077:
+            found.append(Finding(Health.FAILED, "trust", str(root_key), "others can read it", f"chmod 600 {root_key}"))
+        expires = publisher.expires()
+    except (SluiceError, OSError) as error:
+        return [*found, _failed("trust", f"{distributor.name}: keys", error)]
+    interval = longest_send_interval(site, distributor.name)
+    found += [
+        diagnosis.lifetime(role, expires=at, lasts=lifetime_of(role, interval), now=now, distributor=distributor.name)
+        for role, at in sorted(expires.items())
+    ]
+    return found
+
+
+def agent_bundle(directory: Path) -> Finding:
+    """What bootstrap installs on hosts with this very Python and machine."""
+    here, name = Platform.here(), str(Platform.here())
+    for bundle in bundles(directory):
+        if bundle.platform == here and bundle.is_current:
+            return Finding(Health.OK, "agent", name, f"bundle {bundle.digest[:12]} is current")
+    return Finding(
+        Health.WARNING, "agent", name, f"no current bundle in {directory}", "bootstrap makes it when it is needed, `sluice agent build` now"
+    )
+
+
+def site_is_valid(site: Site, variable: str | None) -> Finding:
+    """A site that was read has no errors; how it was found is said."""
+    how = "named by SLUICE_SITE" if variable else "SLUICE_SITE isn't set: workers need it"
+    number = f"{len(site.distributions)} Distributions, {len(site.subscribers)} Subscribers"
+    return Finding(Health.OK, "site", str(site.directory), f"no errors, {number}; {how}")
+
+
+def site_failed(directory: Path, error: SluiceError) -> list[Finding]:
+    """Each error of a site that can't be used."""
+    if isinstance(error, NotFoundError):
+        return [_failed("site", str(directory), error)]
+    errors = getattr(error, "errors", (error,))
+    return [
+        Finding(Health.FAILED, "site", f"{e.file}:{e.line}", f"{e.path}: {e.message}" if e.path else e.message, e.remedy) for e in errors
+    ]
+
+
+def _failed(area: str, name: str, error: SluiceError | OSError) -> Finding:
+    if isinstance(error, SluiceError):
+        return Finding(Health.FAILED, area, name, error.message, error.remedy)
+    return Finding(Health.FAILED, area, name, f"{error.filename}: {error.strerror}", "see its owner and mode")
