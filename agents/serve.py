@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from agents.features import features
 from agents.line import Line
 from agents.run import recover_all
 from agents.working_directory import WorkingDirectory
@@ -24,7 +25,6 @@ from sluice.model.version import VERSION
 from sluice.trust.held import held_versions
 from sluice.trust.high_water import read_high_water
 
-FEATURES = ("script",)
 CODECS = ("zstd",)
 _PLATFORM_IDS = {"almalinux": "alma", "ol": "oracle", "amzn": "amazon", "opensuse-leap": "opensuse", "opensuse-tumbleweed": "opensuse"}
 """What /etc/os-release calls products otherwise than sluice/model/platforms.py."""
@@ -32,11 +32,15 @@ _PLATFORM_IDS = {"almalinux": "alma", "ol": "oracle", "amzn": "amazon", "opensus
 
 def serve(directory: WorkingDirectory) -> int:
     """Hold one conversation. Returns the exit code: 0 where it ended in order."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost login doesn't end an extraction
+    signal.signal(signal.SIGHUP, _stay)
     line = Line.over_stdio()
     for error in recover_all(directory):
         sys.stderr.write(f"sluice-agent: {error}\n")
     return _Conversation(directory, line).run()
+
+
+def _stay(_number: int, _frame: object) -> None:
+    """A lost login doesn't end an extraction. A handler and not SIG_IGN, which programs that actions start would inherit."""
 
 
 class _Conversation:
@@ -113,7 +117,7 @@ class _Conversation:
             "codecs": list(CODECS),
             "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "free": status.f_bavail * status.f_frsize,
-            "features": list(FEATURES),
+            "features": features(),
             "trust": held_versions(place) or None,
             "distributions": self._held(name),
         }

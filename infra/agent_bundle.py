@@ -29,7 +29,7 @@ from sluice.durable import make_directory, replace_atomically
 from sluice.errors import NotFoundError, StoreCorruptError, StoreError
 from sluice.model.version import VERSION
 
-ROOTS = ("tuf", "securesystemslib", "blake3", "cryptography", "backports.zstd")
+ROOTS = ("tuf", "securesystemslib", "blake3", "cryptography", "backports.zstd", "psutil")
 """Packages agents import; what these require comes with them."""
 OUR_PACKAGES = ("sluice", "agents", "infra/filesystem/local")
 LEFT_OUT = ("sluice/blueprint",)

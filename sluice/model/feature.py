@@ -16,6 +16,8 @@ class Feature(StrEnum):
     PERL = "perl"
     START_PROCESS = "start process"
     STOP_PROCESS = "stop process"
+    REHEARSE = "rehearse"
+    """Says what actions would meet, for a dry run."""
     LOCKED = "locked"
     """Waits for locked targets as an order says."""
     MIN_FREE = "min free"

@@ -80,7 +80,7 @@ def test_hello_is_answered_before_anything_heavy_is_imported(bench: Workbench) -
     assert hello["trust"] == {"root": 1}
     assert hello["distributions"] == {}
     assert hello["codecs"] == ["zstd"]
-    assert hello["features"] == ["script"]
+    assert hello["features"] == ["locked", "min free", "perl", "rehearse", "script", "start process", "stop process"]
     assert hello["memory"] > 10**8
     assert hello["free"] > 10**6
     assert re.fullmatch(r"[a-z]+(-[a-z0-9._-]+)?", hello["platform"])

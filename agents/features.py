@@ -1,0 +1,15 @@
+"""What this agent can do (F10), as its ``hello`` says. Found out without importing anything."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from sluice.model.feature import Feature
+
+NEEDING_PSUTIL = frozenset({Feature.START_PROCESS, Feature.STOP_PROCESS})
+
+
+def features() -> list[str]:
+    """Every feature, but for those whose library this bundle came without."""
+    lacking = frozenset() if find_spec("psutil") else NEEDING_PSUTIL
+    return sorted(feature.value for feature in Feature if feature not in lacking)
