@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import psycopg
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from infra.ledger.schema import UPGRADES
 from infra.ledger.sql import POSTGRES, open_existing
@@ -48,7 +50,7 @@ def look(place: str, now: datetime) -> Looked:
     probe: Callable[[str], tuple[int | None, str]] = _postgres if postgres else _sqlite
     try:
         found, refused = probe(place)
-    except (OSError, sqlite3.Error, psycopg.Error) as error:
+    except (OSError, sqlite3.Error, SQLAlchemyError) as error:
         return Looked((Finding(Health.FAILED, "ledger", name, f"it can't be opened: {_said(error)}", _READABLE),))
     judged = diagnosis.schema(name, found, ours=SCHEMA_VERSION, upgrades=UPGRADES)
     if refused:
@@ -81,19 +83,18 @@ def _sqlite(place: str) -> tuple[int | None, str]:
 
 
 def _postgres(place: str) -> tuple[int | None, str]:
-    url = "postgresql://" + place.partition("://")[2]
-    with psycopg.connect(url, connect_timeout=CONNECT_SECONDS, autocommit=True) as database:
-        database.read_only = True
-        if database.execute("SELECT to_regclass('schema_version')").fetchone() == (None,):
+    """The same of a database."""
+    url = make_url(place).set(drivername="postgresql+psycopg")
+    engine = create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args={"connect_timeout": CONNECT_SECONDS})
+    with engine.connect().execution_options(postgresql_readonly=True) as database:
+        if database.execute(text("SELECT to_regclass('schema_version')")).scalar() is None:
             return None, ""
-        row = database.execute(
-            "SELECT version, has_table_privilege('events', 'INSERT'), pg_is_in_recovery() FROM schema_version"
-        ).fetchone()
-    if row is None:
-        return None, ""
-    return row[0], "it is a standby" if row[2] else "" if row[1] else "its user may not insert"
+        query = "SELECT version, has_table_privilege('events', 'INSERT'), pg_is_in_recovery() FROM schema_version"
+        version, writable, standby = database.execute(text(query)).one()
+    return version, "it is a standby" if standby else "" if writable else "its user may not insert"
 
 
-def _said(error: OSError | sqlite3.Error | psycopg.Error) -> str:
-    """The first line: what follows are hints, and a connection's user and host."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _said(error: OSError | sqlite3.Error | SQLAlchemyError) -> str:
+    """The first line of what the driver says: no statement, no hints."""
+    said = str(getattr(error, "orig", None) or error)
+    return (said.splitlines() or [type(error).__name__])[0]

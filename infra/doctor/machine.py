@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from infra.agent_bundle import Platform, bundles
-from sluice.errors import NotFoundError, SluiceError
+from sluice.errors import SiteError, SluiceError
 from sluice.model.site import Distributor, Site
 from sluice.rules import diagnosis
 from sluice.rules.diagnosis import Finding, Health
@@ -102,11 +102,13 @@ def site_is_valid(site: Site, variable: str | None) -> Finding:
 
 def site_failed(directory: Path, error: SluiceError) -> list[Finding]:
     """Each error of a site that can't be used."""
-    if isinstance(error, NotFoundError):
+    if not isinstance(error, SiteError):
         return [_failed("site", str(directory), error)]
-    errors = getattr(error, "errors", (error,))
     return [
-        Finding(Health.FAILED, "site", f"{e.file}:{e.line}", f"{e.path}: {e.message}" if e.path else e.message, e.remedy) for e in errors
+        Finding(
+            Health.FAILED, "site", f"{each.file}:{each.line}", f"{each.path}: {each.message}" if each.path else each.message, each.remedy
+        )
+        for each in error.errors
     ]
 
 
