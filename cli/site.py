@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -45,9 +46,12 @@ def init(directory: Path, dry_run: bool) -> None:
 def validate(session: Session, as_json: bool) -> None:
     """Report every error of the site at once.
 
-    Each is a line: file:line: what: what to do.
+    Each is a line: file:line: what: what to do. Advice is about what works as written and likely isn't meant so; it fails nothing.
     """
+    from sluice.blueprint.advice import advice
+
     site = session.site
+    advised = advice(site)
     found = {
         "distributors": len(site.distributors),
         "subscribers": len(site.subscribers),
@@ -55,8 +59,10 @@ def validate(session: Session, as_json: bool) -> None:
         "distributions": len(site.distributions),
     }
     if as_json:
-        emit({"site": site.directory, **found})
+        emit({"site": site.directory, **found, "advice": [asdict(each) for each in advised]})
     else:
+        for each in advised:
+            click.echo(str(each))
         numbers = ", ".join(count(number, kind[:-1].capitalize()) for kind, number in found.items())
         click.echo(f"{site.directory}: no errors in {numbers}")
 

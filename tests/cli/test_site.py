@@ -57,7 +57,29 @@ def test_validate_counts_what_there_is(sluice: Sluice, site: Path) -> None:
         "subscribers": 2,
         "channels": 1,
         "distributions": 2,
+        "advice": [],
     }
+
+
+def test_validate_gives_advice_and_fails_nothing(sluice: Sluice, site: Path) -> None:
+    path = site / "advised.yaml"
+    path.write_text(
+        "kind: Distribution\nname: app\ndistributor: hq\ntype: file\nfiles: [{source: /srv/app, destination: /opt/app}]\n"
+        "pre_actions: [{stop_process: {name: serve, undo: none}}]\n"
+    )
+    result = sluice("validate")
+    said = f"{path}:6: advice: pre_actions[0].stop_process: may still run when files are replaced: add wait: true"
+    assert (result.code, result.out.splitlines()[0]) == (0, said)
+    assert "no errors" in result.out
+    assert sluice("validate", "--json").json["advice"] == [
+        {
+            "file": str(path),
+            "line": 6,
+            "path": "pre_actions[0].stop_process",
+            "message": "may still run when files are replaced",
+            "remedy": "add wait: true",
+        }
+    ]
 
 
 def test_validate_prints_every_error_and_exits_3(sluice: Sluice, site: Path) -> None:
