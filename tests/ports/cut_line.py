@@ -6,7 +6,7 @@ import socket
 import threading
 from contextlib import suppress
 
-_COMMIT = b"COMMIT"
+_COMMIT = b"COMMIT\0"  # not the READ COMMITTED of a BEGIN
 
 
 class CutLine:

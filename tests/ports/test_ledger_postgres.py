@@ -38,8 +38,10 @@ def once_more(state: CurrentState) -> CurrentState:
 
 
 @pytest.fixture
-def url(postgres: Cluster) -> str:
-    return postgres.url(postgres.database())
+def url(postgres: Cluster) -> Iterator[str]:
+    name = postgres.database()
+    yield postgres.url(name)
+    postgres.drop(name)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ START_WAIT = 30.0
 """Seconds a server has to answer, or to end."""
 USER = "sluice"
 """Owns every database of a test; no superuser."""
+MEMORY, MEMORY_LEAST = Path("/dev/shm"), 1 << 30
 INITDB = ("-E", "UTF8", "--locale=C", "--no-sync")
 
 
@@ -97,6 +98,10 @@ class Cluster:
         self.execute(f"CREATE DATABASE {name} OWNER {USER} TEMPLATE template0 {more}")
         return name
 
+    def drop(self, name: str) -> None:
+        """Remove a database, and end who uses it."""
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
     def url(self, database: str, *, password: str | None = "", scheme: str = "postgresql") -> str:
         """Of a database, as ``USER``; without a password where it is None."""
         secret = "" if password is None else f":{password or self.password}"
@@ -116,8 +121,9 @@ def cluster(real_part: Callable[[str], Path], *, durable: bool = False) -> Itera
     """A new server, answering; ended, with all its files gone, on leaving."""
     initdb, program = real_part("initdb"), real_part("postgres")
     account = _account()
-    # Not pytest's directory: that one is closed to other users.
-    directory = Path(tempfile.mkdtemp(prefix="sluice-tests-postgres-"))
+    # Not pytest's directory: that one is closed to other users. In memory where there is room: a database is 300 files.
+    roomy = not durable and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_LEAST
+    directory = Path(tempfile.mkdtemp(prefix="sluice-tests-postgres-", dir=MEMORY if roomy else None))
     made = Cluster(directory, program, free_port(), durable, account)
     try:
         secret = directory / "password"
