@@ -40,7 +40,7 @@ LOCK_WAIT = 60.0
 """Seconds to wait for another publishing of the same Distributor; it takes milliseconds."""
 READ_TRIES = 100
 """Tries to read a set that isn't replaced meanwhile; each takes milliseconds."""
-_KINDS: Mapping[str, type[Any]] = {TIMESTAMP: Timestamp, SNAPSHOT: Snapshot}
+_KINDS: Mapping[str, type[Any]] = {ROOT: Root, TIMESTAMP: Timestamp, SNAPSHOT: Snapshot}
 """Of metadata, by role; all others are Targets."""
 _S = TypeVar("_S", bound=Signed)
 _T = TypeVar("_T")
@@ -136,9 +136,8 @@ class Publisher:
         return self._of_one_set(self._expires)
 
     def _expires(self) -> dict[str, datetime]:
-        root = self._load(metadata_file(ROOT, self._newest_root()), Root)
-        found = {} if root is None else {ROOT: root.expires}
-        for role, version in self._versions().items():
+        found = {}
+        for role, version in (self._versions() or {ROOT: self._newest_root()}).items():
             name = metadata_file(role, None if role == TIMESTAMP else version)
             signed: Signed | None = self._load(name, _KINDS.get(role, Targets))
             if signed is not None:

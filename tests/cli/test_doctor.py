@@ -1,0 +1,189 @@
+"""``sluice doctor`` with real faults: keys, metadata, ledger, server and hosts as they go wrong.
+
+What it says of a Prefect server that runs is in tests/system/test_deploy_production.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.subscriber_check import check
+from infra.transports.address import AddressTransport
+from sluice.trust.publish import Publisher
+from tests.cli.conftest import Result, Sluice
+from tests.system.sshd import SshLab, lab
+
+
+def said(result: Result, area: str, name: str = "") -> list[tuple[str, str]]:
+    """Health and sentence of each finding of an area, in order; of one object where it is named."""
+    findings = result.json["findings"]
+    return [(f["health"], f["sentence"]) for f in findings if f["area"] == area and name in ("", f["object"])]
+
+
+def everything_in(directory: Path) -> dict[str, tuple[int, int]]:
+    """Modes and times of what a directory holds."""
+    return {str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in sorted(directory.rglob("*"))}
+
+
+@pytest.fixture
+def keys(sluice: Sluice, site: Path) -> Path:
+    """The Distributor's keys, made."""
+    assert sluice("trust", "init", "hq").code == 0
+    return site / "var/hq/keys"
+
+
+def test_nothing_is_changed_and_each_failure_has_a_remedy(sluice: Sluice, site: Path, keys: Path, tmp_path: Path) -> None:
+    before = everything_in(tmp_path)
+
+    result = sluice("doctor", "--json")
+
+    assert result.code == 1
+    assert everything_in(tmp_path) == before
+    assert [f for f in result.json["findings"] if f["health"] == "failed" and not f["remedy"]] == []
+    assert result.json["failed"] == sum(f["health"] == "failed" for f in result.json["findings"])
+    assert said(result, "trust", "hq: keys") == [("ok", "present, readable by their account alone")]
+
+
+def test_without_a_server_it_says_so_and_starts_none(sluice: Sluice, site: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert said(sluice("doctor", "--json", "--no-subscribers"), "prefect") == [("failed", "no server is known")]
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    found = said(sluice("doctor", "--json", "--no-subscribers"), "prefect")
+    assert found == [("failed", "nothing answers at http://127.0.0.1:9/api")]
+
+
+def test_a_site_with_errors_is_told_line_by_line(sluice: Sluice, site: Path) -> None:
+    (site / "site.yaml").write_text((site / "site.yaml").read_text().replace("type: file", "type: fil", 1))
+
+    result = sluice("doctor", "--json")
+
+    (finding,) = [f for f in result.json["findings"] if f["area"] == "site"]
+    assert (result.code, finding["health"], finding["object"]) == (1, "failed", f"{site}/site.yaml:28")
+
+
+@pytest.mark.parametrize("name", ["online.pem", "root.pem"])
+def test_a_key_that_others_can_read_fails(name: str, sluice: Sluice, keys: Path) -> None:
+    (keys / name).chmod(0o644)
+
+    result = sluice("doctor", "--json", "--no-subscribers")
+
+    found = [f for f in result.json["findings"] if f["area"] == "trust" and f["health"] == "failed"]
+    assert [f["remedy"] for f in found] == [f"chmod 600 {keys / name}"]
+
+
+def test_a_working_directory_that_others_can_read_fails(sluice: Sluice, site: Path, keys: Path) -> None:
+    keys.parent.chmod(0o755)
+
+    found = said(sluice("doctor", "--json", "--no-subscribers"), "machine", str(keys.parent))
+    assert found[0] == ("failed", "others can read it: mode 0755")
+
+
+def test_metadata_that_expired_fail(sluice: Sluice, site: Path) -> None:
+    Publisher(site / "var/hq", distributor="hq").ensure_keys(datetime.now(UTC))
+    then = datetime.now(UTC) - timedelta(days=20)
+    Publisher(site / "var/hq", distributor="hq").publish(dict, now=then, longest_interval=timedelta(days=1))
+
+    result = sluice("doctor", "--json", "--no-subscribers")
+
+    # The timestamp lasts at least 14 days, so it ended 6 days ago; the others last a year and ten.
+    assert said(result, "trust", "hq: timestamp") == [("failed", "expired 6 days ago: Subscribers refuse it")]
+    assert [health for health, _ in said(result, "trust", "hq: targets") + said(result, "trust", "hq: root")] == ["ok", "ok"]
+
+
+def test_a_distributor_without_keys_anywhere_here_fails(sluice: Sluice, site: Path) -> None:
+    assert said(sluice("doctor", "--json", "--no-subscribers"), "trust", "hq") == [("failed", f"no keys in {site}/var/hq/keys")]
+
+
+def test_a_ledger_of_another_schema_fails_and_stays_as_it_is(sluice: Sluice, site: Path, keys: Path) -> None:
+    path = site / "var/hq/ledger.db"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE schema_version (only INTEGER, version INTEGER)")
+        database.execute("INSERT INTO schema_version VALUES (1, 99)")
+    database.close()
+    before = path.read_bytes()
+
+    ((health, sentence),) = said(sluice("doctor", "--json", "--no-subscribers"), "ledger", str(path))
+
+    assert health == "failed"
+    assert "schema version 99" in sentence
+    assert path.read_bytes() == before
+
+
+def test_a_ledger_that_is_none_fails(sluice: Sluice, site: Path, keys: Path) -> None:
+    (site / "var/hq/ledger.db").write_text("no database\n" * 100)
+
+    ((health, sentence),) = said(sluice("doctor", "--json", "--no-subscribers"), "ledger")
+    assert (health, "not a database" in sentence) == ("failed", True)
+
+
+def test_people_get_a_table(sluice: Sluice, keys: Path) -> None:
+    lines = sluice("doctor", "--no-subscribers").out.splitlines()
+    assert lines[0].split() == ["AREA", "OBJECT", "FINDING", "REMEDY"]
+    assert lines[-1].endswith("1 failed, 2 warnings") or lines[-1].endswith("1 failed, 1 warning")
+
+
+# --- Subscribers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hosts(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path]) -> Iterator[SshLab]:
+    with lab(tmp_path_factory.mktemp("doctor-hosts"), real_part) as made:
+        yield made
+
+
+def document(host: Any) -> str:
+    """The blueprint of a host as it is now."""
+    subscriber = host.subscriber
+    return json.dumps(
+        {
+            "kind": "Subscriber",
+            "name": host.name,
+            "address": str(subscriber.address),
+            "host_key": subscriber.host_key,
+            "identity": subscriber.identity,
+            "working_directory": str(subscriber.working_directory),
+            "connection_timeout": "10 s",
+            "variables": {"DEST": str(host.home)},
+        }
+    )
+
+
+def test_hosts_that_are_down_bare_or_changed_are_told_apart_from_a_whole_one(sluice: Sluice, site: Path, hosts: SshLab) -> None:
+    whole, bare, changed = (hosts.host(name) for name in ("whole", "bare", "changed"))
+    down = hosts.host("down", start=False)
+    text = (site / "site.yaml").read_text().replace("subscribers: [near, far]", "subscribers: [whole, bare, changed, down]")
+    documents = [part for part in text.split("---\n") if "kind: Subscriber" not in part]
+    (site / "site.yaml").write_text("---\n".join([*documents, *(document(host) + "\n" for host in (whole, bare, changed, down))]))
+    assert sluice("trust", "init", "hq").code == 0
+    assert sluice("subscriber", "bootstrap", "whole").code == 0
+    changed.stop()
+    changed.new_host_key()
+    changed.start()
+
+    result = sluice("doctor", "--json")
+
+    assert result.code == 1
+    assert {health for health, _ in said(result, "subscriber", "whole")} == {"ok"}
+    whole_says = dict(sentence.split(": ", 1) for _, sentence in said(result, "subscriber", "whole"))
+    assert whole_says["features for hq"] == "all that its Distributions need"
+    assert whole_says["trust in hq"] == "installed"
+    assert whole_says["clock"] == "clock within 60 s"
+    assert ("failed", "agent: none installed") in [(h, s.partition(",")[0]) for h, s in said(result, "subscriber", "bare")]
+    ((health, sentence),) = said(result, "subscriber", "down")
+    assert (health, sentence.startswith("login: ")) == ("failed", True)
+    ((health, sentence),) = said(result, "subscriber", "changed")
+    assert health == "failed"
+    assert "host key" in sentence
+
+    # An agent that lacks what a Distribution needs, and a host with too little space.
+    publisher = Publisher(site / "var/hq", distributor="hq")
+    places: dict[str, Any] = {"transport": AddressTransport(site), "bundles": Path(os.environ["SLUICE_STATE"]) / "agent-bundles"}
+    items = check(whole.subscriber, {"hq": publisher}, **places, timeout=10, needs={"hq": frozenset({"teleport"})})
+    assert [item.detail for item in items if not item.ok] == ["lacks teleport, which its Distributions need"]
