@@ -16,7 +16,7 @@ from agents.line import Line
 from agents.receipts import extractions
 from agents.working_directory import WorkingDirectory
 from sluice.durable import locked, make_directory, replace_atomically
-from sluice.errors import ProtocolError, StoreCorruptError, TamperedError, TrustError, UnknownDistributorError
+from sluice.errors import NoSpaceError, ProtocolError, StoreCorruptError, TamperedError, TrustError, UnknownDistributorError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
 from sluice.formats.orders import RECEIPT_MAX
 from sluice.formats.protocol import MESSAGE_MAX, METADATA_MAX, Message
@@ -92,6 +92,12 @@ class Requests:
         return {"type": "accepted", "trust": versions}
 
     def _put(self, fields: Fields) -> Message:
+        try:
+            return self._put_target(fields)
+        except NoSpaceError as error:
+            raise NoSpaceError(f"Subscriber {self._directory.subscriber()}: {error.message}", remedy=error.remedy) from error
+
+    def _put_target(self, fields: Fields) -> Message:
         named = Named.parse(fields.text("target"))
         held = self._directory.held(self._distributor, named.distribution)
         if named.file == MANIFEST:
@@ -101,9 +107,10 @@ class Requests:
             with self._line.within_a_put():
                 return self._put_manifest(held, named, length)
         length, payload = fields.number("index"), fields.number("payload")
+        min_free = fields.number("min_free") if fields.optional("min_free") else 0
         fields.done()
         with self._line.within_a_put():
-            return self._put_ted(held, named, length, payload)
+            return self._put_ted(held, named, length, payload, min_free)
 
     def _put_manifest(self, held: HeldDistribution, named: Named, length: int) -> Message:
         signed = self._signed(named)
@@ -115,7 +122,7 @@ class Requests:
                 pass
         return {"type": "stored"}
 
-    def _put_ted(self, held: HeldDistribution, named: Named, length: int, payload: int) -> Message:
+    def _put_ted(self, held: HeldDistribution, named: Named, length: int, payload: int, min_free: int) -> Message:
         signed = self._signed(named)
         check_index_length(length, signed)
         index = bytearray()
@@ -126,7 +133,7 @@ class Requests:
         with held.lock(), closing(TedReceiver(held, named)) as receiver:
             if receiver.is_held():
                 return {"type": "held"}
-            offset = reported = receiver.begin(bytes(index), payload, signed)
+            offset = reported = receiver.begin(bytes(index), payload, signed, min_free=min_free)
             self._line.say({"type": "ready", "offset": offset})
             while not receiver.is_complete:
                 if not receiver.feed(self._line.data("a payload")):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
+from sluice.rules.space import size as size
+
 WIDE = 80
 """Characters of the widest cell that a column makes room for: an error's message may be a paragraph."""
 LINES_MAX = 4096
 """Bytes shown of a text of several lines: the last ones."""
-_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:
@@ -35,18 +36,6 @@ def pairs(rows: Sequence[tuple[str, str]]) -> str:
     """Names and values, aligned."""
     width = max((len(name) for name, _ in rows), default=0)
     return "\n".join(f"{name.ljust(width)}  {_one_line(value)}".rstrip() for name, value in rows)
-
-
-def size(number: int) -> str:
-    """Bytes in binary units: ``17 B``, ``1.5 KiB``, ``20 MiB``."""
-    if number < 1024:
-        return f"{number} B"
-    value = float(number)
-    for unit in _UNITS:
-        value /= 1024
-        if value < 1023.95 or unit == _UNITS[-1]:
-            break
-    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
 
 
 def duration(span: timedelta) -> str:

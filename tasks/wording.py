@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-def size(count: int) -> str:
-    """Bytes in the largest unit that leaves at least 1: ``1.4 MiB``."""
-    value = float(count)
-    for unit in UNITS:
-        if value < 1024 or unit == UNITS[-1]:
-            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{count} B"
+from sluice.rules.space import size as size
 
 
 def counted(count: int, word: str) -> str:

@@ -18,12 +18,13 @@ from infra.store.compose import compose
 from infra.store.contents import PackSink, WholeWrites, private, translated
 from infra.store.locks import shared
 from sluice.durable import TEMP_PREFIX, move_into_place, replace_atomically, sync_directory, temporary, write_all
-from sluice.errors import NoSpaceError, NotFoundError, StoreCorruptError
+from sluice.errors import NotFoundError, StoreCorruptError
 from sluice.formats.manifest import manifest_bytes, parse_manifest
 from sluice.formats.ted import TedWriter, needed_contents
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.ports import TedFile
+from sluice.rules.space import check_space
 
 if TYPE_CHECKING:
     from infra.store.files import FileStore
@@ -47,15 +48,8 @@ class FileDraft:
 
     def expect(self, size: int) -> None:
         """See ``sluice.ports.ContentSink``. Pack and ``.ted`` together take about the plaintext's size where it compresses to half."""
-        with translated(self._directory):
-            found = os.statvfs(self._directory)
-        free = found.f_bavail * found.f_frsize
-        if size and free < size + self._store.min_free:
-            raise NoSpaceError(
-                f"Distribution {self._distribution}: {free} bytes are free in {self._store.root}, "
-                f"{size} of new content and {self._store.min_free} of min_free are needed",
-                remedy="free some, lower max_revisions or min_free, or move the working directory",
-            )
+        if size:
+            self._check_space("new content", size)
 
     def holds(self, digest: str) -> bool:
         """See ``sluice.ports.ContentSink``."""
@@ -91,7 +85,7 @@ class FileDraft:
                 teds = []
                 for base in bases:
                     with WholeWrites(temp / ted_name(base), "xb", opener=private) as file:
-                        index, payload = self._compose(file, manifest, base)
+                        index, payload = self._compose(file, manifest, base, self._needed(manifest, base))
                         os.fsync(file.fileno())
                     teds.append(TedFile(manifest.revision, base, str(final / ted_name(base)), ted_name(base), index, payload))
                 sync_directory(temp)
@@ -110,11 +104,14 @@ class FileDraft:
         if found is not None:
             return found
         manifest = self._store.manifest(self._distribution, revision)
+        needed = self._needed(manifest, base)
+        if total := sum(size for _, size in needed):  # what it takes at most, hardly exceeded by what can't be compressed
+            self._check_space(f"{ted_name(base)} of {revision}", total)
         path = self._store.revision_directory(self._distribution, revision) / ted_name(base)
         self._packs()
         with translated(path), temporary(path.parent) as (fd, temp):
             with WholeWrites(temp, "wb") as file:
-                index, payload = self._compose(file, manifest, base)
+                index, payload = self._compose(file, manifest, base, needed)
             move_into_place(temp, path, fd)
         return TedFile(revision, base, str(path), ted_name(base), index, payload)
 
@@ -155,10 +152,26 @@ class FileDraft:
             self._sink = PackSink(self._store.contents)
         return self._sink
 
-    def _compose(self, file: WholeWrites, manifest: Manifest, base: RevisionNumber | None) -> tuple[bytes, int]:
-        held = None if base is None else self._store.manifest(self._distribution, base)
+    def _check_space(self, what: str, needed: int) -> None:
+        with translated(self._directory):
+            found = os.statvfs(self._directory)
+        check_space(
+            f"Distribution {self._distribution}: {what}",
+            needed=needed,
+            free=found.f_bavail * found.f_frsize,
+            kept=self._store.min_free,
+            where=str(self._store.root),
+            remedy="free some, lower max_revisions or min_free, or move the working directory",
+        )
+
+    def _needed(self, manifest: Manifest, base: RevisionNumber | None) -> Sequence[tuple[str, int]]:
+        return needed_contents(manifest, None if base is None else self._store.manifest(self._distribution, base))
+
+    def _compose(
+        self, file: WholeWrites, manifest: Manifest, base: RevisionNumber | None, needed: Sequence[tuple[str, int]]
+    ) -> tuple[bytes, int]:
         writer = TedWriter(file.write, distribution=manifest.distribution, revision=manifest.revision, base=base)
-        compose(writer, self._store.contents, needed_contents(manifest, held))
+        compose(writer, self._store.contents, needed)
         index, data = writer.finish()
         return data, index.payload
 

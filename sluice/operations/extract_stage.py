@@ -8,36 +8,67 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sluice.errors import DestinationError, NoSpaceError
+from sluice.errors import DestinationError
 from sluice.formats.ted import Content
-from sluice.operations.extract_steps import Plan, Staged, is_private
+from sluice.operations.extract_locked import locked_error, locked_in
+from sluice.operations.extract_steps import Place, Plan, Staged, is_private
 from sluice.operations.extract_tree import ExtractedTree
 from sluice.ports import Progress
+from sluice.rules.space import check_space
 
 FSYNC_EACH_BELOW = 64
 """Fewer files than this are made durable one by one, more at once with their file system (measured)."""
 RESERVE = 1024 * 1024
 """Bytes beside the contents for names and directories on a destination's file system, which may be small."""
+BLOCK = 4096
+"""Bytes that file systems give out at once: a small file takes that much."""
 _SMALL = 4 * 1024 * 1024
 """Bytes of a content that is kept in memory to be written several times."""
 
 
-def make_staging(plan: Plan) -> None:
-    """The staging directories, empty and ours, where something will be staged. Raises NoSpaceError with the figures, DestinationError."""
-    for place in plan.places:
-        if not place.is_used:
-            continue
-        free = place.free()
-        if free < place.needed + RESERVE:
-            raise NoSpaceError(
-                f"{place.holder_name} has {free} bytes free, and {place.needed + RESERVE} are needed",
-                remedy="free space there; the next extract tries again",
-            )
+def make_staging(plan: Plan, what: str, *, min_free: int = 0) -> None:
+    """The staging directories, empty and ours, where something will be staged.
+
+    Args:
+        what: Is staged where: for a refusal.
+        min_free: Bytes that stay free on every file system.
+    Raises:
+        NoSpaceError: With the figures.
+        LockedTargetError: A directory that staging must stand in can't be changed; attributes don't go away by waiting.
+        DestinationError.
+    """
+    used = [place for place in plan.places if place.is_used]
+    _check_space(plan, used, what, min_free)
+    for place in used:
+        if found := list(locked_in(place.root, [place.staging_path.rpartition("/")[0]], replaced=False)):
+            raise locked_error(found)
         place.root.remove(place.staging_path)  # of an extraction whose journal is gone
         place.root.make_directory(place.staging_path)
         place.staging = place.root.open_below(place.staging_path)
         if not is_private(place.staging) or place.staging.list(""):
             raise DestinationError(f"{place.staging.path} was taken by somebody else while it was made", remedy="find out who writes there")
+
+
+def _check_space(plan: Plan, used: Sequence[Place], what: str, min_free: int) -> None:
+    """Every file system has room for all that is staged on it, also where several places are on one."""
+    needed = dict.fromkeys((place.number for place in used), 0)
+    for items in plan.files.values():
+        for item in items:
+            needed[item.place.number] += -(-item.entry.size // BLOCK) * BLOCK
+    for item in plan.directories:
+        needed[item.place.number] += BLOCK
+    together: dict[int, list[Place]] = {}
+    for place in used:
+        together.setdefault(place.device(), []).append(place)
+    for places in together.values():
+        check_space(
+            what,
+            needed=sum(needed[place.number] for place in places) + RESERVE,
+            free=places[0].free(),
+            kept=min_free,
+            where=places[0].holder_name,
+            remedy="free space there; the next extract tries again",
+        )
 
 
 def stage(plan: Plan, contents: Iterable[Content], tree: ExtractedTree, progress: Progress) -> int:

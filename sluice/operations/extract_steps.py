@@ -37,6 +37,14 @@ class Place:
         """Absolute path of the directory that staging stands in."""
         return full(self.root, self.staging_path.rpartition("/")[0]).rstrip("/") or "/"
 
+    def device(self) -> int:
+        """Of the file system that it is on."""
+        holder = self.staging_path.rpartition("/")[0]
+        found = self.root.find(holder)
+        if found is None:
+            raise DestinationError(f"{full(self.root, holder)} is gone", remedy="repeat")
+        return found.device
+
     def free(self) -> int:
         """Bytes that may be written there."""
         holder = self.root.open_below(self.staging_path.rpartition("/")[0])

@@ -26,13 +26,14 @@ from sluice.formats.zstd import decompress_frame, frame_max
 from sluice.model.names import name_is_valid
 from sluice.model.revision import RevisionNumber
 from sluice.operations.held import TED, HeldDistribution, Received
+from sluice.rules.space import check_space
 from sluice.trust.roles import MANIFEST, delta_name
 from sluice.trust.targets import Target
 
 AGAIN_MAX = 8
 """Blocks of one put that may come damaged."""
 RESERVE = 16 * 1024 * 1024
-"""Bytes that stay free on the working directory's file system, for the journal and the status."""
+"""Bytes that stay free on the working directory's file system, for the journal and the status, where ``min_free`` is less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class ManifestReceiver:
         self._signed = signed
         self._left = length
         self._encoded = bytearray()
-        _check_space(held.directory, signed.length + length, f"the manifest of {named.distribution} {named.revision}")
+        _check_space(held.directory, signed.length + length, RESERVE, f"the manifest of {named.distribution} {named.revision}")
 
     def is_held(self) -> bool:
         """Whether it is here already, received whole (and perhaps cleaned up since) or arriving."""
@@ -147,9 +148,11 @@ class TedReceiver:
             return False
         return record.cleaned or not record.base or self._named.file != TED
 
-    def begin(self, index: bytes, payload: int, signed: Target) -> int:
+    def begin(self, index: bytes, payload: int, signed: Target, *, min_free: int = 0) -> int:
         """Verify the index, then what arrived in earlier tries.
 
+        Args:
+            min_free: Bytes that must stay free where it is received.
         Returns:
             The offset in the payload at which the sender goes on.
         Raises:
@@ -168,7 +171,8 @@ class TedReceiver:
         self._block = self._verified_blocks()
         os.ftruncate(self._fd, PAYLOAD_OFFSET + self.offset)
         os.lseek(self._fd, PAYLOAD_OFFSET + self.offset, os.SEEK_SET)
-        _check_space(self._held.directory, self._index.payload - self.offset + len(index), self._what)
+        left = self._index.payload - self.offset + len(index)
+        _check_space(self._held.directory, left, max(RESERVE, min_free), self._what)
         replace_atomically(self._place / f"{self._named.file}.index", index)
         return self.offset
 
@@ -296,11 +300,7 @@ def check_index_length(length: int, signed: Target) -> None:
         raise TamperedError(f"an index of {length} bytes where {signed.length} were signed")
 
 
-def _check_space(directory: Path, needed: int, what: str) -> None:
-    status = os.statvfs(directory)
-    free = status.f_bavail * status.f_frsize
-    if free < needed + RESERVE:
-        raise NoSpaceError(
-            f"{what}: {directory} has {free} bytes free, and {needed + RESERVE} are needed",
-            remedy="free space, then send again",
-        )
+def _check_space(directory: Path, needed: int, kept: int, what: str) -> None:
+    found = os.statvfs(directory)
+    free = found.f_bavail * found.f_frsize
+    check_space(what, needed=needed, free=free, kept=kept, where=str(directory), remedy="free space there, then send again")

@@ -1,0 +1,40 @@
+"""Free space (C13): whether there is enough, and how that is said. Pure: figures in, an error with the figures out."""
+
+from __future__ import annotations
+
+from sluice.errors import NoSpaceError
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def size(number: int) -> str:
+    """Bytes in binary units: ``17 B``, ``1.5 KiB``, ``20 MiB``."""
+    if number < 1024:
+        return f"{number} B"
+    value = float(number)
+    for unit in _UNITS:
+        value /= 1024
+        if value < 1023.95 or unit == _UNITS[-1]:
+            break
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def check_space(what: str, *, needed: int, free: int, kept: int, where: str, remedy: str) -> None:
+    """Refuse what would leave too little.
+
+    Args:
+        what: What needs it, for a person.
+        needed: Bytes it takes.
+        free: Bytes that are free on the file system.
+        kept: Bytes that must stay free there.
+        where: A path on that file system.
+    Raises:
+        NoSpaceError: With all the figures.
+    """
+    short = needed + kept - free
+    if short > 0:
+        raise NoSpaceError(
+            f"{what} needs {size(needed)} on the file system of {where}, where {size(free)} is free and {size(kept)} must stay free: "
+            f"{size(short)} too little",
+            remedy=remedy,
+        )
