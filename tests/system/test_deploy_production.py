@@ -9,7 +9,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import yaml
 from tests.conftest import missing
 from tests.system.lab import until
 from tests.system.production import BIN, DEPLOY, START_SECONDS, Compose, Network, Unit, environment_file, network, postgres
+
+pytestmark = pytest.mark.timeout(300)  # the first test starts nine processes
 
 SITE = """\
 kind: Distributor
@@ -48,6 +50,9 @@ files:
 """
 
 
+Findings = Sequence[Mapping[str, str]]
+
+
 @dataclass
 class Stack:
     """The services of compose.yaml, running."""
@@ -57,6 +62,8 @@ class Stack:
     directory: Path
     auth: str
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    before: Findings = ()
+    """What doctor found before there were workers."""
 
     def environment(self, service: str) -> dict[str, str]:
         """As the container has it, with paths of this machine where something is mounted."""
@@ -82,6 +89,13 @@ class Stack:
         """`docker compose run --rm sluice WORDS`."""
         entrypoint = self.compose.services["sluice"]["entrypoint"]
         return self.inside.run([*entrypoint, *words], self.environment("sluice"))
+
+    def doctor(self, **changed: str) -> Findings:
+        """What doctor finds of Prefect, ledger and trust, with some settings changed."""
+        command = [*self.compose.services["sluice"]["entrypoint"], "doctor", "--no-subscribers", "--json"]
+        done = self.inside.run(command, self.environment("sluice") | changed)
+        assert done.stdout, done.stderr
+        return [finding for finding in json.loads(done.stdout)["findings"] if finding["area"] in ("prefect", "ledger", "trust")]
 
 
 def _moved(value: str, paths: Mapping[str, str]) -> str:
@@ -124,10 +138,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], P
         for words in (["trust", "init", "hq"], ["apply"]):
             done = made.sluice(*words)
             assert done.returncode == 0, done.stderr
+        made.before = made.doctor()
         made.start("worker-build")
         made.start("worker-send")
         yield made
-        inside.stop_all()
+        inside.stop(*reversed(made.processes.values()))
 
 
 def test_without_the_auth_string_every_request_is_refused(stack: Stack) -> None:
@@ -160,6 +175,31 @@ def test_the_ledger_is_in_postgresql(stack: Stack) -> None:
     told = stack.sluice("status", "zone", "--json")
     assert [row["latest"] for row in json.loads(told.stdout)["rows"]] == ["1.1"], told.stderr
     assert not list((stack.directory / "work").rglob("ledger.db*"))
+
+
+def test_doctor_misses_workers_first_and_nothing_at_last(stack: Stack) -> None:
+    def failed(findings: Findings) -> list[tuple[str, str]]:
+        return [(finding["object"], finding["sentence"]) for finding in findings if finding["health"] != "ok"]
+
+    assert failed(stack.before) == [("pool hq.build", "it never had a worker"), ("pool hq.send", "it never had a worker")]
+    found = stack.doctor()
+    assert failed(found) == []
+    told = {(finding["area"], finding["object"]): finding["sentence"] for finding in found}
+    assert told["prefect", "database"] == "PostgreSQL"
+    assert told["prefect", "deployments"] == "in line with the site"
+    assert {key[1] for key in told if key[0] == "ledger"} == {"postgres:5432/sluice"}
+
+
+def test_doctor_tells_a_wrong_auth_string(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "PREFECT_API_AUTH_STRING").write_text("sluice:wrong")
+    (tmp_path / "PGPASSWORD").write_text("wrong")
+
+    found = stack.doctor(CREDENTIALS_DIRECTORY=str(tmp_path))
+
+    told = {finding["area"]: finding for finding in found if finding["health"] == "failed"}
+    assert set(told) == {"prefect", "ledger"}
+    assert (told["prefect"]["object"], told["prefect"]["remedy"]) == ("server", "check PREFECT_API_AUTH_STRING")
+    assert "password authentication failed" in told["ledger"]["sentence"]
 
 
 def test_telemetry_is_off_and_nothing_of_a_secret_is_in_an_argument(stack: Stack) -> None:
@@ -209,13 +249,13 @@ def test_the_units_server_listens_on_loopback_only_and_asks_for_the_auth_string(
     # Only there the name of the other machine differs, and it is the same Redis.
     for name in ("PREFECT_REDIS_MESSAGING_URL", "PREFECT_SERVER_DOCKET_URL"):
         assert "@redis:6379/" in (tmp_path / "credentials" / name).read_text()
-    stack.inside.stop(stack.processes["server"])
+    stack.inside.stop(stack.processes.pop("server"))
 
     for line in unit.all("ExecStartPre"):
         done = stack.inside.run(line.split(), environment)
         assert done.returncode == 0, done.stderr
     (line,) = unit.all("ExecStart")
-    stack.inside.start("unit", line.split(), environment)
+    stack.processes["unit"] = stack.inside.start("unit", line.split(), environment)
     until(lambda: stack.inside.api("/health")[0] == 200, f"the server answers: {stack.inside.log('unit')}", seconds=START_SECONDS)
 
     assert [address for address in stack.inside.listeners() if address.endswith(":4200")] == ["127.0.0.1:4200"]
