@@ -36,7 +36,7 @@ hypothesis.settings.load_profile("ci" if IN_CI else "here")
 
 # Daemons live in sbin, which a user's PATH may lack, and Debian keeps PostgreSQL's programs by version.
 _POSTGRES = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda place: float(Path(place).parent.name), reverse=True)
-_PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", *_POSTGRES])
+PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", *_POSTGRES])
 
 
 def pytest_unconfigure() -> None:
@@ -61,7 +61,7 @@ def real_part() -> Callable[[str], Path]:
     """
 
     def find(name: str) -> Path:
-        found = shutil.which(name, path=_PLACES)
+        found = shutil.which(name, path=PLACES)
         if found is None:
             missing(f"{name} (tests/install-system-packages installs it as root)")
         return Path(str(found))
