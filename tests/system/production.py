@@ -150,7 +150,7 @@ def network(directory: Path, hosts: Sequence[str], real_part: Callable[[str], Pa
 @contextmanager
 def postgres(inside: Network, real_part: Callable[[str], Path], secrets: Path) -> Iterator[None]:
     """A real server on port 5432, with the databases that make-databases makes. Passwords are asked for over TCP."""
-    programs = _postgres_programs(real_part)
+    programs = real_part("initdb").resolve().parent
     directory = Path(tempfile.mkdtemp(prefix="sluice-tests-postgres-"))
     shutil.chown(directory, "postgres", "postgres")
     drop = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups"]
@@ -175,12 +175,6 @@ def postgres(inside: Network, real_part: Callable[[str], Path], secrets: Path) -
             # Fast: its clients, which are stopped with it at the latest, would hold up a smart one.
             inside.stop(server, number=signal.SIGINT)
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _postgres_programs(real_part: Callable[[str], Path]) -> Path:
-    """Debian keeps them by version, off the PATH."""
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return versions[-1].parent if versions else real_part("initdb").resolve().parent
 
 
 class Compose:

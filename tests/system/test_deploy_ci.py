@@ -1,0 +1,139 @@
+"""The script that a site's CI runs, against a real Prefect server, and the workflow that calls it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra.orchestrator.server_address import ServerAddress
+from tests.system.production import DEPLOY
+
+SCRIPT = DEPLOY / "ci" / "site"
+SITE = """\
+kind: Distributor
+name: ci-hq
+working_directory: {work}
+refresh: never
+---
+kind: Channel
+name: ci-all
+send: never
+subscribers: []
+---
+kind: Distribution
+name: ci-zone
+distributor: ci-hq
+type: file
+channels: [ci-all]
+build: never
+files:
+  - {{source: {source}, destination: /srv/zone}}
+"""
+
+
+class Checkout:
+    """A checkout of a site's repository, where CI has it."""
+
+    def __init__(self, directory: Path, api_url: str) -> None:
+        self.site, self.live, self.summary = directory / "blueprints", directory / "live", directory / "summary.md"
+        self.site.mkdir()
+        (self.site / "site.yaml").write_text(SITE.format(work=directory / "work", source=directory / "source"))
+        self.environment = {
+            "PATH": os.defpath,
+            "HOME": str(directory),
+            "PREFECT_HOME": str(directory / "prefect"),
+            "PREFECT_API_URL": api_url,
+            "SLUICE": str(Path(sys.executable).with_name("sluice")),
+            "SLUICE_STATE": str(directory / "state"),
+            "SLUICE_LIVE_SITE": str(self.live),
+            "GITHUB_STEP_SUMMARY": str(self.summary),
+        }
+        self._directory = directory
+
+    def run(self, *words: str, **changed: str) -> subprocess.CompletedProcess[str]:
+        """One job."""
+        return subprocess.run(
+            [SCRIPT, *words], cwd=self._directory, env=self.environment | changed, capture_output=True, text=True, check=False, timeout=90
+        )
+
+    def edit(self, old: str, new: str) -> None:
+        """A change of the blueprints."""
+        text = (self.site / "site.yaml").read_text()
+        assert old in text
+        (self.site / "site.yaml").write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, server: ServerAddress) -> Checkout:
+    return Checkout(tmp_path, server.api_url)
+
+
+def test_a_change_is_planned_and_applied_once_and_an_invalid_one_not_at_all(checkout: Checkout) -> None:
+    applied = checkout.run("apply")
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+    assert "create deployment build/ci-zone" in applied.stdout
+    first = checkout.live.resolve()
+    assert (first / "site.yaml").read_text() == (checkout.site / "site.yaml").read_text()
+
+    checkout.edit("build: never", "build: {every: 1 hour}")
+    planned = checkout.run("plan")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert "update deployment build/ci-zone (schedules)" in planned.stdout
+    assert "### plan\n\n~~~~text\n" + planned.stdout.partition("\n")[2] in checkout.summary.read_text()
+    assert checkout.live.resolve() == first
+
+    again = checkout.run("apply")
+    assert "update deployment build/ci-zone (schedules)" in again.stdout, "a plan changes nothing, so it was still to be done"
+    assert "nothing to change in Prefect" in checkout.run("apply").stdout
+
+    checkout.edit("type: file", "type: fiel")
+    live = checkout.live.resolve()
+    invalid = checkout.run("apply")
+    assert invalid.returncode == 3
+    assert "site.yaml:14: type: " in invalid.stdout
+    assert "validate: failed (3)" in checkout.summary.read_text()
+    assert checkout.live.resolve() == live
+
+
+def test_without_a_server_named_it_refuses(checkout: Checkout) -> None:
+    done = checkout.run("plan", PREFECT_API_URL="")
+    assert (done.returncode, "PREFECT_API_URL" in done.stderr) == (2, True)
+
+
+def test_a_server_that_doesnt_answer_is_exit_code_11(checkout: Checkout) -> None:
+    assert checkout.run("plan", PREFECT_API_URL="http://127.0.0.1:9/api").returncode == 11
+
+
+@pytest.mark.parametrize("words", [(), ("destroy",), ("plan", "--refresh"), ("apply", "--force")])
+def test_other_words_are_a_usage_error(checkout: Checkout, words: tuple[str, ...]) -> None:
+    assert checkout.run(*words).returncode == 2
+
+
+def test_a_live_site_that_is_somebodys_directory_is_left_alone(checkout: Checkout) -> None:
+    checkout.live.mkdir()
+    (checkout.live / "mine.yaml").write_text("")
+
+    assert checkout.run("apply").returncode == 5
+    assert [path.name for path in checkout.live.iterdir()] == ["mine.yaml"]
+
+
+def test_the_workflow_calls_the_script_with_least_rights_and_one_apply_at_a_time() -> None:
+    workflow = yaml.safe_load((DEPLOY / "ci/github.yml").read_text())
+    plan, apply = workflow["jobs"]["plan"], workflow["jobs"]["apply"]
+
+    assert workflow["permissions"] == {"contents": "read"}
+    assert apply["concurrency"] == {"group": "sluice-apply", "cancel-in-progress": False}
+    assert "head.repo.full_name == github.repository" in plan["if"]
+    assert "refs/heads/main" in apply["if"]
+    for job, words in ((plan, "plan"), (apply, "apply")):
+        checkout_step, script = job["steps"]
+        assert checkout_step["uses"].startswith("actions/checkout@v")
+        assert script["run"].split()[:2] == ["/usr/local/lib/sluice/deploy/ci/site", words]
+        # Only the step that needs them is given them.
+        assert {name for name, value in script["env"].items() if "secrets." in value} == {"PREFECT_API_URL", "PREFECT_API_AUTH_STRING"}
+        assert "secrets." not in str(workflow["env"])
