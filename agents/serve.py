@@ -6,6 +6,7 @@ conversation. ``hello`` is answered before anything heavy is imported, unless an
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from agents.features import features
 from agents.line import Line
 from agents.run import recover_all
 from agents.working_directory import WorkingDirectory
-from sluice.errors import AgentVersionError, ProtocolError, SluiceError, TrustError
+from sluice.errors import AgentVersionError, NoSpaceError, ProtocolError, SluiceError, StoreError, TrustError
 from sluice.formats.canonical import Fields
 from sluice.formats.protocol import PROTOCOL_VERSION, Message, error_message
 from sluice.model.version import VERSION
@@ -86,6 +87,8 @@ class _Conversation:
             raise
         except SluiceError as error:
             failed = error
+        except OSError as error:
+            failed = _of_the_disk(error)
         except Exception as error:  # noqa: BLE001 - whatever happens to one request, the next one is taken
             traceback.print_exc(file=sys.stderr)
             failed = SluiceError(f"the agent failed: {type(error).__name__}: {error}", remedy="look at the agent's stderr, then repeat")
@@ -102,7 +105,9 @@ class _Conversation:
     def _hello(self, fields: Fields) -> Message:
         versions = fields.items("protocol", limit=100)
         if PROTOCOL_VERSION not in versions:
-            raise AgentVersionError(f"this agent speaks protocol {PROTOCOL_VERSION}, the sender {versions}", remedy="update the older one")
+            raise AgentVersionError(
+                f"this agent speaks protocol {PROTOCOL_VERSION}, the sender {versions!r:.100}", remedy="update the older one"
+            )
         name = fields.text("distributor")
         place = self._directory.distributor(name)
         status = os.statvfs(self._directory.path)
@@ -138,6 +143,14 @@ class _Conversation:
                     "sequence": sequences.get(held.name, 0),
                 }
         return found
+
+
+def _of_the_disk(error: OSError) -> SluiceError:
+    """What the system refuses is the Subscriber's trouble, named as such: no fault of the agent's."""
+    place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "the working directory's disk"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpaceError(f"no space left: {place}", remedy="free some, then repeat")
+    return StoreError(f"{place}: {error.strerror or error}", remedy="look at that disk and the rights of the agent's account, then repeat")
 
 
 def _sayable(message: Message) -> Message:

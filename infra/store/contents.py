@@ -183,7 +183,7 @@ class PackSink:
         """Throw away what wasn't finished."""
         if self._file is not None:
             self._file.close()
-            with suppress(FileNotFoundError):
+            with translated(Path(str(self._file.name))), suppress(FileNotFoundError):
                 os.unlink(str(self._file.name))
             self._writer = self._file = None
             self._pending.clear()

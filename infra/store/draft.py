@@ -95,7 +95,8 @@ class FileDraft:
                 raise
             sync_directory(revisions)
         if not self._must_prune:
-            self._marker.unlink()
+            with translated(self._marker):
+                self._marker.unlink()
         return teds
 
     def ensure_ted(self, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
@@ -147,7 +148,8 @@ class FileDraft:
 
     def _packs(self) -> PackSink:
         if self._sink is None:
-            self._stack.enter_context(shared(self._store.lock_path))
+            with translated(self._store.lock_path):
+                self._stack.enter_context(shared(self._store.lock_path))
             self._store.contents.refresh()
             self._sink = PackSink(self._store.contents)
         return self._sink

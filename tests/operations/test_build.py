@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -15,7 +16,7 @@ import pytest
 
 from infra.sources.files import FilesSource
 from infra.store.files import FileStore
-from sluice.errors import CaseCollisionError, NoSpaceError, SourceError, StoreLockedError
+from sluice.errors import CaseCollisionError, NoSpaceError, SourceError, StoreError, StoreLockedError
 from sluice.formats.manifest import parse_manifest
 from sluice.formats.ted import PAYLOAD_OFFSET, needed_contents, open_ted, read_contents, verify_payload
 from sluice.model.action import Script, ScriptType
@@ -257,6 +258,25 @@ def test_a_build_that_is_refused_leaves_nothing(site: Site) -> None:
     with pytest.raises(NoSpaceError, match="Distribution zone"):
         build(site.distribution, store=full, source=FilesSource())
     assert site.snapshot() == before
+
+
+@pytest.mark.parametrize("name", ["unfinished", ".tmp-"])
+def test_a_name_that_cannot_be_removed_is_an_error_of_the_store(name: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink = os.unlink
+
+    def refuse(path: Any, **options: Any) -> None:
+        if (os.path.basename(path).startswith(name) and "/contents/" in f"{path}") or os.path.basename(path) == name:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        unlink(path, **options)
+
+    site.write("a", b"one")
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(StoreError, match="Permission denied"):
+        site.build()
+    monkeypatch.undo()
+    site.build()
+    assert site.kept() == ["1.1"]
+    site.verify()
 
 
 def test_on_a_damaged_manifest_a_new_baseline_is_built(site: Site) -> None:
