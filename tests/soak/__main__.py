@@ -1,0 +1,118 @@
+"""``make soak``: kills, failing calls and power cuts for a while; ``--sample`` is the small number of each that ``make test`` takes.
+
+Prints what it found as it finds it, and at last what it did: counts, points reached of all there are, seeds, controls. Exit code 0 means
+that nothing was lost, nothing half-visible, nothing left over, and that every control was found out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from tests.soak.calls import die_with_parent, is_supported
+from tests.soak.report import Report
+from tests.soak.schedule import Limits, Worker
+
+MINUTES = 30.0
+WORKERS = 2
+
+
+def main() -> int:
+    """Run what the arguments say. Returns the exit code."""
+    options = _options()
+    if os.geteuid() != 0 or not is_supported():
+        sys.stderr.write("soak: root on Linux for x86-64 is needed, for mounts, loop devices and the watching of calls\n")
+        return 2
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
+    print(f"soak: seed {seed}", flush=True)
+    os.umask(0o022)
+    base = Path(tempfile.mkdtemp(prefix="sluice-soak-"))
+    begun = time.monotonic()
+    limits = Limits(
+        seed=seed,
+        workers=1 if options.only else options.workers,
+        until=begun + 60 * options.minutes,
+        is_sample=options.sample,
+        only=tuple(options.only),
+    )
+    try:
+        found = _run(limits, base)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    whole = Report.merged(found)
+    print(whole.text(seed, time.monotonic() - begun), flush=True)
+    return 0 if whole.is_good and len(found) == limits.workers else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=str(__doc__).partition("\n\n")[0])
+    parser.add_argument("--minutes", type=float, default=MINUTES, help=f"how long (default {MINUTES:g})")
+    parser.add_argument("--seed", type=int, help="of trees and order; a new one where it is left out")
+    parser.add_argument("--workers", type=int, default=WORKERS, help=f"processes that try at once (default {WORKERS})")
+    parser.add_argument("--sample", action="store_true", help="a few of everything, once")
+    parser.add_argument("--only", action="append", default=[], metavar="TRIAL", help="this trial alone, as a violation names it")
+    return parser.parse_args()
+
+
+def _run(limits: Limits, base: Path) -> list[Report]:
+    """One process a worker, each with its own mounts; what they report. An interrupt has them finish the trial under way."""
+    pids: dict[int, socket.socket] = {}
+    for number in range(limits.workers):
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _work(lambda: Worker(number, limits, base).run(), theirs)  # noqa: B023 - it runs here and now
+        theirs.close()
+        pids[pid] = ours
+
+    def interrupted(_number: int, _frame: object) -> None:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
+    found = []
+    for pid, channel in pids.items():
+        with channel, channel.makefile("rb") as file:
+            data = file.read()
+        os.waitpid(pid, 0)
+        if data:
+            found.append(Report.parse(json.loads(data)))
+        else:
+            print("soak: a worker died; what it said is above", flush=True)
+    return found
+
+
+def _work(work: Callable[[], Report], channel: socket.socket) -> None:
+    """In a forked process: do it, report, end."""
+    code = 1
+    try:
+        parent = os.getppid()
+        os.setsid()  # a terminal's interrupt is for the main process alone, which asks for an orderly end
+        die_with_parent(parent)
+        channel.sendall(json.dumps(work().values()).encode())
+        code = 0
+    except BaseException:  # noqa: BLE001 - the child must end here whatever happens
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""The fault matrix: every situation of every operation, every call in it, and what becomes of the call.
+
+A trial has a name, ``KIND/OPERATION/SITUATION/POINT``, that with the seed says all about it, so that it can be repeated alone:
+``kill`` and ``half`` (killed before the call, or after half of its write), ``ENOSPC``, ``EIO``, ``EACCES`` (the call fails), ``cut``
+(power cuts at calls chosen by the number that stands for the point, and at the end).
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from tests.soak.case import After, Case, Places, must
+from tests.soak.disk import Image, commit, empty, replace_tree
+from tests.soak.distributor_cases import distributor_cases
+from tests.soak.ledger_cases import ledger_cases
+from tests.soak.running import FAILED, Answer, Ended, Fail, Kill, Point, Runner, Skip, Told
+from tests.soak.subscriber_cases import subscriber_cases
+
+ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES}
+CUTS = 4
+"""Power cuts of one run of an operation, besides the one at its end."""
+COMMITS = 0.3
+"""Of the calls of every other such run: a commit of the file system's journal, which takes no file's data along, comes before it."""
+
+
+def all_cases() -> list[Case]:
+    """Every situation of every operation."""
+    return [*distributor_cases(), *subscriber_cases(), *ledger_cases()]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Trial:
+    """One fault."""
+
+    kind: str
+    case: str
+    """``build/first``."""
+    point: str
+    """``rename:3``; a number for ``cut``."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.case}/{self.point}"
+
+    @classmethod
+    def parse(cls, text: str) -> Trial:
+        kind, operation, name, point = text.split("/", 3)
+        return cls(kind, f"{operation}/{name}", point)
+
+
+@dataclass
+class Tally:
+    """What was done and found."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    """By operation; likewise below."""
+    errors: Counter[str] = field(default_factory=Counter)
+    cuts: Counter[str] = field(default_factory=Counter)
+    missed: int = 0
+    """Trials whose point the operation didn't reach this time."""
+    reached: set[Trial] = field(default_factory=set)
+    """Faults at single calls, each once."""
+
+
+class Prepared:
+    """One situation, ready to be put under fault any number of times."""
+
+    def __init__(self, case: Case, base: Path, seed: int) -> None:
+        """Made by ``seed``; ``base`` is on a file system of its own. Runs the operation undisturbed once."""
+        self.case = case
+        self.name = f"{case.operation}/{case.name}"
+        self._base = base
+        place = base / "cases" / case.operation / case.name
+        self.places = Places(base / "live", place / "outside")
+        self._template, self._image = place / "template", place / "image"
+        self.runner = Runner()
+        shutil.rmtree(place, ignore_errors=True)
+        self.places.outside.mkdir(parents=True)
+        self._template.mkdir()
+        empty(self.places.live)
+        case.prepare(self.places, Random(f"{seed}/{self.name}"), self.runner)
+        replace_tree(self.places.live, self._template)
+        self.measure()
+        self.expected = case.settled(self.places)
+        self.on_violation: Callable[[], None] = lambda: None
+        """Called while the disk that shows it is still there."""
+        self._made: Image | None = None
+
+    def measure(self) -> None:
+        """Run the operation undisturbed: its points are those of what it does now."""
+        replace_tree(self._template, self.places.live)
+        ended = self.runner.run(self.case.work(self.places), lambda _point, _told: None)
+        must(ended.code == 0, f"{self.name}, undisturbed, ends with {ended.code}: {ended.said}")
+        must(not [each for each in ended.told if "error" in each or "over" in each], f"{self.name}, undisturbed: {ended.told}")
+        self.points = ended.points
+
+    def trials(self) -> list[Trial]:
+        """Every fault at every call, but for power cuts, of which there is no end."""
+        found = []
+        for point in self.points:
+            found.append(Trial("kill", self.name, str(point)))
+            if point.name in ("write", "pwrite64"):
+                found.append(Trial("half", self.name, str(point)))
+            if point.name != "say" and not point.name.startswith("action:"):
+                found += [Trial(kind, self.name, str(point)) for kind in ERRORS]
+        return found
+
+    def run(self, trial: Trial, tally: Tally, *, skipped: Iterable[str] = ()) -> None:
+        """Do it. ``skipped``: calls that do nothing, for a control. Raises Violation, with the disk left as it is."""
+        if trial.kind == "cut":
+            self._cut(trial, tally, frozenset(skipped))
+            return
+        answer = ERRORS.get(trial.kind)
+        self._fault(trial, Kill(half=trial.kind == "half") if answer is None else Fail(answer), tally)
+
+    def _fault(self, trial: Trial, answer: Answer, tally: Tally) -> None:
+        replace_tree(self._template, self.places.live)
+        ended = self.runner.run(self.case.work(self.places), lambda point, _: answer if str(point) == trial.point else None)
+        if not ended.was_reached:
+            tally.missed += 1
+            return
+        tally.reached.add(trial)
+        (tally.kills if isinstance(answer, Kill) else tally.errors)[self.case.operation] += 1
+        if isinstance(answer, Fail):
+            self._check_refusal(ended)
+        self._judge(After(ended.told, was_cut=False))
+
+    def _check_refusal(self, ended: Ended) -> None:
+        """It said what is wrong in its own words, or could do without."""
+        must(ended.code != FAILED and ended.code >= 0, f"it fell over with {ended.code}: {ended.said}")
+        unnamed = [each for each in ended.told if each.get("error") == "SluiceError"]
+        must(not unnamed, f"the agent doesn't know its own error: {unnamed}: {ended.said}")
+
+    def _judge(self, after: After) -> None:
+        try:
+            self.case.check(self.places, after)
+            self.case.recover(self.places, self.runner, after)
+            self.runner.check_alone()
+            must(self.case.settled(self.places) == self.expected, "what stands after the recovery isn't what stands undisturbed")
+        except BaseException:
+            self.on_violation()
+            raise
+
+    def _cut(self, trial: Trial, tally: Tally, skipped: frozenset[str]) -> None:
+        chance = Random(f"{trial}")
+        when = set(chance.sample(range(len(self.points)), min(CUTS, len(self.points))))
+        is_committing = chance.random() < 0.5
+        for image, told in self._taken(when, skipped, is_committing, chance):
+            tally.cuts[self.case.operation] += 1
+            with image.mounted(self.places.live):
+                self._judge(After(told, was_cut=True))
+
+    def _taken(self, when: set[int], skipped: frozenset[str], is_committing: bool, chance: Random) -> list[tuple[Image, Told]]:
+        """Run it on an image; what the device held each time, and what had been confirmed."""
+        empty(self.places.live)
+        if self._made is None:
+            self._made = Image.of(self._template, self._image, self.places.live)
+        taken: list[tuple[Image, Told]] = []
+        used = self._made.copy(self._base / "used")
+        seen = 0
+
+        def decide(point: Point, told: Told) -> Answer:
+            nonlocal seen
+            if is_committing and chance.random() < COMMITS:
+                commit(self.places.live)
+            if seen in when:
+                taken.append((used.copy(self._base / f"cut-{len(taken)}"), told))
+            seen += 1
+            return Skip() if point.name.removeprefix("action:") in skipped else None
+
+        def at_end(ended: Ended) -> None:
+            taken.append((used.copy(self._base / f"cut-{len(taken)}"), ended.told))
+
+        with used.mounted(self.places.live):
+            self.runner.run(self.case.work(self.places), decide, on_end=at_end)
+            self.runner.check_alone()
+        return taken

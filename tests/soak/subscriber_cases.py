@@ -1,0 +1,350 @@
+"""Receiving and extracting under fault: the agent as it is, over its pipes, and a sender that speaks to it as a Distributor does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from blake3 import blake3
+
+from agents.init import init, trust
+from agents.main import main
+from sluice.errors import SluiceError, TransportError, UndoFailedError
+from sluice.formats.manifest import parse_manifest
+from sluice.formats.protocol import data_header
+from sluice.formats.ted import verify_payload
+from sluice.model.action import Action
+from sluice.model.order import Order, Outcome
+from sluice.operations.conversation import Conversation
+from sluice.operations.held import TED, HeldDistribution
+from sluice.trust.publish import Publisher
+from sluice.trust.roles import manifest_target, ted_target
+from sluice.trust.targets import Target
+from sluice.trust.verify import TrustDirectory
+from tests.operations.host import shell
+from tests.operations.revisions import Made, make
+from tests.soak.case import After, Places, must
+from tests.soak.running import PipeStream, Runner, Tell, Told, Work
+from tests.soak.trees import LARGE, change_tree, files_at, first_tree, kinds_and_contents, leftovers, tree_at
+
+DAY = timedelta(days=1)
+FOREIGN = "foreign"
+"""What others put into the target."""
+OVER = (TransportError, OSError)
+"""How a conversation ends whose agent was killed."""
+
+
+class Pair:
+    """Distributor ``hq`` with revisions 1.1 and 1.2 of ``zone``, and its Subscriber ``oslo``."""
+
+    def __init__(self, places: Places, chance: Random, *, large: bool, verify: bool = False, max_revisions: int = 10) -> None:
+        self.places = places
+        self.agent = places.live / "agent"
+        self.target = places.live / "zone"
+        self.log = places.live / "log"
+        source = places.outside / "source"
+        first_tree(source, chance, large=large)
+        self.first = make("1.1", source, max_revisions=max_revisions, verify=verify)
+        change_tree(source, chance)
+        if large:
+            (source / "large").write_bytes(chance.randbytes(LARGE))
+        self.second = make("1.2", source, base=self.first, max_revisions=max_revisions, verify=verify)
+        self.whole = make("1.2", source, max_revisions=max_revisions, verify=verify)
+        self.publisher = Publisher(places.outside / "hq", distributor="hq")
+        now = datetime.now(UTC)
+        self.publisher.ensure_keys(now)
+        self.agent.mkdir(mode=0o700)
+        self.publisher.keep_subscriber_key("oslo", init(self.agent, "oslo"))
+        trust(self.agent, "hq", self.publisher.root())
+        self.publish(self.first)
+        self.was_trusting = False
+        for each in (self.first, self.second, self.whole):
+            (places.outside / str(each.manifest.revision)).mkdir(exist_ok=True)
+            each.ted_file(places.outside / str(each.manifest.revision))
+
+    def publish(self, *made: Made) -> None:
+        """Sign these as all that can be sent."""
+        listing = {}
+        for each in made:
+            revision = each.manifest.revision
+            listing[manifest_target("zone", revision)] = Target.of(each.manifest_bytes)
+            listing[ted_target("zone", revision, each.file)] = Target.of(each.index_bytes)
+        self.publisher.publish(lambda: {"zone": listing}, now=datetime.now(UTC), longest_interval=DAY)
+
+    def install_first(self, runner: Runner, *, and_extract: bool) -> None:
+        """Have 1.1 held there, and perhaps extracted; then 1.2 is published."""
+        self.run(runner, lambda p, c, t: p.send(c, t, p.first))
+        if and_extract:
+            self.run(runner, lambda p, c, t: p.order(c, t, p.first, (), ()))
+        self.was_trusting = True
+
+    @property
+    def held(self) -> HeldDistribution:
+        return HeldDistribution(self.agent / "distributors/hq/distributions/zone")
+
+    def work(self, talk: Talk) -> Work:
+        """A conversation; how it ends where the agent is killed is no failure of the sender's."""
+
+        def peer(stream: PipeStream, tell: Tell) -> None:
+            conversation = Conversation(stream, who="oslo")
+            try:
+                talk(self, conversation, tell)
+            except OVER:
+                tell(over=True)
+            except SluiceError as error:
+                tell(error=error.code, message=error.message)
+            finally:
+                conversation.close()
+
+        return Work(lambda _: main(["serve", "--directory", str(self.agent)]), peer)
+
+    def run(self, runner: Runner, talk: Talk) -> Told:
+        """The same undisturbed: it must go well."""
+        ended = runner.run(self.work(talk))
+        errors = [each for each in ended.told if "error" in each or "over" in each]
+        must(ended.code == 0 and not errors, f"undisturbed, the agent ends with {ended.code}, {errors}: {ended.said}")
+        return ended.told
+
+    def send(self, conversation: Conversation, tell: Tell, made: Made) -> None:
+        """What a send does of which the agent lacks something."""
+        hello = conversation.hello("hq")
+        if dict(hello.trust or {}) != self.publisher.versions():
+            tell(accepted=dict(conversation.push_metadata("zone", self.publisher.files_for("zone", hello.trust or {}))))
+        if hello.of("zone").held == made.manifest.revision:
+            tell(stored=str(made.manifest.revision))
+            return
+        revision = made.manifest.revision
+        conversation.put_manifest(manifest_target("zone", revision), made.manifest_bytes)
+        tell(manifest=str(revision))
+        conversation.put_ted(ted_target("zone", revision, made.file), made.ted_file(self.places.outside / str(revision)))
+        tell(stored=str(revision))
+
+    def order(self, conversation: Conversation, tell: Tell, made: Made, pre: Sequence[Action], post: Sequence[Action]) -> None:
+        """What a Distributor does: what was sworn meanwhile first, then an order above the last number."""
+        there = conversation.hello("hq").of("zone")
+        tell(hello=str(there.extracted), sequence=there.sequence)
+        for envelope in conversation.receipts("zone"):
+            receipt = self.publisher.open_receipt(envelope, subscriber="oslo")
+            tell(receipt=receipt.sequence, outcome=receipt.outcome.value, was_stored=True)
+            conversation.acknowledge("zone", receipt.sequence)
+            if receipt.outcome in (Outcome.INSTALLED, Outcome.ALREADY_INSTALLED) and there.extracted == made.manifest.revision:
+                return
+        now, revision = datetime.now(UTC), made.manifest.revision
+        destinations = (str(self.target),)
+        order = Order("hq", "oslo", there.sequence + 1, now, now + DAY, "zone", revision, destinations, tuple(pre), tuple(post))
+        receipt = self.publisher.open_receipt(conversation.order(self.publisher.sign_order(order)), subscriber="oslo")
+        tell(receipt=receipt.sequence, outcome=receipt.outcome.value, code=receipt.failure.code if receipt.failure else "")
+        conversation.acknowledge("zone", receipt.sequence)
+        tell(acknowledged=receipt.sequence)
+
+    def check_held(self, after: After) -> None:
+        """What the Subscriber holds is whole and believed, and so is all that was confirmed."""
+        held = self.held
+        try:
+            status = held.status()
+            for name, record in status.received.items():
+                place = held.directory / "revisions" / name
+                if not place.exists():
+                    continue
+                data = (place / "manifest").read_bytes()
+                must(blake3(data).hexdigest() == record.manifest, f"the manifest of {name} isn't the one received")
+                must(str(parse_manifest(data).revision) == name, f"the manifest of {name} is another's")
+                if not record.cleaned:
+                    verify_payload(place / TED)
+            newest = held.newest_held(status)
+            directory = TrustDirectory(self.agent / "distributors/hq", distributor="hq")
+            versions = directory.versions()
+            if self.was_trusting or any("accepted" in each for each in after.told):
+                directory.view("zone", now=datetime.now(UTC))
+        except (SluiceError, OSError) as error:
+            must(False, f"what is held can't be read: {type(error).__name__}: {error}")
+        for each in after.told:
+            if "stored" in each:
+                must(newest is not None and str(newest) >= each["stored"], f"{each['stored']} was stored and isn't held")
+            if "accepted" in each:
+                lost = {role for role, version in each["accepted"].items() if versions.get(role, 0) < version}
+                must(not lost, f"metadata was accepted and is gone: {lost}")
+
+
+Talk = Callable[[Pair, Conversation, Tell], None]
+
+
+@dataclass
+class Receiving:
+    """A receive of 1.2: ``arrived`` bytes of it came before the line was cut; as a delta, 1.1 is held."""
+
+    name: str
+    is_delta: bool = False
+    arrived: int = 0
+    large: bool = False
+    operation: str = "receive"
+    _pair: Pair = field(init=False)
+
+    def prepare(self, places: Places, chance: Random, runner: Runner) -> None:
+        self._pair = pair = Pair(places, chance, large=self.large)
+        self._made = pair.second if self.is_delta else pair.whole
+        if self.is_delta:
+            pair.install_first(runner, and_extract=False)
+        pair.publish(pair.first, pair.second, pair.whole)
+        if self.arrived:
+            runner.run(pair.work(self._send_a_part))
+
+    def _send_a_part(self, pair: Pair, conversation: Conversation, tell: Tell) -> None:
+        """By hand, for no sender stops there by itself: the line is cut in the middle of the payload."""
+        hello = conversation.hello("hq")
+        conversation.push_metadata("zone", pair.publisher.files_for("zone", hello.trust or {}))
+        revision = self._made.manifest.revision
+        conversation.put_manifest(manifest_target("zone", revision), self._made.manifest_bytes)
+        with conversation._request() as line:
+            target = ted_target("zone", revision, self._made.file)
+            line.say({"type": "put", "target": target, "index": len(self._made.index_bytes), "payload": self._made.index.payload})
+            line.data(self._made.index_bytes)
+            line.reply("ready")
+            line.data(self._made.payload[: self.arrived])
+            line.write(data_header(1000))
+
+    def work(self, places: Places) -> Work:
+        return self._pair.work(lambda p, c, t: p.send(c, t, self._made))
+
+    def check(self, places: Places, after: After) -> None:
+        self._pair.check_held(after)
+
+    def recover(self, places: Places, runner: Runner, after: After) -> None:
+        told = self._pair.run(runner, lambda p, c, t: p.send(c, t, self._made))
+        must({"stored": "1.2"} in told, "the repetition doesn't say that 1.2 is stored")
+        self._pair.run(runner, lambda p, c, _: must(str(c.hello("hq").of("zone").held) == "1.2", "1.2 isn't held"))
+
+    def settled(self, places: Places) -> object:
+        self._pair.check_held(After([{"stored": "1.2"}], was_cut=False))
+        must(not leftovers(places.live), f"left over: {leftovers(places.live)}")
+        return files_at(self._pair.agent, without=("status.json",)), sorted(self._pair.held.status().received)
+
+
+@dataclass
+class Extracting:
+    """An extraction of 1.2, first or over 1.1; ``fails``: its post action does, so that all is taken back."""
+
+    name: str
+    is_first: bool = False
+    has_actions: bool = False
+    fails: bool = False
+    max_revisions: int = 10
+    operation: str = "extract"
+    _pair: Pair = field(init=False)
+
+    def prepare(self, places: Places, chance: Random, runner: Runner) -> None:
+        self._pair = pair = Pair(places, chance, large=chance.random() < 0.2, max_revisions=self.max_revisions)
+        if not self.is_first:
+            pair.install_first(runner, and_extract=True)
+            (pair.target / FOREIGN).write_text("mine")
+        pair.publish(pair.first, pair.second, pair.whole)
+        self._made = pair.whole if self.is_first or self.max_revisions == 1 else pair.second
+        pair.run(runner, lambda p, c, t: p.send(c, t, self._made))
+        self._old = tree_at(pair.target)
+        self._new: dict[str, tuple[object, ...]] | None = None
+
+    def _actions(self) -> tuple[Sequence[Action], Sequence[Action]]:
+        log = self._pair.log
+        pre = [shell(f"echo pre >>{log}", f"echo undo-pre >>{log}")] if self.has_actions else []
+        post = [shell(f"echo post >>{log}", f"echo undo-post >>{log}")] if self.has_actions else []
+        if self.fails:
+            post.append(shell(f"echo fails >>{log}; exit 7", f"echo undo-fails >>{log}"))
+        return pre, post
+
+    def work(self, places: Places) -> Work:
+        pre, post = self._actions()
+        return self._pair.work(lambda p, c, t: p.order(c, t, self._made, pre, post))
+
+    def check(self, places: Places, after: After) -> None:
+        """A reader sees the old or the new at every path; a receipt that was told is true and remembered."""
+        pair = self._pair
+        pair.check_held(After([], after.was_cut))
+        old, new = kinds_and_contents(self._old), kinds_and_contents(tree_at(self._pair.places.outside / "source"))
+        found = kinds_and_contents(tree_at(pair.target))
+        for name in old.keys() | new.keys() | found.keys():
+            if self.is_first and not found:
+                break
+            new_one = old.get(name) if name == FOREIGN else new.get(name)
+            must(found.get(name) in (old.get(name), new_one), f"{name} is neither the old nor the new")
+        sworn = [each for each in after.told if "receipt" in each and not each.get("was_stored")]
+        acknowledged = {each["acknowledged"] for each in after.told if "acknowledged" in each}
+        for each in sworn:
+            path = pair.held.receipts / f"{each['receipt']}.json"
+            must(
+                path.exists() or each["receipt"] in acknowledged or after.told[-1] == each,
+                f"receipt {each['receipt']} was told and is gone",
+            )
+            must(self._sequence() >= each["receipt"], "an order was accepted and its number is forgotten")
+            if each["outcome"] == Outcome.INSTALLED:
+                must(tree_at(pair.target) == self._new, "a receipt says that 1.2 is installed; it isn't")
+
+    def _sequence(self) -> int:
+        marks = json.loads((self._pair.agent / "distributors/hq/high-water.json").read_bytes())
+        return int(marks["sequences"].get("zone", 0))
+
+    def recover(self, places: Places, runner: Runner, after: After) -> None:
+        """The next start ends what was begun: all old or all new, as it then says. The next order brings the new."""
+        pair = self._pair
+        told = pair.run(runner, lambda p, c, t: t(extracted=str(c.hello("hq").of("zone").extracted)))
+        is_new = told[-1]["extracted"] == "1.2"
+        found = tree_at(pair.target)
+        must(found == (self._new if is_new else self._old), f"after the recovery the tree isn't the {'new' if is_new else 'old'} one")
+        must(not leftovers(places.live), f"left over after the recovery: {leftovers(places.live)}")
+        is_undone = not any(each.get("code") == UndoFailedError.__name__ for each in after.told)
+        if self.has_actions and is_undone and not after.was_cut:
+            self._check_log(is_new)
+        pre, post = self._actions()
+        told = pair.run(runner, lambda p, c, t: p.order(c, t, self._made, pre, post))
+        sworn = [each for each in told if "receipt" in each]
+        wanted = {Outcome.FAILED.value} if self.fails else {Outcome.INSTALLED.value, Outcome.ALREADY_INSTALLED.value}
+        must((sworn and sworn[-1]["outcome"] in wanted) or is_new, f"the repetition ends with {sworn}")
+
+    def _check_log(self, is_new: bool) -> None:
+        log = self._pair.log
+        said = log.read_text().split() if log.exists() else []
+        for word in ("pre", "post", "fails"):
+            done, undone = said.count(word), said.count(f"undo-{word}")
+            must(is_new or undone >= done, f"{word} was done and not undone: {said}")
+            must(not is_new or (done == 1 and not undone) or word == "fails", f"{word} of what is installed: {said}")
+
+    def settled(self, places: Places) -> object:
+        pair = self._pair
+        found, status = tree_at(pair.target), pair.held.status()
+        must(not leftovers(places.live), f"left over: {leftovers(places.live)}")
+        if self.fails:
+            must(found == self._old, "what failed wasn't taken back")
+        else:
+            self._check_new(found)
+            self._new = found
+        manifest = pair.held.manifest_path
+        return (
+            found,
+            status.extracted and status.extracted.revision,
+            sorted(status.received),
+            manifest.read_bytes() if manifest.exists() else b"",
+            sorted(files_at(pair.held.directory / "revisions")),
+        )
+
+    def _check_new(self, found: dict[str, tuple[object, ...]]) -> None:
+        """The tree is what the source is, but for what others put there and for what the revision before had."""
+        source = tree_at(self._pair.places.outside / "source")
+        wrong = [name for name, entry in source.items() if found.get(name) != entry]
+        must(not wrong, f"not as at the source: {wrong}")
+
+
+def subscriber_cases() -> list[Receiving | Extracting]:
+    """Every situation of receive and extract."""
+    return [
+        Receiving("first"),
+        Receiving("large", large=True),
+        Receiving("delta", is_delta=True),
+        Receiving("resumed", large=True, arrived=1_700_000),
+        Extracting("first", is_first=True),
+        Extracting("delta"),
+        Extracting("actions", has_actions=True),
+        Extracting("failing", has_actions=True, fails=True),
+        Extracting("cleaned", max_revisions=1),
+    ]
