@@ -5,7 +5,6 @@ Nothing is believed before the Distributor's signature on it was verified, and n
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
@@ -18,7 +17,7 @@ from agents.working_directory import WorkingDirectory
 from sluice.durable import locked, make_directory, replace_atomically
 from sluice.errors import NoSpaceError, ProtocolError, StoreCorruptError, TamperedError, TrustError, UnknownDistributorError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
-from sluice.formats.orders import RECEIPT_MAX
+from sluice.formats.orders import ORDER_MAX, RECEIPT_MAX
 from sluice.formats.protocol import MESSAGE_MAX, METADATA_MAX, Message
 from sluice.formats.zstd import decompress_frame
 from sluice.operations.extract import extract
@@ -242,10 +241,12 @@ def _file(item: object) -> tuple[str, int]:
 
 def _claimed_distribution(envelope: object) -> str:
     """Which Distribution an order says it is about; nothing else is taken from it before its signature was verified."""
-    try:
-        return str(json.loads(envelope["payload"])["distribution"])  # type: ignore[index]  # what it is not is answered below
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise TamperedError("an order is no envelope with a payload") from None
+    payload = envelope.get("payload") if isinstance(envelope, dict) else None
+    order = parse_canonical(payload.encode(), limit=ORDER_MAX, what="an order") if isinstance(payload, str) else None
+    found = order.get("distribution") if isinstance(order, dict) else None
+    if not isinstance(found, str):
+        raise TamperedError("an order is no envelope with a payload")
+    return found
 
 
 def _receipt(data: bytes) -> Any:

@@ -1,7 +1,7 @@
 """Canonical JSON: one value, one byte string. The only reader and writer of JSON that is signed, hashed or sent.
 
 Keys sorted, no spaces, UTF-8 unescaped, no floats that JSON lacks. The reader is for hostile bytes: size is
-bounded, endless nesting, duplicate keys, NaN and trailing bytes are refused.
+bounded, and so is the number of values; endless nesting, duplicate keys, NaN and trailing bytes are refused.
 """
 
 from __future__ import annotations
@@ -12,8 +12,14 @@ from typing import Any
 
 from sluice.errors import TamperedError, TruncatedError
 
+VALUES_MAX = 250_000
+"""Most values of one document from outside: parsed, 16 MiB of empty lists would take 25 times their size. The largest honest one, the
+hello of 10,000 Distributions, has a fifth of that."""
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 """What only escapes of surrogates look like, paired or not."""
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|([,\[{])', re.DOTALL)
+"""A text, or (as its group) what begins another value."""
 
 
 def canonical_bytes(value: Any) -> bytes:
@@ -21,11 +27,12 @@ def canonical_bytes(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def parse_canonical(data: bytes, *, limit: int, what: str) -> Any:
+def parse_canonical(data: bytes, *, limit: int, what: str, values: int = VALUES_MAX) -> Any:
     """Read JSON from an untrusted source.
 
     Args:
         limit: Most bytes accepted.
+        values: Most values accepted, which bounds the memory; only signed indexes need more.
         what: Names the object in errors.
     Raises:
         TruncatedError: Empty, or it ends before its value does.
@@ -33,6 +40,7 @@ def parse_canonical(data: bytes, *, limit: int, what: str) -> Any:
     """
     if len(data) > limit:
         raise TamperedError(f"{what} has {len(data)} bytes, more than the {limit} allowed")
+    check_values(data, what=what, most=values)
     try:
         value = json.loads(data.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
         if _HALF.search(data):
@@ -48,6 +56,16 @@ def parse_canonical(data: bytes, *, limit: int, what: str) -> Any:
         raise TamperedError(f"{what} is nested too deeply") from error
     except ValueError as error:
         raise TamperedError(f"{what}: {error}") from error
+
+
+def check_values(data: bytes, *, what: str, most: int = VALUES_MAX) -> None:
+    """Before JSON is parsed: refuse what would become too many values. Raises TamperedError."""
+    if len(data) > most and data.count(b",") + data.count(b"[") + data.count(b"{") > most:  # perhaps within texts
+        found = 0
+        for token in _TOKEN.finditer(data):
+            found += token.lastindex is not None
+            if found > most:
+                raise TamperedError(f"{what} has more than the {most} values allowed")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

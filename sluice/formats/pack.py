@@ -79,7 +79,7 @@ def parse_pack_index(data: bytes, name: str) -> PackIndex:
     if len(data) > PACK_INDEX_MAX or pack_name(data) != name:
         raise StoreCorruptError(f"{what} no longer has its digest")
     try:
-        fields = Fields(parse_canonical(data, limit=PACK_INDEX_MAX, what=what), what=what)
+        fields = Fields(parse_canonical(data, limit=PACK_INDEX_MAX, what=what, values=PACK_INDEX_MAX), what=what)
         fields.constant("version", 1)
         frames = fields.items("frames", limit=PACK_INDEX_MAX)
         contents = fields.items("contents", limit=PACK_INDEX_MAX)

@@ -18,8 +18,8 @@ MESSAGE_MAX = 16 * 1024 * 1024
 """Most bytes of one message: an order with its scripts is the largest."""
 DATA_MAX = 1024 * 1024
 """Most bytes of one data frame."""
-METADATA_MAX = 64 * 1024 * 1024
-"""Most bytes of one metadata set, uncompressed."""
+METADATA_MAX = 32 * 1024 * 1024
+"""Most bytes of one metadata set, uncompressed: four roles of 5 MB and a long chain of roots."""
 HEADER = struct.Struct(">IB")
 _MESSAGE, _DATA = ord("J"), ord("D")
 

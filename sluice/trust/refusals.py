@@ -18,6 +18,9 @@ from tuf.api.serialization import DeserializationError
 from sluice.errors import ExpiredError, ReplayedError, TamperedError, TruncatedError, TrustError, UnknownDistributorError
 from sluice.trust.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, split_metadata_file
 
+SAID_MAX = 500
+"""Most characters taken from what python-tuf says: it quotes what was received."""
+
 
 class Translation:
     """Inside it, what python-tuf raises about one Distributor's metadata comes out as a TrustError.
@@ -44,25 +47,25 @@ class Translation:
             raise self._ours(error) from error
 
     def _ours(self, error: Exception) -> TrustError:
+        said = f"{error!s:.{SAID_MAX}}"
         if isinstance(error, ExpiredMetadataError):
-            return ExpiredError(f"{self._who} is expired: {error}", remedy=f"run `sluice refresh {self._distributor}`, then send again")
+            return ExpiredError(f"{self._who} is expired: {said}", remedy=f"run `sluice refresh {self._distributor}`, then send again")
         if isinstance(error, DownloadHTTPError):
-            return TruncatedError(f"{self._who} is incomplete: {error}", remedy="send it again")
+            return TruncatedError(f"{self._who} is incomplete: {said}", remedy="send it again")
         if isinstance(error, UnsignedMetadataError) and self._strangers():
             return UnknownDistributorError(
                 f"{self._who} is signed by keys that its trust root here doesn't name",
                 remedy=f"if it is the right Distributor, run `sluice trust push {self._distributor}`",
             )
         if isinstance(error, BadVersionNumberError):
-            text = str(error)
-            if "must be >=" in text:
-                return ReplayedError(f"{self._who} is older than what was accepted before: {text}", remedy="send the newest")
-            return TamperedError(f"{self._who} mixes versions: {text}", remedy="send it again")
+            if "must be >=" in said:
+                return ReplayedError(f"{self._who} is older than what was accepted before: {said}", remedy="send the newest")
+            return TamperedError(f"{self._who} mixes versions: {said}", remedy="send it again")
         if isinstance(error, DeserializationError):
             for name, data in self._received.items():
                 if is_cut(data):
                     return TruncatedError(f"{self._who}: {name} ends too early", remedy="send it again")
-        return TamperedError(f"{self._who} can't be believed: {error}", remedy="send it again")
+        return TamperedError(f"{self._who} can't be believed: {said}", remedy="send it again")
 
     def _strangers(self) -> bool:
         """Whether some received top-level file has no signature by a key of the trusted root."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from sluice.durable import make_directory, replace_atomically, sweep
 from sluice.errors import ExpiredError, TamperedError, TruncatedError, UnknownDistributorError
+from sluice.formats.canonical import check_values
 from sluice.formats.orders import ORDER_MAX, parse_order
 from sluice.model.order import Order
 from sluice.trust.disk import disk_errors
@@ -42,6 +43,8 @@ FILES_MAX = 300
 """Most files of one received set: a chain of 256 roots, the top roles and one Distribution's role."""
 FILE_MAX = 5_000_000
 """Most bytes of one metadata file; python-tuf bounds each role further."""
+ORDER_AHEAD = timedelta(days=1)
+"""How far a Distributor's clock may be ahead of ours; an order from later than that shows that ours was set back."""
 _BASE = "held://"
 _S = TypeVar("_S", bound=Signed)
 
@@ -135,6 +138,7 @@ class TrustDirectory:
                 raise TamperedError(f"{name[:100]!r} is no metadata file")
             if len(data) > FILE_MAX:
                 raise TamperedError(f"{name} has {len(data)} bytes, more than {FILE_MAX}")
+            check_values(data, what=name)
         return dict(files)
 
     def _verified_in_scratch(self, received: Mapping[str, bytes], distribution: str) -> dict[str, int]:
@@ -282,6 +286,10 @@ class TrustedView:
             raise TamperedError(f"{what} names Distributor {order.distributor}")
         if order.subscriber != subscriber:
             raise TamperedError(f"{what} is for Subscriber {order.subscriber}, not for {subscriber}")
+        if order.issued > now + ORDER_AHEAD:  # else a clock set back would make old signatures hold for ever
+            raise ExpiredError(
+                f"{what} was given at {order.issued:%Y-%m-%d %H:%M:%S} UTC, which hasn't come here yet", remedy="set the clocks right"
+            )
         if order.expires <= now:
             raise ExpiredError(f"{what} expired at {order.expires:%Y-%m-%d %H:%M:%S} UTC", remedy="give the order again; check both clocks")
         return order

@@ -72,11 +72,19 @@ def test_escapes_that_are_unicode_are_read(data: bytes, text: str) -> None:
 
 @pytest.mark.timeout(60)  # comparing each with each takes many minutes
 def test_a_key_that_stands_twice_among_many_is_found() -> None:
-    keys = ",".join(f'"{number}":0' for number in range(300_000))
+    keys = ",".join(f'"{number}":0' for number in range(200_000))
     with pytest.raises(TamperedError, match=r"key '7' stands twice"):
         parse_canonical(f'{{{keys},"7":1}}'.encode(), limit=10_000_000, what="it")
     with pytest.raises(TamperedError, match=r"key 'z' stands twice"):
         parse_canonical(f'{{{keys},"z":1,"z":2}}'.encode(), limit=10_000_000, what="it")
+
+
+def test_more_values_than_memory_should_hold_are_refused_before_they_are_parsed() -> None:
+    scripts = ",[{" * 300_000 + r"\",["
+    text = canonical_bytes({"run": scripts, "list": [0] * 249_990})
+    assert parse_canonical(text, limit=10_000_000, what="it")["run"] == scripts
+    with pytest.raises(TamperedError, match="it has more than the 250000 values allowed"):
+        parse_canonical(canonical_bytes([[]] * 125_001), limit=10_000_000, what="it")
 
 
 def test_a_key_nobody_asked_for_is_refused() -> None:
