@@ -13,6 +13,9 @@ from sluice.operations.conversation import AgentEvent
 
 W = TypeVar("W")
 
+SAID_MAX = 4096
+"""Most characters of what an error says: it may quote what it was sent, but not all of it."""
+
 
 @dataclass(frozen=True)
 class Case(Generic[W]):
@@ -51,6 +54,7 @@ class Family(Generic[W]):
 def said(reply: dict[str, Any]) -> str:
     """What an agent answered, in a word: an error's code, a receipt's failure or outcome, or the reply's type."""
     if reply["type"] == "error":
+        assert len(reply["message"] + reply["remedy"]) <= SAID_MAX, reply["message"][:SAID_MAX]
         return str(reply["code"])
     if reply["type"] == "receipt":
         import json

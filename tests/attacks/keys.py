@@ -75,17 +75,27 @@ def adopted(world: Subscriber) -> Files:
 KEYS.accepts("the newest set", "accepted", pushed(lambda world: world.files[2]))
 KEYS.accepts("the newest set where nothing is held", "accepted", pushed_anew(lambda world: world.files[2]))
 KEYS.refuses(
-    "a stranger's set of the same name", "UnknownDistributorError|ReplayedError", pushed(lambda w: w.stranger.files_for("zone", {"root": 1}))
+    "a stranger's set of the same name",
+    "UnknownDistributorError|ReplayedError",
+    pushed(lambda w: w.stranger.files_for("zone", {"root": 1})),
 )
-KEYS.refuses("a stranger's set with its root", "TamperedError|ReplayedError|UnknownDistributorError", pushed(lambda w: w.stranger.files_for("zone", {})))
-KEYS.refuses("another trusted Distributor's set", "UnknownDistributorError|ReplayedError", pushed(lambda w: w.other.files_for("zone", {"root": 1})))
+KEYS.refuses(
+    "a stranger's set with its root",
+    "TamperedError|ReplayedError|UnknownDistributorError",
+    pushed(lambda w: w.stranger.files_for("zone", {})),
+)
+KEYS.refuses(
+    "another trusted Distributor's set", "UnknownDistributorError|ReplayedError", pushed(lambda w: w.other.files_for("zone", {"root": 1}))
+)
 for each in ("timestamp", "snapshot", "targets"):
     KEYS.refuses(f"{each} by the root key", "TamperedError|UnknownDistributorError", pushed_anew(by("hq/root", each)))
     KEYS.refuses(f"{each} by the Subscriber's receipt key", "TamperedError|UnknownDistributorError", pushed_anew(by("receipt", each)))
 KEYS.refuses("the Distribution's role by another Distributor", "TamperedError", pushed_anew(by("other/online", "distribution.zone")))
 KEYS.refuses("the Distribution's role by the root key", "TamperedError", pushed_anew(by("hq/root", "distribution.zone")))
 KEYS.refuses("a timestamp under the right key's name", "TamperedError", pushed(under_name("stranger/online", "hq/online", "timestamp")))
-KEYS.refuses("a Distribution's role under the right key's name", "TamperedError", pushed(under_name("receipt", "hq/online", "distribution.zone")))
+KEYS.refuses(
+    "a Distribution's role under the right key's name", "TamperedError", pushed(under_name("receipt", "hq/online", "distribution.zone"))
+)
 KEYS.refuses("no signatures", "UnknownDistributorError|TamperedError", pushed(signatures("timestamp", lambda _: [])))
 KEYS.refuses("a signature twice", "TamperedError", pushed(signatures("timestamp", lambda found: found * 2)))
 KEYS.refuses("a signature cut short", "TamperedError", pushed(signatures("timestamp", lambda f: [{**f[0], "sig": f[0]["sig"][:-2]}])))
@@ -99,7 +109,11 @@ KEYS.refuses(
     "UnknownDistributorError",
     lambda world: world.talk("stranger").push(world.stranger.files_for("zone", {})),
 )
-KEYS.refuses("one Distributor's set in another's conversation", "ReplayedError|TamperedError|UnknownDistributorError", lambda w: w.talk("other").push(w.files[2]))
+KEYS.refuses(
+    "one Distributor's set in another's conversation",
+    "ReplayedError|TamperedError|UnknownDistributorError",
+    lambda w: w.talk("other").push(w.files[2]),
+)
 
 
 # --- roots ------------------------------------------------------------------------------------------------------------
@@ -153,14 +167,22 @@ ROOTS.accepts("rotated by old and new key", "accepted", pushed(rotated("hq/root"
 ROOTS.refuses("rotated without the old key", "TamperedError|UnknownDistributorError", pushed(rotated("stranger/root")))
 ROOTS.refuses("rotated without the new key", "TamperedError|UnknownDistributorError", pushed(rotated("hq/root")))
 ROOTS.refuses("rotated by the online key", "TamperedError|UnknownDistributorError", pushed(rotated("hq/online", "stranger/root")))
-ROOTS.refuses("rotated to a threshold that one key can't reach", "TamperedError|UnknownDistributorError", pushed(rotated("hq/root", "stranger/root", "stranger/root", threshold=2)))
+ROOTS.refuses(
+    "rotated to a threshold that one key can't reach",
+    "TamperedError|UnknownDistributorError",
+    pushed(rotated("hq/root", "stranger/root", "stranger/root", threshold=2)),
+)
 ROOTS.refuses("a stranger added beside the old key", "TamperedError|UnknownDistributorError", pushed(lowered(1)))
 ROOTS.refuses("a threshold of nothing", "TamperedError|UnknownDistributorError", pushed(lowered(0)))
 ROOTS.refuses("a negative threshold", "TamperedError|UnknownDistributorError", pushed(lowered(-1)))
 ROOTS.refuses("a threshold that is a text", "TamperedError|UnknownDistributorError", pushed(lowered("1")))
 ROOTS.refuses("keys said to be RSA", "TamperedError|UnknownDistributorError", pushed(confused(keytype="rsa", scheme="rsassa-pss-sha256")))
 ROOTS.refuses("keys of an unknown scheme", "TamperedError|UnknownDistributorError", pushed(confused(scheme="none")))
-ROOTS.refuses("a version left out", "TamperedError|UnknownDistributorError|ReplayedError", pushed(lambda world: root(world, "hq/root", version=3) | {"2.root.json": root(world, "stranger/root")["2.root.json"]}))
+ROOTS.refuses(
+    "a version left out",
+    "TamperedError|UnknownDistributorError|ReplayedError",
+    pushed(lambda world: root(world, "hq/root", version=3) | {"2.root.json": root(world, "stranger/root")["2.root.json"]}),
+)
 ROOTS.refuses(
     "another role under the root's name",
     "TamperedError|UnknownDistributorError",

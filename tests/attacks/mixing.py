@@ -47,14 +47,26 @@ MIX.refuses("the newest Distribution's role under an older snapshot", "ReplayedE
 MIX.refuses("snapshot as timestamp", "TamperedError", replaced(lambda w, _: {"timestamp.json": of(w, 2, "snapshot.json")}))
 MIX.refuses("timestamp as snapshot", "TamperedError", replaced(lambda w, _: {"3.snapshot.json": of(w, 2, "timestamp.json")}))
 MIX.refuses("the Distribution's role as targets", "TamperedError", replaced(lambda w, _: {"1.targets.json": of(w, 2, "zone.json")}))
-MIX.refuses("targets as the Distribution's role", "TamperedError|ReplayedError", replaced(lambda w, _: {"3.distribution.zone.json": of(w, 2, "targets.json")}))
 MIX.refuses(
-    "a stranger's Distribution's role", "TamperedError|ReplayedError", replaced(lambda w, _: {"3.distribution.zone.json": w.stranger.files_for("zone", {})["1.distribution.zone.json"]})
+    "targets as the Distribution's role",
+    "TamperedError|ReplayedError",
+    replaced(lambda w, _: {"3.distribution.zone.json": of(w, 2, "targets.json")}),
+)
+MIX.refuses(
+    "a stranger's Distribution's role",
+    "TamperedError|ReplayedError",
+    replaced(lambda w, _: {"3.distribution.zone.json": w.stranger.files_for("zone", {})["1.distribution.zone.json"]}),
 )
 MIX.refuses("a set for a Distribution that it doesn't have", "TamperedError", lambda w: w.talk().push(w.files[2], distribution="web"))
-MIX.refuses("a manifest under another revision's name", "TamperedError", lambda w: w.talk().put(MANIFEST, compress_frame(w.made[1].manifest_bytes)))
-MIX.refuses("an index under another revision's name", "TamperedError|TruncatedError", lambda w: whole(w, lambda i, p: (w.made[1].index_bytes, p)))
-MIX.refuses("another revision's payload", "TamperedError", lambda w: whole(w, lambda i, p: (i, w.made[1].payload[: len(p)].ljust(len(p), b"\0"))))
+MIX.refuses(
+    "a manifest under another revision's name", "TamperedError", lambda w: w.talk().put(MANIFEST, compress_frame(w.made[1].manifest_bytes))
+)
+MIX.refuses(
+    "an index under another revision's name", "TamperedError|TruncatedError", lambda w: whole(w, lambda i, p: (w.made[1].index_bytes, p))
+)
+MIX.refuses(
+    "another revision's payload", "TamperedError", lambda w: whole(w, lambda i, p: (i, w.made[1].payload[: len(p)].ljust(len(p), b"\0")))
+)
 MIX.refuses("another Distributor's revision", "TruncatedError|TamperedError", lambda w: said_in_other(w))
 MIX.refuses("a .ted before its manifest", "NotFoundError", lambda w: w.talk().put_ted(TED, w.made[2].index_bytes, w.made[2].payload))
 
@@ -99,7 +111,11 @@ CONTENT.refuses("an empty manifest", "TamperedError", manifest(lambda _: b""))
 CONTENT.refuses("a frame without its end", "TamperedError", manifest(lambda data: data, packed=lambda frame: frame[:-4]))
 CONTENT.refuses("a frame with a tail", "TamperedError", manifest(lambda data: data, packed=lambda frame: frame + b"tail"))
 CONTENT.refuses("a frame and another", "TamperedError", manifest(lambda data: data, packed=lambda frame: frame + compress_frame(b"x")))
-CONTENT.refuses("a frame behind one to be skipped", "TamperedError", manifest(lambda data: data, packed=lambda frame: b"\x50\x2a\x4d\x18\4\0\0\0skip" + frame))
+CONTENT.refuses(
+    "a frame behind one to be skipped",
+    "TamperedError",
+    manifest(lambda data: data, packed=lambda frame: b"\x50\x2a\x4d\x18\4\0\0\0skip" + frame),
+)
 CONTENT.refuses("a manifest that isn't packed", "TamperedError", lambda w: w.talk().put(MANIFEST, w.made[2].manifest_bytes))
 CONTENT.refuses("a manifest longer than announced", "TamperedError", lambda w: longer(w))
 CONTENT.refuses("an index with a bit changed", "TamperedError", ted(lambda index, payload: (flipped(index, 20), payload)))
@@ -117,7 +133,10 @@ CONTENT.refuses("more payload than announced", "TamperedError", lambda w: more_p
 def longer(world: Subscriber) -> str:
     """A byte more than announced."""
     frame, talk = compress_frame(world.made[2].manifest_bytes), world.talk()
-    assert talk.ask(type="put", target=manifest_target("zone", world.made[2].manifest.revision), length=len(frame), codec="zstd")["type"] == "ready"
+    assert (
+        talk.ask(type="put", target=manifest_target("zone", world.made[2].manifest.revision), length=len(frame), codec="zstd")["type"]
+        == "ready"
+    )
     talk.data(frame[:-1] + b"xx")
     return said(talk.reply())
 
@@ -126,7 +145,9 @@ def more_payload(world: Subscriber) -> str:
     """One frame that goes on behind the payload's end."""
     talk, made = world.talk(), world.made[2]
     assert talk.put(MANIFEST, compress_frame(made.manifest_bytes)) == "stored"
-    talk.say(type="put", target=ted_target("zone", made.manifest.revision, made.file), index=len(made.index_bytes), payload=len(made.payload))
+    talk.say(
+        type="put", target=ted_target("zone", made.manifest.revision, made.file), index=len(made.index_bytes), payload=len(made.payload)
+    )
     talk.data(made.index_bytes)
     assert talk.reply() == {"type": "ready", "offset": 0}
     talk.data(made.payload + b"x" * 100)

@@ -69,9 +69,10 @@ ROLLBACK.refuses("targets", "ReplayedError|TamperedError", pushed(older("targets
 ROLLBACK.refuses("the Distribution's role", "ReplayedError|TamperedError", pushed(older("distribution.zone", 1)))
 ROLLBACK.refuses("a snapshot that forgets the Distribution", "TamperedError|ReplayedError", pushed(without("targets.json")))
 ROLLBACK.refuses("a snapshot that forgets everything", "TamperedError|ReplayedError", pushed(without()))
-ROLLBACK.refuses("a stranger's claim to version 2,000,000,000", "UnknownDistributorError|TamperedError", pushed(ahead(setting(version=2_000_000_000))))
+ROLLBACK.refuses(
+    "a stranger's claim to version 2,000,000,000", "UnknownDistributorError|TamperedError", pushed(ahead(setting(version=2_000_000_000)))
+)
 ROLLBACK.refuses("a version below zero", "TamperedError|ReplayedError", pushed(older("timestamp", -5)))
-
 
 
 def withdrawn(world: Subscriber) -> str:
@@ -150,7 +151,9 @@ def damaged_marks(data: bytes) -> Callable[[Subscriber], str]:
 WIPED.refuses("the first set with empty marks", "TruncatedError", damaged_marks(b""))
 WIPED.refuses("the first set with marks cut short", "TruncatedError", damaged_marks(b'{"sequences":{"zone":1},"versio'))
 WIPED.refuses("the first set with marks of another version", "TamperedError", damaged_marks(b'{"sequences":{},"version":2,"versions":{}}'))
-WIPED.refuses("the first set with marks that are texts", "TamperedError", damaged_marks(b'{"sequences":{},"version":1,"versions":{"timestamp":"1"}}'))
+WIPED.refuses(
+    "the first set with marks that are texts", "TamperedError", damaged_marks(b'{"sequences":{},"version":1,"versions":{"timestamp":"1"}}')
+)
 
 
 # --- freeze -----------------------------------------------------------------------------------------------------------
@@ -187,13 +190,29 @@ def ordered_while_frozen(role: str) -> Callable[[Subscriber], str]:
     return lambda world: frozen(role)(world)[0].talk().order(world.order(world.made[1]))
 
 
-FREEZE.accepts("a set that holds for another second", "accepted", pushed(lambda w: whole_set(w.files[2], w.key("hq/online"), timestamp=setting(expires=(NOW + 365 * DAY).strftime("%Y-%m-%dT%H:%M:%SZ")))))
+FREEZE.accepts(
+    "a set that holds for another second",
+    "accepted",
+    pushed(
+        lambda w: whole_set(w.files[2], w.key("hq/online"), timestamp=setting(expires=(NOW + 365 * DAY).strftime("%Y-%m-%dT%H:%M:%SZ")))
+    ),
+)
 for each in ("timestamp", "snapshot", "targets", "distribution.zone"):
     FREEZE.refuses(f"an expired {each}", "ExpiredError", lambda world, role=each: world.anew().push(expired(role)(world)))
 FREEZE.refuses("all expired", "ExpiredError", pushed(expired("timestamp", "snapshot", "targets", "distribution.zone")))
-FREEZE.refuses("no end at all", "TamperedError", pushed(lambda w: whole_set(w.files[2], w.key("hq/online"), timestamp=lambda signed: signed.pop("expires"))))
-FREEZE.refuses("an end that is no time", "TamperedError", pushed(lambda w: whole_set(w.files[2], w.key("hq/online"), timestamp=setting(expires="never"))))
+FREEZE.refuses(
+    "no end at all",
+    "TamperedError",
+    pushed(lambda w: whole_set(w.files[2], w.key("hq/online"), timestamp=lambda signed: signed.pop("expires"))),
+)
+FREEZE.refuses(
+    "an end that is no time",
+    "TamperedError",
+    pushed(lambda w: whole_set(w.files[2], w.key("hq/online"), timestamp=setting(expires="never"))),
+)
 for each in ("timestamp", "targets", "distribution.zone"):
     FREEZE.refuses(f"a put under an expired {each}", "ExpiredError", sent_while_frozen(each))
 FREEZE.refuses("an order under an expired timestamp", "ExpiredError", ordered_while_frozen("timestamp"))
-FREEZE.refuses("an order kept back beyond its end", "ExpiredError", lambda w: w.talk().order(w.order(w.made[1], expires=NOW - timedelta(seconds=1))))
+FREEZE.refuses(
+    "an order kept back beyond its end", "ExpiredError", lambda w: w.talk().order(w.order(w.made[1], expires=NOW - timedelta(seconds=1)))
+)

@@ -84,7 +84,9 @@ NAMES.refuses("another revision's number", "TamperedError", lines(file("a"), rev
 # --- sizes ------------------------------------------------------------------------------------------------------------
 
 
-def indexed(change: Callable[[dict[str, Any]], None], *, payload: bytes | None = None, base: Callable[[Made], Made] = lambda m: m) -> Callable[[Subscriber], str]:
+def indexed(
+    change: Callable[[dict[str, Any]], None], *, payload: bytes | None = None, base: Callable[[Made], Made] = lambda m: m
+) -> Callable[[Subscriber], str]:
     """An index in which something lies, signed; sent with its payload."""
 
     def attack(world: Subscriber) -> str:
@@ -121,7 +123,7 @@ for name, change in {
     "a frame below zero": frames([-5, 10]),
     "a frame larger than zstd makes": frames([10**6, 10]),
     "no blocks": lambda value: value.update(blocks=[]),
-    "a million blocks": lambda value: value.update(blocks=value["blocks"] * 1_000_000),
+    "a hundred thousand blocks": lambda value: value.update(blocks=value["blocks"] * 100_000),
     "a block's digest that is none": lambda value: value.update(blocks=["../../etc/passwd"]),
     "blocks of another size": lambda value: value.update(block=1),
     "an encryption": lambda value: value.update(encryption={"scheme": "none", "recipients": []}),
@@ -130,7 +132,7 @@ for name, change in {
     "a number of 4,000 digits": lambda value: value.update(payload=10**4000),
     "a number with a point": lambda value: value.update(payload=1.5),
 }.items():
-    SIZES.refuses(name, "StoreCorruptError", indexed(change))
+    SIZES.refuses(name, "StoreCorruptError|TamperedError", indexed(change))
 SIZES.refuses("another file's index", "TamperedError", indexed(lambda value: value.update(revision="1.4")))
 SIZES.refuses("two million entries and one", "StoreCorruptError", lines(file("a"), entries=2_000_001))
 SIZES.refuses("fewer entries than there are", "StoreCorruptError", lines(file("a"), entries=1))
@@ -138,7 +140,9 @@ SIZES.refuses("one content of two sizes", "StoreCorruptError", lines(file("a"), 
 SIZES.refuses("a size beyond all disks", "StoreCorruptError", lines(f'["f","a",420,0,9999999999999999999,"{DIGEST}"]'))
 
 
-def extracted(true: Callable[[Subscriber], Made], *destinations: Callable[[Subscriber], str], **changed: Any) -> Callable[[Subscriber], str]:
+def extracted(
+    true: Callable[[Subscriber], Made], *destinations: Callable[[Subscriber], str], **changed: Any
+) -> Callable[[Subscriber], str]:
     """A signed revision, held, and a signed order to extract it somewhere."""
 
     def attack(world: Subscriber) -> str:
@@ -179,11 +183,17 @@ ELSEWHERE = at("elsewhere-2")
 MIB = 1024 * 1024
 SIZES.refuses("content that isn't what the manifest says", "StoreCorruptError", extracted(lying_ted(compress_frame(b"y"), 1), ELSEWHERE))
 SIZES.refuses("a frame of more than it declares", "StoreCorruptError", extracted(lying_ted(compress_frame(bytes(4 * MIB)), 1), ELSEWHERE))
-SIZES.refuses("a frame of less than the index says", "StoreCorruptError", extracted(lying_ted(compress_frame(b"x"), 4 * MIB, 4 * MIB), ELSEWHERE))
-SIZES.refuses("two frames where one is named", "StoreCorruptError", extracted(lying_ted(compress_frame(b"x") + compress_frame(b"x"), 1), ELSEWHERE))
+SIZES.refuses(
+    "a frame of less than the index says", "StoreCorruptError", extracted(lying_ted(compress_frame(b"x"), 4 * MIB, 4 * MIB), ELSEWHERE)
+)
+SIZES.refuses(
+    "two frames where one is named", "StoreCorruptError", extracted(lying_ted(compress_frame(b"x") + compress_frame(b"x"), 1), ELSEWHERE)
+)
 SIZES.refuses("more plaintext than the manifest needs", "StoreCorruptError", extracted(lying_ted(compress_frame(b"xy"), 2), ELSEWHERE))
 SIZES.refuses("no frame at all", "StoreCorruptError", extracted(lying_ted(b"garbage!", 1), ELSEWHERE))
-SIZES.refuses("a file larger than the disk", "StoreCorruptError|NoSpaceError", extracted(lying_ted(compress_frame(b"x"), 1, 2**62), ELSEWHERE))
+SIZES.refuses(
+    "a file larger than the disk", "StoreCorruptError|NoSpaceError", extracted(lying_ted(compress_frame(b"x"), 1, 2**62), ELSEWHERE)
+)
 
 
 # --- destinations -----------------------------------------------------------------------------------------------------
@@ -251,7 +261,8 @@ def through_its_own_link(world: Subscriber) -> str:
     """A link to the agent's directory comes with one revision, and the next order goes through it."""
     first = small_with((Entry(EntryKind.DIRECTORY, "", 0o755, 0), Entry(EntryKind.SYMLINK, "in", 0o777, 0, target=str(world.bench.work))))
     talk = world.receive(first)
-    assert talk.order(world.order(first, destinations=(str(world.top / "linked"),))) == "installed"
+    first_said = talk.order(world.order(first, destinations=(str(world.top / "linked"),)))
+    assert first_said == "installed", first_said
     world.mark()
     return talk.order(world.order(first, destinations=(str(Path(world.top, "linked/in/identity")),)))
 

@@ -6,20 +6,28 @@ One test per case; every case is judged alike (``subscriber.py``). docs/threat-m
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.attacks.bombs import JSON, ZSTD
 from tests.attacks.case import Case
+from tests.attacks.distributor import Distributor
 from tests.attacks.forked import Nursery
+from tests.attacks.frames import FRAMES
 from tests.attacks.keys import KEYS, ROOTS
+from tests.attacks.liars import HELLO, RECEIPTS, REPLIES
 from tests.attacks.mixing import CONTENT, MIX
+from tests.attacks.orders import ORDERS
+from tests.attacks.places import PREPARED, RACING
 from tests.attacks.replay import FREEZE, ROLLBACK, WIPED
 from tests.attacks.signed import NAMES, PLACES, SIZES
 from tests.attacks.subscriber import Subscriber
 
 pytestmark = pytest.mark.timeout(60)
 
-ON_SUBSCRIBERS = [KEYS, ROOTS, ROLLBACK, WIPED, FREEZE, MIX, CONTENT, NAMES, SIZES, PLACES]
+ON_SUBSCRIBERS = [KEYS, ROOTS, ROLLBACK, WIPED, FREEZE, MIX, CONTENT, NAMES, SIZES, PLACES, ZSTD, JSON, FRAMES, ORDERS, PREPARED, RACING]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +42,8 @@ def oslo(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Subscrib
     return Subscriber(tmp_path_factory.mktemp("attacks") / "sandbox", nursery)
 
 
+ON_DISTRIBUTORS = [HELLO, REPLIES, RECEIPTS]
+
 EVIDENCE: dict[str, str] = {}
 
 
@@ -45,3 +55,16 @@ def test_a_subscriber_accepts_nothing_of(case: Case[Subscriber], oslo: Subscribe
         EVIDENCE[str(case)] = oslo.evidence()
     finally:
         oslo.end()
+
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+
+
+@pytest.mark.parametrize("case", [case for family in ON_DISTRIBUTORS for case in family.cases], ids=str)
+def test_a_distributor_believes_nothing_of(case: Case[Distributor], tmp_path: Path) -> None:
+    hq = Distributor(tmp_path, KEY)
+    try:
+        hq.judge(case)
+        EVIDENCE[str(case)] = hq.evidence()
+    finally:
+        hq.bench.ledger.close()
