@@ -1,0 +1,219 @@
+"""What a send run costs the Distributor where everything is held: CPU of the flow run's own process, per Subscriber.
+
+    python -m bench.send_queue [--subscribers 1000] [--json FILE] [--profile FILE]
+
+A site with that many ``local:`` Subscribers in a temporary directory, a Prefect server on SQLite of its own, everything sent and extracted
+once. Then, each in a process of its own:
+
+    receipts    a send run that has nothing to do, by the receipts
+    check       a send run that calls every host (``--check``); the agents are its children and are counted apart
+    empty tasks a flow run of one empty task run a Subscriber: what Prefect alone takes where each has a task run
+    waiting     60 s of that many tickets that wait for one slot: the queue's watch by itself, no Prefect
+
+Seconds are user and system time of the process, imports left out; its children's beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import json
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.processes import run
+
+PROJECT = Path(__file__).parents[1]
+WAITING_SECONDS = 60.0
+KINDS = ("receipts", "check", "empty tasks", "waiting")
+
+
+def main() -> None:
+    """Set up, measure, print a table; the same as JSON on request."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subscribers", type=int, default=1000)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--profile", type=Path, help="directory for one cProfile file of each kind; slows what is measured")
+    parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--site", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.kind:
+        measured(arguments.kind, arguments.site, arguments.subscribers, arguments.profile)
+        return
+    directory = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
+    try:
+        found = compare(directory, arguments.subscribers, arguments.profile)
+    finally:
+        shutil.rmtree(directory)
+    print(f"{'':12} {'own CPU':>10} {'/Subscriber':>12} {'children':>10} {'elapsed':>10}")
+    for kind, each in found.items():
+        own = each["cpu"]
+        print(f"{kind:12} {own:8.2f} s {1000 * own / arguments.subscribers:9.2f} ms {each['children']:8.2f} s {each['elapsed']:8.2f} s")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"subscribers": arguments.subscribers, "kinds": found}, indent=1) + "\n")
+
+
+def compare(directory: Path, count: int, profile: Path | None) -> dict[str, Mapping[str, float]]:
+    """Every kind once, on one site: seconds of own CPU, of the children's, and elapsed."""
+    site = make_site(directory / "site", count)
+    found = {}
+    with server(directory, site) as environment:
+        distributed = "import asyncio; from flows.distribute import distribute; asyncio.run(distribute('zone', return_state=True))"
+        run([sys.executable, "-c", distributed], log=directory / "log", environment=environment)
+        for kind in KINDS:
+            command = [sys.executable, "-m", "bench.send_queue", "--kind", kind, "--subscribers", str(count), "--site", str(site)]
+            command += ["--profile", str(profile)] if profile else []
+            ended = run(command, log=directory / "log", environment=environment)
+            found[kind] = json.loads(ended.output.splitlines()[-1])
+    return found
+
+
+def make_site(directory: Path, count: int) -> Path:
+    """A Distributor, one small Distribution, ``count`` Subscribers whose agents trust it and are run from this checkout."""
+    from agents.init import init, trust
+    from infra.workplace import open_workplace
+
+    (directory / "files").mkdir(parents=True)
+    (directory / "files" / "Helsinki").write_text("UTC+2")
+    names = [f"host-{number:04}" for number in range(count)]
+    hosts = "---\n".join(
+        f"kind: Subscriber\nname: {name}\naddress: local:hosts/{name}\nworking_directory: hosts/{name}/sluice\n"
+        f"variables: {{DEST: {directory}/hosts/{name}/zone}}\n"
+        for name in names
+    )
+    (directory / "hosts.yaml").write_text(hosts)
+    (directory / "site.yaml").write_text(
+        "kind: Distributor\nname: hq\nworking_directory: hq\n---\n"
+        f"kind: Channel\nname: night\nsend: never\nsubscribers: [{', '.join(names)}]\n---\n"
+        "kind: Distribution\nname: zone\ndistributor: hq\ntype: file\nchannels: [night]\n"
+        'files: [{source: files, destination: "{{ DEST }}"}]\n'
+    )
+    agent = directory.parent / "agent"
+    agent.mkdir()
+    (agent / "sluice-agent").write_text(f'#!/bin/sh\ncd {PROJECT} && exec {sys.executable} -m agents.main "$@"\n')
+    (agent / "sluice-agent").chmod(0o700)
+    with open_workplace(directory, "hq") as work:
+        work.publisher.ensure_keys(datetime.now(UTC))
+        for name in names:
+            host = directory / "hosts" / name / "sluice"
+            host.mkdir(parents=True, mode=0o700)
+            (host / "agent").symlink_to(agent)
+            work.publisher.keep_subscriber_key(name, init(host, name))
+            trust(host, "hq", work.publisher.root())
+    return directory
+
+
+@contextmanager
+def server(directory: Path, site: Path) -> Iterator[dict[str, str]]:
+    """A Prefect server of our own, and the environment of a process that uses it."""
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "SLUICE_"))]:
+        del os.environ[name]
+    os.environ |= {"SLUICE_STATE": str(directory / "state"), "PREFECT_HOME": str(directory / "prefect"), "DO_NOT_TRACK": "1"}
+    from infra.orchestrator.embedded import reached
+
+    with reached(site, say=lambda _: None) as address:
+        yield dict(os.environ) | {"SLUICE_SITE": str(site), "PREFECT_API_URL": address.api_url, "PYTHONPATH": str(PROJECT)}
+
+
+def measured(kind: str, site: Path, count: int, profile: Path | None) -> None:
+    """One kind in this process; the last line printed is its figures."""
+    work = {"receipts": sends, "check": checks, "empty tasks": empty_tasks, "waiting": waits}[kind](site, count)
+    profiler = cProfile.Profile() if profile else None
+    began, own, children = time.monotonic(), _cpu(resource.RUSAGE_SELF), _cpu(resource.RUSAGE_CHILDREN)
+    if profiler is None:
+        work()
+    else:
+        profiler.runcall(work)
+    figures = {
+        "cpu": _cpu(resource.RUSAGE_SELF) - own,
+        "children": _cpu(resource.RUSAGE_CHILDREN) - children,
+        "elapsed": time.monotonic() - began,
+    }
+    if profiler is not None and profile is not None:
+        profiler.dump_stats(profile / kind.replace(" ", "-"))
+    print(json.dumps(figures))
+
+
+def sends(_site: Path, count: int, *, check: bool = False) -> Callable[[], None]:
+    """A send run; imported, not yet run."""
+    from flows.send import send
+
+    def work() -> None:
+        state = asyncio.run(send(channel="night", check=check, return_state=True))  # type: ignore[call-overload]
+        wanted = f"send night: {count} of {count} Subscriber{'' if count == 1 else 's'} done" if check else "nothing was due"
+        if state.message != wanted:
+            raise RuntimeError(f"the flow run ended {state}")
+
+    return work
+
+
+def checks(site: Path, count: int) -> Callable[[], None]:
+    """A send run that calls every host."""
+    return sends(site, count, check=True)
+
+
+def empty_tasks(_site: Path, count: int) -> Callable[[], None]:
+    """A flow run of empty task runs, set as ours are."""
+    from prefect import flow, task
+
+    from tasks.settings import COMMON
+
+    @task(**COMMON)
+    async def nothing(name: str) -> str:
+        return name
+
+    @flow(persist_result=False)
+    async def empty() -> None:
+        await asyncio.gather(*(nothing(f"host-{number:04}") for number in range(count)))
+
+    return lambda: asyncio.run(empty())
+
+
+def waits(site: Path, count: int) -> Callable[[], None]:
+    """Tickets that wait for one slot, which another process has."""
+    from infra.workplace import open_workplace
+    from sluice.model.revision import RevisionNumber
+    from sluice.model.site import Priority
+    from sluice.model.state import Event, EventKind, Record
+    from sluice.model.ticket import Ticket, Waiting
+    from sluice.operations.queue_watch import QueueWatch
+
+    place = open_workplace(site, "hq")
+    now, ledger = place.clock.now(), place.ledger
+
+    def ticket(host: str) -> Ticket:
+        found = ledger.enqueue("bench", host, "zone", RevisionNumber(1, 1), Priority.LOW, host[:4], lease_seconds=300, now=now)
+        assert isinstance(found, Ticket)
+        return found
+
+    def began() -> Record:
+        return Record(Event(now, EventKind.SEND_STARTED))
+
+    other = ticket("other")
+    ledger.take_turns("bench", [other.number], [other.number], lambda _: began(), limit=1, now=now)
+    watch = QueueWatch("bench", 1, ledger=ledger, clock=place.clock)
+    turns = [watch.keep(ticket(f"host-{number:04}"), lambda: None) for number in range(count)]
+    for turn in turns:
+        turn.ask(began, watched=("night", "zone"), heard=lambda: None)
+    watch.start()
+    while not all(isinstance(turn.told, Waiting) for turn in turns):
+        time.sleep(0.1)
+    return lambda: time.sleep(WAITING_SECONDS)
+
+
+def _cpu(who: int) -> float:
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main()
