@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.production import BIN, DEPLOY, INSTALLED, PROJECT, Unit
+from tests.conftest import missing
+from tests.system.production import BIN, DEPLOY, INSTALLED, PROJECT, Unit, environment_file
 
 UNITS = {"sluice-server.service": "", "sluice-services.service": "", "sluice-worker@.service": "hq.send"}
 
@@ -75,3 +78,33 @@ def test_with_secrets_sets_what_is_named_as_a_variable_and_nothing_else(tmp_path
     found = dict(line.split("=", 1) for line in done.stdout.splitlines())
     assert found["A_SECRET"] == "with space and 'quotes'"
     assert set(found) - {"PWD"} == {"PATH", "CREDENTIALS_DIRECTORY", "A_SECRET"}
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A directory that another account gets to, unlike pytest's."""
+    with tempfile.TemporaryDirectory(prefix="sluice-tests-worker-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+def test_sluice_as_worker_takes_the_workers_settings_secrets_and_account(reachable: Path) -> None:
+    if os.geteuid() != 0:
+        missing("root, to become another account")
+    etc, home = reachable / "etc", reachable / "home"
+    (home / ".venv/bin").mkdir(parents=True)
+    (home / "deploy").symlink_to(DEPLOY)
+    stub = home / ".venv/bin/sluice"
+    stub.write_text('#!/bin/sh\nid -un\necho "$*"\necho "$SLUICE_LEDGER $PREFECT_API_AUTH_STRING"\n')
+    stub.chmod(0o755)
+    etc.mkdir()
+    subprocess.run([DEPLOY / "make-secrets", etc / "secrets"], check=True)
+    (etc / "worker.env").write_bytes((DEPLOY / "settings/worker.env").read_bytes())
+    environment = {"PATH": os.defpath, "SLUICE_ETC": str(etc), "SLUICE_HOME": str(home), "SLUICE_ACCOUNT": "nobody"}
+    done = subprocess.run(
+        [DEPLOY / "systemd/sluice-as-worker", "status", "zone"], env=environment, capture_output=True, text=True, check=False
+    )
+
+    auth = (etc / "secrets/worker/PREFECT_API_AUTH_STRING").read_text()
+    ledger = environment_file(DEPLOY / "settings/worker.env")["SLUICE_LEDGER"]
+    assert done.stdout.splitlines() == ["nobody", "status zone", f"{ledger} {auth}"], done.stderr
