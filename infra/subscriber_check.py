@@ -16,9 +16,9 @@ from infra.subscriber_host import Host, LoginTransport, logged_in, probe
 from sluice.errors import SluiceError
 from sluice.model.site import Site, Subscriber
 from sluice.operations.call import call_agent
-from sluice.operations.send import needed_features
 from sluice.ports import Transport
 from sluice.rules.diagnosis import Health, clocks_apart
+from sluice.rules.features import needed_features
 from sluice.trust.publish import Publisher
 
 
@@ -36,9 +36,10 @@ class CheckItem:
 def needs_of(site: Site, subscriber: str) -> dict[str, frozenset[str]]:
     """The features that the agent of a Subscriber must have for its Distributions, by Distributor (F10)."""
     found: dict[str, frozenset[str]] = {}
+    min_free = site.subscriber(subscriber).min_free
     for each in site.distributions.values():
         if each.active and subscriber in site.subscribers_of_distribution(each.name):
-            found[each.distributor] = found.get(each.distributor, frozenset()) | needed_features(each)
+            found[each.distributor] = found.get(each.distributor, frozenset()) | needed_features(each, min_free=min_free)
     return found
 
 

@@ -21,10 +21,11 @@ from sluice.operations.claim import Claim
 from sluice.operations.deliver import Delivered, Delivery
 from sluice.operations.order_extract import Ordering
 from sluice.operations.queue_watch import QueueWatch
-from sluice.operations.send import Sending, needed_features
+from sluice.operations.send import Sending
 from sluice.operations.send_plan import SendTarget
 from sluice.operations.sign import sign
 from sluice.rules.due import extracts_at_once
+from sluice.rules.features import needed_features
 from sluice.rules.lifetimes import longest_send_interval
 from tasks.place import Place
 
@@ -120,7 +121,7 @@ class Sends:
                 publisher=work.publisher,
                 sign=self._sign,
                 timeout=work.timeout(subscriber),
-                needs=needed_features(distribution),
+                needs=needed_features(distribution, min_free=subscriber.min_free),
                 whole=whole,
             )
 

@@ -247,7 +247,8 @@ class CurrentState:
             since = self.since if self.state is State.INSTALLED and self.extracted == receipt.revision else receipt.finished
             moved = replace(moved, extracted=receipt.revision, held=receipt.revision, since=since, error=None)
         else:
-            moved = self._to(State.FAILED, f"{receipt.revision} {receipt.outcome}", receipt.finished)
+            reason = failure.message if failure else f"{receipt.revision} {receipt.outcome}"
+            moved = self._to(State.FAILED, reason, receipt.finished)
             # What is damaged there, or builds on what isn't there any more, has to be sent again: it is as good as not held (E4).
             lost = failure is not None and failure.code in _HELD_IN_VAIN and self.held == receipt.revision
             moved = replace(moved, error=failure, since=receipt.finished, held=self.extracted if lost else self.held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sluice.errors import AgentVersionError, ProtocolError, UnknownDistributorError
@@ -53,3 +54,18 @@ def call_agent(subscriber: Subscriber, distributor: str, *, transport: Transport
         conversation.close()
         raise
     return Call(conversation, hello)
+
+
+def require(hello: AgentHello, needs: Collection[str], distribution: str) -> None:
+    """See, before anything is sent or ordered, that an agent can do what a Distribution needs (F10).
+
+    Args:
+        needs: See ``rules.features.needed_features``. What an agent can do beyond that doesn't matter.
+    Raises:
+        AgentVersionError: Names what it lacks.
+    """
+    if lacking := sorted(set(needs) - hello.features):
+        raise AgentVersionError(
+            f"the agent {hello.agent} of Subscriber {hello.subscriber} can't do what {distribution} needs: {', '.join(lacking)}",
+            remedy=f"run: sluice subscriber bootstrap {hello.subscriber}",
+        )

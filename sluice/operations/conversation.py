@@ -159,19 +159,21 @@ class Conversation:
             line.reply("stored")
             return Put(held=False)
 
-    def put_ted(self, target: str, ted: TedFile, progress: Progress | None = None, turn: Turn | None = None) -> Put:
+    def put_ted(self, target: str, ted: TedFile, progress: Progress | None = None, turn: Turn | None = None, *, min_free: int = 0) -> Put:
         """Send a ``.ted`` unless it is held, from where an earlier try stopped.
 
         Args:
             progress: Called with payload bytes (there, in all): first with what earlier tries left there, then about every MiB.
             turn: Its place in the send queue, which may have it pause between two blocks.
+            min_free: Bytes that must stay free where it is received; only an agent with that feature takes any.
         Raises:
             StoreCorruptError: Our own file no longer is what was signed.
             ProtocolError: Blocks arrived damaged too often.
             NoSpaceError, TrustError: The agent refused it.
         """
         with self._request() as line:
-            line.say({"type": "put", "target": target, "index": len(ted.index), "payload": ted.payload})
+            put = {"type": "put", "target": target, "index": len(ted.index), "payload": ted.payload}
+            line.say(put | ({"min_free": min_free} if min_free else {}))
             line.data(ted.index)
             reply = line.reply("ready", "held")
             if reply["type"] == "held":

@@ -22,9 +22,10 @@ from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import Event, EventKind, Record
 from sluice.model.ticket import Ticket
-from sluice.operations.call import Call
+from sluice.operations.call import Call, require
 from sluice.operations.conversation import AgentEvent
 from sluice.ports import Ledger, Store
+from sluice.rules.features import needed_features
 from sluice.rules.lifetimes import ORDER_LIFETIME
 from sluice.rules.retry import failure_of
 from sluice.trust.envelope import Envelope
@@ -87,6 +88,7 @@ class Ordering:
         Returns:
             Also where the extraction failed: see ``error``. BaseDiffersError there means: send it whole.
         Raises:
+            AgentVersionError: Its agent can't do what the order would ask; none is given (F10).
             TransportError: The conversation broke; repeat, nothing is lost.
             TrustError: The receipt can't be believed, or the Subscriber refused the order.
             ReadBackError: It swears to have installed something else than was signed.
@@ -96,6 +98,7 @@ class Ordering:
         for receipt in self.fetch_receipts(call, distribution, now=now):
             if receipt.revision == revision and receipt.outcome in INSTALLED and call.hello.of(distribution).extracted == revision:
                 return ExtractResult(receipt, fetched=True)
+        require(call.hello, needed_features(recipe, min_free=recipe.min_free), distribution)
         # A receipt of any of its Distributions may still wait there under a number that a new ledger would give again.
         above = max((held.sequence for held in call.hello.distributions.values()), default=0)
         started = self._event(EventKind.EXTRACT_STARTED, subscriber, distribution, revision, now, channel)
@@ -112,6 +115,8 @@ class Ordering:
             destinations=recipe.destinations,
             pre_actions=recipe.pre_actions,
             post_actions=recipe.post_actions,
+            locked=recipe.locked,
+            min_free=recipe.min_free,
         )
         envelope = call.conversation.order(self.publisher.sign_order(order), on_event)
         receipt = self._believed(envelope, call, distribution, now)

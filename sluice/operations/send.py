@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sluice.errors import AgentVersionError, BaseDiffersError, ConnectionLostError, NotFoundError
-from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
-from sluice.model.feature import Feature
+from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Distribution, Subscriber
-from sluice.operations.call import Call, call_agent
+from sluice.model.site import Subscriber
+from sluice.operations.call import Call, call_agent, require
 from sluice.operations.conversation import AgentHello, Put
 from sluice.operations.queue_watch import Turn
 from sluice.ports import Progress, Store, TedFile, Transport
@@ -72,7 +70,7 @@ class Sending:
         Args:
             sign: Publishes what the store has of a Distribution; called where a ``.ted`` isn't signed yet. Repeatable.
             timeout: Seconds without progress (D8).
-            needs: See ``needed_features``.
+            needs: See ``rules.features.needed_features``.
             whole: Send everything, whatever the Subscriber says it has: after a BaseDiffersError.
         """
         self._subscriber, self._distributor = subscriber, distributor
@@ -86,12 +84,7 @@ class Sending:
         """Connect and greet; again returns the same. Raises as ``call_agent``, and AgentVersionError where it can't do what is needed."""
         if self._call is None:
             self._call = call_agent(self._subscriber, self._distributor, transport=self._transport, timeout=self._timeout)
-            if lacking := self._needs - self._call.hello.features:
-                raise AgentVersionError(
-                    f"the agent {self._call.hello.agent} of Subscriber {self._subscriber.name} can't do what {self._distribution} needs: "
-                    + ", ".join(sorted(lacking)),
-                    remedy=f"run: sluice subscriber bootstrap {self._subscriber.name}",
-                )
+        require(self._call.hello, self._needs, self._distribution)
         return self._call.hello
 
     @property
@@ -157,7 +150,11 @@ class Sending:
         )
         manifest = conversation.sent - before
         put = conversation.put_ted(
-            ted_target(self._distribution, self._revision, ted.name), ted, lambda done, total: self._seen(done, total, progress), turn
+            ted_target(self._distribution, self._revision, ted.name),
+            ted,
+            lambda done, total: self._seen(done, total, progress),
+            turn,
+            min_free=self._subscriber.min_free,
         )
         return self._result(ted.base, put, payload=ted.payload, metadata=metadata, manifest=manifest + len(ted.index))
 
@@ -202,17 +199,3 @@ class Sending:
             manifest=manifest,
             again=put.again,
         )
-
-
-def needed_features(distribution: Distribution) -> frozenset[str]:
-    """What an agent must be able to do for a Distribution (F10)."""
-    needed: set[Feature] = {Feature.LOCKED} if distribution.locked.retries else set()
-    for action in (*distribution.pre_actions, *distribution.post_actions):
-        match action:
-            case Script():
-                needed |= {Feature.SCRIPT, Feature.PERL} if action.type is ScriptType.PERL else {Feature.SCRIPT}
-            case StartProcess():
-                needed.add(Feature.START_PROCESS)
-            case StopProcess():
-                needed.add(Feature.STOP_PROCESS)
-    return frozenset(needed)

@@ -1,20 +1,35 @@
 """Ordering an extraction: what is believed, what is stored, and that a repeat after a kill converges."""
 
 from dataclasses import replace
-from pathlib import Path
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sluice.errors import ActionFailedError, BaseDiffersError, ConnectionLostError, LedgerError, ReadBackError, TamperedError
+from sluice.errors import (
+    ActionFailedError,
+    AgentVersionError,
+    BaseDiffersError,
+    ConnectionLostError,
+    LedgerError,
+    LockedTargetError,
+    ReadBackError,
+    TamperedError,
+)
 from sluice.formats.orders import parse_order, parse_receipt
+from sluice.model.action import StopProcess
+from sluice.model.locked import Locked
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import EventKind, State
+from sluice.model.site import Channel, Distribution, DistributionType, Distributor, Site, Subscription
+from sluice.model.state import Built, EventKind, LedgerSnapshot, State
 from sluice.operations.call import Call, call_agent
+from sluice.operations.extract_plan import plan_extracts
 from sluice.operations.order_extract import ExtractResult
 from sluice.rules.lifetimes import ORDER_LIFETIME
+from sluice.rules.reasons import why
 from tests.operations.agent_double import NOW, AgentDouble
 from tests.operations.distributor import Bench, bench, subscriber_named
 
@@ -75,6 +90,50 @@ def test_the_order_is_for_one_recipient_numbered_and_expires(hq: Bench, agent: A
     assert (seen[0].subscriber, seen[0].distributor, seen[0].destinations) == ("helsinki-1", "hq", ("/opt/zone",))
     assert seen[0].expires - seen[0].issued == ORDER_LIFETIME
     assert parse_order(usual(seen[0])["payload"].encode()) == seen[0]
+
+
+def test_an_agent_that_lacks_what_the_order_asks_gets_none(hq: Bench, agent: AgentDouble) -> None:
+    recipe = replace(RECIPE, pre_actions=(StopProcess("named"),), locked=Locked(1, timedelta(seconds=1)), min_free=7)
+    called = call(hq)
+    with pytest.raises(AgentVersionError, match=r"helsinki-1 can't do what zone needs: locked, min free, stop process:") as e:
+        hq.ordering.order_extract(called, "zone", RevisionNumber(1, 1), recipe, now=NOW)
+    assert agent.requests == ["hello", "receipts"]
+    assert kinds(hq) == []
+    hq.ordering.extracted_in_vain("helsinki-1", "zone", RevisionNumber(1, 1), e.value, now=NOW)
+    assert hq.ledger.state("helsinki-1", "zone").state is State.FAILED
+
+
+def test_the_order_says_how_locked_targets_are_waited_for_and_what_stays_free(hq: Bench, agent: AgentDouble) -> None:
+    agent.features = ["script", "locked", "min free"]
+    seen = []
+    usual = hq.publisher.sign_order
+    hq.publisher.sign_order = lambda each: (seen.append(each), usual(each))[1]  # type: ignore[method-assign]
+    recipe = replace(RECIPE, locked=Locked(3, timedelta(seconds=20)), min_free=10**9)
+    called = call(hq)
+    assert hq.ordering.order_extract(called, "zone", RevisionNumber(1, 1), recipe, now=NOW).is_installed
+    assert (seen[0].locked, seen[0].min_free) == (Locked(3, timedelta(seconds=20)), 10**9)
+
+
+def test_a_locked_target_is_the_ledgers_reason_and_the_next_extract_tries_again(hq: Bench, agent: AgentDouble) -> None:
+    message = "locked: /opt/zone/a (held by pid 123)"
+    agent.outcome, agent.failure = Outcome.FAILED, Failure("LockedTargetError", message, "end what uses it", True)
+    result = order(hq)
+    assert isinstance(result.error, LockedTargetError)
+    state = hq.ledger.state("helsinki-1", "zone")
+    assert (state.state, state.reason) == (State.FAILED, message)
+
+    states = {("helsinki-1", "zone"): replace(state, held=RevisionNumber(1, 1))}
+    site = Site(
+        "",
+        {"hq": Distributor("hq", PurePosixPath("/hq"))},
+        {"helsinki-1": subscriber_named("helsinki-1")},
+        {"all": Channel("all", subscriptions=(Subscription("helsinki-1"),))},
+        {"zone": Distribution("zone", "hq", DistributionType.FILE, channels=("all",))},
+    )
+    again = plan_extracts(site, "hq", states, NOW)
+    assert [(each.subscriber, str(each.revision), each.at) for each in again] == [("helsinki-1", "1.1", NOW)]
+    snapshot = LedgerSnapshot(built={"zone": Built("zone", RevisionNumber(1, 1), NOW, 1, 7)}, states=states, tickets=())
+    assert f"tried again at the next Extract: {message}: end what uses it" in why(site, snapshot, "helsinki-1", "zone", NOW)
 
 
 @pytest.mark.parametrize("about", ["zone", "other"])

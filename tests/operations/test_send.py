@@ -16,9 +16,6 @@ from sluice.errors import (
     UnreachableError,
 )
 from sluice.formats.ted import BLOCK
-from sluice.model.action import Script, ScriptType
-from sluice.model.site import Distribution, DistributionType
-from sluice.operations.send import needed_features
 from tests.operations.agent_double import AgentDouble, Line
 from tests.operations.distributor import Bench, bench
 
@@ -215,14 +212,41 @@ def test_another_subscriber_at_the_address_is_refused(hq: Bench, agent: AgentDou
 
 def test_an_agent_too_old_for_the_actions_is_found_before_sending(hq: Bench, agent: AgentDouble) -> None:
     agent.features = []
-    with pytest.raises(AgentVersionError, match="script"):
-        hq.sending(hq.build("1.1", FIRST), needs=frozenset({"script"})).call()
+    agent.hello = {"agent": "0.0.9"}
+    sending = hq.sending(hq.build("1.1", FIRST), needs=frozenset({"script", "perl"}))
+    for _ in range(2):
+        with pytest.raises(
+            AgentVersionError, match=r"^the agent 0\.0\.9 of Subscriber helsinki-1 can't do what zone needs: perl, script:"
+        ) as e:
+            sending.call()
+    assert e.value.remedy == "run: sluice subscriber bootstrap helsinki-1"
+    assert not e.value.retryable
+    assert agent.requests == ["hello"]
 
 
-def test_a_distribution_with_actions_needs_scripts() -> None:
-    plain = Distribution("zone", "hq", DistributionType.FILE)
-    assert needed_features(plain) == frozenset()
-    assert needed_features(replace(plain, post_actions=(Script(ScriptType.SHELL, "none", run="true"),))) == {"script"}
+def test_an_agent_that_can_do_more_than_this_version_knows_is_fine(hq: Bench, agent: AgentDouble) -> None:
+    agent.features = ["script", "teleport"]
+    assert hq.sending(hq.build("1.1", FIRST), needs=frozenset({"script"})).call().features == {"script", "teleport"}
+
+
+def test_what_must_stay_free_goes_with_the_put_where_it_says_something(hq: Bench, agent: AgentDouble) -> None:
+    revision, puts = hq.build("1.1", FIRST), []
+    usual = Line._begin
+
+    def noting(line: Line, put: dict[str, object]) -> None:
+        puts.append(put.get("min_free", "nothing"))
+        usual(line, put)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Line, "_begin", noting)
+        for sending in (hq.sending(revision), hq.sending(revision)):
+            agent.held.clear()
+            if puts:
+                sending._subscriber = replace(sending._subscriber, min_free=4096)
+            sending.call()
+            sending.transfer()
+            sending.close()
+    assert puts == ["nothing", 4096]
 
 
 def test_a_revision_that_is_no_longer_signed_is_not_sent(hq: Bench, agent: AgentDouble) -> None:

@@ -1,0 +1,28 @@
+"""What an agent must be able to do for a Distribution on a Subscriber (F10): found out from what its order will say."""
+
+from __future__ import annotations
+
+from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
+from sluice.model.feature import Feature
+from sluice.model.recipe import RenderedRecipe
+from sluice.model.site import Distribution
+
+
+def needed_features(asking: Distribution | RenderedRecipe, *, min_free: int) -> frozenset[Feature]:
+    """Features that an agent must have.
+
+    Args:
+        min_free: The Subscriber's, in bytes.
+    """
+    needed: set[Feature] = {Feature.LOCKED} if asking.locked.retries else set()
+    if min_free:
+        needed.add(Feature.MIN_FREE)
+    for action in (*asking.pre_actions, *asking.post_actions):
+        match action:
+            case Script():
+                needed |= {Feature.SCRIPT, Feature.PERL} if action.type is ScriptType.PERL else {Feature.SCRIPT}
+            case StartProcess():
+                needed.add(Feature.START_PROCESS)
+            case StopProcess():
+                needed.add(Feature.STOP_PROCESS)
+    return frozenset(needed)

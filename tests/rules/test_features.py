@@ -1,0 +1,47 @@
+"""What an agent must be able to do (F10): by what its order will say, no more."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from sluice.model.action import Action, Script, ScriptType, StartProcess, StopProcess
+from sluice.model.feature import Feature
+from sluice.model.locked import Locked
+from sluice.model.recipe import RenderedRecipe
+from sluice.model.site import Distribution, DistributionType
+from sluice.rules.features import needed_features
+
+PLAIN = Distribution("zone", "hq", DistributionType.FILE)
+RECIPE = RenderedRecipe(("/opt/zone",))
+
+
+@pytest.mark.parametrize("asking", [PLAIN, RECIPE])
+@pytest.mark.parametrize(
+    ("action", "needed"),
+    [
+        (Script(ScriptType.SHELL, "none", run="true"), {"script"}),
+        (Script(ScriptType.PYTHON, "none", path="/a"), {"script"}),
+        (Script(ScriptType.PERL, "none", run="1"), {"script", "perl"}),
+        (StartProcess("/bin/named"), {"start process"}),
+        (StopProcess("named"), {"stop process"}),
+    ],
+)
+def test_each_kind_of_action_needs_its_feature_before_and_after(
+    asking: Distribution | RenderedRecipe, action: Action, needed: set[str]
+) -> None:
+    assert needed_features(asking, min_free=0) == frozenset()
+    assert needed_features(replace(asking, pre_actions=(action,)), min_free=0) == needed
+    assert needed_features(replace(asking, post_actions=(action,)), min_free=0) == needed
+
+
+def test_waiting_for_locked_targets_and_keeping_space_free_are_needed_where_they_are_asked_for() -> None:
+    waits = replace(RECIPE, locked=Locked(3, timedelta(seconds=1)), post_actions=(StopProcess("named"),))
+    assert needed_features(waits, min_free=1) == {"locked", "min free", "stop process"}
+    assert needed_features(PLAIN, min_free=0) == frozenset()
+
+
+def test_features_are_never_renamed() -> None:
+    """They stand in the hello of agents that are out there."""
+    known = {"script", "perl", "start process", "stop process", "locked", "min free"}
+    assert known <= {feature.value for feature in Feature}
