@@ -46,8 +46,11 @@ class Looked:
 def look(place: str, now: datetime) -> Looked:
     """Schema, rights and queue of the ledger at a path or URL."""
     postgres = place.startswith(POSTGRES)
-    name = place.rpartition("@")[2] if postgres else place
     probe: Callable[[str], tuple[int | None, str]] = _postgres if postgres else _sqlite
+    try:
+        name = _name(place) if postgres else place
+    except SluiceError as error:
+        return Looked((Finding(Health.FAILED, "ledger", "SLUICE_LEDGER", error.message, error.remedy),))
     try:
         found, refused = probe(place)
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
@@ -80,6 +83,13 @@ def _sqlite(place: str) -> tuple[int | None, str]:
     # Its journal is made beside it.
     refused = [str(each) for each in (path, path.parent) if not os.access(each, os.W_OK)]
     return (row[0] if row else None), f"{', '.join(refused)}" if refused else ""
+
+
+def _name(place: str) -> str:
+    """Without user and password, wherever the URL has them."""
+    from infra.ledger.postgres import name_of
+
+    return name_of(place)
 
 
 def _postgres(place: str) -> tuple[int | None, str]:

@@ -56,13 +56,7 @@ def open_postgres(url: str, *, busy_seconds: float, tries: int) -> Database:
     Raises:
         LedgerError: It can't be read, reached or used; the message holds neither user nor password.
     """
-    try:
-        settings = conninfo_to_dict("postgresql://" + url.partition("://")[2])
-    except psycopg.ProgrammingError:
-        # Its message quotes what it couldn't read.
-        raise LedgerError(
-            "the ledger's URL can't be read", remedy="write postgresql://USER@HOST/DATABASE, with %xx for what isn't plain"
-        ) from None
+    settings = _settings(url)
     limits = {
         "lock_timeout": max(1, round(busy_seconds * 1000)),
         "statement_timeout": STATEMENT_SECONDS * 1000,
@@ -97,6 +91,21 @@ def open_postgres(url: str, *, busy_seconds: float, tries: int) -> Database:
     )
     database.create_tables()
     return database
+
+
+def name_of(url: str) -> str:
+    """How the database at ``url`` is named to people: host, port, database or service. Raises LedgerError."""
+    return _name(_settings(url))
+
+
+def _settings(url: str) -> dict[str, Any]:
+    """What a URL says, as libpq reads it."""
+    try:
+        return conninfo_to_dict("postgresql://" + url.partition("://")[2])
+    except psycopg.ProgrammingError:
+        # Its message quotes what it couldn't read.
+        remedy = "write postgresql://USER@HOST/DATABASE, with %xx for what isn't plain"
+        raise LedgerError("the ledger's URL can't be read", remedy=remedy) from None
 
 
 def _name(settings: dict[str, Any]) -> str:

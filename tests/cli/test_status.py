@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.state import Built, Event, EventKind
 from sluice.trust.envelope import RECEIPT_WORD, seal
 from tests.cli.conftest import NOW, Sluice
+from tests.system.postgres import Cluster
 
 BUILT = NOW - timedelta(hours=2)
 SENT = NOW - timedelta(hours=1)
@@ -26,14 +28,18 @@ REVISION = RevisionNumber(1, 1)
 def ledger(site: Path) -> Iterator[SqlLedger]:
     """Zone 1.1 was built, near extracted it, far was never called."""
     opened = open_ledger(site / "var/hq/ledger.db")
+    fill(opened)
+    yield opened
+    opened.close()
+
+
+def fill(opened: SqlLedger) -> None:
     opened.record(Event(BUILT, EventKind.BUILT, "hq", "zone", REVISION), built=Built("zone", REVISION, BUILT, files=1, bytes=2))
     sent = Event(SENT, EventKind.SENT, "hq", "zone", REVISION, "near", "daily")
     opened.record(sent, lambda s: s.offer(REVISION, distributor="hq", channel="daily", at=SENT))
     opened.record(sent, lambda s: s.received(REVISION, sent=2048, resumed=0, at=SENT))
     receipt = Receipt("hq", "near", 1, "zone", REVISION, Outcome.INSTALLED, SENT, SENT, 1, 0, 2, "0" * 64)
     opened.accept_receipt(receipt, "{}", Event(SENT, EventKind.INSTALLED, "hq", "zone", REVISION, "near"))
-    yield opened
-    opened.close()
 
 
 def test_status_json_has_a_row_for_each_pair_in_the_documented_keys(sluice: Sluice, ledger: SqlLedger, at_noon: datetime) -> None:
@@ -144,6 +150,18 @@ def test_a_ledger_that_distributors_share_is_read(
     shared = (site / "var/hq/ledger.db").rename(tmp_path / "shared.db")
     monkeypatch.setenv("SLUICE_LEDGER", form.format(shared))
     assert "installed" in sluice("status", "zone", "--subscriber", "near").out
+
+
+def test_a_ledger_on_postgresql_is_read(sluice: Sluice, site: Path, postgres: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = postgres.database()
+    monkeypatch.setenv("SLUICE_LEDGER", postgres.url(database))
+    with closing(open_ledger(postgres.url(database))) as opened:
+        fill(opened)
+    assert "installed" in sluice("status", "zone", "--subscriber", "near").out
+    postgres.drop(database)
+    gone = sluice("status", "--json")
+    assert (gone.code, gone.json["error"]["code"]) == (10, "LedgerError")
+    assert postgres.password not in gone.out
 
 
 def test_a_damaged_ledger_is_a_ledger_error(sluice: Sluice, site: Path) -> None:
