@@ -19,7 +19,9 @@ from sluice.errors import NoSpaceError, ProtocolError, StoreCorruptError, Tamper
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
 from sluice.formats.orders import ORDER_MAX, RECEIPT_MAX
 from sluice.formats.protocol import MESSAGE_MAX, METADATA_MAX, Message
+from sluice.formats.rehearsals import mets_to_json, recipe_from_json
 from sluice.formats.zstd import decompress_frame
+from sluice.operations.actions_rehearse import rehearse
 from sluice.operations.extract import extract
 from sluice.operations.extract_receipt import receipts_of
 from sluice.operations.held import HeldDistribution
@@ -60,6 +62,7 @@ class Requests:
             "metadata": self._metadata,
             "put": self._put,
             "order": self._order,
+            "rehearse": self._rehearse,
             "receipts": self._receipts,
             "acknowledge": self._acknowledge,
         }
@@ -176,6 +179,14 @@ class Requests:
         with self._line.events() as events:
             receipt = extract(extractions(self._directory, held, event=events), order, accept=accept)
         return {"type": "receipt", "envelope": receipt}
+
+    def _rehearse(self, fields: Fields) -> Message:
+        """For a dry run: it isn't signed, since it changes nothing and says no more than what the caller's account may look at."""
+        self._held(fields)
+        recipe = recipe_from_json(fields)
+        fields.done()
+        self._check_known()
+        return {"type": "rehearsal", "actions": mets_to_json(rehearse(recipe))}
 
     def _receipts(self, fields: Fields) -> Message:
         held = self._held(fields)

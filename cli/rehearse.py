@@ -1,22 +1,25 @@
 """Dry runs: what build, sign, send, extract, distribute and refresh would do, by the same rules and without Prefect. Nothing is changed.
 
-With ``--json``: ``{"build": {...}, "send": [...]}`` and the like, as each function says.
+With ``--json``: ``{"build": {...}, "send": [...]}`` and the like, as each function says; where actions would run also what they would
+meet (``rehearse_actions.py``): ``"actions"`` and ``"unasked"``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.ledgers import site_snapshot
 from cli.plan import wire_bytes
+from cli.rehearse_actions import rehearsed_actions
 from cli.session import Session, emit, now, utc
 from cli.tables import count, size, table
 
 if TYPE_CHECKING:
     from sluice.model.revision import RevisionNumber
+    from sluice.model.site import Site
     from sluice.operations.build import BuildResult
     from sluice.operations.send_plan import SendTarget
 
@@ -32,8 +35,9 @@ def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: b
     distribution, distributor = session.owner(name)
     with workplace_in(session.site, distributor.name) as work:
         result = build(distribution, store=work.store, source=work.source, rebaseline=rebaseline, dry_run=True)
+    met = rehearsed_actions(session, ((subscriber, name) for subscriber in sends_to))
     if as_json:
-        emit({"build": _build_json(result), "send_to": sorted(sends_to)})
+        emit({"build": _build_json(result), "send_to": sorted(sends_to), **met.as_json()})
         return
     found = f"{count(result.files, 'file')}, {size(result.bytes)}"
     if result.revision is None:
@@ -43,6 +47,7 @@ def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: b
         click.echo(f"would build {name} {result.revision}: {found}; {changes}; {size(result.bytes_new)} of new content")
     if sends_to:
         click.echo(f"would send it to those of {', '.join(sorted(sends_to))} that lack it, and have them extract it")
+    met.show()
 
 
 def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
@@ -86,9 +91,11 @@ def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Seq
         )
         targets |= {(target.subscriber, target.distribution): target for target in found}
     rows = [_send_json(session, target) for target in targets.values()]
+    met = rehearsed_actions(session, _extracting(site, targets.values()))
     if as_json:
-        emit({"send": rows})
-    elif rows:
+        emit({"send": rows, **met.as_json()})
+        return
+    if rows:
         cells = [
             [
                 r["subscriber"],
@@ -102,6 +109,7 @@ def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Seq
         click.echo(table(["subscriber", "distribution", "revision", "bytes", "would be"], cells, right={"bytes"}))
     else:
         click.echo("nobody would be sent anything")
+    met.show()
 
 
 def rehearsed_extract(session: Session, owners: Sequence[str], subscribers: Sequence[str], distribution: str, *, as_json: bool) -> None:
@@ -116,14 +124,17 @@ def rehearsed_extract(session: Session, owners: Sequence[str], subscribers: Sequ
             session.site, owner, states, at, subscribers=subscribers, distribution=distribution or None, at_once=True
         )
     ]
+    met = rehearsed_actions(session, ((target.subscriber, target.distribution) for target in found))
     if as_json:
         rows = [(t.subscriber, t.distribution, str(t.revision), utc(t.at)) for t in found]
-        emit({"extract": [dict(zip(("subscriber", "distribution", "revision", "at"), row, strict=True)) for row in rows]})
+        told = [dict(zip(("subscriber", "distribution", "revision", "at"), row, strict=True)) for row in rows]
+        emit({"extract": told, **met.as_json()})
         return
     for target in found:
         click.echo(f"{target.subscriber} would extract {target.distribution} {target.revision}")
     if not found:
         click.echo("no Subscriber holds something that it hasn't extracted")
+    met.show()
 
 
 def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json: bool) -> None:
@@ -135,6 +146,17 @@ def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json:
         return
     for name, owned in found.items():
         click.echo(f"would refresh {name}: renew what is signed of {', '.join(owned) or 'nothing'}, withdraw what left the site")
+
+
+def _extracting(site: Site, targets: Iterable[SendTarget]) -> Iterator[tuple[str, str]]:
+    """Those that would extract at once what they would be sent."""
+    from sluice.operations.extract_plan import begins
+
+    for target in targets:
+        at_once = site.distribution(target.distribution).extract_immediately
+        at = now()
+        if target.is_due and (at_once or begins(site.subscriber(target.subscriber).extract, at, at, seed=target.subscriber) is not None):
+            yield target.subscriber, target.distribution
 
 
 def _send_json(session: Session, target: SendTarget) -> dict[str, Any]:

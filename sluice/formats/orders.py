@@ -69,7 +69,7 @@ def _start_process(fields: Fields) -> StartProcess:
     path = fields.text("path")
     if not path.startswith("/"):
         raise TamperedError(f"a start_process action needs a full path, not {path!r:.64}")
-    arguments = tuple(_texts(fields.items("arguments", limit=ARGUMENTS_MAX), "an argument"))
+    arguments = tuple(texts(fields.items("arguments", limit=ARGUMENTS_MAX), "an argument"))
     return StartProcess(path, arguments, fields.flag("wait"), fields.text("undo", limit=SCRIPT_MAX))
 
 
@@ -144,7 +144,7 @@ def parse_order(data: bytes) -> Order:
         expires=time_from_json(fields.text("expires")),
         distribution=_name(fields, "distribution"),
         revision=_revision(fields),
-        destinations=tuple(_texts(fields.items("destinations", limit=DESTINATIONS_MAX), "a destination")),
+        destinations=tuple(texts(fields.items("destinations", limit=DESTINATIONS_MAX), "a destination")),
         pre_actions=actions_from_json(fields.items("pre_actions", limit=ACTIONS_MAX)),
         post_actions=actions_from_json(fields.items("post_actions", limit=ACTIONS_MAX)),
         locked=_locked(fields.any("locked")) if fields.optional("locked") else FAILS_AT_ONCE,
@@ -248,7 +248,8 @@ def _revision(fields: Fields) -> RevisionNumber:
         raise TamperedError(error.message) from error
 
 
-def _texts(values: list[Any], what: str) -> list[str]:
+def texts(values: list[Any], what: str) -> list[str]:
+    """A list of texts, checked; ``what`` names one of them. Raises TamperedError."""
     for value in values:
         if not isinstance(value, str) or len(value) > 4096 or "\0" in value:
             raise TamperedError(f"{what} is no text of at most 4096 characters")

@@ -87,3 +87,15 @@ def file_of(action: Action) -> PurePosixPath | None:
             return None
         case Script(path=path) | StartProcess(path=path):
             return PurePosixPath(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """What one action would meet on a Subscriber now: a dry run's answer, changed by the next process that starts."""
+
+    pids: tuple[int, ...]
+    """Of what would be stopped, or runs already: the first ones."""
+    count: int
+    """Of all of those."""
+    problem: str
+    """Why it would fail; empty where nothing is known against it."""

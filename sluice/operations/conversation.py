@@ -15,9 +15,12 @@ from typing import Any
 from sluice.errors import AgentVersionError, ConnectionLostError, NotFoundError, ProtocolError, SluiceError, TrustError
 from sluice.formats.canonical import Fields
 from sluice.formats.protocol import METADATA_MAX, PROTOCOL_VERSION
+from sluice.formats.rehearsals import mets_from_json, rehearsal_to_json
 from sluice.formats.ted import BLOCK
 from sluice.formats.zstd import compress_frame
+from sluice.model.action import Met
 from sluice.model.names import name_is_valid
+from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.version import VERSION
 from sluice.operations.agent_line import AgentLine, Reported
@@ -197,6 +200,18 @@ class Conversation:
                 if on_event is not None:
                     on_event(event)
             raise ProtocolError(f"{line.who}: its agent sent {EVENTS_MAX} events and no receipt")
+
+    def rehearse(self, distribution: str, recipe: RenderedRecipe) -> Sequence[Met]:
+        """Ask what actions would meet there now: one answer for each, pre actions first. Nothing there changes."""
+        asked = len(recipe.pre_actions) + len(recipe.post_actions)
+        with self._request() as line:
+            line.say(rehearsal_to_json(distribution, recipe))
+            fields = line.fields(line.reply("rehearsal"))
+            found = mets_from_json(fields.items("actions", limit=asked))
+            fields.done()
+            if len(found) != asked:
+                raise ProtocolError(f"{line.who}: its agent answered for {len(found)} of {asked} actions")
+            return found
 
     def receipts(self, distribution: str) -> Sequence[Envelope]:
         """Receipts that were not yet acknowledged, unverified."""
