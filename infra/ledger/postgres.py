@@ -4,7 +4,7 @@ libpq reads the URL, so everything it knows holds: TLS (``sslmode``, ``sslrootce
 PGPASSFILE. A ledger is named without user and password wherever it is named.
 
 Reads are REPEATABLE READ and read only: one moment. Writes are READ COMMITTED, behind the lock on ``schema_version``. Waits are bounded,
-in the server too, so that a stopped process or a vanished machine holds the lock for a minute at most. Leaves out: poolers that give
+in the server too, so that a stopped process or a vanished machine holds the lock for half a minute at most. Leaves out: poolers that give
 each transaction another session (their sessions don't keep these settings).
 """
 
@@ -22,8 +22,8 @@ from sluice.errors import LedgerError
 
 STATEMENT_SECONDS = 60
 """How long one statement may take, its wait for a lock included."""
-IDLE_SECONDS = 60
-"""How long a transaction may do nothing, before the server ends it: who holds the lock and is stopped holds up all."""
+IDLE_SECONDS = 30
+"""How long a transaction may do nothing, before the server ends it: who holds the lock and is stopped holds up all. Less than all tries."""
 CONNECT_SECONDS = 10
 SILENT_SECONDS = 30
 """After which a peer that answers nothing is given up, by the system."""

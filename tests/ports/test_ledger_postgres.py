@@ -114,7 +114,7 @@ def test_every_wait_is_bounded_and_commits_are_durable_whatever_the_server_prefe
     wanted = {
         "lock_timeout": "2s",
         "statement_timeout": "7s",
-        "idle_in_transaction_session_timeout": "1min",
+        "idle_in_transaction_session_timeout": "30s",
         "synchronous_commit": "on",
         "transaction_isolation": "read committed",
         "application_name": "sluice",
@@ -188,6 +188,11 @@ print(first, *mine, ledger.next_sequence("hq", "a"))
     assert sorted(int(word) for word in done.stdout.split()) == list(range(1, 43))
 
 
+def test_encryption_that_the_url_asks_for_is_not_done_without(url: str) -> None:
+    with pytest.raises(LedgerError, match="SSL"):
+        open_ledger(url + "?sslmode=require")
+
+
 # --- what breaks ----------------------------------------------------------------------------------------------------------
 
 
@@ -217,6 +222,25 @@ def test_sessions_that_the_server_ends_are_begun_again(postgres: Cluster, url: s
             future.result(PATIENCE)
         assert len(ledger.events()) == 160
         assert [ledger.state(f"host-{n}", "zone").bytes_sent for n in range(8)] == [20] * 8
+
+
+def test_who_stops_in_a_transaction_holds_up_the_others_for_a_while_and_then_repeats_it(url: str, ledger: SqlLedger) -> None:
+    inside, go = threading.Event(), threading.Event()
+
+    def stopped(state: CurrentState) -> CurrentState:
+        inside.set()
+        assert go.wait(PATIENCE)
+        return once_more(state)
+
+    soon = url + "?options=-c%20idle_in_transaction_session_timeout%3D500ms"
+    with ThreadPoolExecutor(1) as pool, closing(open_ledger(soon)) as other:
+        stopping = pool.submit(other.record, sent("a"), stopped)
+        assert inside.wait(PATIENCE)
+        ledger.record(sent("b"), once_more)
+        go.set()
+        stopping.result(PATIENCE)
+    assert [each.event.subscriber for each in ledger.events()] == ["b", "a"]
+    assert ledger.state("a", "zone").bytes_sent == 1
 
 
 def test_a_server_killed_in_mid_load_counts_nothing_twice_and_loses_nothing(real_part: Callable[[str], Path]) -> None:

@@ -187,7 +187,7 @@ def test_doctor_misses_workers_first_and_nothing_at_last(stack: Stack) -> None:
     told = {(finding["area"], finding["object"]): finding["sentence"] for finding in found}
     assert told["prefect", "database"] == "PostgreSQL"
     assert told["prefect", "deployments"] == "in line with the site"
-    assert {key[1] for key in told if key[0] == "ledger"} == {"postgres:5432/sluice"}
+    assert {key[1] for key in told if key[0] == "ledger"} == {"postgresql://postgres:5432/sluice"}
 
 
 def test_doctor_tells_a_wrong_auth_string(stack: Stack, tmp_path: Path) -> None:
