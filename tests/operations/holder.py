@@ -14,7 +14,7 @@ signal.signal(signal.SIGIO, signal.SIG_IGN)
 signal.alarm(60)
 path, how = sys.argv[1:]
 record = lambda kind: struct.pack("hhqqi4x", kind, 0, 0, 0, 0)
-file = open(path, "r" if how == "read lease" else "r+")
+file = open(path, "r" if "read" in how or "shared" in how else "r+")
 match how:
     case "flock" | "shared flock":
         fcntl.flock(file, fcntl.LOCK_EX if how == "flock" else fcntl.LOCK_SH)

@@ -9,11 +9,14 @@ import subprocess
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sluice.formats.orders import parse_receipt
 from sluice.model.order import Outcome
+from sluice.operations.extract import extract
 from tests.conftest import missing
 from tests.operations.host import Host, shell
 from tests.operations.revisions import make, tree_of
@@ -88,6 +91,53 @@ def test_a_full_file_system_is_said_with_figures_and_nothing_changes(tmp_path: P
     assert f"Subscriber oslo: zone 1.1 needs 6 MiB on the file system of {target}, where 5 MiB is free" in receipt.failure.message
     assert tree_of(target) == before
     assert host.leftovers(tmp_path) == []
+
+
+def test_two_places_on_one_file_system_need_their_sum(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
+    """A file system that is mounted twice: staging stands at both mount points, and each alone would have room."""
+    host, first, second = Host(tmp_path), tmp_path / "first", tmp_path / "second"
+    mounted(first, "8m")
+    second.mkdir()
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_bytes(os.urandom(5 * MIB))
+    if subprocess.run(["mount", "--bind", first, second], capture_output=True, check=False).returncode:
+        missing("the right to mount file systems")
+    try:
+        made = make("1.1", tmp_path / "source", tmp_path / "source")
+        receipt = host.install(made, first / "a", second / "b")
+    finally:
+        subprocess.run(["umount", second], check=True)
+    assert receipt.failure is not None
+    assert "zone 1.1 needs 11 MiB" in receipt.failure.message
+    assert list(first.iterdir()) == []
+
+
+def test_what_must_stay_free_stays_free(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
+    host, target = Host(tmp_path), tmp_path / "zone"
+    mounted(target, "8m")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_bytes(os.urandom(2 * MIB))
+    made = make("1.1", tmp_path / "source")
+    host.receive(made)
+    free = os.statvfs(target).f_bavail * os.statvfs(target).f_frsize
+    for more, outcome in ((1, Outcome.FAILED), (0, Outcome.INSTALLED)):
+        order = replace(host.order(made, (target,)), min_free=free - 3 * MIB + more)
+        receipt = parse_receipt(extract(host.extractions, order)["payload"].encode())
+        assert receipt.outcome is outcome
+        if receipt.failure:
+            assert receipt.failure.message.endswith("1 B too little")
+    assert os.statvfs(target).f_bavail * os.statvfs(target).f_frsize >= free - 3 * MIB
+
+
+def test_small_files_count_with_the_blocks_they_take(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
+    host, target = Host(tmp_path), tmp_path / "zone"
+    mounted(target, "3m")
+    (tmp_path / "source").mkdir()
+    for number in range(1024):
+        (tmp_path / f"source/{number}").write_text(str(number))
+    receipt = host.install(make("1.1", tmp_path / "source"), target)
+    assert receipt.failure is not None
+    assert "zone 1.1 needs 5 MiB" in receipt.failure.message  # 4 KiB each, and 1 MiB for names
 
 
 @pytest.mark.parametrize("what", ["zone/locked", "zone/sub"])

@@ -317,6 +317,21 @@ def test_too_little_space_is_said_with_figures_before_anything_comes(host: Host,
         put_manifest(host, big)
 
 
+def test_what_must_stay_free_is_more_than_the_least(host: Host, big: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_manifest(host, big)
+    needed = big.index.payload + len(big.index_bytes)
+    ted = TedReceiver(host.held, Named("zone", big.manifest.revision, big.file))
+
+    class Left:
+        f_bavail, f_frsize = needed + 64 * BLOCK - 1, 1
+
+    monkeypatch.setattr(receive.os, "statvfs", lambda _: Left)
+    with pytest.raises(NoSpaceError, match=r"64 MiB must stay free: 1 B too little"):
+        ted.begin(big.index_bytes, big.index.payload, Target.of(big.index_bytes), min_free=64 * BLOCK)
+    ted.close()
+    begin(host, big)  # 16 MiB stay free anyway
+
+
 def test_a_receive_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

@@ -303,6 +303,17 @@ def test_free_space_is_checked_with_the_figures(tmp_path: Path) -> None:
         draft.expect(0)
 
 
+def test_space_for_a_delta_is_checked_before_it_is_made(store: FileStore) -> None:
+    add(store, "zone", R11, [b"one"])
+    add(store, "zone", R12, [b"one", b"two"])
+    store.min_free = 2**60
+    with pytest.raises(NoSpaceError, match=r"Distribution zone: from-1\.1\.ted of 1\.2 needs 3 B .* 1024 PiB must stay free"):
+        store.ensure_ted("zone", R12, R11)
+    assert [ted.base for ted in store.teds("zone", R12)] == [None]
+    store.min_free = 0
+    assert store.ensure_ted("zone", R12, R11).base == R11
+
+
 @pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, NoSpaceError), (errno.EIO, StoreError)])
 def test_a_disk_that_fails_is_a_store_error_and_leaves_nothing_visible(
     store: FileStore, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[StoreError]
