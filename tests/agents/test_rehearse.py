@@ -1,0 +1,108 @@
+"""A dry run's question to a real agent: what actions would meet, with nothing changed there and nothing believed beyond its limits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sluice.errors import NotFoundError, ProtocolError, TamperedError, UnknownDistributorError
+from sluice.formats.rehearsals import PIDS_MAX, PROBLEM_MAX, mets_from_json, mets_to_json
+from sluice.model.action import Met, Script, ScriptType, StartProcess, StopProcess
+from sluice.model.recipe import RenderedRecipe
+from sluice.operations.held import HeldDistribution
+from tests.agents.workbench import Workbench
+from tests.operations.programs import Programs
+from tests.operations.revisions import tree_of
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Workbench:
+    return Workbench(tmp_path)
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Iterator[Programs]:
+    made = Programs(tmp_path / "programs")
+    yield made
+    made.end()
+
+
+def test_each_action_is_answered_in_order_and_nothing_changes(bench: Workbench, programs: Programs) -> None:
+    script = programs.script()
+    pid = programs.start_script(script)
+    missing, plain = programs.directory / "missing", programs.directory / "plain"
+    plain.write_text("#!/usr/bin/perl\n")
+    before = tree_of(bench.work)
+    conversation = bench.connect()
+    recipe = RenderedRecipe(
+        ("/srv/comes",),
+        (StartProcess(str(script)), StopProcess(programs.name), StopProcess(f"{programs.name}-x"), StartProcess(str(script))),
+        (
+            StartProcess("/srv/comes/run"),
+            StartProcess(str(missing)),
+            Script(ScriptType.SHELL, "none", run="exit 1"),
+            Script(ScriptType.SHELL, "none", path=str(plain)),
+        ),
+    )
+    start, stop, none, again, comes, gone, runs, other = conversation.rehearse("zone", recipe)
+    conversation.close()
+    assert (start.pids, start.count) == ((pid,), 1)
+    assert f"it runs already, with PID {pid}" in start.problem
+    assert stop == Met((pid,), 1, "")
+    assert none == comes == runs == Met((), 0, "")
+    assert again == Met((pid,), 1, "")
+    assert "is no file on this Subscriber" in gone.problem
+    assert "#! line for perl" in other.problem
+    assert tree_of(bench.work) == before
+
+
+def test_it_takes_no_lock_and_makes_nothing(bench: Workbench) -> None:
+    held = HeldDistribution(bench.held)
+    with held.lock():
+        conversation = bench.connect()
+        assert conversation.rehearse("zone", RenderedRecipe(("/srv/a",), (StopProcess("none-of-that-name"),))) == [Met((), 0, "")]
+        conversation.close()
+    conversation = bench.connect()
+    conversation.rehearse("another", RenderedRecipe(("/srv/a",), (StopProcess("none-of-that-name"),)))
+    conversation.close()
+    assert not (bench.held.parent / "another").exists()
+
+
+def test_it_is_answered_to_a_trusted_distributor_and_about_names_alone(bench: Workbench) -> None:
+    (bench.work / "distributors/hq/trust/root.json").unlink()
+    conversation = bench.connect()
+    with pytest.raises(UnknownDistributorError):
+        conversation.rehearse("zone", RenderedRecipe(()))
+    with pytest.raises((TamperedError, NotFoundError)):
+        conversation.rehearse("../zone", RenderedRecipe(()))
+    conversation.close()
+
+
+def test_an_answer_for_other_than_was_asked_is_refused(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversation = bench.connect()
+    monkeypatch.setattr("sluice.operations.conversation.mets_from_json", lambda _: [])
+    with pytest.raises(ProtocolError, match="answered for 0 of 1 actions"):
+        conversation.rehearse("zone", RenderedRecipe((), (StopProcess("none-of-that-name"),)))
+    conversation.close()
+
+
+def test_what_is_said_is_bounded_and_harmless() -> None:
+    told = mets_to_json([Met(tuple(range(1, 300)), 299, "\x1b[2Jgone\n" + "x" * 1000 + os.fsdecode(b"\xff"))])
+    assert len(told[0]["pids"]) == PIDS_MAX
+    assert len(told[0]["problem"]) == PROBLEM_MAX
+    hostile = {"pids": [1, 2], "count": 2, "problem": "\x1b]0;owned\x07"}
+    assert mets_from_json([hostile]) == [Met((1, 2), 2, "?]0;owned?")]
+    for wrong in (
+        {"pids": ["1"]},
+        {"pids": [0]},
+        {"pids": [True]},
+        {"pids": list(range(1, 102))},
+        {"count": 1},
+        {"problem": "x" * 501},
+        {"more": 1},
+    ):
+        with pytest.raises(TamperedError):
+            mets_from_json([hostile | wrong])

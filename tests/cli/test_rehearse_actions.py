@@ -1,0 +1,70 @@
+"""The dry run of what has actions: hosts that answer say what these would meet, the others are named, and nothing fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from agents.init import init, trust
+from sluice.trust.publish import Publisher
+from tests.cli.conftest import Sluice
+from tests.operations.programs import Programs
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Iterator[Programs]:
+    made = Programs(tmp_path / "programs")
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def near(site: Path) -> Path:
+    """The Subscriber ``near`` with an agent out of this checkout; ``far`` has none."""
+    work = site / "var/near/sluice"
+    work.mkdir(parents=True, mode=0o700)
+    publisher = Publisher(site / "var/hq", distributor="hq")
+    publisher.ensure_keys(datetime.now(UTC))
+    publisher.keep_subscriber_key("near", init(work, "near"))
+    trust(work, "hq", publisher.root())
+    launcher = work / "agent/sluice-agent"
+    launcher.parent.mkdir()
+    code = "import sys; from agents.main import main; sys.exit(main())"
+    launcher.write_text(f'#!/bin/sh\nPYTHONPATH={PROJECT} exec {sys.executable} -c "{code}" "$@"\n')
+    launcher.chmod(0o700)
+    return work
+
+
+def test_distribute_says_what_its_actions_would_meet(sluice: Sluice, site: Path, near: Path, programs: Programs) -> None:
+    pid = programs.start_script(programs.script())
+    path = site / "site.yaml"
+    stop = f"pre_actions: [{{stop_process: {{name: {programs.name}, wait: true, undo: none}}}}]\n"
+    start = f"post_actions: [{{start_process: {{path: {programs.directory}/missing}}}}]\n"
+    path.write_text(path.read_text().replace("build: {every: 1 hour}\n", f"build: {{every: 1 hour}}\n{stop}{start}"))
+
+    found = sluice("distribute", "zone", "--dry-run", "--json").json
+    assert [(row["subscriber"], row["phase"], row["number"], row["pids"], row["count"]) for row in found["actions"]] == [
+        ("near", "pre", 1, [pid], 1),
+        ("near", "post", 1, [], 0),
+    ]
+    assert (found["actions"][0]["problem"], found["actions"][0]["action"]) == ("", f"stop process {programs.name}")
+    assert "is no file on this Subscriber" in found["actions"][1]["problem"]
+    assert [each["subscriber"] for each in found["unasked"]] == ["far"]
+
+    result = sluice("distribute", "zone", "--dry-run")
+    assert result.code == 0
+    lines = {tuple(line.split()[:4]): line for line in result.out.splitlines()}
+    assert lines["near", "zone", "pre", "1"].endswith(f"would stop PID {pid}")
+    assert "would fail: " in lines["near", "zone", "post", "1"]
+    assert "far couldn't be asked what its actions would meet: " in result.out
+
+
+def test_without_actions_nobody_is_asked(sluice: Sluice, site: Path) -> None:
+    found = sluice("distribute", "zone", "--dry-run", "--json").json
+    assert (found["actions"], found["unasked"]) == ([], [])
