@@ -53,7 +53,11 @@ class ExtractResult:
         failure = self.receipt.failure
         if self.is_installed:
             return None
-        return error_from_code(failure.code, failure.message, failure.remedy) if failure else SluiceError(f"{self.receipt.outcome}")
+        return (
+            error_from_code(failure.code, _harmless(failure.message), _harmless(failure.remedy))
+            if failure
+            else SluiceError(f"{self.receipt.outcome}")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,13 @@ class Ordering:
         return receipt
 
     def _check_read_back(self, receipt: Receipt) -> None:
-        if receipt.revision not in self.store.revisions(receipt.distribution):
+        kept = self.store.revisions(receipt.distribution)
+        if receipt.revision not in kept:
+            if receipt.revision > max(kept, default=receipt.revision):  # else it would count as newer than all that follows
+                raise TamperedError(
+                    f"a receipt of Subscriber {receipt.subscriber} names {receipt.distribution} {receipt.revision}, which was never built",
+                    remedy="where this store was restored from a backup, build until it is newer again",
+                )
             return  # pruned since: what it had to be can't be computed any more
         if receipt.read_back != read_back_digest(self.store.manifest(receipt.distribution, receipt.revision)):
             raise ReadBackError(
@@ -190,3 +200,8 @@ class Ordering:
 
     def _event(self, kind: EventKind, subscriber: str, distribution: str, revision: RevisionNumber, now: datetime, channel: str) -> Event:
         return Event(now, kind, self.distributor, distribution, revision, subscriber, channel, self.flow_run)
+
+
+def _harmless(text: str) -> str:
+    """A Subscriber wrote it, and it ends up in terminals and logs."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -245,6 +245,7 @@ def test_old_receipts_that_cannot_be_believed_hold_nothing_up(hq: Bench, agent: 
 
 
 def test_receipts_of_pruned_revisions_are_stored_on_their_signature(hq: Bench, agent: AgentDouble) -> None:
+    hq.build("2.1", {"a": b"newer"})
     receipt = Receipt("hq", "helsinki-1", 5, "zone", RevisionNumber(1, 9), Outcome.INSTALLED, NOW, NOW, 1, 0, 1, "f" * 64)
     agent.receipts.append(("zone", 5, agent.sign(receipt)))
     called = call(hq)
