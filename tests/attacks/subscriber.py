@@ -167,8 +167,6 @@ class Subscriber:
         self.born: list[Born] = []
         self._marked: Listing | None = None
         self._believed: Any = None
-        self.playground = ""
-        """Path in the sandbox where the attacker itself changes things all the time."""
 
     # --- what builders use
 
@@ -250,12 +248,12 @@ class Subscriber:
         self._marked, self._believed = self._listing(), self._beliefs()
 
     def baited(self) -> Listing:
-        """The bait alone; how many names a file of it has is its user's doing."""
-        return {path: tuple(what) for path, what in listing(self.top / "bait").items()}
+        """The bait alone, but for how many names its files have: those are whoever's who made them."""
+        return {path: (*what[:5], *what[6:]) for path, what in listing(self.top / "bait").items()}
 
-    def forget_own_extraction(self) -> None:
-        """Orders of a race may have been carried out, in the attacker's own directory: what stands there counts as believed before."""
-        self._believed = self._beliefs()
+    def apart_from(self, *tops: str) -> Listing:
+        """The sandbox without some of its directories."""
+        return listing(self.top, without=lambda path: path.partition("/")[0] in tops)
 
     # --- the judge
 
@@ -293,8 +291,6 @@ class Subscriber:
         return listing(self.top, without=self._may_change)
 
     def _may_change(self, path: str) -> bool:
-        if self.playground and (path == self.playground or path.startswith(f"{self.playground}/")):
-            return True
         of_hq = path.removeprefix("subscriber/distributors/hq/")
         if of_hq == path:
             return path.startswith("subscriber/") and (path.endswith("/lock") or "/quarantine" in path)
