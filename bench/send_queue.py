@@ -67,7 +67,7 @@ def compare(directory: Path, count: int, profile: Path | None) -> dict[str, Mapp
     site = make_site(directory / "site", count)
     found = {}
     with server(directory, site) as environment:
-        distributed = "import asyncio; from flows.distribute import distribute; asyncio.run(distribute('zone', return_state=True))"
+        distributed = "import asyncio; from flows.distribute import distribute; asyncio.run(distribute('zone'))"  # raises where it fails
         run([sys.executable, "-c", distributed], log=directory / "log", environment=environment)
         for kind in KINDS:
             command = [sys.executable, "-m", "bench.send_queue", "--kind", kind, "--subscribers", str(count), "--site", str(site)]

@@ -49,7 +49,7 @@ class Process:
         self.ledger = Counted(self.place.ledger)
         self.lost: list[str] = []
         self.heard: list[str] = []
-        self.watch = QueueWatch("hq", self.place.limit, ledger=self.ledger, clock=self.place)  # type: ignore[arg-type]
+        self.watch = QueueWatch("hq", self.place.limit, ledger=self.ledger, clock=self.place)
 
     def turn(self, host: str, priority: Priority = Priority.MEDIUM, *, watched: tuple[str, ...] = ()) -> Turn:
         """Entered, its host has answered, and it asks."""
@@ -86,6 +86,10 @@ def place(tmp_path: Path) -> Iterator[Place]:
     ledger = open_ledger(tmp_path / "ledger.db")
     yield Place(ledger)
     ledger.close()
+
+
+def said(turn: Turn) -> type:
+    return type(turn.told)
 
 
 def finish(place: Place, process: Process, turn: Turn) -> None:
@@ -152,10 +156,10 @@ def test_another_process_slot_is_taken_over_when_the_stamp_moves(place: Place) -
     first.watch.look()
     waiting = second.turn("b")
     second.watch.look()
-    assert isinstance(waiting.told, Waiting)
+    assert said(waiting) is Waiting
     finish(place, first, running)
     second.watch.look()
-    assert isinstance(waiting.told, Started)
+    assert said(waiting) is Started
 
 
 def test_a_dead_process_slot_is_taken_over_when_its_lease_ends_and_nothing_else_changed(place: Place) -> None:
@@ -165,13 +169,13 @@ def test_a_dead_process_slot_is_taken_over_when_its_lease_ends_and_nothing_else_
     waiting = alive.turn("b")
     for _ in range(59):
         alive.watch.look()
-        assert isinstance(waiting.told, Waiting)
+        assert said(waiting) is Waiting
         place.sleep(0.5)
     place.sleep(0.5)
     alive.watch.look()
-    assert isinstance(waiting.told, Started)
+    assert said(waiting) is Started
     dead.watch.look()
-    assert isinstance(lost.told, LeaseLostError)
+    assert said(lost) is LeaseLostError
     assert dead.lost == ["a"]
 
 
@@ -187,8 +191,8 @@ def test_a_standstill_of_the_machine_costs_nobody_its_place(place: Place) -> Non
     place.sleep(0.5)
     second.watch.look()
     first.watch.look()
-    assert isinstance(waiting.told, Waiting)
-    assert isinstance(running.told, Started)
+    assert said(waiting) is Waiting
+    assert said(running) is Started
     assert first.lost == second.lost == []
 
 
@@ -199,13 +203,13 @@ def test_a_lower_transfer_pauses_for_a_higher_arrival_and_gets_its_slot_back(pla
     assert not low.must_pause
     high = second.turn("b", Priority.HIGH)
     second.watch.look()
-    assert isinstance(high.told, Waiting)
+    assert said(high) is Waiting
     first.watch.look()
     assert low.must_pause
     thread, raised = paused(low)
     until(lambda: place.ledger.snapshot().tickets[0].phase is Phase.PAUSED)
     second.watch.look()
-    assert isinstance(high.told, Started)
+    assert said(high) is Started
     first.watch.look()
     assert thread.is_alive()
     finish(place, second, high)
@@ -281,11 +285,11 @@ def test_its_thread_looks_by_itself_and_ends_when_it_is_closed(place: Place) -> 
     answered = threading.Event()
     process.watch.start()
     turn = process.turn("a")
-    until(lambda: isinstance(turn.told, Started))
+    until(lambda: said(turn) is Started)
     waiting = process.turn("b")
     waiting.ask(lambda: Record(Event(START, EventKind.SEND_STARTED)), watched=(), heard=answered.set)
     finish(place, process, turn)
     assert answered.wait(10)
-    until(lambda: isinstance(waiting.told, Started))
+    until(lambda: said(waiting) is Started)
     process.watch.close()
     assert not process.watch._thread.is_alive()
