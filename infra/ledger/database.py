@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra.ledger import schema
@@ -38,6 +38,9 @@ FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 """Seconds before the first repetition, doubled up to the last."""
 WRITERS_KEPT = timedelta(days=7)
 """How long the mark of a process that writes no more is kept: far longer than any repetition takes."""
+
+_LOCK = select(schema_version.c.version).with_for_update()
+_SIGN = update(writers).where(writers.c.id == bindparam("own"))
 
 _T = TypeVar("_T")
 
@@ -161,7 +164,7 @@ class Database:
             batch.fail(error)
 
     def _write_all(self, connection: Connection, batch: Batch) -> None:
-        self._check(connection.execute(select(schema_version.c.version).with_for_update()).scalar_one())
+        self._check(connection.execute(_LOCK).scalar_one())
         if batch.mark and batch.mark == connection.execute(select(writers.c.last).where(writers.c.id == self._id)).scalar_one_or_none():
             return
         wanted = [entry for entry in batch.entries if not entry.left]
@@ -202,7 +205,7 @@ class Database:
     def _sign(self, connection: Connection) -> None:
         """Leave this process's mark in the transaction."""
         now = datetime.now(UTC)
-        if connection.execute(update(writers).where(writers.c.id == self._id).values(last=self._last, at=now)).rowcount == 0:
+        if connection.execute(_SIGN, {"own": self._id, "last": self._last, "at": now}).rowcount == 0:
             connection.execute(delete(writers).where(writers.c.at < now - WRITERS_KEPT))
             connection.execute(insert(writers).values(id=self._id, last=self._last, at=now))
 

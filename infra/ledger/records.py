@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, Update, and_, bindparam, insert, select, update
 
 from infra.ledger.rows import event_values, state_of, state_values
 from infra.ledger.tables import events, states
 from sluice.model.state import CurrentState, Event, Record
 
+# Made once: most of what a write costs is making its statements. Values come when they are executed.
+_APPEND = insert(events).inline()
+
 
 def append(connection: Connection, event: Event) -> None:
     """One more event."""
-    connection.execute(insert(events).values(event_values(event)))
+    connection.execute(_APPEND, event_values(event))
 
 
 def keep(connection: Connection, record: Record) -> CurrentState | None:
@@ -26,8 +30,7 @@ def keep(connection: Connection, record: Record) -> CurrentState | None:
 
 def state_now(connection: Connection, subscriber: str, distribution: str) -> CurrentState:
     """Of a pair, as it stands; all defaults for one that was never recorded."""
-    key = {"subscriber": subscriber, "distribution": distribution}
-    row = connection.execute(select(states).where(matches(states, key))).one_or_none()
+    row = connection.execute(_STATE, {"of_subscriber": subscriber, "of_distribution": distribution}).one_or_none()
     return CurrentState(subscriber, distribution) if row is None else state_of(row)
 
 
@@ -43,8 +46,18 @@ def change_state(connection: Connection, event: Event, change: Callable[[Current
 
 def put(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any]) -> None:
     """Update the row of ``key``, or insert it. Safe because a writer is alone."""
-    if connection.execute(update(table).where(matches(table, key)).values(values)).rowcount == 0:
-        connection.execute(insert(table).values(key | values))
+    bound = {f"of_{name}": value for name, value in key.items()}
+    if connection.execute(_update(table), bound | values).rowcount == 0:
+        connection.execute(insert(table), key | values)
+
+
+@cache
+def _update(table: Table) -> Update:
+    """Of the row whose primary key is bound as ``of_<column>``, to the values that come with it."""
+    return update(table).where(and_(*(column == bindparam(f"of_{column.name}") for column in table.primary_key)))
+
+
+_STATE = select(states).where(and_(*(column == bindparam(f"of_{column.name}") for column in states.primary_key)))
 
 
 def matches(table: Table, key: dict[str, Any]) -> ColumnElement[bool]:
