@@ -36,6 +36,8 @@ RECEIPTS_MAX = 1000
 """Most receipts an agent may keep of one Distribution."""
 LIST_MAX = 10_000
 """Most Distributions, roles, features or codecs of a hello."""
+WORD_MAX = 64
+"""Most characters of a word that an agent says of itself."""
 METADATA_LEVEL = 19
 """Compression of metadata: small, and sent with every new revision."""
 MANIFEST_LEVEL = 9
@@ -196,7 +198,7 @@ class Conversation:
                 if reply["type"] == "receipt":
                     return _envelope(reply.get("envelope"), line.who)
                 fields = line.fields(reply)
-                event = AgentEvent(fields.text("phase", limit=64), fields.number("done"), fields.number("total"))
+                event = AgentEvent(_word(fields, "phase"), fields.number("done"), fields.number("total"))
                 if on_event is not None:
                     on_event(event)
             raise ProtocolError(f"{line.who}: its agent sent {EVENTS_MAX} events and no receipt")
@@ -261,10 +263,10 @@ class Conversation:
 
 def _hello(fields: Fields) -> AgentHello:
     hello = AgentHello(
-        agent=fields.text("agent", limit=64),
+        agent=_word(fields, "agent"),
         subscriber=_name(fields.text("subscriber")),
-        platform=fields.text("platform", limit=64),
-        python=fields.text("python", limit=64),
+        platform=_word(fields, "platform"),
+        python=_word(fields, "python"),
         codecs=_words(fields, "codecs"),
         memory=fields.number("memory"),
         free=fields.number("free"),
@@ -307,9 +309,17 @@ def _versions(value: Any) -> Mapping[str, int]:
 
 def _words(fields: Fields, key: str) -> frozenset[str]:
     words = fields.items(key, limit=LIST_MAX)
-    if not all(isinstance(word, str) and len(word) <= 64 for word in words):
+    if not all(isinstance(word, str) and len(word) <= WORD_MAX and word.isprintable() for word in words):
         raise ProtocolError(f"the agent's {key} are no words")
     return frozenset(words)
+
+
+def _word(fields: Fields, key: str) -> str:
+    """A text that may be shown as it is: it ends up in terminals and logs."""
+    word = fields.text(key, limit=WORD_MAX)
+    if not word.isprintable():
+        raise ProtocolError(f"the agent's {key} is {word!r}, which no terminal should be shown")
+    return word
 
 
 def _name(name: str) -> str:
