@@ -1,4 +1,4 @@
-"""What can't be replaced now, as far as the kernel tells without anything being opened or locked (F2, docs/adr/0010).
+"""What can't be replaced now, as far as the kernel tells without anything being opened or locked (F2, docs/adr/0011).
 
 Attributes come from statx, locks of other processes from /proc/locks. That names a file by its inode and by the device of its whole
 file system, which on btrfs and overlays isn't the one that stat says: so it is looked up by the file's mount.
