@@ -11,8 +11,11 @@ BIN := $(VENV)/bin
 # Which Python makes .venv; empty: the first suitable one of PYTHONS.
 PYTHON ?=
 PYTHONS := python3 python3.13 python3.12 python3.11
+# How long `make soak` tries, and what it begins with; empty: something new.
+SOAK_MINUTES ?= 30
+SOAK_SEED ?=
 
-.PHONY: help setup demo test test-packages check check-lint check-format check-types check-rooms check-generated lock clean
+.PHONY: help setup demo test soak test-packages check check-lint check-format check-types check-rooms check-generated lock clean
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -62,6 +65,9 @@ demo: setup ## A site on this machine, from blueprint to extracted files; KEEP=1
 
 test: setup test-packages ## All tests but the long matrices
 	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+
+soak: setup test-packages ## Kills, failing calls and power cuts at every operation, for SOAK_MINUTES (30); SOAK_SEED repeats one
+	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
 
 # The real parts that tests talk to; where they can't be installed, those tests say what they lack.
 test-packages:

@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ from tests.soak.schedule import Limits, Worker
 
 MINUTES = 30.0
 WORKERS = 2
+INTERRUPTED = 130
+"""Exit code of a run that somebody ended before its time."""
 
 
 def main() -> int:
@@ -47,11 +50,13 @@ def main() -> int:
         only=tuple(options.only),
     )
     try:
-        found = _run(limits, base)
+        found, is_interrupted = _run(limits, base)
     finally:
         shutil.rmtree(base, ignore_errors=True)
     whole = Report.merged(found)
     print(whole.text(seed, time.monotonic() - begun), flush=True)
+    if is_interrupted:
+        return INTERRUPTED
     return 0 if whole.is_good and len(found) == limits.workers else 1
 
 
@@ -65,8 +70,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(limits: Limits, base: Path) -> list[Report]:
-    """One process a worker, each with its own mounts; what they report. An interrupt has them finish the trial under way."""
+def _run(limits: Limits, base: Path) -> tuple[list[Report], bool]:
+    """One process a worker, each with its own mounts; what they report, and whether it was interrupted: then each finishes its trial."""
     pids: dict[int, socket.socket] = {}
     for number in range(limits.workers):
         ours, theirs = socket.socketpair()
@@ -77,14 +82,19 @@ def _run(limits: Limits, base: Path) -> list[Report]:
         theirs.close()
         pids[pid] = ours
 
+    is_interrupted = False
+
     def interrupted(_number: int, _frame: object) -> None:
+        nonlocal is_interrupted
+        is_interrupted = True
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupted)
-    found = []
+    print("soak: under way", flush=True)
+    found: list[Report] = []
     for pid, channel in pids.items():
         with channel, channel.makefile("rb") as file:
             data = file.read()
@@ -93,7 +103,7 @@ def _run(limits: Limits, base: Path) -> list[Report]:
             found.append(Report.parse(json.loads(data)))
         else:
             print("soak: a worker died; what it said is above", flush=True)
-    return found
+    return found, is_interrupted
 
 
 def _work(work: Callable[[], Report], channel: socket.socket) -> None:
@@ -106,8 +116,6 @@ def _work(work: Callable[[], Report], channel: socket.socket) -> None:
         channel.sendall(json.dumps(work().values()).encode())
         code = 0
     except BaseException:  # noqa: BLE001 - the child must end here whatever happens
-        import traceback
-
         traceback.print_exc()
     finally:
         sys.stdout.flush()

@@ -160,6 +160,7 @@ class Worker:
             self._violation(f"{trial}: {error}", f"{_again(trial, seed)}{_kept_at(places)}")
         except Exception:  # noqa: BLE001 - what reads a disk as nobody expected it is a finding too
             self._violation(f"{trial}: {traceback.format_exc()}", f"{_again(trial, seed)}{_kept_at(places)}")
+        prepared.on_violation = lambda: None  # a control's are no finding
         self._report.add(tally)
 
     def _keep(self, prepared: Prepared) -> list[Path]:

@@ -10,6 +10,9 @@ from random import Random
 
 from blake3 import blake3
 
+import agents.receipts
+import agents.requests
+import agents.serve  # noqa: F401 - these three are imported late by an agent; forks of this process have them already
 from agents.init import init, trust
 from agents.main import main
 from sluice.errors import SluiceError, TransportError, UndoFailedError
