@@ -19,7 +19,7 @@ from prefect.tasks import Task
 from sluice.errors import SluiceError
 from sluice.model.ticket import Started, Waiting
 from sluice.operations.deliver import Delivered, Delivery
-from sluice.operations.queue_watch import CancelledError
+from sluice.operations.queue_watch import SendCancelledError
 from sluice.rules.retry import prefect_retry_settings
 from tasks.claims import entered
 from tasks.place import log
@@ -142,7 +142,7 @@ async def _turn(sends: Sends, delivery: Delivery, what: str) -> Delivered | None
                 return None
             case Waiting(reason=reason):
                 log().info("%s: %s", what, reason)
-            case CancelledError(name=name):
+            case SendCancelledError(name=name):
                 return await sends.blocking(delivery.cancel, name)
             case SluiceError() as error:
                 raise error

@@ -95,12 +95,12 @@ class Sends:
         )
 
     def close(self) -> None:
-        """End all threads; transfers still under way are broken off."""
+        """End all threads; transfers still under way, or in a pause, are broken off."""
+        self._watch.close()
         for delivery in self._deliveries.values():
             delivery.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._orders.shutdown(wait=True, cancel_futures=True)
-        self._watch.close()
 
     def _make(self, target: SendTarget, *, extract: bool, watched: tuple[str, ...]) -> Delivery:
         work = self.place.work

@@ -23,7 +23,7 @@ from sluice.model.ticket import Occupied
 from sluice.operations.claim import Claim
 from sluice.operations.conversation import AgentEvent
 from sluice.operations.order_extract import Ordering
-from sluice.operations.queue_watch import CancelledError, QueueWatch, Turn
+from sluice.operations.queue_watch import QueueWatch, SendCancelledError, Turn
 from sluice.operations.send import Sending
 from sluice.operations.send_plan import SendTarget
 from sluice.ports import Clock, Progress
@@ -219,7 +219,7 @@ class Delivery:
         """
         try:
             result = self._under_way().transfer(progress, self._claim.turn)
-        except CancelledError as cancelled:
+        except SendCancelledError as cancelled:
             return self.cancel(cancelled.name)
         now = self._clock.now()
         self._bytes += result.sent

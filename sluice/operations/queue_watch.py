@@ -27,7 +27,7 @@ SIGN_SECONDS = 25.0
 """Between two signs of life of a paused transfer: the agent counts ten minutes of silence as the sender's end."""
 
 
-class CancelledError(Exception):
+class SendCancelledError(Exception):
     """Somebody cancelled what a paused transfer waits under (I10)."""
 
     def __init__(self, name: str) -> None:
@@ -42,7 +42,7 @@ class Turn:
         self.ticket = ticket
         self.must_pause = False
         """Read by its transfer between two blocks; costs nothing."""
-        self.told: Started | Waiting | SluiceError | CancelledError | None = None
+        self.told: Started | Waiting | SluiceError | SendCancelledError | None = None
         """The answer to ``ask``; None: none yet."""
         self.runs = False
         """It was given a slot and hasn't given it back."""
@@ -71,17 +71,17 @@ class Turn:
             alive: Called every SIGN_SECONDS meanwhile, in this thread.
         Raises:
             LeaseLostError, LedgerError: The place is lost.
-            CancelledError: Somebody cancelled it.
+            SendCancelledError: Somebody cancelled it.
         """
         self._over.clear()
         self._heard = _nothing
         self._watch.paused(self)
         while not self._over.wait(SIGN_SECONDS):
             alive()
-        if isinstance(self.told, SluiceError | CancelledError):
+        if isinstance(self.told, SluiceError | SendCancelledError):
             raise self.told
 
-    def hear(self, answer: Started | Waiting | SluiceError | CancelledError) -> None:
+    def hear(self, answer: Started | Waiting | SluiceError | SendCancelledError) -> None:
         """The watch tells; from its thread."""
         is_new = type(answer) is not type(self.told)
         self.told, self.must_pause = answer, False
@@ -114,12 +114,14 @@ class QueueWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more. Leases of turns that are still kept run out."""
+        """Look no more. Turns that are still kept are told that they are lost, which breaks off what pauses; their leases run out."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join()
+        for turn in list(self._turns.values()):
+            self._tell(turn, _lost(turn.ticket, "its flow run ends"))
 
     def keep(self, ticket: Ticket, lost: Callable[[], None]) -> Turn:
         """Keep a ticket's lease alive from now on; ``lost`` is called, from the watch's thread, where its place was given away."""
@@ -210,7 +212,7 @@ class QueueWatch:
             for number, turn in list(asking.items()):
                 if name := next((n for n in turn.watched if n in seen.cancelled), ""):
                     del asking[number]
-                    self._tell(turn, CancelledError(name))
+                    self._tell(turn, SendCancelledError(name))
             if seen.stamp == self._stamp and (self._until is None or now < self._until):
                 return
         # After a standstill of this machine nobody's lease says anything until all had time to renew.
@@ -235,10 +237,13 @@ class QueueWatch:
                 turn.must_pause = turn.runs and isinstance(verdict, Pausing)
             elif verdict is None:
                 self._tell(turn, _lost(turn.ticket))
-            elif not isinstance(verdict, Pausing):
+            elif isinstance(verdict, Pausing):  # it was given a slot by a look whose answer got lost
+                self._tell(turn, Started(verdict.ticket))
+                turn.must_pause = True
+            else:
                 self._tell(turn, verdict)
 
-    def _tell(self, turn: Turn, answer: Started | Waiting | SluiceError | CancelledError) -> None:
+    def _tell(self, turn: Turn, answer: Started | Waiting | SluiceError | SendCancelledError) -> None:
         number = turn.ticket.number
         with self._changed:
             if self._turns.get(number) is not turn:
@@ -254,8 +259,8 @@ def _nothing() -> None:
     return
 
 
-def _lost(ticket: Ticket) -> LeaseLostError:
+def _lost(ticket: Ticket, why: str = "its lease ran out") -> LeaseLostError:
     return LeaseLostError(
-        f"ticket {ticket.number} ({ticket.distribution} to {ticket.subscriber}) was given away: its lease ran out",
+        f"ticket {ticket.number} ({ticket.distribution} to {ticket.subscriber}) was given away: {why}",
         remedy="enter the queue again",
     )

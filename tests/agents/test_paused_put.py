@@ -9,7 +9,7 @@ import pytest
 
 from sluice.formats.protocol import HEADER
 from sluice.formats.ted import BLOCK
-from sluice.operations.queue_watch import CancelledError, Turn
+from sluice.operations.queue_watch import SendCancelledError, Turn
 from sluice.trust.roles import manifest_target, ted_target
 from tests.agents.workbench import Raw, Workbench
 from tests.operations.revisions import Made, make
@@ -83,8 +83,8 @@ def test_the_last_block_is_not_worth_a_pause(bench: Workbench, made: Made) -> No
 
 
 def test_cancelled_in_a_pause_what_arrived_stays_and_the_next_try_goes_on(bench: Workbench, made: Made) -> None:
-    with pytest.raises(CancelledError):
-        sent(bench, made, Pauses(2, signs=3, error=CancelledError("night")))
+    with pytest.raises(SendCancelledError):
+        sent(bench, made, Pauses(2, signs=3, error=SendCancelledError("night")))
     with Raw(bench) as raw:
         raw.hello()
         raw.metadata(bench)

@@ -15,7 +15,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 from sluice.model.state import Event, EventKind, Record
 from sluice.model.ticket import Phase, Started, Ticket, Waiting
-from sluice.operations.queue_watch import LEASE_SECONDS, CancelledError, QueueWatch, Turn
+from sluice.operations.queue_watch import LEASE_SECONDS, QueueWatch, SendCancelledError, Turn
 
 START = datetime(2026, 3, 1, 22, tzinfo=UTC)
 
@@ -105,7 +105,7 @@ def paused(turn: Turn) -> tuple[threading.Thread, list[BaseException]]:
     def run() -> None:
         try:
             turn.pause(lambda: None)
-        except (LeaseLostError, CancelledError) as error:
+        except (LeaseLostError, SendCancelledError) as error:
             raised.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
@@ -248,7 +248,7 @@ def test_a_paused_transfer_that_is_cancelled_or_given_away_is_broken_off(place: 
         place.ledger.finish(low.ticket)
     process.watch.look()
     thread.join(10)
-    assert [type(error) for error in raised] == [CancelledError if how == "cancelled" else LeaseLostError]
+    assert [type(error) for error in raised] == [SendCancelledError if how == "cancelled" else LeaseLostError]
     assert process.lost == ([] if how == "cancelled" else ["a"])
 
 
@@ -259,7 +259,7 @@ def test_a_cancel_ends_the_waiting(place: Place) -> None:
     process.watch.look()
     place.ledger.request_cancel("zone", at=START)
     process.watch.look()
-    assert isinstance(waiting.told, CancelledError)
+    assert isinstance(waiting.told, SendCancelledError)
     assert waiting.told.name == "zone"
 
 
@@ -278,6 +278,29 @@ def test_a_ledger_that_cannot_be_read_is_waited_for_as_long_as_the_leases_last(p
         process.watch.look()
     assert running.told is waiting.told is process.ledger.error
     assert sorted(process.lost) == ["a", "b"]
+
+
+def test_a_slot_whose_answer_got_lost_is_not_held_for_nothing(place: Place) -> None:
+    process, other = place.process("run-1"), place.process("run-2")
+    low = process.turn("a", Priority.LOW)
+    place.ledger.take_turns("hq", [low.ticket.number], [low.ticket.number], lambda _: low.began(), limit=1, now=START)  # type: ignore[misc]
+    high = other.turn("b", Priority.HIGH)
+    other.watch.look()
+    assert said(high) is Waiting
+    process.watch.look()
+    assert said(low) is Started
+    assert low.must_pause
+
+
+def test_closed_it_breaks_off_what_pauses(place: Place) -> None:
+    process = place.process("run-1")
+    low = process.turn("a", Priority.LOW)
+    process.watch.look()
+    thread, raised = paused(low)
+    until(lambda: low.ticket.number in process.watch._asking)
+    process.watch.close()
+    thread.join(10)
+    assert [type(error) for error in raised] == [LeaseLostError]
 
 
 def test_its_thread_looks_by_itself_and_ends_when_it_is_closed(place: Place) -> None:
