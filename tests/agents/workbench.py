@@ -16,6 +16,7 @@ from infra.transports.local import LocalTransport
 from sluice.formats.protocol import DATA_MAX, data_header, message_frame, read_frame
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import Action
+from sluice.model.locked import FAILS_AT_ONCE, Locked
 from sluice.model.order import Order, Receipt
 from sluice.model.site import Address, Subscriber
 from sluice.operations.conversation import AgentEvent, Conversation
@@ -77,13 +78,20 @@ class Workbench:
         conversation.put_manifest(manifest_target("zone", made.manifest.revision), made.manifest_bytes)
         conversation.put_ted(ted_target("zone", made.manifest.revision, made.file), made.ted_file(self.directory))
 
-    def order(self, made: Made, *destinations: Path, pre: tuple[Action, ...] = (), post: tuple[Action, ...] = ()) -> Envelope:
+    def order(
+        self,
+        made: Made,
+        *destinations: Path,
+        pre: tuple[Action, ...] = (),
+        post: tuple[Action, ...] = (),
+        locked: Locked = FAILS_AT_ONCE,
+    ) -> Envelope:
         self.sequence += 1
         now = datetime.now(UTC)
         revision = made.manifest.revision
         texts = tuple(map(str, destinations))
         return self.publisher.sign_order(
-            Order("hq", "oslo", self.sequence, now, now + timedelta(hours=1), "zone", revision, texts, pre, post)
+            Order("hq", "oslo", self.sequence, now, now + timedelta(hours=1), "zone", revision, texts, pre, post, locked)
         )
 
     def extract(self, conversation: Conversation, envelope: Envelope, events: list[AgentEvent] | None = None) -> Receipt:
