@@ -37,7 +37,13 @@ class WorkingDirectory:
                 f"the working directory {path} can be written by others", remedy=f"chmod 700 {path}, after looking what is in it"
             )
         for parent in self.path.parents:
-            mode = os.stat(parent).st_mode
+            found = os.stat(parent)
+            if found.st_uid not in (0, os.geteuid()):
+                raise TrustError(
+                    f"the working directory {path} lies in {parent}, whose owner can give its name to another",
+                    remedy="choose a working_directory below directories of root or of the agent's account",
+                )
+            mode = found.st_mode
             if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
                 raise TrustError(
                     f"the working directory {path} lies in {parent}, where everybody can give its name to another",
