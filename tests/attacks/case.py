@@ -5,11 +5,10 @@ A case without a twist is its family's positive control: built the same way and 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-
-from sluice.operations.conversation import AgentEvent
 
 W = TypeVar("W")
 
@@ -28,8 +27,6 @@ class Case(Generic[W]):
     answers: frozenset[str]
     """What it may say; where several are right, a race decides."""
     is_control: bool = False
-    clean: Callable[[W], None] | None = field(default=None, compare=False)
-    """Takes away what the attacker left in the victim's way, so that it can be seen to work again."""
 
     def __str__(self) -> str:
         return f"{self.family}: {self.name}"
@@ -42,9 +39,9 @@ class Family(Generic[W]):
         self.name = name
         self.cases: list[Case[W]] = []
 
-    def refuses(self, name: str, answer: str, attack: Callable[[W], str], *, clean: Callable[[W], None] | None = None) -> None:
+    def refuses(self, name: str, answer: str, attack: Callable[[W], str]) -> None:
         """An attack; ``answer`` is the error, or several with ``|`` between them."""
-        self.cases.append(Case(self.name, name, attack, frozenset(answer.split("|")), clean=clean))
+        self.cases.append(Case(self.name, name, attack, frozenset(answer.split("|"))))
 
     def accepts(self, name: str, answer: str, attack: Callable[[W], str]) -> None:
         """A control."""
@@ -57,12 +54,6 @@ def said(reply: dict[str, Any]) -> str:
         assert len(reply["message"] + reply["remedy"]) <= SAID_MAX, reply["message"][:SAID_MAX]
         return str(reply["code"])
     if reply["type"] == "receipt":
-        import json
-
         receipt = json.loads(reply["envelope"]["payload"])
         return str(receipt["failure"]["code"] if receipt["failure"] else receipt["outcome"])
     return str(reply["type"])
-
-
-def ignore(_: AgentEvent) -> None:
-    """Nobody looks at events here."""

@@ -27,7 +27,7 @@ from sluice.model.state import EventKind, State
 from sluice.operations.call import Call, call_agent
 from sluice.operations.order_extract import ExtractResult
 from sluice.trust.envelope import RECEIPT_WORD, Envelope, seal
-from tests.attacks.case import Case
+from tests.attacks.case import SAID_MAX, Case
 from tests.attacks.sandbox import changes, listing
 from tests.operations.agent_double import NOW, AgentDouble, Line, Way
 from tests.operations.distributor import Bench, subscriber_named
@@ -47,6 +47,7 @@ class Liar(AgentDouble):
     def __init__(self, key: Ed25519PrivateKey) -> None:
         super().__init__(key=key)
         self.replies: dict[str, Callable[[LyingLine, dict[str, Any]], bytes]] = {}
+        self.told = blake3()
 
 
 class LyingLine(Line):
@@ -98,7 +99,6 @@ class Distributor:
         self.directory = directory
         self.key = key
         self.liar = Liar(key)
-        self.liar.told = blake3()
         self.bench = Bench(directory, LyingWay(self.liar))
         self.bench.build("1.1", {"a": b"content"})
         self.liar.manifests["zone/1.1/manifest"] = self.bench.store.manifest_bytes("zone", FIRST)
@@ -152,13 +152,10 @@ class Distributor:
         files = self._files()
         before = self.bench.ledger.state("helsinki-1", "zone")
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        try:
-            answer = case.attack(self)
-        except SluiceError as error:
-            assert len(str(error)) <= 4096
-            assert all(c.isprintable() for c in str(error)), str(error)
-            answer = error.code
-        assert answer in case.answers, answer
+        answer, message = self._answer(case)
+        assert answer in case.answers, message
+        assert len(message) <= SAID_MAX
+        assert message.isprintable()
         if case.is_control:
             return
         assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - grown) * 1024 <= GROWTH_MAX
@@ -175,6 +172,12 @@ class Distributor:
         self.liar.receipts.clear()
         assert self.order().is_installed
         assert self.bench.ledger.state("helsinki-1", "zone").state is State.INSTALLED
+
+    def _answer(self, case: Case[Distributor]) -> tuple[str, str]:
+        try:
+            return case.attack(self), ""
+        except SluiceError as error:
+            return error.code, str(error)
 
     def evidence(self) -> str:
         """Tells two attacks apart."""

@@ -48,7 +48,7 @@ def setting(**values: Any) -> Change:
 
 
 def whole_set(files: Mapping[str, bytes], key: Ed25519PrivateKey, **changes: Change) -> dict[str, bytes]:
-    """A set in which the named roles are changed (``timestamp``, ``snapshot``, ``targets``, ``zone``) and signed by a key that is theirs."""
+    """A set in which the named roles are changed (``timestamp``, ``snapshot``, ``targets``, ``zone``) and signed by their key."""
     found = dict(files)
     for role, change in changes.items():
         name = next(name for name in files if name.endswith({"timestamp": "timestamp.json"}.get(role, f".{role}.json")))

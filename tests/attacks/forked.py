@@ -1,7 +1,7 @@
 """Real agents, cheaply: forked from one process that has imported all of theirs, each limited and measured.
 
-``Nursery`` starts that process once; ``start`` gives an agent over pipes, as SSH would. Beside each agent stands a process that waits for it
-and reports what it took. The nursery ends with its socket, an agent with its stdin.
+``Nursery`` starts that process once; ``start`` gives an agent over pipes, as SSH would. Beside each agent stands a process that waits for
+it and reports what it took. The nursery ends with its socket, an agent with its stdin.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from typing import Any
 from sluice.formats.protocol import HEADER, data_header, message_frame
 from sluice.formats.zstd import compress_frame
 from tests.attacks.case import Family, said
-from tests.attacks.subscriber import Subscriber, Talk
+from tests.attacks.subscriber import Subscriber
+from tests.attacks.talk import Talk
 
 FRAMES = Family[Subscriber]("frames")
 
@@ -93,7 +94,7 @@ FRAMES.refuses(
 FRAMES.refuses(
     "protocols that are no numbers",
     "AgentVersionError",
-    lambda w: said(w.silent().ask(type="hello", protocol=["1", [1], True and None], distributor="hq", sender="0")),
+    lambda w: said(w.silent().ask(type="hello", protocol=["1", [1], None], distributor="hq", sender="0")),
 )
 for each in ("", "..", ".", "../other", "hq/../other", "hq\n", "h q", "\u202ehq", "x" * 65):
     FRAMES.refuses(

@@ -8,7 +8,8 @@ from typing import Any
 
 from tests.attacks.case import Family
 from tests.attacks.forge import edited, key_id, key_json, resigned, setting, signature, whole_set
-from tests.attacks.subscriber import Files, Subscriber
+from tests.attacks.subscriber import Subscriber
+from tests.attacks.talk import Files
 
 KEYS = Family[Subscriber]("wrong keys")
 ROOTS = Family[Subscriber]("roots")

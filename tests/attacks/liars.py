@@ -182,7 +182,9 @@ REPLIES.refuses("stored without a put", "ProtocolError", replied("order", messag
 REPLIES.refuses("1,001 receipts", "ProtocolError", replied("receipts", message(type="receipts", envelopes=[{}] * 1001)))
 REPLIES.refuses("receipts that are texts", "ProtocolError", replied("receipts", message(type="receipts", envelopes=["x"])))
 REPLIES.refuses("a receipt without an envelope", "ProtocolError", replied("order", message(type="receipt")))
-REPLIES.refuses("metadata accepted in an unknown role", "ProtocolError", replied("metadata", message(type="accepted", trust={"x": 1}), to="send"))
+REPLIES.refuses(
+    "metadata accepted in an unknown role", "ProtocolError", replied("metadata", message(type="accepted", trust={"x": 1}), to="send")
+)
 REPLIES.refuses("a manifest that was stored before it was asked for", "ProtocolError", replied("put", message(type="stored"), to="send"))
 REPLIES.refuses("again without end", "ProtocolError", replied("put", message(type="again", offset=0), to="send"))
 
@@ -262,7 +264,9 @@ RECEIPTS.refuses("of another Distribution", "TamperedError", sworn(with_(distrib
 RECEIPTS.refuses("another Distribution's, waiting", "refused", waiting(with_(distribution="web", outcome=Outcome.FAILED)))
 RECEIPTS.refuses("of 2 MiB", "TamperedError", sworn(lambda world: {**world.sealed(world.receipt()), "payload": "x" * 2_000_000}))
 RECEIPTS.refuses("with 301 reports", "TamperedError", sworn(with_(actions=(ActionReport("pre", "x", 0.0, 0, ""),) * 301)))
-RECEIPTS.refuses("with an output of 9,000 characters", "TamperedError", sworn(with_(actions=(ActionReport("pre", "x", 0.0, 0, "x" * 9000),))))
+RECEIPTS.refuses(
+    "with an output of 9,000 characters", "TamperedError", sworn(with_(actions=(ActionReport("pre", "x", 0.0, 0, "x" * 9000),)))
+)
 RECEIPTS.refuses("with files below zero", "TamperedError", sworn(with_(files_written=-1)))
 RECEIPTS.refuses("with 2**63 files", "TamperedError", sworn(with_(files_written=2**63)))
 RECEIPTS.refuses("with endless seconds", "TamperedError", sworn(with_(actions=(ActionReport("pre", "x", 1e300, 0, ""),))))
@@ -277,7 +281,9 @@ def given_back(world: Distributor) -> Any:
     from sluice.model.order import Order
 
     now = world.receipt().started
-    return world.bench.publisher.sign_order(Order("hq", "helsinki-1", 1, now, now + timedelta(days=1), "zone", FIRST, ("/opt/zone",), (), ()))
+    return world.bench.publisher.sign_order(
+        Order("hq", "helsinki-1", 1, now, now + timedelta(days=1), "zone", FIRST, ("/opt/zone",), (), ())
+    )
 
 
 def failed_with_escapes(world: Distributor) -> str:

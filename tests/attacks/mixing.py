@@ -7,7 +7,8 @@ from collections.abc import Callable
 from sluice.formats.zstd import compress_frame
 from sluice.trust.roles import manifest_target, ted_target
 from tests.attacks.case import Family, said
-from tests.attacks.subscriber import Files, Subscriber
+from tests.attacks.subscriber import Subscriber
+from tests.attacks.talk import Files
 
 MIX = Family[Subscriber]("mix and match")
 CONTENT = Family[Subscriber]("swapped or cut content")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,7 +9,8 @@ from typing import Any
 
 from tests.attacks.case import Family
 from tests.attacks.forge import Change, resigned, setting, whole_set
-from tests.attacks.subscriber import DAY, NOW, Files, Subscriber
+from tests.attacks.subscriber import DAY, NOW, Subscriber
+from tests.attacks.talk import Files
 
 ROLLBACK = Family[Subscriber]("rollback")
 WIPED = Family[Subscriber]("replay after a wipe")

@@ -1,14 +1,13 @@
-"""The Subscriber as victim: a real ``sluice-agent serve`` over pipes, with a genuine past, attacked by whoever speaks to it or writes beside it.
+"""The Subscriber as victim: a real agent over pipes, with a genuine past, attacked by whoever speaks to it or writes beside it.
 
-In the beginning ``oslo`` has extracted 1.1, holds 1.2, and knows of 1.3, which it lacks; ``hq`` has signed 1.4 since. The judge compares the
-whole sandbox before and after, what the agent believes, and what it took; then a genuine send and extraction must work.
+In the beginning ``oslo`` has extracted 1.1, holds 1.2, and knows of 1.3, which it lacks; ``hq`` has signed 1.4 since. The judge compares
+the whole sandbox before and after, what the agent believes, and what it took; then a genuine send and extraction must work.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,87 +17,29 @@ from blake3 import blake3
 
 from agents.init import trust
 from sluice.formats.canonical import canonical_bytes
-from sluice.formats.zstd import compress_frame
 from sluice.model.order import Order
-from sluice.model.revision import RevisionNumber
-from sluice.operations.receive import Named
 from sluice.trust.envelope import ORDER_WORD, Envelope, seal
 from sluice.trust.keys import load_private_key
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import manifest_target, ted_target
 from sluice.trust.targets import Target
-from tests.agents.workbench import Frames, Workbench
+from tests.agents.workbench import Workbench
 from tests.attacks.case import Case, said
 from tests.attacks.forked import Born, Nursery
 from tests.attacks.sandbox import Listing, Sandbox, changes, listing
+from tests.attacks.talk import Talk
 from tests.operations.revisions import Made, make, tree_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 """One time for all cases, so that two that do the same send the same bytes."""
 DAY = timedelta(days=1)
 PEAK = 200_000_000
-"""Most bytes of memory of an agent, whatever it is sent; half of that is a message of 16 MiB with one wide character, which Python spreads out."""
+"""Most bytes of memory of an agent, whatever it is sent: a message of 16 MiB with one wide character takes 150 MB, as Python keeps it."""
 WRITTEN = 64 * 1024 * 1024
 READ = 192 * 1024 * 1024
 """Most bytes that all its calls write and read, its own start included."""
 QUARANTINE = 512 * 1024
 """Most bytes kept of one refusal, as JSON."""
-
-Files = Mapping[str, bytes]
-
-
-class Talk(Frames):
-    """One conversation with a forked agent. What is sent is remembered as a digest; a line that the agent closed takes no more."""
-
-    def __init__(self, born: Born, sent: Any) -> None:
-        self.born, self._sent = born, sent
-        self.stdin, self.stdout = born.stdin, born.stdout
-
-    def raw(self, data: bytes) -> None:
-        self._sent.update(data)
-        try:
-            super().raw(data)
-        except BrokenPipeError:
-            return  # it has said why
-
-    def push(self, files: Files, *, distribution: str = "zone", plain: bytes | None = None, **changed: Any) -> str:
-        """Metadata, as a relay would hand it over."""
-        data = b"".join(files.values()) if plain is None else plain
-        listed = [[name, len(each)] for name, each in files.items()]
-        self.say(**{"type": "metadata", "distribution": distribution, "files": listed, "plain": len(data), **changed})
-        self.data(compress_frame(data, level=9))
-        return said(self.reply())
-
-    def put(self, target: str, encoded: bytes, **changed: Any) -> str:
-        """A manifest, as encoded."""
-        reply = self.ask(**{"type": "put", "target": target, "length": len(encoded), "codec": "zstd", **changed})
-        if reply["type"] != "ready":
-            return said(reply)
-        self.data(encoded)
-        return said(self.reply())
-
-    def put_ted(self, target: str, index: bytes, body: bytes, **changed: Any) -> str:
-        """A ``.ted``; where a block is asked for again, once more the same."""
-        self.say(**{"type": "put", "target": target, "index": len(index), "payload": len(body), **changed})
-        self.data(index)
-        reply = self.reply()
-        while reply["type"] in ("ready", "again"):
-            if reply["type"] == "again":
-                self.say(type="from", offset=reply["offset"])
-            self.data(body[reply["offset"] :])
-            reply = self.reply()
-        return said(reply)
-
-    def send(self, made: Made) -> str:
-        """Manifest and ``.ted``; what was said last."""
-        first = self.put(manifest_target("zone", made.manifest.revision), compress_frame(made.manifest_bytes))
-        if first not in ("stored", "held"):
-            return first
-        return self.put_ted(ted_target("zone", made.manifest.revision, made.file), made.index_bytes, made.payload)
-
-    def order(self, envelope: object) -> str:
-        """Hand over an order."""
-        return said(self.ask(type="order", envelope=envelope))
 
 
 class Subscriber:
@@ -184,7 +125,7 @@ class Subscriber:
         return Talk(born, self.sent)
 
     def key(self, name: str) -> Any:
-        """A private key that an attacker may have stolen: ``hq/root``, ``hq/online``, ``other/online``, ``stranger/online``, ``receipt``."""
+        """A private key that an attacker may have stolen: ``hq/root``, ``other/online``, ..., and the Subscriber's own: ``receipt``."""
         if name == "receipt":
             return load_private_key(self.bench.work / "identity/receipt.pem")
         whose, _, which = name.partition("/")
@@ -265,12 +206,9 @@ class Subscriber:
         if case.is_control:
             return
         assert self._marked is not None
-        differing = changes(self._marked, self._listing())
-        assert not differing
+        assert changes(self._marked, self._listing()) == {}
         self._judge_beliefs()
         assert all(path.stat().st_size <= QUARANTINE for path in self.hq.glob("quarantine/*"))
-        if case.clean is not None:
-            case.clean(self)
         self._works()
         self._measure()
 
@@ -359,22 +297,3 @@ def hostile_manifest(world: Subscriber, lines: list[str], *, revision: str = "1.
     value["destinations"][0]["entries"] = len(lines) if entries is None else entries
     value |= header
     return canonical_bytes(value) + b"\n" + "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
-
-
-def numbered(made: Made, revision: str) -> Made:
-    """Its own contents under another number can't be: for what is signed freely."""
-    return replace(made, manifest=replace(made.manifest, revision=RevisionNumber.parse(revision)))
-
-
-def named(path: str) -> Named:
-    """For what needs a parsed target."""
-    return Named.parse(path)
-
-
-def own(path: Path) -> Path:
-    """Give something to the local user."""
-    os.chown(path, 4242, 4242, follow_symlinks=False)
-    return path
-
-
-Builder = Callable[[Subscriber], str]

@@ -68,3 +68,23 @@ def test_a_distributor_believes_nothing_of(case: Case[Distributor], tmp_path: Pa
         EVIDENCE[str(case)] = hq.evidence()
     finally:
         hq.bench.ledger.close()
+
+
+ATTACKS = [case for family in [*ON_SUBSCRIBERS, *ON_DISTRIBUTORS] for case in family.cases if not case.is_control]
+ATTACKS_MIN = 300
+
+
+def test_there_are_enough_of_them_in_every_family_each_with_a_control() -> None:
+    assert len(ATTACKS) >= ATTACKS_MIN
+    assert len({str(case) for case in ATTACKS}) == len(ATTACKS)
+    for family in [*ON_SUBSCRIBERS, *ON_DISTRIBUTORS]:
+        assert len([case for case in family.cases if not case.is_control]) >= 5, family.name
+        assert [case for case in family.cases if case.is_control], family.name
+
+
+def test_no_two_of_those_that_ran_are_the_same() -> None:
+    """The same bytes among the same files would be the same attack under two names."""
+    names: dict[str, list[str]] = {}
+    for name, evidence in EVIDENCE.items():
+        names.setdefault(evidence, []).append(name)
+    assert [each for each in names.values() if len(each) > 1] == []
