@@ -200,7 +200,6 @@ def test_a_lower_transfer_pauses_for_a_higher_arrival_and_gets_its_slot_back(pla
     first, second = place.process("run-1"), place.process("run-2")
     low = first.turn("a", Priority.LOW)
     first.watch.look()
-    assert not low.must_pause
     high = second.turn("b", Priority.HIGH)
     second.watch.look()
     assert said(high) is Waiting
