@@ -88,6 +88,7 @@ def answer(**changes: Any) -> bytes:
         "roots": {},
         "crontab": False,
         "hook": False,
+        "time": 1.5e9,
     }
     return json.dumps(found | changes).encode() + b"\n"
 
@@ -100,7 +101,9 @@ def test_what_a_host_says_of_itself_moves_no_cursor() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"directory": 7}, {"directory": {"mode": "x"}}, {"roots": 7}, {"python": []}, {"python": [float("inf"), 1]}], ids=str
+    "changes",
+    [{"directory": 7}, {"directory": {"mode": "x"}}, {"roots": 7}, {"python": []}, {"python": [float("inf"), 1]}, {"time": "noon"}],
+    ids=str,
 )
 def test_a_host_that_answers_nonsense_is_said_to(changes: dict[str, Any]) -> None:
     with pytest.raises(ConnectionLostError, match="nonsense"):

@@ -227,7 +227,7 @@ class Answers:
 
 
 FOUND = {"executable": "/usr/bin/python3", "python": [3, 9, 2], "machine": "aarch64", "libc": "glibc", "directory": None, "digest": ""}
-FOUND |= {"name": "", "receipt_pub": "", "roots": {}, "crontab": False, "hook": False}
+FOUND |= {"name": "", "receipt_pub": "", "roots": {}, "crontab": False, "hook": False, "time": 0}
 SOMEBODY = Subscriber("a", Address("ssh", "192.0.2.1", 22, "sluice"), PurePosixPath("/var/lib/sluice"))
 
 
