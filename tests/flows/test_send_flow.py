@@ -5,7 +5,9 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +18,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import Artifact, FlowRun, State, TaskRun
 
 from infra.workplace import Workplace, open_workplace
-from sluice.errors import SluiceError, TamperedError, UnreachableError
-from sluice.model.order import Outcome, Receipt
+from sluice.errors import LockedTargetError, SluiceError, TamperedError, UnreachableError
+from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 from sluice.model.state import Event, EventKind, Record
@@ -254,6 +256,27 @@ def test_extract_runs_that_start_together_order_each_extraction_once(work: Workp
     assert [state.type.value for state in states] == ["COMPLETED", "COMPLETED"]
     assert sorted(orders) == sorted(HOSTS)
     assert not work.ledger.snapshot().tickets
+
+
+def test_what_was_locked_is_extracted_by_the_next_run(work: Workplace, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("send", channel="night")
+    failure, sequences = Failure("LockedTargetError", "locked: /opt/zone/a (held by pid 7)", "end what uses it", True), count(1)
+
+    def extract(sends: Sends, _claim: Claim, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
+        sequence = next(sequences)
+        is_locked, now = sequence <= len(HOSTS), datetime.now(UTC)
+        outcome = Outcome.FAILED if is_locked else Outcome.INSTALLED
+        receipt = Receipt("hq", subscriber, sequence, distribution, revision, outcome, now, now, 1, 0, 5, "ab")
+        kind = EventKind.EXTRACT_FAILED if is_locked else EventKind.INSTALLED
+        work.ledger.accept_receipt(replace(receipt, failure=failure if is_locked else None), "{}", Event(now, kind))
+        place = CurrentPlace.FAILED if is_locked else CurrentPlace.INSTALLED
+        return Delivered(subscriber, distribution, revision, place, error=LockedTargetError(failure.message) if is_locked else None)
+
+    monkeypatch.setattr("tasks.order_extraction._extract", extract)
+    assert run("extract", distributor="hq", at_once=True).type.value == "FAILED"
+    assert {work.ledger.state(name, "zone").reason for name in HOSTS} == {failure.message}
+    assert run("extract", distributor="hq", at_once=True).type.value == "COMPLETED"
+    assert {work.ledger.state(name, "zone").state for name in HOSTS} == {"installed"}
 
 
 def test_an_extraction_that_reaches_no_agent_is_a_row_of_status(work: Workplace, wire: Wire) -> None:
