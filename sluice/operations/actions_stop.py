@@ -54,7 +54,7 @@ def stop(action: StopProcess, phase: str, limit: float) -> ActionReport:
     Returns:
         The report; its exit code is FAILED where some stay, and its output names them.
     Raises:
-        ActionFailedError: As ``check_stop``; nothing was signalled.
+        ActionFailedError: As ``check_stop``, before anything is signalled, or where such a one appears while it waits.
     """
     begun = time.monotonic()
     with ExitStack() as held:

@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 
 from agents.init import init, trust
+from infra.workplace import workplace_in
+from sluice.blueprint import load_site
+from sluice.model.revision import RevisionNumber
+from sluice.model.state import Event, EventKind
+from sluice.operations.build import build
 from sluice.trust.publish import Publisher
 from tests.cli.conftest import Sluice
 from tests.operations.programs import Programs
@@ -68,3 +73,37 @@ def test_distribute_says_what_its_actions_would_meet(sluice: Sluice, site: Path,
 def test_without_actions_nobody_is_asked(sluice: Sluice, site: Path) -> None:
     found = sluice("distribute", "zone", "--dry-run", "--json").json
     assert (found["actions"], found["unasked"]) == ([], [])
+
+
+@pytest.fixture
+def stopping(site: Path, programs: Programs) -> str:
+    """The site with a Distribution whose actions stop a program."""
+    path = site / "site.yaml"
+    stop = f"pre_actions: [{{stop_process: {{name: {programs.name}, wait: true, undo: none}}}}]\n"
+    path.write_text(path.read_text().replace("build: {every: 1 hour}\n", f"build: {{every: 1 hour}}\n{stop}"))
+    return programs.name
+
+
+def test_send_asks_those_that_would_extract_at_once(sluice: Sluice, site: Path, near: Path, stopping: str) -> None:
+    with workplace_in(load_site(site), "hq") as work:
+        build(work.site.distribution("zone"), store=work.store, source=work.source)
+    found = sluice("send", "zone", "--to", "near", "--dry-run", "--json").json
+    assert [(row["action"], row["count"]) for row in found["actions"]] == [(f"stop process {stopping}", 0)]
+    assert "none runs" in sluice("send", "zone", "--to", "near", "--dry-run").out
+    # Where extraction has a schedule of its own, nothing would run now.
+    path = site / "site.yaml"
+    path.write_text(path.read_text().replace("name: near\n", "name: near\nextract: never\n", 1))
+    assert sluice("send", "zone", "--to", "near", "--dry-run", "--json").json["actions"] == []
+
+
+def test_extract_asks_those_that_hold_something(sluice: Sluice, site: Path, near: Path, stopping: str) -> None:
+    at = datetime.now(UTC)
+    with workplace_in(load_site(site), "hq") as work:
+        revision = RevisionNumber(1, 1)
+        event = Event(at, EventKind.SENT, "hq", "zone", revision, "near", "daily")
+        work.ledger.record(event, lambda state: state.offer(revision, distributor="hq", channel="daily", at=at))
+        work.ledger.record(event, lambda state: state.received(revision, sent=1, resumed=0, at=at))
+    found = sluice("extract", "--dry-run", "--json").json
+    assert [row["subscriber"] for row in found["extract"]] == ["near"]
+    assert [(row["subscriber"], row["action"]) for row in found["actions"]] == [("near", f"stop process {stopping}")]
+    assert "none runs" in sluice("extract", "near", "--dry-run").out
