@@ -19,6 +19,7 @@ from sluice.operations.call import call_agent
 from sluice.ports import Transport
 from sluice.rules.diagnosis import Health, clocks_apart
 from sluice.rules.features import needed_features
+from sluice.rules.space import size
 from sluice.trust.publish import Publisher
 
 
@@ -145,7 +146,7 @@ def _conversation_items(
         CheckItem(
             "free space",
             ok=not short,
-            detail=f"{hello.free} bytes free" + (f", {subscriber.min_free} are to stay so" if subscriber.min_free else ""),
+            detail=f"{size(hello.free)} free" + (f", {size(subscriber.min_free)} must stay free" if subscriber.min_free else ""),
             remedy=f"free some on {subscriber.name}, or lower its min_free" if short else "",
         ),
     ]
