@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -207,39 +206,29 @@ class TedWriter:
 
 
 class _Plaintext:
-    """The plaintext of a payload, frame by frame, handed out in pieces; the next frame is decoded meanwhile, in a thread."""
+    """The plaintext of a payload, frame by frame, handed out in pieces."""
 
     def __init__(self, read: Callable[[int], bytes], index: TedIndex, name: str) -> None:
         self._read = read
         self._frames = iter(index.frames)
         self._name = name
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="frames")  # its thread ends with us, the last content taken or not
         self._frame = b""
         self._at = 0
-        self._next = self._decoded_meanwhile()
 
     def take(self, most: int) -> bytes:
         """One to ``most`` bytes; the sums were checked, so there are some."""
         if self._at == len(self._frame):
-            self._frame, self._at = self._next.result(), 0
-            self._next = self._decoded_meanwhile()
+            length, plain = next(self._frames)
+            data = self._read(length)
+            if len(data) != length:
+                raise StoreCorruptError(f"the .ted of {self._name} ends within a frame")
+            self._frame, self._at = decompress_frame(data, plain, what=f"the .ted of {self._name}"), 0
         if self._at == 0 and most >= len(self._frame):
             piece = self._frame
         else:
             piece = self._frame[self._at : self._at + most]
         self._at += len(piece)
         return piece
-
-    def _decoded_meanwhile(self) -> Future[bytes]:
-        return self._thread.submit(self._decoded, *next(self._frames, (0, 0)))
-
-    def _decoded(self, length: int, plain: int) -> bytes:
-        if not length:  # there is no further frame
-            return b""
-        data = self._read(length)
-        if len(data) != length:
-            raise StoreCorruptError(f"the .ted of {self._name} ends within a frame")
-        return decompress_frame(data, plain, what=f"the .ted of {self._name}")
 
 
 def _verified(pieces: _Plaintext, digest: str, size: int, name: str) -> Iterator[bytes]:
