@@ -259,7 +259,9 @@ PLACES.refuses("an entry with the name of staging", "DestinationError", extracte
 
 def through_its_own_link(world: Subscriber) -> str:
     """A link to the agent's directory comes with one revision, and the next order goes through it."""
-    first = small_with((Entry(EntryKind.DIRECTORY, "", 0o755, 0), Entry(EntryKind.SYMLINK, "in", 0o777, 0, target=str(world.bench.work))))
+    link = Entry(EntryKind.SYMLINK, "in", 0o777, 0, target=str(world.bench.work))
+    entries = (Entry(EntryKind.DIRECTORY, "", 0o755, 0), link)
+    first = small(destinations=(Destination("{{ DEST }}", True, entries),), revision=RevisionNumber(1, 3))
     talk = world.receive(first)
     first_said = talk.order(world.order(first, destinations=(str(world.top / "linked"),)))
     assert first_said == "installed", first_said
