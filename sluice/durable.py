@@ -11,13 +11,17 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from sluice.errors import NoSpaceError, StoreError, StoreLockedError
 
 TEMP_PREFIX = ".tmp-"
+EARLY = 8 * 1024 * 1024
+"""Bytes after which the disk is set to work on a large file, so that the fsync at its end finds little left to do."""
+_SYNC_FILE_RANGE_WRITE = 2
 LOCK_POLL = 0.05
 """Seconds between two tries for a lock that another process holds."""
 
@@ -92,6 +96,23 @@ def sweep(directory: Path) -> None:
         for item in found:
             if item.name.startswith(TEMP_PREFIX):
                 os.unlink(item.path)
+
+
+def write_early(fd: int, offset: int, length: int) -> None:
+    """Have the kernel begin to write a part of a file to disk, without waiting; a hint, which makes nothing durable."""
+    call = _sync_file_range()
+    if call is not None:
+        call(fd, offset, length, _SYNC_FILE_RANGE_WRITE)
+
+
+@cache
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    import ctypes  # here: a greeting writes nothing large
+
+    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if call is not None:
+        call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    return call
 
 
 @contextmanager

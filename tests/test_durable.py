@@ -11,8 +11,19 @@ from pathlib import Path
 import pytest
 
 from sluice import durable
-from sluice.durable import locked, replace_atomically, sweep, temporary
+from sluice.durable import locked, replace_atomically, sweep, temporary, write_early
 from sluice.errors import NoSpaceError, StoreError, StoreLockedError
+
+
+def test_a_hint_to_write_early_changes_nothing_and_fails_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    with open(path, "w+b", buffering=0) as file:
+        file.write(b"x" * 10_000)
+        write_early(file.fileno(), 0, 10_000)
+        write_early(file.fileno(), 1 << 40, 10_000)
+        assert file.tell() == 10_000
+    assert path.read_bytes() == b"x" * 10_000
+    write_early(-1, 0, 10_000)
 
 
 def test_a_failed_replacement_leaves_the_old_content_and_no_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

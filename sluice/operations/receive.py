@@ -17,7 +17,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from sluice.durable import make_directory, replace_atomically, sync_directory, write_all
+from sluice.durable import EARLY, make_directory, replace_atomically, sync_directory, write_all, write_early
 from sluice.errors import BaseDiffersError, NoSpaceError, NotFoundError, StoreCorruptError, TamperedError, TruncatedError
 from sluice.formats.manifest import MANIFEST_MAX, parse_manifest
 from sluice.formats.orders import time_to_json
@@ -208,6 +208,8 @@ class TedReceiver:
                 return False
             self._write(whole)
             self._block += 1
+            if self.offset % EARLY == 0:
+                write_early(self._fd, PAYLOAD_OFFSET + self.offset - EARLY, EARLY)
         return True
 
     def finish(self, now: datetime) -> None:
