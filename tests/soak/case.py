@@ -26,6 +26,8 @@ class After:
     """What was confirmed before the end."""
     was_cut: bool
     """By a power cut: what nobody waited for may be gone."""
+    is_first: bool = True
+    """False where a second try ended too."""
 
 
 class Case(Protocol):
@@ -33,6 +35,8 @@ class Case(Protocol):
 
     operation: str
     name: str
+    may_repeat: bool
+    """Whether ``work`` may be done twice without looking at the disk between."""
 
     def prepare(self, places: Places, chance: Random, runner: Runner) -> None:
         """Make what stands before the operation, in both places."""

@@ -69,6 +69,7 @@ class Building:
     changes: bool = True
     max_revisions: int = 3
     operation: str = "build"
+    may_repeat: bool = True
 
     def prepare(self, places: Places, chance: Random, runner: Runner) -> None:
         first_tree(places.outside / "source", chance, large=chance.random() < 0.3)
@@ -114,6 +115,7 @@ class MakingTed:
 
     name: str = "ted"
     operation: str = "build"
+    may_repeat: bool = True
 
     def prepare(self, places: Places, chance: Random, runner: Runner) -> None:
         first_tree(places.outside / "source", chance, large=False)
@@ -155,6 +157,7 @@ class Signing:
     published: int
     is_refresh: bool = False
     operation: str = "sign"
+    may_repeat: bool = True
 
     def prepare(self, places: Places, chance: Random, runner: Runner) -> None:
         first_tree(places.outside / "source", chance, large=False)

@@ -57,6 +57,7 @@ class Recording:
     name: str
     is_new: bool
     operation: str = "ledger"
+    may_repeat: bool = False
     _expected: list[object] = field(default_factory=list)
 
     def prepare(self, places: Places, chance: Random, runner: Runner) -> None:

@@ -1,17 +1,20 @@
 """The fault matrix: every situation of every operation, every call in it, and what becomes of the call.
 
 A trial has a name, ``KIND/OPERATION/SITUATION/POINT``, that with the seed says all about it, so that it can be repeated alone:
-``kill`` and ``half`` (killed before the call, or after half of its write), ``ENOSPC``, ``EIO``, ``EACCES`` (the call fails), ``cut``
-(power cuts at calls chosen by the number that stands for the point, and at the end).
+``kill`` and ``half`` (killed before the call, or after half of its write), ``twice`` (killed there, and the next try at a call that is
+chance), ``ENOSPC``, ``EIO``, ``EACCES`` (the call fails), ``full`` (from the call on there is no space for anything), ``cut`` (power
+cuts at calls chosen by the number that stands for the point, and at the end).
 """
 
 from __future__ import annotations
 
 import errno
 import shutil
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -19,10 +22,14 @@ from tests.soak.case import After, Case, Places, must
 from tests.soak.disk import Image, commit, empty, replace_tree
 from tests.soak.distributor_cases import distributor_cases
 from tests.soak.ledger_cases import ledger_cases
-from tests.soak.running import FAILED, Answer, Ended, Fail, Kill, Point, Runner, Skip, Told
+from tests.soak.running import FAILED, Answer, Decide, Ended, Fail, Kill, Point, Runner, Skip, Told, Violation
 from tests.soak.subscriber_cases import subscriber_cases
 
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES}
+FULL = "full"
+KILLS = ("kill", "half", "twice")
+FREEING = ("unlink", "unlinkat", "rmdir", "say")
+"""Calls that a full disk doesn't refuse."""
 CUTS = 4
 """Power cuts of one run of an operation, besides the one at its end."""
 COMMITS = 0.3
@@ -106,8 +113,10 @@ class Prepared:
             found.append(Trial("kill", self.name, str(point)))
             if point.name in ("write", "pwrite64"):
                 found.append(Trial("half", self.name, str(point)))
+            if self.case.may_repeat:
+                found.append(Trial("twice", self.name, str(point)))
             if point.name != "say" and not point.name.startswith("action:"):
-                found += [Trial(kind, self.name, str(point)) for kind in ERRORS]
+                found += [Trial(kind, self.name, str(point)) for kind in (*ERRORS, FULL)]
         return found
 
     def run(self, trial: Trial, tally: Tally, *, skipped: Iterable[str] = ()) -> None:
@@ -115,20 +124,21 @@ class Prepared:
         if trial.kind == "cut":
             self._cut(trial, tally, frozenset(skipped))
             return
-        answer = ERRORS.get(trial.kind)
-        self._fault(trial, Kill(half=trial.kind == "half") if answer is None else Fail(answer), tally)
-
-    def _fault(self, trial: Trial, answer: Answer, tally: Tally) -> None:
         replace_tree(self._template, self.places.live)
-        ended = self.runner.run(self.case.work(self.places), lambda point, _: answer if str(point) == trial.point else None)
+        ended = self.runner.run(self.case.work(self.places), _fault(trial))
         if not ended.was_reached:
             tally.missed += 1
             return
         tally.reached.add(trial)
-        (tally.kills if isinstance(answer, Kill) else tally.errors)[self.case.operation] += 1
-        if isinstance(answer, Fail):
+        (tally.kills if trial.kind in KILLS else tally.errors)[self.case.operation] += 1
+        told = ended.told
+        if trial.kind not in KILLS:
             self._check_refusal(ended)
-        self._judge(After(ended.told, was_cut=False))
+        if trial.kind == "twice":
+            again = self.runner.run(self.case.work(self.places), _kill_at(Random(f"{trial}").randrange(len(self.points))))
+            tally.kills[self.case.operation] += again.was_reached
+            told = [*told, *again.told]
+        self._judge(After(told, was_cut=False, is_first=trial.kind != "twice"))
 
     def _check_refusal(self, ended: Ended) -> None:
         """It said what is wrong in its own words, or could do without."""
@@ -142,9 +152,12 @@ class Prepared:
             self.case.recover(self.places, self.runner, after)
             self.runner.check_alone()
             must(self.case.settled(self.places) == self.expected, "what stands after the recovery isn't what stands undisturbed")
-        except BaseException:
+        except Violation:
             self.on_violation()
             raise
+        except Exception as error:  # what reads a disk as nobody expected it is a finding too
+            self.on_violation()
+            raise Violation(traceback.format_exc()) from error
 
     def _cut(self, trial: Trial, tally: Tally, skipped: frozenset[str]) -> None:
         chance = Random(f"{trial}")
@@ -180,3 +193,23 @@ class Prepared:
             self.runner.run(self.case.work(self.places), decide, on_end=at_end)
             self.runner.check_alone()
         return taken
+
+
+def _fault(trial: Trial) -> Decide:
+    """What happens to each call."""
+    if trial.kind != FULL:
+        answer = Fail(ERRORS[trial.kind]) if trial.kind in ERRORS else Kill(half=trial.kind == "half")
+        return lambda point, _: answer if str(point) == trial.point else None
+    is_full = False
+
+    def decide(point: Point, _: Told) -> Answer:
+        nonlocal is_full
+        is_full |= str(point) == trial.point
+        return Fail(errno.ENOSPC) if is_full and point.name not in FREEING else None
+
+    return decide
+
+
+def _kill_at(number: int) -> Decide:
+    calls = count()
+    return lambda _point, _told: Kill() if next(calls) == number else None

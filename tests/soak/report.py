@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.soak.matrix import Tally
+from tests.soak.matrix import KILLS, Tally
 
 OPERATIONS = ("build", "sign", "receive", "extract", "ledger")
 
@@ -38,7 +38,7 @@ class Report:
         self.cuts += tally.cuts
         self.missed += tally.missed
         for trial in tally.reached:
-            (self.killed_at if trial.kind in ("kill", "half") else self.failed_at).add(f"{trial.case}/{trial.point}")
+            (self.killed_at if trial.kind in KILLS else self.failed_at).add(f"{trial.case}/{trial.point}")
 
     @property
     def is_good(self) -> bool:
