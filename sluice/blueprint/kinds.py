@@ -16,6 +16,7 @@ from sluice.blueprint import values
 from sluice.blueprint.actions import ActionPart
 from sluice.blueprint.schedules import Part, SchedulePart, left_out
 from sluice.blueprint.values import refuse, wrong_type
+from sluice.model.action import ACTIONS_MAX
 from sluice.model.locked import RETRIES_MAX
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -160,8 +161,12 @@ class DistributionDocument(Part):
     rollback: bool | None = left_out("Restore the prior files when a step fails; true when left out.")
     locked: LockedPart | None = left_out("Waits for locked files; fails at once when left out, and the next extraction tries again.")
     files: list[FilePart] = Field(min_length=1, description="What goes where.")
-    pre_actions: list[ActionPart] | None = left_out("Before the files are placed, in this order.")
-    post_actions: list[ActionPart] | None = left_out("After the files are placed, in this order.")
+    pre_actions: list[ActionPart] | None = Field(
+        default=None, max_length=ACTIONS_MAX, description="Before the files are placed, in this order."
+    )
+    post_actions: list[ActionPart] | None = Field(
+        default=None, max_length=ACTIONS_MAX, description="After the files are placed, in this order."
+    )
 
 
 class DefaultsDocument(Part):

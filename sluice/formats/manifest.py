@@ -19,7 +19,8 @@ from blake3 import blake3
 
 from sluice.errors import NotFoundError, StoreCorruptError, TrustError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
-from sluice.formats.orders import ACTIONS_MAX, DESTINATIONS_MAX, actions_from_json, actions_to_json
+from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_to_json
+from sluice.model.action import ACTIONS_MAX
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.names import name_is_valid
 from sluice.model.revision import RevisionNumber

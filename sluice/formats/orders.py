@@ -8,7 +8,7 @@ from typing import Any
 
 from sluice.errors import NotFoundError, TamperedError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
-from sluice.model.action import ARGUMENTS_MAX, Action, Script, ScriptType, StartProcess, StopProcess
+from sluice.model.action import ACTIONS_MAX, ARGUMENTS_MAX, Action, Script, ScriptType, StartProcess, StopProcess
 from sluice.model.locked import FAILS_AT_ONCE, RETRIES_MAX, WAIT_MAX, Locked
 from sluice.model.names import name_is_valid
 from sluice.model.order import ActionReport, Failure, Order, Outcome, Receipt
@@ -19,8 +19,6 @@ ORDER_MAX = 15 * 1024 * 1024
 RECEIPT_MAX = 1024 * 1024
 SCRIPT_MAX = 1024 * 1024
 """Most characters of a script's text."""
-ACTIONS_MAX = 100
-"""Most pre or post actions."""
 DESTINATIONS_MAX = 10_000
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _YEARS = range(1970, 9999)

@@ -7,8 +7,8 @@ from typing import Any
 
 from sluice.errors import TamperedError
 from sluice.formats.canonical import Fields
-from sluice.formats.orders import ACTIONS_MAX, DESTINATIONS_MAX, actions_from_json, actions_to_json, texts
-from sluice.model.action import Met
+from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_to_json, texts
+from sluice.model.action import ACTIONS_MAX, Met
 from sluice.model.recipe import RenderedRecipe
 
 PIDS_MAX = 100

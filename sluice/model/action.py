@@ -12,6 +12,8 @@ from pathlib import PurePosixPath
 
 ACTION_TIMEOUT = 600
 """Seconds a waited-for action may take, with all of its process group (TED: 10 minutes)."""
+ACTIONS_MAX = 100
+"""Most pre or post actions of a Distribution."""
 ARGUMENTS_MAX = 1000
 """Most arguments of a process."""
 

@@ -402,3 +402,10 @@ def test_processes_are_actions_with_the_subscribers_variables(site_of: SiteOf) -
     shown = {path: text for path, text, _ in effective_settings(site, "Distribution", "app")}
     assert shown["pre_actions[0]"] == "stop process app-{{ NAME }}, waited for, killed if need be, undo: none"
     assert shown["post_actions[1]"] == "start process /usr/bin/check, waited for, undo: by script"
+
+
+def test_a_hundred_actions_are_the_most(site_of: SiteOf) -> None:
+    action = "  - stop_process: {name: app, undo: none}\n"
+    assert len(site_of(f"{DISTRIBUTION}pre_actions:\n{action * 100}").distributions["d"].pre_actions) == 100
+    with pytest.raises(SiteError, match="pre_actions: has 101 entries: write at most 100"):
+        site_of(f"{DISTRIBUTION}pre_actions:\n{action * 101}")
