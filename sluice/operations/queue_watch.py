@@ -129,8 +129,8 @@ class QueueWatch:
         with self._changed:
             if not self._turns:
                 self._renewed = self._looked = self._clock.now()
+                self._changed.notify()
             self._turns[ticket.number] = turn
-            self._changed.notify()
         return turn
 
     def drop(self, turn: Turn) -> None:
@@ -143,8 +143,9 @@ class QueueWatch:
     def freed(self) -> None:
         """A slot of ours was given back: who waits here needn't wait for the next look."""
         with self._changed:
-            self._is_asked = bool(self._asking)
-            self._changed.notify()
+            if self._asking:
+                self._is_asked = True
+                self._changed.notify()
 
     def asks(self, turn: Turn) -> None:
         """``turn`` wants a slot, or its slot back."""
