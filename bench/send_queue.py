@@ -2,8 +2,8 @@
 
     python -m bench.send_queue [--subscribers 1000] [--json FILE] [--profile FILE]
 
-A site with that many ``local:`` Subscribers in a temporary directory, a Prefect server on SQLite of its own, everything sent and extracted
-once. Then, each in a process of its own:
+A site with that many ``local:`` Subscribers in a temporary directory, a Prefect server on SQLite of its own, one of them sent to
+and extracted, its files and state copied to the others. Then, each in a process of its own:
 
     receipts    a send run that has nothing to do, by the receipts
     check       a send run that calls every host (``--check``); the agents are its children and are counted apart
@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,8 +68,10 @@ def compare(directory: Path, count: int, profile: Path | None) -> dict[str, Mapp
     site = make_site(directory / "site", count)
     found = {}
     with server(directory, site) as environment:
-        distributed = "import asyncio; from flows.distribute import distribute; asyncio.run(distribute('zone'))"  # raises where it fails
-        run([sys.executable, "-c", distributed], log=directory / "log", environment=environment)
+        # Raises where it fails.
+        once = "import asyncio; from flows.distribute import distribute; asyncio.run(distribute('zone', to=['host-0000']))"
+        run([sys.executable, "-c", once], log=directory / "log", environment=environment)
+        copy_to_others(site, count)
         for kind in KINDS:
             command = [sys.executable, "-m", "bench.send_queue", "--kind", kind, "--subscribers", str(count), "--site", str(site)]
             command += ["--profile", str(profile)] if profile else []
@@ -110,6 +113,27 @@ def make_site(directory: Path, count: int) -> Path:
             work.publisher.keep_subscriber_key(name, init(host, name))
             trust(host, "hq", work.publisher.root())
     return directory
+
+
+def copy_to_others(site: Path, count: int) -> None:
+    """What the first Subscriber holds, as if all others had been sent it too: a thousand real sends take many minutes."""
+    from infra.workplace import open_workplace
+    from sluice.model.state import CurrentState, Event, EventKind, Record
+
+    held = "sluice/distributors/hq/distributions"
+    with open_workplace(site, "hq") as work:
+        first = work.ledger.state("host-0000", "zone")
+
+        def installed(state: CurrentState) -> CurrentState:
+            return replace(first, subscriber=state.subscriber)
+
+        records = []
+        for number in range(1, count):
+            name = f"host-{number:04}"
+            shutil.copytree(site / "hosts/host-0000" / held, site / "hosts" / name / held)
+            shutil.copy(site / "hosts/host-0000/sluice/distributors/hq/high-water.json", site / "hosts" / name / "sluice/distributors/hq")
+            records.append(Record(Event(work.clock.now(), EventKind.INSTALLED, "hq", "zone", None, name), installed))
+        work.ledger.record_all(records)
 
 
 @contextmanager
