@@ -15,7 +15,7 @@ PYTHONS := python3 python3.13 python3.12 python3.11
 SOAK_MINUTES ?= 30
 SOAK_SEED ?=
 
-.PHONY: help setup demo test soak test-packages check check-lint check-format check-types check-rooms check-generated lock clean
+.PHONY: help setup demo test soak test-packages bench check check-lint check-format check-types check-rooms check-generated lock clean
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -72,6 +72,12 @@ soak: setup test-packages ## Kills, failing calls and power cuts at every operat
 # The real parts that tests talk to; where they can't be installed, those tests say what they lack.
 test-packages:
 	@tests/install-system-packages
+
+# The peers that it compares with; one that can't be installed is left out, and the table says so.
+bench: setup ## Sends and builds against rsync, scp and ansible, and what a send run costs; every number in bench/results*.json
+	@bench/install-peers
+	$(BIN)/python -m bench.send --json bench/results.json $(ARGS)
+	$(BIN)/python -m bench.send_queue --json bench/results-queue.json
 
 # --- check ------------------------------------------------------------------------------------------------------------
 

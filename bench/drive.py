@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 
 MARKS: dict[str, float] = {}
+SLOT_SECONDS = 30.0
 
 
 def mark(step: str) -> None:
@@ -25,8 +27,10 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
     from infra.transports.ssh import SshTransport  # noqa: F401
     from infra.workplace import open_workplace
     from sluice.blueprint.render import recipe
+    from sluice.model.ticket import Started
     from sluice.operations.deliver import Delivery
     from sluice.operations.order_extract import Ordering
+    from sluice.operations.queue_watch import QueueWatch
     from sluice.operations.send import Sending
     from sluice.operations.send_plan import SendTarget
 
@@ -35,6 +39,8 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
         mark("opened")
         revision = work.store.revisions(distribution)[-1]
         host = work.site.subscriber(subscriber)
+        watch = QueueWatch("hq", work.distributor.max_concurrent, ledger=work.ledger, clock=work.clock)
+        watch.start()
         delivery = Delivery(
             SendTarget(host.name, distribution, "all", revision, work.site.distribution(distribution).priority),
             distributor=work.distributor,
@@ -53,23 +59,26 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
                 whole=whole,
             ),
             recipe=recipe(work.site, distribution, host.name) if extract else None,
+            watch=watch,
         )
         delivery.offer()
         delivery.enter()
-        if not delivery.call() or delivery.ask() is not None:
-            raise RuntimeError("the host has it already, or there is no slot: nothing would be measured")
+        if not delivery.call():
+            raise RuntimeError("the host has it already: nothing would be measured")
+        heard = threading.Event()
+        turn = delivery.ask(heard.set)
+        if not heard.wait(SLOT_SECONDS) or not isinstance(turn.told, Started):
+            raise RuntimeError(f"no slot where nobody else sends: {turn.told}")
         mark("called")
         delivery.transfer()
         mark("sent")
-        delivery.leave()
         if extract:
-            delivery.enter()
             done = delivery.extract()
             if done is None or done.error is not None:
                 raise RuntimeError(f"not extracted: {done}")
             mark("extracted")
-        delivery.close()
-        delivery.leave()
+        delivery.end()
+        watch.close()
     mark("closed")
 
 

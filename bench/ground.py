@@ -10,9 +10,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-MKFS = ("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-J", "size=128", "-m", "0")
+MKFS = ("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-m", "0")
 MOUNT = ("mount", "-o", "loop,relatime")
 _MIB = 1024 * 1024
+JOURNAL = 128 * _MIB
+"""Bytes of the journal; an eighth of a smaller file system."""
 
 
 class Ground:
@@ -45,7 +47,8 @@ class Ground:
             return False
         with open(self._image, "ab") as image:
             os.posix_fallocate(image.fileno(), 0, self._size)
-        subprocess.run([*MKFS, str(self._image)], check=True, stdout=subprocess.DEVNULL)
+        journal = min(JOURNAL, self._size // 8) // _MIB
+        subprocess.run([*MKFS, "-J", f"size={journal}", str(self._image)], check=True, stdout=subprocess.DEVNULL)
         sync(self._image.parent)
         mounted = subprocess.run([*MOUNT, str(self._image), str(self.mount)], check=False, capture_output=True)
         self._is_mounted = mounted.returncode == 0

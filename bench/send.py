@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +51,7 @@ class Scale:
 
 FULL = Scale(files=10_000, file_size=4096, big=mib(1024), build_files=78_000, sizes=(mib(6144), mib(4096)))
 QUICK = Scale(files=1_000, file_size=4096, big=mib(64), build_files=5_000, sizes=(mib(1024), mib(768)))
-TINY = Scale(files=8, file_size=512, big=mib(2), build_files=20, sizes=(mib(384), mib(384)))
+TINY = Scale(files=8, file_size=512, big=mib(2), build_files=20, sizes=(mib(96), mib(160)))
 """For a test that it works."""
 
 
@@ -165,27 +165,29 @@ def _check(lab: Lab, name: str, expected: tuple[int, int]) -> None:
         raise RuntimeError(f"{name}: {found} instead of {expected} files and bytes arrived: what was timed isn't what it says")
 
 
-def _rounds(case: Case, rounds: int) -> range:
+def _rounds(case: Case, rounds: int) -> Iterator[int]:
     """Round 0 isn't counted."""
-    case.loads.append(round(os.getloadavg()[0], 2))
-    return range(rounds + 1)
+    for round_ in range(rounds + 1):
+        case.loads.append(round(os.getloadavg()[0], 2))
+        yield round_
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run cases. Returns 0 where every limit holds, 1 where one doesn't."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run cases, print them and write them; what isn't reached is said, not returned: the figures are for people."""
     parser = argparse.ArgumentParser(prog="python -m bench.send", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--case", action="append", choices=sorted(CASES), help="only this one; may be given several times")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each case (default 5)")
-    parser.add_argument("--quick", action="store_true", help="a tenth of everything, 2 rounds: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything, 2 rounds")
+    parser.add_argument("--tiny", action="store_true", help="next to nothing, 1 round: only to see that it works")
     parser.add_argument("--directory", type=Path, default=None, help="where to work (default: a temporary directory)")
     parser.add_argument("--json", type=Path, default=None, help="write every number there")
     options = parser.parse_args(arguments)
     _go_apart()
     cases = options.case or list(CASES)
-    results = run_cases(cases, QUICK if options.quick else FULL, 2 if options.quick else options.rounds, options.directory)
+    scale, rounds = (TINY, 1) if options.tiny else (QUICK, 2) if options.quick else (FULL, options.rounds)
+    results = run_cases(cases, scale, rounds, options.directory)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
-    return 0 if all(t["ratio"] is None or t["ratio"] <= t["most"] for c in results["cases"].values() for t in c["targets"]) else 1
 
 
 def _go_apart() -> None:
@@ -209,4 +211,4 @@ def run_cases(names: list[str], scale: Scale, rounds: int, directory: Path | Non
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()
