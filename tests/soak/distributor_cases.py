@@ -20,7 +20,8 @@ from sluice.operations.sign import sign
 from sluice.trust.publish import Publisher
 from sluice.trust.verify import TrustDirectory
 from tests.soak.case import After, Places, must, run_again
-from tests.soak.running import Runner, Tell, Told, Work
+from tests.soak.process import Tell
+from tests.soak.running import Runner, Told, Work
 from tests.soak.trees import change_tree, files_at, first_tree, leftovers
 
 LATER = 10**11

@@ -15,7 +15,8 @@ from sluice.model.order import Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import CurrentState, Event, EventKind
 from tests.soak.case import After, Places, must
-from tests.soak.running import Runner, Tell, Work
+from tests.soak.process import Tell
+from tests.soak.running import Runner, Work
 from tests.soak.trees import leftovers
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)

@@ -22,7 +22,8 @@ from tests.soak.case import After, Case, Places, must
 from tests.soak.disk import Image, commit, empty, replace_tree
 from tests.soak.distributor_cases import distributor_cases
 from tests.soak.ledger_cases import ledger_cases
-from tests.soak.running import FAILED, Answer, Decide, Ended, Fail, Kill, Point, Runner, Skip, Told, Violation
+from tests.soak.process import FAILED
+from tests.soak.running import Answer, Decide, Ended, Fail, Kill, Point, Runner, Skip, Told, Violation
 from tests.soak.subscriber_cases import subscriber_cases
 
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES}

@@ -12,26 +12,21 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sluice.errors import ConnectionLostError, SluiceError
-from tests.soak.calls import Call, Listener, die_with_parent, watch_me
+from tests.soak.calls import Call, Listener, watch_me
+from tests.soak.process import PipeStream, Tell, begin, end, teller
 
-REFUSED, FAILED = 3, 70
-"""Exit codes of an operation: it said why it can't, as it should; it fell over."""
 LIMIT_SECONDS = 60.0
 """For one operation; one that takes longer hangs."""
 
 Told = list[dict[str, Any]]
-Tell = Callable[..., None]
-Peer = Callable[["PipeStream", Tell], None]
+Peer = Callable[[PipeStream, Tell], None]
 
 
 class Violation(Exception):
@@ -96,32 +91,6 @@ class Ended:
     """Its stderr, and the peer's."""
 
 
-class PipeStream:
-    """A Stream over two descriptors."""
-
-    def __init__(self, source: int, sink: int) -> None:
-        self._source, self._sink = source, sink
-
-    def write(self, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._sink, view) :]
-        except OSError as error:
-            raise ConnectionLostError("the agent is gone") from error
-
-    def read(self, size: int) -> bytes:
-        return os.read(self._source, size)
-
-    def readable(self) -> bool:
-        return bool(select.select([self._source], [], [], 0)[0])
-
-    def close(self) -> None:
-        for fd in {self._source, self._sink}:
-            with suppress(OSError):
-                os.close(fd)
-
-
 class Runner:
     """Runs operations one after another; not for threads."""
 
@@ -181,14 +150,14 @@ class _Run:
         parent = os.getpid()
         self._main = os.fork()
         if self._main == 0:
-            _child(parent, down[0], up[1], said, {told, theirs.fileno()})
+            begin(parent, down[0], up[1], said, {told, theirs.fileno()})
             self._act(work, told, theirs if decide else None)
         self._children = {self._main: os.pidfd_open(self._main)}
         if work.peer:
             peer = os.fork()
             if peer == 0:
-                _child(parent, -1, -1, said, {told, up[0], down[1]})
-                _end(lambda: work.peer and work.peer(PipeStream(up[0], down[1]), _teller(told)), told)
+                begin(parent, -1, -1, said, {told, up[0], down[1]})
+                end(lambda: work.peer and work.peer(PipeStream(up[0], down[1]), teller(told)))
             self._children[peer] = os.pidfd_open(peer)
         theirs.close()
         for fd in (told, said, *down, *up):
@@ -201,19 +170,16 @@ class _Run:
         self._buffers = {self._told: bytearray(), self._said: bytearray()}
 
     def _act(self, work: Work, told: int, channel: socket.socket | None) -> None:
-        tell = _teller(told)
+        tell = teller(told)
 
         def act() -> object:
             if channel is not None:
                 self._runner.in_child()
                 watch_me(channel)
                 channel.close()
-            if work.peer is None:
-                return work.act(tell)
-            os.close(told)
             return work.act(tell)
 
-        _end(act, told)
+        end(act)
 
     def to_end(self, on_end: Callable[[Ended], None] | None) -> Ended:
         try:
@@ -323,42 +289,3 @@ class _Run:
         with suppress(BlockingIOError):
             while data := os.read(fd, 65536):
                 self._buffers[fd] += data
-
-
-def _child(parent: int, source: int, sink: int, said: int, keep: Iterable[int]) -> None:
-    """In a forked process: its own stdin, stdout and stderr, and no other descriptors but ``keep``."""
-    die_with_parent(parent)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(source if source >= 0 else null, 0)
-    os.dup2(sink if sink >= 0 else null, 1)
-    os.dup2(said, 2)
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) not in keep:
-            with suppress(OSError):
-                os.close(int(name))
-
-
-def _teller(fd: int) -> Tell:
-    def tell(**values: Any) -> None:
-        os.write(fd, json.dumps(values).encode() + b"\n")
-
-    return tell
-
-
-def _end(act: Callable[[], object], told: int) -> None:
-    """Do it and end this process, whatever happens."""
-    code = FAILED
-    try:
-        found = act()
-        code = found if isinstance(found, int) else 0
-    except SluiceError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        code = REFUSED
-    except BaseException:  # noqa: BLE001 - the child must end here whatever happens
-        traceback.print_exc()
-    finally:
-        with suppress(BaseException):
-            sys.stderr.flush()
-        os._exit(code)
