@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,13 @@ def state_of(pid: int) -> str:
 
 def runs(pid: int) -> bool:
     return state_of(pid) not in ("", "Z", "X")
+
+
+def forked() -> int:
+    """``os.fork``; 3.12 warns where other threads live, and the child does but one thing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 class Programs:

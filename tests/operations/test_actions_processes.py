@@ -7,7 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -20,7 +20,8 @@ from sluice.operations import actions_found, actions_run, actions_stop
 from sluice.operations.actions import check_file, check_gone, check_processes, check_report, run_action
 from sluice.operations.actions_found import is_alive, processes_named, processes_running, protected
 from sluice.operations.actions_run import Session, end_action, environment, new_token
-from tests.operations.programs import STUBBORN, Programs, eventually, runs
+from tests.conftest import missing
+from tests.operations.programs import STUBBORN, Programs, eventually, forked, runs
 
 ENVIRONMENT = environment(distribution="zone", revision="1.2", subscriber="oslo", phase="pre")
 
@@ -84,9 +85,11 @@ def test_a_zombie_does_not_count(programs: Programs) -> None:
     assert processes_running(str(binary)) == []
 
 
-def test_the_processes_of_a_container_are_not_ours(programs: Programs) -> None:
+def test_the_processes_of_a_container_are_not_ours(programs: Programs, real_part: Callable[[str], Path]) -> None:
+    if os.geteuid() != 0:
+        missing("root, to make a namespace")
     binary = programs.binary()
-    programs.start("unshare", "--fork", "--pid", "--kill-child", binary, "300")
+    programs.start(real_part("unshare"), "--fork", "--pid", "--kill-child", binary, "300")
     inner = []
 
     def inside() -> list[int]:
@@ -164,10 +167,12 @@ def test_the_agent_what_it_runs_under_and_the_first_process_are_never_stopped() 
 
 def test_a_process_of_another_account_is_named_and_nobody_signalled(programs: Programs) -> None:
     """Root's, seen by an account that may do nothing."""
+    if os.geteuid() != 0:
+        missing("root, to become another account")
     binary = programs.binary()
     pid = programs.start(binary, "300")
     eventually(lambda: processes_named(binary.name))
-    child = os.fork()
+    child = forked()
     if child == 0:
         try:
             os.setuid(65534)
@@ -300,7 +305,8 @@ def test_a_program_is_there_executable_and_no_directory(programs: Programs) -> N
     check_file(StartProcess(f"{plain}x"), comes=True)
 
 
-def test_a_script_file_of_another_language_is_refused_before(programs: Programs) -> None:
+def test_a_script_file_of_another_language_is_refused_before(programs: Programs, real_part: Callable[[str], Path]) -> None:
+    real_part("perl")
     path = programs.directory / "setup"
     path.write_text("#!/usr/bin/env perl\nprint 1;\n")
     with pytest.raises(ActionFailedError, match=r"begins with a #! line for perl"):
@@ -308,7 +314,10 @@ def test_a_script_file_of_another_language_is_refused_before(programs: Programs)
     check_file(Script(ScriptType.PERL, "none", path=str(path)))
 
 
-def test_a_perl_script_runs_by_the_hosts_perl_and_needs_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_perl_script_runs_by_the_hosts_perl_and_needs_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_part: Callable[[str], Path]
+) -> None:
+    real_part("perl")
     script = Script(ScriptType.PERL, 'print "back"', run='print "$^O $ENV{SLUICE_PHASE}"; exit 3')
     report = run(script, tmp_path)
     assert (report.output, report.exit_code) == ("linux pre", 3)

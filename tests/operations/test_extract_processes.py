@@ -14,7 +14,7 @@ from sluice.model.order import Outcome, Receipt
 from sluice.operations import actions_run, actions_stop, extract_act
 from sluice.operations.extract_end import recover
 from tests.operations.host import shell
-from tests.operations.programs import STUBBORN, Programs, eventually, runs
+from tests.operations.programs import STUBBORN, Programs, eventually, forked, runs
 from tests.operations.revisions import make, tree_of
 from tests.operations.test_extract_rollback import Scene
 
@@ -45,7 +45,7 @@ def reports(receipt: Receipt) -> list[tuple[str, str, int | None]]:
 
 def killed(work: Callable[[], object], name: str, do: Callable[[], object] = lambda: None) -> None:
     """Run ``work`` in a child that dies when it comes to the function of that name, after ``do``."""
-    pid = os.fork()
+    pid = forked()
     if pid == 0:
         try:
             first, *between, attribute = name.split(".")
@@ -61,7 +61,7 @@ def killed(work: Callable[[], object], name: str, do: Callable[[], object] = lam
 
 def killed_when(work: Callable[[], object], holds: Callable[[], object]) -> None:
     """Run ``work`` in a child that gets SIGKILL once it holds."""
-    pid = os.fork()
+    pid = forked()
     if pid == 0:
         try:
             work()
