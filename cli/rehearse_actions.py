@@ -67,12 +67,14 @@ class Rehearsed:
 
 
 def rehearsed_actions(session: Session, pairs: Iterable[tuple[str, str]]) -> Rehearsed:
-    """Ask each Subscriber about the actions of its Distributions: pairs of both."""
+    """Ask each Subscriber about the actions of its Distributions: pairs of both. Those that nothing would run on aren't asked."""
+    from sluice.model.platforms import platform_matches
+
     site = session.site
     wanted: dict[str, list[str]] = {}
     for subscriber, distribution in sorted(set(pairs)):
-        meant = site.distribution(distribution)
-        if meant.pre_actions or meant.post_actions:
+        meant, host = site.distribution(distribution), site.subscriber(subscriber)
+        if host.active and platform_matches(host.platform, meant.platforms) and (meant.pre_actions or meant.post_actions):
             wanted.setdefault(subscriber, []).append(distribution)
     transport = transport_of(session) if wanted else None
 

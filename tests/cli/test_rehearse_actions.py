@@ -107,3 +107,14 @@ def test_extract_asks_those_that_hold_something(sluice: Sluice, site: Path, near
     assert [row["subscriber"] for row in found["extract"]] == ["near"]
     assert [(row["subscriber"], row["action"]) for row in found["actions"]] == [("near", f"stop process {stopping}")]
     assert "none runs" in sluice("extract", "near", "--dry-run").out
+
+
+@pytest.mark.parametrize(
+    "change", [("name: far\n", "name: far\nactive: false\n"), ("platform: debian-12\nvariables", "platform: alma-9\nvariables")]
+)
+def test_who_is_inactive_or_of_another_platform_is_not_asked(sluice: Sluice, site: Path, stopping: str, change: tuple[str, str]) -> None:
+    path = site / "site.yaml"
+    before, after = path.read_text().rsplit(change[0], 1)
+    path.write_text((before + change[1] + after).replace("type: file\nchannels", "type: file\nplatforms: [debian]\nchannels"))
+    found = sluice("distribute", "zone", "--dry-run", "--json").json
+    assert [each["subscriber"] for each in found["unasked"]] == ["near"]
