@@ -92,6 +92,7 @@ def end_failed(extractions: Extractions, error: SluiceError, figures: Figures) -
         raise error
     state, receipt = journal.state(), journal.receipt()
     if receipt is not None and state in (JournalState.COMMITTED, JournalState.UNDONE):  # it had ended before this went wrong
+        journal.enter(state)  # what went wrong may be the sync of that very word: it is durable before anybody hears of it
         finish_if_possible(extractions)
         return receipt
     order = parse_order(begun.order.encode())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sluice import durable
 from sluice.errors import SluiceError
 from sluice.model.order import Outcome
 from tests.operations.faulty import Failing
@@ -60,3 +61,21 @@ def test_every_call_that_fails_leaves_old_or_new(tmp_path: Path, error: int, las
     reached = [fail_and_recover(tmp_path / str(number), number, error, lasting=lasting) for number in range(CALLS)]
     print(f"{sum(reached)} failures with {errno.errorcode[error]}")
     assert sum(reached) > 150
+
+
+def test_a_commit_whose_sync_failed_is_synced_before_it_is_sworn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, synced, sync = Scene(tmp_path), [], durable.sync_directory
+
+    def fails_once(path: Path) -> None:
+        if path.name == "journal" and (path / "state").exists() and (path / "state").read_text() == "committed":
+            synced.append(path)
+            if len(synced) == 1:
+                raise OSError(errno.EIO, "Input/output error")
+        sync(path)
+
+    monkeypatch.setattr(durable, "sync_directory", fails_once)
+
+    assert scene.extract().outcome is Outcome.INSTALLED
+
+    assert len(synced) == 2
+    scene.assert_installed()

@@ -33,6 +33,10 @@ FREEING = ("unlink", "unlinkat", "rmdir", "say")
 """Calls that a full disk doesn't refuse."""
 CUTS = 4
 """Power cuts of one run of an operation, besides the one at its end."""
+SYNCED = ("fsync", "fdatasync", "syncfs", "fsync-dir", "syncfs-dir")
+FAILING = 0.3
+"""Of the runs with power cuts: in these one sync fails, and what it was for isn't on the device. Not among them is SQLite's of a
+directory: it doesn't look at how that ended."""
 COMMITS = 0.3
 """Of the calls of every other such run: a commit of the file system's journal, which takes no file's data along, comes before it."""
 
@@ -164,12 +168,16 @@ class Prepared:
         chance = Random(f"{trial}")
         when = set(chance.sample(range(len(self.points)), min(CUTS, len(self.points))))
         is_committing = chance.random() < 0.5
-        for image, told in self._taken(when, skipped, is_committing, chance):
+        syncs = [str(point) for point in self.points if point.name in SYNCED]
+        failing = chance.choice(syncs) if chance.random() < FAILING and not skipped else ""
+        for image, told in self._taken(when, skipped, is_committing, failing, chance):
             tally.cuts[self.case.operation] += 1
             with image.mounted(self.places.live):
                 self._judge(After(told, was_cut=True))
 
-    def _taken(self, when: set[int], skipped: frozenset[str], is_committing: bool, chance: Random) -> list[tuple[Image, Told]]:
+    def _taken(
+        self, when: set[int], skipped: frozenset[str], is_committing: bool, failing: str, chance: Random
+    ) -> list[tuple[Image, Told]]:
         """Run it on an image; what the device held each time, and what had been confirmed."""
         empty(self.places.live)
         if self._made is None:
@@ -185,6 +193,8 @@ class Prepared:
             if seen in when:
                 taken.append((used.copy(self._base / f"cut-{len(taken)}"), told))
             seen += 1
+            if str(point) == failing:
+                return Fail(errno.EIO)
             return Skip() if point.name.removeprefix("action:") in skipped else None
 
         def at_end(ended: Ended) -> None:

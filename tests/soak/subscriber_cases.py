@@ -17,7 +17,7 @@ from tests.operations.host import shell
 from tests.soak.case import After, Places, must
 from tests.soak.pair import Pair
 from tests.soak.process import Tell
-from tests.soak.running import Runner, Work
+from tests.soak.running import Runner, Told, Work
 from tests.soak.trees import files_at, kinds_and_contents, leftovers, tree_at
 
 FOREIGN = "foreign"
@@ -126,16 +126,17 @@ class Extracting:
             new_one = old.get(name) if name == FOREIGN else new.get(name)
             must(found.get(name) in (old.get(name), new_one), f"{name} is neither the old nor the new")
         sworn = [each for each in after.told if "receipt" in each and not each.get("was_stored")]
-        acknowledged = {each["acknowledged"] for each in after.told if "acknowledged" in each}
+        for number in self._kept(after.told):
+            places_of_it = (pair.held.receipts / f"{number}.json", pair.held.journal / "receipt")
+            must(any(path.exists() for path in places_of_it), f"receipt {number} was told and is gone")
         for each in sworn:
-            path = pair.held.receipts / f"{each['receipt']}.json"
-            must(
-                path.exists() or each["receipt"] in acknowledged,
-                f"receipt {each['receipt']} was told and is gone",
-            )
             must(self._sequence() >= each["receipt"], "an order was accepted and its number is forgotten")
             if each["outcome"] == Outcome.INSTALLED:
                 must(tree_at(pair.target) == self._new, "a receipt says that 1.2 is installed; it isn't")
+
+    def _kept(self, told: Told) -> set[int]:
+        """Numbers of receipts that were told, and that nobody said to have."""
+        return {each["receipt"] for each in told if "receipt" in each} - {each["acknowledged"] for each in told if "acknowledged" in each}
 
     def _sequence(self) -> int:
         marks = json.loads((self._pair.agent / "distributors/hq/high-water.json").read_bytes())
@@ -144,7 +145,9 @@ class Extracting:
     def recover(self, places: Places, runner: Runner, after: After) -> None:
         """The next start ends what was begun: all old or all new, as it then says. The next order brings the new."""
         pair = self._pair
-        told = pair.run(runner, lambda p, c, t: t(extracted=str(c.hello("hq").of("zone").extracted)))
+        told = pair.run(runner, self._ask)
+        missing = self._kept(after.told) - set(told[-1]["receipts"])
+        must(not missing, f"receipts {missing} were told and aren't offered again")
         is_new = told[-1]["extracted"] == "1.2"
         found = tree_at(pair.target)
         must(found == (self._new if is_new else self._old), f"after the recovery the tree isn't the {'new' if is_new else 'old'} one")
@@ -157,6 +160,12 @@ class Extracting:
         sworn = [each for each in told if "receipt" in each]
         wanted = {Outcome.FAILED.value} if self.fails else {Outcome.INSTALLED.value, Outcome.ALREADY_INSTALLED.value}
         must((sworn and sworn[-1]["outcome"] in wanted) or is_new, f"the repetition ends with {sworn}")
+
+    def _ask(self, pair: Pair, conversation: Conversation, tell: Tell) -> None:
+        """What a check does: nothing changes by it but what the next start does anyway."""
+        extracted = conversation.hello("hq").of("zone").extracted
+        receipts = [pair.publisher.open_receipt(each, subscriber="oslo").sequence for each in conversation.receipts("zone")]
+        tell(extracted=str(extracted), receipts=receipts)
 
     def _check_log(self, is_new: bool) -> None:
         log = self._pair.log
