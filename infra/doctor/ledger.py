@@ -1,4 +1,4 @@
-"""A Distributor's ledger: looked at read-only first, because opening one makes or upgrades its tables."""
+"""A Distributor's ledger: looked at first without opening it, which makes or upgrades its tables."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from infra.ledger.database import BUSY_SECONDS
 from infra.ledger.schema import UPGRADES
-from infra.ledger.sql import POSTGRES, open_existing
+from infra.ledger.sql import POSTGRES, open_existing, path_of
 from infra.ledger.tables import SCHEMA_VERSION
 from sluice.errors import SluiceError
 from sluice.model.state import LedgerSnapshot
 from sluice.rules import diagnosis
 from sluice.rules.diagnosis import Finding, Health
 
-CONNECT_SECONDS = 10
 _READABLE = "see that it can be reached and read by this account"
 
 
@@ -45,10 +43,9 @@ class Looked:
 
 def look(place: str, now: datetime) -> Looked:
     """Schema, rights and queue of the ledger at a path or URL."""
-    postgres = place.startswith(POSTGRES)
-    probe: Callable[[str], tuple[int | None, str]] = _postgres if postgres else _sqlite
+    probe: Callable[[str], tuple[int | None, str]] = _postgres if place.startswith(POSTGRES) else _sqlite
     try:
-        name = _name(place) if postgres else place
+        name = _name(place)
     except SluiceError as error:
         return Looked((Finding(Health.FAILED, "ledger", "SLUICE_LEDGER", error.message, error.remedy),))
     try:
@@ -73,10 +70,11 @@ def look(place: str, now: datetime) -> Looked:
 
 def _sqlite(place: str) -> tuple[int | None, str]:
     """Version of its tables, and why it can't be written. A file that isn't there has none, and is made by the first build."""
-    path = Path(make_url(place).database or "") if "://" in place else Path(place)
+    path = path_of(place)
     if not path.exists():
         return None, "" if os.access(path.parent, os.W_OK) else f"{path.parent} can't be written"
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=CONNECT_SECONDS)) as database:
+    # Not mode=ro: that refuses what a killed writer left in mid-commit until somebody else has taken it back.
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'").fetchone():
             return None, ""
         row = database.execute("SELECT version FROM schema_version").fetchone()
@@ -87,6 +85,8 @@ def _sqlite(place: str) -> tuple[int | None, str]:
 
 def _name(place: str) -> str:
     """Without user and password, wherever the URL has them."""
+    if not place.startswith(POSTGRES):
+        return str(path_of(place))
     from infra.ledger.postgres import name_of
 
     return name_of(place)
@@ -94,8 +94,9 @@ def _name(place: str) -> str:
 
 def _postgres(place: str) -> tuple[int | None, str]:
     """The same of a database."""
-    url = make_url(place).set(drivername="postgresql+psycopg")
-    engine = create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args={"connect_timeout": CONNECT_SECONDS})
+    from infra.ledger.postgres import connect
+
+    engine = create_engine("postgresql+psycopg://", creator=lambda: connect(place), poolclass=NullPool, hide_parameters=True)
     with engine.connect().execution_options(postgresql_readonly=True) as database:
         if database.execute(text("SELECT to_regclass('schema_version')")).scalar() is None:
             return None, ""

@@ -31,7 +31,7 @@ POOL_KEPT, POOL_MORE = 1, 3
 """Connections of one process: kept, and at most more at a time. A server has about 100, and every flow run is a process."""
 POOL_SECONDS = 60
 
-_DEFAULTS = {
+_DEFAULTS: dict[str, Any] = {
     "application_name": "sluice",
     "connect_timeout": CONNECT_SECONDS,
     "keepalives_idle": SILENT_SECONDS // 2,
@@ -54,7 +54,7 @@ def open_postgres(url: str, *, busy_seconds: float, tries: int) -> Database:
     """Open the database at ``url`` (``postgresql://``, or ``postgresql+psycopg://`` as SQLAlchemy writes it); its tables are made.
 
     Raises:
-        LedgerError: It can't be read, reached or used; the message holds neither user nor password.
+        LedgerError: It can't be read, reached or used; the message holds no password.
     """
     settings = _settings(url)
     limits = {
@@ -91,6 +91,11 @@ def open_postgres(url: str, *, busy_seconds: float, tries: int) -> Database:
     )
     database.create_tables()
     return database
+
+
+def connect(url: str) -> psycopg.Connection[Any]:
+    """A connection as ``open_postgres`` makes them, for who only looks. Raises psycopg.Error; LedgerError: the URL can't be read."""
+    return psycopg.connect(**{**_DEFAULTS, **_settings(url)})
 
 
 def name_of(url: str) -> str:

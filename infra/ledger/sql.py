@@ -43,23 +43,24 @@ def open_ledger(url_or_path: str | Path, *, busy_seconds: float = BUSY_SECONDS, 
         from infra.ledger.postgres import open_postgres
 
         return SqlLedger(open_postgres(text, busy_seconds=busy_seconds, tries=tries))
-    return SqlLedger(open_sqlite(_path_of(text).absolute(), busy_seconds=busy_seconds, tries=tries))
+    return SqlLedger(open_sqlite(path_of(text).absolute(), busy_seconds=busy_seconds, tries=tries))
 
 
 def open_existing(url_or_path: str | Path) -> SqlLedger | None:
     """The same for who only reads: None where its file isn't there, and no file is made. A database is opened as above."""
     text = str(url_or_path)
-    if not text.startswith(POSTGRES) and not _path_of(text).exists():
+    if not text.startswith(POSTGRES) and not path_of(text).exists():
         return None
     return open_ledger(text)
 
 
-def _path_of(text: str) -> Path:
+def path_of(text: str) -> Path:
+    """The file that a path or ``sqlite:///FILE`` names. Raises LedgerError: it is the URL of something else."""
     if "://" not in text:
         return Path(text)
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: of a port that is no number
         raise LedgerError("the ledger's URL can't be read", remedy=_REMEDY) from None
     if url.get_backend_name() != "sqlite" or url.query or not url.database or url.database == ":memory:":
         raise LedgerError(f"a ledger on {url.drivername} isn't supported", remedy=_REMEDY)

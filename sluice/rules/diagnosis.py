@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from sluice.model.ticket import Ticket
+from sluice.rules.space import size
 
 PYTHON_MIN = (3, 11)
 PYTHON_BELOW = (3, 14)
@@ -59,7 +60,7 @@ def free_space(where: str, *, free: int, kept: int) -> Finding:
         free: Bytes free there.
         kept: ``min_free``.
     """
-    sentence = f"{_mebibytes(free)} free, {_mebibytes(kept)} are to stay so"
+    sentence = f"{size(free)} free, {size(kept)} must stay free"
     if free < kept:
         return Finding(Health.FAILED, "machine", where, sentence, "free some, lower max_revisions or min_free, or move it")
     if free < max(2 * kept, FREE_LOW):
@@ -211,7 +212,3 @@ def _moment(at: datetime) -> str:
 def _days(span: timedelta) -> str:
     days = span / timedelta(days=1)
     return f"{days:.0f} days" if days >= 2 else f"{span / timedelta(hours=1):.0f} h"
-
-
-def _mebibytes(number: int) -> str:
-    return f"{number / (1 << 30):.1f} GiB" if number >= 1 << 30 else f"{number // (1 << 20)} MiB"

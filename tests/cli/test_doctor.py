@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from infra.ledger.sql import open_ledger
+from infra.ledger.tables import SCHEMA_VERSION
 from infra.subscriber_check import check
 from infra.transports.address import AddressTransport
 from sluice.trust.publish import Publisher
@@ -121,6 +125,38 @@ def test_a_ledger_that_is_none_fails(sluice: Sluice, site: Path, keys: Path) -> 
 
     ((health, sentence),) = said(sluice("doctor", "--json", "--no-subscribers"), "ledger")
     assert (health, "not a database" in sentence) == ("failed", True)
+
+
+@pytest.mark.parametrize("url", ["mysql://hq:hunter2@db/ledger", "mysql://hq:hunter2@db:x/ledger"])
+def test_a_ledger_that_can_t_be_one_fails_without_showing_its_password(
+    url: str, sluice: Sluice, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICE_LEDGER", url)
+
+    result = sluice("doctor", "--json", "--no-subscribers")
+
+    assert [health for health, _ in said(result, "ledger", "SLUICE_LEDGER")] == ["failed"]
+    assert "hunter2" not in result.out
+
+
+def test_a_ledger_whose_writer_was_killed_in_mid_commit_is_well(sluice: Sluice, site: Path, keys: Path) -> None:
+    path = site / "var/hq/ledger.db"
+    open_ledger(path).close()
+    killed = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size=1")
+database.execute("BEGIN IMMEDIATE")
+for number in range(200):
+    database.execute("INSERT INTO cancels VALUES (?, '', ?)", (str(number), "x" * 3000))
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", killed, path], check=False)
+    assert path.with_name("ledger.db-journal").stat().st_size > 512
+
+    found = said(sluice("doctor", "--json", "--no-subscribers"), "ledger")
+
+    assert found == [("ok", f"schema version {SCHEMA_VERSION}"), ("ok", "0 in the send queue")]
 
 
 def test_people_get_a_table(sluice: Sluice, keys: Path) -> None:

@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from infra.doctor.ledger import look
 from infra.ledger.sql import SqlLedger, open_ledger
 from infra.ledger.tables import events, sequences
 from sluice.errors import LedgerError
 from sluice.model.order import Failure
 from sluice.model.state import CurrentState, Event, EventKind
+from sluice.rules.diagnosis import Health
 from tests.ports.cut_line import CutLine
 from tests.system.postgres import Cluster, cluster
 
@@ -101,6 +103,17 @@ def test_a_service_file_may_say_it_all(postgres: Cluster, tmp_path: Path, monkey
     with closing(open_ledger("postgresql://?service=ledger")) as ledger:
         assert ledger.next_sequence("hq", "a") == 1
         assert repr(ledger) == "SqlLedger(postgresql:///?service=ledger)"
+
+
+def test_doctor_reads_a_url_as_the_ledger_does(postgres: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = postgres.database()
+    hosts = f"postgresql://sluice:{postgres.password}@127.0.0.1:1,127.0.0.1:{postgres.port}/{database}"
+    open_ledger(hosts).close()
+    assert [found.health for found in look(hosts, NOW).findings] == [Health.OK, Health.OK]
+    lines = ["[ledger]", "host=127.0.0.1", f"port={postgres.port}", f"dbname={database}", "user=sluice", f"password={postgres.password}"]
+    (tmp_path / "services").write_text("\n".join([*lines, ""]))
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    assert [found.health for found in look("postgresql://?service=ledger", NOW).findings] == [Health.OK, Health.OK]
 
 
 # --- settings, locks, moments ---------------------------------------------------------------------------------------------
