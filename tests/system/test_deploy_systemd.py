@@ -95,16 +95,18 @@ def test_sluice_as_worker_takes_the_workers_settings_secrets_and_account(reachab
     (home / ".venv/bin").mkdir(parents=True)
     (home / "deploy").symlink_to(DEPLOY)
     stub = home / ".venv/bin/sluice"
-    stub.write_text('#!/bin/sh\nid -un\necho "$*"\necho "$SLUICE_LEDGER $PREFECT_API_AUTH_STRING"\n')
+    stub.write_text('#!/bin/sh\nid -un\necho "$*"\necho "$SLUICE_LEDGER $PREFECT_API_AUTH_STRING"\necho "$SLUICE_SITE $SLUICE_STATE"\n')
     stub.chmod(0o755)
     etc.mkdir()
     subprocess.run([DEPLOY / "make-secrets", etc / "secrets"], check=True)
-    (etc / "worker.env").write_bytes((DEPLOY / "settings/worker.env").read_bytes())
+    url = "postgresql://sluice@db/ledger?sslmode=verify-full&sslrootcert=/etc/ca.pem#$HOME"
+    settings = (DEPLOY / "settings/worker.env").read_text()
+    (etc / "worker.env").write_text(f"{settings}SLUICE_LEDGER={url}\nSLUICE_STATE='/a b'\n")
     environment = {"PATH": os.defpath, "SLUICE_ETC": str(etc), "SLUICE_HOME": str(home), "SLUICE_ACCOUNT": "nobody"}
     done = subprocess.run(
         [DEPLOY / "systemd/sluice-as-worker", "status", "zone"], env=environment, capture_output=True, text=True, check=False
     )
 
     auth = (etc / "secrets/worker/PREFECT_API_AUTH_STRING").read_text()
-    ledger = environment_file(DEPLOY / "settings/worker.env")["SLUICE_LEDGER"]
-    assert done.stdout.splitlines() == ["nobody", "status zone", f"{ledger} {auth}"], done.stderr
+    site = environment_file(DEPLOY / "settings/worker.env")["SLUICE_SITE"]
+    assert done.stdout.splitlines() == ["nobody", "status zone", f"{url} {auth}", f"{site} /a b"], done.stderr
