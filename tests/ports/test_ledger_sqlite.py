@@ -58,7 +58,15 @@ def test_what_is_no_ledger_is_refused_with_a_remedy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://hq:hunter2@db/ledger", "postgresql+asyncpg://hq:hunter2@db/ledger", "sqlite://", "sqlite:///:memory:", "no url://", "mysql://hq:hunter2@db:x/l"]
+    "url",
+    [
+        "mysql://hq:hunter2@db/ledger",
+        "postgresql+asyncpg://hq:hunter2@db/ledger",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "no url://",
+        "mysql://hq:hunter2@db:x/l",
+    ],
 )
 def test_other_databases_are_refused_without_showing_their_password(url: str) -> None:
     with pytest.raises(LedgerError) as caught:
