@@ -18,8 +18,8 @@ hello of 10,000 Distributions, has a fifth of that."""
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 """What only escapes of surrogates look like, paired or not."""
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|([,\[{])', re.DOTALL)
-"""A text, or (as its group) what begins another value."""
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|([,\[{])', re.DOTALL)
+"""A text, or (as its group) what begins another value. A text without end reaches to the end: nothing is looked through twice."""
 
 
 def canonical_bytes(value: Any) -> bytes:

@@ -87,6 +87,12 @@ def test_more_values_than_memory_should_hold_are_refused_before_they_are_parsed(
         parse_canonical(canonical_bytes([[]] * 125_001), limit=10_000_000, what="it")
 
 
+@pytest.mark.timeout(60)  # looking for the end anew from each quote takes days
+def test_a_text_without_end_is_looked_through_once() -> None:
+    with pytest.raises(TruncatedError):
+        parse_canonical(b'"' + rb"\"" * 4_000_000 + b"," * 300_000, limit=10_000_000, what="it")
+
+
 def test_a_key_nobody_asked_for_is_refused() -> None:
     fields = Fields({"a": 1, "b": 2}, what="it")
     fields.number("a")
