@@ -10,7 +10,6 @@ Leaves out what a transaction is: ``Database`` runs a batch.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -69,7 +68,7 @@ class GroupCommit:
     def __init__(self, run: Callable[[Batch], None]) -> None:
         self._run = run
         self._mutex = threading.Lock()
-        self._waiting: deque[Entry[Any]] = deque()
+        self._waiting: list[Entry[Any]] = []
         self._leader: Entry[Any] | None = None
         self._begun: Batch | None = None
 
@@ -87,14 +86,20 @@ class GroupCommit:
             while not entry.answered:
                 self._lead()
         finally:
-            self._leave(entry)
+            try:
+                self._leave(entry)
+            except BaseException:  # interrupted on its way out, when all others would wait for ever
+                self._leave(entry)
+                raise
         found: _T = entry.outcome()
         return found
 
     def _lead(self) -> None:
         with self._mutex:
             if self._begun is None:
-                self._begun = Batch([self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))])
+                waiting = self._waiting
+                # One assignment: an interrupt comes before or after it, and nobody is lost between.
+                self._begun, self._waiting = Batch(waiting[:BATCH_MAX]), waiting[BATCH_MAX:]
             batch = self._begun
         if not batch.ended:
             self._run(batch)
@@ -105,7 +110,7 @@ class GroupCommit:
         self._begun = None
 
     def _leave(self, entry: Entry[Any]) -> None:
-        """Whatever ended the call: it waits no more, and if it led, the next one does."""
+        """Whatever ended the call: it waits no more, and if it led, the next one does. May be repeated."""
         with self._mutex:
             entry.left = True
             if not entry.answered and entry in self._waiting:
@@ -114,8 +119,9 @@ class GroupCommit:
                 return
             begun = self._begun.entries if self._begun is not None else []
             # Of an interrupted batch first: it is older than those in line, and settled by whoever leads.
-            self._leader = next((each for each in (*begun, *self._waiting) if not (each.answered or each.left)), None)
-            if self._leader is not None:
-                self._leader.wake.set()
+            others = [each for each in (*begun, *self._waiting) if not (each.answered or each.left)]
+            if others:
+                others[0].wake.set()
             else:
                 self._begun = None
+            self._leader = others[0] if others else None

@@ -1,14 +1,19 @@
 """Threads that write at the same time share a transaction; each has its own outcome, in its own order."""
 
+import itertools
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from types import FrameType
 
 import pytest
 from sqlalchemy import select
 
+from infra.ledger import group
+from infra.ledger.group import Batch, GroupCommit
 from infra.ledger.sql import SqlLedger, open_ledger
 from infra.ledger.tables import writers
 from sluice.errors import LedgerError
@@ -191,3 +196,42 @@ def test_interrupted_at_a_commit_nothing_is_written_twice(
     for future in futures[1:]:
         future.result(PATIENCE)
     assert recorded(ledger) == ["first", *("abc" if committed == "after" else "bc")]
+
+
+def test_wherever_the_first_is_interrupted_the_others_go_on(pool: ThreadPoolExecutor) -> None:
+    """An interrupt comes where Python looks for signals: at a call, and when a built-in function returns."""
+    for point in itertools.count(1):
+        inside, go, points, ran = threading.Event(), threading.Event(), itertools.count(1), list[str]()
+
+        def run(batch: Batch, inside: threading.Event = inside, go: threading.Event = go) -> None:
+            inside.set()
+            assert go.wait(PATIENCE)
+            for entry in batch.entries:
+                if not entry.left:
+                    entry.run(None)  # type: ignore[arg-type]
+
+        def interrupt(frame: FrameType, event: str, _: object, points: Iterator[int] = points, point: int = point) -> None:
+            here = frame.f_code.co_filename == group.__file__ and event in ("call", "c_return")
+            if here and next(points) == point:
+                raise KeyboardInterrupt
+
+        commit = GroupCommit(run)
+
+        def first(commit: GroupCommit = commit, ran: list[str] = ran, inside: threading.Event = inside) -> None:
+            sys.setprofile(interrupt)
+            try:
+                commit.write(lambda _: ran.append("first"))
+            finally:
+                sys.setprofile(None)
+                inside.set()
+
+        leader = pool.submit(first)
+        assert inside.wait(PATIENCE)
+        others = [pool.submit(commit.write, lambda _, name=name, ran=ran: ran.append(name)) for name in "abc"]
+        go.set()
+        for future in others:
+            future.result(PATIENCE)
+        assert sorted(set(ran) - {"first"}) == sorted(name for name in ran if name != "first") == ["a", "b", "c"], point
+        if leader.exception(PATIENCE) is None:
+            break
+    assert point > 10
