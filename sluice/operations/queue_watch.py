@@ -5,7 +5,8 @@ lease. Twice a second the watch reads the queue's stamp; only where that moved, 
 decide on the whole queue, for all of its own at once. What a turn is told wakes who waits for it: a task without a thread, or a
 transfer that paused between two blocks.
 
-A process that can't renew for a whole lease takes all of its turns for lost, as the others by then do.
+A process that can't renew for a whole lease takes all of its turns for lost, as the others by then do. Until it knows, because it stood
+still or its ledger doesn't answer, none of its transfers sends on: each pauses, which asks the ledger whether the place is still its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sluice.errors import LeaseLostError, SluiceError
+from sluice.errors import LeaseLostError, LedgerError, SluiceError
 from sluice.model.state import Record
 from sluice.model.ticket import Pausing, QueueTurn, Started, Ticket, Verdict, Waiting
 from sluice.ports import Clock, Ledger
@@ -40,8 +41,8 @@ class Turn:
 
     def __init__(self, ticket: Ticket, watch: QueueWatch, lost: Callable[[], None]) -> None:
         self.ticket = ticket
-        self.must_pause = False
-        """Read by its transfer between two blocks; costs nothing."""
+        self.is_in_the_way = False
+        """A higher priority waits for its slot."""
         self.told: Started | Waiting | SluiceError | SendCancelledError | None = None
         """The answer to ``ask``; None: none yet."""
         self.runs = False
@@ -52,6 +53,11 @@ class Turn:
         self._watch, self._lost = watch, lost
         self._over = threading.Event()
         self._heard: Callable[[], None] = _nothing
+
+    @property
+    def must_pause(self) -> bool:
+        """Read by its transfer between two blocks; costs nothing."""
+        return self.is_in_the_way or self._watch.is_overdue
 
     def ask(self, began: Callable[[], Record], *, watched: tuple[str, ...], heard: Callable[[], None]) -> None:
         """Ask for a slot; its host answers.
@@ -84,7 +90,7 @@ class Turn:
     def hear(self, answer: Started | Waiting | SluiceError | SendCancelledError) -> None:
         """The watch tells; from its thread."""
         is_new = type(answer) is not type(self.told)
-        self.told, self.must_pause = answer, False
+        self.told, self.is_in_the_way = answer, False
         if not isinstance(answer, Waiting):
             self.runs = isinstance(answer, Started)
             self._over.set()
@@ -108,6 +114,11 @@ class QueueWatch:
         self._until: datetime | None = None
         self._renewed = self._looked = clock.now()
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether its leases may have run out since they were last renewed."""
+        return self._clock.now() - self._renewed >= timedelta(seconds=LEASE_SECONDS)
 
     def start(self) -> None:
         """Begin to look; without it ``look`` has to be called."""
@@ -157,12 +168,15 @@ class QueueWatch:
 
     def paused(self, turn: Turn) -> None:
         """Save that a transfer paused, and have it ask. Raises LeaseLostError."""
-        turn.runs, turn.must_pause, turn.told, turn.began = False, False, None, None
+        turn.runs, turn.is_in_the_way, turn.told, turn.began = False, False, None, None
         self._ledger.pause(turn.ticket, now=self._clock.now())
         self.asks(turn)
 
     def look(self) -> None:
-        """Look once: renew what has to be, and tell who asks what is new. Raises LedgerError."""
+        """Look once: renew what has to be, and tell who asks what is new. Raises LedgerError.
+
+        Where anything else goes wrong everybody is told: nobody waits for an answer that can't come.
+        """
         now = self._clock.now()
         with self._changed:
             turns, asking = dict(self._turns), dict(self._asking)
@@ -175,9 +189,11 @@ class QueueWatch:
         except SluiceError as error:
             with self._changed:
                 self._is_asked = self._is_asked or was_asked
-            if now - self._renewed >= timedelta(seconds=LEASE_SECONDS):
-                for turn in turns.values():
-                    self._tell(turn, error)
+            if self.is_overdue:
+                self._tell_all(turns, error)
+            raise
+        except Exception as error:
+            self._tell_all(turns, LedgerError(f"the send queue can't be watched: {type(error).__name__}: {error}"))
             raise
         finally:
             self._looked = now
@@ -191,7 +207,7 @@ class QueueWatch:
                     return
             try:
                 self.look()
-            except SluiceError:  # the next look tries again; a lease's length of it tells all who wait
+            except Exception:  # noqa: BLE001 - the next look tries again; a lease's length of it tells all who wait
                 with self._changed:
                     self._changed.wait(LOOK_SECONDS)
 
@@ -235,14 +251,18 @@ class QueueWatch:
         for number, turn in turns.items():
             verdict: Verdict | None = turn_of_all.verdicts.get(number)
             if number not in asking:
-                turn.must_pause = turn.runs and isinstance(verdict, Pausing)
+                turn.is_in_the_way = turn.runs and isinstance(verdict, Pausing)
             elif verdict is None:
                 self._tell(turn, _lost(turn.ticket))
             elif isinstance(verdict, Pausing):  # it was given a slot by a look whose answer got lost
                 self._tell(turn, Started(verdict.ticket))
-                turn.must_pause = True
+                turn.is_in_the_way = True
             else:
                 self._tell(turn, verdict)
+
+    def _tell_all(self, turns: dict[int, Turn], error: SluiceError) -> None:
+        for turn in turns.values():
+            self._tell(turn, error)
 
     def _tell(self, turn: Turn, answer: Started | Waiting | SluiceError | SendCancelledError) -> None:
         number = turn.ticket.number

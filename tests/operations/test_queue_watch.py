@@ -279,6 +279,55 @@ def test_a_ledger_that_cannot_be_read_is_waited_for_as_long_as_the_leases_last(p
     assert sorted(process.lost) == ["a", "b"]
 
 
+def test_a_transfer_whose_lease_may_have_run_out_asks_before_it_sends_on(place: Place) -> None:
+    place.limit = 2
+    process, other = place.process("run-1"), place.process("run-2")
+    kept, lost = process.turn("a"), process.turn("b")
+    process.watch.look()
+    assert [turn.must_pause for turn in (kept, lost)] == [False, False]
+    place.sleep(LEASE_SECONDS)  # it stood still; its watch hasn't looked yet
+    assert [turn.must_pause for turn in (kept, lost)] == [True, True]
+    other.turn("b")  # has the place of the one by now
+    thread, raised = paused(kept)
+    until(lambda: kept.ticket.number in process.watch._asking)
+    with pytest.raises(LeaseLostError):
+        lost.pause(lambda: None)
+    process.watch.look()
+    thread.join(10)
+    assert (thread.is_alive(), raised, kept.must_pause) == (False, [], False)
+
+
+def test_a_ledger_that_answers_too_late_counts_as_none(place: Place) -> None:
+    process = place.process("run-1")
+    process.turn("a")
+    process.watch.look()
+
+    def late(*_: object, **__: object) -> None:
+        place.sleep(LEASE_SECONDS)
+        raise LedgerError("no answer")
+
+    process.ledger.renew = late  # type: ignore[attr-defined]
+    place.sleep(LEASE_SECONDS / 3)
+    with pytest.raises(LedgerError):
+        process.watch.look()
+    assert process.lost == ["a"]
+
+
+def test_whatever_goes_wrong_with_the_watch_everybody_hears_of_it_and_its_thread_goes_on(place: Place) -> None:
+    def breaks() -> Record:
+        raise ZeroDivisionError
+
+    place.limit = 3
+    process = place.process("run-1")
+    well, broken = process.turn("a"), process.turn("b")
+    broken.began = breaks
+    process.watch.start()
+    until(lambda: [said(well), said(broken)] == [LedgerError] * 2)
+    later = process.turn("c")
+    until(lambda: said(later) is Started)
+    process.watch.close()
+
+
 def test_a_slot_whose_answer_got_lost_is_not_held_for_nothing(place: Place) -> None:
     process, other = place.process("run-1"), place.process("run-2")
     low = process.turn("a", Priority.LOW)
