@@ -2,7 +2,8 @@
 
 When a limit is over, its session and every process that carries its token in the environment are ended, first asked, then killed: a
 child that started a session of its own doesn't escape; one that emptied its environment as well does, and outlives the limit. What a
-command left running when it ended by itself (a daemon) is left alone. What runs is in ``actions.py``.
+command left running when it ended by itself (a daemon) is left alone, and so is what we descend from, such as a login whose server a
+script started. What runs is in ``actions.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import IO, cast
 
 from sluice.errors import ActionFailedError
 from sluice.model.order import ActionReport
+from sluice.operations.actions_found import pids_text
 
 OUTPUT_MAX = 4096
 """Bytes kept of what an action prints: the last ones."""
@@ -93,6 +95,7 @@ def run_to_end(command: Command, limit: float) -> ActionReport:
     """
     begun = time.monotonic()
     process = _start(command, subprocess.PIPE)
+    left: Sequence[int] = ()
     try:
         command.started(_session(process.pid))
         output = _Output(process)
@@ -100,15 +103,19 @@ def run_to_end(command: Command, limit: float) -> ActionReport:
             output.take(POLL)
         exit_code = process.poll()
         if exit_code is None:
-            _end(command.token, process.pid)
+            left = _end(command.token, process.pid).left
         output.take(0)
     finally:
         if process.poll() is None:  # something went wrong on our side
             _end(command.token, process.pid)
-        process.wait()
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:  # in the kernel's hands, or another account's
+            _reap(process)
         if process.stdout is not None:
             process.stdout.close()
-    return ActionReport(command.phase, command.label, round(time.monotonic() - begun, 3), exit_code, output.text())
+    printed = output.text() + (f"\nstill running: PID {pids_text(left)}" if left else "")
+    return ActionReport(command.phase, command.label, round(time.monotonic() - begun, 3), exit_code, printed)
 
 
 def leave_running(command: Command) -> ActionReport:
@@ -125,7 +132,7 @@ def leave_running(command: Command) -> ActionReport:
         _end(command.token, process.pid)
         process.wait()
         raise
-    threading.Thread(target=process.wait, name="reaper", daemon=True).start()  # it leaves no zombie while we live
+    _reap(process)
     return ActionReport(command.phase, command.label, round(time.monotonic() - begun, 3), 0, f"runs with PID {process.pid}")
 
 
@@ -149,6 +156,11 @@ def _start(command: Command, output: int) -> subprocess.Popen[bytes]:
         )
     except OSError as error:
         raise ActionFailedError(f"{command.label} can't be started: {error.strerror}") from error
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Whenever it ends, it leaves no zombie while we live."""
+    threading.Thread(target=process.wait, name="reaper", daemon=True).start()
 
 
 def _session(leader: int) -> Session:
@@ -201,11 +213,11 @@ def _end(token: str, session: int | None) -> Ended:
 
 
 def _processes(token: str, session: int | None) -> list[int]:
-    """Living processes of a session or with a token."""
-    mark = f"{TOKEN}={token}".encode()
+    """Living processes of a session or with a token; neither we nor what we descend from."""
+    mark, spared = f"{TOKEN}={token}".encode(), _lineage()
     found = []
     for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid():
+        if not name.isdigit() or int(name) in spared:
             continue
         with suppress(OSError):
             fields = _stat(int(name))
@@ -213,6 +225,15 @@ def _processes(token: str, session: int | None) -> list[int]:
                 continue
             if int(fields[3]) == session or mark in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
                 found.append(int(name))
+    return found
+
+
+def _lineage() -> set[int]:
+    found, pid = set[int](), os.getpid()
+    with suppress(OSError):
+        while pid not in found:
+            found.add(pid)
+            pid = int(_stat(pid)[1])
     return found
 
 

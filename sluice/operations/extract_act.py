@@ -81,11 +81,12 @@ def undo_actions(extractions: Extractions, order: Order, phase: str) -> list[str
     journal, complaints = extractions.journal, list[str]()
     actions: Sequence[Action] = order.pre_actions if phase == "pre" else order.post_actions
     noted = journal.actions()
-    over = {each.number for each in noted if each.phase == f"undo {phase}" and each.report is not None}
+    over = {each.number: each.report for each in noted if each.phase == f"undo {phase}" and each.report is not None}
     for started in reversed([each for each in noted if each.phase == phase]):
-        if started.number in over:
-            continue
         action = actions[started.number]
+        if done := over.get(started.number):  # before the agent was killed; what went wrong then is still so
+            complaints += _complaints(action, done)
+            continue
         try:
             complaints += _take_back(extractions, order, action, started)
         except SluiceError as error:
@@ -101,13 +102,17 @@ def _take_back(extractions: Extractions, order: Order, action: Action, started: 
             return [f"{action.label} still runs, with PID {pids_text(ended.left)}"]
         said = f"ended: PID {pids_text(ended.asked)}" if ended.asked else ""
     if needs_undo(action):
-        report = run_noted(extractions, order, action, "undo", noted_as, started.number)
-        if report.exit_code != 0:
-            return [f"undo of {action.label} ended with {report.exit_code}: {report.output[-SHORT_OUTPUT:]}"]
-    elif said:
+        return _complaints(action, run_noted(extractions, order, action, "undo", noted_as, started.number))
+    if said:
         report = ActionReport("undo", action.label, 0.0, 0, said)
         extractions.journal.note_action(noted_as, started.number, token=new_token(), report=report)
     return []
+
+
+def _complaints(action: Action, report: ActionReport) -> list[str]:
+    if report.exit_code == 0:
+        return []
+    return [f"undo of {action.label} ended with {report.exit_code}: {report.output[-SHORT_OUTPUT:]}"]
 
 
 def run_noted(extractions: Extractions, order: Order, action: Action, phase: str, noted_as: str, number: int) -> ActionReport:

@@ -163,6 +163,21 @@ def test_end_action_ends_what_an_agent_left(token: str) -> None:
     end_action(token, None)
 
 
+def test_what_the_agent_descends_from_is_not_ended_though_an_action_started_it(token: str) -> None:
+    ends = f"from sluice.operations.actions_run import end_action; print(end_action({token!r}, None))"
+    login = ["/bin/sh", "-c", f'{sys.executable} -c "{ends}"; echo survived']
+    found = subprocess.run(login, env={"SLUICE_ACTION": token}, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stdout) == (0, "Ended(asked=(), left=())\nsurvived\n")
+
+
+def test_what_cannot_be_ended_is_named_and_not_waited_for(tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "kill", lambda *_: None)  # as a program of another account
+    report = run(shell("echo begun; sleep 300"), tmp_path, token, limit=0.2)
+    monkeypatch.undo()
+    assert report.exit_code is None
+    assert report.output == f"begun\n\nstill running: PID {', '.join(map(str, sorted(alive(token))))}"
+
+
 def test_a_session_number_that_somebody_else_has_now_is_not_touched() -> None:
     child = subprocess.Popen(["sleep", "300"], start_new_session=True)
     try:

@@ -233,6 +233,18 @@ def test_killed_while_it_is_taken_back_the_next_start_goes_on(scene: Scene, prog
     assert receipt.failure.retryable
 
 
+def test_killed_after_an_undo_that_failed_the_receipt_says_so_all_the_same(scene: Scene) -> None:
+    marker = scene.directory / "marker"
+    slow = f"[ -e {marker} ] && exit 0; touch {marker}; sleep 300"
+    pre = [shell("true", slow), shell("true", "echo no power; exit 3"), shell("exit 1")]
+    killed_when(lambda: scene.extract(pre=pre), marker.exists)
+    scene.host.recover()
+    receipt = scene.host.receipts()[-1]
+    assert receipt.outcome is Outcome.FAILED
+    assert receipt.failure is not None
+    assert "undo of script (shell) ended with 3: no power" in receipt.failure.message
+
+
 def test_killed_while_it_waits_for_a_program_that_program_is_ended(scene: Scene, programs: Programs) -> None:
     script = programs.script()
     killed_when(
