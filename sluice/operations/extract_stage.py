@@ -38,11 +38,12 @@ def make_staging(plan: Plan, what: str, *, min_free: int = 0) -> None:
         DestinationError.
     """
     used = [place for place in plan.places if place.is_used]
-    _check_space(plan, used, what, min_free)
     for place in used:
         if found := list(locked_in(place.root, [place.staging_path.rpartition("/")[0]], replaced=False)):
             raise locked_error(found)
-        place.root.remove(place.staging_path)  # of an extraction whose journal is gone
+        place.root.remove(place.staging_path)  # of an extraction whose journal is gone; it takes space as well
+    _check_space(plan, used, what, min_free)
+    for place in used:
         place.root.make_directory(place.staging_path)
         place.staging = place.root.open_below(place.staging_path)
         if not is_private(place.staging) or place.staging.list(""):

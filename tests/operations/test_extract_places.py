@@ -93,6 +93,21 @@ def test_a_full_file_system_is_said_with_figures_and_nothing_changes(tmp_path: P
     assert host.leftovers(tmp_path) == []
 
 
+def test_staging_that_an_extraction_without_a_journal_left_makes_room(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
+    host, target = Host(tmp_path), tmp_path / "zone"
+    mounted(target, "8m")
+    left = target / ".sluice-oslo.hq.zone"
+    left.mkdir(mode=0o700)
+    (left / "0").write_bytes(bytes(6 * MIB))
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_bytes(os.urandom(4 * MIB))
+
+    receipt = host.install(make("1.1", tmp_path / "source"), target)
+
+    assert receipt.failure is None
+    assert tree_of(target) == tree_of(tmp_path / "source")
+
+
 def test_two_places_on_one_file_system_need_their_sum(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
     """A file system that is mounted twice: staging stands at both mount points, and each alone would have room."""
     host, first, second = Host(tmp_path), tmp_path / "first", tmp_path / "second"
