@@ -23,6 +23,7 @@ SILENCE_SECONDS = 600.0
 """Most time a sender may say nothing within a put, which holds the Distribution's lock; its own timeout is shorter. Between requests
 it may be silent for as long as it waits for its slot."""
 PHASE_MAX = 64
+"""Characters of a phase, which may name a file: who reads it refuses more, and what no terminal should be shown."""
 _BUFFER = 1024 * 1024
 
 
@@ -125,11 +126,13 @@ class Events:
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         """Called often; most calls say nothing."""
-        now = time.monotonic()
+        now, phase = time.monotonic(), phase[:PHASE_MAX]
+        if not phase.isprintable():
+            phase = "".join(c if c.isprintable() else "?" for c in phase)
         is_new = phase != self._last["phase"]
         if not is_new and now - self._said < EVENT_SECONDS:
             return
-        self._last = {"type": "event", "phase": phase[:PHASE_MAX], "done": done, "total": total}
+        self._last = {"type": "event", "phase": phase, "done": done, "total": total}
         self._said = now
         self._line.say(self._last)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from agents.line import Line
+from agents.line import Events, Line
 from sluice.errors import ProtocolError
 from sluice.formats.protocol import data_header, message_frame
 from sluice.formats.ted import BLOCK
@@ -234,6 +234,16 @@ def test_a_long_silence_is_filled_with_the_last_event(monkeypatch: pytest.Monkey
     os.close(here)
     line.say({"type": "event"})  # nobody listens any more: that is no error
     os.close(there)
+
+
+def test_an_event_that_names_a_strange_file_is_one_that_the_distributor_takes() -> None:
+    here, there = os.pipe()
+    line = Line(os.open(os.devnull, os.O_RDONLY), there)
+    Events(line)("locked: /srv/\u3000\x1b[2J" + "x" * 99, 1, 2)
+    body = json.loads(os.read(here, 4096)[5:])
+    assert body["phase"] == "locked: /srv/??[2J" + "x" * 46
+    for fd in (here, there):
+        os.close(fd)
 
 
 @pytest.mark.parametrize("said", [b"", data_header(9) + b"half"], ids=["nothing", "half a frame"])
