@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sluice.errors import AgentVersionError, ProtocolError, UnknownDistributorError
 from sluice.model.site import Subscriber
-from sluice.operations.conversation import AgentHello, Conversation
+from sluice.operations.agent_hello import AgentHello
+from sluice.operations.conversation import Conversation
 from sluice.ports import Transport
 
 CODEC = "zstd"

@@ -12,69 +12,28 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sluice.errors import AgentVersionError, ConnectionLostError, NotFoundError, ProtocolError, SluiceError, TrustError
-from sluice.formats.canonical import Fields
+from sluice.errors import AgentVersionError, ConnectionLostError, ProtocolError, SluiceError, TrustError
 from sluice.formats.protocol import METADATA_MAX, PROTOCOL_VERSION
 from sluice.formats.rehearsals import mets_from_json, rehearsal_to_json
 from sluice.formats.ted import BLOCK
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import Met
-from sluice.model.names import name_is_valid
 from sluice.model.recipe import RenderedRecipe
-from sluice.model.revision import RevisionNumber
 from sluice.model.version import VERSION
+from sluice.operations.agent_hello import AgentHello, hello_of, versions_of, word_of
 from sluice.operations.agent_line import AgentLine, Reported
 from sluice.operations.queue_watch import Turn
 from sluice.operations.upload import Upload
 from sluice.ports import Progress, Stream, TedFile
 from sluice.trust.envelope import Envelope
-from sluice.trust.roles import role_is_known
 
 EVENTS_MAX = 1_000_000
 """Most events of one order: far more than a person or a log needs."""
 RECEIPTS_MAX = 1000
 """Most receipts an agent may keep of one Distribution."""
-LIST_MAX = 10_000
-"""Most Distributions, roles, features or codecs of a hello."""
-WORD_MAX = 64
-"""Most characters of a word that an agent says of itself."""
 METADATA_LEVEL = 19
 """Compression of metadata: small, and sent with every new revision."""
 MANIFEST_LEVEL = 9
-
-
-@dataclass(frozen=True, slots=True)
-class HeldState:
-    """What a Subscriber says of one Distribution."""
-
-    held: RevisionNumber | None
-    extracted: RevisionNumber | None
-    sequence: int
-    """Of the last order it accepted; 0 is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentHello:
-    """What an agent says of itself. Claims: good for choosing what to send, never for believing that something arrived."""
-
-    agent: str
-    """Its version."""
-    subscriber: str
-    platform: str
-    python: str
-    codecs: frozenset[str]
-    memory: int
-    """Bytes."""
-    free: int
-    """Bytes on the working directory's file system."""
-    features: frozenset[str]
-    trust: Mapping[str, int] | None
-    """Held metadata versions by role; None: it doesn't know this Distributor."""
-    distributions: Mapping[str, HeldState]
-
-    def of(self, distribution: str) -> HeldState:
-        """What it says of one Distribution."""
-        return self.distributions.get(distribution, HeldState(None, None, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +92,7 @@ class Conversation:
                     f"{line.who}: its agent speaks protocol {spoken!r:.20}, this is {PROTOCOL_VERSION}",
                     remedy="install this version's agent with `sluice subscriber bootstrap`",
                 )
-            return _hello(line.fields(reply))
+            return hello_of(line.fields(reply))
 
     def push_metadata(self, distribution: str, files: Mapping[str, bytes]) -> Mapping[str, int]:
         """Send signed metadata, changed files only. Returns the versions held now, by role.
@@ -149,7 +108,7 @@ class Conversation:
             line.say({"type": "metadata", "distribution": distribution, "files": listed, "plain": len(plain)})
             line.data(compress_frame(plain, level=METADATA_LEVEL))
             fields = line.fields(line.reply("accepted"))
-            versions = _versions(fields.any("trust"))
+            versions = versions_of(fields.any("trust"))
             fields.done()
             return versions
 
@@ -198,7 +157,7 @@ class Conversation:
                 if reply["type"] == "receipt":
                     return _envelope(reply.get("envelope"), line.who)
                 fields = line.fields(reply)
-                event = AgentEvent(_word(fields, "phase"), fields.number("done"), fields.number("total"))
+                event = AgentEvent(word_of(fields, "phase"), fields.number("done"), fields.number("total"))
                 if on_event is not None:
                     on_event(event)
             raise ProtocolError(f"{line.who}: its agent sent {EVENTS_MAX} events and no receipt")
@@ -259,73 +218,6 @@ class Conversation:
             raise
         finally:
             self._busy = False
-
-
-def _hello(fields: Fields) -> AgentHello:
-    hello = AgentHello(
-        agent=_word(fields, "agent"),
-        subscriber=_name(fields.text("subscriber")),
-        platform=_word(fields, "platform"),
-        python=_word(fields, "python"),
-        codecs=_words(fields, "codecs"),
-        memory=fields.number("memory"),
-        free=fields.number("free"),
-        features=_words(fields, "features"),
-        trust=_versions(fields.any("trust")) if fields.optional("trust") else None,
-        distributions=_distributions(fields.any("distributions")),
-    )
-    fields.done()
-    return hello
-
-
-def _distributions(value: Any) -> Mapping[str, HeldState]:
-    if not isinstance(value, dict) or len(value) > LIST_MAX:
-        raise ProtocolError(f"the agent's distributions are no object of at most {LIST_MAX}")
-    found = {}
-    for name, each in value.items():
-        fields = Fields(each, what=f"the agent's {_name(name)}")
-        found[name] = HeldState(_revision(fields, "held"), _revision(fields, "extracted"), fields.number("sequence"))
-        fields.done()
-    return found
-
-
-def _revision(fields: Fields, key: str) -> RevisionNumber | None:
-    if not fields.optional(key):
-        return None
-    try:
-        return RevisionNumber.parse(fields.text(key))
-    except NotFoundError as error:
-        raise ProtocolError(f"the agent's {key}: {error.message}") from error
-
-
-def _versions(value: Any) -> Mapping[str, int]:
-    if not isinstance(value, dict) or len(value) > LIST_MAX:
-        raise ProtocolError(f"the agent's trust is no object of at most {LIST_MAX}")
-    for role, version in value.items():
-        if not role_is_known(role) or type(version) is not int or version < 0:
-            raise ProtocolError(f"the agent's trust has {role!r:.80}: {version!r:.20}")
-    return value
-
-
-def _words(fields: Fields, key: str) -> frozenset[str]:
-    words = fields.items(key, limit=LIST_MAX)
-    if not all(isinstance(word, str) and len(word) <= WORD_MAX and word.isprintable() for word in words):
-        raise ProtocolError(f"the agent's {key} are no words")
-    return frozenset(words)
-
-
-def _word(fields: Fields, key: str) -> str:
-    """A text that may be shown as it is: it ends up in terminals and logs."""
-    word = fields.text(key, limit=WORD_MAX)
-    if not word.isprintable():
-        raise ProtocolError(f"the agent's {key} is {word!r}, which no terminal should be shown")
-    return word
-
-
-def _name(name: str) -> str:
-    if not name_is_valid(name):
-        raise ProtocolError(f"the agent names {name!r:.80}, which is no name")
-    return name
 
 
 def _envelope(value: Any, who: str) -> Envelope:

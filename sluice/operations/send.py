@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
+from sluice.operations.agent_hello import AgentHello
 from sluice.operations.call import Call, call_agent, require
-from sluice.operations.conversation import AgentHello, Put
+from sluice.operations.conversation import Put
 from sluice.operations.queue_watch import Turn
 from sluice.ports import Progress, Store, TedFile, Transport
 from sluice.trust.publish import Publisher

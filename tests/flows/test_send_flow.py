@@ -25,8 +25,8 @@ from sluice.model.site import Priority
 from sluice.model.state import Event, EventKind, Record
 from sluice.model.state import State as CurrentPlace
 from sluice.model.ticket import Started, Ticket
+from sluice.operations.agent_hello import HeldState
 from sluice.operations.claim import Claim
-from sluice.operations.conversation import HeldState
 from sluice.operations.deliver import Delivered
 from sluice.operations.queue_watch import Turn
 from sluice.operations.send import SendResult

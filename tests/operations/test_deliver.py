@@ -16,7 +16,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor, Priority
 from sluice.model.state import Event, EventKind, State
 from sluice.model.ticket import Occupied, Started
-from sluice.operations.conversation import AgentHello, HeldState
+from sluice.operations.agent_hello import AgentHello, HeldState
 from sluice.operations.deliver import Delivery
 from sluice.operations.order_extract import Ordering
 from sluice.operations.queue_watch import QueueWatch

@@ -1,0 +1,121 @@
+"""What an agent says of itself, read as a hostile text (docs/formats.md section 7): every list and word is bounded, and shown as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sluice.errors import NotFoundError, ProtocolError
+from sluice.formats.canonical import Fields
+from sluice.model.names import name_is_valid
+from sluice.model.revision import RevisionNumber
+from sluice.trust.roles import role_is_known
+
+LIST_MAX = 10_000
+"""Most Distributions, roles, features or codecs of a hello."""
+WORD_MAX = 64
+"""Most characters of a word that an agent says of itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldState:
+    """What a Subscriber says of one Distribution."""
+
+    held: RevisionNumber | None
+    extracted: RevisionNumber | None
+    sequence: int
+    """Of the last order it accepted; 0 is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHello:
+    """What an agent says of itself. Claims: good for choosing what to send, never for believing that something arrived."""
+
+    agent: str
+    """Its version."""
+    subscriber: str
+    platform: str
+    python: str
+    codecs: frozenset[str]
+    memory: int
+    """Bytes."""
+    free: int
+    """Bytes on the working directory's file system."""
+    features: frozenset[str]
+    trust: Mapping[str, int] | None
+    """Held metadata versions by role; None: it doesn't know this Distributor."""
+    distributions: Mapping[str, HeldState]
+
+    def of(self, distribution: str) -> HeldState:
+        """What it says of one Distribution."""
+        return self.distributions.get(distribution, HeldState(None, None, 0))
+
+
+def hello_of(fields: Fields) -> AgentHello:
+    """The hello, its type taken. Raises ProtocolError, TrustError."""
+    hello = AgentHello(
+        agent=word_of(fields, "agent"),
+        subscriber=_name(fields.text("subscriber")),
+        platform=word_of(fields, "platform"),
+        python=word_of(fields, "python"),
+        codecs=_words(fields, "codecs"),
+        memory=fields.number("memory"),
+        free=fields.number("free"),
+        features=_words(fields, "features"),
+        trust=versions_of(fields.any("trust")) if fields.optional("trust") else None,
+        distributions=_distributions(fields.any("distributions")),
+    )
+    fields.done()
+    return hello
+
+
+def versions_of(value: Any) -> Mapping[str, int]:
+    """Metadata versions by role. Raises ProtocolError."""
+    if not isinstance(value, dict) or len(value) > LIST_MAX:
+        raise ProtocolError(f"the agent's trust is no object of at most {LIST_MAX}")
+    for role, version in value.items():
+        if not role_is_known(role) or type(version) is not int or version < 0:
+            raise ProtocolError(f"the agent's trust has {role!r:.80}: {version!r:.20}")
+    return value
+
+
+def word_of(fields: Fields, key: str) -> str:
+    """A text that may be shown as it is: it ends up in terminals and logs. Raises ProtocolError, TamperedError."""
+    word = fields.text(key, limit=WORD_MAX)
+    if not word.isprintable():
+        raise ProtocolError(f"the agent's {key} is {word!r}, which no terminal should be shown")
+    return word
+
+
+def _distributions(value: Any) -> Mapping[str, HeldState]:
+    if not isinstance(value, dict) or len(value) > LIST_MAX:
+        raise ProtocolError(f"the agent's distributions are no object of at most {LIST_MAX}")
+    found = {}
+    for name, each in value.items():
+        fields = Fields(each, what=f"the agent's {_name(name)}")
+        found[name] = HeldState(_revision(fields, "held"), _revision(fields, "extracted"), fields.number("sequence"))
+        fields.done()
+    return found
+
+
+def _revision(fields: Fields, key: str) -> RevisionNumber | None:
+    if not fields.optional(key):
+        return None
+    try:
+        return RevisionNumber.parse(fields.text(key))
+    except NotFoundError as error:
+        raise ProtocolError(f"the agent's {key}: {error.message}") from error
+
+
+def _words(fields: Fields, key: str) -> frozenset[str]:
+    words = fields.items(key, limit=LIST_MAX)
+    if not all(isinstance(word, str) and len(word) <= WORD_MAX and word.isprintable() for word in words):
+        raise ProtocolError(f"the agent's {key} are no words")
+    return frozenset(words)
+
+
+def _name(name: str) -> str:
+    if not name_is_valid(name):
+        raise ProtocolError(f"the agent names {name!r:.80}, which is no name")
+    return name
