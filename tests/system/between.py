@@ -7,7 +7,7 @@ every conversation. Leaves out: changing what the agent answers.
     flips       how often, counted over all conversations; a file keeps the count
     flip_every  every payload data frame has a byte flipped
     hold_at     bytes of payload after which nothing more is passed on while the file ``hold`` exists
-    hold        a file; ``held`` is written beside it once it holds
+    hold        a file; ``held`` is written beside it once it holds. A number in it: so many bytes more are passed on
 """
 
 from __future__ import annotations
@@ -97,8 +97,16 @@ class Between:
         if self.payload < self.settings.get("hold_at", 1 << 62) or not hold.exists():
             return
         hold.with_name("held").write_text(str(self.agent.pid))
-        while hold.exists() and os.getppid() != 1:
+        while self.payload > self.settings["hold_at"] + more(hold) and os.getppid() != 1:
             time.sleep(0.01)
+
+
+def more(hold: Path) -> int:
+    """Bytes that may pass after ``hold_at``."""
+    try:
+        return int(hold.read_text() or "0")
+    except FileNotFoundError:
+        return 1 << 62
 
 
 def read_frame() -> bytearray | None:

@@ -2,6 +2,7 @@
 
 import random
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,8 @@ pytestmark = pytest.mark.timeout(240)
 MIB = 1024 * 1024
 SIZE = 24 * MIB
 """Of the low Distribution: more than what pipes and SSH windows hold between the sender and the agent."""
+STEP_SECONDS = 0.25
+"""Half of what lies between two looks at the queue."""
 EXTRA = """---
 kind: Channel
 name: {name}
@@ -68,9 +71,15 @@ class Pair:
             sign_recorded(work.site, work.distributor, tuple(WAYS), publisher=work.publisher, **known)  # type: ignore[arg-type]
         low = self._held("bulk")
         self.high = self._held("urgent")
-        self.hold("bulk").unlink()
+        # A MiB at a time: it is told within some of these blocks, and has others left.
+        for more in range(MIB, SIZE, MIB):
+            replace(self.hold("bulk"), str(more))
+            if self.phase("oslo") is Phase.PAUSED or low.poll() is not None:
+                break
+            time.sleep(STEP_SECONDS)
         until(lambda: self.phase("oslo") is Phase.PAUSED or low.poll() is not None, "the low transfer is paused")
         assert low.poll() is None, self.lab.finish(low, ok=None)
+        self.hold("bulk").unlink()
         return low
 
     def end_high(self) -> None:
@@ -112,6 +121,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Pa
     directory = tmp_path_factory.mktemp("pauses")
     with site_lab(directory, real_part, server.api_url, "oslo", "bergen") as lab:
         yield Pair(lab, directory)
+
+
+def replace(path: Path, text: str) -> None:
+    """At once: who reads it sees the old text or the new."""
+    path.with_name("new").write_text(text)
+    path.with_name("new").rename(path)
 
 
 def kinds(events: list[Event]) -> list[tuple[str, str]]:
