@@ -229,7 +229,7 @@ class _Reader:
         names = _channels([c.name for c in active])
         if any(c.send.kind is Kind.IMMEDIATELY for c in active):
             return f"is to be sent at once through {names}"
-        return f"waits for the next start of {names}: nothing is scheduled, use `sluice send`"
+        return f"waits for the next start of {names}: nothing is scheduled, use `sluice send {min(c.name for c in active)}`"
 
     def _next_extract(self, distribution: Distribution, subscriber: Subscriber) -> str:
         if extracts_at_once(distribution, subscriber):

@@ -148,7 +148,7 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
         site(channel=replace(CHANNEL, send=NEVER)),
         snapshot(),
         State.WAITING,
-        "1.2 waits for the next start of Channel patterns: nothing is scheduled, use `sluice send`",
+        "1.2 waits for the next start of Channel patterns: nothing is scheduled, use `sluice send patterns`",
     ),
     (
         "immediately",
