@@ -147,7 +147,7 @@ def check_report(action: Action, report: ActionReport, limit: float, *, what: st
         return
     how, remedy = f"ended with exit code {report.exit_code}", "`sluice why` shows its output"
     if isinstance(action, StopProcess):
-        how, remedy = report.output, "end it by hand, give it time by wait: true, or end it by force by kill: true"
+        how, remedy = report.output, "end it by hand" if action.kill else "end it by hand, or let it be ended by force: kill: true"
     elif report.exit_code is None:
         how = f"took longer than {limit:g} s and was ended"
     raise ActionFailedError(f"{what}, {action.label}, {how}", remedy=remedy)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -127,6 +128,9 @@ def test_one_that_asks_its_user_is_left_and_named(programs: Programs, tmp_path: 
     with pytest.raises(ActionFailedError, match=f"stop process {programs.name}, .*still running: PID {pid}") as failed:
         check_report(action, report, 0.5, what="pre action 1")
     assert "kill: true" in failed.value.remedy
+    with pytest.raises(ActionFailedError) as killed:
+        check_report(replace(action, kill=True), report, 0.5, what="pre action 1")
+    assert killed.value.remedy == "end it by hand"
 
 
 @pytest.mark.parametrize("wait", [True, False])
