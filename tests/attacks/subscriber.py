@@ -213,8 +213,10 @@ class Subscriber:
         self._measure()
 
     def evidence(self) -> str:
-        """Tells two attacks apart: what was sent, and what lies around."""
+        """Tells two attacks apart: what was sent, what lies around, and what was believed before."""
         total = blake3(self.sent.digest())
+        for key in ("extracted", "received", "receipts"):
+            total.update(str(sorted((self._believed or {}).get(key) or ())).encode())
         for path, what in sorted((self._marked or {}).items()):
             if not path.startswith(("hq/", "subscriber/agent")):
                 total.update(f"{path} {[each for each in what if not isinstance(each, int) or each < 2**40]}".encode())
