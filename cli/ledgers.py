@@ -41,7 +41,7 @@ def site_snapshot(site: Site) -> LedgerSnapshot:
 
 
 def failed_actions(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str) -> Sequence[ActionReport]:
-    """The actions that failed, where a Subscriber's last answer is a failure. Its receipt was verified when it came."""
+    """The actions that failed and what undoing said, where its last answer is a failure. The receipt was verified when it came."""
     state = snapshot.states.get((subscriber, distribution))
     if state is None or not state.sequence:
         return ()
@@ -56,7 +56,7 @@ def failed_actions(site: Site, snapshot: LedgerSnapshot, subscriber: str, distri
     receipt = parse_receipt(payload.encode())
     if receipt.outcome not in (Outcome.FAILED, Outcome.FAILED_KEPT):
         return ()
-    return [report for report in receipt.actions if report.exit_code != 0]
+    return [report for report in receipt.actions if report.exit_code != 0 or (report.phase == "undo" and report.output)]
 
 
 def _own(site: Site, distributor: str, snapshot: LedgerSnapshot) -> LedgerSnapshot:

@@ -53,7 +53,8 @@ def status(session: Session, name: str, subscriber: str, as_json: bool) -> None:
 def why(session: Session, subscriber: str, distribution: str, as_json: bool) -> None:
     """Say why a Subscriber has, or has not, which revision.
 
-    Where an action failed there, what it printed follows.
+    Where an action failed there, what it printed follows, and what undoing left
+    behind.
     """
     from sluice.rules import reasons
 

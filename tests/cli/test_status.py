@@ -114,10 +114,11 @@ def test_why_is_one_sentence(sluice: Sluice, ledger: SqlLedger, at_noon: datetim
     assert sluice("why", "far", "nosuch").code == sluice("why", "nosuch", "zone").code == 2
 
 
-def test_why_shows_what_a_failed_action_printed(sluice: Sluice, ledger: SqlLedger, at_noon: datetime) -> None:
+def test_why_shows_what_a_failed_action_printed_and_what_stays_stopped(sluice: Sluice, ledger: SqlLedger, at_noon: datetime) -> None:
     reports = (
         ActionReport("pre", "script (shell)", 0.5, 0, "all is well\n"),
         ActionReport("post", "script (shell): /opt/restart", 1.5, 3, "x" * 5000 + "\nno such service\r\n\x1b]0;title\x07\u202eend\n"),
+        ActionReport("undo", "stop process webd", 0.0, 0, "stays stopped: no undo: starts it again (asked to end: PID 7)"),
     )
     failure = Failure("ActionFailedError", "post action 1, script (shell): /opt/restart, ended with exit code 3", "", False)
     receipt = Receipt("hq", "near", 2, "zone", REVISION, Outcome.FAILED, SENT, SENT, 0, 0, 0, "", reports, failure)
@@ -125,13 +126,18 @@ def test_why_shows_what_a_failed_action_printed(sluice: Sluice, ledger: SqlLedge
     ledger.accept_receipt(receipt, json.dumps(envelope), Event(SENT, EventKind.EXTRACT_FAILED, "hq", "zone", REVISION, "near"))
     shown = sluice("why", "near", "zone").out.splitlines()
     assert shown[1] == "post action, script (shell): /opt/restart, exit code 3, printed:"
-    assert shown[3:] == ["    no such service", "    ]0;titleend"]
-    assert sum(len(line) - 4 + 1 for line in shown[2:]) == 4096
-    (action,) = sluice("why", "near", "zone", "--json").json["actions"]
+    assert shown[3:5] == ["    no such service", "    ]0;titleend"]
+    assert sum(len(line) - 4 + 1 for line in shown[2:5]) == 4096
+    assert shown[5:] == [
+        "undo action, stop process webd, exit code 0, printed:",
+        "    stays stopped: no undo: starts it again (asked to end: PID 7)",
+    ]
+    action, undo = sluice("why", "near", "zone", "--json").json["actions"]
     output = action.pop("output")
     assert action == {"phase": "post", "label": "script (shell): /opt/restart", "exit_code": 3, "seconds": 1.5}
     assert output.endswith("x\nno such service\n]0;titleend\n")
     assert len(output) == 4096
+    assert (undo["phase"], undo["label"]) == ("undo", "stop process webd")
 
 
 def test_why_shows_no_action_of_an_answer_that_is_no_failure(sluice: Sluice, ledger: SqlLedger, at_noon: datetime) -> None:
