@@ -22,7 +22,7 @@ from sluice.model.ticket import Phase
 def cancel(session: Session, name: str, dry_run: bool) -> None:
     """Stop what waits to be sent; what runs finishes.
 
-    NAME is a Distribution or a Channel. It holds until NAME is sent again.
+    NAME is a Distribution or a Channel. Runs that begin later aren't stopped by it.
     """
     site, at = session.site, now()
     distributions = _meant(site, name)

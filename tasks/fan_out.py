@@ -35,8 +35,6 @@ async def send_all(place: Place, targets: Sequence[SendTarget], *, extract: bool
     if not due:
         return [row_of(target) for target in targets]
     rows = [row_of(target) for target in targets if not target.is_due]
-    for name in {name for target in due for name in _watched(target)}:
-        await asyncio.to_thread(place.work.ledger.clear_cancel, name)
     async with sends_of(place) as sends:
         deliveries = [sends.delivery(target, extract=extract, watched=_watched(target)) for target in due]
         instants = [_instant(place, target) if spread else None for target in due]

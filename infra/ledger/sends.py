@@ -74,7 +74,7 @@ def look(database: Database, sender: str) -> QueueLook:
     """As ``Ledger.look``."""
 
     def work(connection: Connection) -> QueueLook:
-        return QueueLook(_stamp(connection, sender), frozenset(connection.execute(select(cancels.c.name)).scalars()))
+        return QueueLook(_stamp(connection, sender), {r.name: r.at for r in connection.execute(select(cancels.c.name, cancels.c.at))})
 
     return database.read(work)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -185,22 +185,13 @@ class SqlLedger:
         return self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
 
     def request_cancel(self, name: str, *, at: datetime, by: str = "") -> None:
-        """Ask that what waits under ``name`` stops."""
+        """Ask that what waits under ``name`` in runs that have begun stops."""
 
         def work(connection: Connection) -> None:
             put(connection, cancels, {"name": name}, {"at": at, "by": by})
             append(connection, Event(at, EventKind.CANCEL_REQUESTED, data={"name": name, "by": by}))
 
         self._database.write(work)
-
-    def cancel_requested(self, name: str) -> bool:
-        """Whether that was asked since ``name`` last started."""
-        query = select(cancels.c.name).where(cancels.c.name == name)
-        return self._database.read(lambda connection: connection.execute(query).one_or_none() is not None)
-
-    def clear_cancel(self, name: str) -> None:
-        """``name`` starts anew."""
-        self._database.write(lambda connection: connection.execute(delete(cancels).where(cancels.c.name == name)))
 
     def enqueue(
         self,

@@ -100,8 +100,8 @@ class QueueLook:
 
     stamp: int
     """Grows with every change of who is in the queue and how far."""
-    cancelled: frozenset[str]
-    """Names of Distributions and Channels that somebody cancelled (I10)."""
+    cancelled: Mapping[str, datetime]
+    """Distributions and Channels that somebody cancelled, and when last (I10): it means the runs that had begun by then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor
 from sluice.model.state import CurrentState, Event, EventKind, JsonValue, Record, State
-from sluice.model.ticket import Occupied
+from sluice.model.ticket import Occupied, QueueLook
 from sluice.operations.claim import Claim
 from sluice.operations.conversation import AgentEvent
 from sluice.operations.order_extract import Ordering
@@ -73,7 +73,7 @@ class Delivery:
             sending: Makes the sending of a try; the argument says whether everything is to be sent whole.
             recipe: Of the extraction that follows at once; None: the Extract schedule's turn.
             watch: The send queue as this process sees it.
-            watched: Names whose cancel flag stops it.
+            watched: Names under which it waits: who cancels one stops it.
         """
         if target.revision is None:
             raise ValueError("only a target that is due can be delivered")
@@ -151,9 +151,12 @@ class Delivery:
 
     def cancelled(self) -> Delivered | None:
         """The end, where somebody cancelled what it waits under (I10)."""
-        cancelled = self._ledger.look(self._distributor.name).cancelled if self._watched else frozenset()
-        name = next((n for n in self._watched if n in cancelled), None)
+        name = self._stopped_by(self._ledger.look(self._distributor.name)) if self._watched else None
         return None if name is None else self.cancel(name)
+
+    def _stopped_by(self, seen: QueueLook) -> str | None:
+        """A name it waits under that was cancelled since its run began."""
+        return next((name for name in self._watched if name in seen.cancelled and seen.cancelled[name] >= self._begun), None)
 
     def cancel(self, name: str) -> Delivered:
         """The end: ``name`` was cancelled while it waited or was paused. What arrived stays there."""
@@ -209,7 +212,7 @@ class Delivery:
     def ask(self, heard: Callable[[], None]) -> Turn:
         """Ask for a slot; ``heard`` is called, from another thread, when the turn was told something new."""
         turn = self._claim.turn
-        turn.ask(self._sends_now, watched=self._watched, heard=heard)
+        turn.ask(self._sends_now, stopped_by=self._stopped_by, heard=heard)
         return turn
 
     def transfer(self, progress: Progress | None = None) -> Delivered | None:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from sluice.errors import LeaseLostError, LedgerError, SluiceError
 from sluice.model.state import Record
-from sluice.model.ticket import Pausing, QueueTurn, Started, Ticket, Verdict, Waiting
+from sluice.model.ticket import Pausing, QueueLook, QueueTurn, Started, Ticket, Verdict, Waiting
 from sluice.ports import Clock, Ledger
 
 LEASE_SECONDS = 30.0
@@ -47,7 +47,7 @@ class Turn:
         """The answer to ``ask``; None: none yet."""
         self.runs = False
         """It was given a slot and hasn't given it back."""
-        self.watched: tuple[str, ...] = ()
+        self.stopped_by: Callable[[QueueLook], str | None] = _by_nobody
         self.began: Callable[[], Record] | None = None
         """Makes what is recorded with the slot; None where it was recorded before."""
         self._watch, self._lost = watch, lost
@@ -59,15 +59,15 @@ class Turn:
         """Read by its transfer between two blocks; costs nothing."""
         return self.is_in_the_way or self._watch.is_overdue
 
-    def ask(self, began: Callable[[], Record], *, watched: tuple[str, ...], heard: Callable[[], None]) -> None:
+    def ask(self, began: Callable[[], Record], *, stopped_by: Callable[[QueueLook], str | None], heard: Callable[[], None]) -> None:
         """Ask for a slot; its host answers.
 
         Args:
             began: Makes what is recorded when it begins.
-            watched: Names whose cancel flag ends the waiting.
+            stopped_by: Which name's cancelling ends the waiting, if any does.
             heard: Called from the watch's thread when ``told`` became another kind of answer.
         """
-        self.began, self.watched, self._heard = began, watched, heard
+        self.began, self.stopped_by, self._heard = began, stopped_by, heard
         self._watch.asks(self)
 
     def pause(self, alive: Callable[[], None]) -> None:
@@ -227,7 +227,7 @@ class QueueWatch:
         if not was_asked:
             seen = self._ledger.look(self._sender)
             for number, turn in list(asking.items()):
-                if name := next((n for n in turn.watched if n in seen.cancelled), ""):
+                if name := turn.stopped_by(seen):
                     del asking[number]
                     self._tell(turn, SendCancelledError(name))
             if seen.stamp == self._stamp and (self._until is None or now < self._until):
@@ -278,6 +278,10 @@ class QueueWatch:
 
 def _nothing() -> None:
     return
+
+
+def _by_nobody(_seen: QueueLook) -> None:
+    return None
 
 
 def _lost(ticket: Ticket, why: str = "its lease ran out") -> LeaseLostError:

@@ -82,15 +82,10 @@ class Ledger(Protocol):
         ...
 
     def request_cancel(self, name: str, *, at: datetime, by: str = "") -> None:
-        """Ask that what waits under ``name`` (a Distribution or Channel) stops and what runs finishes (I10)."""
-        ...
+        """Ask that what waits under ``name`` (a Distribution or Channel) stops and what runs finishes (I10).
 
-    def cancel_requested(self, name: str) -> bool:
-        """Whether that was asked since ``name`` last started; read before each target."""
-        ...
-
-    def clear_cancel(self, name: str) -> None:
-        """``name`` starts anew."""
+        Meant are runs that had begun by ``at``; ``look`` tells them. Those that begin later aren't stopped by it.
+        """
         ...
 
     def enqueue(

@@ -207,7 +207,6 @@ def test_cancel_stops_what_waits_under_a_name(prefect: FakePrefect, sluice: Slui
     prefect.failures = {"far": UnreachableError("nothing answers")}
     sluice("send", "zone")
     assert sluice("cancel", "daily", "--dry-run").out == "daily would be cancelled: 1 send waiting, 0 sends under way to be finished\n"
-    assert not prefect.ledger.cancel_requested("daily")
+    assert prefect.ledger.look("hq").cancelled == {}
     assert sluice("cancel", "daily").out == "daily is cancelled: 1 send waiting, 0 sends under way to be finished\n"
-    assert prefect.ledger.cancel_requested("daily")
-    assert not prefect.ledger.cancel_requested("zone")
+    assert set(prefect.ledger.look("hq").cancelled) == {"daily"}

@@ -205,6 +205,20 @@ def test_a_cancel_settles_it(place: Place) -> None:
     assert (done.state, done.reason) == (State.CANCELLED, "night was cancelled")
 
 
+def test_a_cancel_means_every_run_that_had_begun_and_none_that_begins_later(place: Place) -> None:
+    waiting = place.delivery(ONE, "run-1")
+    waiting.offer()
+    place.sleep(1)
+    place.ledger.request_cancel("night", at=place.now())
+    place.sleep(1)
+    later = place.delivery(ONE, "run-2")
+    later.offer()
+    assert later.settled() is None
+    stopped = waiting.settled()
+    assert stopped is not None
+    assert stopped.state is State.CANCELLED
+
+
 def checked(place: Place, recipe: RenderedRecipe | None = None) -> Delivery:
     """A run that asks the host although receipts say it is there, over its tries."""
     delivery = place.delivery(ONE, "run-check", recipe=recipe, check=True)
@@ -278,7 +292,7 @@ def test_a_check_of_a_host_that_does_not_answer_takes_nothing_back(place: Place)
         assert (state.state, state.extracted, state.reason) == (State.INSTALLED, ONE, "1.1 is installed")
     stopped = place.delivery(ONE, "run-stopped", check=True)
     stopped.offer()
-    place.ledger.request_cancel("night", at=START)
+    place.ledger.request_cancel("night", at=place.now())
     done = stopped.settled()
     assert done is not None
     assert done.state is State.CANCELLED

@@ -51,7 +51,7 @@ class Process:
         self.heard: list[str] = []
         self.watch = QueueWatch("hq", self.place.limit, ledger=self.ledger, clock=self.place)
 
-    def turn(self, host: str, priority: Priority = Priority.MEDIUM, *, watched: tuple[str, ...] = ()) -> Turn:
+    def turn(self, host: str, priority: Priority = Priority.MEDIUM, *, waits_under: tuple[str, ...] = ()) -> Turn:
         """Entered, its host has answered, and it asks."""
         ticket = self.place.ledger.enqueue(
             "hq", host, "zone", RevisionNumber(1, 1), priority, self.name, lease_seconds=LEASE_SECONDS, now=self.place.now()
@@ -59,7 +59,11 @@ class Process:
         assert isinstance(ticket, Ticket)
         turn = self.watch.keep(ticket, lambda: self.lost.append(host))
         event = Event(START, EventKind.SEND_STARTED, distribution="zone", subscriber=host)
-        turn.ask(lambda: Record(event), watched=watched, heard=lambda: self.heard.append(host))
+        turn.ask(
+            lambda: Record(event),
+            stopped_by=lambda seen: next((n for n in waits_under if n in seen.cancelled), None),
+            heard=lambda: self.heard.append(host),
+        )
         return turn
 
 
@@ -233,7 +237,7 @@ def test_a_pause_that_is_not_needed_any_more_is_taken_back(place: Place) -> None
 @pytest.mark.parametrize("how", ["cancelled", "lost"])
 def test_a_paused_transfer_that_is_cancelled_or_given_away_is_broken_off(place: Place, how: str) -> None:
     process, other = place.process("run-1"), place.process("run-2")
-    low = process.turn("a", Priority.LOW, watched=("night",))
+    low = process.turn("a", Priority.LOW, waits_under=("night",))
     process.watch.look()
     other.turn("b", Priority.HIGH)
     other.watch.look()
@@ -254,7 +258,7 @@ def test_a_paused_transfer_that_is_cancelled_or_given_away_is_broken_off(place: 
 def test_a_cancel_ends_the_waiting(place: Place) -> None:
     process = place.process("run-1")
     process.turn("a")
-    waiting = process.turn("b", watched=("night", "zone"))
+    waiting = process.turn("b", waits_under=("night", "zone"))
     process.watch.look()
     place.ledger.request_cancel("zone", at=START)
     process.watch.look()
@@ -358,7 +362,7 @@ def test_its_thread_looks_by_itself_and_ends_when_it_is_closed(place: Place) -> 
     turn = process.turn("a")
     until(lambda: said(turn) is Started)
     waiting = process.turn("b")
-    waiting.ask(lambda: Record(Event(START, EventKind.SEND_STARTED)), watched=(), heard=answered.set)
+    waiting.ask(lambda: Record(Event(START, EventKind.SEND_STARTED)), stopped_by=lambda _: None, heard=answered.set)
     finish(place, process, turn)
     assert answered.wait(10)
     until(lambda: said(waiting) is Started)

@@ -197,14 +197,3 @@ def test_a_new_owner_counts_its_own_orders(ledger: Ledger) -> None:
     ledger.accept_receipt(receipt(7), "first", event(EventKind.INSTALLED))
     state = ledger.state("helsinki-1", "zone").offer(V2, distributor="hq-2", channel="patterns", at=NOW)
     assert state.sequence == 0
-
-
-def test_cancel_is_seen_by_all_until_the_next_start(ledger: Ledger, opener: Opener) -> None:
-    assert not ledger.cancel_requested("zone")
-    ledger.request_cancel("zone", at=NOW, by="anna")
-    ledger.request_cancel("zone", at=NOW, by="anna")
-    assert opener().cancel_requested("zone")
-    assert not ledger.cancel_requested("patterns")
-    ledger.clear_cancel("zone")
-    assert not ledger.cancel_requested("zone")
-    assert ledger.events()[0].event.data == {"name": "zone", "by": "anna"}

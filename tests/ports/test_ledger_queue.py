@@ -224,7 +224,9 @@ def test_several_records_are_kept_in_their_order(ledger: Ledger) -> None:
 
 def test_a_look_tells_what_is_cancelled(ledger: Ledger, opener: Opener) -> None:
     opener().request_cancel("night", at=NOW)
-    assert ledger.look("hq").cancelled == {"night"}
+    opener().request_cancel("night", at=NOW + timedelta(minutes=1), by="anna")
+    assert ledger.look("hq").cancelled == {"night": NOW + timedelta(minutes=1)}
+    assert [e.event.data for e in ledger.events()] == [{"name": "night", "by": ""}, {"name": "night", "by": "anna"}]
 
 
 def test_ticket_numbers_are_never_given_twice(ledger: Ledger) -> None:
