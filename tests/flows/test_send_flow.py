@@ -226,7 +226,7 @@ def test_cancel_stops_what_waits_for_a_slot(work: Workplace, wire: Wire, monkeyp
     began = Record(Event(now, EventKind.SEND_STARTED, distribution="zone", subscriber="oslo-9"))
     turn = work.ledger.take_turns("hq", [other.number], [other.number], lambda _: began, limit=1, now=now)
     assert isinstance(turn.verdicts[other.number], Started)
-    wire.on_call = lambda _: work.ledger.request_cancel("night", at=now)
+    wire.on_call = lambda _: work.ledger.request_cancel("night", at=datetime.now(UTC))
     state = run("send", channel="night")
     assert state.message == "send night: 0 of 3 Subscribers done"
     assert {work.ledger.state(name, "zone").state for name in HOSTS} == {"cancelled"}
