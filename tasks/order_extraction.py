@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from prefect import task
 
@@ -12,9 +13,11 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.state import State
 from sluice.operations.call import call_agent
 from sluice.operations.claim import Claim
+from sluice.operations.conversation import AgentEvent
 from sluice.operations.deliver import Delivered
 from tasks.claims import entered
 from tasks.place import log
+from tasks.progress import phases_told
 from tasks.sending import Sends, current_sends
 from tasks.settings import COMMON
 
@@ -50,33 +53,40 @@ async def _claimed(sends: Sends, subscriber: str, distribution: str, revision: R
             return Delivered(subscriber, distribution, revision, State.INSTALLED, "done by another run")
         return None
 
-    if (done := await entered(sends, claim.enter, settled, f"{subscriber}: {distribution} {revision}")) is not None:
+    what = f"{subscriber}: {distribution} {revision}"
+    if (done := await entered(sends, claim.enter, settled, what)) is not None:
         return done
     try:
         async with sends.extracting:
             if (done := await sends.blocking(settled)) is not None:
                 return done
-            return await sends.ordered(_extract, sends, claim, subscriber, distribution, revision)
+            async with phases_told(what) as on_event:
+                return await sends.ordered(_extract, sends, claim, subscriber, distribution, revision, on_event)
     finally:
         await sends.blocking(claim.leave)
 
 
-def _extract(sends: Sends, claim: Claim, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
+def _extract(
+    sends: Sends, claim: Claim, subscriber: str, distribution: str, revision: RevisionNumber, on_event: Callable[[AgentEvent], None]
+) -> Delivered:
     try:
-        return _ordered(sends, claim, subscriber, distribution, revision)
+        return _ordered(sends, claim, subscriber, distribution, revision, on_event)
     except SluiceError as error:
         sends.ordering.extracted_in_vain(subscriber, distribution, revision, error, now=sends.place.work.clock.now())
         raise
 
 
-def _ordered(sends: Sends, claim: Claim, subscriber: str, distribution: str, revision: RevisionNumber) -> Delivered:
+def _ordered(
+    sends: Sends, claim: Claim, subscriber: str, distribution: str, revision: RevisionNumber, on_event: Callable[[AgentEvent], None]
+) -> Delivered:
     work = sends.place.work
     begun = work.clock.now()
     host = work.site.subscriber(subscriber)
     call = call_agent(host, work.distributor.name, transport=work.transport, timeout=work.timeout(host))
     try:
         rendered = recipe(work.site, distribution, subscriber)
-        result = sends.ordering.order_extract(call, distribution, revision, rendered, now=work.clock.now(), done=claim.hand_over)
+        now = work.clock.now()
+        result = sends.ordering.order_extract(call, distribution, revision, rendered, now=now, on_event=on_event, done=claim.hand_over)
     finally:
         call.close()
     seconds = (work.clock.now() - begun).total_seconds()

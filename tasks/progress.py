@@ -1,19 +1,22 @@
-"""Progress of long steps as Prefect progress artifacts: none for what is over in seconds, few updates for what isn't.
+"""Progress of long steps: none for what is over in seconds, few updates for what isn't.
 
-The same lines go to the logger ``sluice.progress``, which Prefect doesn't keep: a command in the foreground shows them.
+Bytes are Prefect progress artifacts; the same lines go to the logger ``sluice.progress``, which Prefect doesn't keep: a command in the
+foreground shows them. The phases of an extraction are lines of the run's log, one for each that lasts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
+from sluice.operations.conversation import AgentEvent
 from sluice.ports import Progress
 from tasks.place import log
 from tasks.wording import size
@@ -21,7 +24,8 @@ from tasks.wording import size
 SILENT_SECONDS = 3.0
 """A step shorter than this shows none."""
 UPDATE_SECONDS = 2.0
-"""Between two updates: each is a request to the server."""
+"""Between two updates: each is a request to the server, or a line of the log."""
+_ACTION = re.compile(r"(?:pre|post) action [0-9]+")
 _AT_HAND = logging.getLogger("sluice.progress")
 
 
@@ -54,6 +58,42 @@ async def reported(what: str) -> AsyncIterator[Progress]:
         ticker.cancel()
         with suppress(asyncio.CancelledError):
             await ticker
+
+
+@asynccontextmanager
+async def phases_told(what: str) -> AsyncIterator[Callable[[AgentEvent], None]]:
+    """Give an extraction something to tell its agent's events to, from any thread, as often as that likes.
+
+    Args:
+        what: For a person: ``helsinki-1 ← zone 1.2``.
+    """
+    heard: list[AgentEvent] = []
+
+    def on_event(event: AgentEvent) -> None:
+        heard[:] = [event]  # the newest is what is looked at: an agent that changes its phase all the time fills no log
+
+    ticker = asyncio.create_task(_tell(what, heard))
+    try:
+        yield on_event
+    finally:
+        ticker.cancel()
+        with suppress(asyncio.CancelledError):
+            await ticker
+
+
+async def _tell(what: str, heard: list[AgentEvent]) -> None:
+    said = ""
+    await asyncio.sleep(SILENT_SECONDS)
+    while True:
+        if heard and (text := _phase(heard[0])) != said:
+            said = text
+            log().info("%s: %s", what, text)
+        await asyncio.sleep(UPDATE_SECONDS)
+
+
+def _phase(event: AgentEvent) -> str:
+    """``pre action 1 of 2: waits for NAME (PID 12) to end``; other phases as they are, since what they count changes all the time."""
+    return _ACTION.sub(lambda found: f"{found[0]} of {event.total}", event.phase, count=1) if _ACTION.match(event.phase) else event.phase
 
 
 async def _tick(what: str, seen: _Seen) -> None:

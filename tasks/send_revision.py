@@ -23,7 +23,7 @@ from sluice.operations.queue_watch import SendCancelledError
 from sluice.rules.retry import prefect_retry_settings
 from tasks.claims import entered
 from tasks.place import log
-from tasks.progress import reported
+from tasks.progress import phases_told, reported
 from tasks.sending import Sends, current_sends
 from tasks.settings import COMMON
 from tasks.wording import size
@@ -115,8 +115,8 @@ async def _try(sends: Sends, delivery: Delivery, room: AsyncExitStack, what: str
         if not delivery.is_claimed and await sends.blocking(delivery.enter) is not None:
             return None  # the claim was lost, and another run came in between and extracts
         await room.aclose()
-        async with sends.extracting:
-            return await sends.ordered(delivery.extract)
+        async with sends.extracting, phases_told(what) as on_event:
+            return await sends.ordered(delivery.extract, on_event)
     except SluiceError as error:
         failed = await sends.blocking(delivery.fail, error)
         log().warning("%s: %s", what, failed.reason)

@@ -102,6 +102,7 @@ def run_action(
     environment: Mapping[str, str],
     limit: float = ACTION_TIMEOUT,
     started: Callable[[Session], None] = lambda _: None,
+    waits: Callable[[str], None] = lambda _: None,
 ) -> ActionReport:
     """Run one action; wait for it unless it says otherwise.
 
@@ -110,6 +111,7 @@ def run_action(
         scratch: A directory of ours for a script's text.
         limit: Seconds until it is ended with everything it started.
         started: Told once its session is known.
+        waits: Told whom a stop waits for; see ``stop``.
     Returns:
         How it went; ``exit_code`` is None where the limit ended it. ``check_report`` judges it.
     Raises:
@@ -138,7 +140,7 @@ def run_action(
             made = command(action.path, *action.arguments)
             return run_to_end(made, limit) if action.wait else leave_running(made)
         case StopProcess():
-            return stop(action, phase, limit)
+            return stop(action, phase, limit, waits=waits)
 
 
 def check_report(action: Action, report: ActionReport, limit: float, *, what: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NONE_RUNS = "none of that name runs"
 FAILED = 1
 """Exit code in the report of a stop that left some running."""
+SHOWN_NAME = 15
+"""Characters of a name in a phase, which are few (``agents.line.PHASE_MAX``): as many as the kernel keeps."""
 
 
 def check_stop(action: StopProcess) -> list[Process]:
@@ -46,11 +48,12 @@ def check_stop(action: StopProcess) -> list[Process]:
     return found
 
 
-def stop(action: StopProcess, phase: str, limit: float) -> ActionReport:
+def stop(action: StopProcess, phase: str, limit: float, *, waits: Callable[[str], None] = lambda _: None) -> ActionReport:
     """Ask all of that name to end, wait if it says so, kill what stays if it says so.
 
     Args:
         limit: Seconds to wait where it waits; without ``wait`` those to be killed get GRACE.
+        waits: Told whom it waits for, as long as it does, often: ``waits for NAME (PID 12) to end``.
     Returns:
         The report; its exit code is FAILED where some stay, and its output names them.
     Raises:
@@ -58,7 +61,7 @@ def stop(action: StopProcess, phase: str, limit: float) -> ActionReport:
     """
     begun = time.monotonic()
     with ExitStack() as held:
-        stopping = _Stopping(action, held)
+        stopping = _Stopping(action, held, waits)
         stopping.ask()
         if action.wait:
             stopping.wait(limit)
@@ -72,9 +75,10 @@ def stop(action: StopProcess, phase: str, limit: float) -> ActionReport:
 
 
 class _Stopping:
-    def __init__(self, action: StopProcess, held: ExitStack) -> None:
+    def __init__(self, action: StopProcess, held: ExitStack, waits: Callable[[str], None]) -> None:
         self._action = action
         self._held = held
+        self._waits = waits
         self._asked: dict[Process, int | None] = {}
         """With the pidfd that holds each."""
         self._killed: set[int] = set()
@@ -90,10 +94,11 @@ class _Stopping:
         """Until all are gone, also those that started meanwhile, or the limit is over."""
         until = time.monotonic() + limit
         while time.monotonic() < until:
-            if not any(is_alive(process) for process in self._asked):
+            if not self.staying():
                 self.ask()  # a child may have taken over its parent's work
                 if not self.staying():
                     return
+            self._tell()
             time.sleep(POLL)
 
     def kill(self) -> None:
@@ -120,6 +125,11 @@ class _Stopping:
         if failed:
             yield f"still running: PID {pids_text(process.pid for process in self.staying())}"
 
+    def _tell(self) -> None:
+        if staying := [process.pid for process in self.staying()]:
+            more = f" and {len(staying) - 1} more" if len(staying) > 1 else ""
+            self._waits(f"waits for {_shortened(self._action.name)} (PID {min(staying)}{more})" + ("" if more else " to end"))
+
     def _signal(self, process: Process, number: signal.Signals) -> None:
         fd = self._asked[process]
         with suppress(ProcessLookupError, psutil().NoSuchProcess):
@@ -127,6 +137,11 @@ class _Stopping:
                 process.send_signal(number)  # compares its start time
             elif is_alive(process):  # what the pidfd holds is what was found
                 signal.pidfd_send_signal(fd, number)
+
+
+def _shortened(name: str) -> str:
+    """A name that leaves room for the rest of a phase: its PIDs count more."""
+    return name if len(name) <= SHOWN_NAME else name[: SHOWN_NAME - 1] + "…"
 
 
 @contextmanager

@@ -6,7 +6,8 @@ then its ``undo:`` runs. What isn't taken back, because its author said so, is s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sluice.errors import SluiceError
@@ -63,11 +64,16 @@ class Actions:
         if actions:
             self._of.journal.enter(state)
         for number, action in enumerate(actions):
-            self._of.event(f"{phase} action {number + 1}", number, len(actions))
+            what = f"{phase} action {number + 1}"
+            self._of.event(what, number, len(actions))
             check_file(action)
             check_gone(action, self._ran.get((phase, number), ()))
-            report = run_noted(self._of, self._order, action, phase, phase, number)
-            check_report(action, report, self._of.action_limit, what=f"{phase} action {number + 1}")
+            waits = partial(self._waits, what, number, len(actions))
+            report = run_noted(self._of, self._order, action, phase, phase, number, waits)
+            check_report(action, report, self._of.action_limit, what=what)
+
+    def _waits(self, what: str, done: int, total: int, whom: str) -> None:
+        self._of.event(f"{what}: {whom}", done, total)
 
 
 def comes_with(action: Action, destinations: Sequence[str]) -> bool:
@@ -115,7 +121,15 @@ def _complaints(action: Action, report: ActionReport) -> list[str]:
     return [f"undo of {action.label} ended with {report.exit_code}: {report.output[-SHORT_OUTPUT:]}"]
 
 
-def run_noted(extractions: Extractions, order: Order, action: Action, phase: str, noted_as: str, number: int) -> ActionReport:
+def run_noted(
+    extractions: Extractions,
+    order: Order,
+    action: Action,
+    phase: str,
+    noted_as: str,
+    number: int,
+    waits: Callable[[str], None] = lambda _: None,
+) -> ActionReport:
     """Run an action with its traces in the journal, before and after."""
     journal, token = extractions.journal, new_token()
     journal.note_action(noted_as, number, token=token)
@@ -129,6 +143,7 @@ def run_noted(extractions: Extractions, order: Order, action: Action, phase: str
         ),
         limit=extractions.action_limit,
         started=lambda session: journal.note_action(noted_as, number, session=session),
+        waits=waits,
     )
     journal.note_action(noted_as, number, report=report)
     return report

@@ -169,6 +169,15 @@ def test_the_agent_what_it_runs_under_and_the_first_process_are_never_stopped() 
     assert {1, os.getpid(), os.getppid()} <= protected()
 
 
+def test_a_stop_that_waits_tells_whom_it_waits_for(programs: Programs) -> None:
+    first = programs.start_script(programs.script(STUBBORN))
+    said: list[str] = []
+    actions_stop.stop(StopProcess(programs.name, wait=True), "pre", 0.5, waits=said.append)
+    shown = programs.name if len(programs.name) <= 15 else programs.name[:14] + "…"
+    assert set(said) == {f"waits for {shown} (PID {first}) to end"}
+    assert runs(first)
+
+
 def test_a_process_of_another_account_is_named_and_nobody_signalled(programs: Programs) -> None:
     """Root's, seen by an account that may do nothing."""
     if os.geteuid() != 0:
