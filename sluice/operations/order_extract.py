@@ -9,10 +9,11 @@ stored is stored no second time, and an order carried out twice is answered "alr
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sluice.errors import ReadBackError, SluiceError, TamperedError, TransportError, TrustError, error_from_code
 from sluice.formats.canonical import canonical_bytes
@@ -87,7 +88,7 @@ class Ordering:
         Args:
             call: Its agent, called.
             recipe: Destinations and actions, rendered for it.
-            now: The one reference time; the order expires ORDER_LIFETIME later.
+            now: The one reference time; the order expires ORDER_LIFETIME later, and its answer is recorded as long after as it took.
             done: Gives the claim up, which is then given back with the receipt.
         Returns:
             Also where the extraction failed: see ``error``. BaseDiffersError there means: send it whole.
@@ -122,8 +123,10 @@ class Ordering:
             locked=recipe.locked,
             min_free=recipe.min_free,
         )
+        ordered = time.monotonic()
         envelope = call.conversation.order(self.publisher.sign_order(order), on_event)
-        receipt = self._believed(envelope, call, distribution, now)
+        ended = now + timedelta(seconds=time.monotonic() - ordered)  # what the run's table calls its time reaches up to here
+        receipt = self._believed(envelope, call, distribution, ended)
         if (receipt.sequence, receipt.distribution, receipt.revision) != (sequence, distribution, revision):
             raise self._refused(
                 TamperedError(
@@ -132,9 +135,9 @@ class Ordering:
                 ),
                 subscriber,
                 distribution,
-                now,
+                ended,
             )
-        self._keep(envelope, receipt, call, now, channel, done())
+        self._keep(envelope, receipt, call, ended, channel, done())
         return ExtractResult(receipt)
 
     def fetch_receipts(self, call: Call, distribution: str, *, now: datetime) -> list[Receipt]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,6 +26,7 @@ from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Channel, Distribution, DistributionType, Distributor, Site, Subscription
 from sluice.model.state import Built, EventKind, LedgerSnapshot, State
+from sluice.operations import order_extract
 from sluice.operations.call import Call, call_agent
 from sluice.operations.extract_plan import plan_extracts
 from sluice.operations.order_extract import ExtractResult
@@ -78,6 +80,18 @@ def test_installed_is_said_after_the_receipt_was_verified_stored_and_acknowledge
     stored = hq.ledger.receipt("hq", "helsinki-1", 1)
     assert stored is not None
     assert '"signature"' in stored
+
+
+def test_the_answer_is_recorded_as_long_after_the_order_as_it_took(hq: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = [100.0]
+    monkeypatch.setattr(order_extract, "time", SimpleNamespace(monotonic=lambda: passed[0]))
+    called = call(hq)
+    hq.ordering.order_extract(called, "zone", RevisionNumber(1, 1), RECIPE, now=NOW, on_event=lambda _: passed.__setitem__(0, 700.0))
+    called.close()
+    assert [(each.event.kind, each.event.at - NOW) for each in hq.ledger.events()] == [
+        (EventKind.EXTRACT_STARTED, timedelta(0)),
+        (EventKind.INSTALLED, timedelta(minutes=10)),
+    ]
 
 
 def test_the_order_is_for_one_recipient_numbered_and_expires(hq: Bench, agent: AgentDouble) -> None:
