@@ -101,8 +101,11 @@ def _directory_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckIte
         return CheckItem("working directory", ok=False, detail=f"{path} is missing", remedy=remedy)
     if not found.get("is_directory") or not found.get("ours"):
         return CheckItem("working directory", ok=False, detail=f"{path} isn't a directory of the account", remedy="remove or chown it")
-    private = found.get("mode") == 0o700
-    return CheckItem("working directory", ok=private, detail=f"{path}, mode {found.get('mode'):o}", remedy="" if private else remedy)
+    mode = int(found["mode"])
+    private = mode == 0o700
+    if mode & 0o022:  # bootstrap refuses it, because others may have put something there
+        remedy = f"on {subscriber.name}: look through it for what others put there, then chmod 700 {path}"
+    return CheckItem("working directory", ok=private, detail=f"{path}, mode {mode:o}", remedy="" if private else remedy)
 
 
 def _trust_items(subscriber: Subscriber, host: Host, distributor: str, publisher: Publisher, remedy: str) -> list[CheckItem]:
@@ -111,9 +114,10 @@ def _trust_items(subscriber: Subscriber, host: Host, distributor: str, publisher
     detail = "known" if same else "not known here" if known is None else "another one is known here"
     rooted = host.roots.get(distributor) == hashlib.sha256(publisher.root()).hexdigest()
     installed = "installed" if rooted else "missing" if distributor not in host.roots else "another one is installed"
+    push = f"run: sluice trust push {distributor}" if host.digest else remedy  # an agent installs what is pushed
     return [
         CheckItem(f"receipt key at {distributor}", ok=same, detail=detail, remedy="" if same else remedy),
-        CheckItem(f"trust in {distributor}", ok=rooted, detail=installed, remedy="" if rooted else f"run: sluice trust push {distributor}"),
+        CheckItem(f"trust in {distributor}", ok=rooted, detail=installed, remedy="" if rooted else push),
     ]
 
 

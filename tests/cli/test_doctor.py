@@ -28,8 +28,12 @@ from tests.system.sshd import SshLab, lab
 
 def said(result: Result, area: str, name: str = "") -> list[tuple[str, str]]:
     """Health and sentence of each finding of an area, in order; of one object where it is named."""
-    findings = result.json["findings"]
-    return [(f["health"], f["sentence"]) for f in findings if f["area"] == area and name in ("", f["object"])]
+    return [(f["health"], f["sentence"]) for f in findings(result, area, name)]
+
+
+def findings(result: Result, area: str, name: str = "") -> list[dict[str, str]]:
+    """The findings of an area, in order; of one object where it is named."""
+    return [f for f in result.json["findings"] if f["area"] == area and name in ("", f["object"])]
 
 
 def everything_in(directory: Path) -> dict[str, tuple[int, int]]:
@@ -166,6 +170,20 @@ def test_people_get_a_table(sluice: Sluice, keys: Path) -> None:
 
 
 # --- Subscribers --------------------------------------------------------------------------------------------------------
+
+
+def test_remedies_of_a_bare_host_are_those_that_go_through(sluice: Sluice, site: Path, keys: Path) -> None:
+    directory = site / "var/near/sluice"
+    (directory / "left-by-others").mkdir(parents=True)
+    directory.chmod(0o777)
+
+    remedies = {f["sentence"].partition(":")[0]: f["remedy"] for f in findings(sluice("doctor", "--json"), "subscriber", "near")}
+
+    assert remedies["working directory"] == f"on near: look through it for what others put there, then chmod 700 {directory}"
+    assert remedies["trust in hq"] == remedies["agent"] == "run: sluice subscriber bootstrap near"
+    assert sluice("subscriber", "bootstrap", "near").code == 4
+    directory.chmod(0o700)
+    assert sluice("subscriber", "bootstrap", "near").code == 0
 
 
 @pytest.fixture
