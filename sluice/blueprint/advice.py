@@ -6,6 +6,7 @@ Given for actions:
   a program ends by itself; and never with ``kill: true``, since a program that asks its user before it ends is its author's to know.
 - a program is stopped and not waited for, and what follows counts on its being gone: files are placed, or it is started again.
 - a program is stopped, rollback is on, and nothing says what is to start it again.
+- a program is stopped that the agent itself may run under: it is never stopped, and the order fails.
 - a shell script names a shell that isn't the one that runs it.
 """
 
@@ -19,6 +20,8 @@ from sluice.model.action import Action, Script, ScriptType, StartProcess, StopPr
 from sluice.model.site import Distribution, Origin, Site
 from sluice.rules.interpreters import interpreter
 
+_RUNS_UNDER = ("sshd", "sluice-agent")
+"""Where an agent is called over SSH, and the agent."""
 _POSIX = ("", "sh", "dash", "ash")
 
 
@@ -62,6 +65,8 @@ def _of_action(
                 yield f"{key}[{index}].start_process", "fails where it runs already", remedy
         case StopProcess() as stop:
             path = f"{key}[{index}].stop_process"
+            if stop.name in _RUNS_UNDER:
+                yield path, "fails where the agent runs under it, which is never stopped", "stop the service by a script"
             if distribution.rollback and f"{path}.undo" not in distribution.origins:
                 yield path, "stays stopped after a rollback", "add undo: with a script that starts it again, or undo: none"
             again = any(isinstance(each, StartProcess) and _name(each) == stop.name for each in actions[index + 1 :])

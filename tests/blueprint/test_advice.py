@@ -33,6 +33,14 @@ def test_a_start_with_no_stop_before_it_fails_where_it_runs(site_of: SiteOf) -> 
     assert told(site_of, other) == [f"8: post_actions[0].start_process: fails where it runs already: {PUT_STOP}"]
 
 
+@pytest.mark.parametrize("name", ["sshd", "sluice-agent"])
+def test_a_stop_of_what_the_agent_runs_under_is_told_to_fail(site_of: SiteOf, name: str) -> None:
+    actions = f"pre_actions: [{{stop_process: {{name: {name}, wait: true, undo: none}}}}]\n"
+    said = "fails where the agent runs under it, which is never stopped: stop the service by a script"
+    assert told(site_of, actions) == [f"7: pre_actions[0].stop_process: {said}"]
+    assert told(site_of, actions.replace(name, f"{name}s")) == []
+
+
 @pytest.mark.parametrize("action", ["{path: /opt/app/setup, wait: true, undo: none}", '{path: "{{ DEST }}/{{ NAME }}"}'])
 def test_no_stop_is_proposed_for_what_ends_by_itself_or_has_a_name_only_the_host_knows(site_of: SiteOf, action: str) -> None:
     assert told(site_of, f"post_actions: [{{start_process: {action}}}]\n") == []
