@@ -35,8 +35,14 @@ def trust_init(session: Session, distributor: str, dry_run: bool) -> None:
     if dry_run:
         click.echo(f"would make keys in {keys}, where there are none")
         return
+    kept = all((keys / name).exists() for name in ("root.pem", "online.pem"))
     if Publisher(Path(found.working_directory), distributor=distributor).ensure_keys(now()):
-        click.echo(f"made the keys of Distributor {distributor} in {keys}")
+        made = (
+            f"the first trust root of Distributor {distributor} with the keys that were"
+            if kept
+            else f"the keys of Distributor {distributor}"
+        )
+        click.echo(f"made {made} in {keys}")
         click.echo("back them up: who has them can sign, who lost them must install new trust everywhere")
     else:
         click.echo(f"Distributor {distributor} has keys in {keys}")

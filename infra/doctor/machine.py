@@ -31,20 +31,21 @@ def distributors_here(site: Site) -> list[Distributor]:
 
 
 def elsewhere(site: Site) -> list[Finding]:
-    """The other Distributors: at home on another machine, or never given keys."""
+    """The other Distributors: at home on another machine, never given keys, or bereft of them."""
     here = {found.name for found in distributors_here(site)}
-    health = Health.WARNING if here else Health.FAILED
-    return [
-        Finding(
-            health,
-            "trust",
-            name,
-            f"no keys in {distributor.working_directory}/keys",
-            f"run `sluice trust init {name}`, unless it is at home on another machine",
-        )
-        for name, distributor in sorted(site.distributors.items())
-        if name not in here
-    ]
+    others = [distributor for name, distributor in sorted(site.distributors.items()) if name not in here]
+    return [_without_keys(distributor, Health.WARNING if here else Health.FAILED) for distributor in others]
+
+
+def _without_keys(distributor: Distributor, health: Health) -> Finding:
+    name, directory = distributor.name, Path(distributor.working_directory)
+    if os.path.lexists(directory / "trust" / "repository"):  # it is at home here
+        try:
+            Publisher(directory, distributor=name).check_keys()
+        except SluiceError as error:
+            return _failed("trust", name, error)
+    remedy = f"run `sluice trust init {name}`, unless it is at home on another machine"
+    return Finding(health, "trust", name, f"no keys in {directory}/keys", remedy)
 
 
 def working_directory(distributor: Distributor) -> list[Finding]:

@@ -85,10 +85,7 @@ class Publisher:
                 sweep(directory)  # a key that was never given its name is in no use
             if (self._repository / metadata_file(ROOT, 1)).exists():
                 if not (self._keys / "online.pem").exists():
-                    raise TrustError(
-                        f"the keys of Distributor {self._distributor} are gone, but its Subscribers trust them",
-                        remedy="restore keys/ from your backup; to begin anew with new keys everywhere, move trust/repository away first",
-                    )
+                    raise self._keys_gone()
                 return False
             ensure_private_key(self._keys / "root.pem")
             ensure_private_key(self._keys / "online.pem")
@@ -98,11 +95,19 @@ class Publisher:
     @disk_errors()
     def check_keys(self) -> None:
         """See that this Distributor can sign, before work that only its signature makes useful. Raises TrustError."""
-        if not (self._repository / metadata_file(ROOT, 1)).exists():
+        name, online = self._distributor, self._keys / "online.pem"
+        has_keys = os.path.lexists(online)
+        if (self._repository / metadata_file(ROOT, 1)).exists():
+            if not has_keys:
+                raise self._keys_gone()
+        elif has_keys:
             raise TrustError(
-                f"Distributor {self._distributor} has no keys in {self._keys}", remedy=f"run `sluice trust init {self._distributor}`"
+                f"Distributor {name} has keys in {self._keys}, but its trust repository {self._repository} is missing",
+                remedy=f"restore trust/ together with store/ from your backup; `sluice trust init {name}` only if no Subscriber had it",
             )
-        load_private_key(self._keys / "online.pem")
+        else:
+            raise TrustError(f"Distributor {name} has no keys in {self._keys}", remedy=f"run `sluice trust init {name}`")
+        load_private_key(online)
 
     @disk_errors()
     def publish(self, listings: Callable[[], Mapping[str, Listing]], *, now: datetime, longest_interval: timedelta) -> Published:
@@ -255,6 +260,12 @@ class Publisher:
             return (self._repository / metadata_file(TIMESTAMP, None)).read_bytes()
         except FileNotFoundError:
             return b""
+
+    def _keys_gone(self) -> TrustError:
+        return TrustError(
+            f"the keys of Distributor {self._distributor} are gone, but its Subscribers trust them",
+            remedy="restore keys/ from your backup; to begin anew with new keys everywhere, move trust/repository away first",
+        )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

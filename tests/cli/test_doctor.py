@@ -109,6 +109,34 @@ def test_a_distributor_without_keys_anywhere_here_fails(sluice: Sluice, site: Pa
     assert said(sluice("doctor", "--json", "--no-subscribers"), "trust", "hq") == [("failed", f"no keys in {site}/var/hq/keys")]
 
 
+def test_keys_that_subscribers_trust_are_restored_not_made(sluice: Sluice, site: Path, keys: Path) -> None:
+    keys.rename(site / "elsewhere")
+
+    (found,) = findings(sluice("doctor", "--json", "--no-subscribers"), "trust", "hq")
+
+    assert (found["health"], found["sentence"]) == (
+        "failed",
+        "the keys of Distributor hq are gone, but its Subscribers trust them",
+    )
+    assert found["remedy"].startswith("restore keys/ from your backup;")
+    assert sluice("trust", "init", "hq").code == 4
+
+
+def test_a_trust_repository_that_is_gone_is_told_apart_from_keys_that_are(sluice: Sluice, site: Path, keys: Path) -> None:
+    (site / "var/hq/trust").rename(site / "elsewhere")
+
+    (found,) = findings(sluice("doctor", "--json", "--no-subscribers"), "trust", "hq: keys")
+
+    missing = f"its trust repository {site}/var/hq/trust/repository is missing"
+    assert (found["health"], found["sentence"]) == ("failed", f"Distributor hq has keys in {keys}, but {missing}")
+    assert found["remedy"].startswith("restore trust/ together with store/ from your backup;")
+    before = (keys / "online.pem").read_bytes()
+    said_by_init = sluice("trust", "init", "hq").out
+    assert "made the keys" not in said_by_init
+    assert f"made the first trust root of Distributor hq with the keys that were in {keys}" in said_by_init
+    assert (keys / "online.pem").read_bytes() == before
+
+
 def test_a_ledger_of_another_schema_fails_and_stays_as_it_is(sluice: Sluice, site: Path, keys: Path) -> None:
     path = site / "var/hq/ledger.db"
     with sqlite3.connect(path) as database:
