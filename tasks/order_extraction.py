@@ -21,6 +21,8 @@ from tasks.progress import phases_told
 from tasks.sending import Sends, current_sends
 from tasks.settings import COMMON
 
+MEANWHILE = ", and `sluice extract OTHER` is for other Subscribers"
+
 
 @task(
     name="extract",
@@ -54,7 +56,7 @@ async def _claimed(sends: Sends, subscriber: str, distribution: str, revision: R
         return None
 
     what = f"{subscriber}: {distribution} {revision}"
-    if (done := await entered(sends, claim.enter, settled, what)) is not None:
+    if (done := await entered(sends, claim.enter, settled, what, instead=MEANWHILE)) is not None:
         return done
     try:
         async with sends.extracting:

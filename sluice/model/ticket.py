@@ -56,11 +56,11 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Occupied:
-    """The same Distribution is being sent to the same Subscriber already. Wait and enter again, or report ``reason``."""
+    """Another run is at the same Distribution of the same Subscriber. Wait and enter again, or report ``reason``."""
 
     ticket: Ticket
     reason: str
-    """``already being sent by flow run X``."""
+    """``already being sent by flow run X``, or ``flow run X is calling it or has it extract``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,9 @@ def leased(ticket: Ticket, now: datetime, lease_seconds: float) -> Ticket:
 
 
 def occupied(ticket: Ticket) -> Occupied:
-    """What a second sender of the same Distribution to the same Subscriber is told."""
+    """What a second sender of the same Distribution to the same Subscriber is told; one that extracts only is a sender, too."""
+    if ticket.phase is Phase.ENTERED:  # before it asks for a slot, and after it gave it back
+        return Occupied(ticket, f"flow run {ticket.holder} is calling it or has it extract")
     return Occupied(ticket, f"already being sent by flow run {ticket.holder}")
 
 

@@ -166,7 +166,9 @@ def test_the_reasons_are_sentences() -> None:
         "paused: priority low goes after the higher ones of hq: 1 running and 1 waiting",
         "pauses at the next block for higher priorities of hq: 1 running and 1 waiting",
     ]
-    assert occupied(ticket(1)).reason == "already being sent by flow run run-1"
+    for phase in (Phase.READY, Phase.RUNNING, Phase.PAUSED):
+        assert occupied(ticket(1, phase=phase)).reason == "already being sent by flow run run-1"
+    assert occupied(ticket(1, phase=Phase.ENTERED)).reason == "flow run run-1 is calling it or has it extract"
 
 
 def test_a_high_one_whose_host_has_not_answered_delays_and_pauses_no_low_one() -> None:
