@@ -23,6 +23,10 @@ from sluice.rules import diagnosis
 from sluice.rules.diagnosis import Finding, Health
 
 _READABLE = "see that it can be reached and read by this account"
+_RESTORE = "restore it from a backup, or move it away: the next build makes a new one, which knows of nothing before it"
+_PASSWORD = "set PGPASSFILE (or PGPASSWORD) for this account and the workers; see that user and database of the URL are right"  # noqa: S105 # no password
+_NO_PASSWORD = ("no password supplied", "password authentication failed")
+"""What libpq and the server say, which have no SQLSTATE for it while they connect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def look(place: str, now: datetime) -> Looked:
     try:
         found, refused = probe(place)
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
-        return Looked((Finding(Health.FAILED, "ledger", name, f"it can't be opened: {_said(error)}", _READABLE),))
+        return Looked((Finding(Health.FAILED, "ledger", name, f"it can't be opened: {_said(error)}", _remedy(error)),))
     judged = diagnosis.schema(name, found, ours=SCHEMA_VERSION, upgrades=UPGRADES)
     if refused:
         return Looked((judged, Finding(Health.FAILED, "ledger", name, f"it can't be written: {refused}", "see its owner, mode and rights")))
@@ -109,3 +113,11 @@ def _said(error: OSError | sqlite3.Error | SQLAlchemyError) -> str:
     """The first line of what the driver says: no statement, no hints."""
     said = str(getattr(error, "orig", None) or error)
     return (said.splitlines() or [type(error).__name__])[0]
+
+
+def _remedy(error: OSError | sqlite3.Error | SQLAlchemyError) -> str:
+    if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return _RESTORE
+    if any(each in str(getattr(error, "orig", None) or "") for each in _NO_PASSWORD):
+        return _PASSWORD
+    return _READABLE

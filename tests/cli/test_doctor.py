@@ -23,6 +23,7 @@ from infra.subscriber_check import check
 from infra.transports.address import AddressTransport
 from sluice.trust.publish import Publisher
 from tests.cli.conftest import Result, Sluice
+from tests.system.postgres import USER, Cluster
 from tests.system.sshd import SshLab, lab
 
 
@@ -155,8 +156,21 @@ def test_a_ledger_of_another_schema_fails_and_stays_as_it_is(sluice: Sluice, sit
 def test_a_ledger_that_is_none_fails(sluice: Sluice, site: Path, keys: Path) -> None:
     (site / "var/hq/ledger.db").write_text("no database\n" * 100)
 
-    ((health, sentence),) = said(sluice("doctor", "--json", "--no-subscribers"), "ledger")
-    assert (health, "not a database" in sentence) == ("failed", True)
+    (found,) = findings(sluice("doctor", "--json", "--no-subscribers"), "ledger")
+    assert (found["health"], "not a database" in found["sentence"]) == ("failed", True)
+    assert found["remedy"].startswith("restore it from a backup, or move it away")
+
+
+@pytest.mark.parametrize("password", ["", ":wrong"])
+def test_a_ledger_without_its_password_is_told_where_it_goes(
+    password: str, sluice: Sluice, keys: Path, postgres: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSFILE", "/nowhere")
+    monkeypatch.setenv("SLUICE_LEDGER", f"postgresql://{USER}{password}@127.0.0.1:{postgres.port}/postgres")
+
+    (found,) = findings(sluice("doctor", "--json", "--no-subscribers"), "ledger")
+
+    assert (found["health"], found["remedy"].partition(" for ")[0]) == ("failed", "set PGPASSFILE (or PGPASSWORD)")
 
 
 @pytest.mark.parametrize("url", ["mysql://hq:hunter2@db/ledger", "mysql://hq:hunter2@db:x/ledger"])
