@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.line import PHASE_MAX
 from sluice.model.action import Action, StartProcess, StopProcess
 from sluice.model.order import Outcome, Receipt
 from sluice.operations import actions_run, actions_stop, extract_act
@@ -165,8 +166,14 @@ def test_one_that_stays_fails_the_extraction_and_is_named(scene: Scene, programs
     pid = programs.start_script(programs.script(STUBBORN))
     extractions = scene.host.extractions
     object.__setattr__(extractions, "action_limit", 0.5)
+    told: list[tuple[str, int, int]] = []
+    object.__setattr__(extractions, "event", lambda *event: told.append(event))
     receipt = scene.extract(pre=[StopProcess(programs.name, wait=True)])
     assert receipt.outcome is Outcome.FAILED
+    (waits,) = {each for each in told if each[0].startswith("pre action 1: ")}
+    assert waits[0].endswith(f"(PID {pid}) to end")
+    assert len(waits[0]) <= PHASE_MAX
+    assert waits[1:] == (0, 1)
     assert f"still running: PID {pid}" in receipt.failure.message
     assert runs(pid)
     scene.assert_untouched()
