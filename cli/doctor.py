@@ -63,6 +63,7 @@ def _findings(session: Session, subscribers: bool) -> Iterator[Finding]:
         yield from machine.site_failed(session.directory, error)
         return
     yield machine.site_is_valid(site, os.environ.get("SLUICE_SITE"))
+    yield from machine.identities(site)
     yield from _of_distributors(site, now())
     yield machine.agent_bundle(bundle_directory(session))
     yield from _of_prefect(session, site)

@@ -69,7 +69,10 @@ def trust(site: Site, distributor: Distributor, now: datetime) -> list[Finding]:
     try:
         publisher.check_keys()
         found.append(Finding(Health.OK, "trust", f"{distributor.name}: keys", "present, readable by their account alone"))
-        root_key = Path(distributor.working_directory) / "keys" / ROOT_KEY
+        keys = Path(distributor.working_directory) / "keys"
+        if (mode := stat.S_IMODE(keys.stat().st_mode)) & 0o077:
+            found.append(Finding(Health.WARNING, "trust", str(keys), f"others can enter it: mode {mode:04o}", f"chmod 700 {keys}"))
+        root_key = keys / ROOT_KEY
         if root_key.exists() and stat.S_IMODE(root_key.stat().st_mode) & 0o077:
             found.append(Finding(Health.FAILED, "trust", str(root_key), "others can read it", f"chmod 600 {root_key}"))
         expires = publisher.expires()
@@ -94,10 +97,23 @@ def agent_bundle(directory: Path) -> Finding:
     )
 
 
+def identities(site: Site) -> list[Finding]:
+    """Private keys that log in to Subscribers, each once, which others can read; those that are missing are told by the login."""
+    found = []
+    for path in sorted({Path(site.directory) / each.identity for each in site.subscribers.values() if each.identity}):
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError:
+            continue
+        if mode & 0o077:
+            found.append(Finding(Health.WARNING, "machine", str(path), f"others can use it: mode {mode:04o}", f"chmod 600 {path}"))
+    return found
+
+
 def site_is_valid(site: Site, variable: str | None) -> Finding:
     """A site that was read has no errors; how it was found is said."""
     how = "named by SLUICE_SITE" if variable else "SLUICE_SITE isn't set: workers need it"
-    number = f"{len(site.distributions)} Distributions, {len(site.subscribers)} Subscribers"
+    number = f"{_count(len(site.distributions), 'Distribution')}, {_count(len(site.subscribers), 'Subscriber')}"
     return Finding(Health.OK, "site", str(site.directory), f"no errors, {number}; {how}")
 
 
@@ -117,3 +133,7 @@ def _failed(area: str, name: str, error: SluiceError | OSError) -> Finding:
     if isinstance(error, SluiceError):
         return Finding(Health.FAILED, area, name, error.message, error.remedy)
     return Finding(Health.FAILED, area, name, f"{error.filename}: {error.strerror}", "see its owner and mode")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -56,6 +57,8 @@ def open_existing(url_or_path: str | Path) -> SqlLedger | None:
 
 def path_of(text: str) -> Path:
     """The file that a path or ``sqlite:///FILE`` names. Raises LedgerError: it is the URL of something else."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/(?!/)", text):  # a slash short of a URL; taken as a path, it would name a directory
+        raise LedgerError(f"a ledger at {text.partition(':')[0]}:/ is neither a path nor sqlite:/// nor postgresql://", remedy=_REMEDY)
     if "://" not in text:
         return Path(text)
     try:
@@ -63,7 +66,7 @@ def path_of(text: str) -> Path:
     except (ArgumentError, ValueError):  # ValueError: of a port that is no number
         raise LedgerError("the ledger's URL can't be read", remedy=_REMEDY) from None
     if url.get_backend_name() != "sqlite" or url.query or not url.database or url.database == ":memory:":
-        raise LedgerError(f"a ledger on {url.drivername} isn't supported", remedy=_REMEDY)
+        raise LedgerError(f"a ledger on {url.drivername} is neither a path nor sqlite:/// nor postgresql://", remedy=_REMEDY)
     return Path(url.database)
 
 

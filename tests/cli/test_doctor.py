@@ -94,6 +94,49 @@ def test_a_working_directory_that_others_can_read_fails(sluice: Sluice, site: Pa
     assert found[0] == ("failed", "others can read it: mode 0755")
 
 
+def test_a_directory_of_keys_that_others_can_enter_is_a_warning(sluice: Sluice, keys: Path) -> None:
+    keys.chmod(0o755)
+
+    (found,) = findings(sluice("doctor", "--json", "--no-subscribers"), "trust", str(keys))
+
+    assert (found["health"], found["sentence"], found["remedy"]) == ("warning", "others can enter it: mode 0755", f"chmod 700 {keys}")
+
+
+def test_an_identity_that_others_can_read_is_a_warning(sluice: Sluice, site: Path, keys: Path) -> None:
+    text = (site / "site.yaml").read_text()
+    host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN9hYlVVAL+lACWYMA/OryRKMsyWlVS6RG/NvsXdx/Xj"
+    address = f"address: ssh://hq@127.0.0.1\nhost_key: {host_key}\nidentity: id\n"
+    text = text.replace("address: local:var/near\nworking_directory: var/near/sluice\n", f"{address}working_directory: /srv/sluice\n")
+    (site / "site.yaml").write_text(text.replace("{{ LOCAL_DIRECTORY }}/out", "/srv/out"))
+    identity = site / "id"
+    identity.write_text("a key\n")
+    identity.chmod(0o640)
+    assert [health for health, _ in said(sluice("doctor", "--json", "--no-subscribers"), "site")] == ["ok"]
+
+    (found,) = findings(sluice("doctor", "--json", "--no-subscribers"), "machine", str(identity))
+
+    assert (found["health"], found["sentence"], found["remedy"]) == ("warning", "others can use it: mode 0640", f"chmod 600 {identity}")
+    identity.chmod(0o600)
+    assert findings(sluice("doctor", "--json", "--no-subscribers"), "machine", str(identity)) == []
+
+
+def test_one_of_a_kind_is_singular(sluice: Sluice, site: Path) -> None:
+    assert "2 Distributions, 2 Subscribers" in said(sluice("doctor", "--json", "--no-subscribers"), "site")[0][1]
+    documents = (site / "site.yaml").read_text().split("---\n")
+    kept = [each for each in documents if "name: unlisted" not in each and "name: far" not in each]
+    (site / "site.yaml").write_text("---\n".join(kept).replace("[near, far]", "[near]"))
+    assert "1 Distribution, 1 Subscriber;" in said(sluice("doctor", "--json", "--no-subscribers"), "site")[0][1]
+
+
+def test_a_ledger_with_a_slash_too_few_is_neither_path_nor_url(
+    sluice: Sluice, site: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in ("mysql:/x", "mysql://x"):
+        monkeypatch.setenv("SLUICE_LEDGER", url)
+        ((health, sentence),) = said(sluice("doctor", "--json", "--no-subscribers"), "ledger")
+        assert (health, "neither a path nor sqlite:/// nor postgresql://" in sentence) == ("failed", True)
+
+
 def test_metadata_that_expired_fail(sluice: Sluice, site: Path) -> None:
     Publisher(site / "var/hq", distributor="hq").ensure_keys(datetime.now(UTC))
     then = datetime.now(UTC) - timedelta(days=20)
@@ -173,7 +216,7 @@ def test_a_ledger_without_its_password_is_told_where_it_goes(
     assert (found["health"], found["remedy"].partition(" for ")[0]) == ("failed", "set PGPASSFILE (or PGPASSWORD)")
 
 
-@pytest.mark.parametrize("url", ["mysql://hq:hunter2@db/ledger", "mysql://hq:hunter2@db:x/ledger"])
+@pytest.mark.parametrize("url", ["mysql://hq:hunter2@db/ledger", "mysql://hq:hunter2@db:x/ledger", "mysql:/hq:hunter2@db"])
 def test_a_ledger_that_can_t_be_one_fails_without_showing_its_password(
     url: str, sluice: Sluice, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
