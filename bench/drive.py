@@ -6,6 +6,7 @@ CLOCK_MONOTONIC seconds. The steps and the parts are those of ``tasks/send_revis
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import threading
@@ -113,6 +114,7 @@ def main(arguments: list[str]) -> None:
     else:
         build(Path(site), distribution)
     print(json.dumps(MARKS))
+    gc.freeze()  # as the sluice command ends
 
 
 if __name__ == "__main__":
