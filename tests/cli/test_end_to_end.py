@@ -56,6 +56,8 @@ class Shell:
             text=True,
             cwd=self.directory,
             env=self._environment | {"PYTHONPATH": str(PROJECT)},
+            # What a shell starts in the background ignores Ctrl-C, and so would all that is started from there.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
