@@ -1,12 +1,10 @@
 """What every ledger does, whatever database it is on. Its processes and its file are in files of their own."""
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra.ledger.sql import SqlLedger, open_ledger
 from sluice.errors import UnreachableError
 from sluice.model.order import CLAIMED_SEQUENCE_MAX, Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
@@ -14,30 +12,10 @@ from sluice.model.site import RetryRule
 from sluice.model.state import Built, CurrentState, Event, EventKind, ReceiptStored, State
 from sluice.ports import Ledger
 from sluice.rules.retry import after_failure, failure_of
+from tests.ports.conftest import Opener
 
 NOW = datetime(2026, 12, 1, 20, 0, 0, 123456, tzinfo=UTC)
 V1, V2 = RevisionNumber(1, 1), RevisionNumber(1, 2)
-
-Opener = Callable[[], Ledger]
-
-
-@pytest.fixture
-def opener(place: str) -> Iterator[Opener]:
-    """Opens the same ledger each time, as every process would."""
-    opened: list[SqlLedger] = []
-
-    def open_again() -> Ledger:
-        opened.append(open_ledger(place))
-        return opened[-1]
-
-    yield open_again
-    for ledger in opened:
-        ledger.close()
-
-
-@pytest.fixture
-def ledger(opener: Opener) -> Ledger:
-    return opener()
 
 
 def event(kind: EventKind, *, subscriber: str = "helsinki-1", **more: object) -> Event:

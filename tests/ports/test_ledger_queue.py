@@ -1,13 +1,12 @@
 """The send queue's transactions, whatever database they are on; who decides is ``rules/dispatch.py``."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from infra.ledger.sql import SqlLedger, open_ledger
+from infra.ledger.sql import open_ledger
 from infra.ledger.tables import SCHEMA_VERSION
 from sluice.errors import LeaseLostError
 from sluice.model.order import Outcome, Receipt
@@ -16,31 +15,11 @@ from sluice.model.site import Priority
 from sluice.model.state import Event, EventKind, Record, State
 from sluice.model.ticket import Lost, Occupied, Pausing, Phase, QueueTurn, Started, Ticket, Waiting
 from sluice.ports import Ledger
+from tests.ports.conftest import Opener
 
 NOW = datetime(2026, 12, 1, 20, 0, 0, 123456, tzinfo=UTC)
 V1, V2 = RevisionNumber(1, 1), RevisionNumber(1, 2)
 LEASE = 60.0
-
-Opener = Callable[[], Ledger]
-
-
-@pytest.fixture
-def opener(place: str) -> Iterator[Opener]:
-    """Opens the same ledger each time, as every process would."""
-    opened: list[SqlLedger] = []
-
-    def open_again() -> Ledger:
-        opened.append(open_ledger(place))
-        return opened[-1]
-
-    yield open_again
-    for ledger in opened:
-        ledger.close()
-
-
-@pytest.fixture
-def ledger(opener: Opener) -> Ledger:
-    return opener()
 
 
 def enter(ledger: Ledger, host: str, priority: Priority = Priority.MEDIUM, *, holder: str = "run-1", now: datetime = NOW) -> Ticket:
