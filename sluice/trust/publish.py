@@ -13,22 +13,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.signer import CryptoSigner, SSlibKey
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
-from tuf.api.serialization import DeserializationError
+from securesystemslib.signer import SSlibKey
+from tuf.api.metadata import DelegatedRole, Delegations, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
 from sluice.durable import locked, make_directory, replace_atomically, sweep
-from sluice.errors import StoreCorruptError, StoreLockedError, TamperedError, TrustError
+from sluice.errors import TamperedError, TrustError
 from sluice.formats.orders import RECEIPT_MAX, order_bytes, parse_receipt
 from sluice.model.order import Order, Receipt
 from sluice.trust.disk import disk_errors
 from sluice.trust.envelope import ORDER_WORD, RECEIPT_WORD, Envelope, seal, unseal
 from sluice.trust.keys import ensure_private_key, load_private_key, parse_public_pem, signature_fits
-from sluice.trust.roles import ORDERS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_role, metadata_file, split_metadata_file
+from sluice.trust.repository import Repository
+from sluice.trust.roles import ORDERS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_role, metadata_file
 from sluice.trust.targets import Target
 
 ROOT_LIFETIME = timedelta(days=3650)
@@ -38,12 +37,8 @@ TIMESTAMP_MARGIN = timedelta(days=7)
 TIMESTAMP_LIFETIME_MIN = timedelta(days=14)
 LOCK_WAIT = 60.0
 """Seconds to wait for another publishing of the same Distributor; it takes milliseconds."""
-READ_TRIES = 100
-"""Tries to read a set that isn't replaced meanwhile; each takes milliseconds."""
 _KINDS: Mapping[str, type[Any]] = {ROOT: Root, TIMESTAMP: Timestamp, SNAPSHOT: Snapshot}
 """Of metadata, by role; all others are Targets."""
-_S = TypeVar("_S", bound=Signed)
-_T = TypeVar("_T")
 
 Listing = Mapping[str, Target]
 """What can be sent of one Distribution, by target path."""
@@ -67,6 +62,7 @@ class Publisher:
         self._keys = working_directory / "keys"
         self._trust = working_directory / "trust"
         self._repository = self._trust / "repository"
+        self._files = Repository(self._repository, distributor=distributor)
 
     @disk_errors()
     def ensure_keys(self, now: datetime) -> bool:
@@ -133,18 +129,18 @@ class Publisher:
     @disk_errors()
     def root(self) -> bytes:
         """The newest trust root: what ``sluice trust push`` installs."""
-        return (self._repository / metadata_file(ROOT, self._newest_root())).read_bytes()
+        return (self._repository / metadata_file(ROOT, self._files.newest_root())).read_bytes()
 
     @disk_errors()
     def expires(self) -> dict[str, datetime]:
         """When the root and each published role end, by role."""
-        return self._of_one_set(self._expires)
+        return self._files.of_one_set(self._expires)
 
     def _expires(self) -> dict[str, datetime]:
         found = {}
-        for role, version in (self._versions() or {ROOT: self._newest_root()}).items():
+        for role, version in (self._files.versions() or {ROOT: self._files.newest_root()}).items():
             name = metadata_file(role, None if role == TIMESTAMP else version)
-            signed: Signed | None = self._load(name, _KINDS.get(role, Targets))
+            signed: Signed | None = self._files.load(name, _KINDS.get(role, Targets))
             if signed is not None:
                 found[role] = signed.expires
         return found
@@ -152,16 +148,7 @@ class Publisher:
     @disk_errors()
     def versions(self) -> dict[str, int]:
         """Published versions by role; empty before the first publishing."""
-        return self._of_one_set(self._versions)
-
-    def _versions(self) -> dict[str, int]:
-        timestamp = self._load(metadata_file(TIMESTAMP, None), Timestamp)
-        if timestamp is None:
-            return {}
-        snapshot = self._snapshot(timestamp)
-        found = {name.removesuffix(".json"): meta.version for name, meta in snapshot.meta.items()}
-        found |= {TIMESTAMP: timestamp.version, SNAPSHOT: snapshot.version, ROOT: self._newest_root()}
-        return found
+        return self._files.of_one_set(self._files.versions)
 
     @disk_errors()
     def files_for(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
@@ -172,10 +159,10 @@ class Publisher:
         Raises:
             TrustError: Nothing of it is signed.
         """
-        return self._of_one_set(lambda: self._files_for(distribution, held))
+        return self._files.of_one_set(lambda: self._files_for(distribution, held))
 
     def _files_for(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
-        versions = self._versions()
+        versions = self._files.versions()
         if distribution_role(distribution) not in versions:
             raise TrustError(f"Distribution {distribution} isn't signed yet", remedy=f"run `sluice sign {distribution}`")
         names = [metadata_file(ROOT, version) for version in range(held.get(ROOT, 0) + 1, versions[ROOT] + 1)]
@@ -189,13 +176,13 @@ class Publisher:
     @disk_errors()
     def listing(self, distribution: str) -> Listing:
         """What is signed now of one Distribution; empty if nothing is."""
-        return self._of_one_set(lambda: self._listing(distribution))
+        return self._files.of_one_set(lambda: self._listing(distribution))
 
     def _listing(self, distribution: str) -> Listing:
-        version = self._versions().get(distribution_role(distribution))
+        version = self._files.versions().get(distribution_role(distribution))
         if version is None:
             return {}
-        role = self._load(metadata_file(distribution_role(distribution), version), Targets)
+        role = self._files.load(metadata_file(distribution_role(distribution), version), Targets)
         return {} if role is None else {path: Target(file.length, file.hashes["sha256"]) for path, file in role.targets.items()}
 
     def sign_order(self, order: Order) -> Envelope:
@@ -241,26 +228,6 @@ class Publisher:
             raise TamperedError(f"{what} names {receipt.subscriber} and Distributor {receipt.distributor}")
         return receipt
 
-    def _of_one_set(self, read: Callable[[], _T]) -> _T:
-        """What ``read`` finds in the repository, read again where a publishing changed the set meanwhile: readers take no lock."""
-        for _ in range(READ_TRIES):
-            before = self._timestamp_bytes()
-            try:
-                found = read()
-            except (FileNotFoundError, StoreCorruptError):
-                if self._timestamp_bytes() == before:
-                    raise
-            else:
-                if self._timestamp_bytes() == before:
-                    return found
-        raise StoreLockedError(f"the trust of Distributor {self._distributor} is published all the time", remedy="repeat")
-
-    def _timestamp_bytes(self) -> bytes:
-        try:
-            return (self._repository / metadata_file(TIMESTAMP, None)).read_bytes()
-        except FileNotFoundError:
-            return b""
-
     def _keys_gone(self) -> TrustError:
         return TrustError(
             f"the keys of Distributor {self._distributor} are gone, but its Subscribers trust them",
@@ -279,12 +246,12 @@ class Publisher:
         root.add_key(SSlibKey.from_crypto(root_key.public_key()), ROOT)
         for role in (TIMESTAMP, SNAPSHOT, TARGETS):
             root.add_key(online, role)
-        self._write(metadata_file(ROOT, 1), root, root_key)
+        self._files.write(metadata_file(ROOT, 1), root, root_key)
 
     def _publish(self, listings: Mapping[str, Listing], now: datetime, lifetime: timedelta) -> Published:
         online = load_private_key(self._keys / "online.pem")
-        timestamp = self._load(metadata_file(TIMESTAMP, None), Timestamp)
-        snapshot = self._snapshot(timestamp) if timestamp else None
+        timestamp = self._files.load(metadata_file(TIMESTAMP, None), Timestamp)
+        snapshot = self._files.snapshot(timestamp) if timestamp else None
         versions = {name.removesuffix(".json"): meta.version for name, meta in snapshot.meta.items()} if snapshot else {}
         changed = [name for name, listing in listings.items() if self._publish_listing(name, listing, versions, now, online)]
         roles = [distribution_role(name) for name in sorted(changed)]
@@ -296,26 +263,26 @@ class Publisher:
         expires = _whole(now + lifetime)
         number = (snapshot.version if snapshot else 0) + 1
         meta = {f"{role}.json": MetaFile(version) for role, version in versions.items()}
-        self._write(metadata_file(SNAPSHOT, number), Snapshot(number, expires=expires, meta=meta), online)
+        self._files.write(metadata_file(SNAPSHOT, number), Snapshot(number, expires=expires, meta=meta), online)
         stamp = Timestamp((timestamp.version if timestamp else 0) + 1, expires=expires, snapshot_meta=MetaFile(number))
-        self._write(metadata_file(TIMESTAMP, None), stamp, online)
-        self._remove_unreferenced(versions, number)
+        self._files.write(metadata_file(TIMESTAMP, None), stamp, online)
+        self._files.remove_unreferenced(versions, number)
         return Published(stamp.version, tuple(sorted((*roles, SNAPSHOT, TIMESTAMP))))
 
     def _publish_listing(self, name: str, listing: Listing, versions: dict[str, int], now: datetime, online: Ed25519PrivateKey) -> bool:
         role = distribution_role(name)
-        held = self._load(metadata_file(role, versions[role]), Targets) if role in versions else None
+        held = self._files.load(metadata_file(role, versions[role]), Targets) if role in versions else None
         targets = {path: TargetFile(target.length, {"sha256": target.sha256}, path) for path, target in listing.items()}
         if held is not None and held.targets == targets and held.expires - now > ROLE_LIFETIME / 2:
             return False
         versions[role] = versions.get(role, 0) + 1
-        self._write(
+        self._files.write(
             metadata_file(role, versions[role]), Targets(versions[role], expires=_whole(now + ROLE_LIFETIME), targets=targets), online
         )
         return True
 
     def _publish_targets(self, versions: dict[str, int], now: datetime, online: Ed25519PrivateKey) -> bool:
-        held = self._load(metadata_file(TARGETS, versions[TARGETS]), Targets) if TARGETS in versions else None
+        held = self._files.load(metadata_file(TARGETS, versions[TARGETS]), Targets) if TARGETS in versions else None
         names = sorted({ORDERS, *(role for role in versions if role != TARGETS)})
         standing = held.delegations.roles if held is not None and held.delegations else None
         if held is not None and sorted(standing or ()) == names and held.expires - now > ROLE_LIFETIME / 2:
@@ -325,46 +292,8 @@ class Publisher:
         roles = {name: DelegatedRole(name, [key.keyid], 1, True, paths=paths[name]) for name in names}
         versions[TARGETS] = versions.get(TARGETS, 0) + 1
         targets = Targets(versions[TARGETS], expires=_whole(now + ROLE_LIFETIME), delegations=Delegations({key.keyid: key}, roles))
-        self._write(metadata_file(TARGETS, versions[TARGETS]), targets, online)
+        self._files.write(metadata_file(TARGETS, versions[TARGETS]), targets, online)
         return True
-
-    def _write(self, name: str, signed: Signed, key: Ed25519PrivateKey) -> None:
-        metadata: Metadata[Any] = Metadata(signed)
-        metadata.sign(CryptoSigner(key))
-        replace_atomically(self._repository / name, metadata.to_bytes(), mode=0o644)
-
-    def _load(self, name: str, kind: type[_S]) -> _S | None:
-        path = self._repository / name
-        try:
-            metadata: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (DeserializationError, RepositoryError) as error:
-            raise StoreCorruptError(f"{path} is damaged: {error}", remedy="restore trust/repository from your backup") from error
-        if not isinstance(metadata.signed, kind):
-            raise StoreCorruptError(f"{path} is metadata of another kind", remedy="restore trust/repository from your backup")
-        return metadata.signed
-
-    def _snapshot(self, timestamp: Timestamp) -> Snapshot:
-        name = metadata_file(SNAPSHOT, timestamp.snapshot_meta.version)
-        snapshot = self._load(name, Snapshot)
-        if snapshot is None:
-            raise StoreCorruptError(f"{self._repository / name} is missing", remedy="restore trust/repository from your backup")
-        return snapshot
-
-    def _newest_root(self) -> int:
-        parts = (split_metadata_file(entry.name) for entry in os.scandir(self._repository))
-        return max(version for role, version in filter(None, parts) if role == ROOT and version)
-
-    def _remove_unreferenced(self, versions: Mapping[str, int], snapshot: int) -> None:
-        """Remove numbered files but those of this set and the one before, which a reader may still be copying."""
-        newest = {**versions, SNAPSHOT: snapshot}
-        for entry in list(os.scandir(self._repository)):
-            parts = split_metadata_file(entry.name)
-            if parts is None or parts[1] is None or parts[0] == ROOT:
-                continue
-            if parts[1] < newest.get(parts[0], 0) - 1:
-                os.unlink(entry.path)
 
 
 def lifetime_of(role: str, longest_interval: timedelta) -> timedelta:

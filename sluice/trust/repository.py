@@ -1,0 +1,106 @@
+"""The files of a Distributor's TUF repository: one set at a time, whoever publishes meanwhile.
+
+Numbered files never change; ``timestamp.json`` names the set, and is replaced last. What is signed, when and for how long is
+``publish.py``'s.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.signer import CryptoSigner
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Signed, Snapshot, Timestamp
+from tuf.api.serialization import DeserializationError
+
+from sluice.durable import replace_atomically
+from sluice.errors import StoreCorruptError, StoreLockedError
+from sluice.trust.roles import ROOT, SNAPSHOT, TIMESTAMP, metadata_file, split_metadata_file
+
+READ_TRIES = 100
+"""Tries to read a set that isn't replaced meanwhile; each takes milliseconds."""
+_S = TypeVar("_S", bound=Signed)
+_T = TypeVar("_T")
+
+
+class Repository:
+    """A directory of metadata. Reading takes no lock; who writes holds the trust's."""
+
+    def __init__(self, directory: Path, *, distributor: str) -> None:
+        self._directory, self._distributor = directory, distributor
+
+    def versions(self) -> dict[str, int]:
+        """Of the published set, by role; empty before the first publishing."""
+        timestamp = self.load(metadata_file(TIMESTAMP, None), Timestamp)
+        if timestamp is None:
+            return {}
+        snapshot = self.snapshot(timestamp)
+        found = {name.removesuffix(".json"): meta.version for name, meta in snapshot.meta.items()}
+        found |= {TIMESTAMP: timestamp.version, SNAPSHOT: snapshot.version, ROOT: self.newest_root()}
+        return found
+
+    def of_one_set(self, read: Callable[[], _T]) -> _T:
+        """What ``read`` finds in the repository, read again where a publishing changed the set meanwhile: readers take no lock."""
+        for _ in range(READ_TRIES):
+            before = self._timestamp_bytes()
+            try:
+                found = read()
+            except (FileNotFoundError, StoreCorruptError):
+                if self._timestamp_bytes() == before:
+                    raise
+            else:
+                if self._timestamp_bytes() == before:
+                    return found
+        raise StoreLockedError(f"the trust of Distributor {self._distributor} is published all the time", remedy="repeat")
+
+    def _timestamp_bytes(self) -> bytes:
+        try:
+            return (self._directory / metadata_file(TIMESTAMP, None)).read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def write(self, name: str, signed: Signed, key: Ed25519PrivateKey) -> None:
+        """One file, signed, durable and all at once."""
+        metadata: Metadata[Any] = Metadata(signed)
+        metadata.sign(CryptoSigner(key))
+        replace_atomically(self._directory / name, metadata.to_bytes(), mode=0o644)
+
+    def load(self, name: str, kind: type[_S]) -> _S | None:
+        """What a file says, None where there is none. Raises StoreCorruptError."""
+        path = self._directory / name
+        try:
+            metadata: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (DeserializationError, RepositoryError) as error:
+            raise StoreCorruptError(f"{path} is damaged: {error}", remedy="restore trust/repository from your backup") from error
+        if not isinstance(metadata.signed, kind):
+            raise StoreCorruptError(f"{path} is metadata of another kind", remedy="restore trust/repository from your backup")
+        return metadata.signed
+
+    def snapshot(self, timestamp: Timestamp) -> Snapshot:
+        """The one that a timestamp names. Raises StoreCorruptError."""
+        name = metadata_file(SNAPSHOT, timestamp.snapshot_meta.version)
+        snapshot = self.load(name, Snapshot)
+        if snapshot is None:
+            raise StoreCorruptError(f"{self._directory / name} is missing", remedy="restore trust/repository from your backup")
+        return snapshot
+
+    def newest_root(self) -> int:
+        """Version of the newest trust root; there is one."""
+        parts = (split_metadata_file(entry.name) for entry in os.scandir(self._directory))
+        return max(version for role, version in filter(None, parts) if role == ROOT and version)
+
+    def remove_unreferenced(self, versions: Mapping[str, int], snapshot: int) -> None:
+        """Remove numbered files but those of this set and the one before, which a reader may still be copying."""
+        newest = {**versions, SNAPSHOT: snapshot}
+        for entry in list(os.scandir(self._directory)):
+            parts = split_metadata_file(entry.name)
+            if parts is None or parts[1] is None or parts[0] == ROOT:
+                continue
+            if parts[1] < newest.get(parts[0], 0) - 1:
+                os.unlink(entry.path)
