@@ -156,7 +156,7 @@ def test_nothing_is_built_where_nothing_could_be_signed(work: Workplace) -> None
     Path(work.distributor.working_directory, "keys/online.pem").unlink()
     state = run("build", distribution="zone", rebaseline=True)
     assert state.type.value == "FAILED"
-    assert "restore it from your backup" in str(state.message)
+    assert "restore keys/ from your backup" in str(state.message)
     assert work.store.revisions("zone") == [V1]
 
 
