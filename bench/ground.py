@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 MKFS = ("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-m", "0")
 MOUNT = ("mount", "-o", "loop,relatime")
+BUSY_SECONDS = 30.0
+"""How long an agent or sshd that ends may still stand in a file system."""
 _MIB = 1024 * 1024
 JOURNAL = 128 * _MIB
 """Bytes of the journal; an eighth of a smaller file system."""
@@ -55,9 +58,13 @@ class Ground:
         return self._is_mounted
 
     def _unmount(self) -> None:
-        if self._is_mounted:
-            subprocess.run(["umount", str(self.mount)], check=True)
-            self._is_mounted = False
+        deadline = time.monotonic() + BUSY_SECONDS
+        while self._is_mounted:
+            ended = subprocess.run(["umount", str(self.mount)], check=False, capture_output=True, text=True)
+            self._is_mounted = ended.returncode != 0
+            if self._is_mounted and time.monotonic() > deadline:
+                raise RuntimeError(ended.stderr.strip())
+            time.sleep(0.1 if self._is_mounted else 0)
 
 
 def sync(place: Path) -> None:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -192,8 +192,17 @@ class SiteLab:
         found = [str(path) for path in self.hosts[name].home.rglob(".sluice-*")]
         found += [str(path) for path in self.working_directory(name).rglob(".tmp-*")]
         found += [str(path) for path in self.hq.rglob(".tmp-*")]
-        found += [str(path) for place in ("receiving", "journal", "receipts") for path in held.glob(f"{place}/*")]
+        found += [str(path) for place in ("receiving", "journal") for path in held.glob(f"{place}/*")]
+        found += [str(path) for path in held.glob("receipts/*") if not self._is_kept(name, path)]
         return found + [f"{path} is locked" for path in (held / "lock", held.parents[1] / "lock") if _is_locked(path)]
+
+    def _is_kept(self, name: str, receipt: Path) -> bool:
+        """Whether the Distributor has it: killed before it heard so, the agent is told at the next contact, which nobody has a reason for."""
+        with closing(open_ledger(self.hq / "ledger.db")) as ledger:
+            kept = ledger.receipt("hq", name, int(receipt.stem))
+        with suppress(FileNotFoundError):
+            return kept is not None and json.loads(kept) == json.loads(receipt.read_bytes())
+        return True
 
     def assert_converged(self, name: str, *, kept: Iterable[str] = ()) -> None:
         """The host has what the Distributor has, and nothing else beside it but what earlier revisions placed (``kept``)."""
