@@ -197,7 +197,7 @@ class SiteLab:
         return found + [f"{path} is locked" for path in (held / "lock", held.parents[1] / "lock") if _is_locked(path)]
 
     def _is_kept(self, name: str, receipt: Path) -> bool:
-        """Whether the Distributor has it: killed before it heard so, the agent is told at the next contact, which nobody has a reason for."""
+        """Whether the Distributor has it: an agent killed before it heard so is told at the next contact."""
         with closing(open_ledger(self.hq / "ledger.db")) as ledger:
             kept = ledger.receipt("hq", name, int(receipt.stem))
         with suppress(FileNotFoundError):
