@@ -25,7 +25,7 @@ def mark(step: str) -> None:
 def send(site_directory: Path, distribution: str, subscriber: str, *, extract: bool) -> None:
     """Send the newest revision to a Subscriber, and have it extracted."""
     from infra.ledger.sql import open_ledger  # noqa: F401 - a flow run has imported what it uses
-    from infra.transports.ssh import SshTransport  # noqa: F401
+    from infra.transports.ssh import SshTransport  # noqa: F401 - the same
     from infra.workplace import open_workplace
     from sluice.blueprint.render import recipe
     from sluice.model.ticket import Started
@@ -85,8 +85,8 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
 
 def build(site_directory: Path, distribution: str) -> None:
     """Build and sign the next revision, where anything changed."""
-    from infra.ledger.sql import open_ledger  # noqa: F401
-    from infra.sources.files import FilesSource  # noqa: F401
+    from infra.ledger.sql import open_ledger  # noqa: F401 - a flow run has imported what it uses
+    from infra.sources.files import FilesSource  # noqa: F401 - the same
     from infra.workplace import open_workplace
     from sluice.operations.record_build import build_recorded, sign_recorded
 
