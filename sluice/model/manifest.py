@@ -38,6 +38,10 @@ class Entry:
     """BLAKE3 of the content, 64 hex digits; files only."""
     target: str = ""
     """Symlinks only: the link's text, as it stood."""
+    owner: str = ""
+    """``user:group`` by name, or by number where it has none; empty: whoever extracts."""
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+    """Extended attributes by name, in name order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Destination:
     is_directory: bool
     entries: tuple[Entry, ...]
     """Sorted by path as bytes; a directory stands before what it holds."""
+    synchronize: str = "no"
+    """``model.site.Synchronize``: what the directory loses (C9)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,24 @@ class Copy(StrEnum):
     ALL = "all"
 
 
+class Effort(StrEnum):
+    """How much CPU a delta may cost: the more, the smaller it is."""
+
+    FAST = "fast"
+    DEFAULT = "default"
+    MAX = "max"
+
+
+class Synchronize(StrEnum):
+    """C9: what a destination directory loses with a revision."""
+
+    NO = "no"
+    YES = "yes"
+    """What an earlier revision placed and this one lacks."""
+    MIRROR = "mirror"
+    """Whatever this one lacks, whoever put it there."""
+
+
 class DistributionType(StrEnum):
     """B1. The types this version builds."""
 
@@ -62,6 +80,24 @@ class RetryRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Mail:
+    """The SMTP server that a Distributor's mail goes through (C7)."""
+
+    host: str
+    port: int
+    sender: str
+    """Its address: what ``From`` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """C7: mail for each revision that leaves at most ``when_left`` until the maximum."""
+
+    to: tuple[str, ...]
+    when_left: int
+
+
+@dataclass(frozen=True, slots=True)
 class Distributor:
     """The server that owns, builds and sends Distributions (TED Distributor)."""
 
@@ -74,6 +110,7 @@ class Distributor:
     connection_timeout: timedelta = timedelta(seconds=300)
     min_free: int = 0
     """Bytes that stay free on the working directory's file system."""
+    mail: Mail | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     """What ``where`` of a Defaults document can ask about a Distributor."""
     origins: Mapping[str, Origin] = field(default_factory=dict)
@@ -156,6 +193,11 @@ class FileSource:
     """Globs against the path below ``source``."""
     mode: str = "keep"
     """``keep``, or octal digits that every file gets."""
+    synchronize: Synchronize = Synchronize.NO
+    owner: str = ""
+    """Empty: whoever extracts; ``keep``: the source's; else ``user:group`` for everything. Takes an agent that runs as root."""
+    xattrs: str | Mapping[str, str] = ""
+    """Empty: none; ``keep``: the source's; else those that every file gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +216,8 @@ class Distribution:
     extract_immediately: bool = False
     max_revisions: int | None = 10
     """None is unlimited."""
+    notify: Notify | None = None
+    effort: Effort = Effort.DEFAULT
     platforms: tuple[str, ...] = ()
     verify: bool = False
     copy: Copy = Copy.DIFFERING

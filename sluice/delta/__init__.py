@@ -1,0 +1,1 @@
+"""Deltas: new contents made from old ones, in groups that bound memory on both sides (docs/formats.md section 4)."""
