@@ -23,7 +23,7 @@ class Feature(StrEnum):
     MIN_FREE = "min free"
     """Leaves as much space free as an order or a put says."""
     DELTA = "delta"
-    """Takes deltas, completes them, and is lent what its tree lacks; hello speaks of what it is asked about; metadata against what it holds."""
+    """Takes deltas, completes them, is lent what its tree lacks; speaks of what it is asked about, takes metadata against what it holds."""
     SYNCHRONIZE = "synchronize"
     """Removes from a destination what a revision lacks."""
     OWNER = "owner"
