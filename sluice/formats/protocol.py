@@ -20,6 +20,10 @@ DATA_MAX = 1024 * 1024
 """Most bytes of one data frame."""
 METADATA_MAX = 32 * 1024 * 1024
 """Most bytes of one metadata set, uncompressed: four roles of 5 MB and a long chain of roots."""
+LACKS_MAX = 200_000
+"""Most contents that an agent names as lacking; one that lacks more is sent everything."""
+LENT = "lent"
+"""The last part of the target under which contents are lent: no file's name, nothing signed."""
 HEADER = struct.Struct(">IB")
 _MESSAGE, _DATA = ord("J"), ord("D")
 

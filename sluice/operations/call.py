@@ -27,10 +27,11 @@ class Call:
         self.conversation.close()
 
 
-def call_agent(subscriber: Subscriber, distributor: str, *, transport: Transport, timeout: float) -> Call:
+def call_agent(subscriber: Subscriber, distributor: str, *, transport: Transport, timeout: float, about: Collection[str] = ()) -> Call:
     """Connect and greet.
 
     Args:
+        about: Distributions it is about; none: all.
         timeout: Seconds without progress (D8).
     Raises:
         TransportError: It can't be reached, has no agent, or talks nonsense; see ``retryable``.
@@ -41,7 +42,7 @@ def call_agent(subscriber: Subscriber, distributor: str, *, transport: Transport
     who = f"Subscriber {subscriber.name} ({subscriber.address})"
     conversation = Conversation(transport.connect(subscriber, timeout=timeout), who=who)
     try:
-        hello = conversation.hello(distributor)
+        hello = conversation.hello(distributor, sorted(about))
         if hello.subscriber != subscriber.name:
             raise ProtocolError(
                 f"{who}: the agent there says it is {hello.subscriber}",

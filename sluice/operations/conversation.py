@@ -7,13 +7,14 @@ An error the agent reports is raised as its own class and the conversation goes 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sluice.errors import AgentVersionError, ConnectionLostError, ProtocolError, SluiceError, TrustError
-from sluice.formats.protocol import METADATA_MAX, PROTOCOL_VERSION
+from sluice.formats.protocol import LACKS_MAX, LENT, METADATA_MAX, PROTOCOL_VERSION, Message
 from sluice.formats.rehearsals import mets_from_json, rehearsal_to_json
 from sluice.formats.ted import BLOCK
 from sluice.formats.zstd import compress_frame
@@ -34,6 +35,7 @@ RECEIPTS_MAX = 1000
 METADATA_LEVEL = 19
 """Compression of metadata: small, and sent with every new revision."""
 MANIFEST_LEVEL = 9
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +78,18 @@ class Conversation:
         """Bytes read so far."""
         return self._line.received
 
-    def hello(self, distributor: str) -> AgentHello:
+    def hello(self, distributor: str, about: Sequence[str] = ()) -> AgentHello:
         """The first request of every conversation.
 
+        Args:
+            about: Distributions that the answer may be confined to; none: all. An agent without the feature ``delta`` tells of all.
         Raises:
             AgentVersionError: It speaks no protocol we do.
             ProtocolError, ConnectionLostError, TransportTimeoutError, AgentMissingError.
         """
         with self._request() as line:
-            line.say({"type": "hello", "protocol": [PROTOCOL_VERSION], "distributor": distributor, "sender": VERSION})
+            hello = {"type": "hello", "protocol": [PROTOCOL_VERSION], "distributor": distributor, "sender": VERSION}
+            line.say(hello | ({"about": list(about)} if about else {}))
             reply = line.reply("hello")
             spoken = reply.pop("protocol", None)
             if spoken != PROTOCOL_VERSION:
@@ -112,6 +117,40 @@ class Conversation:
             fields.done()
             return versions
 
+    def complete(self, target: str, on_event: Callable[[AgentEvent], None] | None = None) -> Sequence[str]:
+        """Have a revision completed: a delta that has arrived, or one that is held or extracted, whose contents are looked for anew.
+
+        Args:
+            target: ``zone/1.2``.
+        Returns:
+            Digests of contents that an extraction would lack there; none: the revision is held, and nothing lacks. Claims: each is a
+            digest, and stands there once.
+        Raises:
+            BaseDiffersError: Too much of it differs to be named, or nothing that the delta builds on is extracted.
+            TamperedError: What was rebuilt isn't what was signed.
+        """
+        with self._request() as line:
+            line.say({"type": "complete", "target": target})
+            fields = line.fields(self._final("completed", on_event))
+            lacks = fields.items("lacks", limit=LACKS_MAX)
+            fields.done()
+        if not all(isinstance(each, str) and _DIGEST.fullmatch(each) for each in lacks) or len(set(lacks)) != len(lacks):
+            raise ProtocolError(f"{self._line.who}: its agent says that it lacks what is no list of contents")
+        return lacks
+
+    def put_lent(
+        self, target: str, digests: Sequence[str], ted: TedFile, progress: Progress | None = None, turn: Turn | None = None
+    ) -> Put:
+        """Lend contents that it said it lacks.
+
+        Args:
+            target: ``zone/1.2``.
+            digests: What ``ted`` holds, in its order.
+        Raises:
+            As ``put_ted``.
+        """
+        return self._put({"target": f"{target}/{LENT}", "contents": list(digests)}, ted, progress, turn)
+
     def put_manifest(self, target: str, manifest: bytes) -> Put:
         """Send a manifest unless it is held; ``target`` is its TUF target."""
         packed = compress_frame(manifest, level=MANIFEST_LEVEL)
@@ -135,9 +174,11 @@ class Conversation:
             ProtocolError: Blocks arrived damaged too often.
             NoSpaceError, TrustError: The agent refused it.
         """
+        return self._put({"target": target} | ({"min_free": min_free} if min_free else {}), ted, progress, turn)
+
+    def _put(self, what: Message, ted: TedFile, progress: Progress | None, turn: Turn | None) -> Put:
         with self._request() as line:
-            put = {"type": "put", "target": target, "index": len(ted.index), "payload": ted.payload}
-            line.say(put | ({"min_free": min_free} if min_free else {}))
+            line.say({"type": "put", "index": len(ted.index), "payload": ted.payload} | what)
             line.data(ted.index)
             reply = line.reply("ready", "held")
             if reply["type"] == "held":
@@ -152,15 +193,7 @@ class Conversation:
         """Hand over a signed order and wait for the receipt, whose signature is the caller's to verify."""
         with self._request() as line:
             line.say({"type": "order", "envelope": envelope})
-            for _ in range(EVENTS_MAX):
-                reply = line.reply("event", "receipt")
-                if reply["type"] == "receipt":
-                    return _envelope(reply.get("envelope"), line.who)
-                fields = line.fields(reply)
-                event = AgentEvent(word_of(fields, "phase"), fields.number("done"), fields.number("total"))
-                if on_event is not None:
-                    on_event(event)
-            raise ProtocolError(f"{line.who}: its agent sent {EVENTS_MAX} events and no receipt")
+            return _envelope(self._final("receipt", on_event).get("envelope"), line.who)
 
     def rehearse(self, distribution: str, recipe: RenderedRecipe) -> Sequence[Met]:
         """Ask what actions would meet there now: one answer for each, pre actions first. Nothing there changes."""
@@ -199,6 +232,19 @@ class Conversation:
                     self._line.say({"type": "bye"})
         finally:
             self._line.close()
+
+    def _final(self, kind: str, on_event: Callable[[AgentEvent], None] | None) -> Message:
+        """The final reply, of this type, and the events before it."""
+        line = self._line
+        for _ in range(EVENTS_MAX):
+            reply = line.reply("event", kind)
+            if reply["type"] == kind:
+                return reply
+            fields = line.fields(reply)
+            event = AgentEvent(word_of(fields, "phase"), fields.number("done"), fields.number("total"))
+            if on_event is not None:
+                on_event(event)
+        raise ProtocolError(f"{line.who}: its agent sent {EVENTS_MAX} events and no {kind}")
 
     @contextmanager
     def _request(self) -> Iterator[AgentLine]:
