@@ -27,6 +27,8 @@ class Found(NamedTuple):
     """Whether the agent's account owns it."""
     is_mendable: bool
     """Whether the agent's account may set its mode and time."""
+    ctime_ns: int
+    """When its content or anything about it changed last, by the file system's clock; nobody can set it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,10 @@ class Root(Protocol):
 
     def read(self, path: str) -> Iterator[bytes]:
         """A regular file's content in pieces of at most 1 MiB; DestinationError if it is anything else."""
+        ...
+
+    def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from a regular file; DestinationError if it is anything else or ends before."""
         ...
 
     def read_link(self, path: str) -> str:

@@ -91,6 +91,24 @@ class LocalRoot:
             if fd >= 0:
                 os.close(fd)
 
+    def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
+        """See the port."""
+        try:
+            fd = self.names.open(path, _READ)
+            try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise DestinationError(f"{self._name(path)} is no regular file", remedy="remove it, or choose another destination")
+                done = 0
+                while done < len(buffer):
+                    count = os.preadv(fd, [buffer[done:]], offset + done)
+                    if not count:
+                        raise DestinationError(f"{self._name(path)} ends before byte {offset + len(buffer)}")
+                    done += count
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise self._error(error, path) from error
+
     def read_link(self, path: str) -> str:
         """See the port."""
         try:
@@ -317,5 +335,15 @@ def _found(path: str, status: os.stat_result) -> Found:
     account, size = os.geteuid(), status.st_size
     is_ours = status.st_uid == account
     return Found(
-        path, kind, mode, status.st_mtime_ns, size, status.st_dev, status.st_ino, status.st_nlink, is_ours, is_ours or account == 0
+        path,
+        kind,
+        mode,
+        status.st_mtime_ns,
+        size,
+        status.st_dev,
+        status.st_ino,
+        status.st_nlink,
+        is_ours,
+        is_ours or account == 0,
+        status.st_ctime_ns,
     )
