@@ -108,7 +108,11 @@ class Root(Protocol):
         ...
 
     def write_file(self, path: str, pieces: Iterable[bytes | memoryview], *, mode: int, mtime_ns: int, durable: bool) -> None:
-        """Create a file where nothing stands; with ``durable`` its content survives a power cut (its name needs ``sync_directories``)."""
+        """Create a file where nothing stands; long runs of zeros take no space where the file system has holes.
+
+        Args:
+            durable: Its content survives a power cut (its name needs ``sync_directories``).
+        """
         ...
 
     def make_directory(self, path: str) -> None:

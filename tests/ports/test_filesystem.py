@@ -61,6 +61,25 @@ def test_a_file_is_written_with_content_mode_and_time(root: Root, top: Path) -> 
     assert max(len(piece) for piece in root.read("file")) <= 1024 * 1024
 
 
+def test_a_part_of_a_file_is_read_and_never_less(root: Root, top: Path) -> None:
+    (top / "file").write_bytes(b"0123456789")
+    buffer = bytearray(4)
+    root.read_into("file", 3, memoryview(buffer))
+    assert buffer == b"3456"
+    with pytest.raises(DestinationError, match="ends before byte 11"):
+        root.read_into("file", 7, memoryview(buffer))
+    with pytest.raises(DestinationError, match="no regular file"):
+        root.read_into("", 0, memoryview(buffer))
+
+
+def test_a_file_tells_when_anything_about_it_changed(root: Root, top: Path) -> None:
+    (top / "file").write_text("x")
+    os.utime(top / "file", ns=(1, 1))
+    found = root.find("file")
+    assert found is not None
+    assert (found.mtime_ns, found.ctime_ns) == (1, (top / "file").stat().st_ctime_ns)
+
+
 def test_modes_do_not_depend_on_the_umask(root: Root) -> None:
     before = os.umask(0o077)
     try:
@@ -225,6 +244,7 @@ OPERATIONS: list[Callable[[Root], object]] = [
     lambda root: root.swap("mine", root, "way/new", occupied=False),
     lambda root: root.swap("way/file", root, "stolen", occupied=False),
     lambda root: root.remove("way/file"),
+    lambda root: root.read_into("way/file", 0, memoryview(bytearray(1))),
     lambda root: root.open_below("way"),
     lambda root: root.open_below("way/sub"),
     lambda root: root.find("way/sub/../file"),
@@ -543,6 +563,7 @@ def test_no_oserror_passes_the_seam(root: Root, top: Path, monkeypatch: pytest.M
         lambda: root.find("file"),
         lambda: root.list("d"),
         lambda: list(root.read("file")),
+        lambda: root.read_into("file", 0, memoryview(bytearray(1))),
         lambda: root.read_link("link"),
         lambda: root.write_file("new", [b"x"], mode=0o600, mtime_ns=0, durable=True),
         lambda: root.make_directory("new-d"),

@@ -11,8 +11,8 @@ from infra.filesystem.local.directories import Directories
 from infra.filesystem.local.locks import locked_paths
 from infra.filesystem.local.mounts import mounts_below
 from infra.filesystem.local.seam import translated
+from infra.filesystem.local.sparse import SparseWriter
 from infra.filesystem.local.swap import UNSUPPORTED, exchange, exchange_by_link, move, settle
-from sluice.durable import EARLY, write_early
 from sluice.errors import DestinationError, SluiceError
 from sluice.model.manifest import EntryKind
 from sluice.ports import Found, LockedPath, Root
@@ -122,15 +122,10 @@ class LocalRoot:
         try:
             fd = self.names.open(path, _CREATE, 0o600)
             try:
-                at = early = 0
+                content = SparseWriter(fd)
                 for piece in pieces:
-                    written = os.write(fd, piece)
-                    while written < len(piece):
-                        written += os.write(fd, memoryview(piece)[written:])
-                    at += written
-                    if at - early >= EARLY:
-                        write_early(fd, early, at - early)
-                        early = at
+                    content.write(piece)
+                content.finish()
                 os.fchmod(fd, mode)
                 os.utime(fd, ns=(mtime_ns, mtime_ns))
                 if durable:
