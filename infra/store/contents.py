@@ -76,6 +76,10 @@ class Contents:
         """Where a content lies, None if it isn't held."""
         return self._places.get(digest)
 
+    def packs(self) -> set[str]:
+        """Those whose index is sound."""
+        return set(self._indexes)
+
     def index(self, pack: str) -> PackIndex:
         """Of a pack that ``place`` named."""
         return self._indexes[pack]

@@ -8,22 +8,25 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from blake3 import blake3
 
 from infra.store.contents import Contents, translated
 from infra.store.draft import MANIFEST, SCAN, FileDraft, ted_name
+from infra.store.examine import examine
 from infra.store.locks import alone, shared
+from infra.store.mend import PackMending, mending, set_aside
 from sluice.durable import TEMP_PREFIX, locked, make_directory, sweep
 from sluice.errors import NotFoundError, StoreCorruptError, StoreError
 from sluice.formats.manifest import parse_manifest
 from sluice.formats.ted import open_ted
+from sluice.model.damage import Damage, Examined
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
-from sluice.ports import DiskUse, TedFile
+from sluice.ports import DiskUse, Progress, TedFile
 
 TED_WAIT = 600.0
 """Seconds ``ensure_ted`` waits for another holder of the Distribution's lock: many Subscribers may want one ``.ted`` at once."""
@@ -160,6 +163,18 @@ class FileStore:
                     self.contents.refresh()
                     packs = self.contents.holding(self._referenced([distribution]))
             return DiskUse(own, sum(_allocated(self.contents.path(pack)) for pack in packs))
+
+    def examine(self, distributions: Collection[str] = (), *, progress: Progress | None = None) -> Examined:
+        """See ``sluice.ports.Store``."""
+        return examine(self, distributions, progress)
+
+    def mending(self, damages: Sequence[Damage]) -> AbstractContextManager[PackMending]:
+        """See ``sluice.ports.Store``."""
+        return mending(self, damages)
+
+    def set_aside(self, distribution: str, revision: RevisionNumber, name: str) -> str | None:
+        """See ``sluice.ports.Store``."""
+        return set_aside(self, distribution, revision, name)
 
     def prune(self) -> bool:
         """Delete packs that no kept revision refers to.

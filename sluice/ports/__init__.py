@@ -7,7 +7,7 @@ from sluice.ports.clock import Clock
 from sluice.ports.filesystem import Filesystem, Found, Located, LockedPath, Root
 from sluice.ports.ledger import Ledger
 from sluice.ports.source import Progress, Scan, Source
-from sluice.ports.store import ContentSink, DiskUse, Draft, Store, TedFile
+from sluice.ports.store import ContentSink, DiskUse, Draft, Mending, Store, TedFile
 from sluice.ports.transport import Stream, Transport
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Ledger",
     "Located",
     "LockedPath",
+    "Mending",
     "Progress",
     "Root",
     "Scan",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from sluice.model.damage import Damage, Examined
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 
@@ -49,6 +50,15 @@ class ContentSink(Protocol):
 
     def put(self, digest: str, size: int, pieces: Iterable[bytes]) -> None:
         """Keep a content. What ``pieces`` raises passes through, and nothing is kept then; the caller answers for the digest."""
+        ...
+
+
+class Mending(ContentSink, Protocol):
+    """Takes back contents that were lost, and no others; they are kept when the context ends well."""
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Sizes by digest: what nobody has given back yet."""
         ...
 
 
@@ -110,4 +120,25 @@ class Store(Protocol):
 
     def ensure_ted(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
         """The ``.ted`` from ``base``, made now if it is missing. Takes the Distribution's lock."""
+        ...
+
+    def examine(self, distributions: Collection[str] = (), *, progress: Callable[[int, int], None] | None = None) -> Examined:
+        """Read everything again and hash it: packs, manifests, ``.ted`` files. Nothing is changed.
+
+        Args:
+            distributions: Only what these have; empty: all of the store.
+            progress: Told (done, total) of the bytes to read.
+        """
+        ...
+
+    def mending(self, damages: Sequence[Damage]) -> AbstractContextManager[Mending]:
+        """Mend the packs that ``examine`` found damaged: what is sound in them is saved, what is given back is kept, then they go.
+
+        Raises:
+            StoreLockedError: Builds are under way and don't end, so that they can't go yet; nothing is lost.
+        """
+        ...
+
+    def set_aside(self, distribution: str, revision: RevisionNumber, name: str) -> str | None:
+        """Rename a ``.ted`` that is damaged to ``.corrupt`` (E4), so that ``ensure_ted`` makes it again. None: it is sound, or gone."""
         ...

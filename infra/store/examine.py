@@ -1,0 +1,208 @@
+"""Reads a store through and hashes everything: packs frame by frame, manifests, ``.ted`` files block by block.
+
+Nothing is believed: neither names nor sizes nor times. The store's lock is held in common while packs are read, so that none is pruned
+meanwhile; a revision that a build supersedes meanwhile isn't damaged, it is gone. Leaves out what was signed: the operation knows that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from infra.store.contents import INDEX, PACK, translated
+from infra.store.draft import MANIFEST
+from infra.store.locks import shared
+from infra.store.pack_reader import PackReader
+from sluice.durable import TEMP_PREFIX
+from sluice.errors import NotFoundError, StoreCorruptError
+from sluice.formats.pack import PACK_MAGIC, PackIndex, parse_pack_index
+from sluice.formats.ted import verify_payload
+from sluice.model.damage import Concerned, Damage, Examined, Part
+from sluice.model.revision import RevisionNumber
+
+if TYPE_CHECKING:
+    from infra.store.files import FileStore
+    from sluice.ports import Progress
+
+TED = ".ted"
+
+Needed = Mapping[str, tuple[int, tuple[Concerned, ...]]]
+"""By digest: size, and the revisions that refer to the content."""
+
+
+def examine(store: FileStore, distributions: Iterable[str], progress: Progress | None = None) -> Examined:
+    """See ``sluice.ports.Store.examine``."""
+    names = sorted(distributions) or kept_distributions(store)
+    is_whole_store = names == kept_distributions(store)
+    reading = _Reading(progress)
+    damages, needed = _manifests(store, names, reading)
+    if store.contents.directory.is_dir():
+        with translated(store.lock_path), shared(store.lock_path):
+            packs = sorted(_packs(store, None if is_whole_store else needed))
+            teds = list(_teds(store, names))
+            reading.expect([*(store.contents.path(p) for p in packs), *(path for _, _, path in teds)])
+            found: set[str] = set()
+            for pack in packs:
+                damages += _pack(store, pack, needed, found, reading)
+            damages += _missing(needed, found, damages)
+    else:
+        teds = []
+    damages += _examined_teds(teds, reading)
+    return Examined(reading.packs, reading.contents, reading.manifests, reading.teds, reading.bytes, tuple(damages))
+
+
+def kept_distributions(store: FileStore) -> list[str]:
+    """Those that have anything in the store, in name order."""
+    try:
+        return sorted(os.listdir(store.root / "distributions"))
+    except FileNotFoundError:
+        return []
+
+
+@dataclass
+class _Reading:
+    """Counts what is read, and tells."""
+
+    progress: Progress | None
+    packs: int = 0
+    contents: int = 0
+    manifests: int = 0
+    teds: int = 0
+    bytes: int = 0
+    _total: int = field(default=0)
+
+    def expect(self, paths: Iterable[Path]) -> None:
+        self._total = self.bytes
+        for path in paths:
+            with suppress(FileNotFoundError):
+                self._total += path.stat().st_size
+
+    def read(self, size: int) -> None:
+        self.bytes += size
+        if self.progress is not None:
+            self.progress(self.bytes, max(self._total, self.bytes))
+
+
+def _manifests(
+    store: FileStore, names: Iterable[str], reading: _Reading
+) -> tuple[list[Damage], dict[str, tuple[int, tuple[Concerned, ...]]]]:
+    """Damaged ones, and what the others refer to."""
+    damages: list[Damage] = []
+    needed: dict[str, tuple[int, tuple[Concerned, ...]]] = {}
+    for name in names:
+        for revision in store.revisions(name):
+            of = ((name, revision),)
+            path = store.revision_directory(name, revision) / MANIFEST
+            try:
+                reading.read(len(store.manifest_bytes(name, revision)))
+                for digest, size in store.manifest(name, revision).contents():
+                    known = needed.get(digest)
+                    needed[digest] = (size, (*known[1], *of) if known else of)
+            except StoreCorruptError as error:
+                damages.append(Damage(Part.MANIFEST, str(path), error.message, of))
+            except NotFoundError:
+                if path.parent.is_dir():
+                    damages.append(Damage(Part.MANIFEST, str(path), "it is missing", of))
+                continue
+            reading.manifests += 1
+    return damages, needed
+
+
+def _packs(store: FileStore, needed: Needed | None) -> Iterator[str]:
+    """All packs, or those that hold what is needed or can't be read."""
+    contents = store.contents
+    contents.refresh()
+    names = os.listdir(contents.directory)
+    whole = {n.removesuffix(PACK) for n in names if n.endswith(PACK)} & {n.removesuffix(INDEX) for n in names if n.endswith(INDEX)}
+    whole = {n for n in whole if not n.startswith(TEMP_PREFIX)}
+    return iter(whole if needed is None else (whole & contents.holding(needed.keys())) | (whole - contents.packs()))
+
+
+def _pack(store: FileStore, pack: str, needed: Needed, found: set[str], reading: _Reading) -> list[Damage]:
+    """Read a pack; ``found`` gets the contents that are sound there."""
+    reading.packs += 1
+    path = store.contents.path(pack)
+    index_path = path.with_suffix(INDEX)
+    with translated(path):
+        try:
+            index = parse_pack_index(index_path.read_bytes(), pack)
+        except StoreCorruptError as error:
+            reading.read(path.stat().st_size)
+            return [Damage(Part.INDEX, str(index_path), error.message)]
+        bad: dict[str, int] = {}
+        first = _layout(path, index)
+        with PackReader(path, index) as reader:
+            for digest, size, at in index.contents:
+                before = reader.read
+                problem = _problem(reader, digest, size, at)
+                reading.contents += 1
+                reading.read(reader.read - before)
+                if not problem:
+                    found.add(digest)
+                elif digest in needed:
+                    bad[digest] = size
+                first = first or problem
+    return [Damage(Part.PACK, str(path), first, _concerned(needed, bad), tuple(bad.items()))] if first else []
+
+
+def _problem(reader: PackReader, digest: str, size: int, at: int) -> str:
+    """What is wrong with a content; empty where it has its digest."""
+    hasher = blake3()
+    try:
+        for piece in reader.pieces(at, size):
+            hasher.update(piece)
+    except StoreCorruptError as error:
+        return error.message
+    return "" if hasher.hexdigest() == digest else f"content {digest} no longer has its digest"
+
+
+def _layout(path: Path, index: PackIndex) -> str:
+    with open(path, "rb") as file:
+        if file.read(len(PACK_MAGIC)) != PACK_MAGIC:
+            return "it doesn't begin as a pack does"
+        length = file.seek(0, os.SEEK_END)
+    return "" if length == index.length else f"it has {length} bytes where its index says {index.length}"
+
+
+def _teds(store: FileStore, names: Iterable[str]) -> Iterator[tuple[str, RevisionNumber, Path]]:
+    for name in names:
+        for revision in store.revisions(name):
+            with suppress(FileNotFoundError):
+                for file in sorted(os.listdir(directory := store.revision_directory(name, revision))):
+                    if file.endswith(TED) and not file.startswith(TEMP_PREFIX):
+                        yield name, revision, directory / file
+
+
+def _examined_teds(teds: Iterable[tuple[str, RevisionNumber, Path]], reading: _Reading) -> Iterator[Damage]:
+    for name, revision, path in teds:
+        with translated(path):
+            try:
+                reading.read(path.stat().st_size)
+                reading.teds += 1
+                index = verify_payload(path)
+                if (index.distribution, index.revision) != (name, revision):
+                    raise StoreCorruptError(f"{path} is of {index.distribution} {index.revision}")
+            except StoreCorruptError as error:
+                yield Damage(Part.TED, str(path), error.message, ((name, revision),))
+            except FileNotFoundError:
+                continue  # its revision was superseded meanwhile
+
+
+def _missing(needed: Needed, found: set[str], damages: Iterable[Damage]) -> list[Damage]:
+    """Contents that no pack has."""
+    known = {digest for damage in damages for digest, _ in damage.lost}
+    gone = {d: size for d, (size, _) in needed.items() if d not in found and d not in known}
+    if not gone:
+        return []
+    what = f"no pack that can be read has {next(iter(gone))}" + (f" and {len(gone) - 1} more contents" if len(gone) > 1 else "")
+    return [Damage(Part.CONTENT, "", what, _concerned(needed, gone), tuple(gone.items()))]
+
+
+def _concerned(needed: Needed, lost: Iterable[str]) -> tuple[Concerned, ...]:
+    return tuple(sorted({each for digest in lost for each in needed[digest][1]}))

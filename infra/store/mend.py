@@ -1,0 +1,163 @@
+"""Mends the packs of a store: what is sound in a damaged one goes into a new one, what was lost is put in again, the damaged one goes.
+
+Order, so that a kill at any point loses nothing and a repeat finishes: new packs durable, then, with the store's lock alone, the damaged
+index and its pack away. A content that nobody gave back isn't held from then on, so that the next build takes it from its source.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.store.contents import INDEX, PACK, PackSink, translated
+from infra.store.examine import kept_distributions
+from infra.store.locks import alone, shared
+from infra.store.pack_reader import PackReader, found_again
+from sluice.durable import replace_atomically, sweep, sync_directory
+from sluice.errors import NotFoundError, StoreCorruptError, StoreLockedError
+from sluice.formats.pack import PackIndex, pack_index_bytes, pack_name, parse_pack_index
+from sluice.formats.ted import verify_payload
+from sluice.model.damage import Damage, Part
+from sluice.model.revision import RevisionNumber
+
+if TYPE_CHECKING:
+    from infra.store.files import FileStore
+
+ALONE_WAIT = 120.0
+"""Seconds to wait for builds to end before a damaged pack can go."""
+TED_WAIT = 600.0
+"""Seconds to wait for the Distribution's lock."""
+CORRUPT = ".corrupt"
+
+
+class PackMending:
+    """Implements ``sluice.ports.Mending``."""
+
+    def __init__(self, sink: PackSink, lost: Mapping[str, int]) -> None:
+        self._sink = sink
+        self._lost = dict(lost)
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """See ``sluice.ports.Mending``."""
+        return self._lost
+
+    def expect(self, size: int) -> None:
+        """A scan counts all it will read, which isn't what is kept: a full disk is told when it is written to."""
+
+    def holds(self, digest: str) -> bool:
+        """Everything but what is lost."""
+        return digest not in self._lost
+
+    def put(self, digest: str, size: int, pieces: Iterable[bytes]) -> None:
+        """See ``sluice.ports.ContentSink``; what isn't lost is left out."""
+        if digest in self._lost:
+            self._sink.put(digest, size, pieces)
+            del self._lost[digest]
+
+
+@contextmanager
+def mending(store: FileStore, damages: Sequence[Damage]) -> Iterator[PackMending]:
+    """See ``sluice.ports.Store.mending``."""
+    damaged = [Path(damage.path).stem for damage in damages if damage.part in (Part.PACK, Part.INDEX)]
+    with translated(store.lock_path), shared(store.lock_path):
+        store.contents.refresh()
+        sink = PackSink(store.contents)
+        try:
+            lost = {digest: size for damage in damages for digest, size in damage.lost}
+            gone = []
+            for pack in damaged:
+                sound, is_rebuilt = _saved(store, pack, sink)
+                lost = {digest: size for digest, size in lost.items() if digest not in sound}
+                if not is_rebuilt:
+                    gone.append(pack)
+            mend = PackMending(sink, lost)
+            yield mend
+            sink.finish()
+        finally:
+            sink.close()
+    if gone:
+        _drop(store, gone)
+
+
+def set_aside(store: FileStore, distribution: str, revision: RevisionNumber, name: str) -> str | None:
+    """See ``sluice.ports.Store.set_aside``."""
+    path = store.revision_directory(distribution, revision) / name
+    with store.lock(distribution, wait=TED_WAIT), translated(path):
+        try:
+            verify_payload(path)
+        except FileNotFoundError:
+            return None
+        except StoreCorruptError:
+            path.rename(aside := path.with_suffix(CORRUPT))
+            sync_directory(path.parent)
+            return str(aside)
+    return None
+
+
+def _saved(store: FileStore, pack: str, sink: PackSink) -> tuple[set[str], bool]:
+    """The contents of a damaged pack that are sound: in a new pack, or where they are, if only the index was damaged and is whole again."""
+    path = store.contents.path(pack)
+    sound: set[str] = set()
+    with translated(path):
+        try:
+            index = parse_pack_index(path.with_suffix(INDEX).read_bytes(), pack)
+        except FileNotFoundError:
+            return sound, False  # somebody else mended it
+        except StoreCorruptError:
+            index = found_again(path, *_known(store))
+            data = pack_index_bytes(index)
+            if pack_name(data) == pack:
+                replace_atomically(path.with_suffix(INDEX), data)
+                store.contents.refresh()
+                return {digest for digest, _, _ in index.contents}, True
+        _copy(path, index, sink, sound)
+    return sound, False
+
+
+def _copy(path: Path, index: PackIndex, sink: PackSink, sound: set[str]) -> None:
+    with PackReader(path, index) as reader:
+        for digest, size, first in index.contents:
+            with suppress(StoreCorruptError):
+                sink.put(digest, size, reader.content(digest, size, first))
+                sound.add(digest)
+
+
+def _known(store: FileStore) -> tuple[dict[str, int], dict[str, str]]:
+    """Contents that kept revisions refer to: their sizes, and which one follows which."""
+    sizes: dict[str, int] = {}
+    after: dict[str, str] = {}
+    for name in kept_distributions(store):
+        for revision in store.revisions(name):
+            with suppress(StoreCorruptError, NotFoundError):
+                before = ""
+                for digest, size in store.manifest(name, revision).contents():
+                    sizes[digest] = size
+                    after.setdefault(before, digest)
+                    before = digest
+    return sizes, after
+
+
+def _drop(store: FileStore, packs: Iterable[str]) -> None:
+    """Delete damaged packs. Whoever reads a pack or relies on one holds the lock in common: they are waited for."""
+    deadline = time.monotonic() + ALONE_WAIT
+    while True:
+        with translated(store.root), alone(store.lock_path) as held:
+            if held:
+                for pack in packs:
+                    for suffix in (INDEX, PACK):  # a pack without its index is a leftover, for whoever prunes next
+                        with suppress(FileNotFoundError):
+                            os.unlink(store.contents.directory / f"{pack}{suffix}")
+                sweep(store.contents.directory)
+                sync_directory(store.contents.directory)
+                store.contents.refresh()
+                return
+        if time.monotonic() >= deadline:
+            raise StoreLockedError(
+                f"{store.root}: a build is under way, so that damaged packs can't be removed", remedy="repeat the repair when it has ended"
+            )
+        time.sleep(0.1)
