@@ -1,7 +1,7 @@
 """Writing a file's content such that long runs of zeros take no space: images and databases stay as small as they were.
 
-A run counts from 64 KiB on, as far as it fills whole blocks of 4 KiB of the file. Each such run covers a stretch of 32 KiB that begins at a
-multiple of that, so that ordinary content costs a look at one byte in 32 KiB.
+A run counts from 64 KiB on, as far as it fills whole blocks of 4 KiB of the file or goes on in the next piece. Each such run covers a
+stretch of 32 KiB that begins at a multiple of that, so that ordinary content costs a look at one byte in 32 KiB.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class SparseWriter:
 
 
 def _runs(piece: bytes | memoryview, offset: int) -> Iterator[tuple[int, int]]:
-    """Runs of zeros in a piece that begins at ``offset`` of its file, as (start, end): whole blocks, each a stretch or more."""
+    """Runs of zeros in a piece that begins at ``offset`` of its file, as (start, end), each a stretch or more."""
     at, done = -offset % _STRETCH, -offset % _BLOCK
     while at + _STRETCH <= len(piece):
         if piece[at] or not _is_zero(piece, at, _STRETCH):
@@ -80,6 +80,10 @@ def _runs(piece: bytes | memoryview, offset: int) -> Iterator[tuple[int, int]]:
         at = end
         while _is_zero(piece, end, _BLOCK):
             end += _BLOCK
+        if start < _BLOCK and _is_zero(piece, 0, start):
+            start = 0  # it may go on from the piece before,
+        if len(piece) - end < _BLOCK and _is_zero(piece, end, len(piece) - end):
+            end = len(piece)  # and into the one after
         yield start, end
         done = end
 
