@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 from sluice.model.feature import Feature
@@ -10,6 +11,8 @@ NEEDING_PSUTIL = frozenset({Feature.START_PROCESS, Feature.STOP_PROCESS})
 
 
 def features() -> list[str]:
-    """Every feature, but for those whose library this bundle came without."""
+    """Every feature, but for those whose library this bundle came without, and owners where it isn't root."""
     lacking = frozenset() if find_spec("psutil") else NEEDING_PSUTIL
+    if os.geteuid() != 0:
+        lacking |= {Feature.OWNER}
     return sorted(feature.value for feature in Feature if feature not in lacking)

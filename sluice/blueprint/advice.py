@@ -1,4 +1,9 @@
-"""Advice on a site without errors: what works as written, and likely isn't meant so (F4, F5, F9). It never fails a site.
+"""Advice on a site without errors: what works as written, and likely isn't meant so (B2, C7, F4, F5, F9). It never fails a site.
+
+Given for a Distribution:
+
+- an owner is set, and a Subscriber is reached by an account that isn't root: its agent can't set owners, and gets nothing.
+- mail goes out for every revision, since ``when_left`` reaches down to the first.
 
 Given for actions:
 
@@ -17,7 +22,8 @@ from dataclasses import dataclass
 
 from sluice.blueprint.actions import PHASES
 from sluice.model.action import Action, Script, ScriptType, StartProcess, StopProcess
-from sluice.model.site import Distribution, Origin, Site
+from sluice.model.platforms import platform_matches
+from sluice.model.site import Distribution, Origin, Site, Subscriber
 from sluice.rules.interpreters import interpreter
 
 _RUNS_UNDER = ("sshd", "sluice-agent")
@@ -41,11 +47,20 @@ class Advice:
 
 def advice(site: Site) -> list[Advice]:
     """All there is to say of a site, by file and line."""
-    found = [each for distribution in site.distributions.values() for each in _of_distribution(distribution)]
+    found = [each for distribution in site.distributions.values() for each in _of_distribution(site, distribution)]
     return sorted(found, key=lambda each: (each.file, each.line, each.path, each.message))
 
 
-def _of_distribution(distribution: Distribution) -> Iterator[Advice]:
+def _of_distribution(site: Site, distribution: Distribution) -> Iterator[Advice]:
+    notify, limit = distribution.notify, distribution.max_revisions
+    if notify is not None and limit is not None and notify.when_left >= limit - 1:
+        remedy = f"write when_left: {limit - 2} or less" if limit > 1 else "write a larger max_revisions, or leave notify: out"
+        yield _advice(distribution, "notify", "mails for every revision", remedy)
+    owned = [index for index, entry in enumerate(distribution.files) if entry.owner]
+    if owned and (unable := _without_root(site, distribution)):
+        more = f" and {len(unable) - 1} more" if len(unable) > 1 else ""
+        what = f"{unable[0].name}{more}, reached as {unable[0].address.user}, can't set owners and gets nothing"
+        yield _advice(distribution, f"files[{owned[0]}].owner", what, "write root in its address, or leave owner: out")
     earlier: list[Action] = []
     for key, actions in zip(PHASES, (distribution.pre_actions, distribution.post_actions), strict=True):
         for index, action in enumerate(actions):
@@ -79,6 +94,12 @@ def _of_action(
                 f"names {named}, and /bin/sh runs it",
                 "write what every shell knows, or call it by start_process",
             )
+
+
+def _without_root(site: Site, distribution: Distribution) -> list[Subscriber]:
+    """Subscribers whose address names another account than root, in name order; what a local agent runs as isn't known here."""
+    joined = (site.subscribers[name] for name in site.subscribers_of_distribution(distribution.name))
+    return [s for s in joined if s.address.user not in ("", "root") and platform_matches(s.platform, distribution.platforms)]
 
 
 def _name(start: StartProcess) -> str:

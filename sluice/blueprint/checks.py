@@ -11,6 +11,7 @@ from sluice.blueprint.convert import Converter
 from sluice.blueprint.documents import Document, PathKey
 from sluice.blueprint.kinds import ChannelDocument, DefaultsDocument, DistributionDocument, DistributorDocument, SubscriberDocument
 from sluice.blueprint.members import misspelt_tags
+from sluice.blueprint.mirrors import check_mirrors
 from sluice.blueprint.render import rendered_destination, subscriber_variables
 from sluice.blueprint.selector import parse_selector
 from sluice.blueprint.suggest import nearest_or_all
@@ -32,7 +33,9 @@ def check_site(site: Site, converter: Converter) -> None:
     _check_directories(site, converter)
     _check_defaults(site, converter)
     _check_sources(site, converter)
+    _check_notify(site, converter)
     variables = _variables(site, converter)
+    check_mirrors(site, converter, variables)
     for distribution in site.distributions.values():
         _Templates(site, converter, distribution, variables).check()
 
@@ -113,6 +116,21 @@ def _check_sources(site: Site, converter: Converter) -> None:
                 what = f"{entry.source} and the working directory of {distribution.distributor}, {own}, contain each other"
                 document = converter.documents["Distribution", distribution.name]
                 converter.errors.append(document.error(("files", index, "source"), what, "keep them apart"))
+
+
+def _check_notify(site: Site, converter: Converter) -> None:
+    """Mail of the last revisions: there are last ones, and a server for it (C7)."""
+    for distribution in site.distributions.values():
+        if distribution.notify is None:
+            continue
+        document = converter.documents["Distribution", distribution.name]
+        if distribution.max_revisions is None:
+            what = "revisions are unlimited: none is the last"
+            converter.errors.append(document.error(("notify",), what, "write a number as max_revisions, or leave notify: out"))
+        owner = site.distributors.get(distribution.distributor)
+        if owner is not None and owner.mail is None:
+            remedy = f'add mail: {{server: "host:port", from: address}} to Distributor {owner.name}, or leave notify: out'
+            converter.errors.append(document.error(("notify",), f"{owner.name} has no mail", remedy))
 
 
 def _variables(site: Site, converter: Converter) -> dict[str, Mapping[str, str]]:

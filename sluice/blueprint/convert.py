@@ -12,6 +12,7 @@ from sluice.blueprint.actions import PHASES, ActionPart
 from sluice.blueprint.addresses import AddressError, absolute_path, host_key, parse_address, site_path
 from sluice.blueprint.documents import Document, PathKey, path_text
 from sluice.blueprint.kinds import ChannelDocument, DistributionDocument, DistributorDocument, SubscriberDocument
+from sluice.blueprint.mails import MailPart
 from sluice.blueprint.members import subscriptions
 from sluice.blueprint.merge import DefaultsDocuments, Effective, Leaf, own_leaves
 from sluice.blueprint.parse import Parsed, Parts
@@ -28,12 +29,14 @@ from sluice.model.site import (
     Distribution,
     DistributionType,
     Distributor,
+    Effort,
     FileSource,
     Origin,
     Priority,
     RetryRule,
     Site,
     Subscriber,
+    Synchronize,
 )
 from sluice.rules.due import SHORTEST_REFRESH, shortest_gap
 
@@ -81,12 +84,14 @@ class Converter:
         every, span = effective.get("retry", "every"), effective.get("retry", "for")
         # A leaf holds any value; the schema has made these two durations.
         retry = RetryRule(every.value if every else retry.every, span.value if span else retry.for_)  # type: ignore[arg-type]
+        mail = effective.get("mail")
         if directory is None or len(self.errors) > before:
             return None
         return Distributor(
             part.name,
             directory,
             retry=retry,
+            mail=mail.value.mail() if mail is not None and isinstance(mail.value, MailPart) else None,
             tags=tags,
             origins=effective.origins() | {"name": Origin(parsed.document.place(("name",)))},
             **given.plain("description", "max_concurrent", "connection_timeout", "min_free"),
@@ -199,6 +204,8 @@ class Converter:
             priority=Priority(part.priority or "medium"),
             send_immediately=part.send == "immediately",
             extract_immediately=part.extract == "immediately",
+            notify=part.notify.notify() if part.notify else None,
+            effort=Effort(part.effort or "default"),
             platforms=platforms,
             locked=Locked(part.locked.retries, part.locked.wait) if part.locked else FAILS_AT_ONCE,
             copy=Copy(part.copy_ or "differing"),
@@ -225,7 +232,10 @@ class Converter:
         except AddressError as e:
             self.errors.append(document.error(path, e.what, e.remedy))
             source = PurePosixPath("/")
-        return FileSource(source, part.destination, tuple(part.exclude or ()), part.mode or "keep")
+        synchronize = part.synchronize or Synchronize.NO
+        return FileSource(
+            source, part.destination, tuple(part.exclude or ()), part.mode or "keep", synchronize, part.owner or "", part.xattrs or ""
+        )
 
     def _actions(self, document: Document, key: str, parts: Iterable[ActionPart], rollback: bool) -> tuple[Action, ...]:
         found = []

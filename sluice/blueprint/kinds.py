@@ -14,6 +14,8 @@ from pydantic_core import CoreSchema
 
 from sluice.blueprint import values
 from sluice.blueprint.actions import ActionPart
+from sluice.blueprint.attributes import FileOwner, Removal, Xattrs
+from sluice.blueprint.mails import MailPart, NotifyPart
 from sluice.blueprint.schedules import Part, SchedulePart, left_out
 from sluice.blueprint.values import refuse, wrong_type
 from sluice.model.action import ACTIONS_MAX
@@ -41,6 +43,7 @@ class DistributorSettings(Part):
     retry: RetryPart | None = left_out("How a failed send is tried again.")
     connection_timeout: values.PositiveDuration | None = left_out("How long a connection may make no progress; 300 s when left out.")
     min_free: values.Size | None = left_out("What stays free on the file system of the working directory.")
+    mail: MailPart | None = left_out("Where its mail goes; without it there is none.")
     tags: dict[str, values.Text] | None = left_out("Words for selectors of Defaults documents.")
 
 
@@ -125,9 +128,13 @@ class FilePart(Part):
 
     source: values.Filled = Field(description="A file or directory of the Distributor; absolute, or below the site.")
     destination: values.Filled = Field(description="Where it goes on the Subscriber; may use {{ }}.")
-    synchronize: Literal[False] | None = left_out("Only false in this version.")
+    synchronize: Removal | None = left_out(
+        "true: also removes there what an earlier revision placed and this one lacks; mirror: whatever this one lacks. false when left out."
+    )
     exclude: list[values.Filled] | None = left_out("Globs against the path below source.")
     mode: values.Mode | None = left_out('keep, or octal digits in quotes such as "0644".')
+    owner: FileOwner | None = left_out('keep, or "user:group" for everything; the account that extracts when left out.')
+    xattrs: Xattrs | None = left_out("keep, or extended attributes user.* with their texts; none when left out.")
 
 
 class LockedPart(Part):
@@ -154,6 +161,8 @@ class DistributionDocument(Part):
     send: Literal["immediately", "on schedule"] | None = left_out("After a build: at once, or by the Channel's schedule (default).")
     extract: Literal["immediately", "on schedule"] | None = left_out("When received: at once, or by the Subscriber's schedule (default).")
     max_revisions: Count | None = left_out("Revisions kept; then a new baseline. 10 when left out; blank: unlimited.")
+    notify: NotifyPart | None = left_out("Mail when few revisions are left until max_revisions.")
+    effort: Literal["fast", "default", "max"] | None = left_out("How much CPU a delta may cost: the more, the smaller.")
     platforms: list[values.Filled] | None = left_out("Only these platforms; blank: no restriction.")
     verify: bool | None = left_out("Hash the whole tree at every extraction, also what did not change, and restore damaged files.")
     encrypt: Literal[False] | None = left_out("Only false in this version.")

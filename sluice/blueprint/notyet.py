@@ -23,7 +23,6 @@ TYPES = ("ftp", "http", "rpm", "deb", "msi", "software_package", "policy_package
 _DISTRIBUTOR = {
     "routes": "parent Subscribers",
     "output_rate": "output rates",
-    "mail": "mail",
 }
 _SUBSCRIBER = {
     "parents": "parent Subscribers",
@@ -38,12 +37,10 @@ _SUBSCRIBER = {
     "working_context": "Desktop Applications",
 }
 _DISTRIBUTION = {
-    "notify": "mail",
     "cache_and_forward": "parent Subscribers",
     "wait_for": "ordering across Distributions",
     "rebuild": "rebuilding without a change",
 }
-_FILE = {"owner": "keeping owners", "xattrs": "keeping extended attributes"}
 _ACTION = {
     "start_service": "starting services",
     "stop_service": "stopping services",
@@ -102,10 +99,8 @@ def _distribution(found: Mapping[str, object]) -> Iterator[Refusal]:
         yield _refusal(("type",), f"type {found['type']} isn't in this version yet", "this version distributes type: file")
         return
     yield from _keys(found, _DISTRIBUTION, ())
-    yield from _value(found, "encrypt", (), "encryption isn't in this version yet")
-    for index, entry in _entries(found, "files"):
-        yield from _keys(entry, _FILE, ("files", index))
-        yield from _value(entry, "synchronize", ("files", index), "removing what the source no longer has isn't in this version yet")
+    if found.get("encrypt") is True:
+        yield _refusal(("encrypt",), "encryption isn't in this version yet", "write false, or leave the key out")
     for key in PHASES:
         for index, entry in _entries(found, key):
             for name in entry.keys() & _ACTION.keys():
@@ -114,12 +109,6 @@ def _distribution(found: Mapping[str, object]) -> Iterator[Refusal]:
             if isinstance(script, dict) and script.get("type") == "powershell":
                 what = "type powershell isn't in this version yet (Subscribers on Windows)"
                 yield _refusal((key, index, "script", "type"), what, "use shell, python or perl")
-
-
-def _value(found: Mapping[str, object], key: str, path: PathKey, message: str) -> Iterator[Refusal]:
-    """A switch of which only ``false`` is there yet."""
-    if found.get(key) is True or (key == "synchronize" and found.get(key) == "mirror"):
-        yield _refusal((*path, key), message, "write false, or leave the key out")
 
 
 def _entries(found: Mapping[str, object], key: str) -> Iterator[tuple[int, dict[str, object]]]:

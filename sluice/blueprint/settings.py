@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sluice.blueprint.render import subscriber_variables
 from sluice.blueprint.suggest import nearest
-from sluice.blueprint.texts import action_text, locked_text, schedule_text
+from sluice.blueprint.texts import action_text, locked_text, mail_text, notify_text, schedule_text, synchronize_text, xattrs_text
 from sluice.blueprint.units import format_duration, format_size
 from sluice.errors import NotFoundError
 from sluice.model.action import Action
@@ -68,6 +68,7 @@ def _distributor(d: Distributor) -> Iterator[tuple[str, str]]:
     yield "retry.for", format_duration(d.retry.for_)
     yield "connection_timeout", format_duration(d.connection_timeout)
     yield "min_free", format_size(d.min_free)
+    yield "mail", mail_text(d.mail)
     yield from ((f"tags.{tag}", text) for tag, text in sorted(d.tags.items()))
 
 
@@ -110,6 +111,8 @@ def _distribution(d: Distribution) -> Iterator[tuple[str, str]]:
     yield "send", "immediately" if d.send_immediately else "on schedule"
     yield "extract", "immediately" if d.extract_immediately else "on schedule"
     yield "max_revisions", str(d.max_revisions) if d.max_revisions is not None else "unlimited"
+    yield "notify", notify_text(d.notify)
+    yield "effort", d.effort.value
     yield "platforms", ", ".join(d.platforms) or "no restriction"
     yield "verify", _flag(d.verify)
     yield "encrypt", "false"
@@ -121,7 +124,9 @@ def _distribution(d: Distribution) -> Iterator[tuple[str, str]]:
         yield f"files[{index}].destination", entry.destination
         yield f"files[{index}].exclude", ", ".join(entry.exclude) or "nothing"
         yield f"files[{index}].mode", entry.mode
-        yield f"files[{index}].synchronize", "false"
+        yield f"files[{index}].synchronize", synchronize_text(entry.synchronize)
+        yield f"files[{index}].owner", entry.owner or "the account that extracts"
+        yield f"files[{index}].xattrs", xattrs_text(entry.xattrs)
     yield from _actions("pre_actions", d.pre_actions)
     yield from _actions("post_actions", d.post_actions)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sluice.blueprint.units import format_duration
 from sluice.blueprint.values import WEEKDAYS
 from sluice.model.action import Action, Script, StopProcess
 from sluice.model.locked import Locked
 from sluice.model.schedule import Kind, Schedule, Window
+from sluice.model.site import Mail, Notify, Synchronize
 
 
 def schedule_text(schedule: Schedule) -> str:
@@ -46,6 +49,34 @@ def locked_text(locked: Locked) -> str:
         return "fails at once"
     times = "once" if locked.retries == 1 else f"up to {locked.retries} times"
     return f"looks again {times}, {format_duration(locked.wait)} apart, then fails"
+
+
+def mail_text(mail: Mail | None) -> str:
+    """One line: ``from sluice@example.org through smtp.example.org:25``."""
+    if mail is None:
+        return "none"
+    host = f"[{mail.host}]" if ":" in mail.host else mail.host
+    return f"from {mail.sender} through {host}:{mail.port}"
+
+
+def notify_text(notify: Notify | None) -> str:
+    """One line: ``ops@example.org, when at most 2 are left until max_revisions``."""
+    if notify is None:
+        return "nobody"
+    few = {0: "none is", 1: "at most one is"}.get(notify.when_left, f"at most {notify.when_left} are")
+    return f"{', '.join(notify.to)}, when {few} left until max_revisions"
+
+
+def synchronize_text(synchronize: Synchronize) -> str:
+    """As a blueprint writes it."""
+    return {Synchronize.NO: "false", Synchronize.YES: "true", Synchronize.MIRROR: "mirror"}[synchronize]
+
+
+def xattrs_text(xattrs: str | Mapping[str, str]) -> str:
+    """One line: ``keep``, ``none``, or names with their texts."""
+    if isinstance(xattrs, str):
+        return xattrs or "none"
+    return ", ".join(f"{name}: {text}" for name, text in sorted(xattrs.items()))
 
 
 def _days(schedule: Schedule) -> str:

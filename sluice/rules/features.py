@@ -5,16 +5,28 @@ from __future__ import annotations
 from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
 from sluice.model.feature import Feature
 from sluice.model.recipe import RenderedRecipe
-from sluice.model.site import Distribution
+from sluice.model.site import Distribution, Synchronize
 
 
 def needed_features(asking: Distribution | RenderedRecipe, *, min_free: int) -> frozenset[Feature]:
     """Features that an agent must have.
 
+    What files ask for (removal, owners, extended attributes) stands in the Distribution alone: its manifest carries that, no order.
+
     Args:
         min_free: The Subscriber's, in bytes.
     """
     needed: set[Feature] = {Feature.LOCKED} if asking.locked.retries else set()
+    for entry in asking.files if isinstance(asking, Distribution) else ():
+        needed |= {
+            feature
+            for feature, asked in (
+                (Feature.SYNCHRONIZE, entry.synchronize is not Synchronize.NO),
+                (Feature.OWNER, entry.owner),
+                (Feature.XATTRS, entry.xattrs),
+            )
+            if asked
+        }
     if min_free:
         needed.add(Feature.MIN_FREE)
     for action in (*asking.pre_actions, *asking.post_actions):

@@ -17,6 +17,13 @@ type: file
 files: [{source: /srv/app, destination: /opt/app}]
 """
 
+DISTRIBUTOR = """
+kind: Distributor
+name: mailing
+working_directory: /var/lib/sluice/mailing
+mail: {server: "smtp.example.org:25", from: sluice@example.org}
+"""
+
 START = "start_process: {path: /opt/app/serve}"
 PUT_STOP = "put stop_process: {name: serve, wait: true} before it, unless it asks its user before it ends"
 
@@ -68,6 +75,34 @@ def test_a_script_that_names_another_shell_runs_by_sh_all_the_same(site_of: Site
     remedy = "write what every shell knows, or call it by start_process"
     assert told(site_of, script) == [f"7: pre_actions[0].script.run: names bash, and /bin/sh runs it: {remedy}"]
     assert told(site_of, script.replace("bash", "sh")) == []
+
+
+def test_owners_take_an_agent_that_runs_as_root(site_of: SiteOf) -> None:
+    key = "host_keys: known, identity: key, working_directory: /var/lib/sluice"
+    hosts = "".join(
+        f"---\n{{kind: Subscriber, name: {n}, address: ssh://{u}@{n}, {key}}}\n" for n, u in (("a", "root"), ("b", "ted"), ("c", "x"))
+    )
+    joined = f"{HEAD}channels: [all]\n{hosts}---\nkind: Channel\nname: all\nsubscribers: [a, b, c, web-1]\n"
+    assert told(site_of, "") == []
+    owned = joined.replace("/opt/app}", '/opt/app, owner: "app:app"}')
+    said = "b and 1 more, reached as ted, can't set owners and gets nothing: write root in its address, or leave owner: out"
+    assert [str(each).partition("advice: ")[2] for each in advice(site_of(joined))] == []
+    assert [str(each).partition("advice: ")[2] for each in advice(site_of(owned))] == [f"files[0].owner: {said}"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "left", "remedy"),
+    [
+        (5, 3, None),
+        (5, 4, "write when_left: 3 or less"),
+        (2, 1, "write when_left: 0 or less"),
+        (1, 0, "write a larger max_revisions, or leave notify: out"),
+    ],
+)
+def test_mail_for_every_revision_tells_nothing(site_of: SiteOf, limit: int, left: int, remedy: str | None) -> None:
+    text = f"{HEAD}max_revisions: {limit}\nnotify: {{to: [ops@example.org], when_left: {left}}}\n---\n{DISTRIBUTOR}"
+    found = [str(each).partition("advice: ")[2] for each in advice(site_of(text.replace("distributor: hq", "distributor: mailing")))]
+    assert found == ([] if remedy is None else [f"notify: mails for every revision: {remedy}"])
 
 
 def test_advice_comes_by_line_and_reads_like_an_error(site_of: SiteOf) -> None:

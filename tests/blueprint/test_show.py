@@ -38,6 +38,7 @@ def test_show_is_complete_and_says_where_each_setting_came_from(site_of: SiteOf)
         "retry.for",
         "connection_timeout",
         "min_free",
+        "mail",
     }
 
 

@@ -14,7 +14,7 @@ from sluice.errors import BlueprintError, NotFoundError, SiteError
 from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
 from sluice.model.locked import Locked
 from sluice.model.schedule import IMMEDIATELY, NEVER, Kind
-from sluice.model.site import Copy, Priority, RetryRule, Subscription
+from sluice.model.site import Copy, Effort, Mail, Notify, Priority, RetryRule, Subscription, Synchronize
 from tests.blueprint.conftest import SiteOf
 
 DISTRIBUTION = """
@@ -83,6 +83,83 @@ def test_what_is_written_arrives(site_of: SiteOf) -> None:
     assert d.files[0].mode == "0644"
     assert d.files[1].source == PurePosixPath(site.directory) / "b"
     assert [a.undo for a in d.post_actions] == ["none", "echo {{ NAME }}"]
+
+
+def test_what_files_ask_for_beyond_their_contents_arrives(site_of: SiteOf) -> None:
+    site = site_of("""
+        kind: Distribution
+        name: d
+        distributor: hq
+        type: file
+        effort: max
+        files:
+          - {source: /srv/a, destination: /opt/a, synchronize: true, owner: keep, xattrs: keep}
+          - {source: /srv/b, destination: /opt/b, synchronize: mirror, owner: "www-data:1000", xattrs: {user.origin: hq, user.empty: ""}}
+          - {source: /srv/c, destination: /opt/c, synchronize: false}
+    """)
+    distribution = site.distributions["d"]
+    first, second, third = distribution.files
+    assert (first.synchronize, first.owner, first.xattrs) == (Synchronize.YES, "keep", "keep")
+    assert (second.synchronize, second.owner) == (Synchronize.MIRROR, "www-data:1000")
+    assert second.xattrs == {"user.origin": "hq", "user.empty": ""}
+    assert (third.synchronize, third.owner, third.xattrs) == (Synchronize.NO, "", "")
+    assert distribution.effort is Effort.MAX
+    assert site_of(DISTRIBUTION).distributions["d"].effort is Effort.DEFAULT
+    shown = {path: text for path, text, _ in effective_settings(site, "distribution", "d")}
+    assert [shown[f"files[{n}].synchronize"] for n in range(3)] == ["true", "mirror", "false"]
+    assert shown["files[1].owner"] == "www-data:1000"
+    assert [shown[f"files[{n}].xattrs"] for n in range(3)] == ["keep", "user.empty: , user.origin: hq", "none"]
+    assert shown["effort"] == "max"
+
+
+MAILING = """
+    kind: Distributor
+    name: mailing
+    working_directory: /var/lib/sluice/mailing
+    mail: {server: "[2001:DB8::25]:587", from: sluice+hq@example.org}
+    ---
+    kind: Distribution
+    name: told
+    distributor: mailing
+    type: file
+    max_revisions: 3
+    notify: {to: [ops@example.org, o'brien@mail.example.org, ops@example.org], when_left: 1}
+    files: [{source: /srv/a, destination: /opt/a}]
+"""
+
+
+def test_mail_and_who_gets_it_arrive(site_of: SiteOf) -> None:
+    site = site_of(MAILING)
+    assert site.distributors["mailing"].mail == Mail("2001:DB8::25", 587, "sluice+hq@example.org")
+    assert site.distributions["told"].notify == Notify(("ops@example.org", "o'brien@mail.example.org"), 1)
+    distributor = {path: text for path, text, _ in effective_settings(site, "distributor", "mailing")}
+    assert distributor["mail"] == "from sluice+hq@example.org through [2001:DB8::25]:587"
+    distribution = {path: text for path, text, _ in effective_settings(site, "distribution", "told")}
+    assert distribution["notify"] == "ops@example.org, o'brien@mail.example.org, when at most one is left until max_revisions"
+
+
+def test_mail_comes_from_a_defaults_document_too(site_of: SiteOf) -> None:
+    site = site_of('kind: Defaults\ndistributor: {mail: {server: "smtp.example.org:25", from: root@localhost}}\n')
+    assert site.distributors["hq"].mail == Mail("smtp.example.org", 25, "root@localhost")
+
+
+def test_a_mirror_beside_others_and_the_same_on_two_subscribers_of_a_machine_is_fine(site_of: SiteOf) -> None:
+    site = site_of("""
+        kind: Channel
+        name: c
+        subscribers: [web-1, db-1]
+        ---
+        kind: Distribution
+        name: d
+        distributor: hq
+        type: file
+        channels: [c]
+        files:
+          - {source: /data/a, destination: "/shared/a", synchronize: mirror}
+          - {source: /data/b, destination: "{{ DEST }}/b", synchronize: mirror}
+          - {source: /data/c, destination: "/shared/ab"}
+    """)
+    assert [f.synchronize for f in site.distributions["d"].files] == [Synchronize.MIRROR, Synchronize.MIRROR, Synchronize.NO]
 
 
 def test_relative_paths_of_this_machine_are_below_the_site(site_of: SiteOf, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import PurePosixPath
 
 import pytest
 
@@ -9,7 +10,7 @@ from sluice.model.action import Action, Script, ScriptType, StartProcess, StopPr
 from sluice.model.feature import Feature
 from sluice.model.locked import Locked
 from sluice.model.recipe import RenderedRecipe
-from sluice.model.site import Distribution, DistributionType
+from sluice.model.site import Distribution, DistributionType, FileSource, Synchronize
 from sluice.rules.features import needed_features
 
 PLAIN = Distribution("zone", "hq", DistributionType.FILE)
@@ -41,7 +42,23 @@ def test_waiting_for_locked_targets_and_keeping_space_free_are_needed_where_they
     assert needed_features(PLAIN, min_free=0) == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("entry", "needed"),
+    [
+        (FileSource(PurePosixPath("/srv/a"), "/opt/a"), set()),
+        (FileSource(PurePosixPath("/srv/a"), "/opt/a", synchronize=Synchronize.YES), {"synchronize"}),
+        (FileSource(PurePosixPath("/srv/a"), "/opt/a", synchronize=Synchronize.MIRROR), {"synchronize"}),
+        (FileSource(PurePosixPath("/srv/a"), "/opt/a", owner="keep"), {"owner"}),
+        (FileSource(PurePosixPath("/srv/a"), "/opt/a", owner="www:www", xattrs="keep"), {"owner", "xattrs"}),
+        (FileSource(PurePosixPath("/srv/a"), "/opt/a", xattrs={"user.a": "b"}), {"xattrs"}),
+    ],
+)
+def test_removal_owners_and_extended_attributes_are_needed_where_any_entry_asks_for_them(entry: FileSource, needed: set[str]) -> None:
+    plain = FileSource(PurePosixPath("/srv/b"), "/opt/b")
+    assert needed_features(replace(PLAIN, files=(plain, entry)), min_free=0) == needed
+
+
 def test_features_are_never_renamed() -> None:
     """They stand in the hello of agents that are out there."""
-    known = {"script", "perl", "start process", "stop process", "locked", "min free"}
+    known = {"script", "perl", "start process", "stop process", "locked", "min free", "delta", "synchronize", "owner", "xattrs"}
     assert known <= {feature.value for feature in Feature}
