@@ -14,6 +14,7 @@
     ├── StoreError                       exit 5
     │   ├── StoreLockedError                      another process holds the lock; retryable
     │   ├── StoreCorruptError                     content at rest no longer has its digest
+    │   │   └── StoreMendedError                  found while sending, mended: the Channel's next start sends (E4)
     │   └── NoSpaceError                          retryable
     ├── SourceError                      exit 6   what is to be built can't be read, or can't be distributed
     │   ├── SourceMissingError
@@ -146,6 +147,10 @@ class StoreLockedError(StoreError):
 
 class StoreCorruptError(StoreError):
     """Content at rest no longer has its digest."""
+
+
+class StoreMendedError(StoreCorruptError):
+    """What was to be sent was damaged at the Distributor. It was set aside and made again: the Channel's next start sends it (E4)."""
 
 
 class NoSpaceError(StoreError):

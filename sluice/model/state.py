@@ -78,6 +78,11 @@ class EventKind(StrEnum):
     CANCEL_REQUESTED = "cancel requested"
     CANCELLED = "cancelled"
     REFRESHED = "refreshed"
+    DAMAGE_FOUND = "damage found"
+    DAMAGE_MENDED = "damage mended"
+    MAIL_DUE = "mail due"
+    MAIL_SENT = "mail sent"
+    MAIL_FAILED = "mail failed"
 
 
 EVENT_DATA_MAX = 4096
