@@ -163,9 +163,12 @@ def _locked(value: Any) -> Locked:
 def receipt_bytes(receipt: Receipt) -> bytes:
     """The payload that is signed."""
     failure = receipt.failure
+    # Left out where it says nothing: a Distributor that doesn't know it isn't bothered.
+    removed = {"paths_removed": receipt.paths_removed} if receipt.paths_removed else {}
     return canonical_bytes(
         {
             "version": 1,
+            **removed,
             "distributor": receipt.distributor,
             "subscriber": receipt.subscriber,
             "sequence": receipt.sequence,
@@ -210,6 +213,7 @@ def parse_receipt(data: bytes) -> Receipt:
         read_back=fields.text("read_back", limit=64),
         actions=tuple(_report(a) for a in fields.items("actions", limit=3 * ACTIONS_MAX)),
         failure=_failure(fields.any("failure")) if fields.optional("failure") else None,
+        paths_removed=fields.number("paths_removed", least=1) if fields.optional("paths_removed") else 0,
     )
     fields.done()
     return receipt

@@ -94,3 +94,5 @@ class Receipt:
     """BLAKE3 over the manifest's files as read back from disk (docs/formats.md); empty where it failed."""
     actions: tuple[ActionReport, ...] = ()
     failure: Failure | None = None
+    paths_removed: int = 0
+    """Files, links and directories that ``synchronize`` took away (C9)."""

@@ -26,6 +26,7 @@ class Figures:
     written: int = 0
     unchanged: int = 0
     bytes: int = 0
+    removed: int = 0
 
 
 def failure_of(error: SluiceError) -> Failure:
@@ -64,6 +65,7 @@ def receipt_for(
         read_back=read_back,
         actions=tuple(actions),
         failure=failure_of(error) if error else None,
+        paths_removed=figures.removed,
     )
     if len(receipt_bytes(receipt)) > RECEIPT_MAX // 2:
         receipt = replace(receipt, actions=tuple(replace(a, output=a.output[-SHORT_OUTPUT:]) for a in receipt.actions))
