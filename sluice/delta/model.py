@@ -1,10 +1,25 @@
-"""What a delta is made of, as data: contents to read from, ranges of them, frames of a ``.ted``."""
+"""What a delta is made of, as data: contents to read from, ranges of them, frames of a ``.ted`` and the limits of their figures."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
+
+from sluice.errors import StoreCorruptError
+
+FRAME_MAX = 4 * 1024 * 1024
+"""Most bytes of plaintext in a plain frame."""
+GROUP_MAX = 128 * 1024 * 1024
+"""Most bytes of plaintext, and of reference, in a frame that has a reference."""
+SMALL_GROUP_MAX = 16 * 1024 * 1024
+"""The same where the agent has little memory; such a delta has no HDIFF frames, so zstd alone must do."""
+PATCH_MAX = 48 * 1024 * 1024
+"""Most bytes of an uncompressed patch: applying one holds the reference, the patch and the plaintext twice."""
+PATCH_SLACK = 64 * 1024
+"""What a patch may have beyond 9/8 of its plaintext; a real one never comes near."""
+CODECS = ("zstd", "lzma")
+"""What may compress a patch."""
 
 
 class FrameKind(StrEnum):
@@ -58,3 +73,35 @@ class Range:
     offset: int
     length: int
     """In bytes; 0: to its end."""
+
+
+def check_frame(frame: Frame, *, small: bool, what: str) -> None:
+    """Hold a frame's figures against the limits, before anything of it is read.
+
+    Args:
+        small: Whether the delta is for agents with little memory.
+        what: Names the ``.ted`` in errors.
+    Raises:
+        StoreCorruptError: A figure is out of bounds, or one is given that the kind of frame doesn't have.
+    """
+    most = SMALL_GROUP_MAX if small else GROUP_MAX
+    if frame.kind is FrameKind.PLAIN:
+        fits = frame.plain <= FRAME_MAX and not frame.reference
+    else:
+        fits = 0 < frame.plain <= most and 0 < frame.reference <= most
+    if frame.kind is FrameKind.COPY:
+        fits = fits and frame.length == 0 and frame.plain == frame.reference
+    else:
+        fits = fits and 0 < frame.length <= length_max(frame.plain)
+    if frame.kind is FrameKind.HDIFF:
+        fits = fits and not small and 0 < frame.patch <= min(PATCH_MAX, frame.plain + frame.plain // 8 + PATCH_SLACK)
+        fits = fits and frame.codec in CODECS
+    else:
+        fits = fits and not frame.patch and not frame.codec
+    if not fits or frame.plain < 0:
+        raise StoreCorruptError(f"{what}: a frame's figures are out of bounds: {tuple(frame)}")
+
+
+def length_max(plain: int) -> int:
+    """The most bytes of payload that a frame of ``plain`` bytes may take."""
+    return plain + plain // 8 + PATCH_SLACK

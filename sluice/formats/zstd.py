@@ -1,13 +1,16 @@
 """The one place zstd comes from: the standard library where it has it (3.14), else its backport. Frames are bounded both ways.
 
 A frame here is one zstd frame that declares its exact plaintext size. The reader trusts neither: the size must be the expected one
-before anything is decompressed, and the decoder's window is capped.
+before anything is decompressed, and the decoder's window is capped: for frames of deltas, which look back as far as their reference
+begins, by the figures that were signed.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from sluice.errors import StoreCorruptError
 
@@ -20,6 +23,11 @@ LEVEL = 3
 """Compression level of what is built: as fast as disks; deltas are where bytes are saved."""
 WINDOW_LOG_MAX = 23
 """8 MiB: the most history a decoder is made to hold."""
+
+WIDE_WINDOW_LOG_MAX = 29
+"""512 MiB: more than reference and plaintext of the largest frame of a delta have."""
+PIECE = 1024 * 1024
+"""Bytes of plaintext that a wide frame is handed out in."""
 
 _DECODER = {int(zstd.DecompressionParameter.window_log_max): WINDOW_LOG_MAX}
 
@@ -53,3 +61,53 @@ def decompress_frame(frame: bytes, plain: int, *, what: str) -> bytes:
     if not decoder.eof or decoder.unused_data or len(found) != plain:
         raise StoreCorruptError(f"{what}: a frame has more or fewer than its {plain} bytes")
     return found
+
+
+def compress_wide(plain: bytes, *, level: int, prefix: bytes = b"") -> bytes:
+    """One frame that may refer to anything in ``prefix`` and itself: its window covers both.
+
+    Args:
+        prefix: What the reader has too; it isn't in the frame.
+    """
+    parameter = zstd.CompressionParameter
+    options = {
+        int(parameter.compression_level): level,
+        int(parameter.window_log): _window_log(len(plain) + len(prefix)),
+        int(parameter.enable_long_distance_matching): 1,
+    }
+    return zstd.compress(plain, options=options, zstd_dict=_as_prefix(prefix))
+
+
+def decompress_wide(frame: bytes, plain: int, *, what: str, prefix: bytes = b"") -> Iterator[bytes]:
+    """The ``plain`` bytes that ``frame`` declares and holds, in pieces; as ``decompress_frame`` otherwise.
+
+    Memory: a copy of ``prefix``, and at most ``plain`` bytes of window.
+    """
+    try:
+        info = zstd.get_frame_info(frame)
+        if info.decompressed_size != plain or info.dictionary_id:
+            raise StoreCorruptError(f"{what}: a frame declares {info.decompressed_size} bytes where {plain} were announced")
+        window = {int(zstd.DecompressionParameter.window_log_max): _window_log(plain + len(prefix))}
+        decoder = zstd.ZstdDecompressor(zstd_dict=_as_prefix(prefix), options=window)
+        del prefix
+        left = plain
+        piece = decoder.decompress(frame, max_length=min(PIECE, left + 1))
+        while piece:
+            left -= len(piece)
+            if left < 0:
+                break
+            yield piece
+            piece = b"" if decoder.eof else decoder.decompress(b"", max_length=min(PIECE, left + 1))
+    except (zstd.ZstdError, EOFError) as error:
+        raise StoreCorruptError(f"{what}: a frame is damaged: {error}") from error
+    if not decoder.eof or decoder.unused_data or left:
+        raise StoreCorruptError(f"{what}: a frame has more or fewer than its {plain} bytes")
+
+
+def _as_prefix(prefix: bytes) -> Any:
+    # A raw dictionary has at least 8 bytes; what is shorter is worth nothing to either side.
+    return zstd.ZstdDict(prefix, is_raw=True).as_prefix if len(prefix) >= 8 else None
+
+
+def _window_log(reach: int) -> int:
+    return min(max(reach.bit_length(), 10), WIDE_WINDOW_LOG_MAX)
