@@ -21,10 +21,12 @@ class TedFile:
     path: str
     """On this machine."""
     name: str
-    """``distfile.ted`` or ``from-B.N.ted``: the last part of its TUF target."""
+    """``distfile.ted``, ``from-B.N.ted`` or ``from-B.N.small.ted``: the last part of its TUF target; of what is lent, empty."""
     index: bytes
     payload: int
     """Bytes; they begin at offset 8 of the file."""
+    small: bool = False
+    """A delta for agents with little memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,9 @@ def ted_target(distribution: str, revision: RevisionNumber, name: str) -> str:
     return f"{distribution}/{revision}/{name}"
 
 
-def delta_name(base: RevisionNumber) -> str:
-    """The file name of the ``.ted`` for Subscribers that hold ``base``."""
-    return f"from-{base}.ted"
+def delta_name(base: RevisionNumber, small: bool = False) -> str:
+    """The file name of the ``.ted`` for Subscribers that have ``base`` extracted; ``small``: and little memory."""
+    return f"from-{base}.small.ted" if small else f"from-{base}.ted"
 
 
 def metadata_file(role: str, version: int | None) -> str:

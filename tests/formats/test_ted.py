@@ -14,6 +14,7 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sluice.delta.model import Frame
 from sluice.errors import StoreCorruptError
 from sluice.formats.canonical import canonical_bytes
 from sluice.formats.ted import (
@@ -168,7 +169,7 @@ def test_an_index_that_is_not_canonical_is_refused() -> None:
 
 def _one_frame(frame: bytes, plain: int) -> TedIndex:
     blocks = tuple("0" * 64 for _ in range(-(-len(frame) // BLOCK)))
-    return TedIndex("zone", SECOND, None, len(frame), plain, blocks, ((len(frame), plain),))
+    return TedIndex("zone", SECOND, None, len(frame), plain, blocks, (Frame(len(frame), plain),))
 
 
 def _with_window(log: int) -> bytes:
