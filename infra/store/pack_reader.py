@@ -13,7 +13,7 @@ from blake3 import blake3
 from sluice.errors import StoreCorruptError
 from sluice.formats.pack import PACK_MAGIC, PackIndex
 from sluice.formats.ted import FRAME_MAX
-from sluice.formats.zstd import decompress_frame, frame_max, zstd  # type: ignore[attr-defined]
+from sluice.formats.zstd import decompress_frame, first_frame, frame_max
 
 
 class PackReader:
@@ -99,18 +99,11 @@ def _frame_lengths(path: Path) -> Iterator[tuple[int, int]]:
         at, length = len(PACK_MAGIC), file.seek(0, 2)
         while at < length:
             file.seek(at)
-            data = file.read(frame_max(FRAME_MAX))
-            decoder = zstd.ZstdDecompressor()
-            try:
-                if zstd.get_frame_info(data).decompressed_size > FRAME_MAX:
-                    return
-                plain = len(decoder.decompress(data, max_length=FRAME_MAX))
-            except (zstd.ZstdError, EOFError, TypeError):
+            frame = first_frame(file.read(frame_max(FRAME_MAX)), most=FRAME_MAX)
+            if frame is None:
                 return
-            if not decoder.eof or not plain:
-                return
-            yield len(data) - len(decoder.unused_data), plain
-            at += len(data) - len(decoder.unused_data)
+            yield frame
+            at += frame[0]
 
 
 def _is_at(reader: PackReader, digest: str, size: int, at: int, end: int) -> bool:

@@ -63,6 +63,18 @@ def decompress_frame(frame: bytes, plain: int, *, what: str) -> bytes:
     return found
 
 
+def first_frame(data: bytes, *, most: int) -> tuple[int, int] | None:
+    """Length and plaintext length of the frame that ``data`` begins with; None: no whole one, or more than ``most`` bytes of plaintext."""
+    try:
+        if not 0 < zstd.get_frame_info(data).decompressed_size <= most:
+            return None
+        decoder = zstd.ZstdDecompressor(options=_DECODER)
+        plain = len(decoder.decompress(data, max_length=most))
+    except (zstd.ZstdError, EOFError, TypeError):  # TypeError: it declares no size
+        return None
+    return (len(data) - len(decoder.unused_data), plain) if decoder.eof else None
+
+
 def compress_wide(plain: bytes, *, level: int, prefix: bytes = b"") -> bytes:
     """One frame that may refer to anything in ``prefix`` and itself: its window covers both.
 
