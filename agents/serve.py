@@ -13,20 +13,28 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any
 
 from agents.features import features
 from agents.line import Line
+from agents.memory import memory
 from agents.run import recover_all
 from agents.working_directory import WorkingDirectory
-from sluice.errors import AgentVersionError, NoSpaceError, ProtocolError, SluiceError, StoreError, TrustError
+from sluice.errors import AgentVersionError, NoSpaceError, ProtocolError, SluiceError, StoreError, TamperedError, TrustError
 from sluice.formats.canonical import Fields
 from sluice.formats.protocol import PROTOCOL_VERSION, Message, error_message
+from sluice.model.names import name_is_valid
 from sluice.model.version import VERSION
 from sluice.trust.held import held_versions
 from sluice.trust.high_water import read_high_water
 
-CODECS = ("zstd",)
+CODEC = "zstd"
+"""What every agent can read."""
+MORE_CODECS = {"hdiff": "hdiffpatch", "lzma": "_lzma"}
+"""What some can read as well, by the module that it needs: a bundle or a Python may come without."""
+ABOUT_MAX = 10_000
+"""Most Distributions that a sender may ask about."""
 _PLATFORM_IDS = {"almalinux": "alma", "ol": "oracle", "amzn": "amazon", "opensuse-leap": "opensuse", "opensuse-tumbleweed": "opensuse"}
 """What /etc/os-release calls products otherwise than sluice/model/platforms.py."""
 
@@ -109,6 +117,7 @@ class _Conversation:
                 f"this agent speaks protocol {PROTOCOL_VERSION}, the sender {versions!r:.100}", remedy="update the older one"
             )
         name = fields.text("distributor")
+        about = self._about(fields)
         place = self._directory.distributor(name)
         status = os.statvfs(self._directory.path)
         self._distributor, self._requests = name, {}
@@ -119,21 +128,33 @@ class _Conversation:
             "subscriber": self._directory.subscriber(),
             "platform": _platform(),
             "python": ".".join(map(str, sys.version_info[:3])),
-            "codecs": list(CODECS),
-            "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "codecs": [CODEC, *(codec for codec, module in MORE_CODECS.items() if find_spec(module))],
+            "memory": memory(),
             "free": status.f_bavail * status.f_frsize,
             "features": features(),
-            "trust": held_versions(place) or None,
-            "distributions": self._held(name),
+            "trust": held_versions(place, about) or None,
+            "distributions": self._held(name, about),
         }
 
-    def _held(self, distributor: str) -> dict[str, Any]:
+    @staticmethod
+    def _about(fields: Fields) -> frozenset[str] | None:
+        """The Distributions that the answer is confined to; None: all of them."""
+        if not fields.optional("about"):
+            return None
+        names = fields.items("about", limit=ABOUT_MAX)
+        if not all(isinstance(name, str) and name_is_valid(name) for name in names):
+            raise TamperedError("hello: about is no list of Distributions")
+        return frozenset(names)
+
+    def _held(self, distributor: str, about: frozenset[str] | None) -> dict[str, Any]:
         try:
             sequences = read_high_water(self._directory.distributor(distributor) / "high-water.json").sequences
         except TrustError:  # damaged: the next order says so
             sequences = {}
         found = {}
         for held in self._directory.distributions(distributor):
+            if about is not None and held.name not in about:
+                continue
             with suppress(SluiceError):  # a damaged status file holds nothing
                 status = held.status()
                 newest, extracted = held.newest_held(status), status.extracted

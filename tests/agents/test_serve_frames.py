@@ -79,11 +79,26 @@ def test_hello_is_answered_before_anything_heavy_is_imported(bench: Workbench) -
     assert hello["subscriber"] == "oslo"
     assert hello["trust"] == {"root": 1}
     assert hello["distributions"] == {}
-    assert hello["codecs"] == ["zstd"]
-    assert hello["features"] == ["locked", "min free", "perl", "rehearse", "script", "start process", "stop process"]
+    assert hello["codecs"] == ["zstd", "hdiff", "lzma"]
+    words = ["delta", "locked", "min free", "owner", "perl", "rehearse", "script", "start process", "stop process", "synchronize", "xattrs"]
+    assert hello["features"] == words
     assert hello["memory"] > 10**8
     assert hello["free"] > 10**6
     assert re.fullmatch(r"[a-z]+(-[a-z0-9._-]+)?", hello["platform"])
+
+
+def test_hello_about_some_distributions_tells_of_these_alone(bench: Workbench, held: Made) -> None:
+    with Raw(bench) as raw:
+        everything = raw.hello()
+        about = raw.ask(type="hello", protocol=[1], distributor="hq", sender="0", about=["zone", "missing"])
+        other = raw.ask(type="hello", protocol=[1], distributor="hq", sender="0", about=["missing"])
+        wrong = raw.ask(type="hello", protocol=[1], distributor="hq", sender="0", about=["../zone"])
+    assert everything["trust"].keys() == {"root", "timestamp", "snapshot", "targets", "distribution.zone"}
+    assert about["trust"] == everything["trust"]
+    assert about["distributions"] == everything["distributions"]
+    assert other["trust"].keys() == {"root", "timestamp", "snapshot", "targets"}
+    assert other["distributions"] == {}
+    assert (wrong["type"], wrong["code"]) == ("error", "TamperedError")
 
 
 def test_a_whole_conversation_imports_nothing_of_the_distributors(bench: Workbench, made: Made, tmp_path: Path) -> None:
