@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from sluice.model.ticket import Occupied
-from sluice.operations.deliver import Delivered
+from sluice.operations.delivered import Delivered
 from tasks.place import log
 from tasks.sending import Sends
 

@@ -9,7 +9,8 @@ from datetime import datetime
 from sluice.errors import SluiceError
 from sluice.model.site import Channel, Priority
 from sluice.model.state import CurrentState
-from sluice.operations.deliver import Delivered, Delivery
+from sluice.operations.deliver import Delivery
+from sluice.operations.delivered import Delivered
 from sluice.operations.extract_plan import ExtractTarget, begins
 from sluice.operations.send_plan import SendTarget
 from tasks.order_extraction import order_extraction

@@ -14,7 +14,7 @@ from sluice.model.state import State
 from sluice.operations.call import call_agent
 from sluice.operations.claim import Claim
 from sluice.operations.conversation import AgentEvent
-from sluice.operations.deliver import Delivered
+from sluice.operations.delivered import Delivered
 from tasks.claims import entered
 from tasks.place import log
 from tasks.progress import phases_told

@@ -14,7 +14,7 @@ from prefect.states import Completed, Failed
 
 from sluice.errors import SluiceError
 from sluice.model.state import State
-from sluice.operations.deliver import Delivered
+from sluice.operations.delivered import Delivered
 from sluice.operations.send_plan import SendTarget
 from tasks.place import log
 from tasks.wording import counted, size

@@ -18,7 +18,8 @@ from prefect.tasks import Task
 
 from sluice.errors import SluiceError
 from sluice.model.ticket import Started, Waiting
-from sluice.operations.deliver import Delivered, Delivery
+from sluice.operations.deliver import Delivery
+from sluice.operations.delivered import Delivered
 from sluice.operations.queue_watch import SendCancelledError
 from sluice.rules.retry import prefect_retry_settings
 from tasks.claims import entered
@@ -117,10 +118,12 @@ async def _try(sends: Sends, delivery: Delivery, room: AsyncExitStack, what: str
         await room.aclose()
         async with sends.extracting, phases_told(what) as on_event:
             return await sends.ordered(delivery.extract, on_event)
-    except SluiceError as error:
+    except SluiceError as met:
+        target = delivery.target
+        error = await sends.blocking(sends.mender.mended, target.distribution, delivery.revision, met)
         failed = await sends.blocking(delivery.fail, error)
         log().warning("%s: %s", what, failed.reason)
-        raise
+        raise error from met
     finally:
         # Closing may wait for the agent's end.
         await sends.blocking(delivery.end)

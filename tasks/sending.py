@@ -17,11 +17,14 @@ from sluice.blueprint.render import recipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 from sluice.model.ticket import UNLIMITED_IN_PROCESS
+from sluice.operations.build import BuildResult
 from sluice.operations.claim import Claim
-from sluice.operations.deliver import Delivered, Delivery
+from sluice.operations.deliver import Delivery
+from sluice.operations.delivered import Delivered
 from sluice.operations.order_extract import Ordering
 from sluice.operations.queue_watch import QueueWatch
-from sluice.operations.send import Sending
+from sluice.operations.record_build import build_recorded
+from sluice.operations.send import Remedy, Sending
 from sluice.operations.send_plan import SendTarget
 from sluice.operations.sign import sign
 from sluice.rules.due import extracts_at_once
@@ -57,6 +60,18 @@ class Sends:
         self._orders = ThreadPoolExecutor(max_workers=EXTRACTING, thread_name_prefix="extract")
         self._watch = QueueWatch(work.distributor.name, work.distributor.max_concurrent, ledger=work.ledger, clock=work.clock)
         self._watch.start()
+        self.mender = Mender(
+            work.site,
+            work.distributor.name,
+            store=work.store,
+            source=work.source,
+            publisher=work.publisher,
+            ledger=work.ledger,
+            clock=work.clock,
+            flow_run=place.flow_run,
+            rebuild=self._rebuild,
+            sign=self._sign,
+        )
         self._deliveries: dict[tuple[str, str], Delivery] = {}
 
     async def blocking(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -108,7 +123,7 @@ class Sends:
         distribution = work.site.distribution(target.distribution)
         at_once = extract or extracts_at_once(distribution, subscriber)
 
-        def sending(whole: bool) -> Sending:
+        def sending(remedy: Remedy) -> Sending:
             if target.revision is None:
                 raise ValueError("only a target that is due can be sent")
             return Sending(
@@ -122,7 +137,7 @@ class Sends:
                 sign=self._sign,
                 timeout=work.timeout(subscriber),
                 needs=needed_features(distribution, min_free=subscriber.min_free),
-                whole=whole,
+                remedy=remedy,
             )
 
         return Delivery(
@@ -134,6 +149,18 @@ class Sends:
             recipe=recipe(work.site, distribution.name, subscriber.name) if at_once else None,
             watch=self._watch,
             watched=watched,
+        )
+
+    def _rebuild(self, distribution: str) -> BuildResult:
+        work = self.place.work
+        return build_recorded(
+            work.site.distribution(distribution),
+            store=work.store,
+            source=work.source,
+            ledger=work.ledger,
+            clock=work.clock,
+            flow_run=self.place.flow_run,
+            rebaseline=True,
         )
 
     def _sign(self, distribution: str) -> object:

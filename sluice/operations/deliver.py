@@ -4,52 +4,29 @@ The steps of a try, in order: ``enter`` the send queue (claims the pair), ``call
 is told, ``transfer``, which may pause and gives the slot back; where it is to be extracted at once ``extract``, under the same claim;
 ``fail`` where one of them raised, ``end`` always. Who drives them (an async task) does the waiting between them, which holds nothing.
 Every step may come from another thread, one at a time. What a step learns and what it gives back are one transaction.
-
-The count of retries is the ledger's (D7): a new run starts it anew, unless it is the same run that was started again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from sluice.errors import BaseDiffersError, SluiceError
 from sluice.model.recipe import RenderedRecipe
-from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor
-from sluice.model.state import CurrentState, Event, EventKind, JsonValue, Record, State
+from sluice.model.state import CurrentState, EventKind, JsonValue, Record, State
 from sluice.model.ticket import Occupied, QueueLook
 from sluice.operations.claim import Claim
 from sluice.operations.conversation import AgentEvent
+from sluice.operations.course import Course
+from sluice.operations.delivered import Delivered
 from sluice.operations.order_extract import Ordering
 from sluice.operations.queue_watch import QueueWatch, SendCancelledError, Turn
-from sluice.operations.send import Sending
+from sluice.operations.send import Remedy, Sending
 from sluice.operations.send_plan import SendTarget
 from sluice.ports import Clock, Progress
 from sluice.rules.retry import Decision, GiveUp, RetryAt, after_failure, describe, failure_of
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """How it ended for one Subscriber: a row of the run's table."""
-
-    subscriber: str
-    distribution: str
-    revision: RevisionNumber | None
-    state: State
-    reason: str = ""
-    bytes: int = 0
-    resumed: int = 0
-    seconds: float = 0.0
-    error: SluiceError | None = None
-    was_tried: bool = True
-    """False where it wasn't due."""
-
-    @property
-    def is_error(self) -> bool:
-        """Whether somebody or the next run has to do something; what isn't applicable or inactive is none."""
-        return self.error is not None
 
 
 class Delivery:
@@ -62,7 +39,7 @@ class Delivery:
         distributor: Distributor,
         ordering: Ordering,
         clock: Clock,
-        sending: Callable[[bool], Sending],
+        sending: Callable[[Remedy], Sending],
         recipe: RenderedRecipe | None,
         watch: QueueWatch,
         watched: tuple[str, ...] = (),
@@ -70,7 +47,7 @@ class Delivery:
         """Nothing happens yet.
 
         Args:
-            sending: Makes the sending of a try; the argument says whether everything is to be sent whole.
+            sending: Makes the sending of a try; the argument says what an earlier extraction made necessary.
             recipe: Of the extraction that follows at once; None: the Extract schedule's turn.
             watch: The send queue as this process sees it.
             watched: Names under which it waits: who cancels one stops it.
@@ -84,7 +61,8 @@ class Delivery:
         """The last failed try."""
         self._distributor, self._ordering, self._clock = distributor, ordering, clock
         self._ledger, self._make, self._recipe, self._watched = ordering.ledger, sending, recipe, watched
-        self._whole = False
+        self._course = Course(target, target.revision, ordering=ordering, extracts=recipe is not None)
+        self._remedy = Remedy.NONE
         self._stands_there = False
         """Its receipt and now its agent say that it is extracted: nothing is left to do."""
         self._sending: Sending | None = None
@@ -103,6 +81,8 @@ class Delivery:
             lost=self.close,
         )
         self._bytes = self._resumed = 0
+        self._seconds_called = 0.0
+        """What the call took; the wait for a slot isn't part of a send's time."""
         self._begun = clock.now()
 
     @property
@@ -112,7 +92,7 @@ class Delivery:
 
     def offer(self) -> None:
         """Begin the run's course, where it isn't begun with others by ``offered``."""
-        if (record := self.offered(self._state())) is not None:
+        if (record := self.offered(self._course.state())) is not None:
             self._ledger.record_all([record])
 
     def offered(self, state: CurrentState) -> Record | None:
@@ -121,29 +101,25 @@ class Delivery:
         Args:
             state: As it stands.
         """
-        if state.attempts and state.offered == self.revision and state.flow_run == self._ordering.flow_run:
+        if not self._course.begins_anew(state):
             return None
-        if self._newer(state) or (self._stands(state) and not self.target.check):
-            return None
-        # An extraction by itself found that what the difference builds on isn't there any more.
-        self._whole = state.error is not None and state.error.code == BaseDiffersError.__name__
-        now = self._clock.now()
-        return self._record(EventKind.OFFERED, now, lambda s: s.check(now) if self._stands(s) else self._offer(s, now))
+        self._remedy = Remedy.MEND if self._course.is_in_vain(state) else Remedy.NONE
+        return self._course.offered(self._clock.now())
 
     def stands(self) -> bool:
         """Whether by receipts nothing is left to do, so that only asking the host is."""
-        return self._stands(self._state())
+        return self._course.stands(self._course.state())
 
     def settled(self) -> Delivered | None:
         """The end, where there is nothing left to do: it was cancelled, or another run did it or offered a newer revision."""
         if cancelled := self.cancelled():
             return cancelled
-        state = self._state()
-        if newer := self._newer(state):
+        state = self._course.state()
+        if newer := self._course.newer(state):
             return self._delivered(state.state, f"{newer} was offered by another run meanwhile")
         if self.target.check:
             return None  # receipts aren't enough: the host is asked
-        if state.extracted == self.revision:
+        if state.extracted == self.revision and self._remedy is Remedy.NONE:
             return self._delivered(State.INSTALLED, "done by another run")
         if state.held == self.revision and self._recipe is None:
             return self._delivered(State.RECEIVED, "sent by another run")
@@ -162,7 +138,9 @@ class Delivery:
         """The end: ``name`` was cancelled while it waited or was paused. What arrived stays there."""
         self.close()
         now, reason = self._clock.now(), f"{name} was cancelled"
-        self._claim.leave(self._record(EventKind.CANCELLED, now, lambda s: s.check(now) if self._stands(s) else s.cancelled(reason, now)))
+        self._claim.leave(
+            self._course.record(EventKind.CANCELLED, now, lambda s: s.check(now) if self._course.stands(s) else s.cancelled(reason, now))
+        )
         return self._delivered(State.CANCELLED, reason)
 
     def enter(self) -> Occupied | None:
@@ -174,12 +152,14 @@ class Delivery:
         met, self._met = self._met, None
         if met is not None:
             raise met
-        self._sending = self._make(self._whole)
+        self._sending = self._make(self._remedy)
+        begun = self._clock.now()
         there = self._sending.call().of(self.target.distribution)
-        now, state, sent = self._clock.now(), self._state(), self._sending.sent
+        self._seconds_called = (self._clock.now() - begun).total_seconds()
+        now, state, sent = self._clock.now(), self._course.state(), self._sending.sent
         if self._sending.needs_transfer:
             if self.revision in (state.held, state.extracted) and self.revision not in (there.held, there.extracted):
-                gone = self._record(EventKind.OFFERED, now, lambda s: self._offer(s.gone(self.revision, is_held=False), now))
+                gone = self._course.record(EventKind.OFFERED, now, lambda s: self._course.offer(s.gone(self.revision, is_held=False), now))
                 self._ledger.record_all([gone])
             return True
         self._bytes += sent
@@ -191,7 +171,7 @@ class Delivery:
             known = state if there.extracted == self.revision else state.gone(self.revision, is_held=True)
             return known.received(self.revision, sent=sent, resumed=0, at=now)
 
-        self._arrived(self._record(EventKind.ALREADY_HELD, now, change))
+        self._arrived(self._course.record(EventKind.ALREADY_HELD, now, change))
         return False
 
     def look(self) -> Delivered | None:
@@ -220,6 +200,7 @@ class Delivery:
 
         Raises as ``Sending.transfer``.
         """
+        begun = self._clock.now()
         try:
             result = self._under_way().transfer(progress, self._claim.turn)
         except SendCancelledError as cancelled:
@@ -227,9 +208,20 @@ class Delivery:
         now = self._clock.now()
         self._bytes += result.sent
         self._resumed = result.resumed
-        data: dict[str, JsonValue] = {"bytes": result.sent, "resumed": result.resumed, "base": str(result.base) if result.base else None}
+        data: dict[str, JsonValue] = {
+            "bytes": result.sent,
+            "received": result.received,
+            "resumed": result.resumed,
+            "base": str(result.base) if result.base else None,
+            "payload": result.payload,
+            "lent": result.lent,
+            "small": result.small,
+            "seconds": round(self._seconds_called + (now - begun).total_seconds(), 3),
+        }
         kind = EventKind.ALREADY_HELD if result.already_held else EventKind.SENT
-        self._arrived(self._record(kind, now, lambda s: s.received(self.revision, sent=result.sent, resumed=result.resumed, at=now), data))
+        self._arrived(
+            self._course.record(kind, now, lambda s: s.received(self.revision, sent=result.sent, resumed=result.resumed, at=now), data)
+        )
         return None
 
     @property
@@ -243,7 +235,7 @@ class Delivery:
         return self._recipe is not None and not self._stands_there
 
     def extract(self, on_event: Callable[[AgentEvent], None] | None = None) -> Delivered | None:
-        """Order the extraction and return the end; None: the tree there isn't what the delta builds on, so try again, whole.
+        """Order the extraction and return the end; None: the tree there isn't what the revision builds on, so try again.
 
         Raises:
             TransportError, TrustError, ReadBackError: As ``order_extract``.
@@ -262,8 +254,8 @@ class Delivery:
             on_event=on_event,
             done=self._claim.hand_over,
         )
-        if isinstance(result.error, BaseDiffersError) and not self._whole:
-            self._whole = True
+        if isinstance(result.error, BaseDiffersError) and self._remedy is not Remedy.WHOLE:
+            self._remedy = Remedy.MEND if self._remedy is Remedy.NONE else Remedy.WHOLE
             return None
         if result.error is not None:
             self.decision = GiveUp()
@@ -283,13 +275,13 @@ class Delivery:
         def change(state: CurrentState) -> CurrentState:
             changed, decision = after_failure(state, failure, self._distributor.retry, now, sent=sent, resumed=resumed)
             decisions.append(decision)
-            if self._stands(state):  # a host that couldn't be asked lost nothing
+            if self._course.stands(state):  # a host that couldn't be asked lost nothing
                 return replace(changed, state=state.state, reason=state.reason, since=state.since)
             return changed
 
         self.close()
         data: dict[str, JsonValue] = {"code": failure.code, "message": failure.message[:1000]}
-        state = self._claim.leave(self._record(EventKind.SEND_FAILED, now, change, data))
+        state = self._claim.leave(self._course.record(EventKind.SEND_FAILED, now, change, data))
         self.decision = decisions[-1]
         stands = state.state if state else State.FAILED
         self.failed = self._delivered(stands, f"{describe(self.decision)}: {error}", error)
@@ -307,7 +299,7 @@ class Delivery:
 
     def _sends_now(self) -> Record:
         now = self._clock.now()
-        return self._record(EventKind.SEND_STARTED, now, lambda s: s.sending(self.revision, now))
+        return self._course.record(EventKind.SEND_STARTED, now, lambda s: s.sending(self.revision, now))
 
     def _arrived(self, record: Record) -> None:
         """It is there: the claim stays only where an extraction follows."""
@@ -316,46 +308,10 @@ class Delivery:
         else:
             self._claim.leave(record)
 
-    def _newer(self, state: CurrentState) -> RevisionNumber | None:
-        """What another run offered since ours was planned, in a window's random instant or between retries: ours would take it back."""
-        newer = state.offered
-        if newer is None or newer <= self.revision or newer not in self._ordering.store.revisions(self.target.distribution):
-            return None
-        return newer
-
-    def _stands(self, state: CurrentState) -> bool:
-        """Whether, by receipts, nothing is left to do; an offer or a failed call takes nothing of that back."""
-        if state.extracted == self.revision:
-            return state.state is State.INSTALLED
-        return state.held == self.revision and state.state is State.RECEIVED and self._recipe is None
-
-    def _offer(self, state: CurrentState, now: datetime) -> CurrentState:
-        return state.offer(self.revision, distributor=self._distributor.name, channel=self.target.channel, at=now)
-
     def _under_way(self) -> Sending:
         if self._sending is None:
             raise ValueError("call first")
         return self._sending
-
-    def _state(self) -> CurrentState:
-        return self._ledger.state(self.target.subscriber, self.target.distribution)
-
-    def _record(
-        self, kind: EventKind, now: datetime, change: Callable[[CurrentState], CurrentState], data: Mapping[str, JsonValue] | None = None
-    ) -> Record:
-        target = self.target
-        event = Event(
-            at=now,
-            kind=kind,
-            distributor=self._distributor.name,
-            distribution=target.distribution,
-            revision=self.revision,
-            subscriber=target.subscriber,
-            channel=target.channel,
-            flow_run=self._ordering.flow_run,
-            data=data or {},
-        )
-        return Record(event, change)
 
     def _delivered(self, state: State, reason: str, error: SluiceError | None = None) -> Delivered:
         seconds = (self._clock.now() - self._begun).total_seconds()

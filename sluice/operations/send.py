@@ -3,12 +3,15 @@
 ``call`` first: a host that doesn't answer costs nobody a slot (D10). Then the caller waits for its place in the send queue and
 calls ``transfer``. Neither retries nor touches the ledger: the caller does, by ``rules/retry.py``. Killed or cut anywhere, a repeat
 goes on where the Subscriber's disk stands; nothing there is visible before it is whole.
+
+What travels is the delta from what is extracted there, and the contents that lack there beside it; where that can't be, everything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError
 from sluice.model.revision import RevisionNumber
@@ -16,11 +19,24 @@ from sluice.model.site import Subscriber
 from sluice.operations.agent_hello import AgentHello
 from sluice.operations.call import Call, call_agent, require
 from sluice.operations.conversation import Put
+from sluice.operations.fitting import Fitting, fitting, takes_deltas, wants_small
+from sluice.operations.lending import Lending
 from sluice.operations.queue_watch import Turn
 from sluice.ports import Progress, Store, TedFile, Transport
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import manifest_target, ted_target
 from sluice.trust.targets import Target
+
+
+class Remedy(StrEnum):
+    """What a send does about an extraction that found the Subscriber's tree changed."""
+
+    NONE = "none"
+    """There was none: what the Subscriber says it holds needn't be sent."""
+    MEND = "mend"
+    """Lend what its tree lacks; everything only where that can't be."""
+    WHOLE = "whole"
+    """Send everything: lending didn't help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,10 @@ class SendResult:
     """Of ``sent``: manifest and index."""
     again: int
     """Times damaged blocks were sent again."""
+    lent: int = 0
+    """Of ``sent``: contents that the Subscriber's tree lacked, compressed."""
+    small: bool = False
+    """The ``.ted`` had to be for a host with little memory."""
 
 
 class Sending:
@@ -64,7 +84,7 @@ class Sending:
         sign: Callable[[str], object],
         timeout: float,
         needs: frozenset[str] = frozenset(),
-        whole: bool = False,
+        remedy: Remedy = Remedy.NONE,
     ) -> None:
         """Nothing happens yet.
 
@@ -72,27 +92,31 @@ class Sending:
             sign: Publishes what the store has of a Distribution; called where a ``.ted`` isn't signed yet. Repeatable.
             timeout: Seconds without progress (D8).
             needs: See ``rules.features.needed_features``.
-            whole: Send everything, whatever the Subscriber says it has: after a BaseDiffersError.
+            remedy: After a BaseDiffersError of an extraction.
         """
         self._subscriber, self._distributor = subscriber, distributor
         self._distribution, self._revision = distribution, revision
         self._transport, self._store, self._publisher, self._sign = transport, store, publisher, sign
-        self._timeout, self._needs, self._whole = timeout, needs, whole
+        self._timeout, self._needs, self._remedy = timeout, needs, remedy
         self._call: Call | None = None
         self._resumed: int | None = None
+        self._trust: Mapping[str, int] = {}
+        """Metadata versions that it holds by now, by role."""
 
     def call(self) -> AgentHello:
         """Connect and greet; again returns the same. Raises as ``call_agent``, and AgentVersionError where it can't do what is needed."""
         if self._call is None:
-            self._call = call_agent(self._subscriber, self._distributor, transport=self._transport, timeout=self._timeout)
+            self._call = call_agent(
+                self._subscriber, self._distributor, transport=self._transport, timeout=self._timeout, about=[self._distribution]
+            )
+            self._trust = self._call.hello.trust or {}
         require(self._call.hello, self._needs, self._distribution)
         return self._call.hello
 
     @property
     def needs_transfer(self) -> bool:
-        """Whether the Subscriber says it lacks the revision. Only after ``call``."""
-        state = self._called().hello.of(self._distribution)
-        return self._whole or self._revision not in (state.held, state.extracted)
+        """Whether the Subscriber says it lacks the revision, or what it has is to be mended. Only after ``call``."""
+        return self._remedy is not Remedy.NONE or not self._is_there
 
     @property
     def called(self) -> Call:
@@ -110,7 +134,7 @@ class Sending:
         return self._resumed or 0
 
     def transfer(self, progress: Progress | None = None, turn: Turn | None = None) -> SendResult:
-        """Send what is lacking: metadata, manifest, the fitting ``.ted``.
+        """Send what is lacking: metadata, the fitting ``.ted``, what is lent.
 
         Args:
             progress: Called with payload bytes (there, in all), about every MiB.
@@ -121,47 +145,76 @@ class Sending:
             StoreCorruptError: Our own revision is damaged.
             NotFoundError: The revision isn't kept any more.
         """
-        call = self._called()
+        hello = self._called().hello
         if not self.needs_transfer:
             return self._result(None, Put(held=True), payload=0, metadata=0, manifest=0)
-        base = self._usable_base(call.hello)
         try:
-            return self._send(call, base, progress, turn)
-        except BaseDiffersError:
-            if base is None:
-                raise
-            return self._send(call, None, progress, turn)
+            if self._remedy is not Remedy.WHOLE and takes_deltas(hello):
+                if self._is_there:
+                    return self._mended(progress, turn)
+                if (fits := fitting(hello, self._distribution, self._revision, self._store)).base is not None:
+                    return self._send_delta(fits, progress, turn)
+        except BaseDiffersError:  # said by the agent, or because lending isn't worth it
+            pass
+        return self._send_whole(progress, turn)
 
     def close(self) -> None:
         """End the conversation; may be called twice."""
         if self._call is not None:
             self._call.close()
 
-    def _usable_base(self, hello: AgentHello) -> RevisionNumber | None:
-        base = None if self._whole else hello.of(self._distribution).extracted
-        return base if base is not None and base < self._revision and base in self._store.revisions(self._distribution) else None
+    @property
+    def _is_there(self) -> bool:
+        state = self._called().hello.of(self._distribution)
+        return self._revision in (state.held, state.extracted)
 
-    def _send(self, call: Call, base: RevisionNumber | None, progress: Progress | None, turn: Turn | None) -> SendResult:
-        conversation = call.conversation
-        ted = self._signed_ted(base)
-        metadata = self._push_metadata(call)
+    def _send_whole(self, progress: Progress | None, turn: Turn | None) -> SendResult:
+        conversation = self._called().conversation
+        ted = self._signed_ted(Fitting())
+        metadata = self._push_metadata()
         before = conversation.sent
         conversation.put_manifest(
             manifest_target(self._distribution, self._revision), self._store.manifest_bytes(self._distribution, self._revision)
         )
         manifest = conversation.sent - before
-        put = conversation.put_ted(
+        put = self._put(ted, progress, turn)
+        return self._result(None, put, payload=ted.payload, metadata=metadata, manifest=manifest + len(ted.index))
+
+    def _send_delta(self, fits: Fitting, progress: Progress | None, turn: Turn | None) -> SendResult:
+        """The delta brings the manifest; it is held once it is completed."""
+        ted = self._signed_ted(fits)
+        metadata = self._push_metadata()
+        put = self._put(ted, progress, turn)
+        lent = self._completed(turn)
+        return self._result(fits.base, put, payload=ted.payload, metadata=metadata, manifest=len(ted.index), lent=lent)
+
+    def _mended(self, progress: Progress | None, turn: Turn | None) -> SendResult:
+        """What it holds or has extracted is right by its signature; only its tree lacks something."""
+        metadata = self._push_metadata()
+        lent = self._completed(turn)
+        return self._result(None, Put(held=not lent), payload=0, metadata=metadata, manifest=0, lent=lent)
+
+    def _completed(self, turn: Turn | None) -> int:
+        """Bytes lent."""
+        call = self._called()
+        extracted = call.hello.of(self._distribution).extracted
+        base = extracted if extracted != self._revision else None
+        lending = Lending(call.conversation, self._distribution, self._revision, base, store=self._store)
+        lending.complete(turn=turn)
+        return lending.payload
+
+    def _put(self, ted: TedFile, progress: Progress | None, turn: Turn | None) -> Put:
+        return self._called().conversation.put_ted(
             ted_target(self._distribution, self._revision, ted.name),
             ted,
             lambda done, total: self._seen(done, total, progress),
             turn,
             min_free=self._subscriber.min_free,
         )
-        return self._result(ted.base, put, payload=ted.payload, metadata=metadata, manifest=manifest + len(ted.index))
 
-    def _signed_ted(self, base: RevisionNumber | None) -> TedFile:
-        """The ``.ted`` for Subscribers that have ``base``, signed by now."""
-        ted = self._store.ensure_ted(self._distribution, self._revision, base)
+    def _signed_ted(self, fits: Fitting) -> TedFile:
+        """The fitting ``.ted``, signed by now."""
+        ted = self._store.ensure_ted(self._distribution, self._revision, fits.base)
         path, target = ted_target(self._distribution, self._revision, ted.name), Target.of(ted.index)
         if self._publisher.listing(self._distribution).get(path) != target:
             self._sign(self._distribution)
@@ -169,10 +222,11 @@ class Sending:
                 raise NotFoundError(f"{path} can't be sent: it is no longer among what is signed", remedy="send the newest revision")
         return ted
 
-    def _push_metadata(self, call: Call) -> int:
+    def _push_metadata(self) -> int:
+        call = self._called()
         before = call.conversation.sent
-        if files := self._publisher.files_for(self._distribution, call.hello.trust or {}):
-            call.conversation.push_metadata(self._distribution, files)
+        if files := self._publisher.files_for(self._distribution, self._trust):
+            self._trust = call.conversation.push_metadata(self._distribution, files)
         return call.conversation.sent - before
 
     def _seen(self, done: int, total: int, progress: Progress | None) -> None:
@@ -186,8 +240,9 @@ class Sending:
             raise ConnectionLostError(f"Subscriber {self._subscriber.name} was not called yet")
         return self._call
 
-    def _result(self, base: RevisionNumber | None, put: Put, *, payload: int, metadata: int, manifest: int) -> SendResult:
-        conversation = self._called().conversation
+    def _result(self, base: RevisionNumber | None, put: Put, *, payload: int, metadata: int, manifest: int, lent: int = 0) -> SendResult:
+        call = self._called()
+        conversation = call.conversation
         return SendResult(
             revision=self._revision,
             base=base,
@@ -199,4 +254,6 @@ class Sending:
             metadata=metadata,
             manifest=manifest,
             again=put.again,
+            lent=lent,
+            small=wants_small(call.hello),
         )

@@ -27,7 +27,7 @@ from sluice.model.state import State as CurrentPlace
 from sluice.model.ticket import Started, Ticket
 from sluice.operations.agent_hello import HeldState
 from sluice.operations.claim import Claim
-from sluice.operations.deliver import Delivered
+from sluice.operations.delivered import Delivered
 from sluice.operations.queue_watch import Turn
 from sluice.operations.send import SendResult
 from tasks.sending import Sends

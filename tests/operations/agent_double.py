@@ -6,7 +6,7 @@ It keeps to docs/formats.md section 7, holds what it verified over conversations
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -61,6 +61,10 @@ class AgentDouble:
     """The line breaks after the extraction, before the receipt is said."""
     requests: list[str] = field(default_factory=list)
     conversations: int = 0
+    lacks: Iterator[list[str]] = field(default_factory=lambda: iter(()))
+    """What it says it lacks, each time it completes; nothing once these are told."""
+    lent: list[list[str]] = field(default_factory=list)
+    """Contents it was lent, put by put."""
 
     @property
     def public(self) -> bytes:
@@ -177,6 +181,16 @@ class Line:
             else:
                 self.say({"type": "ready", "offset": 0})
 
+    def _on_complete(self, message: dict[str, Any]) -> None:
+        agent, (distribution, revision) = self.agent, message["target"].split("/")
+        lacks = next(agent.lacks, [])
+        self.say({"type": "event", "phase": "complete", "done": 0, "total": 1})
+        if not lacks and f"{message['target']}/from-{agent.extracted.get(distribution)}" in {
+            target.removesuffix(".ted").removesuffix(".small") for target in agent.parts
+        }:
+            agent.held[distribution] = revision
+        self.say({"type": "completed", "lacks": lacks})
+
     def _on_order(self, message: dict[str, Any]) -> None:
         agent = self.agent
         order = parse_order(message["envelope"]["payload"].encode())
@@ -246,12 +260,14 @@ class Line:
 
     def _begin(self, put: dict[str, Any]) -> None:
         distribution, revision, _ = put["target"].split("/")
-        if self.agent.held.get(distribution) == revision:
+        if self.agent.held.get(distribution) == revision and "contents" not in put:
             self.put = None
             self.say({"type": "held"})
             return
         put["parsed"] = parse_index(put["data"])
         part = self.agent.parts.setdefault(put["target"], bytearray())
+        if "contents" in put:
+            part.clear()  # each time another
         self.say({"type": "ready", "offset": len(part)})
         self._end_if_whole(put, part)
 
@@ -271,8 +287,11 @@ class Line:
 
     def _end_if_whole(self, put: dict[str, Any], part: bytearray) -> None:
         if len(part) == put["payload"]:
-            distribution, revision, _ = put["target"].split("/")
-            self.agent.held[distribution] = revision
+            distribution, revision, file = put["target"].split("/")
+            if file == "distfile.ted":
+                self.agent.held[distribution] = revision  # a delta is held once it is completed
+            if file == "lent":
+                self.agent.lent.append(put["contents"])
             self.put = None
             self.say({"type": "stored"})
 

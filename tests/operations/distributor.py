@@ -15,7 +15,7 @@ from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Address, Subscriber
 from sluice.operations.order_extract import Ordering
-from sluice.operations.send import Sending
+from sluice.operations.send import Remedy, Sending
 from sluice.operations.sign import sign
 from sluice.trust.publish import Publisher
 from tests.operations.agent_double import NOW, AgentDouble, Way
@@ -57,7 +57,12 @@ class Bench:
         sign([distribution], store=self.store, publisher=self.publisher, now=NOW, longest_interval=timedelta(days=1))
 
     def sending(
-        self, revision: RevisionNumber, *, subscriber: str = "helsinki-1", whole: bool = False, needs: frozenset[str] = frozenset()
+        self,
+        revision: RevisionNumber,
+        *,
+        subscriber: str = "helsinki-1",
+        remedy: Remedy = Remedy.NONE,
+        needs: frozenset[str] = frozenset(),
     ) -> Sending:
         return Sending(
             subscriber_named(subscriber),
@@ -70,7 +75,7 @@ class Bench:
             sign=self.sign,
             timeout=5,
             needs=needs,
-            whole=whole,
+            remedy=remedy,
         )
 
     @property

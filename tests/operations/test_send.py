@@ -16,6 +16,7 @@ from sluice.errors import (
     UnreachableError,
 )
 from sluice.formats.ted import BLOCK
+from sluice.operations.send import Remedy
 from tests.operations.agent_double import AgentDouble, Line
 from tests.operations.distributor import Bench, bench
 
@@ -32,6 +33,12 @@ def agent() -> AgentDouble:
 @pytest.fixture
 def hq(tmp_path: Path, agent: AgentDouble) -> Bench:
     return bench(tmp_path, agent)
+
+
+def makes_deltas(agent: AgentDouble) -> None:
+    """It completes deltas, of all kinds."""
+    agent.features = ["delta", "script"]
+    agent.hello = {"codecs": ["complete", "hdiff", "lzma", "zstd"]}
 
 
 def test_a_first_send_brings_metadata_manifest_and_everything(hq: Bench, agent: AgentDouble) -> None:
@@ -73,6 +80,7 @@ def test_what_was_extracted_and_cleaned_up_counts_as_held(hq: Bench, agent: Agen
 def test_a_subscriber_that_has_a_kept_revision_gets_the_difference_signed_first(hq: Bench, agent: AgentDouble) -> None:
     hq.build("1.1", FIRST)
     revision = hq.build("1.2", SECOND)
+    makes_deltas(agent)
     agent.held["zone"] = agent.extracted["zone"] = "1.1"
     signed = len(hq.signed)
     sending = hq.sending(revision)
@@ -113,7 +121,7 @@ def test_a_subscriber_whose_tree_differs_gets_everything_when_asked(hq: Bench, a
     hq.build("1.1", FIRST)
     revision = hq.build("1.2", SECOND)
     agent.extracted["zone"] = "1.1"
-    sending = hq.sending(revision, whole=True)
+    sending = hq.sending(revision, remedy=Remedy.WHOLE)
     sending.call()
     result = sending.transfer()
     assert result.base is None

@@ -1,0 +1,47 @@
+"""Which ``.ted`` fits a Subscriber, by what its agent says: a delta from what it has extracted, a small one, or everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sluice.model.feature import Feature
+from sluice.model.revision import RevisionNumber
+from sluice.operations.agent_hello import AgentHello
+from sluice.ports import Store
+
+SMALL_MEMORY = 1024 * 1024 * 1024
+"""Bytes of memory below which a host is sent small deltas."""
+DELTA_CODECS = frozenset({"hdiff", "lzma"})
+"""What deltas that aren't small may need beside zstd."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """A ``.ted`` of a revision."""
+
+    base: RevisionNumber | None = None
+    """None: everything."""
+    small: bool = False
+    """Made of small groups, with zstd alone."""
+
+
+def takes_deltas(hello: AgentHello) -> bool:
+    """Whether the agent can complete deltas and be lent contents; others are sent everything."""
+    return Feature.DELTA.value in hello.features and "complete" in hello.codecs  # until agents complete
+
+
+def wants_small(hello: AgentHello) -> bool:
+    """Whether a delta for it must be small."""
+    return hello.memory < SMALL_MEMORY or not hello.codecs >= DELTA_CODECS
+
+
+def fitting(hello: AgentHello, distribution: str, revision: RevisionNumber, store: Store) -> Fitting:
+    """The ``.ted`` to send. Received but not extracted is no base: an extraction builds on what stands in the destinations."""
+    base = hello.of(distribution).extracted
+    if base is None or not takes_deltas(hello) or not _can_be_base(base, distribution, revision, store):
+        return Fitting()
+    return Fitting(base, wants_small(hello))
+
+
+def _can_be_base(base: RevisionNumber, distribution: str, revision: RevisionNumber, store: Store) -> bool:
+    return base < revision and base in store.revisions(distribution)

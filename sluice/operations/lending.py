@@ -1,0 +1,84 @@
+"""Completing what a Subscriber received: it names the contents that its tree lacks, and is lent exactly these (docs/adr/0014).
+
+A revision that is held or extracted is mended in the same way. Every round asks anew, so that a repeat after a cut lends only what still
+lacks. What isn't worth lending, or isn't kept any more, is a BaseDiffersError: everything is sent then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+
+from sluice.errors import BaseDiffersError, NotFoundError, ProtocolError
+from sluice.model.revision import RevisionNumber
+from sluice.operations.conversation import AgentEvent, Conversation
+from sluice.operations.queue_watch import Turn
+from sluice.ports import Progress, Store
+
+ROUNDS = 3
+"""Times that contents are lent for one revision in one try; a tree that changes faster is sent everything."""
+
+
+class Lending:
+    """Lends one Subscriber what it lacks of one revision."""
+
+    def __init__(
+        self, conversation: Conversation, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, *, store: Store
+    ) -> None:
+        """
+        Args:
+            base: What is extracted there, where that isn't the revision.
+        """
+        self._conversation, self._store = conversation, store
+        self._distribution, self._revision, self._base = distribution, revision, base
+        self.payload = 0
+        """Bytes lent so far, as they travel."""
+
+    def complete(
+        self, progress: Progress | None = None, turn: Turn | None = None, on_event: Callable[[AgentEvent], None] | None = None
+    ) -> None:
+        """Have the revision completed, and lend until nothing lacks.
+
+        Raises:
+            BaseDiffersError: Send everything.
+            ProtocolError: The agent lacks what neither revision has.
+            TransportError, TrustError.
+        """
+        target = f"{self._distribution}/{self._revision}"
+        for _ in range(ROUNDS):
+            lacks = self._conversation.complete(target, on_event)
+            if not lacks:
+                return
+            self._lend(target, lacks, progress, turn)
+        if self._conversation.complete(target, on_event):
+            raise self._differs(f"still lacks contents after they were lent {ROUNDS} times")
+
+    def _lend(self, target: str, lacks: Sequence[str], progress: Progress | None, turn: Turn | None) -> None:
+        whole = dict(self._store.manifest(self._distribution, self._revision).contents())
+        sizes = {**self._of_base(), **whole}
+        if unknown := [digest for digest in lacks if digest not in sizes]:
+            if self._base is not None and not self._base_is_kept():
+                raise self._differs(f"lacks contents of {self._base}, which isn't kept any more")
+            raise ProtocolError(f"the agent lacks content {unknown[0]}, which {target} doesn't have")
+        if 2 * sum(sizes[digest] for digest in lacks) > sum(whole.values()):
+            raise self._differs("lacks more than half of it")
+        with ExitStack() as opened:
+            try:
+                ted = opened.enter_context(self._store.lend(self._distribution, self._revision, self._base, lacks))  # type: ignore[attr-defined]
+            except NotFoundError as error:
+                raise self._differs("lacks contents that aren't kept any more") from error
+            self._conversation.put_lent(target, lacks, ted, progress, turn)
+            self.payload += ted.payload
+
+    def _of_base(self) -> Mapping[str, int]:
+        if self._base is None or not self._base_is_kept():
+            return {}
+        return dict(self._store.manifest(self._distribution, self._base).contents())
+
+    def _base_is_kept(self) -> bool:
+        return self._base in self._store.revisions(self._distribution)
+
+    def _differs(self, why: str) -> BaseDiffersError:
+        return BaseDiffersError(
+            f"the Subscriber {why} of {self._distribution} {self._revision}", remedy="nothing: everything is sent instead"
+        )
