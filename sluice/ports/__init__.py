@@ -4,7 +4,7 @@ One small port per kind of I/O, in a file of its own. Adapters translate foreign
 """
 
 from sluice.ports.clock import Clock
-from sluice.ports.filesystem import Filesystem, Found, Located, LockedPath, Root
+from sluice.ports.filesystem import Filesystem, Found, Located, LockedPath, Owner, Root, Xattrs
 from sluice.ports.ledger import Ledger
 from sluice.ports.source import Progress, Scan, Source
 from sluice.ports.store import ContentSink, DiskUse, Draft, Mending, Store, TedFile
@@ -21,6 +21,7 @@ __all__ = [
     "Located",
     "LockedPath",
     "Mending",
+    "Owner",
     "Progress",
     "Root",
     "Scan",
@@ -29,4 +30,5 @@ __all__ = [
     "Stream",
     "TedFile",
     "Transport",
+    "Xattrs",
 ]

@@ -8,6 +8,11 @@ from typing import NamedTuple, Protocol
 
 from sluice.model.manifest import EntryKind
 
+Owner = tuple[int, int]
+"""Numbers of user and group."""
+Xattrs = tuple[tuple[str, bytes], ...]
+"""Extended attributes in name order: those of a user's, capabilities and POSIX ACLs."""
+
 
 class Found(NamedTuple):
     """What stands at a path below a root."""
@@ -29,6 +34,7 @@ class Found(NamedTuple):
     """Whether the agent's account may set its mode and time."""
     ctime_ns: int
     """When its content or anything about it changed last, by the file system's clock; nobody can set it."""
+    owner: Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,10 @@ class Filesystem(Protocol):
         """Open an existing directory by its absolute path without links."""
         ...
 
+    def owner(self, text: str) -> Owner:
+        """``user:group`` as this Subscriber numbers them: by name, or by number where nobody has it as a name."""
+        ...
+
 
 class Root(Protocol):
     """An open directory. Every ``path`` is relative to it, with ``/`` between its parts; the empty path is the directory itself."""
@@ -107,7 +117,21 @@ class Root(Protocol):
         """A symlink's text."""
         ...
 
-    def write_file(self, path: str, pieces: Iterable[bytes | memoryview], *, mode: int, mtime_ns: int, durable: bool) -> None:
+    def xattrs(self, path: str) -> Xattrs:
+        """Of a file or directory; none where its file system has none."""
+        ...
+
+    def write_file(
+        self,
+        path: str,
+        pieces: Iterable[bytes | memoryview],
+        *,
+        mode: int,
+        mtime_ns: int,
+        durable: bool,
+        owner: Owner | None = None,
+        xattrs: Xattrs = (),
+    ) -> None:
         """Create a file where nothing stands; long runs of zeros take no space where the file system has holes.
 
         Args:
@@ -119,12 +143,17 @@ class Root(Protocol):
         """Create a directory where nothing stands, 0700 until ``set_metadata``."""
         ...
 
-    def make_symlink(self, path: str, target: str) -> None:
+    def make_symlink(self, path: str, target: str, *, owner: Owner | None = None) -> None:
         """Create a symlink where nothing stands."""
         ...
 
-    def set_metadata(self, path: str, *, mode: int, mtime_ns: int) -> None:
-        """Of a directory or a file with this one name; DestinationError for anything else."""
+    def set_metadata(self, path: str, *, mode: int, mtime_ns: int, owner: Owner | None = None, xattrs: Xattrs | None = None) -> None:
+        """Of a directory or a file with this one name; DestinationError for anything else.
+
+        Args:
+            owner: None leaves it.
+            xattrs: All that are there afterwards; None leaves them.
+        """
         ...
 
     def swap(self, path: str, other: Root, other_path: str, *, occupied: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from infra.filesystem.local import LocalFilesystem
-from sluice.ports import Located
+from sluice.ports import Located, Owner
 
 MUTATING = (
     "write_file",
@@ -31,6 +31,9 @@ class FaultyFilesystem:
 
     def locate(self, path: str, *, is_directory: bool) -> Located:
         return self._real.locate(path, is_directory=is_directory)
+
+    def owner(self, text: str) -> Owner:
+        return self._real.owner(text)
 
     def open_root(self, directory: str) -> Any:
         return FaultyRoot(self._real.open_root(directory), self._before)
@@ -56,7 +59,7 @@ class FaultyRoot:
         return call
 
 
-CALLS = ("open", "write", "mkdir", "rename", "link", "unlink", "rmdir", "symlink", "chmod", "fchmod", "utime", "fsync", "ftruncate")
+CALLS = tuple("open write mkdir rename link unlink rmdir symlink chmod chown setxattr utime fsync ftruncate".split())
 
 
 def end_at(number: int, *, status: int = 42) -> None:

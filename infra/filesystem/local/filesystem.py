@@ -7,10 +7,11 @@ import stat
 
 from infra.filesystem.local.calls import kernel_opens_beneath, open_beneath
 from infra.filesystem.local.directories import DIRECTORY, open_part_by_part
+from infra.filesystem.local.metadata import numbers_of
 from infra.filesystem.local.root import LocalRoot
 from infra.filesystem.local.seam import translated
 from sluice.errors import DestinationError
-from sluice.ports import Located
+from sluice.ports import Located, Owner
 
 LINKS_MAX = 40
 """Most links on the way to one destination, as the kernel counts."""
@@ -55,6 +56,10 @@ class LocalFilesystem:
                 os.close(fd)
             raise translated(error, directory) from error
         return LocalRoot(fd, directory, use_openat2=self._use_openat2)
+
+    def owner(self, text: str) -> Owner:
+        """See the port."""
+        return numbers_of(text)
 
 
 def _parts(path: str) -> list[str]:

@@ -9,17 +9,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from infra.filesystem.local.calls import sync_filesystem
 from infra.filesystem.local.directories import Directories
 from infra.filesystem.local.locks import locked_paths
+from infra.filesystem.local.metadata import set_all, xattrs_of
 from infra.filesystem.local.mounts import mounts_below
 from infra.filesystem.local.seam import translated
 from infra.filesystem.local.sparse import SparseWriter
 from infra.filesystem.local.swap import UNSUPPORTED, exchange, exchange_by_link, move, settle
 from sluice.errors import DestinationError, SluiceError
 from sluice.model.manifest import EntryKind
-from sluice.ports import Found, LockedPath, Root
+from sluice.ports import Found, LockedPath, Owner, Root, Xattrs
 
 PIECE = 1024 * 1024
 """Most bytes read at once."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a pipe must not hold us
+_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC  # needs no right to read, and opens no device
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = {stat.S_IFREG: EntryKind.FILE, stat.S_IFDIR: EntryKind.DIRECTORY, stat.S_IFLNK: EntryKind.SYMLINK}
 _SWAP_TRIES = 64
@@ -117,7 +119,28 @@ class LocalRoot:
         except OSError as error:
             raise self._error(error, path) from error
 
-    def write_file(self, path: str, pieces: Iterable[bytes | memoryview], *, mode: int, mtime_ns: int, durable: bool) -> None:
+    def xattrs(self, path: str) -> Xattrs:
+        """See the port."""
+        try:
+            fd = self.names.open(path, _PLACE)
+            try:
+                return xattrs_of(f"/proc/self/fd/{fd}")
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise self._error(error, path) from error
+
+    def write_file(
+        self,
+        path: str,
+        pieces: Iterable[bytes | memoryview],
+        *,
+        mode: int,
+        mtime_ns: int,
+        durable: bool,
+        owner: Owner | None = None,
+        xattrs: Xattrs = (),
+    ) -> None:
         """See the port."""
         try:
             fd = self.names.open(path, _CREATE, 0o600)
@@ -126,8 +149,8 @@ class LocalRoot:
                 for piece in pieces:
                     content.write(piece)
                 content.finish()
-                os.fchmod(fd, mode)
-                os.utime(fd, ns=(mtime_ns, mtime_ns))
+                times = (mtime_ns, mtime_ns)
+                set_all(fd, mode=mode, times_ns=times, owner=owner, xattrs=xattrs or None, where=self._name(path))
                 if durable:
                     os.fsync(fd)
             finally:
@@ -143,27 +166,34 @@ class LocalRoot:
         except OSError as error:
             raise self._error(error, path) from error
 
-    def make_symlink(self, path: str, target: str) -> None:
+    def make_symlink(self, path: str, target: str, *, owner: Owner | None = None) -> None:
         """See the port."""
         try:
             directory, name = self.names.at(path)
             os.symlink(target, name, dir_fd=directory)
+            if owner is not None:
+                os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
         except OSError as error:
             raise self._error(error, path) from error
 
-    def set_metadata(self, path: str, *, mode: int, mtime_ns: int) -> None:
+    def set_metadata(self, path: str, *, mode: int, mtime_ns: int, owner: Owner | None = None, xattrs: Xattrs | None = None) -> None:
         """See the port."""
         try:
-            # By O_PATH, because its owner may have taken the right to read from itself; and a device's open may have effects.
-            fd = self.names.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = self.names.open(path, _PLACE)
             try:
                 found = os.fstat(fd)
                 if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
                     raise DestinationError(f"{self._name(path)} is neither a file nor a directory")
                 if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
                     raise DestinationError(f"{self._name(path)} has other names", remedy="remove them, then repeat")
-                os.chmod(f"/proc/self/fd/{fd}", mode)
-                os.utime(f"/proc/self/fd/{fd}", ns=(found.st_atime_ns, mtime_ns))
+                set_all(
+                    f"/proc/self/fd/{fd}",
+                    mode=mode,
+                    times_ns=(found.st_atime_ns, mtime_ns),
+                    owner=owner,
+                    xattrs=xattrs,
+                    where=self._name(path),
+                )
             finally:
                 os.close(fd)
         except OSError as error:
@@ -341,4 +371,5 @@ def _found(path: str, status: os.stat_result) -> Found:
         is_ours,
         is_ours or account == 0,
         status.st_ctime_ns,
+        (status.st_uid, status.st_gid),
     )
