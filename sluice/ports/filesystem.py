@@ -105,12 +105,13 @@ class Root(Protocol):
         """Whether its mode lets the agent's account change names in a directory."""
         ...
 
-    def read(self, path: str) -> Iterator[bytes]:
-        """A regular file's content in pieces of at most 1 MiB; DestinationError if it is anything else."""
-        ...
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """A regular file's content in pieces of at most 1 MiB; DestinationError if it is anything else.
 
-    def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
-        """Fill ``buffer`` from a regular file; DestinationError if it is anything else or ends before."""
+        Args:
+            offset: Where it begins.
+            length: Most bytes; None: to the end, wherever that is meanwhile.
+        """
         ...
 
     def read_link(self, path: str) -> str:

@@ -70,7 +70,7 @@ class LocalRoot:
         except OSError as error:
             raise self._error(error, path) from error
 
-    def read(self, path: str) -> Iterator[bytes]:
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """See the port."""
         fd = -1
         try:
@@ -78,9 +78,13 @@ class LocalRoot:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise DestinationError(f"{self._name(path)} is no regular file", remedy="remove it, or choose another destination")
-            size, done = found.st_size, 0
-            while True:
-                wanted = min(PIECE, max(size - done, 0) + 1)
+            if offset:
+                os.lseek(fd, offset, os.SEEK_SET)
+            expected, done = found.st_size - offset, 0
+            while length is None or done < length:
+                wanted = min(PIECE, max(expected - done, 0) + 1)
+                if length is not None:
+                    wanted = min(wanted, length - done)
                 piece = os.read(fd, wanted)
                 if piece:
                     done += len(piece)
@@ -92,24 +96,6 @@ class LocalRoot:
         finally:
             if fd >= 0:
                 os.close(fd)
-
-    def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
-        """See the port."""
-        try:
-            fd = self.names.open(path, _READ)
-            try:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise DestinationError(f"{self._name(path)} is no regular file", remedy="remove it, or choose another destination")
-                done = 0
-                while done < len(buffer):
-                    count = os.preadv(fd, [buffer[done:]], offset + done)
-                    if not count:
-                        raise DestinationError(f"{self._name(path)} ends before byte {offset + len(buffer)}")
-                    done += count
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise self._error(error, path) from error
 
     def read_link(self, path: str) -> str:
         """See the port."""
