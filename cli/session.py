@@ -52,7 +52,7 @@ class Session:
         """The store of the Distributor that owns a Distribution; reading it makes nothing."""
         from infra.workplace import store_of
 
-        return store_of(self.owner(distribution)[1])
+        return store_of(self.owner(distribution)[1], self.site)
 
     def owner(self, distribution: str) -> tuple[Distribution, Distributor]:
         """A Distribution and who owns it."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sluice.blueprint import load_site
 from sluice.errors import NotFoundError
-from sluice.model.site import Distributor, Site, Subscriber
+from sluice.model.site import Distributor, Effort, Site, Subscriber
 from sluice.ports import Clock, Ledger, Source, Store, Transport
 from sluice.trust.publish import Publisher
 
@@ -46,7 +46,7 @@ class Workplace:
     @cached_property
     def store(self) -> Store:
         """Its revisions."""
-        return store_of(self.distributor)
+        return store_of(self.distributor, self.site)
 
     @cached_property
     def source(self) -> Source:
@@ -110,11 +110,16 @@ def ledger_place(distributor: Distributor) -> str:
     return os.environ.get(LEDGER_VARIABLE) or str(distributor.working_directory / "ledger.db")
 
 
-def store_of(distributor: Distributor) -> Store:
+def store_of(distributor: Distributor, site: Site) -> Store:
     """A Distributor's store. Reading it makes nothing."""
     from infra.store.files import FileStore
 
-    return FileStore(distributor.working_directory, min_free=distributor.min_free)
+    efforts = {name: distribution.effort for name, distribution in site.distributions.items()}
+    return FileStore(
+        distributor.working_directory,
+        min_free=distributor.min_free,
+        effort=lambda distribution: efforts.get(distribution, Effort.DEFAULT),  # one that left the site may still be sent
+    )
 
 
 def environment_site() -> Site:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import BinaryIO
 
 from blake3 import blake3
 
-from infra.store.contents import Contents, translated
+from infra.store.contents import Contents
+from infra.store.packs import REPAIR, Packs
 from sluice.errors import StoreCorruptError
 from sluice.formats.ted import FRAME_MAX, TedWriter
-from sluice.formats.zstd import compress_frame, decompress_frame
+from sluice.formats.zstd import compress_frame
 
 COPY_MIN = 1024 * 1024
 """Bytes of plaintext from which a frame is copied although that cuts the frame before it short."""
-FRAMES_HELD = 8
-"""Frames kept decompressed, for contents that lie mixed over a few packs; 4 MiB each at most."""
-PACKS_OPEN = 64
-
-_REPAIR = "delete the damaged pack with its .idx, then build with --rebaseline while the sources are there"
 
 
 def compose(writer: TedWriter, contents: Contents, needed: Sequence[tuple[str, int]]) -> None:
@@ -30,7 +24,7 @@ def compose(writer: TedWriter, contents: Contents, needed: Sequence[tuple[str, i
         StoreCorruptError: A content isn't held or no longer has its digest; names it.
     """
     with ExitStack() as stack:
-        packs = _Packs(contents, stack)
+        packs = Packs(contents, stack)
         verifier = _Verifier(needed)
         pending = bytearray()
         for pack, first, end in _runs(contents, needed):
@@ -69,7 +63,7 @@ def _runs(contents: Contents, needed: Sequence[tuple[str, int]]) -> Iterator[tup
     for digest, size in needed:
         place = contents.place(digest)
         if place is None or place[1] != size:
-            raise StoreCorruptError(f"content {digest} of {size} bytes isn't in the store", remedy=_REPAIR)
+            raise StoreCorruptError(f"content {digest} of {size} bytes isn't in the store", remedy=REPAIR)
         pack, _, first = place
         if run is not None and run[0] == pack and run[2] == first:
             run = (pack, run[1], first + size)
@@ -79,42 +73,6 @@ def _runs(contents: Contents, needed: Sequence[tuple[str, int]]) -> Iterator[tup
         run = (pack, first, first + size)
     if run is not None:
         yield run
-
-
-class _Packs:
-    """Frames of packs, the last few kept decompressed."""
-
-    def __init__(self, contents: Contents, stack: ExitStack) -> None:
-        self._contents = contents
-        self._stack = stack
-        self._files: dict[str, BinaryIO] = {}
-        self._held: OrderedDict[tuple[str, int], bytes] = OrderedDict()
-
-    def frame(self, pack: str, number: int) -> bytes:
-        """A frame as it lies there."""
-        path, index = self._contents.path(pack), self._contents.index(pack)
-        with translated(path):
-            file = self._files.get(pack)
-            if file is None:
-                if len(self._files) == PACKS_OPEN:
-                    self._files.pop(next(iter(self._files))).close()
-                file = self._files[pack] = self._stack.enter_context(open(path, "rb", buffering=0))  # noqa: SIM115
-            file.seek(index.frame_start(number))
-            return file.read(index.frames[number][0])
-
-    def plain(self, pack: str, number: int) -> bytes:
-        """Its plaintext."""
-        key = (pack, number)
-        data = self._held.get(key)
-        if data is None:
-            what = f"pack {self._contents.path(pack)}, frame {number}"
-            data = decompress_frame(self.frame(pack, number), self._contents.index(pack).frames[number][1], what=what)
-            if len(self._held) == FRAMES_HELD:
-                self._held.popitem(last=False)
-            self._held[key] = data
-        else:
-            self._held.move_to_end(key)
-        return data
 
 
 class _Verifier:
@@ -148,4 +106,4 @@ class _Verifier:
 
     def _check(self) -> None:
         if self._digest and self._hash.hexdigest() != self._digest:
-            raise StoreCorruptError(f"content {self._digest} no longer has its digest in the store", remedy=_REPAIR)
+            raise StoreCorruptError(f"content {self._digest} no longer has its digest in the store", remedy=REPAIR)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from infra.store.compose import compose
 from infra.store.contents import PackSink, WholeWrites, private, translated
+from infra.store.deltas import write_delta
 from infra.store.locks import shared
 from sluice.durable import TEMP_PREFIX, move_into_place, replace_atomically, sync_directory, temporary, write_all
 from sluice.errors import NotFoundError, StoreCorruptError
@@ -23,8 +24,9 @@ from sluice.formats.manifest import manifest_bytes, parse_manifest
 from sluice.formats.ted import TedWriter, needed_contents
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
-from sluice.ports import TedFile
+from sluice.ports import Progress, TedFile
 from sluice.rules.space import check_space
+from sluice.trust.roles import DISTFILE, delta_name
 
 if TYPE_CHECKING:
     from infra.store.files import FileStore
@@ -65,7 +67,9 @@ class FileDraft:
         with translated(self._directory):
             replace_atomically(self._directory / SCAN, memory)
 
-    def add_revision(self, manifest: Manifest, bases: Sequence[RevisionNumber | None]) -> Sequence[TedFile]:
+    def add_revision(
+        self, manifest: Manifest, bases: Sequence[RevisionNumber | None], *, progress: Progress | None = None
+    ) -> Sequence[TedFile]:
         """See ``sluice.ports.Draft``."""
         self._mark()
         self._packs().finish()
@@ -83,11 +87,12 @@ class FileDraft:
                     write_all(file.fileno(), data)
                     os.fsync(file.fileno())
                 teds = []
-                for base in bases:
-                    with WholeWrites(temp / ted_name(base), "xb", opener=private) as file:
-                        index, payload = self._compose(file, manifest, base, self._needed(manifest, base))
+                for base, small in self._variants(bases):
+                    name = ted_name(base, small)
+                    with WholeWrites(temp / name, "xb", opener=private) as file:
+                        index, payload = self._compose(file, manifest, base, small, progress)
                         os.fsync(file.fileno())
-                    teds.append(TedFile(manifest.revision, base, str(final / ted_name(base)), ted_name(base), index, payload))
+                    teds.append(TedFile(manifest.revision, base, str(final / name), name, index, payload, small))
                 sync_directory(temp)
                 temp.rename(final)
             except BaseException:
@@ -99,22 +104,24 @@ class FileDraft:
                 self._marker.unlink()
         return teds
 
-    def ensure_ted(self, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
+    def ensure_ted(
+        self, revision: RevisionNumber, base: RevisionNumber | None, *, small: bool = False, progress: Progress | None = None
+    ) -> TedFile:
         """See ``sluice.ports.Draft``."""
-        found = self._store.find_ted(self._distribution, revision, base)
+        found = self._store.find_ted(self._distribution, revision, base, small=small)
         if found is not None:
             return found
+        name = ted_name(base, small)
         manifest = self._store.manifest(self._distribution, revision)
-        needed = self._needed(manifest, base)
-        if total := sum(size for _, size in needed):  # what it takes at most, hardly exceeded by what can't be compressed
-            self._check_space(f"{ted_name(base)} of {revision}", total)
-        path = self._store.revision_directory(self._distribution, revision) / ted_name(base)
+        if total := sum(size for _, size in self._needed(manifest, base)):  # hardly exceeded by what can't be compressed
+            self._check_space(f"{name} of {revision}", total)
+        path = self._store.revision_directory(self._distribution, revision) / name
         self._packs()
         with translated(path), temporary(path.parent) as (fd, temp):
             with WholeWrites(temp, "wb") as file:
-                index, payload = self._compose(file, manifest, base, needed)
+                index, payload = self._compose(file, manifest, base, small, progress)
             move_into_place(temp, path, fd)
-        return TedFile(revision, base, str(path), ted_name(base), index, payload)
+        return TedFile(revision, base, str(path), name, index, payload, small)
 
     def remove(self, revisions: Sequence[RevisionNumber]) -> None:
         """See ``sluice.ports.Draft``."""
@@ -169,11 +176,31 @@ class FileDraft:
     def _needed(self, manifest: Manifest, base: RevisionNumber | None) -> Sequence[tuple[str, int]]:
         return needed_contents(manifest, None if base is None else self._store.manifest(self._distribution, base))
 
+    def _variants(self, bases: Sequence[RevisionNumber | None]) -> Iterator[tuple[RevisionNumber | None, bool]]:
+        """What is made for a new revision: for bases that are about to go also small ones, where one was ever wanted."""
+        wanted = any(ted.small for kept in self._store.revisions(self._distribution) for ted in self._store.teds(self._distribution, kept))
+        for base in bases:
+            yield base, False
+            if base is not None and None in bases and wanted:
+                yield base, True
+
     def _compose(
-        self, file: WholeWrites, manifest: Manifest, base: RevisionNumber | None, needed: Sequence[tuple[str, int]]
+        self, file: WholeWrites, manifest: Manifest, base: RevisionNumber | None, small: bool, progress: Progress | None
     ) -> tuple[bytes, int]:
-        writer = TedWriter(file.write, distribution=manifest.distribution, revision=manifest.revision, base=base)
-        compose(writer, self._store.contents, needed)
+        writer = TedWriter(file.write, distribution=manifest.distribution, revision=manifest.revision, base=base, small=small)
+        if base is None:
+            compose(writer, self._store.contents, needed_contents(manifest))
+        else:
+            write_delta(
+                writer,
+                self._store.contents,
+                self._store.manifest(self._distribution, base),
+                manifest,
+                effort=self._store.effort(self._distribution),
+                small=small,
+                directory=self._directory,
+                progress=progress,
+            )
         index, data = writer.finish()
         return data, index.payload
 
@@ -183,6 +210,6 @@ class FileDraft:
                 replace_atomically(self._marker, b"")
 
 
-def ted_name(base: RevisionNumber | None) -> str:
+def ted_name(base: RevisionNumber | None, small: bool = False) -> str:
     """The file name of a ``.ted``, the last part of its TUF target."""
-    return "distfile.ted" if base is None else f"from-{base}.ted"
+    return DISTFILE if base is None else delta_name(base, small)

@@ -8,32 +8,35 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from blake3 import blake3
 
-from infra.store.contents import Contents, translated
+from infra.store.compose import compose
+from infra.store.contents import Contents, WholeWrites, translated
 from infra.store.draft import MANIFEST, SCAN, FileDraft, ted_name
 from infra.store.examine import examine
+from infra.store.lent import lent_file
 from infra.store.locks import alone, shared
 from infra.store.mend import PackMending, mending, set_aside
 from sluice.durable import TEMP_PREFIX, locked, make_directory, sweep
 from sluice.errors import NotFoundError, StoreCorruptError, StoreError
-from sluice.formats.manifest import parse_manifest
-from sluice.formats.ted import open_ted
+from sluice.formats.manifest import HEADER_MAX, parse_header, parse_manifest
+from sluice.formats.ted import TedWriter, open_ted
 from sluice.model.damage import Damage, Examined
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
+from sluice.model.site import Effort
 from sluice.ports import DiskUse, Progress, TedFile
 
 TED_WAIT = 600.0
 """Seconds ``ensure_ted`` waits for another holder of the Distribution's lock: many Subscribers may want one ``.ted`` at once."""
 
-_TED = re.compile(r"distfile\.ted|from-([1-9][0-9]{0,8}\.[1-9][0-9]{0,8})\.ted")
-_REFERENCE = re.compile(rb',"([0-9a-f]{64})"\]\n')
-"""The digest at the end of a file's line in a manifest: finds at least all that are referred to, far faster than reading it whole."""
+_TED = re.compile(r"distfile\.ted|from-([1-9][0-9]{0,8}\.[1-9][0-9]{0,8})(\.small)?\.ted")
+_REFERENCE = re.compile(rb'[0-9],"([0-9a-f]{64})"[],]')
+"""The digest in a file's line in a manifest: finds at least all that are referred to, far faster than reading it whole."""
 
 
 class FileStore:
@@ -42,11 +45,19 @@ class FileStore:
     Args:
         working_directory: The Distributor's; ``store/`` is made below it when something is first written.
         min_free: Bytes a build must leave free on its file system (C13).
+        effort: How much CPU the deltas of a Distribution may cost, by its name.
     """
 
-    def __init__(self, working_directory: str | os.PathLike[str], *, min_free: int = 0) -> None:
+    def __init__(
+        self,
+        working_directory: str | os.PathLike[str],
+        *,
+        min_free: int = 0,
+        effort: Callable[[str], Effort] = lambda _: Effort.DEFAULT,
+    ) -> None:
         self.root = Path(working_directory) / "store"
         self.min_free = min_free
+        self.effort = effort
         self.lock_path = self.root / "lock"
         self.contents = Contents(self.root / "contents")
         self._last: tuple[str, Manifest] | None = None
@@ -114,21 +125,30 @@ class FileStore:
                     match = _TED.fullmatch(name)
                     if match is not None:
                         with suppress(StoreCorruptError):
-                            found.append(self._ted(directory / name, revision, RevisionNumber.parse(match[1]) if match[1] else None))
+                            base = RevisionNumber.parse(match[1]) if match[1] else None
+                            found.append(self._ted(directory / name, revision, base, match[2] is not None))
         except FileNotFoundError:
             raise self._no_revision(distribution, revision) from None
-        return sorted(found, key=lambda ted: (ted.base is not None, ted.base or revision))
+        return sorted(found, key=lambda ted: (ted.base is not None, ted.base or revision, ted.small))
 
-    def find_ted(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile | None:
+    def find_ted(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, *, small: bool = False) -> TedFile | None:
         """The ``.ted`` if it was made and its layout is whole."""
-        path = self.revision_directory(distribution, revision) / ted_name(base)
+        path = self.revision_directory(distribution, revision) / ted_name(base, small)
         try:
             with translated_reading(path):
-                return self._ted(path, revision, base)
+                return self._ted(path, revision, base, small)
         except (FileNotFoundError, StoreCorruptError):
             return None
 
-    def ensure_ted(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
+    def ensure_ted(
+        self,
+        distribution: str,
+        revision: RevisionNumber,
+        base: RevisionNumber | None,
+        *,
+        small: bool = False,
+        progress: Progress | None = None,
+    ) -> TedFile:
         """See ``sluice.ports.Store``. No lock is taken where it is there already.
 
         Raises:
@@ -137,11 +157,39 @@ class FileStore:
         """
         if revision not in self.revisions(distribution):
             raise self._no_revision(distribution, revision)
-        found = self.find_ted(distribution, revision, base)
+        found = self.find_ted(distribution, revision, base, small=small)
         if found is not None:
             return found
         with self.lock(distribution, wait=TED_WAIT) as draft:
-            return draft.ensure_ted(revision, base)
+            return draft.ensure_ted(revision, base, small=small, progress=progress)
+
+    def bases(self, distribution: str, revision: RevisionNumber, *, small: bool = False) -> Sequence[RevisionNumber]:
+        """See ``sluice.ports.Store``."""
+        if self._always_whole(distribution, revision):
+            return ()
+        made = (ted.base for ted in self.teds(distribution, revision) if ted.base is not None and ted.small == small)
+        return sorted({*made, *(kept for kept in self.revisions(distribution) if kept < revision)})
+
+    @contextmanager
+    def lend(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, digests: Sequence[str]) -> Iterator[TedFile]:
+        """See ``sluice.ports.Store``."""
+        known = set(_REFERENCE.findall(self.manifest_bytes(distribution, revision)))
+        with suppress(NotFoundError):
+            known |= set(_REFERENCE.findall(self.manifest_bytes(distribution, base))) if base else set()
+        with lent_file(self.root / "lent") as path:
+            with translated(self.lock_path), shared(self.lock_path):
+                self.contents.refresh()
+                needed = []
+                for digest in digests:
+                    place = self.contents.place(digest)
+                    if place is None or digest.encode() not in known:
+                        raise NotFoundError(f"content {digest} of {distribution} {revision} isn't kept", remedy="send it whole")
+                    needed.append((digest, place[1]))
+                with WholeWrites(path, "wb") as file:
+                    writer = TedWriter(file.write, distribution=distribution, revision=revision, base=None)
+                    compose(writer, self.contents, needed)
+                    index, data = writer.finish()
+            yield TedFile(revision, None, str(path), "", data, index.payload)
 
     def scan_memory(self, distribution: str) -> bytes:
         """See ``sluice.ports.Store``."""
@@ -200,11 +248,22 @@ class FileStore:
                     found.update(d.decode() for d in _REFERENCE.findall(self.manifest_bytes(distribution, revision)))
         return found
 
-    def _ted(self, path: Path, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
+    def _always_whole(self, distribution: str, revision: RevisionNumber) -> bool:
+        path = self.revision_directory(distribution, revision) / MANIFEST
+        try:
+            with translated_reading(path), open(path, "rb") as file:
+                header, _ = parse_header(file.readline(HEADER_MAX).rstrip(b"\n"))
+        except FileNotFoundError:
+            raise self._no_revision(distribution, revision) from None
+        return header.max_revisions == 1
+
+    def _ted(self, path: Path, revision: RevisionNumber, base: RevisionNumber | None, small: bool) -> TedFile:
         index, data = open_ted(path)
-        if (index.revision, index.base) != (revision, base):
+        if (index.revision, index.base, index.small) != (revision, base, small):
             raise StoreCorruptError(f"{path} is of {index.revision} from {index.base}", remedy="delete it: it is made again when needed")
-        return TedFile(revision, base, str(path), path.name, data, index.payload)
+        if base is not None and index.recipe is None:
+            raise StoreCorruptError(f"{path} is from before there were deltas", remedy="nothing: it is made again when needed")
+        return TedFile(revision, base, str(path), path.name, data, index.payload, small)
 
     def _no_revision(self, distribution: str, revision: RevisionNumber) -> NotFoundError:
         kept = ", ".join(map(str, self.revisions(distribution))) or "none"

@@ -71,16 +71,29 @@ class Draft(ContentSink, Protocol):
         """Keep what the next scan wants back (``Store.scan_memory``)."""
         ...
 
-    def add_revision(self, manifest: Manifest, bases: Sequence[RevisionNumber | None]) -> Sequence[TedFile]:
+    def add_revision(
+        self, manifest: Manifest, bases: Sequence[RevisionNumber | None], *, progress: Callable[[int, int], None] | None = None
+    ) -> Sequence[TedFile]:
         """Make a revision visible, whole or not at all, with its ``.ted`` for each of ``bases`` (None: for everybody).
 
+        For a base that goes once the revision stands (C3), a small delta is made too where small ones were wanted before.
+
+        Args:
+            progress: Told (done, total) of the bytes of each delta's new contents.
         Raises:
             StoreCorruptError: A content of the manifest isn't held, or no longer has its digest.
             NoSpaceError: The disk is full; nothing is visible.
         """
         ...
 
-    def ensure_ted(self, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
+    def ensure_ted(
+        self,
+        revision: RevisionNumber,
+        base: RevisionNumber | None,
+        *,
+        small: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> TedFile:
         """As the Store's, under the lock held already."""
         ...
 
@@ -120,8 +133,43 @@ class Store(Protocol):
         """Those made so far; a damaged one is as good as none: ``ensure_ted`` makes it again."""
         ...
 
-    def ensure_ted(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None) -> TedFile:
-        """The ``.ted`` from ``base``, made now if it is missing. Takes the Distribution's lock."""
+    def ensure_ted(
+        self,
+        distribution: str,
+        revision: RevisionNumber,
+        base: RevisionNumber | None,
+        *,
+        small: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> TedFile:
+        """The ``.ted`` from ``base``, made now if it is missing; then it is kept. Takes the Distribution's lock.
+
+        Many may want one at once: it is made once.
+
+        Args:
+            base: One of ``bases``; None: everything.
+            small: A delta for agents with little memory.
+            progress: Told (done, total) of the bytes of new contents.
+        """
+        ...
+
+    def bases(self, distribution: str, revision: RevisionNumber, *, small: bool = False) -> Sequence[RevisionNumber]:
+        """Revisions from which a delta is there or can be made, oldest first: kept older ones, and those whose delta was made before
+        they went (C3). None where every revision is sent whole (C4).
+        """
+        ...
+
+    def lend(
+        self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, digests: Sequence[str]
+    ) -> AbstractContextManager[TedFile]:
+        """These contents of a revision or its base in a whole ``.ted`` of their own, in this order, for as long as the context lasts.
+
+        Its index is unsigned: who has signed manifests knows the contents by their digests.
+
+        Raises:
+            NotFoundError: The revision isn't kept, or a content is none of either's or isn't kept any more.
+            StoreCorruptError: A content no longer has its digest.
+        """
         ...
 
     def examine(self, distributions: Collection[str] = (), *, progress: Callable[[int, int], None] | None = None) -> Examined:

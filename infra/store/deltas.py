@@ -1,0 +1,124 @@
+"""Making a delta ``.ted``: contents from packs through the engine, the recipe before its frames (docs/formats.md section 4)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+from infra.store.contents import Contents, translated
+from infra.store.packs import Packs
+from sluice.delta.make import default_reference, make_frames
+from sluice.delta.model import Blob, Frame, Range
+from sluice.errors import StoreCorruptError
+from sluice.formats.manifest_delta import manifest_delta
+from sluice.formats.ted import TedWriter, needed_contents
+from sluice.formats.ted_recipe import Recipe, gone_contents, recipe_bytes
+from sluice.formats.zstd import compress_frame
+from sluice.model.manifest import Manifest
+from sluice.model.site import Effort
+
+RECIPE_LEVEL = 19
+"""Of zstd: a recipe is small, and most of what travels where little changed."""
+SPOOL_MEMORY = 8 * 1024 * 1024
+"""Bytes of frames kept in memory until the recipe is known; more are in a file without a name."""
+
+Told = Callable[[int, int], None]
+"""Progress: bytes of new contents done, and in all."""
+
+
+def write_delta(
+    writer: TedWriter,
+    contents: Contents,
+    base: Manifest,
+    new: Manifest,
+    *,
+    effort: Effort,
+    small: bool,
+    directory: Path,
+    progress: Told | None = None,
+) -> None:
+    """Write recipe and frames of the delta from ``base`` to ``new``. Every content is verified by its digest.
+
+    An old content that is missing or damaged costs its use, not the delta: then nothing is made from old ones.
+
+    Args:
+        directory: Where frames are kept until the recipe is written; nothing is left there, however this ends.
+    Raises:
+        StoreCorruptError: A new content isn't held or no longer has its digest; names it.
+    """
+    with ExitStack() as stack:
+        packs = Packs(contents, stack)
+        fresh = [packs.blob(*content) for content in needed_contents(new, base)]
+        spool: IO[bytes] = stack.enter_context(tempfile.SpooledTemporaryFile(SPOOL_MEMORY, dir=str(directory)))
+        making = _Making(fresh, spool, directory, effort, small, progress)
+        held, gone = list(base.contents()), gone_contents(base, new)
+        order = gone + sorted(set(range(len(held))) - set(gone)) if fresh else []
+        try:
+            making.make([_Old(packs, *held[ordinal]) for ordinal in order], len(gone), order)
+        except _OldContentError:
+            making.make([], 0, [])
+        recipe = recipe_bytes(Recipe(manifest_delta(base, new), tuple(making.references)))
+        writer.recipe(compress_frame(recipe, level=RECIPE_LEVEL), len(recipe))
+        with translated(directory):
+            spool.seek(0)
+        for frame in making.frames:
+            with translated(directory):
+                data = spool.read(frame.length)
+            writer.delta_frame(frame, data)
+
+
+class _OldContentError(StoreCorruptError):
+    """A content that the delta is made from, not one that it is to hold."""
+
+
+class _Old:
+    """A content of the base."""
+
+    def __init__(self, packs: Packs, digest: str, size: int) -> None:
+        self._packs = packs
+        self._digest = digest
+        self._blob: Blob | None = None
+        self.size = size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """As ``PackBlob``; what is missing or damaged is an _OldContentError."""
+        try:
+            if self._blob is None:
+                self._blob = self._packs.blob(self._digest, self.size)
+            return self._blob.read(offset, length)
+        except StoreCorruptError as error:
+            raise _OldContentError(error.message, remedy=error.remedy) from error
+
+
+class _Making:
+    """Frames on their way from the engine to the file."""
+
+    def __init__(self, new: Sequence[Blob], spool: IO[bytes], directory: Path, effort: Effort, small: bool, progress: Told | None) -> None:
+        self._new = new
+        self._spool = spool
+        self._directory = directory
+        self._options: dict[str, Any] = {"effort": effort, "small": small}
+        if progress is not None:
+            total = sum(blob.size for blob in new)
+            self._options["progress"] = lambda done: progress(done, total)
+        self.frames: list[Frame] = []
+        self.references: list[tuple[Range, ...]] = []
+
+    def make(self, old: Sequence[Blob], gone: int, ordinals: Sequence[int]) -> None:
+        """Have all frames made; repeated, it begins anew."""
+        self.frames.clear()
+        self.references.clear()
+        with translated(self._directory):
+            self._spool.seek(0)
+            self._spool.truncate()
+        default = default_reference(gone)
+        for made in make_frames(old, gone, self._new, **self._options):
+            with translated(self._directory):
+                self._spool.write(made.data)
+            self.frames.append(made.frame)
+            if made.frame.reference:
+                ranges = () if made.reference == default else made.reference
+                self.references.append(tuple(Range(ordinals[each.content], each.offset, each.length) for each in ranges))
