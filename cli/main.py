@@ -21,6 +21,7 @@ from cli.session import DEFAULT_SITE, Session, site_directory
 from cli.show import show
 from cli.site import init, validate
 from cli.status import status, why
+from cli.store import store
 from cli.subscriber import subscriber, subscribers
 from cli.ted import ted
 from cli.trust import trust
@@ -63,7 +64,7 @@ def sluice(ctx: click.Context, site: str | None, verbose: bool, debug: bool) -> 
 for _command in (
     *(init, validate, plan, apply, up),
     *(build, sign, send, extract, distribute, refresh, cancel),
-    *(status, why, show, revisions, ted),
+    *(status, why, show, revisions, ted, store),
     *(doctor, trust, subscriber, subscribers, agent),
 ):
     sluice.add_command(_command)

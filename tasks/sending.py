@@ -21,6 +21,7 @@ from sluice.operations.build import BuildResult
 from sluice.operations.claim import Claim
 from sluice.operations.deliver import Delivery
 from sluice.operations.delivered import Delivered
+from sluice.operations.mend_revision import Mender
 from sluice.operations.order_extract import Ordering
 from sluice.operations.queue_watch import QueueWatch
 from sluice.operations.record_build import build_recorded

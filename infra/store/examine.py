@@ -137,6 +137,7 @@ def _pack(store: FileStore, pack: str, needed: Needed, found: set[str], reading:
             return [Damage(Part.INDEX, str(index_path), error.message)]
         bad: dict[str, int] = {}
         first = _layout(path, index)
+        reading.read(len(PACK_MAGIC))
         with PackReader(path, index) as reader:
             for digest, size, at in index.contents:
                 before = reader.read
@@ -149,6 +150,18 @@ def _pack(store: FileStore, pack: str, needed: Needed, found: set[str], reading:
                     bad[digest] = size
                 first = first or problem
     return [Damage(Part.PACK, str(path), first, _concerned(needed, bad), tuple(bad.items()))] if first else []
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a pack and its index are there and every content has its digest. Raises OSError."""
+    try:
+        index = parse_pack_index(path.with_suffix(INDEX).read_bytes(), path.stem)
+        if _layout(path, index):
+            return False
+        with PackReader(path, index) as reader:
+            return not any(_problem(reader, digest, size, at) for digest, size, at in index.contents)
+    except (FileNotFoundError, StoreCorruptError):
+        return False
 
 
 def _problem(reader: PackReader, digest: str, size: int, at: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.store.contents import INDEX, PACK, PackSink, translated
-from infra.store.examine import kept_distributions
+from infra.store.examine import is_sound, kept_distributions
 from infra.store.locks import alone, shared
 from infra.store.pack_reader import PackReader, found_again
 from sluice.durable import replace_atomically, sweep, sync_directory
@@ -76,11 +76,14 @@ def mending(store: FileStore, damages: Sequence[Damage]) -> Iterator[PackMending
                 if not is_rebuilt:
                     gone.append(pack)
             mend = PackMending(sink, lost)
+            for digest in [digest for digest, size in lost.items() if not size]:
+                mend.put(digest, 0, ())
             yield mend
             sink.finish()
         finally:
             sink.close()
-    if gone:
+    # Saved contents that are laid as before give their pack the name it had: that one is whole then.
+    if gone := [pack for pack in gone if not is_sound(store.contents.path(pack))]:
         _drop(store, gone)
 
 
@@ -149,6 +152,8 @@ def _drop(store: FileStore, packs: Iterable[str]) -> None:
         with translated(store.root), alone(store.lock_path) as held:
             if held:
                 for pack in packs:
+                    if is_sound(store.contents.path(pack)):  # another process mended it meanwhile
+                        continue
                     for suffix in (INDEX, PACK):  # a pack without its index is a leftover, for whoever prunes next
                         with suppress(FileNotFoundError):
                             os.unlink(store.contents.directory / f"{pack}{suffix}")

@@ -79,7 +79,7 @@ def found_again(path: Path, known: Mapping[str, int], after: Mapping[str, str]) 
         starts.append(starts[-1] + plain)
     at, guess = 0, ""
     with PackReader(path, index) as reader:
-        while at < index.plain:
+        while at < index.plain or known.get(guess) == 0:
             digest = (
                 guess
                 if guess in known and _is_at(reader, guess, known[guess], at, index.plain)

@@ -1,0 +1,141 @@
+"""``sluice store verify``: everything that Distributors keep, read again and hashed; with ``--repair`` mended (E4).
+
+``--json``: ``{"distributors": [{"distributor", "packs", "contents", "manifests", "teds", "bytes", "damages": [{"part", "path", "problem",
+"concerns": [{"distribution", "revision"}], "contents", "mended", "remedy"}]}]}``; ``contents`` counts those that can't be read there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.session import Session, dry_run_option, emit, json_option, no_repeats, say, session
+from cli.tables import count, size
+
+if TYPE_CHECKING:
+    from sluice.operations.verify_store import Verdict, Verified
+
+TOLD_EVERY = 5.0
+"""Seconds between two lines of progress."""
+DAMAGED = 5
+"""Exit code where something is damaged and not mended: that of a StoreError."""
+
+
+@click.group()
+def store() -> None:
+    """Check what Distributors keep: revisions and their contents."""
+
+
+@store.command("verify")
+@click.argument("names", metavar="[DISTRIBUTION]...", nargs=-1)
+@click.option("--repair", is_flag=True, help="Mend what can be mended, from sources and from .ted files at hand.")
+@dry_run_option
+@json_option
+@session
+@click.pass_context
+def verify(ctx: click.Context, session: Session, names: tuple[str, ...], repair: bool, dry_run: bool, as_json: bool) -> None:
+    """Read everything again and hash it: contents, manifests, .ted files.
+
+    Of these Distributions, or of all there are. Says what is damaged, which revisions that concerns, and what to do about it. The
+    Distributor works on meanwhile.
+    """
+    found = [(name, _verified(session, name, only, repair=repair and not dry_run)) for name, only in _stores(session, no_repeats(names))]
+    if as_json:
+        emit({"distributors": [_json(name, verified) for name, verified in found]})
+    else:
+        for name, verified in found:
+            _print(name, verified, tried=repair and not dry_run)
+        if not found:
+            click.echo("nothing is built yet: there is no store")
+    ctx.exit(DAMAGED if any(verified.unmended for _, verified in found) else 0)
+
+
+def _stores(session: Session, names: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    """Distributors whose store is on this machine, and what of it is asked for."""
+    if names:
+        owners = {name: session.owner(name)[1].name for name in names}
+        return [(each, tuple(n for n in names if owners[n] == each)) for each in no_repeats(tuple(owners.values()))]
+    from pathlib import Path
+
+    return [(each.name, ()) for each in session.site.distributors.values() if (Path(each.working_directory) / "store").is_dir()]
+
+
+def _verified(session: Session, distributor: str, names: tuple[str, ...], *, repair: bool) -> Verified:
+    from infra.workplace import workplace_in
+    from sluice.operations.verify_store import record_damage, verify_store
+
+    with workplace_in(session.site, distributor) as work:
+        verified = verify_store(
+            names,
+            distributions={each.name: each for each in session.site.distributions_of_distributor(distributor)},
+            store=work.store,
+            source=work.source,
+            publisher=work.publisher,
+            repair=repair,
+            progress=_told(distributor),
+        )
+        if repair and verified.verdicts:
+            record_damage(verified.verdicts, distributor=distributor, ledger=work.ledger, clock=work.clock)
+        return verified
+
+
+def _told(distributor: str) -> Callable[[int, int], None]:
+    """Progress on stderr, every few seconds of long work."""
+    next_line = time.monotonic() + TOLD_EVERY
+
+    def told(done: int, total: int) -> None:
+        nonlocal next_line
+        if time.monotonic() >= next_line:
+            next_line = time.monotonic() + TOLD_EVERY
+            say(f"{distributor}: {size(done)} of {size(total)} read ({done * 100 // max(total, 1)} %)")
+
+    return told
+
+
+def _print(distributor: str, verified: Verified, *, tried: bool) -> None:
+    found = verified.examined
+    read = ", ".join(
+        (count(found.packs, "pack"), count(found.contents, "content"), count(found.manifests, "manifest"), count(found.teds, ".ted file"))
+    )
+    bad, left = len(verified.verdicts), len(verified.unmended)
+    end = "all sound" if not bad else f"{bad} damaged" + (f", {bad - left} of them mended" if tried else "")
+    click.echo(f"{distributor}: {read}, {size(found.bytes)} read: {end}")
+    for line in _lines(verified.verdicts):
+        click.echo(f"  {line}")
+
+
+def _lines(verdicts: Iterable[Verdict]) -> Iterable[str]:
+    from sluice.operations.verify_store import concerned_text
+
+    for verdict in verdicts:
+        damage = verdict.damage
+        yield f"{damage.part}{f' {damage.path}' if damage.path else ''}: {damage.problem}"
+        yield f"  concerns: {concerned_text(damage.concerns) or 'no kept revision'}"
+        yield f"  mended: {verdict.mended}" if verdict.mended else f"  to do: {verdict.remedy}"
+
+
+def _json(distributor: str, verified: Verified) -> dict[str, Any]:
+    found = verified.examined
+    return {
+        "distributor": distributor,
+        "packs": found.packs,
+        "contents": found.contents,
+        "manifests": found.manifests,
+        "teds": found.teds,
+        "bytes": found.bytes,
+        "damages": [
+            {
+                "part": verdict.damage.part.value,
+                "path": verdict.damage.path,
+                "problem": verdict.damage.problem,
+                "concerns": [{"distribution": name, "revision": str(revision)} for name, revision in verdict.damage.concerns],
+                "contents": len(verdict.damage.lost),
+                "mended": verdict.mended or None,
+                "remedy": verdict.remedy or None,
+            }
+            for verdict in verified.verdicts
+        ],
+    }
