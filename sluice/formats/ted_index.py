@@ -118,7 +118,7 @@ def _blocks(items: list[Any]) -> tuple[str, ...]:
 
 
 def _recipe(items: list[Any]) -> tuple[int, int]:
-    if len(items) != 2 or any(type(item) is not int for item in items):
+    if len(items) != 2 or not all(map(_is_figure, items)):
         raise StoreCorruptError("an index has a recipe that isn't two numbers")
     length, plain = items
     if not 0 < plain <= RECIPE_MAX or not 0 < length <= frame_max(plain):
@@ -131,7 +131,7 @@ def _frames(items: list[Any], *, delta: bool, small: bool) -> tuple[Frame, ...]:
 
 
 def _frame(item: Any, delta: bool, small: bool) -> Frame:
-    if not isinstance(item, list) or len(item) < 2 or any(type(number) is not int for number in (*item[:2], *item[3:5])):
+    if not isinstance(item, list) or len(item) < 2 or not all(map(_is_figure, (*item[:2], *item[3:5]))):
         raise _unknown()
     length, plain = item[:2]
     if len(item) == 2:
@@ -144,6 +144,11 @@ def _frame(item: Any, delta: bool, small: bool) -> Frame:
     frame = Frame(length, plain, kind, *item[3:]) if kind is not FrameKind.COPY else Frame(length, plain, kind, plain)
     check_frame(frame, small=small, what="an index")
     return frame
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether it is a whole number that a figure can be: errors may then quote it."""
+    return type(value) is int and value.bit_length() < 64
 
 
 def _unknown() -> StoreCorruptError:
