@@ -139,7 +139,7 @@ def _frame(item: Any, delta: bool, small: bool) -> Frame:
             raise StoreCorruptError(f"an index has a frame of {length} bytes for {plain}, beyond the limits")
         return Frame(length, plain)
     kind = next((kind for kind, count in _FIELDS.items() if kind.value == item[2] and count == len(item)), None)
-    if kind is None or not delta or not isinstance(item[-1], int | str):
+    if kind is None or not delta or (kind is FrameKind.HDIFF and not isinstance(item[-1], str)):
         raise _unknown()
     frame = Frame(length, plain, kind, *item[3:]) if kind is not FrameKind.COPY else Frame(length, plain, kind, plain)
     check_frame(frame, small=small, what="an index")
