@@ -20,7 +20,7 @@ from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
 from sluice.formats.orders import ORDER_MAX, RECEIPT_MAX
 from sluice.formats.protocol import MESSAGE_MAX, METADATA_MAX, Message
 from sluice.formats.rehearsals import mets_to_json, recipe_from_json
-from sluice.formats.zstd import decompress_frame
+from sluice.formats.zstd import decompress_wide
 from sluice.operations.actions_rehearse import rehearse
 from sluice.operations.extract import extract
 from sluice.operations.extract_receipt import receipts_of
@@ -39,6 +39,8 @@ PROGRESS = 8 * 1024 * 1024
 QUARANTINE_MAX = 16
 QUARANTINE_BYTES = 256 * 1024
 """Kept of all files of one refusal: whoever sends what is refused chooses how much that is."""
+PREFIX_MAX = 3
+"""Most held files that received metadata may be compressed against: of targets, snapshot and one Distribution."""
 RECEIPTS_MAX = 1000
 """Most receipts told at once."""
 RECEIPTS_BYTES = MESSAGE_MAX // 4
@@ -71,12 +73,14 @@ class Requests:
         distribution = self._held(fields).name
         listed = [_file(item) for item in fields.items("files", limit=FILES_MAX)]
         plain = fields.number("plain", most=METADATA_MAX)
+        like = fields.items("prefix", limit=PREFIX_MAX) if fields.optional("prefix") else []
         fields.done()
         encoded = self._line.data("metadata")
         if sum(length for _, length in listed) != plain or len(dict(listed)) != len(listed):
             raise TamperedError("the list of metadata files doesn't add up")
         try:
-            data = decompress_frame(encoded, plain, what="metadata") if plain else b""
+            prefix = b"".join(self._trust.held_file(role) for role in like)
+            data = b"".join(decompress_wide(encoded, plain, what="metadata", prefix=prefix)) if plain else b""
         except StoreCorruptError as error:
             raise TamperedError(error.message, remedy="send it again") from error
         files, at = {}, 0

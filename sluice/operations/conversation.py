@@ -17,7 +17,7 @@ from sluice.errors import AgentVersionError, ConnectionLostError, ProtocolError,
 from sluice.formats.protocol import LACKS_MAX, LENT, METADATA_MAX, PROTOCOL_VERSION, Message
 from sluice.formats.rehearsals import mets_from_json, rehearsal_to_json
 from sluice.formats.ted import BLOCK
-from sluice.formats.zstd import compress_frame
+from sluice.formats.zstd import compress_frame, compress_wide
 from sluice.model.action import Met
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.version import VERSION
@@ -99,9 +99,12 @@ class Conversation:
                 )
             return hello_of(line.fields(reply))
 
-    def push_metadata(self, distribution: str, files: Mapping[str, bytes]) -> Mapping[str, int]:
+    def push_metadata(self, distribution: str, files: Mapping[str, bytes], like: Mapping[str, bytes] | None = None) -> Mapping[str, int]:
         """Send signed metadata, changed files only. Returns the versions held now, by role.
 
+        Args:
+            like: Files that the agent holds byte for byte, by role: what they have in common with ``files`` isn't sent. Only an agent with
+                the feature ``delta`` takes any.
         Raises:
             UnknownDistributorError, ReplayedError, ExpiredError, TamperedError, TruncatedError: The agent refused it.
         """
@@ -109,9 +112,11 @@ class Conversation:
         if len(plain) > METADATA_MAX:
             raise ProtocolError(f"the metadata of Distribution {distribution} has {len(plain)} bytes, more than {METADATA_MAX}")
         listed = [[name, len(data)] for name, data in files.items()]
+        message = {"type": "metadata", "distribution": distribution, "files": listed, "plain": len(plain)}
+        packed = compress_wide(plain, level=METADATA_LEVEL, prefix=b"".join(like.values())) if like else None
         with self._request() as line:
-            line.say({"type": "metadata", "distribution": distribution, "files": listed, "plain": len(plain)})
-            line.data(compress_frame(plain, level=METADATA_LEVEL))
+            line.say(message | ({"prefix": list(like)} if like else {}))
+            line.data(packed or compress_frame(plain, level=METADATA_LEVEL))
             fields = line.fields(line.reply("accepted"))
             versions = versions_of(fields.any("trust"))
             fields.done()

@@ -37,11 +37,7 @@ def wants_small(hello: AgentHello) -> bool:
 
 def fitting(hello: AgentHello, distribution: str, revision: RevisionNumber, store: Store) -> Fitting:
     """The ``.ted`` to send. Received but not extracted is no base: an extraction builds on what stands in the destinations."""
-    base = hello.of(distribution).extracted
-    if base is None or not takes_deltas(hello) or not _can_be_base(base, distribution, revision, store):
+    base, small = hello.of(distribution).extracted, wants_small(hello)
+    if base is None or not takes_deltas(hello) or base not in store.bases(distribution, revision, small=small):
         return Fitting()
-    return Fitting(base, wants_small(hello))
-
-
-def _can_be_base(base: RevisionNumber, distribution: str, revision: RevisionNumber, store: Store) -> bool:
-    return base < revision and base in store.revisions(distribution)
+    return Fitting(base, small)

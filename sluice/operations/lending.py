@@ -64,7 +64,7 @@ class Lending:
             raise self._differs("lacks more than half of it")
         with ExitStack() as opened:
             try:
-                ted = opened.enter_context(self._store.lend(self._distribution, self._revision, self._base, lacks))  # type: ignore[attr-defined]
+                ted = opened.enter_context(self._store.lend(self._distribution, self._revision, self._base, lacks))
             except NotFoundError as error:
                 raise self._differs("lacks contents that aren't kept any more") from error
             self._conversation.put_lent(target, lacks, ted, progress, turn)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError
+from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError, TrustError
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
 from sluice.operations.agent_hello import AgentHello
@@ -214,7 +214,7 @@ class Sending:
 
     def _signed_ted(self, fits: Fitting) -> TedFile:
         """The fitting ``.ted``, signed by now."""
-        ted = self._store.ensure_ted(self._distribution, self._revision, fits.base)
+        ted = self._store.ensure_ted(self._distribution, self._revision, fits.base, small=fits.small)
         path, target = ted_target(self._distribution, self._revision, ted.name), Target.of(ted.index)
         if self._publisher.listing(self._distribution).get(path) != target:
             self._sign(self._distribution)
@@ -226,7 +226,14 @@ class Sending:
         call = self._called()
         before = call.conversation.sent
         if files := self._publisher.files_for(self._distribution, self._trust):
-            self._trust = call.conversation.push_metadata(self._distribution, files)
+            like = self._publisher.held_files(self._distribution, self._trust) if takes_deltas(call.hello) else {}
+            try:
+                self._trust = call.conversation.push_metadata(self._distribution, files, like)
+            except TrustError:
+                if not like:
+                    raise
+                # It may hold another file under the same version: of before our repository was restored from a backup.
+                self._trust = call.conversation.push_metadata(self._distribution, files)
         return call.conversation.sent - before
 
     def _seen(self, done: int, total: int, progress: Progress | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -172,6 +172,20 @@ class Publisher:
         if held.get(TIMESTAMP) != versions[TIMESTAMP]:
             names.append(metadata_file(TIMESTAMP, None))
         return {name: (self._repository / name).read_bytes() for name in names}
+
+    @disk_errors()
+    def held_files(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
+        """The files of a Distribution's roles that a Subscriber holds and that are still here, by role: new ones resemble them.
+
+        Args:
+            held: Versions by role, as it says.
+        """
+        found = {}
+        for role in (TARGETS, SNAPSHOT, distribution_role(distribution)):
+            with suppress(FileNotFoundError):
+                if role in held:
+                    found[role] = (self._repository / metadata_file(role, held[role])).read_bytes()
+        return found
 
     @disk_errors()
     def listing(self, distribution: str) -> Listing:

@@ -36,7 +36,7 @@ from sluice.trust.envelope import ORDER_WORD, unseal
 from sluice.trust.held import claimed_version, held_versions, versions_in
 from sluice.trust.high_water import read_high_water, write_high_water
 from sluice.trust.refusals import Translation, is_cut
-from sluice.trust.roles import ORDERS, ROOT, TARGETS, TIMESTAMP, distribution_role, split_metadata_file
+from sluice.trust.roles import ORDERS, ROOT, TARGETS, TIMESTAMP, distribution_role, role_is_known, split_metadata_file
 from sluice.trust.targets import Target
 
 FILES_MAX = 300
@@ -99,6 +99,15 @@ class TrustDirectory:
     def versions(self) -> dict[str, int]:
         """Versions held, by role, read without verifying: what a sender is told so that it sends only what changed."""
         return held_versions(self._root.parent.parent)
+
+    def held_file(self, role: object) -> bytes:
+        """The held file of a role as it was received; empty where none is. For comparing, not for believing. Raises TamperedError."""
+        if not isinstance(role, str) or role == ROOT or not role_is_known(role):
+            raise TamperedError(f"{role!r:.80} is no role whose file is held")
+        try:
+            return (self._metadata / f"{role}.json").read_bytes()
+        except FileNotFoundError:
+            return b""
 
     @disk_errors()
     def view(self, distribution: str, *, now: datetime | None = None) -> TrustedView:
