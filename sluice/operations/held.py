@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ STATUS_MAX = 4 * 1024 * 1024
 """Most bytes of a status file."""
 TED = "distfile.ted"
 CORRUPT = "distfile.corrupt"
+LENT = "lent-"
+"""What the name of a file begins with that holds contents which the extracted tree lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +127,26 @@ class HeldDistribution:
         """Durably."""
         replace_atomically(self.status_path, _bytes(status))
 
+    def hold(self, revision: RevisionNumber, record: Received) -> None:
+        """Give what arrived whole and verified its name; what arrives of older revisions goes. May be repeated."""
+        # The record first: until the directory stands under its name it says nothing, and afterwards nothing is missing.
+        self.write_status(self.status().with_received(revision, record))
+        self.remove_directory(self.revision(revision))
+        self.receiving(revision).rename(self.revision(revision))
+        sync_directory(self.directory / "revisions")
+        sync_directory(self.directory / "receiving")
+        for other in (self.directory / "receiving").iterdir():
+            with suppress(NotFoundError):  # no revision: not ours to judge
+                if RevisionNumber.parse(other.name) < revision:
+                    self.remove_directory(other)
+
     def holds(self, status: Status, revision: RevisionNumber) -> bool:
-        """Whether a send of the revision has nothing to bring."""
+        """Whether a send of the revision has nothing to bring; a difference that builds on what isn't extracted any more brings all."""
         record = status.received.get(str(revision))
-        return record is not None and (record.cleaned or (self.revision(revision) / TED).exists())
+        if record is None or not (record.cleaned or (self.revision(revision) / TED).exists()):
+            return False
+        usable = {"", status.extracted.revision} if status.extracted else {""}
+        return record.cleaned or record.base in usable or str(revision) in usable
 
     def newest_held(self, status: Status) -> RevisionNumber | None:
         """The newest revision that needn't be sent."""

@@ -1,39 +1,31 @@
 """Receiving a revision on a Subscriber: verified block by block as it comes, held whole or not at all (D8, E1, E4).
 
 A revision arrives in ``receiving/B.N`` and is moved to ``revisions/B.N`` by one rename once everything in it was verified against what
-the Distributor signed. Killed or cut at any point, the next receive verifies what has arrived and goes on from there. Memory is bounded
-by the manifest's and the index's signed sizes and a block. The caller holds the Distribution's lock.
+the Distributor signed; a delta brings its manifest itself and waits there for ``complete.py``. Killed or cut at any point, the next receive
+verifies what has arrived and goes on from there. Memory is bounded by the manifest's and the index's signed sizes and a block. The
+caller holds the Distribution's lock.
 Source: TED "receiving a Distribution", ``distfile.ted``.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from blake3 import blake3
 
-from sluice.durable import EARLY, make_directory, replace_atomically, sync_directory, write_all, write_early
-from sluice.errors import BaseDiffersError, NoSpaceError, NotFoundError, StoreCorruptError, TamperedError, TruncatedError
+from sluice.durable import make_directory, replace_atomically, sync_directory
+from sluice.errors import BaseDiffersError, NotFoundError, StoreCorruptError, TamperedError, TruncatedError
 from sluice.formats.manifest import MANIFEST_MAX, parse_manifest
 from sluice.formats.orders import time_to_json
-from sluice.formats.ted import BLOCK, INDEX_MAX, MAGIC, PAYLOAD_OFFSET, TedIndex, parse_index, trailer
+from sluice.formats.ted_index import INDEX_MAX, TedIndex, parse_index
 from sluice.formats.zstd import decompress_frame, frame_max
 from sluice.model.names import name_is_valid
 from sluice.model.revision import RevisionNumber
-from sluice.operations.held import TED, HeldDistribution, Received
-from sluice.rules.space import check_space
+from sluice.operations.held import LENT, TED, HeldDistribution, Received
+from sluice.operations.receive_blocks import BlockReceiver, check_room
 from sluice.trust.roles import MANIFEST, delta_name
 from sluice.trust.targets import Target
-
-AGAIN_MAX = 8
-"""Blocks of one put that may come damaged."""
-RESERVE = 16 * 1024 * 1024
-"""Bytes that stay free on the working directory's file system, for the journal and the status, where ``min_free`` is less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +43,9 @@ class Named:
         if len(parts) == 3 and name_is_valid(parts[0]):
             try:
                 found = cls(parts[0], RevisionNumber.parse(parts[1]), parts[2])
-                base = parts[2].removeprefix("from-").removesuffix(".ted")
-                if parts[2] in (MANIFEST, TED) or parts[2] == delta_name(RevisionNumber.parse(base)):
+                small = parts[2].endswith(".small.ted")
+                base = parts[2].removeprefix("from-").removesuffix(".ted").removesuffix(".small")
+                if parts[2] in (MANIFEST, TED) or parts[2] == delta_name(RevisionNumber.parse(base), small):
                     return found
             except NotFoundError:
                 pass
@@ -70,7 +63,7 @@ class ManifestReceiver:
         self._signed = signed
         self._left = length
         self._encoded = bytearray()
-        _check_space(held.directory, signed.length + length, RESERVE, f"the manifest of {named.distribution} {named.revision}")
+        check_room(held.directory, signed.length + length, f"the manifest of {named.distribution} {named.revision}")
 
     def is_held(self) -> bool:
         """Whether it is here already, received whole (and perhaps cleaned up since) or arriving."""
@@ -122,23 +115,20 @@ class TedReceiver:
         self._what = f"the .ted of {named.distribution} {named.revision}"
         self._place = held.receiving(named.revision)
         self._part = self._place / f"{named.file}.part"
+        self._blocks = BlockReceiver(self._what)
         self._index: TedIndex
         self._index_bytes = b""
         self._manifest_digest = ""
-        self._fd = -1
-        self._block = 0
-        self._pending = bytearray()
-        self._again = 0
 
     @property
     def offset(self) -> int:
         """Bytes of payload that are here and verified."""
-        return min(self._block * BLOCK, self._index.payload)
+        return self._blocks.offset
 
     @property
     def is_complete(self) -> bool:
         """Whether every block is here."""
-        return self._block == len(self._index.blocks)
+        return self._blocks.is_complete
 
     def is_held(self) -> bool:
         """Whether this file has nothing to bring: the revision is held, and not as a difference where everything comes now."""
@@ -161,108 +151,50 @@ class TedReceiver:
         """
         self._index = self._checked_index(index, payload, signed)
         self._index_bytes = index
-        self._manifest_digest = self._arrived_manifest()
+        if self._index.recipe is None:
+            self._manifest_digest = self._arrived_manifest()
         make_directory(self._place)
         whole = self._place / TED
-        if whole.exists():  # killed within ``finish``
+        if whole.exists():  # killed within ``finish``, or a delta that waits to be completed
             whole.rename(self._part)
         self._forget_others()
-        self._fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._block = self._verified_blocks()
-        os.ftruncate(self._fd, PAYLOAD_OFFSET + self.offset)
-        os.lseek(self._fd, PAYLOAD_OFFSET + self.offset, os.SEEK_SET)
+        self._blocks.open(self._part, self._index)
         left = self._index.payload - self.offset + len(index)
-        _check_space(self._held.directory, left, max(RESERVE, min_free), self._what)
+        check_room(self._held.directory, left, self._what, min_free=min_free)
         replace_atomically(self._place / f"{self._named.file}.index", index)
         return self.offset
 
     def feed(self, data: bytes) -> bool:
-        """Take payload bytes; False where a block doesn't fit: it and all after it must come again, from ``offset``.
-
-        Raises:
-            TamperedError: Damaged more than AGAIN_MAX times, or more bytes than the index says.
-            NoSpaceError.
-        """
-        view = memoryview(data)
-        while view:
-            if self.is_complete:
-                raise TamperedError(f"{self._what} has more bytes than its index says")
-            length = self._index.block_length(self._block)
-            taken = min(length - len(self._pending), len(view))
-            whole = view[:taken] if taken == length else None
-            if whole is None:
-                self._pending += view[:taken]
-                if len(self._pending) == length:
-                    whole = memoryview(bytes(self._pending))
-            view = view[taken:]
-            if whole is None:
-                continue
-            self._pending.clear()
-            if blake3(whole).hexdigest() != self._index.blocks[self._block]:
-                self._again += 1
-                if self._again > AGAIN_MAX:
-                    raise TamperedError(
-                        f"{self._what}: block {self._block} came damaged; {AGAIN_MAX} were asked for again already",
-                        remedy="check the link and the Distributor's copy, then send again",
-                    )
-                return False
-            self._write(whole)
-            self._block += 1
-            if self.offset % EARLY == 0:
-                write_early(self._fd, PAYLOAD_OFFSET + self.offset - EARLY, EARLY)
-        return True
+        """As ``BlockReceiver.feed``."""
+        return self._blocks.feed(data)
 
     def finish(self, now: datetime) -> None:
-        """All is here: make it durable and hold it."""
-        held, status = self._held, self._held.status()
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        self._write(MAGIC)
-        os.lseek(self._fd, PAYLOAD_OFFSET + self._index.payload, os.SEEK_SET)
-        self._write(trailer(self._index_bytes))
-        os.fsync(self._fd)
+        """All is here: make it durable, and hold it unless it is a delta, which is completed first."""
+        self._blocks.seal(self._index_bytes)
         self._part.rename(self._place / TED)
         (self._place / f"{self._named.file}.index").unlink()
         sync_directory(self._place)
-        # The record first: until the directory stands under its name it says nothing, and afterwards nothing is missing.
-        base = str(self._index.base) if self._index.base else ""
-        record = Received(self._manifest_digest, blake3(self._index_bytes).hexdigest(), base, time_to_json(now))
-        held.write_status(status.with_received(self._named.revision, record))
-        held.remove_directory(held.revision(self._named.revision))
-        self._place.rename(held.revision(self._named.revision))
-        sync_directory(held.directory / "revisions")
-        sync_directory(held.directory / "receiving")
-        for other in (held.directory / "receiving").iterdir():
-            with suppress(NotFoundError):  # no revision: not ours to judge
-                if RevisionNumber.parse(other.name) < self._named.revision:
-                    held.remove_directory(other)
+        if self._index.recipe is None:
+            base = str(self._index.base) if self._index.base else ""
+            record = Received(self._manifest_digest, blake3(self._index_bytes).hexdigest(), base, time_to_json(now))
+            self._held.hold(self._named.revision, record)
 
     def close(self) -> None:
         """The put is over; what arrived stays for the next."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        self._pending.clear()
-
-    def _write(self, data: bytes | memoryview) -> None:
-        try:
-            write_all(self._fd, data)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise NoSpaceError(f"no space left for {self._what}", remedy="free some, then send again") from error
+        self._blocks.close()
 
     def _checked_index(self, data: bytes, payload: int, signed: Target) -> TedIndex:
         if not signed.fits(data):
             raise TamperedError(f"the index of {self._what} isn't what its Distributor signed", remedy="send it again")
         index = parse_index(data)
         named = self._named
-        file = TED if index.base is None else delta_name(index.base)
+        file = TED if index.base is None else delta_name(index.base, index.small)
         if (index.distribution, index.revision, file, index.payload) != (named.distribution, named.revision, named.file, payload):
             raise TamperedError(f"the index of {self._what} names another file or size")
         if index.base is not None:
             status = self._held.status()
             at_hand = {status.extracted.revision} if status.extracted else set()
-            if str(index.base) not in at_hand | set(status.received):
+            if str(index.base) not in (at_hand if index.recipe else at_hand | set(status.received)):
                 raise BaseDiffersError(
                     f"{self._what} builds on {index.base}, which isn't here", remedy=f"send {named.distribution} {named.revision} whole"
                 )
@@ -280,18 +212,11 @@ class TedReceiver:
         return blake3(arrived.read_bytes()).hexdigest()
 
     def _forget_others(self) -> None:
-        """What an earlier send of another file of this revision left."""
+        """What an earlier send of another file of this revision left; what was lent serves every delta."""
         keep = {MANIFEST, self._part.name, f"{self._named.file}.index"}
         for path in self._place.iterdir():
-            if path.name not in keep:
+            if path.name not in keep and (self._index.recipe is None or not path.name.startswith(LENT)):
                 path.unlink()
-
-    def _verified_blocks(self) -> int:
-        os.lseek(self._fd, PAYLOAD_OFFSET, os.SEEK_SET)
-        for number, digest in enumerate(self._index.blocks):
-            if blake3(os.read(self._fd, self._index.block_length(number))).hexdigest() != digest:
-                return number
-        return len(self._index.blocks)
 
 
 def check_index_length(length: int, signed: Target) -> None:
@@ -300,9 +225,3 @@ def check_index_length(length: int, signed: Target) -> None:
         raise TruncatedError(f"an index of {length} bytes where {signed.length} were signed")
     if length > min(signed.length, INDEX_MAX):
         raise TamperedError(f"an index of {length} bytes where {signed.length} were signed")
-
-
-def _check_space(directory: Path, needed: int, kept: int, what: str) -> None:
-    found = os.statvfs(directory)
-    free = found.f_bavail * found.f_frsize
-    check_space(what, needed=needed, free=free, kept=kept, where=str(directory), remedy="free space there, then send again")

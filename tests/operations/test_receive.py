@@ -22,9 +22,10 @@ from sluice.errors import (
 from sluice.formats.ted import BLOCK, verify_payload
 from sluice.formats.zstd import compress_frame
 from sluice.model.revision import RevisionNumber
-from sluice.operations import receive
+from sluice.operations import receive_blocks
 from sluice.operations.held import TED
-from sluice.operations.receive import AGAIN_MAX, ManifestReceiver, Named, TedReceiver, check_index_length
+from sluice.operations.receive import ManifestReceiver, Named, TedReceiver, check_index_length
+from sluice.operations.receive_blocks import AGAIN_MAX
 from sluice.trust.targets import Target
 from tests.operations.host import NOW, Host
 from tests.operations.revisions import Made, make
@@ -310,7 +311,7 @@ def test_too_little_space_is_said_with_figures_before_anything_comes(host: Host,
     class Full:
         f_bavail, f_frsize = 100, 10
 
-    monkeypatch.setattr(receive.os, "statvfs", lambda path: Full if str(path) == str(host.held.directory) else real(path))
+    monkeypatch.setattr(receive_blocks.os, "statvfs", lambda path: Full if str(path) == str(host.held.directory) else real(path))
     with pytest.raises(NoSpaceError, match="1000 B is free and 16 MiB must stay free"):
         begin(host, big)
     with pytest.raises(NoSpaceError):
@@ -325,7 +326,7 @@ def test_what_must_stay_free_is_more_than_the_least(host: Host, big: Made, monke
     class Left:
         f_bavail, f_frsize = needed + 64 * BLOCK - 1, 1
 
-    monkeypatch.setattr(receive.os, "statvfs", lambda _: Left)
+    monkeypatch.setattr(receive_blocks.os, "statvfs", lambda _: Left)
     with pytest.raises(NoSpaceError, match=r"64 MiB must stay free: 1 B too little"):
         ted.begin(big.index_bytes, big.index.payload, Target.of(big.index_bytes), min_free=64 * BLOCK)
     ted.close()
