@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
@@ -121,6 +121,7 @@ class _Conversation:
         place = self._directory.distributor(name)
         status = os.statvfs(self._directory.path)
         self._distributor, self._requests = name, {}
+        sequences = self._sequences(name)
         return {
             "type": "hello",
             "protocol": PROTOCOL_VERSION,
@@ -133,8 +134,8 @@ class _Conversation:
             "free": status.f_bavail * status.f_frsize,
             "features": features(),
             "trust": held_versions(place, about) or None,
-            "distributions": self._held(name, about),
-        }
+            "distributions": self._held(name, about, sequences),
+        } | ({} if about is None else {"sequence": max(sequences.values(), default=0)})
 
     @staticmethod
     def _about(fields: Fields) -> frozenset[str] | None:
@@ -146,11 +147,13 @@ class _Conversation:
             raise TamperedError("hello: about is no list of Distributions")
         return frozenset(names)
 
-    def _held(self, distributor: str, about: frozenset[str] | None) -> dict[str, Any]:
+    def _sequences(self, distributor: str) -> Mapping[str, int]:
         try:
-            sequences = read_high_water(self._directory.distributor(distributor) / "high-water.json").sequences
+            return read_high_water(self._directory.distributor(distributor) / "high-water.json").sequences
         except TrustError:  # damaged: the next order says so
-            sequences = {}
+            return {}
+
+    def _held(self, distributor: str, about: frozenset[str] | None, sequences: Mapping[str, int]) -> dict[str, Any]:
         found = {}
         for held in self._directory.distributions(distributor):
             if about is not None and held.name not in about:

@@ -46,6 +46,8 @@ class AgentHello:
     trust: Mapping[str, int] | None
     """Held metadata versions by role; None: it doesn't know this Distributor."""
     distributions: Mapping[str, HeldState]
+    sequence: int
+    """The highest of an order that it accepted for any Distribution; 0 is none."""
 
     def of(self, distribution: str) -> HeldState:
         """What it says of one Distribution."""
@@ -54,6 +56,8 @@ class AgentHello:
 
 def hello_of(fields: Fields) -> AgentHello:
     """The hello, its type taken. Raises ProtocolError, TrustError."""
+    distributions = _distributions(fields.any("distributions"))
+    above = max((state.sequence for state in distributions.values()), default=0)
     hello = AgentHello(
         agent=word_of(fields, "agent"),
         subscriber=_name(fields.text("subscriber")),
@@ -64,7 +68,8 @@ def hello_of(fields: Fields) -> AgentHello:
         free=fields.number("free"),
         features=_words(fields, "features"),
         trust=versions_of(fields.any("trust")) if fields.optional("trust") else None,
-        distributions=_distributions(fields.any("distributions")),
+        distributions=distributions,
+        sequence=fields.number("sequence") if fields.optional("sequence") else above,  # told where it was asked about some alone
     )
     fields.done()
     return hello

@@ -104,11 +104,10 @@ class Ordering:
             if receipt.revision == revision and receipt.outcome in INSTALLED and call.hello.of(distribution).extracted == revision:
                 return ExtractResult(receipt, fetched=True)
         require(call.hello, needed_features(recipe, min_free=recipe.min_free), distribution)
-        # A receipt of any of its Distributions may still wait there under a number that a new ledger would give again.
-        above = max((held.sequence for held in call.hello.distributions.values()), default=0)
         started = self._event(EventKind.EXTRACT_STARTED, subscriber, distribution, revision, now, channel)
         begun = Record(started, lambda state: state.installing(revision, now))
-        sequence = self.ledger.next_sequence(self.distributor, subscriber, above=above, record=begun)
+        # A receipt of any of its Distributions may still wait there under a number that a new ledger would give again.
+        sequence = self.ledger.next_sequence(self.distributor, subscriber, above=call.hello.sequence, record=begun)
         order = Order(
             distributor=self.distributor,
             subscriber=subscriber,

@@ -98,6 +98,8 @@ def test_hello_about_some_distributions_tells_of_these_alone(bench: Workbench, h
     assert about["distributions"] == everything["distributions"]
     assert other["trust"].keys() == {"root", "timestamp", "snapshot", "targets"}
     assert other["distributions"] == {}
+    assert "sequence" not in everything
+    assert about["sequence"] == other["sequence"] == 0
     assert (wrong["type"], wrong["code"]) == ("error", "TamperedError")
 
 

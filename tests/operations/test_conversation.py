@@ -87,6 +87,14 @@ def test_hello_tells_what_the_subscriber_holds() -> None:
     assert conversation.sent == line.arrived
 
 
+def test_the_number_of_the_last_order_is_over_all_distributions_whichever_were_asked_about() -> None:
+    held = {"held": "1.1", "extracted": None, "sequence": 4}
+    everything, _ = talk(AgentDouble(hello={"distributions": {"zone": held, "app": held | {"sequence": 7}}}))
+    assert everything.hello("hq").sequence == 7
+    about, _ = talk(AgentDouble(hello={"distributions": {"zone": held}, "sequence": 7}))
+    assert about.hello("hq", ["zone"]).sequence == 7
+
+
 def test_an_agent_of_another_protocol_is_refused_with_the_remedy() -> None:
     conversation, _ = talk(AgentDouble(hello={"protocol": 2}))
     with pytest.raises(AgentVersionError, match="speaks protocol 2, this is 1"):

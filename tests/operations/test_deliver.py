@@ -84,7 +84,7 @@ class Host:
         if self.place.error:
             raise self.place.error
         there = HeldState(self.place.held, self.place.extracted, 0)
-        return AgentHello("0.1.0", "oslo-1", "", "", frozenset(), 0, 0, frozenset(), {}, {"zone": there})
+        return AgentHello("0.1.0", "oslo-1", "", "", frozenset(), 0, 0, frozenset(), {}, {"zone": there}, 0)
 
     @property
     def needs_transfer(self) -> bool:
