@@ -45,6 +45,7 @@ EXIT_CODES = (
     (9, "a group distribution can't do what is asked"),
     (10, "the ledger can't be read or written"),
     (11, "Prefect can't be reached, or refuses"),
+    (12, "a mail couldn't be handed to its server"),
     (UNEXPECTED, "an error nobody expected; the message says where its traceback is"),
     (INTERRUPTED, "interrupted"),
     (TERMINATED, "terminated"),

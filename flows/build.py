@@ -10,6 +10,7 @@ from prefect.states import Completed
 
 from flows.settings import COMMON
 from tasks.build_revision import build_revision
+from tasks.notify_people import people_told
 from tasks.place import read_site, working
 from tasks.plan_sends import was_never_offered
 from tasks.report import ended
@@ -39,11 +40,12 @@ async def build(distribution: str, rebaseline: bool = False) -> State[Any]:
     with working(site, subject.distributor) as place:
         result = await build_revision(distribution, rebaseline)
         await sign_revisions(distribution, [distribution])
-        newest = result.revision or result.previous
-        # Also one that an earlier run built and was killed before it sent it.
-        if subject.send_immediately and newest is not None and await was_never_offered(place, distribution):
-            await start_sends(distribution, str(newest))
-        if result.revision is None:
-            return ended("No change", f"{distribution}: no change since {result.previous or 'ever'}")
-        revision = str(result.revision)
-        return Completed(message=f"built {distribution} {revision}", data={"distribution": distribution, "revision": revision})
+        async with people_told(subject):
+            newest = result.revision or result.previous
+            # Also one that an earlier run built and was killed before it sent it.
+            if subject.send_immediately and newest is not None and await was_never_offered(place, distribution):
+                await start_sends(distribution, str(newest))
+            if result.revision is None:
+                return ended("No change", f"{distribution}: no change since {result.previous or 'ever'}")
+            revision = str(result.revision)
+            return Completed(message=f"built {distribution} {revision}", data={"distribution": distribution, "revision": revision})

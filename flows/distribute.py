@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import State
 from flows.settings import COMMON
 from tasks.build_revision import build_revision
 from tasks.fan_out import extract_all, send_all
+from tasks.notify_people import people_told
 from tasks.place import read_site, working
 from tasks.plan_extracts import due_extracts
 from tasks.plan_sends import hosts_of, planned_sends
@@ -41,16 +42,17 @@ async def distribute(distribution: str, to: list[str] | None = None, rebaseline:
     with working(site, subject.distributor) as place:
         result = await build_revision(distribution, rebaseline)
         await sign_revisions(distribution, [distribution])
-        if not subject.channels:
-            return ended("Not sent", f"{distribution} {result.revision or result.previous} is built, but not sent: no Channel lists it")
-        targets = await planned_sends(place, distribution=distribution, to=to or ())
-        due = hosts_of(targets)
-        waiting = await due_extracts(place, distribution=distribution, subscribers=to or (), without=due)
-        served = due | {target.subscriber for target in waiting}
-        await name_run(f"distribute {distribution} {result.revision or result.previous} → {counted(len(served), 'Subscriber')}")
-        rows = await send_all(place, targets, extract=True)
-        extracted = await extract_all(place, waiting) if waiting else []
-        again = {row.subscriber for row in extracted}
-        rows = [row for row in rows if row.subscriber not in again] + extracted
-        await publish_table(f"distribute-{distribution}", rows, f"{distribution}: where each Subscriber stands.")
-        return end_state(rows, f"distribute {distribution}")
+        async with people_told(subject):
+            if not subject.channels:
+                return ended("Not sent", f"{distribution} {result.revision or result.previous} is built, but not sent: no Channel lists it")
+            targets = await planned_sends(place, distribution=distribution, to=to or ())
+            due = hosts_of(targets)
+            waiting = await due_extracts(place, distribution=distribution, subscribers=to or (), without=due)
+            served = due | {target.subscriber for target in waiting}
+            await name_run(f"distribute {distribution} {result.revision or result.previous} → {counted(len(served), 'Subscriber')}")
+            rows = await send_all(place, targets, extract=True)
+            extracted = await extract_all(place, waiting) if waiting else []
+            again = {row.subscriber for row in extracted}
+            rows = [row for row in rows if row.subscriber not in again] + extracted
+            await publish_table(f"distribute-{distribution}", rows, f"{distribution}: where each Subscriber stands.")
+            return end_state(rows, f"distribute {distribution}")

@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 
 from sluice.blueprint import load_site
-from sluice.errors import NotFoundError
+from sluice.errors import MailError, NotFoundError
 from sluice.model.site import Distributor, Effort, Site, Subscriber
-from sluice.ports import Clock, Ledger, Source, Store, Transport
+from sluice.ports import Clock, Ledger, Mailer, Source, Store, Transport
 from sluice.trust.publish import Publisher
 
 SITE_VARIABLE = "SLUICE_SITE"
@@ -73,6 +73,17 @@ class Workplace:
         from infra.transports.address import AddressTransport
 
         return AddressTransport(Path(self.site.directory))
+
+    @cached_property
+    def mailer(self) -> Mailer:
+        """What takes its mail. Raises MailError where it has none."""
+        from infra.mail import SmtpMailer
+
+        if self.distributor.mail is None:
+            raise MailError(
+                f"Distributor {self.distributor.name} has no mail server", remedy='add mail: {server: "host:port", from: address} to it'
+            )
+        return SmtpMailer(self.distributor.mail)
 
     def timeout(self, subscriber: Subscriber) -> float:
         """Seconds without progress after which a conversation with it is broken off (D8)."""

@@ -42,6 +42,7 @@
     ├── LedgerError                      exit 10
     │   └── LeaseLostError                        somebody else took the place over; retryable
     ├── OrchestratorError                exit 11  Prefect can't be reached, or refuses
+    ├── MailError                        exit 12  a mail couldn't be handed over; retryable
     └── NotFoundError                    exit 2   no such Distribution, Subscriber, Channel, revision
 
 Rules: the class states ``exit_code`` and ``retryable``; an instance has ``message`` (object, place) and ``remedy`` (what to do),
@@ -285,6 +286,13 @@ class OrchestratorError(SluiceError):
     """Prefect can't be reached, or refuses what is asked."""
 
     exit_code = 11
+
+
+class MailError(SluiceError):
+    """A mail couldn't be handed to its server (C7)."""
+
+    exit_code = 12
+    retryable = True
 
 
 class NotFoundError(SluiceError):

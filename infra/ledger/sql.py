@@ -103,13 +103,17 @@ class SqlLedger:
 
         self._database.write(work)
 
-    def events(self, *, subscriber: str = "", distribution: str = "", after: int = 0, limit: int = 1000) -> Sequence[RecordedEvent]:
-        """Events with a number above ``after``, oldest first; empty names match all."""
+    def events(
+        self, *, subscriber: str = "", distribution: str = "", kinds: Collection[EventKind] = (), after: int = 0, limit: int = 1000
+    ) -> Sequence[RecordedEvent]:
+        """Events with a number above ``after``, oldest first; empty names and no kinds match all."""
         query = select(events).where(events.c.number > after).order_by(events.c.number).limit(limit)
         if subscriber:
             query = query.where(events.c.subscriber == subscriber)
         if distribution:
             query = query.where(events.c.distribution == distribution)
+        if kinds:
+            query = query.where(events.c.kind.in_([kind.value for kind in kinds]))
         return self._database.read(lambda connection: [event_of(r) for r in connection.execute(query)])
 
     def state(self, subscriber: str, distribution: str) -> CurrentState:

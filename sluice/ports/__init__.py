@@ -6,6 +6,7 @@ One small port per kind of I/O, in a file of its own. Adapters translate foreign
 from sluice.ports.clock import Clock
 from sluice.ports.filesystem import Filesystem, Found, Located, LockedPath, Owner, Root, Xattrs
 from sluice.ports.ledger import Ledger
+from sluice.ports.mailer import Letter, Mailer
 from sluice.ports.source import Progress, Scan, Source
 from sluice.ports.store import ContentSink, DiskUse, Draft, Mending, Store, TedFile
 from sluice.ports.transport import Stream, Transport
@@ -18,8 +19,10 @@ __all__ = [
     "Filesystem",
     "Found",
     "Ledger",
+    "Letter",
     "Located",
     "LockedPath",
+    "Mailer",
     "Mending",
     "Owner",
     "Progress",

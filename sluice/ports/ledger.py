@@ -9,7 +9,7 @@ from typing import Protocol
 from sluice.model.order import Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import Built, CurrentState, Event, LedgerSnapshot, ReceiptStored, Record, RecordedEvent
+from sluice.model.state import Built, CurrentState, Event, EventKind, LedgerSnapshot, ReceiptStored, Record, RecordedEvent
 from sluice.model.ticket import Lost, Occupied, QueueLook, QueueTurn, Ticket
 
 
@@ -39,8 +39,10 @@ class Ledger(Protocol):
         """Several such, in one transaction, in their order."""
         ...
 
-    def events(self, *, subscriber: str = "", distribution: str = "", after: int = 0, limit: int = 1000) -> Sequence[RecordedEvent]:
-        """Events with a number above ``after``, oldest first; empty names match all."""
+    def events(
+        self, *, subscriber: str = "", distribution: str = "", kinds: Collection[EventKind] = (), after: int = 0, limit: int = 1000
+    ) -> Sequence[RecordedEvent]:
+        """Events with a number above ``after``, oldest first; empty names and no kinds match all."""
         ...
 
     def state(self, subscriber: str, distribution: str) -> CurrentState:

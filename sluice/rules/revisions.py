@@ -1,4 +1,4 @@
-"""Which number the next revision gets, and which revisions it puts out of use (C2 to C5, C8, C12). Pure.
+"""Which number the next revision gets, and which revisions it puts out of use (C2 to C5, C7, C8, C12). Pure.
 
 File Distributions are kept as a baseline and what follows it: when the baseline has ``max_revisions`` revisions the next one begins a new
 baseline, and everything of older baselines goes once that one stands. Distributions that are built whole each time
@@ -32,6 +32,11 @@ def next_revision(
     if rebaseline or whole or full:
         return RevisionNumber(newest.baseline + 1, 1)
     return RevisionNumber(newest.baseline, newest.number + 1)
+
+
+def nears_maximum(number: RevisionNumber, *, max_revisions: int | None, when_left: int) -> bool:
+    """Whether a revision has at most ``when_left`` after it in its baseline, so that somebody is told (C7)."""
+    return max_revisions is not None and number.number + when_left >= max_revisions
 
 
 def superseded(kept: Sequence[RevisionNumber], *, max_revisions: int | None, whole: bool = False) -> tuple[RevisionNumber, ...]:

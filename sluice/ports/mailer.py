@@ -1,0 +1,35 @@
+"""The Mailer port: mail to people. Adapter: ``infra/mail.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One mail, plain text."""
+
+    id: str
+    """Stable over repetitions, so that mail systems drop the second: what stands before the ``@`` of Message-ID."""
+    to: tuple[str, ...]
+    subject: str
+    text: str
+    at: datetime
+    """When its reason arose."""
+
+
+class Mailer(Protocol):
+    """Hands mail to a server."""
+
+    def send(self, letter: Letter) -> Sequence[str]:
+        """Hand a letter over; once this returns the server answers for it.
+
+        Returns:
+            Recipients that the server refused, while it took the letter for others.
+        Raises:
+            MailError: The server can't be reached, or refuses all.
+        """
+        ...

@@ -1,0 +1,67 @@
+"""Mail: tell people that a Distribution nears its maximum of revisions (C7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from prefect import task
+
+from sluice.errors import SluiceError
+from sluice.model.site import Distribution
+from sluice.operations.notify import notify
+from tasks.place import here, log
+from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
+
+
+@task(
+    name="notify people",
+    task_run_name="mail about {distribution}",
+    description="Where few revisions are left until the maximum, tell those whom the Distribution names; each revision once",
+    retries=LOCAL_RETRIES,
+    retry_delay_seconds=LOCAL_RETRY_SECONDS,
+    retry_condition_fn=if_retryable,
+    **COMMON,
+)
+async def notify_people(distribution: str) -> int:
+    """Send the mail that is due.
+
+    Returns:
+        How many went out.
+    Raises:
+        MailError: The server takes none. The next build tries again.
+    """
+    place = here()
+    work = place.work
+    subject = work.site.distribution(distribution)
+    if subject.notify is None:
+        return 0
+    mailed = await asyncio.to_thread(
+        notify, subject, store=work.store, mailer=work.mailer, ledger=work.ledger, clock=work.clock, flow_run=place.flow_run
+    )
+    for mail in mailed:
+        log().info("%s %s: told %s by mail", distribution, mail.revision, ", ".join(mail.to))
+        if mail.refused:
+            log().warning("%s %s: the mail server refuses %s", distribution, mail.revision, ", ".join(mail.refused))
+    return len(mailed)
+
+
+@asynccontextmanager
+async def people_told(distribution: Distribution) -> AsyncIterator[None]:
+    """Send the mail that is due beside what else a run does; a server that doesn't take it fails nothing but its own task run."""
+    if distribution.notify is None:
+        yield
+        return
+    telling = asyncio.create_task(_told(distribution.name))
+    try:
+        yield
+    finally:
+        await telling
+
+
+async def _told(distribution: str) -> None:
+    try:
+        await notify_people(distribution)
+    except SluiceError as error:
+        log().error("%s: nobody was told by mail, the next build tries again: %s", distribution, error)
