@@ -7,66 +7,36 @@ is content at rest. Size, number of entries and every field are bounded; nothing
 
 from __future__ import annotations
 
-import json
-import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from json.encoder import encode_basestring
-from typing import Any, NoReturn
+from typing import Any
 
 from blake3 import blake3
 
 from sluice.errors import NotFoundError, StoreCorruptError, TrustError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
+from sluice.formats.manifest_lines import checked, entry_lines, parse_lines
 from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_to_json
 from sluice.model.action import ACTIONS_MAX
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.names import name_is_valid
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Copy, DistributionType
+from sluice.model.site import Copy, DistributionType, Synchronize
 
-VERSION = 1
+VERSION = 2
+"""The newest; 1 is written where nothing synchronizes and no entry has owner or extended attributes."""
 MANIFEST_MAX = 512 * 1024 * 1024
 """Most bytes of a manifest."""
 ENTRIES_MAX = 2_000_000
 HEADER_MAX = 16 * 1024 * 1024
 """Most bytes of the header line."""
-PATH_MAX = 4096
-"""Most bytes of a path below a destination."""
-PART_MAX = 255
-"""Most bytes of one part of a path."""
-TARGET_MAX = 4096
-"""Most bytes of a symbolic link's text."""
-MODE_MAX = 0o7777
-SIZE_MAX = 2**63 - 1
-
-_TEXT = r'"([^"\\\x00-\x1f]*+)"'
-_ESCAPED = r'"((?:[^"\\\x00-\x1f]|\\.)*+)"'
-_NUMBER = r"(0|[1-9][0-9]{0,18})"
-_TIME = r"(0|-?[1-9][0-9]{0,18})"
-_DIGEST = r'"([0-9a-f]{64})"'
-_FILE = rf'\["f",{_TEXT},{_NUMBER},{_TIME},{_NUMBER},{_DIGEST}\]'
-_DIRECTORY = rf'\["d",{_TEXT},{_NUMBER},{_TIME}\]'
-_LINK = rf'\["l",{_TEXT},{_TEXT},{_NUMBER}\]'
-_FAST = {"f": re.compile(_FILE), "d": re.compile(_DIRECTORY), "l": re.compile(_LINK)}
-_SLOW = {kind: re.compile(pattern.pattern.replace(_TEXT, _ESCAPED)) for kind, pattern in _FAST.items()}
-_NOTHING = re.compile("(?!)")
-_NO_NAMES = frozenset({"", ".", ".."})
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The one byte string of a manifest; a text that isn't Unicode raises UnicodeEncodeError."""
-    lines = [canonical_bytes(_header(manifest, [len(d.entries) for d in manifest.destinations])).decode()]
-    text = encode_basestring
+    lines = [header_bytes(manifest, [len(d.entries) for d in manifest.destinations], _version(manifest)).decode()]
     for destination in manifest.destinations:
-        for entry in destination.entries:
-            if entry.kind is EntryKind.FILE:
-                lines.append(f'["f",{text(entry.path)},{entry.mode},{entry.mtime_ns},{entry.size},"{entry.digest}"]')
-            elif entry.kind is EntryKind.DIRECTORY:
-                lines.append(f'["d",{text(entry.path)},{entry.mode},{entry.mtime_ns}]')
-            else:
-                lines.append(f'["l",{text(entry.path)},{text(entry.target)},{entry.mode}]')
+        lines += entry_lines(destination.entries)
     lines.append("")
     return "\n".join(lines).encode()
 
@@ -78,7 +48,7 @@ def parse_manifest(data: bytes) -> Manifest:
     header, newline, rest = data.partition(b"\n")
     if not newline:
         raise StoreCorruptError("a manifest ends within its header")
-    manifest, counts = parse_header(header)
+    manifest, counts, version = _parse_header(header)
     try:
         lines = rest.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
@@ -87,10 +57,13 @@ def parse_manifest(data: bytes) -> Manifest:
         raise StoreCorruptError(f"the manifest of {_name(manifest)} has {len(lines)} whole lines where its header says {sum(counts)}")
     destinations, at, sizes = [], 0, dict[str, int]()
     for destination, count in zip(manifest.destinations, counts, strict=True):
-        entries = _entries(lines[at : at + count], sizes, destination.is_directory)
+        entries = checked(parse_lines(lines[at : at + count]), sizes, is_directory=destination.is_directory)
         destinations.append(replace(destination, entries=entries))
         at += count
-    return replace(manifest, destinations=tuple(destinations))
+    manifest = replace(manifest, destinations=tuple(destinations))
+    if _version(manifest) != version:
+        raise StoreCorruptError(f"the manifest of {_name(manifest)} says version {version}, which what it holds is not of")
+    return manifest
 
 
 def parse_header(line: bytes) -> tuple[Manifest, tuple[int, ...]]:
@@ -99,40 +72,15 @@ def parse_header(line: bytes) -> tuple[Manifest, tuple[int, ...]]:
     Returns:
         The manifest with destinations that have no entries, and how many entries each destination has.
     Raises:
-        StoreCorruptError: It isn't the header of a manifest of this version.
+        StoreCorruptError: It isn't the header of a manifest of a version that is known.
     """
-    try:
-        value = parse_canonical(line, limit=HEADER_MAX, what="a manifest's header")
-        fields = Fields(value, what="a manifest's header")
-        fields.constant("sluice", "manifest")
-        fields.constant("version", VERSION)
-        manifest = Manifest(
-            distribution=fields.text("distribution"),
-            revision=RevisionNumber.parse(fields.text("revision")),
-            type=fields.text("type"),
-            destinations=(),
-            pre_actions=actions_from_json(fields.items("pre_actions", limit=ACTIONS_MAX)),
-            post_actions=actions_from_json(fields.items("post_actions", limit=ACTIONS_MAX)),
-            copy=fields.text("copy"),
-            rollback=fields.flag("rollback"),
-            verify=fields.flag("verify"),
-            max_revisions=_max_revisions(fields),
-        )
-        destinations = [_destination(item) for item in fields.items("destinations", limit=DESTINATIONS_MAX)]
-        fields.done()
-    except (TrustError, NotFoundError) as error:
-        raise StoreCorruptError(f"no manifest: {error.message}") from error
-    if not name_is_valid(manifest.distribution):
-        raise StoreCorruptError(f"a manifest's header: {manifest.distribution!r:.80} is no name")
-    if manifest.type not in set(DistributionType) or manifest.copy not in set(Copy):
-        raise StoreCorruptError(f"the manifest of {_name(manifest)} has an unknown type or copy option")
-    if sum(count for _, count in destinations) > ENTRIES_MAX:
-        raise StoreCorruptError(f"the manifest of {_name(manifest)} has more than {ENTRIES_MAX} entries")
-    manifest = replace(manifest, destinations=tuple(d for d, _ in destinations))
-    counts = [count for _, count in destinations]
-    if not _is_written_as(line, _header(manifest, counts)):
-        raise StoreCorruptError(f"the manifest of {_name(manifest)} has a header that isn't canonical")
-    return manifest, tuple(counts)
+    manifest, counts, _ = _parse_header(line)
+    return manifest, counts
+
+
+def header_bytes(manifest: Manifest, counts: Sequence[int], version: int) -> bytes:
+    """A manifest's first line, without its newline, for destinations of ``counts`` entries."""
+    return canonical_bytes(_header(manifest, counts, version))
 
 
 def read_back_digest(manifest: Manifest, digest_of: Callable[[int, Entry], str] | None = None) -> str:
@@ -153,10 +101,46 @@ def read_back_digest(manifest: Manifest, digest_of: Callable[[int, Entry], str] 
     return total.hexdigest()
 
 
-def _header(manifest: Manifest, counts: Sequence[int]) -> dict[str, Any]:
+def _parse_header(line: bytes) -> tuple[Manifest, tuple[int, ...], int]:
+    """The same, and the version it says."""
+    try:
+        value = parse_canonical(line, limit=HEADER_MAX, what="a manifest's header")
+        fields = Fields(value, what="a manifest's header")
+        fields.constant("sluice", "manifest")
+        version = fields.number("version", least=1, most=VERSION)
+        manifest = Manifest(
+            distribution=fields.text("distribution"),
+            revision=RevisionNumber.parse(fields.text("revision")),
+            type=fields.text("type"),
+            destinations=(),
+            pre_actions=actions_from_json(fields.items("pre_actions", limit=ACTIONS_MAX)),
+            post_actions=actions_from_json(fields.items("post_actions", limit=ACTIONS_MAX)),
+            copy=fields.text("copy"),
+            rollback=fields.flag("rollback"),
+            verify=fields.flag("verify"),
+            max_revisions=_max_revisions(fields),
+        )
+        destinations = [_destination(item, version) for item in fields.items("destinations", limit=DESTINATIONS_MAX)]
+        fields.done()
+    except (TrustError, NotFoundError) as error:
+        raise StoreCorruptError(f"no manifest: {error.message}") from error
+    if not name_is_valid(manifest.distribution):
+        raise StoreCorruptError(f"a manifest's header: {manifest.distribution!r:.80} is no name")
+    if manifest.type not in set(DistributionType) or manifest.copy not in set(Copy):
+        raise StoreCorruptError(f"the manifest of {_name(manifest)} has an unknown type or copy option")
+    if sum(count for _, count in destinations) > ENTRIES_MAX:
+        raise StoreCorruptError(f"the manifest of {_name(manifest)} has more than {ENTRIES_MAX} entries")
+    manifest = replace(manifest, destinations=tuple(d for d, _ in destinations))
+    counts = [count for _, count in destinations]
+    if not _is_written_as(line, _header(manifest, counts, version)):
+        raise StoreCorruptError(f"the manifest of {_name(manifest)} has a header that isn't canonical")
+    return manifest, tuple(counts), version
+
+
+def _header(manifest: Manifest, counts: Sequence[int], version: int) -> dict[str, Any]:
     return {
         "sluice": "manifest",
-        "version": VERSION,
+        "version": version,
         "distribution": manifest.distribution,
         "revision": str(manifest.revision),
         "type": manifest.type,
@@ -168,6 +152,7 @@ def _header(manifest: Manifest, counts: Sequence[int]) -> dict[str, Any]:
         "post_actions": actions_to_json(manifest.post_actions),
         "destinations": [
             {"template": d.template, "directory": d.is_directory, "entries": count}
+            | ({"synchronize": d.synchronize} if version > 1 else {})
             for d, count in zip(manifest.destinations, counts, strict=True)
         ],
     }
@@ -180,11 +165,23 @@ def _is_written_as(line: bytes, value: dict[str, Any]) -> bool:
         return False
 
 
-def _destination(value: Any) -> tuple[Destination, int]:
+def _version(manifest: Manifest) -> int:
+    """The lowest that can say it: older agents read 1."""
+    for destination in manifest.destinations:
+        if destination.synchronize != Synchronize.NO or any(entry.owner or entry.xattrs for entry in destination.entries):
+            return 2
+    return 1
+
+
+def _destination(value: Any, version: int) -> tuple[Destination, int]:
     fields = Fields(value, what="a manifest's destination")
-    found = Destination(fields.text("template"), fields.flag("directory"), ()), fields.number("entries", most=ENTRIES_MAX)
+    synchronize = fields.text("synchronize") if version > 1 else Synchronize.NO.value
+    if synchronize not in set(Synchronize):
+        raise StoreCorruptError(f"a manifest's destination says synchronize {synchronize!r:.80}")
+    count = fields.number("entries", most=ENTRIES_MAX)
+    found = Destination(fields.text("template"), fields.flag("directory"), (), synchronize)
     fields.done()
-    return found
+    return found, count
 
 
 def _max_revisions(fields: Fields) -> int | None:
@@ -193,75 +190,3 @@ def _max_revisions(fields: Fields) -> int | None:
 
 def _name(manifest: Manifest) -> str:
     return f"{manifest.distribution} {manifest.revision}"
-
-
-def _entries(lines: list[str], sizes: dict[str, int], is_directory: bool) -> tuple[Entry, ...]:
-    """One destination's entries. ``sizes`` is the size of each content seen so far, over all destinations."""
-    found: list[Entry] = []
-    append = found.append
-    if not lines or lines[0][:6] != ('["d",""' if is_directory else '["f",""')[:6] or (len(lines) != 1 and not is_directory):
-        raise StoreCorruptError("a manifest's destination doesn't begin with its own entry, or is a file with more than one")
-    directories: set[str] = set()
-    file_match, file_kind = _FAST["f"].fullmatch, EntryKind.FILE
-    before = None
-    for line in lines:
-        kind = line[2:3]
-        match = file_match(line) if kind == "f" else _FAST.get(kind, _NOTHING).fullmatch(line)
-        values = match.groups() if match else _unescaped(kind, line)
-        path = values[0]
-        if before is not None:
-            parent, slash, name = path.rpartition("/")
-            if path <= before or parent not in directories or name in _NO_NAMES or (slash and not parent):
-                _wrong(line, "is a duplicate, out of order, in no directory of the manifest or impossible by its name")
-            if len(path) > PART_MAX or not path.isascii():
-                _check_length(path, line)
-        elif path:
-            _wrong(line, "stands before the destination itself")
-        before = path
-        if kind == "f":
-            size, digest = int(values[3]), values[4]
-            entry = Entry(file_kind, path, int(values[1]), int(values[2]), size, digest)
-            if sizes.setdefault(digest, size) != size or size > SIZE_MAX:
-                _wrong(line, "gives a content another size than before")
-        elif kind == "d":
-            entry = Entry(EntryKind.DIRECTORY, path, int(values[1]), int(values[2]))
-            directories.add(path)
-        else:
-            entry = Entry(EntryKind.SYMLINK, path, int(values[2]), 0, target=values[1])
-            if not values[1] or len(values[1].encode()) > TARGET_MAX:
-                _wrong(line, "has an impossible link text")
-        if entry.mode > MODE_MAX or not -SIZE_MAX <= entry.mtime_ns <= SIZE_MAX:
-            _wrong(line, "has a mode or time out of range")
-        append(entry)
-    return tuple(found)
-
-
-def _unescaped(kind: str, line: str) -> tuple[str, ...]:
-    """The values of a line with escaped characters in its texts, which must be escaped as canonical JSON does it."""
-    match = _SLOW.get(kind, _NOTHING).fullmatch(line)
-    if match is None:
-        _wrong(line, "is no entry")
-    values = list(match.groups())
-    for at in (0, 1) if kind == "l" else (0,):
-        raw = f'"{values[at]}"'
-        try:
-            values[at] = json.loads(raw)
-        except json.JSONDecodeError:
-            _wrong(line, "is no JSON")
-        if encode_basestring(values[at]) != raw or "\0" in values[at]:
-            _wrong(line, "has a text that isn't canonical, or NUL")
-    if "\\" in values[0]:
-        _wrong(line, "has a backslash in its path")
-    return tuple(values)
-
-
-def _check_length(path: str, line: str) -> None:
-    raw = path.encode()
-    if len(raw) > PATH_MAX or any(len(part) > PART_MAX for part in raw.split(b"/")):
-        _wrong(line, "has a path or part that is too long")
-    if not unicodedata.is_normalized("NFC", path):
-        _wrong(line, "has a path that isn't NFC")
-
-
-def _wrong(line: str, what: str) -> NoReturn:
-    raise StoreCorruptError(f"a manifest's entry {what}: {line[:200]!r}")
