@@ -27,7 +27,7 @@ class Fitting:
 
 def takes_deltas(hello: AgentHello) -> bool:
     """Whether the agent can complete deltas and be lent contents; others are sent everything."""
-    return Feature.DELTA.value in hello.features and "complete" in hello.codecs  # until agents complete
+    return Feature.DELTA.value in hello.features
 
 
 def wants_small(hello: AgentHello) -> bool:

@@ -14,17 +14,18 @@ from typing import Any
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sluice.errors import ConnectionLostError, SluiceError, TransportTimeoutError, UnreachableError
+from sluice.errors import ConnectionLostError, SluiceError, TransportTimeoutError, TruncatedError, UnreachableError
 from sluice.formats.canonical import canonical_bytes
 from sluice.formats.manifest import parse_manifest, read_back_digest
 from sluice.formats.orders import parse_order, receipt_bytes
 from sluice.formats.protocol import HEADER, error_message, message_frame
 from sluice.formats.ted import BLOCK, parse_index
-from sluice.formats.zstd import decompress_frame, zstd
+from sluice.formats.zstd import decompress_wide, zstd
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.site import Subscriber
 from sluice.trust.envelope import RECEIPT_WORD, Envelope, seal
 from sluice.trust.keys import public_pem
+from sluice.trust.roles import split_metadata_file
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -53,6 +54,8 @@ class AgentDouble:
     """Whether the block at this offset arrives damaged, asked each time it arrives."""
     refuse: dict[str, SluiceError] = field(default_factory=dict)
     """Errors it answers, by request type."""
+    refuse_prefix: bool = False
+    """What it holds isn't what the sender takes it for."""
     outcome: Outcome = Outcome.INSTALLED
     failure: Failure | None = None
     read_back: str | None = None
@@ -239,10 +242,16 @@ class Line:
         if put is None:
             return  # thrown away, as after an error
         if put["type"] == "metadata":
-            plain = decompress_frame(body, put["plain"], what="metadata")
+            if "prefix" in put and self.agent.refuse_prefix:
+                self.put = None
+                self.say(error_message(TruncatedError("what came is no JSON")))
+                return
+            like = b"".join(self.agent.metadata[name] for role in put.get("prefix", []) for name in self._files_of(role))
+            plain = b"".join(decompress_wide(body, put["plain"], what="metadata", prefix=like))
             for name, length in put["files"]:
                 self.agent.metadata[name], plain = plain[:length], plain[length:]
-            self.agent.trust = {"timestamp": 1, **(self.agent.trust or {})}
+            read = [(split_metadata_file(name), json.loads(data)) for name, data in self.agent.metadata.items()]
+            self.agent.trust = {parts[0]: data["signed"]["version"] for parts, data in read if parts}
             self.put = None
             self.say({"type": "accepted", "trust": self.agent.trust})
         elif "codec" in put:
@@ -257,6 +266,11 @@ class Line:
                 self._begin(put)
         else:
             self._block(put, body)
+
+    def _files_of(self, role: str) -> list[str]:
+        """The newest file of a role."""
+        found = [name for name in self.agent.metadata if name.endswith(f".{role}.json")]
+        return sorted(found, key=lambda name: int(name.partition(".")[0]))[-1:]
 
     def _begin(self, put: dict[str, Any]) -> None:
         distribution, revision, _ = put["target"].split("/")

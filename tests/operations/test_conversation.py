@@ -21,10 +21,10 @@ from sluice.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from sluice.formats.protocol import HEADER, error_message, message_frame
+from sluice.formats.protocol import HEADER, LACKS_MAX, error_message, message_frame
 from sluice.formats.ted import BLOCK, PAYLOAD_OFFSET, TedWriter, index_bytes
 from sluice.model.revision import RevisionNumber
-from sluice.operations.conversation import Conversation
+from sluice.operations.conversation import AgentEvent, Conversation
 from sluice.ports import TedFile
 from tests.operations.agent_double import AgentDouble, Line
 
@@ -382,3 +382,32 @@ def test_texts_of_an_agent_lose_their_control_characters() -> None:
     with pytest.raises(NoSpaceError) as caught:
         Conversation(Script(said), who="x").receipts("zone")
     assert str(caught.value) == "a?[2Jb: c?d"
+
+
+DIGEST = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    "lacks", [["ab"], [DIGEST.upper()], [DIGEST, DIGEST], [7], DIGEST, None, {"a": 1}, [DIGEST + "\n"]], ids=lambda value: repr(value)[:20]
+)
+def test_contents_that_an_agent_lacks_are_digests_and_each_stands_once(lacks: object) -> None:
+    said = message_frame({"type": "event", "phase": "complete", "done": 1, "total": 2})
+    conversation = Conversation(Script(said + message_frame({"type": "completed", "lacks": lacks})), who="x")
+    with pytest.raises(ProtocolError):
+        conversation.complete("zone/1.2")
+    with pytest.raises(ConnectionLostError, match="the conversation is over"):
+        conversation.complete("zone/1.2")
+
+
+def test_an_agent_that_lacks_more_than_it_may_name_ends_the_conversation() -> None:
+    lacks = [f"{number:064x}" for number in range(LACKS_MAX + 1)]
+    with pytest.raises(ProtocolError, match="no list of at most 200000"):
+        Conversation(Script(message_frame({"type": "completed", "lacks": lacks})), who="x").complete("zone/1.2")
+
+
+def test_signs_of_life_while_it_completes_are_told() -> None:
+    said = message_frame({"type": "event", "phase": "complete", "done": 1, "total": 2})
+    seen: list[AgentEvent] = []
+    conversation = Conversation(Script(said * 3 + message_frame({"type": "completed", "lacks": [DIGEST]})), who="x")
+    assert conversation.complete("zone/1.2", seen.append) == [DIGEST]
+    assert seen == [AgentEvent("complete", 1, 2)] * 3

@@ -38,7 +38,7 @@ def hq(tmp_path: Path, agent: AgentDouble) -> Bench:
 def makes_deltas(agent: AgentDouble) -> None:
     """It completes deltas, of all kinds."""
     agent.features = ["delta", "script"]
-    agent.hello = {"codecs": ["complete", "hdiff", "lzma", "zstd"]}
+    agent.hello = {"codecs": ["hdiff", "lzma", "zstd"]}
 
 
 def test_a_first_send_brings_metadata_manifest_and_everything(hq: Bench, agent: AgentDouble) -> None:
