@@ -139,9 +139,9 @@ class Conversation:
             fields = line.fields(self._final("completed", on_event))
             lacks = fields.items("lacks", limit=LACKS_MAX)
             fields.done()
-        if not all(isinstance(each, str) and _DIGEST.fullmatch(each) for each in lacks) or len(set(lacks)) != len(lacks):
-            raise ProtocolError(f"{self._line.who}: its agent says that it lacks what is no list of contents")
-        return lacks
+            if not all(isinstance(each, str) and _DIGEST.fullmatch(each) for each in lacks) or len(set(lacks)) != len(lacks):
+                raise ProtocolError(f"{line.who}: its agent says that it lacks what is no list of contents")
+            return lacks
 
     def put_lent(
         self, target: str, digests: Sequence[str], ted: TedFile, progress: Progress | None = None, turn: Turn | None = None
