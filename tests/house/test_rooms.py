@@ -19,7 +19,7 @@ CONTRACTS = {
 }
 ROOMS = [
     *("flows", "tasks", "sluice", "infra", "agents", "cli"),
-    *("sluice/model", "sluice/rules", "sluice/formats", "sluice/trust", "sluice/ports", "sluice/operations", "sluice/blueprint"),
+    *("sluice/model", "sluice/rules", "sluice/formats", "sluice/delta", "sluice/trust", "sluice/ports", "sluice/operations", "sluice/blueprint"),
     *("infra/filesystem", "infra/transports", "infra/ledger"),
 ]
 MODULES = {
@@ -27,6 +27,7 @@ MODULES = {
     "tasks/build.py": "import infra.ledger.events, sluice.operations.build, prefect",
     "infra/ledger/events.py": "import sqlalchemy, sluice.ports",
     "infra/ledger/postgres.py": "import psycopg, sqlalchemy",
+    "infra/mail.py": "import smtplib, sluice.ports",
     "infra/filesystem/local.py": "import os, sluice.ports",
     "infra/filesystem/smb.py": "import smbclient, sluice.ports",
     "infra/transports/ssh.py": "import paramiko, socket, sluice.ports",
@@ -109,6 +110,7 @@ def test_rooms_that_import_what_they_may_keep_every_contract(house: Path) -> Non
         ("sluice/operations/build.py", "socket", {"sluice-offline"}),
         ("cli/main.py", "paramiko", {"paramiko"}),
         ("infra/ledger/events.py", "psycopg", {"psycopg"}),
+        ("infra/ledger/events.py", "smtplib", {"smtplib"}),
         ("infra/filesystem/local.py", "smbclient", {"smbprotocol", "agent-closure"}),
         ("flows/build.py", "pydantic", {"blueprint-libraries"}),
         ("infra/ledger/events.py", "yaml", {"blueprint-libraries"}),
