@@ -31,8 +31,11 @@ from sluice.model.revision import RevisionNumber
 from sluice.operations.extract_act import Actions
 from sluice.operations.extract_compare import Planner
 from sluice.operations.extract_end import Extractions, end_failed, finish_if_possible, recover, reports_of
+from sluice.operations.extract_left import note_left, read_left
 from sluice.operations.extract_locked import wait_until_unlocked
+from sluice.operations.extract_others import other_destinations
 from sluice.operations.extract_receipt import Figures, receipt_for, store_receipt
+from sluice.operations.extract_remove import Before
 from sluice.operations.extract_stage import make_staging, stage
 from sluice.operations.extract_steps import Plan
 from sluice.operations.extract_swap import read_back, steps_of, swap_in
@@ -143,12 +146,14 @@ class _Extraction:
             begun = Begun(order_bytes(order).decode(), time_to_json(self._started), manifest.rollback, places)
             self._journal.begin(begun)
             self._stage(plan, manifest, tree)
+            note_left(self._held, plan.left)
             self._journal.write_plan(steps_of(plan))
             actions.run("pre", JournalState.ACTING)
             wait_until_unlocked(plan, order.locked, event, self._of.sleep)
             self._journal.enter(JournalState.SWAPPING)
             swap_in(plan, lambda done, total: event("swap", done, total))
             self._figures.written, self._figures.unchanged = plan.file_count, len(plan.unchanged)
+            self._figures.removed = plan.paths_removed
             self._journal.enter(JournalState.SWAPPED)
             actions.run("post", JournalState.SWAPPED)
             digest = read_back(plan, manifest, lambda done, total: event("read back", done, total))
@@ -162,6 +167,8 @@ class _Extraction:
             self._of.filesystem,
             staging_name=f".sluice-{order.subscriber}.{order.distributor}.{order.distribution}",
             placed=tree.placed,
+            before=lambda: Before(tree.tops(), read_left(self._held)),
+            others=lambda: other_destinations(self._of.filesystem, self._of.working_directory, self._held),
             protected=self._of.working_directory,
             now_ns=int(self._started.timestamp()) * 10**9,
             look=lambda: self._of.event("compare", 0, 0),

@@ -13,6 +13,7 @@ from sluice.model.manifest import Manifest
 from sluice.model.order import Order, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import DistributionType
+from sluice.operations.extract_left import keep_left
 from sluice.operations.held import Extracted, HeldDistribution
 from sluice.trust.roles import MANIFEST
 
@@ -28,6 +29,7 @@ def commit(held: HeldDistribution, order: Order, receipt: Receipt) -> None:
         replace_atomically(held.manifest_path, data)
     else:
         data = held.manifest_path.read_bytes()
+    keep_left(held)
     manifest, _ = parse_header(data.partition(b"\n")[0])
     extracted = Extracted(
         revision=str(order.revision),

@@ -2,7 +2,8 @@
 
 Rules: a file is left alone if its content is the manifest's, however it got there; only its mode and time are mended, or the whole file
 replaced where it is somebody else's. A directory of somebody else keeps its mode and time where the agent isn't root. What is new is
-staged as whole trees, so that a first install is one rename. Foreign files stay. Something foreign that stands where a directory
+staged as whole trees, so that a first install is one rename. Foreign files stay, unless a directory is mirrored; what a revision takes away
+says ``extract_remove.py``. Something foreign that stands where a directory
 must go, or a directory with foreign files where a file must go, is refused: nobody's data is removed silently.
 """
 
@@ -13,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from sluice.errors import DestinationError, LockedTargetError
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.site import Copy
-from sluice.operations.extract_steps import Place, Plan, Staged, Swap, below, full, hash_file
+from sluice.operations.extract_others import Other
+from sluice.operations.extract_remove import Before, Remover
+from sluice.operations.extract_steps import Place, Plan, Removal, Staged, Swap, below, full, hash_file
 from sluice.operations.journal import MetadataStep
 from sluice.ports import Filesystem, Found, Root
 
@@ -27,6 +30,8 @@ class Planner:
     Args:
         staging_name: Name of the staging directories.
         placed: Real paths that the revision extracted before placed, and what each was.
+        before: What earlier revisions placed.
+        others: Other Distributions' destinations.
         protected: Real path of the agent's working directory: no destination may reach into it.
         now_ns: The time of directories that no manifest names.
         look: Called before each file is read.
@@ -38,6 +43,8 @@ class Planner:
         *,
         staging_name: str,
         placed: Callable[[], Mapping[str, EntryKind]],
+        before: Callable[[], Before],
+        others: Callable[[], Sequence[Other]],
         protected: str,
         now_ns: int,
         look: Callable[[], None] = lambda: None,
@@ -45,6 +52,8 @@ class Planner:
         self._filesystem = filesystem
         self._staging_name = staging_name
         self._placed = placed
+        self._before = before
+        self._others = others
         self._protected = protected
         self._now_ns = now_ns
         self._look = look
@@ -62,12 +71,16 @@ class Planner:
         try:
             self._copy_all = manifest.copy == Copy.ALL
             self._locate(manifest, destinations)
+            stand: list[dict[str, Found]] = []
             for number, (destination, (root, base)) in enumerate(zip(manifest.destinations, self._plan.located, strict=True)):
                 self._check_protected(root, base, destination.entries)
                 self._missing_parents(number, root, base)
                 standing: dict[str, Found] = {}
                 for entry in destination.entries:
                     self._entry(number, root, base, entry, standing)
+                stand.append(standing)
+            self._remove(manifest)
+            for destination, (root, base), standing in zip(manifest.destinations, self._plan.located, stand, strict=True):
                 self._directory_metadata(root, base, destination.entries, standing)
             return self._plan
         except BaseException:
@@ -84,12 +97,43 @@ class Planner:
                 if _overlap(other, located.path):
                     raise DestinationError(f"the destinations {other} and {located.path} overlap", remedy="separate them in the blueprint")
             taken.append(located.path)
-            if located.directory not in self._plan.roots:
-                self._plan.roots[located.directory] = self._filesystem.open_root(located.directory)
-            root = self._plan.roots[located.directory]
+            root = self._open_root(located.directory)
             if not located.below and not destination.is_directory:
                 raise DestinationError("a file can't take the place of the file system's root")
             self._plan.located.append((root, located.below))
+
+    def _open_root(self, directory: str) -> Root:
+        if directory not in self._plan.roots:
+            self._plan.roots[directory] = self._filesystem.open_root(directory)
+        return self._plan.roots[directory]
+
+    def _remove(self, manifest: Manifest) -> None:
+        """What goes, and the times of directories that no manifest names and that it goes from."""
+        remover = Remover(
+            self._filesystem,
+            manifest,
+            self._plan.located,
+            open_root=self._open_root,
+            protected=self._protected,
+            others=self._others,
+        )
+        before = self._before()
+        gone = remover.find(before)
+        self._plan.left, self._plan.paths_removed = gone.left, len(gone.kinds)
+        for each in gone.tops:
+            root, found = each.root, each.found
+            parent = found.path.rpartition("/")[0]
+            place = self._place(root, parent)
+            below = None if each.is_mirrored else gone.kinds
+            self._plan.removals.append(
+                Removal(place, self._name(root, found.path, place), found.path, found.kind, found.mode, found.mtime_ns, below)
+            )
+        stray = {(each.root.path, each.found.path.rpartition("/")[0]): each.root for each in gone.tops if remover.is_stray(each)}
+        for (_, path), root in stray.items():
+            holder = root.find(path)
+            if holder is not None and holder.is_mendable:
+                same = (holder.mode, holder.mtime_ns)
+                self._plan.metadata.append(MetadataStep(self._place(root, path).number, path, True, *same, *same))
 
     def _check_protected(self, root: Root, base: str, entries: Sequence[Entry]) -> None:
         destination, ours = f"{full(root, base).rstrip('/')}/", f"{self._protected}/"
@@ -199,9 +243,14 @@ class Planner:
                 self._plan.metadata.append(MetadataStep(place.number, path, True, entry.mode, entry.mtime_ns, -1, 0))
 
     def _swap(self, root: Root, path: str, place: Place, before: str) -> str:
+        name = self._name(root, path, place)
+        self._plan.swaps.append(Swap(place, name, path, before))
+        return name
+
+    def _name(self, root: Root, path: str, place: Place) -> str:
+        """A name in staging for what comes to a path, or leaves it."""
         name = f"{self._next:x}"
         self._next += 1
-        self._plan.swaps.append(Swap(place, name, path, before))
         place.is_used = True
         self._touched |= {(root.path, path.rpartition("/")[0]), (root.path, place.staging_path.rpartition("/")[0])}
         return name

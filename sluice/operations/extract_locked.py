@@ -62,6 +62,10 @@ def _locked(plan: Plan) -> Iterator[str]:
                 changed[swap.path.rpartition("/")[0]] = None
                 if swap.before:
                     replaced += _all_below(root, swap.path) if swap.before == EntryKind.DIRECTORY.value else [swap.path]
+        for removal in plan.removals:
+            if removal.place.root is root:
+                changed[removal.path.rpartition("/")[0]] = None
+                replaced += _all_below(root, removal.path) if removal.kind is EntryKind.DIRECTORY else [removal.path]
         for step in plan.metadata:
             if plan.places[step.place].root is root and step.mode_before != NEW:
                 changed[step.path] = None

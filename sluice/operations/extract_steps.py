@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from blake3 import blake3
 
 from sluice.errors import DestinationError
-from sluice.model.manifest import Entry
+from sluice.model.manifest import Entry, EntryKind
 from sluice.operations.journal import MetadataStep, StagingPlace
-from sluice.ports import Found, Root
+from sluice.ports import Found, Owner, Root
 
 NEW = -1
 """``mode_before`` of a directory that didn't stand before."""
@@ -70,6 +71,7 @@ class Staged:
     entry: Entry
     number: int
     """Of the destination."""
+    owner: Owner | None = None
 
     @property
     def staging(self) -> Root:
@@ -90,6 +92,20 @@ class Swap:
     """Kind of what stands there: ``f``, ``d``, ``l`` or empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Something that leaves its place for staging, with all that is below it."""
+
+    place: Place
+    name: str
+    path: str
+    kind: EntryKind | None
+    mode: int
+    mtime_ns: int
+    below: Mapping[str, EntryKind | None] | None
+    """What may be found below it, by absolute path; None: whatever it is."""
+
+
 @dataclass(slots=True)
 class Plan:
     """All of one extraction, by kind of step."""
@@ -102,6 +118,11 @@ class Plan:
     directories: list[Staged] = field(default_factory=list)
     """Parents first."""
     swaps: list[Swap] = field(default_factory=list)
+    removals: list[Removal] = field(default_factory=list)
+    paths_removed: int = 0
+    """All that the removals take away, what is below them counted too."""
+    left: Mapping[str, EntryKind] = field(default_factory=dict)
+    """What this Distribution placed, has no more and leaves, by absolute path."""
     metadata: list[MetadataStep] = field(default_factory=list)
     """Of what stays."""
     located: list[tuple[Root, str]] = field(default_factory=list)
@@ -117,7 +138,7 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether everything stands as it should."""
-        return not (self.swaps or self.metadata)
+        return not (self.swaps or self.removals or self.metadata)
 
     def close(self) -> None:
         """Release every root."""

@@ -9,8 +9,8 @@ from sluice.errors import DestinationError, ExtractError, ReadBackError
 from sluice.formats.manifest import read_back_digest
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.operations.extract_stage import FSYNC_EACH_BELOW
-from sluice.operations.extract_steps import NEW, Plan, below, full, hash_file
-from sluice.operations.journal import Step, SwapStep
+from sluice.operations.extract_steps import NEW, Plan, Removal, below, full, hash_file
+from sluice.operations.journal import RemoveStep, Step, SwapStep
 from sluice.ports import Progress, Root
 
 _T = TypeVar("_T")
@@ -18,7 +18,11 @@ _T = TypeVar("_T")
 
 def steps_of(plan: Plan) -> Sequence[Step]:
     """The plan as the journal keeps it, once everything is staged. Raises DestinationError where something staged is gone."""
-    return [*_swap_steps(plan), *plan.metadata]
+    removals = (
+        RemoveStep(each.place.number, each.name, each.path, each.kind is EntryKind.DIRECTORY, each.mode, each.mtime_ns)
+        for each in plan.removals
+    )
+    return [*_swap_steps(plan), *removals, *plan.metadata]
 
 
 def _swap_steps(plan: Plan) -> Iterator[SwapStep]:
@@ -43,20 +47,59 @@ def swap_in(plan: Plan, progress: Progress) -> None:
         replaced = staging.find(swap.name)
         if replaced is not None and replaced.kind is not EntryKind.FILE and replaced.kind != (swap.before or EntryKind.FILE):
             raise DestinationError(f"{full(swap.place.root, swap.path)} became something else during the extraction", remedy="repeat")
-        progress(done + 1, len(plan.swaps))
+        progress(done + 1, len(plan.swaps) + len(plan.removals))
+    for done, removal in enumerate(plan.removals):
+        _take_away(removal)
+        progress(len(plan.swaps) + done + 1, len(plan.swaps) + len(plan.removals))
     for step in plan.metadata:
-        plan.places[step.place].root.set_metadata(step.path, mode=step.mode, mtime_ns=step.mtime_ns)
+        root = plan.places[step.place].root
+        root.set_metadata(step.path, mode=step.mode, mtime_ns=step.mtime_ns, owner=step.owner, xattrs=step.xattrs)
     _make_durable(plan)
+
+
+def _take_away(removal: Removal) -> None:
+    """Move it into staging, and look there whether it is what was to go: nobody's data is removed silently."""
+    root, staging = removal.place.root, removal.place.staging
+    if staging is None:
+        raise DestinationError(f"{root.path} has no staging directory")
+    standing = root.find(removal.path)
+    if standing is None:  # somebody else removed it meanwhile
+        return
+    if standing.kind is EntryKind.DIRECTORY and standing.is_ours and standing.mode & 0o300 != 0o300:
+        root.set_metadata(removal.path, mode=standing.mode | 0o700, mtime_ns=standing.mtime_ns)
+    root.swap(removal.path, staging, removal.name, occupied=False)
+    moved = staging.find(removal.name)
+    is_as_planned = moved is not None and moved.kind is removal.kind
+    if moved is None or not is_as_planned or (removal.kind is EntryKind.DIRECTORY and not _may_go(removal, staging)):
+        raise DestinationError(f"{full(root, removal.path)} became something else during the extraction", remedy="repeat")
+
+
+def _may_go(removal: Removal, staging: Root) -> bool:
+    """Whether only what was found when it was planned is below it, and no other file system."""
+    if any(mount == removal.name or mount.startswith(f"{removal.name}/") for mount in staging.mounts()):
+        return False
+    if removal.below is None:
+        return True
+    before, directories = full(removal.place.root, removal.path), [removal.name]
+    for directory in directories:  # grows while it is walked
+        for found in staging.list(directory):
+            path = before + found.path.removeprefix(removal.name)
+            if path not in removal.below or removal.below[path] is not found.kind:
+                return False
+            if found.kind is EntryKind.DIRECTORY:
+                directories.append(found.path)
+    return True
 
 
 def _make_durable(plan: Plan) -> None:
     files = [step for step in plan.metadata if not step.is_directory]
-    if files or len(plan.swaps) + len(plan.metadata) >= FSYNC_EACH_BELOW:
+    if files or len(plan.swaps) + len(plan.removals) + len(plan.metadata) >= FSYNC_EACH_BELOW:
         for place in plan.places:
             (place.staging or place.root).sync_filesystem()
         return
     for place in plan.places:
         changed = {swap.path.rpartition("/")[0] for swap in plan.swaps if swap.place is place}
+        changed |= {removal.path.rpartition("/")[0] for removal in plan.removals if removal.place is place}
         changed |= {step.path for step in plan.metadata if step.place == place.number}
         place.root.sync_directories(sorted(changed))
 

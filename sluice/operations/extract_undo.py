@@ -12,11 +12,13 @@ from contextlib import suppress
 from sluice.errors import DestinationError, ExtractError, SluiceError, UndoFailedError
 from sluice.model.manifest import EntryKind
 from sluice.operations.extract_steps import NEW, full, is_private
-from sluice.operations.journal import MetadataStep, StagingPlace, Step, SwapStep
+from sluice.operations.journal import MetadataStep, RemoveStep, StagingPlace, Step, SwapStep
 from sluice.ports import Filesystem, Root
 
 NAMED_MAX = 20
 """Most paths that an error names."""
+_CAME_LATER = ".new"
+"""Ending of the name in staging of what took the place of something removed."""
 
 
 class Opened:
@@ -54,7 +56,7 @@ def undo(opened: Opened, steps: Sequence[Step]) -> None:
     """
     failed: list[str] = []
     for step in reversed(steps):
-        if isinstance(step, SwapStep):
+        if not isinstance(step, MetadataStep):
             _attempt(opened, step, failed)
     for step in steps:
         if isinstance(step, MetadataStep) and step.mode_before != NEW:
@@ -83,8 +85,10 @@ def _attempt(opened: Opened, step: Step, failed: list[str]) -> None:
             staging = opened.staging[step.place]
             if staging is None:
                 failed.append(f"{where} (its staging directory is gone, or another's)")
-                return
-            _swap_back(root, staging, step)
+            elif isinstance(step, RemoveStep):
+                _put_back(root, staging, step)
+            else:
+                _swap_back(root, staging, step)
     except SluiceError as error:
         failed.append(f"{where} ({error.message})")
 
@@ -104,6 +108,17 @@ def _swap_back(root: Root, staging: Root, step: SwapStep) -> None:
         root.swap(step.path, staging, step.staged, occupied=False)
 
 
+def _put_back(root: Root, staging: Root, step: RemoveStep) -> None:
+    if staging.find(step.staged) is not None:  # else it was never taken, or is back
+        _open_up(root, step.path.rpartition("/")[0])
+        if root.find(step.path) is not None:  # by a post action, or somebody else: what stood there before has the name
+            root.swap(step.path, staging, step.staged + _CAME_LATER, occupied=False)
+        staging.swap(step.staged, root, step.path, occupied=False)
+    found = root.find(step.path)
+    if step.is_directory and found is not None and (found.mode, found.mtime_ns) != (step.mode, step.mtime_ns):
+        root.set_metadata(step.path, mode=step.mode, mtime_ns=step.mtime_ns)
+
+
 def _open_up(root: Root, path: str) -> None:
     """A directory whose mode forbids its owner to change it may be one that the extraction closed."""
     found = root.find(path)
@@ -116,8 +131,12 @@ def _restore_metadata(root: Root, step: MetadataStep) -> None:
     kind = EntryKind.DIRECTORY if step.is_directory else EntryKind.FILE
     if found is None or found.kind is not kind:
         raise ExtractError(f"{full(root, step.path)} is gone")
-    if (found.mode, found.mtime_ns) != (step.mode_before, step.mtime_ns_before):
-        root.set_metadata(step.path, mode=step.mode_before, mtime_ns=step.mtime_ns_before)
+    differs = (found.mode, found.mtime_ns) != (step.mode_before, step.mtime_ns_before)
+    differs = differs or (step.owner_before is not None and found.owner != step.owner_before)
+    if differs or (step.xattrs_before is not None and root.xattrs(step.path) != step.xattrs_before):
+        root.set_metadata(
+            step.path, mode=step.mode_before, mtime_ns=step.mtime_ns_before, owner=step.owner_before, xattrs=step.xattrs_before
+        )
 
 
 def clear(opened: Opened, steps: Sequence[Step], *, undone: bool) -> None:

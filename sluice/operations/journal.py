@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from sluice.errors import StoreCorruptError, TrustError
 from sluice.formats.canonical import canonical_bytes, parse_canonical
 from sluice.model.order import ActionReport
 from sluice.operations.actions_run import Session
+from sluice.ports import Owner, Xattrs
 
 FILE_MAX = 1024 * 1024 * 1024
 """Most bytes of one file of a journal: a plan has a line for each step."""
@@ -80,8 +82,22 @@ class SwapStep:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveStep:
+    """What stands at a path leaves it for staging, and is deleted there once all is committed."""
+
+    place: int
+    staged: str
+    """Name in the staging directory."""
+    path: str
+    is_directory: bool
+    mode: int
+    """As it was: a directory that its owner may not change is opened up to be moved."""
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class MetadataStep:
-    """A file or directory that stays gets another mode and time."""
+    """A file or directory that stays gets another mode and time, and owner and extended attributes where those are given."""
 
     place: int
     path: str
@@ -91,9 +107,13 @@ class MetadataStep:
     mode_before: int
     """-1: it didn't stand before."""
     mtime_ns_before: int
+    owner: Owner | None = None
+    owner_before: Owner | None = None
+    xattrs: Xattrs | None = None
+    xattrs_before: Xattrs | None = None
 
 
-Step = SwapStep | MetadataStep
+Step = SwapStep | RemoveStep | MetadataStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +179,7 @@ class Journal:
         with temporary(self.directory) as (fd, temp):
             buffer = bytearray()
             for step in steps:
-                if isinstance(step, SwapStep):
-                    fields: list[Any] = ["swap", step.place, step.staged, step.path, step.inode, step.before]
-                else:
-                    before = [step.mode_before, step.mtime_ns_before]
-                    fields = ["metadata", step.place, step.path, step.is_directory, step.mode, step.mtime_ns, *before]
-                buffer += json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+                buffer += json.dumps(_fields(step), separators=(",", ":")).encode() + b"\n"
                 if len(buffer) > _WRITE:
                     write_all(fd, bytes(buffer))
                     buffer.clear()
@@ -181,8 +196,8 @@ class Journal:
         try:
             for line in lines:
                 kind, *fields = json.loads(line)
-                steps.append(SwapStep(*fields) if kind == "swap" else MetadataStep(*fields))
-        except (ValueError, TypeError) as error:
+                steps.append(_READERS[kind](*fields))
+        except (ValueError, TypeError, KeyError) as error:
             raise self._damaged("plan") from error
         return steps
 
@@ -263,6 +278,44 @@ class Journal:
         return StoreCorruptError(
             f"{self.directory / name} is damaged", remedy="look at the destinations, restore them by hand, then remove the journal"
         )
+
+
+def _fields(step: Step) -> list[Any]:
+    match step:
+        case SwapStep():
+            return ["swap", step.place, step.staged, step.path, step.inode, step.before]
+        case RemoveStep():
+            return ["remove", step.place, step.staged, step.path, step.is_directory, step.mode, step.mtime_ns]
+    before = [step.mode_before, step.mtime_ns_before]
+    fields = ["metadata", step.place, step.path, step.is_directory, step.mode, step.mtime_ns, *before]
+    if step.owner or step.xattrs is not None:
+        fields += [step.owner, step.owner_before, _xattrs_to_json(step.xattrs), _xattrs_to_json(step.xattrs_before)]
+    return fields
+
+
+def _metadata_step(*fields: Any) -> MetadataStep:
+    step = MetadataStep(*fields[:7])
+    if len(fields) == 7:
+        return step
+    owner, owner_before, xattrs, xattrs_before = fields[7:]
+    return replace(
+        step,
+        owner=owner and (int(owner[0]), int(owner[1])),
+        owner_before=owner_before and (int(owner_before[0]), int(owner_before[1])),
+        xattrs=_xattrs_from_json(xattrs),
+        xattrs_before=_xattrs_from_json(xattrs_before),
+    )
+
+
+def _xattrs_to_json(xattrs: Xattrs | None) -> list[Any] | None:
+    return None if xattrs is None else [[name, b64encode(value).decode()] for name, value in xattrs]
+
+
+def _xattrs_from_json(value: list[Any] | None) -> Xattrs | None:
+    return None if value is None else tuple((name, b64decode(text)) for name, text in value)
+
+
+_READERS: Mapping[str, Callable[..., Step]] = {"swap": SwapStep, "remove": RemoveStep, "metadata": _metadata_step}
 
 
 def _started(value: dict[str, Any]) -> StartedAction:

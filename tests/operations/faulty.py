@@ -59,7 +59,10 @@ class FaultyRoot:
         return call
 
 
-CALLS = tuple("open write mkdir rename link unlink rmdir symlink chmod chown setxattr utime fsync ftruncate".split())
+CALLS = (
+    *("open", "write", "mkdir", "rename", "link", "unlink", "rmdir", "symlink"),
+    *("chmod", "chown", "setxattr", "utime", "fsync", "ftruncate"),
+)
 
 
 def end_at(number: int, *, status: int = 42) -> None:
