@@ -44,9 +44,9 @@ def main() -> int:
     begun = time.monotonic()
     limits = Limits(
         seed=seed,
-        workers=1 if options.only else options.workers,
+        workers=1 if options.only and not options.sample else options.workers,
         until=begun + 60 * options.minutes,
-        is_sample=options.sample,
+        sample=options.sample,
         only=tuple(options.only),
     )
     try:
@@ -65,8 +65,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"how long (default {MINUTES:g})")
     parser.add_argument("--seed", type=int, help="of trees and order; a new one where it is left out")
     parser.add_argument("--workers", type=int, default=WORKERS, help=f"processes that try at once (default {WORKERS})")
-    parser.add_argument("--sample", action="store_true", help="a few of everything, once")
-    parser.add_argument("--only", action="append", default=[], metavar="TRIAL", help="this trial alone, as a violation names it")
+    parser.add_argument("--sample", type=int, nargs="?", const=1, default=0, metavar="TIMES", help="a few of everything, once or TIMES")
+    only = "this trial alone, as a violation names it; with --sample, this situation alone, such as build/delta"
+    parser.add_argument("--only", action="append", default=[], metavar="TRIAL", help=only)
     return parser.parse_args()
 
 

@@ -74,10 +74,10 @@ CONTROLS = (
         for case in ("build/delta", "sign/revision", "receive/delta", "extract/delta", "ledger/send")
     ),
     *(Control(case, "no file synced", FILES) for case in ("build/delta", "sign/revision", "receive/delta", "extract/delta", "ledger/send")),
-    *(Control(case, "no directory synced", DIRECTORIES) for case in ("build/ted", "sign/revision", "receive/delta")),
+    *(Control(case, "no directory synced", DIRECTORIES) for case in ("build/ted", "build/delta-of-two", "sign/revision", "receive/delta")),
     *(
         Control(case, "files written in place", broken=written_in_place)
-        for case in ("build/ted", "sign/revision", "receive/delta", "extract/delta")
+        for case in ("build/ted", "build/delta-small", "sign/revision", "receive/delta", "extract/delta")
     ),
     Control("ledger/send", "no journal", broken=without_journal),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -11,12 +12,18 @@ from random import Random
 
 from infra.sources.files import FilesSource
 from infra.store.files import FileStore
+from infra.store.packs import Packs
+from sluice.delta.apply import read_delta
 from sluice.errors import SluiceError
-from sluice.formats.ted import PAYLOAD_OFFSET, needed_contents, read_contents, verify_payload
+from sluice.formats.manifest_delta import apply_manifest_delta, filled
+from sluice.formats.ted import PAYLOAD_OFFSET, cut_contents, needed_contents, parse_index, read_contents, verify_payload
+from sluice.formats.ted_recipe import read_recipe, resolved_references
+from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution, DistributionType, FileSource
 from sluice.operations.build import build
 from sluice.operations.sign import sign
+from sluice.ports import TedFile
 from sluice.trust.publish import Publisher
 from sluice.trust.verify import TrustDirectory
 from tests.soak.case import After, Places, must, run_again
@@ -52,13 +59,41 @@ def check_store(store: FileStore) -> None:
             must({name for name in names if name.endswith(".ted")} == {ted.name for ted in teds}, f"a .ted of {revision} isn't whole")
             for ted in teds:
                 index = verify_payload(ted.path)
-                if ted.base is None or ted.base in kept:
+                if index.recipe is not None and ted.base in kept:
+                    check_delta(store, ted, manifest)
+                elif ted.base is None or ted.base in kept:
                     base = store.manifest("zone", ted.base) if ted.base else None
                     with open(ted.path, "rb") as file:
                         file.seek(PAYLOAD_OFFSET)
                         list(read_contents(file.read, index, needed_contents(manifest, base)))
     except (SluiceError, OSError) as error:
         must(False, f"the store shows {list(map(str, kept))}, but {type(error).__name__}: {error}")
+
+
+def check_delta(store: FileStore, ted: TedFile, manifest: Manifest) -> None:
+    """Make the new contents and the manifest from the base's, as a Subscriber does. Raises StoreCorruptError."""
+    assert ted.base is not None
+    base, index = store.manifest("zone", ted.base), parse_index(ted.index)
+    store.contents.refresh()
+    with ExitStack() as stack:
+        packs = Packs(store.contents, stack)
+        held = [packs.blob(*content) for content in base.contents()]
+        file = stack.enter_context(open(ted.path, "rb"))
+        file.seek(PAYLOAD_OFFSET)
+        recipe = read_recipe(file.read, index)
+        needed = needed_contents(manifest, base)
+        outline = apply_manifest_delta(base, recipe.manifest)
+        must(filled(outline, [digest for digest, _ in needed]) == manifest, f"{ted.name} brings another manifest")
+        ranges = resolved_references(recipe, index, base, manifest)
+        plaintext = read_delta(
+            file.read,
+            index.frames,
+            ranges,
+            lambda chosen: b"".join(held[each.content].read(each.offset, each.length) for each in chosen),
+            small=ted.small,
+        )
+        for _ in cut_contents(plaintext, index, needed):
+            pass  # each is held against its digest
 
 
 @dataclass
@@ -112,22 +147,30 @@ class Building:
 
 @dataclass
 class MakingTed:
-    """A ``.ted`` that a Subscriber needs and nobody needed before."""
+    """A ``.ted`` that a Subscriber needs and nobody needed before: of 1.3, whole or from ``base``."""
 
     name: str = "ted"
+    base: RevisionNumber | None = None
+    small: bool = False
     operation: str = "build"
     may_repeat: bool = True
 
     def prepare(self, places: Places, chance: Random, runner: Runner) -> None:
-        first_tree(places.outside / "source", chance, large=False)
+        source = places.outside / "source"
+        first_tree(source, chance, large=self.base is not None)
         build_zone(places)
-        change_tree(places.outside / "source", chance)
+        change_tree(source, chance)
+        build_zone(places)
+        (source / "changes").write_bytes(b"as before, and more" + (source / "changes").read_bytes())
+        if self.base is not None:
+            large = (source / "large").read_bytes()
+            (source / "large").write_bytes(large[1000:900_000] + chance.randbytes(700) + large[800_000:])
         build_zone(places)
 
     def work(self, places: Places) -> Work:
         def act(tell: Tell) -> None:
             store = FileStore(places.live / "hq")
-            ted = store.ensure_ted("zone", RevisionNumber(1, 2), None)
+            ted = store.ensure_ted("zone", RevisionNumber(1, 3), self.base, small=self.small)
             tell(ted=ted.name)
             with store.lock("zone"):  # the next build, which sweeps
                 pass
@@ -137,8 +180,8 @@ class MakingTed:
     def check(self, places: Places, after: After) -> None:
         store = FileStore(places.live / "hq")
         check_store(store)
-        must([str(r) for r in store.revisions("zone")] == ["1.1", "1.2"], "a revision is gone")
-        names = {ted.name for ted in store.teds("zone", RevisionNumber(1, 2))}
+        must([str(r) for r in store.revisions("zone")] == ["1.1", "1.2", "1.3"], "a revision is gone")
+        names = {ted.name for ted in store.teds("zone", RevisionNumber(1, 3))}
         must(all(each["ted"] in names for each in after.told), "a .ted that was made is gone")
 
     def recover(self, places: Places, runner: Runner, after: After) -> None:
@@ -231,6 +274,8 @@ def distributor_cases() -> list[Building | MakingTed | Signing]:
         Building("always-whole", 1, max_revisions=1),
         Building("unchanged", 1, changes=False),
         MakingTed(),
+        MakingTed("delta-of-two", RevisionNumber(1, 1)),
+        MakingTed("delta-small", RevisionNumber(1, 1), small=True),
         Signing("first", 0),
         Signing("revision", 1),
         Signing("third", 2),

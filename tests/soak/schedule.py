@@ -39,8 +39,10 @@ class Limits:
     workers: int
     until: float
     """On the monotonic clock; a sample and single trials end when they are done."""
-    is_sample: bool = False
+    sample: int = 0
+    """How many times SAMPLED of each situation, and no more; 0: until the time is over."""
     only: tuple[str, ...] = ()
+    """Trials, or with ``sample`` situations (``build/delta``)."""
 
 
 class Worker:
@@ -56,10 +58,10 @@ class Worker:
         """Do it all; what was done and found."""
         own_mounts(self._base)
         signal.signal(signal.SIGTERM, self._stop)
-        if self._limits.only:
-            self._only()
-        elif self._limits.is_sample:
+        if self._limits.sample:
             self._sample()
+        elif self._limits.only:
+            self._only()
         else:
             self._controls()
             self._rounds()
@@ -127,7 +129,8 @@ class Worker:
         seed = self._limits.seed
         self._report.seeds.add(seed)
         controls = {control.case: control for control in Random(seed).sample(CONTROLS, len(CONTROLS))}
-        for number, case in enumerate(all_cases()):
+        chosen = [case for case in all_cases() if not self._limits.only or f"{case.operation}/{case.name}" in self._limits.only]
+        for number, case in enumerate(chosen):
             if not self._mine(number) or self._is_over:
                 continue
             prepared = Prepared(case, self._base, seed)
@@ -136,9 +139,10 @@ class Worker:
             trials = prepared.trials()
             for kind, some in SAMPLED.items():
                 of_kind = [trial for trial in trials if trial.kind == kind]
-                for trial in chance.sample(of_kind, min(some, len(of_kind))):
+                for trial in chance.sample(of_kind, min(some * self._limits.sample, len(of_kind))):
                     self._try(trial, prepared, seed)
-            self._try(Trial("cut", prepared.name, str(seed)), prepared, seed)
+            for cut in range(self._limits.sample):
+                self._try(Trial("cut", prepared.name, str(seed + cut)), prepared, seed)
             if prepared.name in controls:
                 self._control(controls[prepared.name], prepared)
 
