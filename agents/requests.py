@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,13 +19,15 @@ from sluice.durable import locked, make_directory, replace_atomically
 from sluice.errors import NoSpaceError, ProtocolError, StoreCorruptError, TamperedError, TrustError, UnknownDistributorError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
 from sluice.formats.orders import ORDER_MAX, RECEIPT_MAX
-from sluice.formats.protocol import MESSAGE_MAX, METADATA_MAX, Message
+from sluice.formats.protocol import LACKS_MAX, LENT, MESSAGE_MAX, METADATA_MAX, Message
 from sluice.formats.rehearsals import mets_to_json, recipe_from_json
 from sluice.formats.zstd import decompress_wide
 from sluice.operations.actions_rehearse import rehearse
+from sluice.operations.complete import complete, lendable
 from sluice.operations.extract import extract
 from sluice.operations.extract_receipt import receipts_of
 from sluice.operations.held import HeldDistribution
+from sluice.operations.lent import LentReceiver, index_max
 from sluice.operations.receive import ManifestReceiver, Named, TedReceiver, check_index_length
 from sluice.trust.high_water import read_high_water, write_high_water
 from sluice.trust.keys import load_private_key
@@ -63,6 +66,7 @@ class Requests:
         return {
             "metadata": self._metadata,
             "put": self._put,
+            "complete": self._complete,
             "order": self._order,
             "rehearse": self._rehearse,
             "receipts": self._receipts,
@@ -104,7 +108,10 @@ class Requests:
             raise NoSpaceError(f"Subscriber {self._directory.subscriber()}: {error.message}", remedy=error.remedy) from error
 
     def _put_target(self, fields: Fields) -> Message:
-        named = Named.parse(fields.text("target"))
+        target = fields.text("target")
+        if target.endswith(f"/{LENT}"):
+            return self._put_lent(target.removesuffix(f"/{LENT}"), fields)
+        named = Named.parse(target)
         held = self._directory.held(self._distributor, named.distribution)
         if named.file == MANIFEST:
             length = fields.number("length")
@@ -131,25 +138,63 @@ class Requests:
     def _put_ted(self, held: HeldDistribution, named: Named, length: int, payload: int, min_free: int) -> Message:
         signed = self._signed(named)
         check_index_length(length, signed)
+        index = self._index(length)
+        with held.lock(), closing(TedReceiver(held, named)) as receiver:
+            if receiver.is_held():
+                return {"type": "held"}
+            receiver.begin(index, payload, signed, min_free=min_free)
+            self._receive(receiver)
+            receiver.finish(datetime.now(UTC))
+        return {"type": "stored"}
+
+    def _put_lent(self, target: str, fields: Fields) -> Message:
+        named = Named.parse(f"{target}/{MANIFEST}")
+        held = self._directory.held(self._distributor, named.distribution)
+        digests = fields.items("contents", limit=LACKS_MAX)
+        length, payload = fields.number("index"), fields.number("payload")
+        min_free = fields.number("min_free") if fields.optional("min_free") else 0
+        fields.done()
+        self._check_known()
+        with self._line.within_a_put():
+            contents = lendable(held, named.revision, digests)
+            if length > index_max(contents):
+                raise TamperedError(f"an index of {length} bytes for {len(contents)} contents", remedy="the sender is broken")
+            index = self._index(length)
+            with held.lock(), closing(LentReceiver(held, named.revision, contents)) as receiver:
+                receiver.begin(index, payload, min_free=min_free)
+                self._receive(receiver)
+                receiver.finish()
+        return {"type": "stored"}
+
+    def _index(self, length: int) -> bytes:
         index = bytearray()
         while len(index) < length:
             index += self._line.data("an index")
         if len(index) > length:
             raise TamperedError("more bytes of an index than announced")
-        with held.lock(), closing(TedReceiver(held, named)) as receiver:
-            if receiver.is_held():
-                return {"type": "held"}
-            offset = reported = receiver.begin(bytes(index), payload, signed, min_free=min_free)
-            self._line.say({"type": "ready", "offset": offset})
-            while not receiver.is_complete:
-                if not receiver.feed(self._line.data("a payload")):
-                    self._line.say({"type": "again", "offset": receiver.offset})
-                    self._discard_until_from(receiver.offset)
-                elif receiver.offset - reported >= PROGRESS:
-                    reported = receiver.offset
-                    self._line.say({"type": "progress", "offset": reported})
-            receiver.finish(datetime.now(UTC))
-        return {"type": "stored"}
+        return bytes(index)
+
+    def _receive(self, receiver: TedReceiver | LentReceiver) -> None:
+        reported = receiver.offset
+        self._line.say({"type": "ready", "offset": reported})
+        while not receiver.is_complete:
+            if not receiver.feed(self._line.data("a payload")):
+                self._line.say({"type": "again", "offset": receiver.offset})
+                self._discard_until_from(receiver.offset)
+            elif receiver.offset - reported >= PROGRESS:
+                reported = receiver.offset
+                self._line.say({"type": "progress", "offset": reported})
+
+    def _complete(self, fields: Fields) -> Message:
+        named = Named.parse(f"{fields.text('target')}/{MANIFEST}")
+        fields.done()
+        held = self._directory.held(self._distributor, named.distribution)
+        self._view(named.distribution)
+        with self._line.events() as events:
+            lacks = complete(
+                extractions(self._directory, held, event=events), named.revision, lambda file: self._signed(replace(named, file=file))
+            )
+        return {"type": "completed", "lacks": lacks}
 
     def _discard_until_from(self, offset: int) -> None:
         while True:

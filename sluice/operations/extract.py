@@ -8,13 +8,11 @@ Source: TED "extracting a Distribution".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import replace
 
-from blake3 import blake3
-
 from sluice.errors import (
-    BaseDiffersError,
     ExtractError,
     NotFoundError,
     OutOfOrderError,
@@ -24,10 +22,11 @@ from sluice.errors import (
 )
 from sluice.formats.manifest import parse_header, parse_manifest, read_back_digest
 from sluice.formats.orders import order_bytes, time_to_json
-from sluice.formats.ted import PAYLOAD_OFFSET, TedIndex, needed_contents, open_ted, read_contents, verify_payload
+from sluice.formats.ted import Content, verify_payload
 from sluice.model.manifest import Manifest
 from sluice.model.order import Order, Outcome
 from sluice.model.revision import RevisionNumber
+from sluice.operations.at_hand import AtHand
 from sluice.operations.extract_act import Actions
 from sluice.operations.extract_compare import Planner
 from sluice.operations.extract_end import Extractions, end_failed, finish_if_possible, recover, reports_of
@@ -41,9 +40,10 @@ from sluice.operations.extract_steps import Plan
 from sluice.operations.extract_swap import read_back, steps_of, swap_in
 from sluice.operations.extract_tree import ExtractedTree
 from sluice.operations.held import CORRUPT, TED
+from sluice.operations.held_ted import extracted_bytes, held_manifest, usable_ted
 from sluice.operations.journal import Begun, JournalState
+from sluice.operations.lent import LentContents
 from sluice.trust.envelope import Envelope
-from sluice.trust.roles import MANIFEST
 
 
 def extract(extractions: Extractions, order: Order, *, accept: Callable[[], None] = lambda: None) -> Envelope:
@@ -77,13 +77,14 @@ class _Extraction:
         self._figures = Figures()
         self._extracted_bytes = b""
         try:
-            self._extracted_bytes = self._read_extracted()
+            self._extracted_bytes = extracted_bytes(self._held, self._status)
         except StoreCorruptError as error:  # as if nothing were extracted: the tree is compared anew
             self._status = replace(self._status, extracted=None, reason=error.message)
 
     def check_held(self) -> None:
         """Raise NotFoundError where the revision must be sent first."""
-        if not self._is_installed() and str(self._order.revision) not in self._status.received:
+        extracted = self._status.extracted
+        if str(self._order.revision) not in {*self._status.received, extracted.revision if extracted else ""}:
             raise NotFoundError(f"{self._order.distribution} {self._order.revision} isn't held", remedy="send it first")
 
     def run(self) -> Envelope:
@@ -131,35 +132,36 @@ class _Extraction:
             raise OutOfOrderError(
                 f"{order.distribution} {extracted.revision} is extracted: {order.revision} is older", remedy="send the newest"
             )
-        manifest = self._manifest()
+        manifest = held_manifest(self._held, self._status, order.revision, self._extracted_bytes)
         actions = Actions(self._of, order)
         actions.check_files()
         tree = ExtractedTree(self._of.filesystem, self._extracted_manifest, extracted.destinations if extracted else ())
-        event("compare", 0, 0)
-        plan = self._planner(tree).plan(manifest, order.destinations)
-        try:
-            if extracted is not None and plan.is_empty and str(order.revision) == extracted.revision:
-                self._figures.unchanged = len(plan.unchanged)
-                return self._answer(Outcome.ALREADY_INSTALLED, read_back=read_back_digest(manifest))
-            actions.check_processes()
-            places = tuple(place.in_journal() for place in plan.places)
-            begun = Begun(order_bytes(order).decode(), time_to_json(self._started), manifest.rollback, places)
-            self._journal.begin(begun)
-            self._stage(plan, manifest, tree)
-            note_left(self._held, plan.left)
-            self._journal.write_plan(steps_of(plan))
-            actions.run("pre", JournalState.ACTING)
-            wait_until_unlocked(plan, order.locked, event, self._of.sleep)
-            self._journal.enter(JournalState.SWAPPING)
-            swap_in(plan, lambda done, total: event("swap", done, total))
-            self._figures.written, self._figures.unchanged = plan.file_count, len(plan.unchanged)
-            self._figures.removed = plan.paths_removed
-            self._journal.enter(JournalState.SWAPPED)
-            actions.run("post", JournalState.SWAPPED)
-            digest = read_back(plan, manifest, lambda done, total: event("read back", done, total))
-            return self._commit(digest)
-        finally:
-            plan.close()
+        with closing(AtHand(tree, LentContents(self._held.revision(order.revision)))) as at_hand:
+            event("compare", 0, 0)
+            with closing(self._planner(tree).plan(manifest, order.destinations)) as plan:
+                if extracted is not None and plan.is_empty and str(order.revision) == extracted.revision:
+                    self._figures.unchanged = len(plan.unchanged)
+                    return self._answer(Outcome.ALREADY_INSTALLED, read_back=read_back_digest(manifest))
+                return self._carry_out(plan, manifest, at_hand, actions)
+
+    def _carry_out(self, plan: Plan, manifest: Manifest, at_hand: AtHand, actions: Actions) -> Envelope:
+        event = self._of.event
+        actions.check_processes()
+        places = tuple(place.in_journal() for place in plan.places)
+        self._journal.begin(Begun(order_bytes(self._order).decode(), time_to_json(self._started), manifest.rollback, places))
+        self._stage(plan, manifest, at_hand)
+        note_left(self._held, plan.left)
+        self._journal.write_plan(steps_of(plan))
+        actions.run("pre", JournalState.ACTING)
+        wait_until_unlocked(plan, self._order.locked, event, self._of.sleep)
+        self._journal.enter(JournalState.SWAPPING)
+        swap_in(plan, lambda done, total: event("swap", done, total))
+        self._figures.written, self._figures.unchanged = plan.file_count, len(plan.unchanged)
+        self._figures.removed = plan.paths_removed
+        self._journal.enter(JournalState.SWAPPED)
+        actions.run("post", JournalState.SWAPPED)
+        digest = read_back(plan, manifest, lambda done, total: event("read back", done, total))
+        return self._commit(digest)
 
     def _planner(self, tree: ExtractedTree) -> Planner:
         order = self._order
@@ -174,44 +176,22 @@ class _Extraction:
             look=lambda: self._of.event("compare", 0, 0),
         )
 
-    def _stage(self, plan: Plan, manifest: Manifest, tree: ExtractedTree) -> None:
-        path = self._held.revision(manifest.revision) / TED
-        record = self._status.received[str(manifest.revision)]
-        if record.cleaned:
-            raise NotFoundError(f"the .ted of {self._order.distribution} {manifest.revision} was cleaned up", remedy="send it again")
-        index, data = open_ted(path)
-        if blake3(data).hexdigest() != record.index:
-            raise StoreCorruptError(f"the index of {path} no longer has its digest")
-        needed = needed_contents(manifest, self._base_of(index))
+    def _stage(self, plan: Plan, manifest: Manifest, at_hand: AtHand) -> None:
+        ted = usable_ted(self._held, self._status, manifest, self._extracted_manifest())
         what = f"Subscriber {self._order.subscriber}: {self._order.distribution} {manifest.revision}"
         make_staging(plan, what, min_free=self._order.min_free)
-        if not plan.files:
-            verify_payload(path)
-        with open(path, "rb") as file:
-            file.seek(PAYLOAD_OFFSET)
-            contents = read_contents(file.read, index, needed) if plan.files else ()
-            self._figures.bytes = stage(plan, contents, tree, lambda done, total: self._of.event("stage", done, total))
-
-    def _base_of(self, index: TedIndex) -> Manifest | None:
-        """The manifest whose contents the ``.ted`` leaves out."""
-        if index.base is None:
-            return None
-        extracted = self._status.extracted
-        if extracted is None:
-            raise BaseDiffersError(
-                f"{index.distribution} {index.revision} builds on {index.base}, but nothing is extracted", remedy="send it whole"
-            )
-        if extracted.revision == str(index.base):
-            return self._extracted_manifest()
-        if extracted.revision != str(index.revision):
-            raise OutOfOrderError(
-                f"{index.distribution} {index.revision} builds on {index.base}, but {extracted.revision} is extracted",
-                remedy=f"extract {index.base} first, or send {index.revision} whole",
-            )
-        try:  # extracted again: its own tree has everything, but the base says what the .ted leaves out
-            return parse_manifest((self._held.revision(index.base) / MANIFEST).read_bytes())
-        except FileNotFoundError:
-            raise BaseDiffersError(f"{index.base}, on which {index.revision} builds, isn't here any more", remedy="send it whole") from None
+        gives = ted.gives() if ted else {}
+        if ted and not plan.files:
+            verify_payload(ted.path)
+        at_hand.require([digest for digest in plan.files if digest not in gives])
+        contents: Iterable[Content] = ()
+        if ted and not gives.keys().isdisjoint(plan.files):
+            at_hand.require(ted.needs())
+            contents = ted.contents(at_hand)
+        try:
+            self._figures.bytes = stage(plan, contents, at_hand, lambda done, total: self._of.event("stage", done, total))
+        except StoreCorruptError as error:
+            raise ted.explained(error) if ted else error from error
 
     def _commit(self, digest: str) -> Envelope:
         receipt = receipt_for(
@@ -230,21 +210,6 @@ class _Extraction:
         finish_if_possible(self._of)
         return envelope
 
-    def _manifest(self) -> Manifest:
-        revision = self._order.revision
-        try:
-            data = (self._held.revision(revision) / MANIFEST).read_bytes()
-        except FileNotFoundError:
-            extracted = self._status.extracted
-            if extracted is None or extracted.revision != str(revision):
-                raise StoreCorruptError(f"the manifest of {self._order.distribution} {revision} is gone", remedy="send it again") from None
-            data = self._extracted_bytes
-        if blake3(data).hexdigest() != self._status.received[str(revision)].manifest:
-            raise StoreCorruptError(
-                f"the manifest of {self._order.distribution} {revision} no longer has its digest", remedy="send it again"
-            )
-        return parse_manifest(data)
-
     def _is_installed(self) -> bool:
         """Whether the status file says so, and that is enough: with ``verify`` the tree itself is asked (C10)."""
         order, extracted = self._order, self._status.extracted
@@ -254,17 +219,6 @@ class _Extraction:
             return False
         manifest, _ = parse_header(self._extracted_bytes.partition(b"\n")[0])
         return not manifest.verify
-
-    def _read_extracted(self) -> bytes:
-        if self._status.extracted is None:
-            return b""
-        try:
-            data = self._held.manifest_path.read_bytes()
-        except FileNotFoundError:
-            data = b""
-        if blake3(data).hexdigest() != self._status.extracted.manifest:
-            raise StoreCorruptError(f"{self._held.manifest_path} is damaged")
-        return data
 
     def _extracted_manifest(self) -> Manifest | None:
         return parse_manifest(self._extracted_bytes) if self._status.extracted else None

@@ -15,6 +15,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import DistributionType
 from sluice.operations.extract_left import keep_left
 from sluice.operations.held import Extracted, HeldDistribution
+from sluice.operations.lent import remove_lent
 from sluice.trust.roles import MANIFEST
 
 _KEPT_FOREVER = (DistributionType.FILE.value, "desktop_application")
@@ -68,6 +69,7 @@ def clean_up(held: HeldDistribution, manifest: Manifest) -> None:
         status = status.without(number)
         held.write_status(status)
         held.remove_directory(held.revision(number))
+    remove_lent(held.revision(manifest.revision))
     _remove_strangers(held)
 
 

@@ -1,7 +1,7 @@
 """Staging: everything new is made, verified and durable on the destination's file system before anything there changes.
 
-Contents come out of the ``.ted``; those it leaves out because the Subscriber has them come from the extracted tree, hashed again. Memory
-is bounded by a few frames.
+Contents come out of the ``.ted``; those it leaves out because the Subscriber has them come from the extracted tree or were lent, and are
+hashed again. Memory is bounded by a few frames, of a delta by its largest group.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sluice.errors import DestinationError
 from sluice.formats.ted import Content
+from sluice.operations.at_hand import AtHand
 from sluice.operations.extract_locked import locked_error, locked_in
 from sluice.operations.extract_steps import Place, Plan, Staged, is_private
-from sluice.operations.extract_tree import ExtractedTree
 from sluice.ports import Progress
 from sluice.rules.space import check_space
 
@@ -72,18 +72,18 @@ def _check_space(plan: Plan, used: Sequence[Place], what: str, min_free: int) ->
         )
 
 
-def stage(plan: Plan, contents: Iterable[Content], tree: ExtractedTree, progress: Progress) -> int:
+def stage(plan: Plan, contents: Iterable[Content], at_hand: AtHand, progress: Progress) -> int:
     """Make all that is new in staging, verified and durable.
 
     Args:
         contents: Of the ``.ted``, in its order.
-        tree: Where the others are.
+        at_hand: Where the others are.
         progress: Told (bytes staged, bytes in all).
     Returns:
         Bytes written.
     Raises:
         StoreCorruptError: The ``.ted`` is damaged.
-        BaseDiffersError: A content that the ``.ted`` leaves out isn't in the tree any more; the paths are named.
+        BaseDiffersError: A content that the ``.ted`` leaves out isn't at hand any more; the paths are named.
         NoSpaceError, DestinationError.
     """
     durable = plan.file_count < FSYNC_EACH_BELOW
@@ -98,11 +98,10 @@ def stage(plan: Plan, contents: Iterable[Content], tree: ExtractedTree, progress
             done += size * len(items)
             progress(done, total)
     if left:
-        with tree.contents(left) as found:
-            for digest, size, pieces in found:
-                _write(left[digest], pieces, size, durable)
-                done += size * len(left[digest])
-                progress(done, total)
+        for digest, size, pieces in at_hand.contents(left):
+            _write(left[digest], pieces, size, durable)
+            done += size * len(left[digest])
+            progress(done, total)
     for item in plan.links:
         item.staging.make_symlink(item.name, item.entry.target)
     for item in reversed(plan.directories):

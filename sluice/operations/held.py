@@ -85,6 +85,7 @@ class HeldDistribution:
         self.name = directory.name
         self.status_path = directory / "status.json"
         self.manifest_path = directory / "manifest"
+        self.seen_path = directory / "seen"
         self.journal = directory / "journal"
         self.receipts = directory / "receipts"
 

@@ -93,7 +93,7 @@ def test_an_older_revision_is_refused(host: Host, source: Path, target: Path) ->
     assert host.held.status().extracted.revision == "1.2"
 
 
-def test_a_delta_waits_for_the_revision_it_builds_on(host: Host, source: Path, target: Path) -> None:
+def test_a_difference_from_what_is_not_extracted_is_left_alone_until_it_is(host: Host, source: Path, target: Path) -> None:
     first = make("1.1", source)
     (source / "a").write_text("alpha 2")
     second = make("1.2", source, base=first)
@@ -103,9 +103,11 @@ def test_a_delta_waits_for_the_revision_it_builds_on(host: Host, source: Path, t
     host.receive(second)
     host.receive(third)
 
+    assert host.held.newest_held(host.held.status()) == RevisionNumber(1, 2)
     receipt = host.extract(third, target)
     assert receipt.failure is not None
-    assert receipt.failure.code == "OutOfOrderError"
+    assert receipt.failure.code == "BaseDiffersError"
+    assert (target / "a").read_text() == "alpha"
 
     assert host.extract(second, target).outcome is Outcome.INSTALLED
     assert host.extract(third, target).outcome is Outcome.INSTALLED
