@@ -167,25 +167,47 @@ def test_a_tree_that_somebody_changed_is_mended_although_the_difference_builds_o
     lab.assert_converged("oslo", kept=KEPT)
 
 
-def test_a_byte_flipped_at_rest_at_the_distributor_is_refused_by_name_and_reaches_nobody(lab: SiteLab) -> None:
+def test_a_byte_flipped_at_rest_at_the_distributor_has_the_file_set_aside_made_again_and_sent_at_the_next_start(lab: SiteLab) -> None:
     standing = described(lab.destination("oslo"))
     new_revision(lab, 15)
-    latest = lab.rows()["oslo"]["latest"]
-    teds = list(lab.hq.glob(f"store/distributions/zone/revisions/{latest}/*.ted"))
-    for ted in teds:
-        flip(ted)
+    latest, mark = lab.rows()["oslo"]["latest"], _last(lab)
+    (ted,) = lab.hq.glob(f"store/distributions/zone/revisions/{latest}/*.ted")
+    whole = ted.read_bytes()
+    flip(ted)
 
-    said = lab.sluice("send", "zone", ok=None)
+    said = lab.sluice("send", "zone", ok=False)
 
-    # Either another file was made from sound contents, or the damaged one is named; what is damaged arrives nowhere.
+    assert f"set aside as {ted.stem}.corrupt and made again" in said
+    assert ted.read_bytes() == whole, "a sound copy of its contents isn't compressed to anything else"
+    assert ted.with_name(f"{ted.stem}.corrupt").exists()
     row = lab.rows()["oslo"]
-    if row["held"] == latest:
-        lab.sluice("extract")
-        lab.assert_converged("oslo", kept=KEPT)
-    else:
-        assert any(str(ted) in said or ted.name in said for ted in teds), said
-        assert "StoreCorruptError" in said or "digest" in said
-        assert described(lab.destination("oslo")) == standing
+    assert (row["state"], row["held"] == latest) == ("waiting", False)
+    assert "next start" in lab.sluice("why", "oslo", "zone")
+    assert len(lab.events(EventKind.SEND_FAILED, after=mark)) == 1, "nothing is tried again before"
+    assert [str(each.event.revision) for each in lab.events(EventKind.DAMAGE_MENDED, after=mark)] == [latest]
+    assert described(lab.destination("oslo")) == standing
+    lab.sluice("send", "zone")
+    lab.sluice("extract")
+    lab.assert_converged("oslo", kept=KEPT)
+
+
+def test_a_byte_flipped_in_a_pack_is_mended_from_the_source_and_the_channels_next_start_sends(lab: SiteLab) -> None:
+    new_revision(lab, 17)
+    latest, mark = lab.rows()["oslo"]["latest"], _last(lab)
+    for ted in lab.hq.glob(f"store/distributions/zone/revisions/{latest}/*.ted"):
+        ted.unlink()
+    pack = max(lab.hq.glob("store/contents/*.pack"), key=lambda path: path.stat().st_mtime_ns)
+    flip(pack)
+
+    said = lab.sluice("send", "zone", ok=False)
+
+    assert "taken from the source" in said
+    assert lab.rows()["oslo"]["state"] == "waiting"
+    assert latest in {str(each.event.revision) for each in lab.events(EventKind.DAMAGE_MENDED, after=mark)}
+    lab.sluice("send", "zone")
+    lab.sluice("extract")
+    lab.assert_converged("oslo", kept=KEPT)
+    assert lab.ask("store", "verify")["distributors"][0]["damages"] == []
 
 
 def test_a_changed_host_key_is_refused_and_said_and_a_repeat_after_pinning_it_goes_through(lab: SiteLab) -> None:
