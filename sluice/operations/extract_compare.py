@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sluice.errors import DestinationError, LockedTargetError
 from sluice.model.manifest import Entry, EntryKind, Manifest
-from sluice.model.site import Copy
+from sluice.model.site import Copy, Synchronize
 from sluice.operations.extract_others import Other
 from sluice.operations.extract_remove import Before, Remover
 from sluice.operations.extract_steps import Place, Plan, Removal, Staged, Swap, below, full, hash_file
@@ -63,6 +63,7 @@ class Planner:
         self._new: dict[tuple[str, str], tuple[Place, str]] = {}
         self._touched: set[tuple[str, str]] = set()
         self._copy_all = False
+        self._mirrored: set[int] = set()
         self._plan = Plan()
         self._next = 0
 
@@ -70,6 +71,7 @@ class Planner:
         """The whole plan; its roots are open. Raises DestinationError, LockedTargetError; nothing stays open then."""
         try:
             self._copy_all = manifest.copy == Copy.ALL
+            self._mirrored = {n for n, each in enumerate(manifest.destinations) if each.synchronize == Synchronize.MIRROR}
             self._locate(manifest, destinations)
             stand: list[dict[str, Found]] = []
             for number, (destination, (root, base)) in enumerate(zip(manifest.destinations, self._plan.located, strict=True)):
@@ -167,7 +169,8 @@ class Planner:
             raise DestinationError(f"{full(root, path)} is a device, a socket or a pipe", remedy="remove it, or choose another destination")
         if found is not None and kind is entry.kind and self._stays(number, root, path, entry, found, standing):
             return
-        self._check_replaceable(root, path, entry, found)
+        if number not in self._mirrored:
+            self._check_replaceable(root, path, entry, found)
         before = kind.value if kind else ""
         if entry.kind is EntryKind.DIRECTORY:
             self._stage_directory(number, root, path, entry, before=before)

@@ -82,9 +82,10 @@ def make(
     rollback: bool = True,
     verify: bool = False,
     max_revisions: int | None = 10,
+    synchronize: str = "no",
 ) -> Made:
     """The revision that has these trees, whole or for holders of ``base``."""
-    destinations = tuple(Destination(f"{{{{ DEST{n} }}}}", top.is_dir(), entries_of(top)) for n, top in enumerate(tops))
+    destinations = tuple(Destination(f"{{{{ DEST{n} }}}}", top.is_dir(), entries_of(top), synchronize) for n, top in enumerate(tops))
     number = RevisionNumber.parse(revision)
     manifest = Manifest(
         distribution,
