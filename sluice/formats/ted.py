@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from sluice.delta.model import FRAME_MAX, Frame
 from sluice.errors import StoreCorruptError
-from sluice.formats.manifest_delta import PLACEHOLDER
+from sluice.formats.manifest_columns import PLACEHOLDER
 from sluice.formats.ted_index import BLOCK, INDEX_MAX, TedIndex, index_bytes, name_of, parse_index
 from sluice.formats.zstd import decompress_frame
 from sluice.model.manifest import Manifest

@@ -1,0 +1,128 @@
+"""Where the new paths of a manifest came from: directories and files that were renamed, moved or copied.
+
+Only guesses are made here: whichever source is named, the delta says what differs from it, so a bad guess costs bytes and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from sluice.model.manifest import Entry, EntryKind
+
+CANDIDATES = 4
+"""Entries of the base looked at for each new one."""
+_SAME_CONTENT, _SAME_NAME = 4, 1
+"""What an entry's likeness says for the two directories."""
+_WORTH = 2
+"""What has to be said for it, where the entry itself isn't known by its content."""
+
+
+class Move(NamedTuple):
+    """A part of a path that stands for another."""
+
+    place: int
+    """The number of the base's destination."""
+    old: str
+    new: str
+
+    def source(self, path: str) -> str | None:
+        """The path in the base that ``path`` would have come from."""
+        rest = path[len(self.new) :]
+        if not path.startswith(self.new) or (rest and self.new and rest[0] != "/" and self.new[-1] != "/"):
+            return None
+        return self.old + rest
+
+
+class Moves:
+    """Finds the source of one new entry after another, in the manifest's order."""
+
+    def __init__(self, base: Sequence[Sequence[Entry]], inserted: Sequence[Entry], deleted: Iterable[tuple[int, int]]) -> None:
+        """
+        Args:
+            base: Entries of each of the base's destinations.
+            deleted: Destination and number in it of each entry whose path the new manifest lacks.
+        """
+        self._base = base
+        self._paths: list[dict[str, int]] = []
+        self._by_digest: dict[str, list[tuple[int, int]]] = {}
+        self._by_name: dict[str, list[tuple[int, int]]] = {}
+        self._last: Move | None = None
+        self._votes: Counter[Move] = Counter()
+        self._best: dict[str, tuple[Move, ...]] = {}
+        self._common: list[Move] = []
+        if not inserted:
+            return
+        self._paths = [{entry.path: at for at, entry in enumerate(entries)} for entries in base]
+        wanted = {entry.digest for entry in inserted if entry.digest}
+        gone = list(deleted)
+        kept = ((place, at) for place, entries in enumerate(base) for at, entry in enumerate(entries) if entry.digest in wanted)
+        for place, at in (*(each for each in gone if base[each[0]][each[1]].digest in wanted), *kept):
+            found = self._by_digest.setdefault(base[place][at].digest, [])
+            if len(found) < CANDIDATES and (place, at) not in found:
+                found.append((place, at))
+        names = defaultdict(list)
+        for place, at in gone:
+            if base[place][at].kind is not EntryKind.DIRECTORY:
+                names[_name(base[place][at].path)].append((place, at))
+        self._by_name = names
+        for entry in inserted:
+            for move, weight in self._candidates(entry):
+                self._votes[move] += weight
+        self._common = [move for move, _ in self._votes.most_common(CANDIDATES)]
+        for move, count in self._votes.items():
+            best = self._best.get(move.new)
+            if best is None or count > self._votes[best[0]]:
+                self._best[move.new] = (move,)
+
+    def source(self, entry: Entry) -> tuple[Move, int] | None:
+        """By which move and from which number in the destination an entry came; None: it is new."""
+        last = self._found(self._last, entry)
+        if last is not None and entry.digest and self._base[last[0].place][last[1]].digest == entry.digest:
+            return last
+        choices = {move: weight == _SAME_CONTENT for move, weight in self._candidates(entry)}
+        if entry.kind is EntryKind.DIRECTORY:
+            choices = dict.fromkeys((*self._common, *self._best.get(entry.path, ())), False)
+        for move in sorted(choices, key=lambda each: (choices[each], self._votes[each]), reverse=True):
+            if last is not None and not choices[move] and self._votes[move] <= self._votes[last[0]]:
+                break
+            found = self._found(move, entry) if choices[move] or self._votes[move] >= _WORTH else None
+            if found is not None:
+                self._last = move
+                return found
+        return last
+
+    def _found(self, move: Move | None, entry: Entry) -> tuple[Move, int] | None:
+        path = move.source(entry.path) if move else None
+        at = self._paths[move.place].get(path) if move and path is not None else None
+        if move is None or at is None or self._base[move.place][at].kind is not entry.kind:
+            return None
+        return move, at
+
+    def _candidates(self, entry: Entry) -> list[tuple[Move, int]]:
+        if entry.kind is EntryKind.DIRECTORY:
+            return []
+        found: dict[Move, int] = {}
+        for place, at in self._by_digest.get(entry.digest, ()):
+            found.setdefault(_move(place, self._base[place][at].path, entry.path), _SAME_CONTENT)
+        for place, at in islice(self._by_name.get(_name(entry.path), ()), CANDIDATES):
+            found.setdefault(_move(place, self._base[place][at].path, entry.path), _SAME_NAME)
+        return list(found.items())
+
+
+def _name(path: str) -> str:
+    return path[path.rfind("/") + 1 :]
+
+
+def _move(place: int, old: str, new: str) -> Move:
+    """What is left of two paths without the parts that they end in alike."""
+    olds, news = old.split("/"), new.split("/")
+    while olds and news and olds[-1] == news[-1]:
+        olds.pop()
+        news.pop()
+    before, after = "/".join(olds), "/".join(news)
+    if bool(before) is bool(after) or (before == old or after == new):
+        return Move(place, before, after)
+    return Move(place, before + "/" if before else "", after + "/" if after else "")
