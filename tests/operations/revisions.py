@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
@@ -18,6 +18,7 @@ from sluice.model.action import Action
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.ports import TedFile
+from sluice.trust.roles import delta_name
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Made:
     ted: bytes
     index: TedIndex
     index_bytes: bytes
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    """Of its trees, by digest."""
 
     @property
     def payload(self) -> bytes:
@@ -36,7 +39,7 @@ class Made:
 
     @property
     def file(self) -> str:
-        return f"from-{self.index.base}.ted" if self.index.base else "distfile.ted"
+        return delta_name(self.index.base, self.index.small) if self.index.base else "distfile.ted"
 
     def ted_file(self, directory: Path) -> TedFile:
         """On disk, as the store hands it to the sender."""
@@ -111,7 +114,7 @@ def made(manifest: Manifest, contents: dict[str, bytes], *, base: Manifest | Non
         piece = plain[at : at + frame]
         writer.frame(compress_frame(piece), len(piece))
     index, data = writer.finish()
-    return Made(manifest, manifest_bytes(manifest), out.getvalue(), index, data)
+    return Made(manifest, manifest_bytes(manifest), out.getvalue(), index, data, contents)
 
 
 def tree_of(top: Path) -> dict[str, tuple[object, ...]]:
