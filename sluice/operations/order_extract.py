@@ -108,20 +108,7 @@ class Ordering:
         begun = Record(started, lambda state: state.installing(revision, now))
         # A receipt of any of its Distributions may still wait there under a number that a new ledger would give again.
         sequence = self.ledger.next_sequence(self.distributor, subscriber, above=call.hello.sequence, record=begun)
-        order = Order(
-            distributor=self.distributor,
-            subscriber=subscriber,
-            sequence=sequence,
-            issued=now,
-            expires=now + ORDER_LIFETIME,
-            distribution=distribution,
-            revision=revision,
-            destinations=recipe.destinations,
-            pre_actions=recipe.pre_actions,
-            post_actions=recipe.post_actions,
-            locked=recipe.locked,
-            min_free=recipe.min_free,
-        )
+        order = order_of(self.distributor, subscriber, sequence, distribution, revision, recipe, now=now)
         ordered = time.monotonic()
         envelope = call.conversation.order(self.publisher.sign_order(order), on_event)
         ended = now + timedelta(seconds=time.monotonic() - ordered)  # what the run's table calls its time reaches up to here
@@ -202,6 +189,26 @@ class Ordering:
 
     def _event(self, kind: EventKind, subscriber: str, distribution: str, revision: RevisionNumber, now: datetime, channel: str) -> Event:
         return Event(now, kind, self.distributor, distribution, revision, subscriber, channel, self.flow_run)
+
+
+def order_of(
+    distributor: str, subscriber: str, sequence: int, distribution: str, revision: RevisionNumber, recipe: RenderedRecipe, *, now: datetime
+) -> Order:
+    """The order to extract a revision by a recipe."""
+    return Order(
+        distributor=distributor,
+        subscriber=subscriber,
+        sequence=sequence,
+        issued=now,
+        expires=now + ORDER_LIFETIME,
+        distribution=distribution,
+        revision=revision,
+        destinations=recipe.destinations,
+        pre_actions=recipe.pre_actions,
+        post_actions=recipe.post_actions,
+        locked=recipe.locked,
+        min_free=recipe.min_free,
+    )
 
 
 def _harmless(text: str) -> str:

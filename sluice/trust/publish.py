@@ -13,11 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import SSlibKey
-from tuf.api.metadata import DelegatedRole, Delegations, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import DelegatedRole, Delegations, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from sluice.durable import locked, make_directory, replace_atomically, sweep
 from sluice.errors import TamperedError, TrustError
@@ -37,8 +36,6 @@ TIMESTAMP_MARGIN = timedelta(days=7)
 TIMESTAMP_LIFETIME_MIN = timedelta(days=14)
 LOCK_WAIT = 60.0
 """Seconds to wait for another publishing of the same Distributor; it takes milliseconds."""
-_KINDS: Mapping[str, type[Any]] = {ROOT: Root, TIMESTAMP: Timestamp, SNAPSHOT: Snapshot}
-"""Of metadata, by role; all others are Targets."""
 
 Listing = Mapping[str, Target]
 """What can be sent of one Distribution, by target path."""
@@ -124,7 +121,7 @@ class Publisher:
         lifetime = lifetime_of(TIMESTAMP, longest_interval)
         with self._locked():
             sweep(self._repository)
-            return self._publish(listings(), now, lifetime)
+            return self._publish(listings(), now, lifetime, load_private_key(self._keys / "online.pem"))
 
     @disk_errors()
     def root(self) -> bytes:
@@ -139,9 +136,7 @@ class Publisher:
     def _expires(self) -> dict[str, datetime]:
         found = {}
         for role, version in (self._files.versions() or {ROOT: self._files.newest_root()}).items():
-            name = metadata_file(role, None if role == TIMESTAMP else version)
-            signed: Signed | None = self._files.load(name, _KINDS.get(role, Targets))
-            if signed is not None:
+            if (signed := self._files.load_role(role, version)) is not None:
                 found[role] = signed.expires
         return found
 
@@ -171,7 +166,7 @@ class Publisher:
                 names.append(metadata_file(role, versions[role]))
         if held.get(TIMESTAMP) != versions[TIMESTAMP]:
             names.append(metadata_file(TIMESTAMP, None))
-        return {name: (self._repository / name).read_bytes() for name in names}
+        return {name: self._files.read(name) for name in names}
 
     @disk_errors()
     def held_files(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
@@ -184,7 +179,7 @@ class Publisher:
         for role in (TARGETS, SNAPSHOT, distribution_role(distribution)):
             with suppress(FileNotFoundError):
                 if role in held:
-                    found[role] = (self._repository / metadata_file(role, held[role])).read_bytes()
+                    found[role] = self._files.read(metadata_file(role, held[role]))
         return found
 
     @disk_errors()
@@ -262,8 +257,7 @@ class Publisher:
             root.add_key(online, role)
         self._files.write(metadata_file(ROOT, 1), root, root_key)
 
-    def _publish(self, listings: Mapping[str, Listing], now: datetime, lifetime: timedelta) -> Published:
-        online = load_private_key(self._keys / "online.pem")
+    def _publish(self, listings: Mapping[str, Listing], now: datetime, lifetime: timedelta, online: Ed25519PrivateKey) -> Published:
         timestamp = self._files.load(metadata_file(TIMESTAMP, None), Timestamp)
         snapshot = self._files.snapshot(timestamp) if timestamp else None
         versions = {name.removesuffix(".json"): meta.version for name, meta in snapshot.meta.items()} if snapshot else {}

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Signed, Snapshot, Timestamp
+from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
 from sluice.durable import replace_atomically
@@ -23,6 +23,8 @@ from sluice.trust.roles import ROOT, SNAPSHOT, TIMESTAMP, metadata_file, split_m
 
 READ_TRIES = 100
 """Tries to read a set that isn't replaced meanwhile; each takes milliseconds."""
+_KINDS: Mapping[str, type[Any]] = {ROOT: Root, TIMESTAMP: Timestamp, SNAPSHOT: Snapshot}
+"""Of metadata, by role; all others are Targets."""
 _S = TypeVar("_S", bound=Signed)
 _T = TypeVar("_T")
 
@@ -57,23 +59,25 @@ class Repository:
                     return found
         raise StoreLockedError(f"the trust of Distributor {self._distributor} is published all the time", remedy="repeat")
 
+    def read(self, name: str) -> bytes:
+        """A file's bytes. Raises FileNotFoundError."""
+        return (self._directory / name).read_bytes()
+
     def _timestamp_bytes(self) -> bytes:
         try:
-            return (self._directory / metadata_file(TIMESTAMP, None)).read_bytes()
+            return self.read(metadata_file(TIMESTAMP, None))
         except FileNotFoundError:
             return b""
 
     def write(self, name: str, signed: Signed, key: Ed25519PrivateKey) -> None:
         """One file, signed, durable and all at once."""
-        metadata: Metadata[Any] = Metadata(signed)
-        metadata.sign(CryptoSigner(key))
-        replace_atomically(self._directory / name, metadata.to_bytes(), mode=0o644)
+        replace_atomically(self._directory / name, signed_bytes(signed, key), mode=0o644)
 
     def load(self, name: str, kind: type[_S]) -> _S | None:
         """What a file says, None where there is none. Raises StoreCorruptError."""
         path = self._directory / name
         try:
-            metadata: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
+            metadata: Metadata[Any] = Metadata.from_bytes(self.read(name))
         except FileNotFoundError:
             return None
         except (DeserializationError, RepositoryError) as error:
@@ -81,6 +85,12 @@ class Repository:
         if not isinstance(metadata.signed, kind):
             raise StoreCorruptError(f"{path} is metadata of another kind", remedy="restore trust/repository from your backup")
         return metadata.signed
+
+    def load_role(self, role: str, version: int) -> Signed | None:
+        """What a version of a role says; None where its file isn't here. Raises StoreCorruptError."""
+        name = metadata_file(role, None if role == TIMESTAMP else version)
+        signed: Signed | None = self.load(name, _KINDS.get(role, Targets))
+        return signed if signed is not None and signed.version == version else None
 
     def snapshot(self, timestamp: Timestamp) -> Snapshot:
         """The one that a timestamp names. Raises StoreCorruptError."""
@@ -104,3 +114,10 @@ class Repository:
                 continue
             if parts[1] < newest.get(parts[0], 0) - 1:
                 os.unlink(entry.path)
+
+
+def signed_bytes(signed: Signed, key: Ed25519PrivateKey) -> bytes:
+    """Metadata as they stand in a repository."""
+    metadata: Metadata[Any] = Metadata(signed)
+    metadata.sign(CryptoSigner(key))
+    return metadata.to_bytes()

@@ -6,6 +6,8 @@ from sluice.model.names import name_is_valid
 from sluice.model.revision import RevisionNumber
 
 ROOT, TIMESTAMP, SNAPSHOT, TARGETS = "root", "timestamp", "snapshot", "targets"
+TOP_ROLES = (ROOT, TIMESTAMP, SNAPSHOT, TARGETS)
+"""Roles that every Distribution needs."""
 ORDERS = "orders"
 """The delegated role whose key signs orders; it lists nothing."""
 MANIFEST = "manifest"

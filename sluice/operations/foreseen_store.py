@@ -1,0 +1,65 @@
+"""A Store with the deltas that it doesn't have yet, for predictions: made somewhere else, or only guessed. Nothing in it is changed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+from sluice.formats.ted import BLOCK, PAYLOAD_OFFSET, needed_contents
+from sluice.model.revision import RevisionNumber
+from sluice.ports import Store, TedFile
+from sluice.trust.roles import DISTFILE, delta_name
+
+INDEX_BYTES = 400
+"""Of an index whose ``.ted`` isn't made yet, without its blocks and frames."""
+BLOCK_BYTES = 90
+"""Of such an index for each block: its digest and about a frame."""
+
+Making = Callable[[str, RevisionNumber, RevisionNumber, bool], AbstractContextManager[TedFile]]
+"""Makes a delta somewhere else than it would be kept: Distribution, revision, base, small."""
+
+
+class ForeseeingStore:
+    """A Store as it is, with deltas that it doesn't have yet."""
+
+    def __init__(self, store: Store, stack: ExitStack, making: Making | None) -> None:
+        self._store, self._stack, self._making = store, stack, making
+        self._made: dict[tuple[str, RevisionNumber, RevisionNumber, bool], TedFile] = {}
+        self.estimated: set[tuple[str, RevisionNumber, RevisionNumber, bool]] = set()
+        """Deltas whose size is a guess: Distribution, revision, base, small."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def teds(self, distribution: str, revision: RevisionNumber) -> Sequence[TedFile]:
+        """Those that are there, and those that would be."""
+        made = [ted for (name, number, _, _), ted in self._made.items() if (name, number) == (distribution, revision)]
+        return [*self._store.teds(distribution, revision), *made]
+
+    def ensure_ted(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, *, small: bool = False) -> TedFile:
+        for ted in self.teds(distribution, revision):
+            if (ted.base, ted.small) == (base, small):
+                return ted
+        if base is None:  # was damaged: it is made again before it is sent
+            return self._imagined(distribution, revision, base, small)
+        key = distribution, revision, base, small
+        if self._making is None:
+            self.estimated.add(key)
+            self._made[key] = self._imagined(distribution, revision, base, small)
+        else:
+            self._made[key] = self._stack.enter_context(self._making(*key))
+        return self._made[key]
+
+    def _imagined(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, small: bool) -> TedFile:
+        """As large as what is new would be, sent by itself: a delta is seldom larger."""
+        new = self._store.manifest(distribution, revision)
+        plain = sum(size for _, size in needed_contents(new, self._store.manifest(distribution, base) if base else None))
+        whole = next((ted.payload for ted in self._store.teds(distribution, revision) if ted.base is None), 0)
+        everything = sum(size for _, size in new.contents())
+        payload = INDEX_BYTES + (plain * whole // everything if everything and whole else plain)
+        file = self._stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115 - the stack closes it
+        file.truncate(PAYLOAD_OFFSET + payload)
+        index = bytes(INDEX_BYTES + BLOCK_BYTES * -(-payload // BLOCK))
+        return TedFile(revision, base, file.name, delta_name(base, small) if base else DISTFILE, index, payload, small)

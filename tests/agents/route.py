@@ -1,0 +1,142 @@
+"""A Distributor's whole path to one Subscriber: store, trust, ledger, send queue, and a real agent as a child process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+
+from blake3 import blake3
+
+from infra.ledger.sql import open_ledger
+from infra.store.files import FileStore
+from infra.transports.local import LocalTransport
+from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
+from sluice.model.recipe import RenderedRecipe
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Address, Distributor, Priority, Subscriber
+from sluice.model.ticket import Started
+from sluice.operations.deliver import Delivery
+from sluice.operations.delivered import Delivered
+from sluice.operations.order_extract import Ordering
+from sluice.operations.queue_watch import QueueWatch
+from sluice.operations.send import Remedy, Sending
+from sluice.operations.send_plan import SendTarget
+from sluice.operations.sign import sign
+from tests.agents.workbench import Workbench
+
+DAY = timedelta(days=1)
+TREE = Path("/opt/zone")
+
+
+class Clock:
+    """The machine's."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing here waits")
+
+
+@dataclass
+class Crossed:
+    """What a delivery moved."""
+
+    delivered: Delivered
+    bytes: int
+    """Both ways."""
+    sent: int
+    received: int
+
+
+class Route:
+    """Distributor ``hq``, Subscriber ``oslo``; destinations are below ``tree``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.bench = Workbench(directory)
+        self.publisher = self.bench.publisher
+        self.tree = directory / "tree"
+        self.tree.mkdir()
+        self.store = FileStore(directory / "hq")
+        self.ledger = open_ledger(directory / "ledger.db")
+        self.distributor = Distributor("hq", PurePosixPath(directory / "hq"))
+        self.subscriber = Subscriber("oslo", Address("local", path=str(self.bench.work)), PurePosixPath(self.bench.work))
+        self.clock = Clock()
+        self._watch = QueueWatch("hq", None, ledger=self.ledger, clock=self.clock)
+
+    def close(self) -> None:
+        self.ledger.close()
+
+    def build(self, name: str, revision: str, files: Mapping[str, bytes], *, verify: bool = False) -> RevisionNumber:
+        """Build and sign it, with its delta from the one before, as a build does."""
+        number = RevisionNumber.parse(revision)
+        entries = [Entry(EntryKind.DIRECTORY, "", 0o755, 10**18)]
+        with self.store.lock(name) as draft:
+            for path, data in sorted(files.items()):
+                digest = blake3(data).hexdigest()
+                if not draft.holds(digest):
+                    draft.put(digest, len(data), iter([data]))
+                entries.append(Entry(EntryKind.FILE, path, 0o644, 10**18, len(data), digest))
+            destinations = (Destination("{{ TREE }}", True, tuple(entries)),)
+            draft.add_revision(Manifest(name, number, "file", destinations, verify=verify), [None])
+        self.sign(name)
+        return number
+
+    def sign(self, name: str) -> object:
+        return sign([name], store=self.store, publisher=self.publisher, now=datetime.now(UTC), longest_interval=DAY)
+
+    def recipe(self, name: str) -> RenderedRecipe:
+        return RenderedRecipe((str(self.tree / name),))
+
+    def deliver(self, name: str, revision: RevisionNumber, *, extract: bool = True) -> Crossed:
+        """Send and extract as a flow run does, over as many conversations as it takes."""
+        sendings: list[Sending] = []
+
+        def sending(remedy: Remedy) -> Sending:
+            sendings.append(
+                Sending(
+                    self.subscriber,
+                    name,
+                    revision,
+                    distributor="hq",
+                    transport=LocalTransport(),
+                    store=self.store,
+                    publisher=self.publisher,
+                    sign=self.sign,
+                    timeout=60,
+                    remedy=remedy,
+                )
+            )
+            return sendings[-1]
+
+        delivery = Delivery(
+            SendTarget("oslo", name, "", revision, Priority.MEDIUM),
+            distributor=self.distributor,
+            ordering=Ordering("hq", self.store, self.publisher, self.ledger, f"run-{os.urandom(4).hex()}"),
+            clock=self.clock,
+            sending=sending,
+            recipe=self.recipe(name) if extract else None,
+            watch=self._watch,
+        )
+        delivery.offer()
+        done = None
+        for _ in range(4):
+            assert delivery.enter() is None
+            if delivery.call():
+                turn = delivery.ask(lambda: None)
+                self._watch.look()
+                assert isinstance(turn.told, Started)
+                assert delivery.transfer() is None
+            if not delivery.is_claimed:
+                assert delivery.enter() is None or not extract
+            done = delivery.extract()
+            delivery.end()
+            if done is not None:
+                break
+        assert done is not None
+        talks = [each.called.conversation for each in sendings]
+        sent, received = sum(talk.sent for talk in talks), sum(talk.received for talk in talks)
+        return Crossed(replace(done), sent + received, sent, received)
