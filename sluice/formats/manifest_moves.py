@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from sluice.model.manifest import Entry, EntryKind
@@ -104,12 +103,10 @@ class Moves:
     def _candidates(self, entry: Entry) -> list[tuple[Move, int]]:
         if entry.kind is EntryKind.DIRECTORY:
             return []
-        found: dict[Move, int] = {}
-        for place, at in self._by_digest.get(entry.digest, ()):
-            found.setdefault(_move(place, self._base[place][at].path, entry.path), _SAME_CONTENT)
-        for place, at in islice(self._by_name.get(_name(entry.path), ()), CANDIDATES):
-            found.setdefault(_move(place, self._base[place][at].path, entry.path), _SAME_NAME)
-        return list(found.items())
+        alike, weight = self._by_digest.get(entry.digest), _SAME_CONTENT
+        if alike is None:
+            alike, weight = self._by_name.get(_name(entry.path), [])[:CANDIDATES], _SAME_NAME
+        return [(_move(place, self._base[place][at].path, entry.path), weight) for place, at in alike]
 
 
 def _name(path: str) -> str:
