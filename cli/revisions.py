@@ -1,19 +1,27 @@
-"""``sluice revisions NAME``: the kept revisions of a Distribution, their bases, sizes and digests."""
+"""``sluice revisions NAME``: the kept revisions of a Distribution, what can be sent of each, and what all that takes on disk.
+
+``--json``: ``{"distribution", "distributor", "max_revisions", "effort", "disk": {"revisions", "contents", "own_contents"},
+"revisions": [{"revision", "built", "files", "bytes", "manifest_bytes", "manifest_sha256", "signed",
+"teds": [{"file", "base", "small", "bytes", "payload", "of_whole", "frames": {kind: number}, "made", "index_sha256", "path"}]}]}``.
+``of_whole`` is the payload's share of the whole ``.ted``'s, its own revision's or the latest before it; null where there is none.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.disk import disk_json, disk_text
 from cli.ledgers import ledger_of
 from cli.session import Session, emit, json_option, session, utc
 from cli.tables import moment, size, table
+from sluice.model.revision import RevisionNumber
 
 if TYPE_CHECKING:
-    from sluice.model.revision import RevisionNumber
     from sluice.model.site import Site
     from sluice.ports import Store, TedFile
 
@@ -28,7 +36,8 @@ EVENTS = 1000
 def revisions(session: Session, name: str, as_json: bool) -> None:
     """List the revisions of a Distribution.
 
-    Those that are kept, oldest first, with their bases, sizes and digests.
+    Those that are kept, oldest first. Of each the files that were made to send it: whole or from a base, their sizes beside that
+    of the whole, and what they are made of. Last, the disk they take.
     """
     from sluice.trust.publish import Publisher
 
@@ -38,6 +47,7 @@ def revisions(session: Session, name: str, as_json: bool) -> None:
     signed = set(Publisher(directory, distributor=distributor.name).listing(name)) if (directory / "trust/repository").is_dir() else set()
     times = build_times(session.site, name)
     rows = [described(store, name, number, times.get(number), signed) for number in store.revisions(name)]
+    _compare(rows)
     used = store.disk_used(name)
     if as_json:
         emit(
@@ -45,7 +55,8 @@ def revisions(session: Session, name: str, as_json: bool) -> None:
                 "distribution": name,
                 "distributor": distributor.name,
                 "max_revisions": distribution.max_revisions,
-                "disk": {"revisions": used.revisions, "contents": used.contents},
+                "effort": distribution.effort.value,
+                "disk": disk_json(used),
                 "revisions": rows,
             }
         )
@@ -54,7 +65,8 @@ def revisions(session: Session, name: str, as_json: bool) -> None:
     else:
         click.echo(_table(rows))
         limit = "unlimited" if distribution.max_revisions is None else f"at most {distribution.max_revisions}"
-        click.echo(f"on disk: revisions {size(used.revisions)}, contents {size(used.contents)}; {limit} revisions are kept")
+        click.echo(f"on disk {disk_text(used)}")
+        click.echo(f"{limit} revisions are kept; effort {distribution.effort}{_newest_text(rows[-1])}")
 
 
 def described(store: Store, name: str, number: RevisionNumber, built: datetime | None, signed: set[str]) -> dict[str, Any]:
@@ -98,11 +110,18 @@ def build_times(site: Site, name: str) -> dict[RevisionNumber, datetime]:
 def _ted(ted: TedFile) -> dict[str, Any]:
     import hashlib
 
+    from sluice.formats.ted import parse_index
+
+    status = Path(ted.path).stat()
     return {
         "file": ted.name,
         "base": None if ted.base is None else str(ted.base),
-        "bytes": Path(ted.path).stat().st_size,
+        "small": ted.small,
+        "bytes": status.st_size,
         "payload": ted.payload,
+        "of_whole": None,
+        "frames": dict(Counter(frame.kind.value for frame in parse_index(ted.index).frames)),
+        "made": utc(datetime.fromtimestamp(status.st_mtime, UTC)),
         "index_sha256": hashlib.sha256(ted.index).hexdigest(),
         "path": ted.path,
     }
@@ -111,16 +130,55 @@ def _ted(ted: TedFile) -> dict[str, Any]:
 def _table(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
-        built = "" if row["built"] is None else moment(datetime.fromisoformat(row["built"]))
-        first = [row["revision"], built, str(row["files"]), size(row["bytes"]), "yes" if row["signed"] else "no"]
+        first = [row["revision"], _time(row["built"]), str(row["files"]), size(row["bytes"]), "yes" if row["signed"] else "no"]
         for ted in row["teds"] or [None]:
             file = (
-                ["-", "-", "-", "-"] if ted is None else [ted["base"] or "none", size(ted["bytes"]), ted["index_sha256"][:16], ted["path"]]
+                ["-"] * 6
+                if ted is None
+                else [_base_text(ted), size(ted["bytes"]), _share(ted["of_whole"]), _frames(ted["frames"]), _time(ted["made"]), ted["path"]]
             )
             lines.append(first + file)
             first = ["", "", "", "", ""]
     return table(
-        ["revision", "built (utc)", "files", "contents", "signed", "base", "file size", "digest", "file"],
+        ["revision", "built (utc)", "files", "contents", "signed", "base", "file size", "of whole", "frames", "made (utc)", "file"],
         lines,
-        right={"files", "contents", "file size"},
+        right={"files", "contents", "file size", "of whole"},
     )
+
+
+def _compare(rows: list[dict[str, Any]]) -> None:
+    """Set every file's payload against that of a whole one."""
+    whole = None
+    for row in rows:
+        whole = next((ted["payload"] for ted in row["teds"] if ted["base"] is None), whole)
+        for ted in row["teds"]:
+            ted["of_whole"] = round(ted["payload"] / whole, 6) if whole else None
+
+
+def _newest_text(row: dict[str, Any]) -> str:
+    """How much less than everything goes to who has the base; empty where that can't be said."""
+    deltas = [ted for ted in row["teds"] if ted["base"] is not None and ted["of_whole"] is not None]
+    if not deltas:
+        return ""
+    last = max(deltas, key=lambda ted: (RevisionNumber.parse(ted["base"]), not ted["small"]))
+    return f"; {row['revision']} from {last['base']} is {_share(last['of_whole'])} of the whole"
+
+
+def _base_text(ted: dict[str, Any]) -> str:
+    if ted["base"] is None:
+        return "none: whole"
+    return f"{ted['base']}, small" if ted["small"] else str(ted["base"])
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return "-"
+    return f"{share:.2%}" if share < 0.1 else f"{share:.0%}"
+
+
+def _frames(kinds: dict[str, int]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
+
+
+def _time(at: str | None) -> str:
+    return "" if at is None else moment(datetime.fromisoformat(at))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cli.disk import disk_json, disk_text, disk_used
 from cli.schedules import schedule_rows, schedule_table
 from cli.session import Session, emit, json_option, now, session
 from cli.tables import table
@@ -34,10 +35,14 @@ def show(session: Session, kind: str, name: str | None, as_json: bool) -> None:
 
     kind, name = (_kind_of(session, kind), kind) if name is None else (kind.lower(), name)
     settings = effective_settings(session.site, kind, name)
+    used = disk_used(session, [name]).get(name) if kind == "distribution" else None
     if as_json:
-        emit({"kind": kind, "name": name, "settings": [{"setting": s, "value": v, "origin": o} for s, v, o in settings]})
-    else:
-        click.echo(table(["setting", "value", "origin"], [list(row) for row in settings]))
+        disk = {} if used is None else {"disk": disk_json(used)}
+        emit({"kind": kind, "name": name, "settings": [{"setting": s, "value": v, "origin": o} for s, v, o in settings], **disk})
+        return
+    click.echo(table(["setting", "value", "origin"], [list(row) for row in settings]))
+    if used is not None:
+        click.echo(f"on the Distributor's disk {disk_text(used)}")
 
 
 def _kind_of(session: Session, name: str) -> str:

@@ -1,8 +1,9 @@
 """``sluice status`` and ``sluice why``: where each Subscriber stands with each Distribution (X1).
 
 ``status --json``: ``{"rows": [{"subscriber", "distribution", "channel", "held", "extracted", "latest", "state", "reason", "since",
-"bytes_sent"}]}``; ``why --json``: one such row with ``"sentence"`` and ``"actions":
-[{"phase", "label", "exit_code", "seconds", "output"}]``, those that failed where the Subscriber's last answer is a failure.
+"bytes_sent"}], "disk": {distribution: {"revisions", "contents", "own_contents"}}}`` (C6); ``why --json``: one such row with
+``"sentence"`` and ``"actions": [{"phase", "label", "exit_code", "seconds", "output"}]``, those that failed where the Subscriber's last
+answer is a failure.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.disk import disk_json, disk_text, disk_used
 from cli.ledgers import failed_actions, site_snapshot
 from cli.session import Session, emit, json_option, now, session
 from cli.tables import lines, moment, size, table
@@ -39,10 +41,13 @@ def status(session: Session, name: str, subscriber: str, as_json: bool) -> None:
     rows = _of_name(site, name, status_rows(site, site_snapshot(site), now(), subscriber=subscriber))
     if subscriber and not rows:
         site.subscriber(subscriber)
+    used = disk_used(session, {row.distribution for row in rows} & site.distributions.keys())
     if as_json:
-        emit({"rows": [dict(row.as_json()) for row in rows]})
-    else:
-        click.echo(status_table(rows) if rows else "no Channel joins a Subscriber with a Distribution")
+        emit({"rows": [dict(row.as_json()) for row in rows], "disk": {name: disk_json(each) for name, each in used.items()}})
+        return
+    click.echo(status_table(rows) if rows else "no Channel joins a Subscriber with a Distribution")
+    for name, each in used.items():
+        click.echo(f"{name} on the Distributor's disk {disk_text(each)}")
 
 
 @click.command()

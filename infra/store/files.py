@@ -17,7 +17,7 @@ from blake3 import blake3
 from infra.store.compose import compose
 from infra.store.contents import Contents, WholeWrites, translated
 from infra.store.draft import MANIFEST, SCAN, FileDraft, ted_name
-from infra.store.examine import examine
+from infra.store.examine import examine, kept_distributions
 from infra.store.lent import lent_file
 from infra.store.locks import alone, shared
 from infra.store.mend import PackMending, mending, set_aside
@@ -205,12 +205,16 @@ class FileStore:
         directory = self.distribution_directory(distribution)
         with translated(directory):
             own = sum(_allocated(os.path.join(place, name)) for place, _, names in os.walk(directory) for name in names)
-            packs: set[str] = set()
+            sizes: dict[str, int] = {}
+            others: set[str] = set()
             if self.contents.directory.is_dir():
                 with shared(self.lock_path):
                     self.contents.refresh()
                     packs = self.contents.holding(self._referenced([distribution]))
-            return DiskUse(own, sum(_allocated(self.contents.path(pack)) for pack in packs))
+                    sizes = {pack: _allocated(self.contents.path(pack)) for pack in packs}
+                    names = [name for name in kept_distributions(self) if name != distribution]
+                    others = packs & self.contents.holding(self._referenced(names)) if packs else others
+            return DiskUse(own, sum(sizes.values()), sum(size for pack, size in sizes.items() if pack not in others))
 
     def examine(self, distributions: Collection[str] = (), *, progress: Progress | None = None) -> Examined:
         """See ``sluice.ports.Store``."""

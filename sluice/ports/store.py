@@ -37,6 +37,8 @@ class DiskUse:
     """Its own directory: manifests and ``.ted`` files."""
     contents: int
     """Packs with contents of its kept revisions; a pack shared with other Distributions counts in each."""
+    own_contents: int
+    """Of them, packs with contents that no other Distribution refers to: what is freed with its last revision."""
 
 
 class ContentSink(Protocol):

@@ -366,6 +366,11 @@ def test_disk_used_counts_revisions_and_packs(store: FileStore) -> None:
         used = store.disk_used(name)
         assert 100_000 < used.revisions < 200_000
         assert 100_000 < used.contents < 200_000
+        assert used.own_contents == 0, "the other one needs it too"
+    with store.lock("other") as draft:
+        draft.remove([R11])
+    used = store.disk_used("zone")
+    assert used.own_contents == used.contents > 100_000
 
 
 def test_leftovers_of_killed_processes_go_with_the_next_lock(store: FileStore) -> None:
