@@ -1,18 +1,37 @@
-"""Make a delta: new contents from old ones, in groups, each by whichever way turned out smallest.
+"""Make a delta: new contents from old ones, in groups that bound memory, each by whichever way turned out smallest.
 
-The same inputs give the same bytes: what is tried is decided by sizes, never by a clock.
+Rules:
+- The same inputs give the same bytes: what is tried is decided by sizes, never by a clock.
+- What fits one group is one group, however many contents it has: they share one reference and one window. Only there where long
+  runs are the same, or where there is more than a group, it is cut (``groups.py``).
+- Renames and copies of known contents never come here. A new content that resembles one which stays is found by its size alone, and
+  only where little else is there to make it from: looking for it by content would mean reading the whole base.
+
+Left out: what a recipe looks like (``formats/ted_recipe.py``); applying (``apply.py``), so that an agent needs nothing of this.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sluice.delta.candidates import smallest
-from sluice.delta.model import GROUP_MAX, SMALL_GROUP_MAX, Blob, Frame, Range
+from sluice.delta.groups import Part, parts
+from sluice.delta.line import Line
+from sluice.delta.model import GROUP_MAX, SMALL_GROUP_MAX, Blob, Frame, FrameKind, Range
 from sluice.model.site import Effort
 
-READ = 4 * 1024 * 1024
+_COPY = 1024 * 1024
+"""Bytes of a run that is copied, where there is more than a group."""
+_COPY_IN_GROUP = 8 * 1024 * 1024
+"""The same where all fits one group: there a run costs few bytes anyhow, and copies only save time."""
+_FAR_MORE = 4 * 1024 * 1024
+"""Where the old contents are this much more than four times the new ones, not all of them are referred to."""
+_FAR_LESS = 8
+"""Where the new contents are this many times the old ones, contents that stay are looked at too."""
+_ALIKE = 16
+"""Old contents looked at for a new one, nearest in size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +56,7 @@ def make_frames(
     *,
     effort: Effort,
     small: bool = False,
+    most: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Iterator[Made]:
     """Frames whose plaintext is the concatenation of ``new``.
@@ -47,41 +67,62 @@ def make_frames(
         new: The contents that the base lacks, in order of first appearance.
         effort: How much CPU it may cost.
         small: For agents with little memory: small groups, zstd alone.
+        most: Bytes of a group's plaintext, and of its reference; by default what ``small`` says.
         progress: Is told the bytes of ``new`` done so far.
     """
-    most = SMALL_GROUP_MAX if small else GROUP_MAX
-    total = sum(blob.size for blob in old[:gone])
+    limit = most or (SMALL_GROUP_MAX if small else GROUP_MAX)
+    referred = _referred(old, gone, new)
+    base, line = Line([old[each] for each in referred]), Line(new)
     done = 0
-    group = bytearray()
-    for blob in new:
-        at = 0
-        while at < blob.size:
-            piece = blob.read(at, min(READ, blob.size - at, most - len(group)))
-            group += piece
-            at += len(piece)
-            done += len(piece)
-            if len(group) == most:
-                yield from _frames(old, gone, total, bytes(group), done, effort, small, most)
-                group.clear()
-                if progress is not None:
-                    progress(done)
-    if group:
-        yield from _frames(old, gone, total, bytes(group), done, effort, small, most)
-    if progress is not None:
-        progress(done)
+    for part in _cut(base, line, limit, new):
+        if len(part.reference) == 1 and part.reference[0] == (0, base.size) and referred == list(range(gone)):
+            ranges = default_reference(gone)
+        else:
+            found = (each for begin, end in part.reference for each in base.ranges(begin, end - begin))
+            ranges = tuple(Range(referred[each.content], each.offset, each.length) for each in found)
+        for frame, data in _frames(part, base, line, effort, small):
+            yield Made(frame, data, ranges if frame.reference else ())
+        done += part.length
+        if progress is not None:
+            progress(done)
 
 
-def _frames(old: Sequence[Blob], gone: int, total: int, plain: bytes, done: int, effort: Effort, small: bool, most: int) -> Iterator[Made]:
-    if total <= most:
-        ranges = default_reference(gone)
-    else:
-        parts: list[Range] = []
-        left = most
-        for content, blob in enumerate(old[:gone]):
-            if left and blob.size:
-                parts.append(Range(content, 0, min(left, blob.size)))
-                left -= parts[-1].length
-        ranges = tuple(parts)
-    reference = b"".join(old[each.content].read(each.offset, each.length or old[each.content].size - each.offset) for each in ranges)
-    for frame, data in smallest(plain, reference, effort, small=small):
-        yield Made(frame, data, ranges if frame.reference else ())
+def _cut(base: Line, line: Line, most: int, new: Sequence[Blob]) -> list[Part]:
+    if not line.size:
+        return []
+    whole = ((0, base.size),) if base.size else ()
+    if base.size > most or line.size > most:
+        return parts(base, line, most=most, shortest=min(_COPY, most))
+    if base.size and max(blob.size for blob in new) >= _COPY_IN_GROUP:
+        cut = parts(base, line, most=most, shortest=_COPY_IN_GROUP)
+        if 2 * sum(part.length for part in cut if part.is_copy) >= line.size:
+            return cut
+    return [Part(0, line.size, whole, False)]
+
+
+def _frames(part: Part, base: Line, line: Line, effort: Effort, small: bool) -> list[tuple[Frame, bytes]]:
+    if part.is_copy:
+        return [(Frame(0, part.length, FrameKind.COPY, part.length), b"")]
+    reference = b"".join(base.read_whole(begin, end - begin) for begin, end in part.reference)
+    return smallest(line.read_whole(part.at, part.length), reference, effort, small=small)
+
+
+def _referred(old: Sequence[Blob], gone: int, new: Sequence[Blob]) -> list[int]:
+    """Which old contents are worth referring to."""
+    every = list(range(gone))
+    total, wanted = sum(blob.size for blob in old[:gone]), sum(blob.size for blob in new)
+    if total > _FAR_MORE + 4 * wanted:
+        ranked = sorted(every, key=lambda each: old[each].size)
+        alike = [_alike(old, ranked, blob.size) for blob in new if blob.size]
+        return sorted({each for found in alike for each in found}) if all(alike) else every
+    if _FAR_LESS * total < wanted:
+        ranked = sorted(range(len(old)), key=lambda each: old[each].size)
+        return sorted({*every, *(each for blob in new for each in _alike(old, ranked, blob.size))})
+    return every
+
+
+def _alike(old: Sequence[Blob], ranked: Sequence[int], size: int) -> list[int]:
+    """The contents nearest in size, none less than half or more than twice as large; ``ranked`` by size."""
+    place = bisect_left(ranked, size, key=lambda each: old[each].size)
+    near = ranked[max(0, place - _ALIKE // 2) : place + _ALIKE // 2]
+    return [each for each in near if size <= 2 * old[each].size <= 4 * size]

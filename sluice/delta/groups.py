@@ -1,0 +1,144 @@
+"""Cut a change into groups: parts of the new line of bytes, each with the parts of the old line it is made from.
+
+Long runs that are the same are copied and cost nothing but their place. Of what remains, a part between such runs is made from the old
+bytes around its place; larger ones from all old bytes that no copy took, as long as those fit a group; else from what runs and sizes
+point at. Nothing in a group is larger than its limit.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from sluice.delta.line import Line
+from sluice.delta.trace import Run, Trace
+
+_SLACK = 16 * 1024
+"""Old bytes taken on both sides of what is known to fit."""
+_LOCAL = 256 * 1024
+"""A part up to this many bytes is made from what is around it."""
+_SHORT_RUNS = 1 << 18
+"""How many runs below ``_LOCAL`` are remembered."""
+_SIMILAR = 4
+"""How many old contents of about its size a new one is given."""
+
+Span = tuple[int, int]
+"""Begin and end, in a line."""
+
+
+class Part(NamedTuple):
+    """Consecutive bytes of the new line."""
+
+    at: int
+    length: int
+    reference: tuple[Span, ...]
+    """Of the old line, apart from each other, in order."""
+    is_copy: bool
+    """The reference is what is to be made."""
+
+
+def parts(old: Line, new: Line, *, most: int, shortest: int) -> list[Part]:
+    """All of the new line, cut.
+
+    Args:
+        most: Bytes of a part, and of its reference.
+        shortest: Bytes of a run that is copied.
+    """
+    copies, runs = _runs(old, new, shortest)
+    rest = _rest(copies, old.size)
+    within_one_group = sum(end - begin for begin, end in rest) <= most
+    found: list[Part] = []
+    before, at = None, 0
+    for after in [*copies, None]:
+        end = new.size if after is None else after.new
+        # Half a group, where not all of the old fits one: its reference may have twice as much.
+        for begin in range(at, end, most if within_one_group else most // 2):
+            length = min(end - begin, most if within_one_group else most // 2)
+            is_local = length <= _LOCAL and (before is not None or after is not None)
+            if within_one_group and not is_local:
+                reference = rest
+            else:
+                reference = _reference(old, new, begin, length, (before, after), runs, most)
+            found.append(Part(begin, length, reference, False))
+        if after is not None:
+            for begin in range(0, after.length, most):
+                length = min(most, after.length - begin)
+                found.append(Part(after.new + begin, length, ((after.old + begin, after.old + begin + length),), True))
+            before, at = after, after.new + after.length
+    return found
+
+
+def _runs(old: Line, new: Line, shortest: int) -> tuple[list[Run], list[Run]]:
+    copies, runs, short = [], [], 0
+    for run in Trace(old, new):
+        if run.length >= shortest:
+            copies.append(run)
+        elif run.length > _LOCAL or short < _SHORT_RUNS:
+            runs.append(run)
+            short += run.length <= _LOCAL
+    return copies, runs
+
+
+def _rest(copies: Sequence[Run], size: int) -> tuple[Span, ...]:
+    """What of the old line no copy took, with some slack."""
+    found, at = [], 0
+    for begin, end in [*sorted((run.old, run.old + run.length) for run in copies), (size, size)]:
+        if begin > at:
+            found.append((max(0, at - _SLACK), min(size, begin + _SLACK)))
+        at = max(at, end)
+    return _merged(found)
+
+
+def _reference(
+    old: Line, new: Line, at: int, length: int, around: tuple[Run | None, Run | None], runs: Sequence[Run], most: int
+) -> tuple[Span, ...]:
+    """What a part is likely made from, the likeliest first until it is enough."""
+    before, after = around
+    wanted: list[Span] = []
+    first = bisect_left(runs, at, key=lambda run: run.new + run.length)
+    matched = 0
+    for run in runs[first : bisect_left(runs, at + length, lo=first, key=lambda run: run.new)]:
+        wanted.append((run.old - _SLACK, run.old + run.length + _SLACK))
+        matched += run.length
+    near = min(length, most // 4)
+    if before is not None:
+        wanted.append((before.old + before.length - _SLACK, before.old + before.length + near + _SLACK))
+    if after is not None:
+        wanted.append((after.old - near - _SLACK, after.old + _SLACK))
+    if 2 * matched < length and length > _LOCAL:
+        wanted += _similar(old, new, at, length)
+        middle = old.size * (at + length // 2) // max(1, new.size)
+        wanted.append((middle - length, middle + length))
+    return _limited(wanted, old.size, most)
+
+
+def _similar(old: Line, new: Line, at: int, length: int) -> Iterator[Span]:
+    """Old contents of about the sizes of the small ones in a part."""
+    by_size = sorted((size, start) for start, size in old.within(0, old.size) if size <= _LOCAL)
+    for _, size in new.within(at, at + length):
+        if size <= _LOCAL:
+            place = bisect_left(by_size, (size, 0))
+            for held, start in by_size[max(0, place - _SIMILAR // 2) : place + _SIMILAR // 2]:
+                yield start, start + held
+
+
+def _limited(wanted: Sequence[Span], size: int, most: int) -> tuple[Span, ...]:
+    taken: list[Span] = []
+    left = most
+    for begin, end in wanted:
+        begin, end = max(0, begin), min(size, end, max(0, begin) + left)
+        if end > begin:
+            taken.append((begin, end))
+            left -= end - begin
+    return _merged(taken)
+
+
+def _merged(spans: Sequence[Span]) -> tuple[Span, ...]:
+    found: list[Span] = []
+    for begin, end in sorted(spans):
+        if found and begin <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((begin, end))
+    return tuple(found)

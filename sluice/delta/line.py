@@ -1,0 +1,68 @@
+"""Contents laid end to end, read as one line of bytes, in bounded memory."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+from sluice.delta.model import Blob, Range
+
+_CHUNK = 4 * 1024 * 1024
+"""Bytes read at a time: contents may stand compressed in frames of this size."""
+_CHUNKS = 4
+"""How many of those are kept."""
+
+
+class Line:
+    """One content after another; empty ones take no place."""
+
+    def __init__(self, blobs: Sequence[Blob]) -> None:
+        self._blobs = blobs
+        self._starts = list(accumulate((blob.size for blob in blobs), initial=0))
+        self.size = self._starts.pop()
+        self._chunks: dict[int, bytes] = {}
+
+    def read(self, at: int, length: int) -> bytes:
+        """Bytes from ``at`` on, fewer at the end, none outside."""
+        end = min(at + length, self.size)
+        if at < 0 or at >= end:
+            return b""
+        first, last = at // _CHUNK, (end - 1) // _CHUNK
+        if first == last:
+            chunk, begin = self._chunk(first), first * _CHUNK
+            return chunk[at - begin : end - begin]
+        pieces = [self._chunk(number) for number in range(first, last + 1)]
+        pieces[0] = pieces[0][at - first * _CHUNK :]
+        pieces[-1] = pieces[-1][: end - last * _CHUNK]
+        return b"".join(pieces)
+
+    def read_whole(self, at: int, length: int) -> bytes:
+        """As ``read``, past the chunks: for what is long and read once."""
+        return b"".join(self._blobs[each.content].read(each.offset, each.length) for each in self.ranges(at, length))
+
+    def ranges(self, at: int, length: int) -> tuple[Range, ...]:
+        """The parts of contents that these bytes are."""
+        found, end = [], min(at + length, self.size)
+        content = bisect_right(self._starts, at) - 1
+        while at < end:
+            start, size = self._starts[content], self._blobs[content].size
+            taken = min(end, start + size) - at
+            if taken:
+                found.append(Range(content, at - start, taken))
+            at += taken
+            content += 1
+        return tuple(found)
+
+    def within(self, at: int, end: int) -> list[tuple[int, int]]:
+        """Where contents that have bytes in this part begin, and their sizes."""
+        first = bisect_right(self._starts, at) - 1
+        last = bisect_right(self._starts, end - 1)
+        return [(self._starts[n], self._blobs[n].size) for n in range(first, last) if self._blobs[n].size]
+
+    def _chunk(self, number: int) -> bytes:
+        if number not in self._chunks:
+            if len(self._chunks) == _CHUNKS:
+                del self._chunks[next(iter(self._chunks))]
+            self._chunks[number] = self.read_whole(number * _CHUNK, _CHUNK)
+        return self._chunks[number]
