@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,24 +12,23 @@ from cli.tables import size
 from sluice.errors import StoreError
 
 if TYPE_CHECKING:
-    from sluice.ports import DiskUse, Store
+    from sluice.ports import DiskUse
 
 
 def disk_used(session: Session, names: Iterable[str]) -> dict[str, DiskUse]:
     """By Distribution, in name order; without those whose Distributor's store isn't on this machine or can't be read."""
     from infra.workplace import store_of
 
-    stores: dict[str, Store] = {}
-    found: dict[str, DiskUse] = {}
+    by_owner: dict[str, list[str]] = {}
     for name in sorted(set(names)):
-        owner = session.site.distributors[session.site.distributions[name].distributor]
-        if not (Path(owner.working_directory) / "store").is_dir():
-            continue
-        try:
-            found[name] = stores.setdefault(owner.name, store_of(owner, session.site)).disk_used(name)
-        except StoreError:  # what else is shown is worth more than a refusal
-            continue
-    return found
+        by_owner.setdefault(session.site.distributions[name].distributor, []).append(name)
+    found: dict[str, DiskUse] = {}
+    for owner, owned in by_owner.items():
+        distributor = session.site.distributors[owner]
+        if (Path(distributor.working_directory) / "store").is_dir():
+            with suppress(StoreError):  # what else is shown is worth more than a refusal
+                found |= store_of(distributor, session.site).disk_used(owned)
+    return dict(sorted(found.items()))
 
 
 def disk_json(used: DiskUse) -> dict[str, int]:

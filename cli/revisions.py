@@ -48,7 +48,7 @@ def revisions(session: Session, name: str, as_json: bool) -> None:
     times = build_times(session.site, name)
     rows = [described(store, name, number, times.get(number), signed) for number in store.revisions(name)]
     _compare(rows)
-    used = store.disk_used(name)
+    used = store.disk_used([name])[name]
     if as_json:
         emit(
             {

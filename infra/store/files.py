@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
@@ -200,21 +201,24 @@ class FileStore:
         except FileNotFoundError:
             return b""
 
-    def disk_used(self, distribution: str) -> DiskUse:
+    def disk_used(self, distributions: Collection[str]) -> Mapping[str, DiskUse]:
         """See ``sluice.ports.Store``."""
-        directory = self.distribution_directory(distribution)
-        with translated(directory):
-            own = sum(_allocated(os.path.join(place, name)) for place, _, names in os.walk(directory) for name in names)
-            sizes: dict[str, int] = {}
-            others: set[str] = set()
+        packs: dict[str, set[str]] = {}
+        with translated(self.root):
             if self.contents.directory.is_dir():
                 with shared(self.lock_path):
                     self.contents.refresh()
-                    packs = self.contents.holding(self._referenced([distribution]))
-                    sizes = {pack: _allocated(self.contents.path(pack)) for pack in packs}
-                    names = [name for name in kept_distributions(self) if name != distribution]
-                    others = packs & self.contents.holding(self._referenced(names)) if packs else others
-            return DiskUse(own, sum(sizes.values()), sum(size for pack, size in sizes.items() if pack not in others))
+                    for name in kept_distributions(self):
+                        places = map(self.contents.place, self._referenced([name]))
+                        packs[name] = {place[0] for place in places if place is not None}
+            users = Counter(pack for found in packs.values() for pack in found)
+            sizes = {pack: _allocated(self.contents.path(pack)) for pack in users}
+            return {name: self._disk_used(name, {p: (sizes[p], users[p]) for p in packs.get(name, ())}) for name in distributions}
+
+    def _disk_used(self, distribution: str, packs: Mapping[str, tuple[int, int]]) -> DiskUse:
+        directory = self.distribution_directory(distribution)
+        files = sum(_allocated(os.path.join(place, name)) for place, _, names in os.walk(directory) for name in names)
+        return DiskUse(files, sum(size for size, _ in packs.values()), sum(size for size, users in packs.values() if users == 1))
 
     def examine(self, distributions: Collection[str] = (), *, progress: Progress | None = None) -> Examined:
         """See ``sluice.ports.Store``."""

@@ -115,8 +115,8 @@ class Store(Protocol):
         """What the last scan left for the next; empty if nothing did. Not to be believed: the reader checks it."""
         ...
 
-    def disk_used(self, distribution: str) -> DiskUse:
-        """Bytes on disk (C6)."""
+    def disk_used(self, distributions: Collection[str]) -> Mapping[str, DiskUse]:
+        """Bytes on disk of each (C6). One look at the whole store, however many are asked for."""
         ...
 
     def revisions(self, distribution: str) -> Sequence[RevisionNumber]:

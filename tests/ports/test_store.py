@@ -104,7 +104,7 @@ def test_the_working_directory_is_as_the_format_says(store: FileStore) -> None:
 def test_nothing_is_there_before_anything_is_written(store: FileStore) -> None:
     assert store.revisions("zone") == []
     assert store.scan_memory("zone") == b""
-    assert store.disk_used("zone").revisions == 0
+    assert store.disk_used(["zone"])["zone"].revisions == 0
     with pytest.raises(NotFoundError, match="has no revision"):
         store.manifest("zone", R11)
     with pytest.raises(NotFoundError):
@@ -255,7 +255,7 @@ def test_an_index_whose_pack_is_gone_holds_nothing_and_is_pruned(tmp_path: Path)
     pack.unlink()
     with store.lock("zone") as draft:
         assert not draft.holds(made.destinations[0].entries[1].digest)
-    assert store.disk_used("zone").contents == 0
+    assert store.disk_used(["zone"])["zone"].contents == 0
     assert store.prune()
     assert list((store.root / "contents").iterdir()) == []
 
@@ -363,13 +363,13 @@ def test_disk_used_counts_revisions_and_packs(store: FileStore) -> None:
     add(store, "zone", R11, [random.Random(1).randbytes(100_000)])
     add(store, "other", R11, [random.Random(1).randbytes(100_000)])
     for name in ("zone", "other"):
-        used = store.disk_used(name)
+        used = store.disk_used([name])[name]
         assert 100_000 < used.revisions < 200_000
         assert 100_000 < used.contents < 200_000
         assert used.own_contents == 0, "the other one needs it too"
     with store.lock("other") as draft:
         draft.remove([R11])
-    used = store.disk_used("zone")
+    used = store.disk_used(["zone"])["zone"]
     assert used.own_contents == used.contents > 100_000
 
 
