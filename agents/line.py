@@ -15,7 +15,9 @@ from sluice.durable import write_all
 from sluice.errors import ProtocolError
 from sluice.formats.protocol import Message, message_frame, read_frame
 
-EVENT_SECONDS = 0.2
+QUICK_SECONDS = 0.5
+"""What is over by then tells of nothing: its answer is there."""
+EVENT_SECONDS = 1.0
 """Least time between two events of one phase."""
 QUIET_SECONDS = 10.0
 """Most time without a sign of life within an order (the protocol says 20)."""
@@ -113,6 +115,7 @@ class Line:
         finally:
             events.stop.set()
             thread.join()
+            events.end()
 
 
 class Events:
@@ -121,23 +124,33 @@ class Events:
     def __init__(self, line: Line) -> None:
         self._line = line
         self._last: Message = {"type": "event", "phase": "begin", "done": 0, "total": 0}
-        self._said = time.monotonic()
+        self._begun = self._said = time.monotonic()
+        self._is_unsaid = False
         self.stop = threading.Event()
 
     def __call__(self, phase: str, done: int, total: int) -> None:
-        """Called often; most calls say nothing."""
+        """Called often; most calls say nothing, or not at once."""
         now, phase = time.monotonic(), phase[:PHASE_MAX]
         if not phase.isprintable():
             phase = "".join(c if c.isprintable() else "?" for c in phase)
         is_new = phase != self._last["phase"]
-        if not is_new and now - self._said < EVENT_SECONDS:
-            return
-        self._last = {"type": "event", "phase": phase, "done": done, "total": total}
-        self._said = now
-        self._line.say(self._last)
+        self._last, self._is_unsaid = {"type": "event", "phase": phase, "done": done, "total": total}, True
+        if now - self._begun >= QUICK_SECONDS and (is_new or now - self._said >= EVENT_SECONDS):
+            self._say()
 
     def keep_alive(self) -> None:
-        """Repeats the last event where nothing else is said."""
-        while not self.stop.wait(QUIET_SECONDS / 4):
-            if time.monotonic() - self._said >= QUIET_SECONDS:
-                self._line.say(self._last)
+        """Says what wasn't said at once, and repeats the last event where nothing else is said."""
+        while not self.stop.wait(min(QUICK_SECONDS, QUIET_SECONDS / 4)):
+            now = time.monotonic()
+            if (self._is_unsaid and now - self._said >= EVENT_SECONDS / 2) or now - self._said >= QUIET_SECONDS:
+                self._say()
+
+    def end(self) -> None:
+        """The last event, where it took long enough to tell of any."""
+        if self._is_unsaid and time.monotonic() - self._begun >= QUICK_SECONDS:
+            self._say()
+
+    def _say(self) -> None:
+        self._is_unsaid = False
+        self._said = time.monotonic()
+        self._line.say(self._last)

@@ -1,6 +1,7 @@
 """An agent that isn't there, for predictions: it answers a sender as one would that is what it is said to be, and keeps nothing.
 
 A sender's own code talks to it, so that what is counted is what is sent. Of a payload only the last block is taken: the others are counted.
+It works fast, and so tells of no progress but that of a put.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ from sluice.trust.roles import ROOT, TOP_ROLES, distribution_role
 
 PROGRESS = 8 * 1024 * 1024
 """Bytes of payload between two reports (docs/formats.md section 7)."""
-COMPLETING = ("complete",)
-"""Phases of which an agent tells while it completes a delta."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +40,6 @@ class Imagined:
     """The same once it was sent what is published."""
     small: bool = False
     """It gets small deltas."""
-    phases: tuple[str, ...] = ()
-    """Those that an extraction tells of."""
-    entries: int = 0
-    """What the phases count to."""
     receipt: Callable[[Envelope], Envelope] = field(default=lambda envelope: envelope)
     """Its answer to an order."""
 
@@ -153,16 +148,12 @@ class ImaginedAgent(Stream):
         self._say(type="stored")
 
     def _on_complete(self, _: Message) -> None:
-        for phase in COMPLETING:
-            self._say(type="event", phase=phase, done=0, total=self._is.entries)
         self._say(type="completed", lacks=[])
 
     def _on_receipts(self, _: Message) -> None:
         self._say(type="receipts", envelopes=[])
 
     def _on_order(self, message: Message) -> None:
-        for phase in self._is.phases:
-            self._say(type="event", phase=phase, done=0, total=self._is.entries)
         self._say(type="receipt", envelope=self._is.receipt(message["envelope"]))
 
     def _on_acknowledge(self, _: Message) -> None:

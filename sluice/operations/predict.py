@@ -32,8 +32,6 @@ from sluice.trust.envelope import ORDER_WORD, RECEIPT_WORD, Envelope, seal
 from sluice.trust.foresee import ForeseeingPublisher
 from sluice.trust.roles import ROOT, TOP_ROLES, distribution_role
 
-PHASES = ("compare", "stage", "swap", "read back", "clean up")
-"""Of which an agent tells in an extraction that isn't long."""
 SENDS_MAX = 5
 """Last sends to a Subscriber that its next one's time is computed from."""
 
@@ -122,8 +120,6 @@ class Predictor:
             trust=trust,
             newest=self._publisher.versions(),
             small=any(event.data.get("small") is True for event in sent[:1]),
-            phases=(*PHASES, *_actions(recipe)),
-            entries=self._store.manifest_bytes(distribution, revision).count(b"\n") - 1,
         )
         key = (distribution, revision, state.held, state.extracted, imagined.small, tuple(sorted(trust.items())), subscriber.min_free)
         if key not in self._transfers:
@@ -233,16 +229,6 @@ def _bytes(event: Event) -> int:
 def _seconds(event: Event) -> float:
     value = event.data.get("seconds")
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _actions(recipe: RenderedRecipe | None) -> list[str]:
-    if recipe is None:
-        return []
-    return [
-        f"{phase} action {number}"
-        for phase, actions in (("pre", recipe.pre_actions), ("post", recipe.post_actions))
-        for number, _ in enumerate(actions, 1)
-    ]
 
 
 def _unsigned(word: bytes, payload: bytes, *, key: str) -> Envelope:

@@ -14,7 +14,7 @@ from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Root, Signed
 
 from sluice.trust.publish import Listing, Published, Publisher, lifetime_of
-from sluice.trust.repository import Repository, signed_bytes
+from sluice.trust.repository import EARLIER, Repository, signed_bytes
 from sluice.trust.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_role, metadata_file
 
 
@@ -39,7 +39,8 @@ class ForeseeingPublisher(Publisher):
     def _held_since(self, distribution: str, at: datetime, longest_interval: timedelta) -> dict[str, int]:
         found = {ROOT: self._files.newest_root()}
         for role, newest in self._files.versions().items():
-            for version in (newest, newest - 1) if role in (TIMESTAMP, SNAPSHOT, TARGETS, distribution_role(distribution)) else ():
+            ours = role in (TIMESTAMP, SNAPSHOT, TARGETS, distribution_role(distribution))
+            for version in range(newest, max(0, newest - EARLIER - 1), -1) if ours else ():
                 signed = self._files.load_role(role, version)
                 if signed is not None and signed.expires - lifetime_of(role, longest_interval) <= at:
                     found[role] = version

@@ -21,6 +21,8 @@ from sluice.durable import replace_atomically
 from sluice.errors import StoreCorruptError, StoreLockedError
 from sluice.trust.roles import ROOT, SNAPSHOT, TIMESTAMP, metadata_file, split_metadata_file
 
+EARLIER = 32
+"""Versions of each role that are kept beside the newest."""
 READ_TRIES = 100
 """Tries to read a set that isn't replaced meanwhile; each takes milliseconds."""
 _KINDS: Mapping[str, type[Any]] = {ROOT: Root, TIMESTAMP: Timestamp, SNAPSHOT: Snapshot}
@@ -106,13 +108,15 @@ class Repository:
         return max(version for role, version in filter(None, parts) if role == ROOT and version)
 
     def remove_unreferenced(self, versions: Mapping[str, int], snapshot: int) -> None:
-        """Remove numbered files but those of this set and the one before, which a reader may still be copying."""
+        """Remove numbered files but those of this set and some before: a reader may still be copying one, and new ones are sent as
+        what they differ in from one that a Subscriber holds.
+        """
         newest = {**versions, SNAPSHOT: snapshot}
         for entry in list(os.scandir(self._directory)):
             parts = split_metadata_file(entry.name)
             if parts is None or parts[1] is None or parts[0] == ROOT:
                 continue
-            if parts[1] < newest.get(parts[0], 0) - 1:
+            if parts[1] < newest.get(parts[0], 0) - EARLIER:
                 os.unlink(entry.path)
 
 

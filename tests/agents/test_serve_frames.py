@@ -15,13 +15,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from agents.line import Events, Line
 from sluice.errors import ProtocolError
-from sluice.formats.protocol import data_header, message_frame
+from sluice.formats.protocol import data_header, message_frame, read_frame
 from sluice.formats.ted import BLOCK
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import Script, ScriptType
@@ -540,13 +541,23 @@ def test_an_agent_killed_in_mid_order_is_recovered_by_the_next_start(bench: Work
     assert tree_of(tmp_path / "zone") == tree_of(tmp_path / "source")
 
 
-def test_events_tell_how_far_an_order_is(bench: Workbench, held: Made, tmp_path: Path) -> None:
-    conversation, events = bench.connect(), []
-    bench.extract(conversation, bench.order(held, tmp_path / "zone"), events)
-    conversation.close()
-    phases = [event.phase for event in events]
-    assert [phase for phase in dict.fromkeys(phases) if phase in ("stage", "swap", "read back")] == ["stage", "swap", "read back"]
-    assert all(0 <= event.done <= event.total for event in events)
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.0, []), (1.0, [("stage", 1, 9), ("stage", 2, 9), ("swap", 1, 9), ("swap", 9, 9)])], ids=["quick", "long"]
+)
+def test_events_tell_how_far_an_order_is_unless_it_is_over_at_once(
+    seconds: float, told: list[tuple[str, int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = iter(range(1000))
+    monkeypatch.setattr("agents.line.time", SimpleNamespace(monotonic=lambda: seconds * next(at)))
+    here, there = os.pipe()
+    events = Events(Line(os.open(os.devnull, os.O_RDONLY), there))
+    for phase, done in (("stage", 1), ("stage", 2), ("swap", 1), ("swap", 9)):
+        events(phase, done, 9)
+    events.end()
+    os.close(there)
+    with os.fdopen(here, "rb") as said:
+        frames = list(iter(lambda: read_frame(said.read), None))
+    assert [(frame["phase"], frame["done"], frame["total"]) for frame in frames if isinstance(frame, dict)] == told
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
