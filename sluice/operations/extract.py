@@ -9,9 +9,10 @@ Source: TED "extracting a Distribution".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 
+from sluice.durable import replace_atomically
 from sluice.errors import (
     ExtractError,
     NotFoundError,
@@ -40,9 +41,10 @@ from sluice.operations.extract_steps import Plan
 from sluice.operations.extract_swap import read_back, steps_of, swap_in
 from sluice.operations.extract_tree import ExtractedTree
 from sluice.operations.held import CORRUPT, TED
-from sluice.operations.held_ted import extracted_bytes, held_manifest, usable_ted
+from sluice.operations.held_ted import extracted_bytes, held_manifest, seen_at, usable_ted
 from sluice.operations.journal import Begun, JournalState
 from sluice.operations.lent import LentContents
+from sluice.operations.seen import UNSEEN, Noted, Seen, seen_bytes
 from sluice.trust.envelope import Envelope
 
 
@@ -75,6 +77,7 @@ class _Extraction:
         self._started = extractions.now()
         self._status = self._held.status()
         self._figures = Figures()
+        self._noted = Noted(extractions.clock_ns)
         self._extracted_bytes = b""
         try:
             self._extracted_bytes = extracted_bytes(self._held, self._status)
@@ -138,7 +141,8 @@ class _Extraction:
         tree = ExtractedTree(self._of.filesystem, self._extracted_manifest, extracted.destinations if extracted else ())
         with closing(AtHand(tree, LentContents(self._held.revision(order.revision)))) as at_hand:
             event("compare", 0, 0)
-            with closing(self._planner(tree).plan(manifest, order.destinations)) as plan:
+            seen = UNSEEN if manifest.verify else seen_at(self._held, self._status, tree)
+            with closing(self._planner(tree, seen).plan(manifest, order.destinations)) as plan:
                 if extracted is not None and plan.is_empty and str(order.revision) == extracted.revision:
                     self._figures.unchanged = len(plan.unchanged)
                     return self._answer(Outcome.ALREADY_INSTALLED, read_back=read_back_digest(manifest))
@@ -160,10 +164,10 @@ class _Extraction:
         self._figures.removed = plan.paths_removed
         self._journal.enter(JournalState.SWAPPED)
         actions.run("post", JournalState.SWAPPED)
-        digest = read_back(plan, manifest, lambda done, total: event("read back", done, total))
+        digest = read_back(plan, manifest, self._noted, lambda done, total: event("read back", done, total))
         return self._commit(digest)
 
-    def _planner(self, tree: ExtractedTree) -> Planner:
+    def _planner(self, tree: ExtractedTree, seen: Seen) -> Planner:
         order = self._order
         return Planner(
             self._of.filesystem,
@@ -174,6 +178,7 @@ class _Extraction:
             protected=self._of.working_directory,
             now_ns=int(self._started.timestamp()) * 10**9,
             look=lambda: self._of.event("compare", 0, 0),
+            known=seen.digest,
         )
 
     def _stage(self, plan: Plan, manifest: Manifest, at_hand: AtHand) -> None:
@@ -205,10 +210,18 @@ class _Extraction:
         )
         envelope = self._of.sign(receipt)
         self._journal.write_receipt(envelope)
+        self._note_seen()
         self._journal.enter(JournalState.COMMITTED)
         self._of.event("clean up", 0, 0)
         finish_if_possible(self._of)
         return envelope
+
+    def _note_seen(self) -> None:
+        """True whatever becomes of this extraction, since every row is about one inode; and without it files are only read again."""
+        record, extracted = self._status.received.get(str(self._order.revision)), self._status.extracted
+        digest = record.manifest if record else extracted.manifest if extracted else ""
+        with suppress(SluiceError, OSError):
+            replace_atomically(self._held.seen_path, seen_bytes(digest, self._noted.rows))
 
     def _is_installed(self) -> bool:
         """Whether the status file says so, and that is enough: with ``verify`` the tree itself is asked (C10)."""

@@ -35,6 +35,7 @@ class Planner:
         protected: Real path of the agent's working directory: no destination may reach into it.
         now_ns: The time of directories that no manifest names.
         look: Called before each file is read.
+        known: The digest of what stands at an absolute path, where that needn't be read; else empty.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Planner:
         protected: str,
         now_ns: int,
         look: Callable[[], None] = lambda: None,
+        known: Callable[[str, Found], str] = lambda _path, _found: "",
     ) -> None:
         self._filesystem = filesystem
         self._staging_name = staging_name
@@ -57,6 +59,7 @@ class Planner:
         self._protected = protected
         self._now_ns = now_ns
         self._look = look
+        self._known = known
         self._places: dict[tuple[str, str], Place] = {}
         self._points: dict[tuple[str, str], str] = {}
         self._mounts: dict[str, Sequence[str]] = {}
@@ -189,7 +192,7 @@ class Planner:
             return False
         self._look()
         try:
-            if hash_file(root, path, entry.size) != entry.digest:
+            if (self._known(full(root, path), found) or hash_file(root, path, entry.size)) != entry.digest:
                 return False
         except LockedTargetError:  # what can't be read now, of whatever content, can be replaced once it isn't locked any more
             return False

@@ -42,6 +42,8 @@ class Extractions:
     action_limit: float = ACTION_TIMEOUT
     sleep: Callable[[float], None] = time.sleep
     """Between two looks at locked targets."""
+    clock_ns: Callable[[], int] = time.time_ns
+    """What the times of files are compared with."""
 
     @property
     def journal(self) -> Journal:

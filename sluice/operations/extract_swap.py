@@ -11,6 +11,7 @@ from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.operations.extract_stage import FSYNC_EACH_BELOW
 from sluice.operations.extract_steps import NEW, Plan, Removal, below, full, hash_file
 from sluice.operations.journal import RemoveStep, Step, SwapStep
+from sluice.operations.seen import Noted
 from sluice.ports import Progress, Root
 
 _T = TypeVar("_T")
@@ -104,9 +105,11 @@ def _make_durable(plan: Plan) -> None:
         place.root.sync_directories(sorted(changed))
 
 
-def read_back(plan: Plan, manifest: Manifest, progress: Progress) -> str:
+def read_back(plan: Plan, manifest: Manifest, noted: Noted, progress: Progress) -> str:
     """Hash every file of the manifest as it stands on disk now; files that were hashed for the plan are only looked at for change.
 
+    Args:
+        noted: Is told of each file entry, in order.
     Returns:
         The receipt's ``read_back``.
     Raises:
@@ -120,7 +123,7 @@ def read_back(plan: Plan, manifest: Manifest, progress: Progress) -> str:
         done += 1
         progress(done, total)
         root, top = plan.located[number]
-        return _digest(plan, number, root, below(top, entry.path), entry)
+        return _digest(plan, number, root, below(top, entry.path), entry, noted)
 
     for number, destination in enumerate(manifest.destinations):
         root, top = plan.located[number]
@@ -131,12 +134,13 @@ def read_back(plan: Plan, manifest: Manifest, progress: Progress) -> str:
     return read_back_digest(manifest, digest_of)
 
 
-def _digest(plan: Plan, number: int, root: Root, path: str, entry: Entry) -> str:
+def _digest(plan: Plan, number: int, root: Root, path: str, entry: Entry, noted: Noted) -> str:
     known = plan.unchanged.get((number, entry.path))
-    if known is not None:
-        found = root.find(path)
-        if found and (found.inode, found.size, found.mtime_ns) == (known.inode, known.size, known.mtime_ns):
-            return entry.digest
+    found = _or_read_back_error(lambda: root.find(path), root, path)
+    if found and known and (found.inode, found.size, found.mtime_ns) == (known.inode, known.size, known.mtime_ns):
+        noted.stayed(found, known)
+        return entry.digest
+    noted.look(found)
     digest = _or_read_back_error(lambda: hash_file(root, path, entry.size), root, path)
     if digest != entry.digest:
         raise ReadBackError(

@@ -23,7 +23,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.operations.at_hand import AtHand
 from sluice.operations.extract_tree import ExtractedTree
 from sluice.operations.held import TED, HeldDistribution, Status
-from sluice.operations.seen import Seen, parse_seen
+from sluice.operations.seen import UNSEEN, Seen, parse_seen
 from sluice.trust.roles import MANIFEST
 
 
@@ -135,9 +135,9 @@ def held_manifest(held: HeldDistribution, status: Status, revision: RevisionNumb
 def seen_at(held: HeldDistribution, status: Status, tree: ExtractedTree) -> Seen:
     """What was noted of the extracted tree; of nothing where it isn't there, or about another."""
     if status.extracted is None:
-        return Seen((), ())
+        return UNSEEN
     try:
         data = held.seen_path.read_bytes()
     except OSError:
-        return Seen((), ())
+        return UNSEEN
     return Seen(parse_seen(data, status.extracted.manifest), tree.tops())

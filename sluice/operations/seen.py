@@ -9,7 +9,7 @@ files are read.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -40,6 +40,28 @@ UNKNOWN = Row(0, 0, 0)
 def row_of(found: Found, read_ns: int) -> Row:
     """Of a file that was looked at before it was read at a time."""
     return Row(found.device, found.inode, found.ctime_ns) if found.ctime_ns + MARGIN_NS < read_ns else UNKNOWN
+
+
+class Noted:
+    """Rows of an extraction on its way, in the order in which it reads back."""
+
+    def __init__(self, clock_ns: Callable[[], int]) -> None:
+        """Before it compares anything.
+
+        Args:
+            clock_ns: Nanoseconds since the epoch, as file systems have them.
+        """
+        self._clock_ns = clock_ns
+        self._begun_ns = clock_ns()
+        self.rows: list[Row] = []
+
+    def stayed(self, found: Found, compared: Found) -> None:
+        """A file whose content was found right when it was compared. One that was mended since has another time: it is read next time."""
+        self.rows.append(row_of(found, self._begun_ns) if found.ctime_ns == compared.ctime_ns else UNKNOWN)
+
+    def look(self, found: Found | None) -> None:
+        """A file, just before it is read."""
+        self.rows.append(row_of(found, self._clock_ns()) if found is not None else UNKNOWN)
 
 
 def seen_bytes(manifest_digest: str, rows: Iterable[Row]) -> bytes:
@@ -77,3 +99,7 @@ class Seen:
         if known is None or known[:3] != (Row(found.device, found.inode, found.ctime_ns), found.size, found.mtime_ns):
             return ""
         return known[3]
+
+
+UNSEEN = Seen((), ())
+"""Nothing is known: everything is read."""
