@@ -28,7 +28,7 @@ from sluice.formats.zstd import compress_frame
 from sluice.model.action import Script, ScriptType
 from sluice.model.order import Order
 from sluice.model.revision import RevisionNumber
-from sluice.operations.receive import AGAIN_MAX
+from sluice.operations.receive_blocks import AGAIN_MAX
 from sluice.trust.keys import ensure_private_key, load_private_key
 from sluice.trust.publish import Publisher
 from tests.agents.workbench import PROJECT, Raw, Workbench
