@@ -18,6 +18,7 @@ from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_IMODE, S_ISDIR
 
 from blake3 import blake3
 
+from infra.sources.attributes import ACL, Attributes
 from infra.sources.beneath import Opener
 from infra.sources.exclude import excluded
 from infra.sources.reading import read_file
@@ -34,6 +35,7 @@ RACY_NS = 2_000_000_000
 TARGET_MAX = 4096
 """Most bytes of a link's text."""
 
+_KINDS = {S_IFREG: EntryKind.FILE, S_IFDIR: EntryKind.DIRECTORY, S_IFLNK: EntryKind.SYMLINK}
 _SPECIAL = {0o140000: "a socket", 0o010000: "a named pipe", 0o060000: "a block device", 0o020000: "a character device"}
 
 
@@ -115,7 +117,10 @@ class FilesSource:
 
 
 def _key(distribution: Distribution) -> bytes:
-    asked = [[str(s.source), list(s.exclude), s.mode] for s in distribution.files]
+    asked = [
+        [str(s.source), list(s.exclude), s.mode, s.synchronize.value, s.owner, s.xattrs if isinstance(s.xattrs, str) else dict(s.xattrs)]
+        for s in distribution.files
+    ]
     return blake3(canonical_bytes([distribution.case_sensitive_only, asked])).digest()
 
 
@@ -206,21 +211,24 @@ def _listings(walk: Walk, distribution: Distribution) -> list[list[_Listed]]:
 def _destination(source: FileSource, items: list[_Listed], reading: _Reading) -> Destination:
     mode = None if source.mode == "keep" else int(source.mode, 8)
     with _opened(source) as (root, name):
-        entries = tuple([_entry(item, root, name, source, mode, reading) for item in items])
-    return Destination(source.destination, not name, entries)
+        attributes = Attributes(source, reading.opener, root)
+        entries = tuple([_entry(item, root, name, source, mode, reading, attributes) for item in items])
+    return Destination(source.destination, not name, entries, source.synchronize.value)
 
 
-def _entry(item: _Listed, root: int, name: str, source: FileSource, mode: int | None, reading: _Reading) -> Entry:
+def _entry(item: _Listed, root: int, name: str, source: FileSource, mode: int | None, reading: _Reading, attributes: Attributes) -> Entry:
     at = item.at
     found = reading.stat(at)
-    kind = S_IFMT(found[0])
-    if kind == S_IFDIR:
-        return Entry(EntryKind.DIRECTORY, item.path, S_IMODE(found[0]), found[2])
-    disk = name if item.disk == START else item.disk
+    kind = _KINDS[S_IFMT(found[0])]
+    disk = (name or ".") if item.disk == START else item.disk
     shown = f"{source.source}/{item.disk}" if item.path else str(source.source)
     try:
-        if kind == S_IFLNK:
-            return Entry(EntryKind.SYMLINK, item.path, S_IMODE(found[0]), 0, target=_target(reading.opener.read_link(root, disk), shown))
+        owner, xattrs = attributes.of(disk, kind, shown=shown)
+        if kind is EntryKind.DIRECTORY:
+            return Entry(kind, item.path, S_IMODE(found[0]), found[2], owner=owner, xattrs=xattrs)
+        if kind is EntryKind.SYMLINK:
+            target = _target(reading.opener.read_link(root, disk), shown)
+            return Entry(kind, item.path, S_IMODE(found[0]), 0, target=target, owner=owner)
         digest = reading.known.get(found)
         if digest is None or not reading.sink.holds(digest.hex()):
             found, digest = read_file(reading.opener, root, disk, shown=shown, sink=reading.sink)
@@ -230,7 +238,10 @@ def _entry(item: _Listed, root: int, name: str, source: FileSource, mode: int | 
     except OSError as error:
         raise _failure(shown, error) from error
     reading.digests[at] = digest
-    return Entry(EntryKind.FILE, item.path, S_IMODE(found[0]) if mode is None else mode, found[2], found[1], digest.hex())
+    bits = S_IMODE(found[0]) if mode is None else mode
+    if mode is not None:  # an ACL has a part of the mode
+        xattrs = tuple(each for each in xattrs if each[0] != ACL)
+    return Entry(kind, item.path, bits, found[2], found[1], digest.hex(), owner=owner, xattrs=xattrs)
 
 
 def _target(text: str, shown: str) -> str:

@@ -17,7 +17,7 @@ from sluice.formats.ted import needed_contents
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution
-from sluice.ports import Draft, Progress, Scan, Source, Store
+from sluice.ports import Draft, Progress, Scan, Source, Store, TedFile
 from sluice.rules.revisions import FIRST, delta_bases, next_revision, superseded
 
 _DIGEST = 32
@@ -49,6 +49,8 @@ class BuildResult:
     removed: int = 0
     ted_bytes: int = 0
     """Bytes of the payloads of the ``.ted`` files made."""
+    bases: tuple[RevisionNumber, ...] = ()
+    """From which a delta was made."""
     pruned: tuple[RevisionNumber, ...] = ()
     """Revisions that were deleted for the new one (C3)."""
 
@@ -102,10 +104,9 @@ def _build(
     previous = _manifest_of(store, name, newest)
     number = next_revision(newest, max_revisions=distribution.max_revisions, rebaseline=rebaseline or previous is None)
     manifest = replace(last, revision=number)
-    ted_bytes = 0
+    teds: Sequence[TedFile] = ()
     if draft is not None:
         teds = draft.add_revision(manifest, delta_bases(number, newest if previous else None, max_revisions=distribution.max_revisions))
-        ted_bytes = sum(ted.payload for ted in teds)
         draft.remember(blake3(manifest_bytes(manifest)).digest() + scan.memory)
     new = needed_contents(manifest, previous)
     added, modified, removed = _differences(previous, manifest)
@@ -118,7 +119,8 @@ def _build(
         added=added,
         modified=modified,
         removed=removed,
-        ted_bytes=ted_bytes,
+        ted_bytes=sum(ted.payload for ted in teds),
+        bases=tuple(ted.base for ted in teds if ted.base and not ted.small),
     )
 
 
@@ -184,8 +186,8 @@ def _header_is_of(distribution: Distribution, before: bytes) -> bool:
         header, _ = parse_header(before.partition(b"\n")[0])
     except StoreCorruptError:
         return False
-    templates = [d.template for d in header.destinations]
-    if templates != [f.destination for f in distribution.files]:
+    asked = [(d.template, d.synchronize) for d in header.destinations]
+    if asked != [(f.destination, f.synchronize) for f in distribution.files]:
         return False
     return _manifest(distribution, header.revision, header.destinations) == header
 

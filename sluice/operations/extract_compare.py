@@ -10,10 +10,12 @@ must go, or a directory with foreign files where a file must go, is refused: nob
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from sluice.errors import DestinationError, LockedTargetError
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.site import Copy, Synchronize
+from sluice.operations.extract_metadata import Metadata
 from sluice.operations.extract_others import Other
 from sluice.operations.extract_remove import Before, Remover
 from sluice.operations.extract_steps import Place, Plan, Removal, Staged, Swap, below, full, hash_file
@@ -76,6 +78,8 @@ class Planner:
             self._copy_all = manifest.copy == Copy.ALL
             self._mirrored = {n for n, each in enumerate(manifest.destinations) if each.synchronize == Synchronize.MIRROR}
             self._locate(manifest, destinations)
+            before = self._before()
+            self._metadata = Metadata(self._filesystem, manifest, [destination for _, destination in before.tops])
             stand: list[dict[str, Found]] = []
             for number, (destination, (root, base)) in enumerate(zip(manifest.destinations, self._plan.located, strict=True)):
                 self._check_protected(root, base, destination.entries)
@@ -84,9 +88,9 @@ class Planner:
                 for entry in destination.entries:
                     self._entry(number, root, base, entry, standing)
                 stand.append(standing)
-            self._remove(manifest)
-            for destination, (root, base), standing in zip(manifest.destinations, self._plan.located, stand, strict=True):
-                self._directory_metadata(root, base, destination.entries, standing)
+            self._remove(manifest, before)
+            for number, (destination, (root, base)) in enumerate(zip(manifest.destinations, self._plan.located, strict=True)):
+                self._directory_metadata(number, root, base, destination.entries, stand[number])
             return self._plan
         except BaseException:
             self._plan.close()
@@ -112,7 +116,7 @@ class Planner:
             self._plan.roots[directory] = self._filesystem.open_root(directory)
         return self._plan.roots[directory]
 
-    def _remove(self, manifest: Manifest) -> None:
+    def _remove(self, manifest: Manifest, before: Before) -> None:
         """What goes, and the times of directories that no manifest names and that it goes from."""
         remover = Remover(
             self._filesystem,
@@ -122,7 +126,6 @@ class Planner:
             protected=self._protected,
             others=self._others,
         )
-        before = self._before()
         gone = remover.find(before)
         self._plan.left, self._plan.paths_removed = gone.left, len(gone.kinds)
         for each in gone.tops:
@@ -187,7 +190,8 @@ class Planner:
             standing[entry.path] = found
             return True
         if entry.kind is EntryKind.SYMLINK:
-            return not self._copy_all and root.read_link(path) == entry.target
+            owner = self._metadata.owner(root, path, entry)
+            return not self._copy_all and root.read_link(path) == entry.target and owner in (None, found.owner)
         if self._copy_all or found.size != entry.size:
             return False
         self._look()
@@ -196,11 +200,10 @@ class Planner:
                 return False
         except LockedTargetError:  # what can't be read now, of whatever content, can be replaced once it isn't locked any more
             return False
-        if (found.mode, found.mtime_ns) != (entry.mode, entry.mtime_ns):
+        step = self._metadata.step(number, root, path, entry, found, lambda: self._place(root, path.rpartition("/")[0]))
+        if step is not None:
             if found.links > 1 or not found.is_ours:  # another name of it may be somebody else's; so may the file, and a setgid bit on it
                 return False
-            place = self._place(root, path.rpartition("/")[0])
-            step = MetadataStep(place.number, path, False, entry.mode, entry.mtime_ns, found.mode, found.mtime_ns)
             self._plan.metadata.append(step)
             found = found._replace(mode=entry.mode, mtime_ns=entry.mtime_ns)
         self._plan.unchanged[number, entry.path] = found
@@ -235,7 +238,7 @@ class Planner:
         self._stage(number, root, path, place, staged, entry)
 
     def _stage(self, number: int, root: Root, path: str, place: Place, staged: str, entry: Entry) -> None:
-        item = Staged(place, staged, entry, number)
+        item = Staged(place, staged, entry, number, self._metadata.owner(root, path, entry))
         if entry.kind is EntryKind.FILE:
             self._plan.files.setdefault(entry.digest, []).append(item)
             place.needed += entry.size
@@ -288,16 +291,16 @@ class Planner:
         deeper = [below(mount, "/".join(parts[: depth + 1])) for depth in range(len(parts))] if parts != [""] else []
         return next((point for point in (mount, *deeper) if root.is_writable(point)), mount)
 
-    def _directory_metadata(self, root: Root, base: str, entries: Sequence[Entry], standing: dict[str, Found]) -> None:
-        """Modes and times of directories that stay, where they differ or will by what is placed in them; the deepest first."""
+    def _directory_metadata(self, number: int, root: Root, base: str, entries: Sequence[Entry], standing: dict[str, Found]) -> None:
+        """What is mended of directories that stay, also where only what is placed in them moves their time; the deepest first."""
         for entry in reversed(entries):
             found = standing.get(entry.path) if entry.kind is EntryKind.DIRECTORY else None
             if found is None or not found.is_mendable:
                 continue  # somebody else's, in which we may only place: its mode and time are theirs
             path = below(base, entry.path)
-            if (root.path, path) in self._touched or (found.mode, found.mtime_ns) != (entry.mode, entry.mtime_ns):
-                place = self._place(root, path)
-                step = MetadataStep(place.number, path, True, entry.mode, entry.mtime_ns, found.mode, found.mtime_ns)
+            touched = (root.path, path) in self._touched
+            step = self._metadata.step(number, root, path, entry, found, partial(self._place, root, path), touched=touched)
+            if step is not None:
                 self._plan.metadata.append(step)
 
 

@@ -103,11 +103,11 @@ def stage(plan: Plan, contents: Iterable[Content], at_hand: AtHand, progress: Pr
             done += size * len(left[digest])
             progress(done, total)
     for item in plan.links:
-        item.staging.make_symlink(item.name, item.entry.target)
+        item.staging.make_symlink(item.name, item.entry.target, owner=item.owner)
     for item in reversed(plan.directories):
         # A directory that will be moved keeps our own rights until then.
         mode = item.entry.mode if "/" in item.name else item.entry.mode | 0o700
-        item.staging.set_metadata(item.name, mode=mode, mtime_ns=item.entry.mtime_ns)
+        item.staging.set_metadata(item.name, mode=mode, mtime_ns=item.entry.mtime_ns, owner=item.owner, xattrs=item.entry.xattrs or None)
     _make_durable(plan, durable)
     return total
 
@@ -132,4 +132,7 @@ def _write(items: Sequence[Staged], pieces: Iterator[bytes], size: int, durable:
 
 
 def _write_one(item: Staged, pieces: Iterable[bytes], durable: bool) -> None:
-    item.staging.write_file(item.name, pieces, mode=item.entry.mode, mtime_ns=item.entry.mtime_ns, durable=durable)
+    entry = item.entry
+    item.staging.write_file(
+        item.name, pieces, mode=entry.mode, mtime_ns=entry.mtime_ns, durable=durable, owner=item.owner, xattrs=entry.xattrs
+    )
