@@ -12,9 +12,10 @@ from infra.store.contents import Contents, translated
 from infra.store.packs import Packs
 from sluice.delta.make import default_reference, make_frames
 from sluice.delta.model import Blob, Frame, Range
-from sluice.errors import StoreCorruptError
+from sluice.errors import BaseDiffersError, StoreCorruptError
 from sluice.formats.manifest_delta import manifest_delta
 from sluice.formats.ted import TedWriter, needed_contents
+from sluice.formats.ted_index import RECIPE_MAX
 from sluice.formats.ted_recipe import Recipe, gone_contents, recipe_bytes
 from sluice.formats.zstd import compress_frame
 from sluice.model.manifest import Manifest
@@ -48,6 +49,7 @@ def write_delta(
         directory: Where frames are kept until the recipe is written; nothing is left there, however this ends.
     Raises:
         StoreCorruptError: A new content isn't held or no longer has its digest; names it.
+        BaseDiffersError: What leads from one manifest to the other is beyond the format's limits: only the whole will do.
     """
     with ExitStack() as stack:
         packs = Packs(contents, stack)
@@ -61,6 +63,10 @@ def write_delta(
         except _OldContentError:
             making.make([], 0, [])
         recipe = recipe_bytes(Recipe(manifest_delta(base, new), tuple(making.references)))
+        if len(recipe) > RECIPE_MAX:
+            raise BaseDiffersError(
+                f"{new.distribution} {new.revision} has too little in common with {base.revision}", remedy="send it whole"
+            )
         writer.recipe(compress_frame(recipe, level=RECIPE_LEVEL), len(recipe))
         with translated(directory):
             spool.seek(0)

@@ -19,7 +19,7 @@ from infra.store.contents import PackSink, WholeWrites, private, translated
 from infra.store.deltas import write_delta
 from infra.store.locks import shared
 from sluice.durable import TEMP_PREFIX, move_into_place, replace_atomically, sync_directory, temporary, write_all
-from sluice.errors import NotFoundError, StoreCorruptError
+from sluice.errors import BaseDiffersError, NotFoundError, StoreCorruptError
 from sluice.formats.manifest import manifest_bytes, parse_manifest
 from sluice.formats.ted import TedWriter, needed_contents
 from sluice.model.manifest import Manifest
@@ -89,9 +89,13 @@ class FileDraft:
                 teds = []
                 for base, small in self._variants(bases):
                     name = ted_name(base, small)
-                    with WholeWrites(temp / name, "xb", opener=private) as file:
-                        index, payload = self._compose(file, manifest, base, small, progress)
-                        os.fsync(file.fileno())
+                    try:
+                        with WholeWrites(temp / name, "xb", opener=private) as file:
+                            index, payload = self._compose(file, manifest, base, small, progress)
+                            os.fsync(file.fileno())
+                    except BaseDiffersError:  # its holders are sent everything
+                        (temp / name).unlink()
+                        continue
                     teds.append(TedFile(manifest.revision, base, str(final / name), name, index, payload, small))
                 sync_directory(temp)
                 temp.rename(final)

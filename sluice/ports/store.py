@@ -152,6 +152,8 @@ class Store(Protocol):
             base: One of ``bases``; None: everything.
             small: A delta for agents with little memory.
             progress: Told (done, total) of the bytes of new contents.
+        Raises:
+            BaseDiffersError: No delta can lead from ``base`` to it: only everything will do.
         """
         ...
 

@@ -52,8 +52,8 @@ def superseded(kept: Sequence[RevisionNumber], *, max_revisions: int | None, who
 def delta_bases(number: RevisionNumber, newest: RevisionNumber | None, *, max_revisions: int | None) -> tuple[RevisionNumber | None, ...]:
     """For whom contents are composed when a revision is built: None is everybody (``distfile.ted``), else holders of a base.
 
-    A baseline is made whole, and for holders of the last revision too, before that one goes (C3); at a maximum of one revision nothing is
-    ever a delta (C4). Any other is made for holders of the one before; more are made when first needed.
+    A baseline is made whole, and a delta from the last revision too, before that one goes (C3); at a maximum of one revision nothing is
+    ever a delta (C4). Any other is a delta from the one before; deltas from other kept ones are made when first needed.
     """
     if newest is None or max_revisions == 1:
         return (None,)
