@@ -56,7 +56,7 @@ def write_delta(
         fresh = [packs.blob(*content) for content in needed_contents(new, base)]
         spool: IO[bytes] = stack.enter_context(tempfile.SpooledTemporaryFile(SPOOL_MEMORY, dir=str(directory)))
         making = _Making(fresh, spool, directory, effort, small, progress)
-        held, gone = list(base.contents()), gone_contents(base, new)
+        held, gone = list(base.contents()), gone_contents(base, new) if fresh else []
         order = gone + sorted(set(range(len(held))) - set(gone)) if fresh else []
         try:
             making.make([_Old(packs, *held[ordinal]) for ordinal in order], len(gone), order)
