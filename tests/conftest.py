@@ -31,6 +31,7 @@ os.environ |= {
 # Deadlines measure the machine, not the code. In CI a law must not fail for one run in a hundred: the examples are fixed there.
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=3000)
 IN_CI = os.environ.get("CI") == "true"
 hypothesis.settings.load_profile("ci" if IN_CI else "here")
 

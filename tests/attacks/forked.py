@@ -72,11 +72,12 @@ class Born:
 class Nursery:
     """Where agents are forked."""
 
-    def __init__(self) -> None:
+    def __init__(self, address_space: int = ADDRESS_SPACE) -> None:
+        """``address_space``: of each agent, in bytes."""
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        code = "import sys; from tests.attacks.forked import main; main(int(sys.argv[1]))"
+        code = "import sys; from tests.attacks.forked import main; main(*map(int, sys.argv[1:]))"
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", code, str(theirs.fileno())],
+            [sys.executable, "-W", "error", "-c", code, str(theirs.fileno()), str(address_space)],
             pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONUTF8": "1"},
             stdin=subprocess.DEVNULL,
@@ -101,7 +102,7 @@ class Nursery:
         self._process.wait(30)
 
 
-def main(line: int) -> None:
+def main(line: int, address_space: int) -> None:
     """The nursery's own process."""
     from agents import main as agent  # what an agent imports, all of it, once
     from agents import requests, serve  # noqa: F401
@@ -117,17 +118,17 @@ def main(line: int) -> None:
             return
         if os.fork() == 0:
             ours.close()
-            _wait(agent.main, json.loads(request), fds)
+            _wait(agent.main, json.loads(request), fds, address_space)
         for fd in fds:
             os.close(fd)
 
 
-def _wait(main: object, arguments: list[str], fds: list[int]) -> None:
+def _wait(main: object, arguments: list[str], fds: list[int], address_space: int) -> None:
     """Beside one agent until its end. Never returns."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
-        _become(main, arguments, fds)
+        _become(main, arguments, fds, address_space)
     for fd in fds[:3]:
         os.close(fd)
     os.write(fds[3], b"%d\n" % pid)
@@ -139,7 +140,7 @@ def _wait(main: object, arguments: list[str], fds: list[int]) -> None:
     os._exit(0)
 
 
-def _become(main: object, arguments: list[str], fds: list[int]) -> None:
+def _become(main: object, arguments: list[str], fds: list[int], address_space: int) -> None:
     """The agent itself. Never returns."""
     code = 70
     try:
@@ -147,7 +148,7 @@ def _become(main: object, arguments: list[str], fds: list[int]) -> None:
             os.dup2(fds[number], number)
         os.closerange(3, 1024)
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
         sys.argv = ["sluice-agent", *arguments]
         assert callable(main)
         code = main(arguments)
