@@ -74,10 +74,11 @@ test-packages:
 	@tests/install-system-packages
 
 # The peers that it compares with; one that can't be installed is left out, and the table says so.
-bench: setup ## Sends and builds against rsync, scp and ansible, and what a send run costs; every number in bench/results*.json
+bench: setup ## Sends, builds and deltas against other tools, and what a send run costs; every number in bench/results*.json
 	@bench/install-peers
 	$(BIN)/python -m bench.send --json bench/results.json $(ARGS)
 	$(BIN)/python -m bench.send_queue --json bench/results-queue.json
+	$(BIN)/python -m bench.deltas --json bench/results-deltas.json
 
 # --- check ------------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,198 @@
+"""The per-file methods: one patch for each file that changed, new files as zstd -19, each method as a process of its own with limits.
+
+``python -m bench.deltas_files METHOD OLD NEW PATHS SECONDS`` prints {"sizes": {path: bytes}, "cpu": seconds}. Patches are what the program
+makes when it is told to leave out what a list or a signature says better: no checksums, no file names. A program's start isn't counted as
+its CPU time: what one takes for next to nothing is taken off for each file.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from backports import zstd
+
+from bench.deltas_trees import LEVEL, Changes, file_list, sent_files
+
+MEMORY_MOST = 10 * 1024**3
+"""Bytes of address space that a method may take."""
+_WALL = 4
+"""Times the CPU limit: a machine that others use."""
+_CALIBRATIONS = 9
+_OVER = 75
+"""Exit status of a method that took too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to make one file of another."""
+
+    name: str
+    patch: Callable[[Path, Path, Path], int]
+    """(old, new, scratch file): bytes of the patch."""
+    program: str = ""
+    """What has to be installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patched:
+    """What a method came to."""
+
+    patches: int
+    """Bytes."""
+    list: int
+    """Bytes of the file list."""
+    cpu: float
+    """Seconds, user and system."""
+
+
+def measure(name: str, changes: Changes, old: Path, new: Path, *, seconds: int) -> Patched | str:
+    """One method on one pair, or why there is no figure.
+
+    Args:
+        seconds: CPU time that it may take.
+    """
+    method = METHODS[name]
+    if method.program and shutil.which(method.program) is None:
+        return f"{method.program} isn't installed"
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as scratch:
+        paths = Path(scratch, "paths")
+        paths.write_text(json.dumps([*sent_files(changes)]))
+        command = [sys.executable, "-m", "bench.deltas_files", name, str(old), str(new), str(paths), str(seconds)]
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds * _WALL, check=False)
+        except subprocess.TimeoutExpired:
+            return f"more than {seconds * _WALL} s"
+    if ended.returncode in (_OVER, -signal.SIGXCPU):
+        return f"more than {seconds} s of CPU"
+    if ended.returncode != 0:
+        return (ended.stderr.strip().splitlines() or [f"it ended with {ended.returncode}"])[-1][:160]
+    found = json.loads(ended.stdout)
+    sizes: Mapping[str, int] = found["sizes"]
+    return Patched(sum(sizes.values()), len(file_list(changes, sizes)), found["cpu"])
+
+
+def _bsdiff(old: Path, new: Path, scratch: Path) -> int:
+    return _made(["bsdiff", str(old), str(new), str(scratch)], scratch)
+
+
+def _xdelta3(old: Path, new: Path, scratch: Path) -> int:
+    window = str(max(1024 * 1024, old.stat().st_size))
+    return _made(["xdelta3", "-e", "-9", "-f", "-n", "-A", "-B", window, "-s", str(old), str(new), str(scratch)], scratch)
+
+
+def _hdiffpatch(old: Path, new: Path, _: Path) -> int:
+    """The smaller of HDiffPatch's own compression, stream by stream, and one frame around an uncompressed patch."""
+    import hdiffpatch
+
+    before, after = old.read_bytes(), new.read_bytes()
+    patch = hdiffpatch.diff(before, after, validate=False)
+    own = hdiffpatch.recompress(patch, hdiffpatch.ZStdConfig(level=LEVEL))
+    return min(len(own), len(_compressed(patch)))
+
+
+def _prefix(level: int) -> Callable[[Path, Path, Path], int]:
+    def patch(old: Path, new: Path, _: Path) -> int:
+        before, after = old.read_bytes(), new.read_bytes()
+        window = min(31, max(10, (len(before) + len(after)).bit_length()))
+        options: dict[int, int] = {
+            zstd.CompressionParameter.compression_level: level,
+            zstd.CompressionParameter.window_log: window,
+            # As the program does for --patch-from: long matches where the window is beyond what the level's own tables see.
+            zstd.CompressionParameter.enable_long_distance_matching: int(window >= 24),
+            # As the program's default; level 19 would lose nearly all long matches without.
+            zstd.CompressionParameter.nb_workers: 1,
+        }
+        return len(zstd.compress(after, options=options, zstd_dict=zstd.ZstdDict(before, is_raw=True).as_prefix))
+
+    return patch
+
+
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for method in (
+        Method("bsdiff", _bsdiff, "bsdiff"),
+        Method("xdelta3 -9", _xdelta3, "xdelta3"),
+        Method("HDiffPatch", _hdiffpatch),
+        Method("zstd --patch-from -9", _prefix(9)),
+        Method("zstd --patch-from -19", _prefix(19)),
+    )
+}
+
+
+def _made(command: list[str], scratch: Path) -> int:
+    subprocess.run(command, check=True, capture_output=True, timeout=_cpu_limit() * _WALL)
+    return scratch.stat().st_size
+
+
+def _compressed(data: bytes) -> bytes:
+    return zstd.compress(data, options={zstd.CompressionParameter.compression_level: LEVEL})
+
+
+def _cpu() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _cpu_limit() -> int:
+    return resource.getrlimit(resource.RLIMIT_CPU)[0]
+
+
+def _start(method: Method, scratch: Path) -> float:
+    """CPU seconds of starting the program for next to nothing; 0 for what runs in this process."""
+    if not method.program:
+        return 0.0
+    empty = scratch / "next to nothing"
+    empty.write_bytes(b"\n")
+    spent = []
+    for _ in range(_CALIBRATIONS):
+        began = _cpu()
+        method.patch(empty, empty, scratch / "patch")
+        spent.append(_cpu() - began)
+    return sorted(spent)[_CALIBRATIONS // 2]
+
+
+def _run(method: Method, old: Path, new: Path, paths: list[tuple[str, bool]], seconds: int) -> dict[str, object]:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MOST, MEMORY_MOST))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    sizes = {}
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as place:
+        scratch = Path(place)
+        start = _start(method, scratch)
+        began, started = _cpu(), 0
+        for path, is_new in paths:
+            if is_new or not (old / path).stat().st_size or not (new / path).stat().st_size:  # bsdiff opens no empty file
+                sizes[path] = len(_compressed((new / path).read_bytes()))
+            else:
+                sizes[path] = method.patch(old / path, new / path, scratch / "patch")
+                started += 1
+            if _cpu() - began > seconds:
+                raise SystemExit(_OVER)
+    return {"sizes": sizes, "cpu": max(0.0, _cpu() - began - started * start)}
+
+
+def main(arguments: list[str]) -> None:
+    """One method on one pair, in this process."""
+    name, old, new, paths, seconds = arguments
+    wanted = json.loads(Path(paths).read_text())
+    try:
+        print(json.dumps(_run(METHODS[name], Path(old), Path(new), wanted, int(seconds))))
+    except MemoryError:
+        raise SystemExit(f"more than {MEMORY_MOST // 1024**3} GiB of memory") from None
+    except subprocess.CalledProcessError as error:
+        if error.returncode < 0:
+            raise SystemExit(_OVER) from error
+        said = error.stderr.decode(errors="replace").strip() or f"status {error.returncode}"
+        raise SystemExit(said) from error
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,144 @@
+"""Ours on one pair: two builds into a real store, the older revision sent and extracted by a real agent, then the newer one as its delta.
+
+The agent is a process of its own at the other end of two pipes: a transport changes nothing about the bytes, and SSH's own count for
+nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.deltas_drive import DISTRIBUTION, HOST
+from bench.deltas_trees import differences
+from bench.lab import PROJECT
+from bench.processes import run
+
+EFFORTS = ("fast", "default", "max")
+_PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """What one effort came to."""
+
+    bytes: int
+    """Both ways: hello, metadata, index, manifest delta, contents, replies, order and receipt."""
+    payload: int
+    """Of ``bytes``: of the delta ``.ted``, manifest delta included."""
+    delta_cpu: float
+    """Seconds of making the delta, user and system, one process."""
+    build_cpu: float
+    """Seconds of the whole build: reading and hashing every source file as well."""
+    agent_cpu: float
+    """Seconds of the agent from its start to its end: received, completed, extracted, read back."""
+    agent_peak: int
+    """Bytes of its resident memory at most."""
+    build_peak: int
+    plain: int
+    """Bytes of the new contents, which the agent rebuilt."""
+    apply_cpu: float
+    """Seconds of rebuilding them and nothing else."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """Everything else that was counted."""
+
+
+def measure(old: Path, new: Path, place: Path, effort: str) -> Ours:
+    """One effort, in an empty directory on the trees' file system. Raises RuntimeError with what a step said where it failed."""
+    site = _make_site(place, effort)
+    _step("trust", site)
+    with _as_source(old, site):
+        _step("build", site)
+    _step("send", site)
+    with _as_source(new, site):
+        built = _step("build", site)
+        made = _step("delta", site)
+        applied = _step("apply", site)
+        sent = _step("send", site)
+        if left := differences(site / "there" / DISTRIBUTION, site / "files"):
+            raise RuntimeError(f"{len(left)} paths aren't as they should be: {left[0]}")
+    return Ours(
+        bytes=sent["sent"] + sent["received"],
+        payload=sent["payload"],
+        delta_cpu=made["cpu"],
+        build_cpu=built["cpu"],
+        agent_cpu=sent["agent_cpu"],
+        agent_peak=sent["agent_peak"],
+        build_peak=max(built["peak"], made["peak"]),
+        plain=made["plain"],
+        apply_cpu=applied["cpu"],
+        about={"send": sent, "delta": made, "apply": applied},
+    )
+
+
+def copy_rate(tree: Path, place: Path) -> float:
+    """Bytes that a plain copy of the largest file moves in a second of CPU time, which applying is compared with; 0 where it is small."""
+    largest = max((path for path in tree.rglob("*") if path.is_file() and not path.is_symlink()), key=lambda path: path.stat().st_size)
+    size = largest.stat().st_size
+    if size < 16 * _PIECE:
+        return 0.0
+    began = time.process_time()
+    with open(largest, "rb", buffering=0) as source, open(place / "copy", "wb", buffering=0) as copy:
+        buffer = memoryview(bytearray(_PIECE))
+        while count := source.readinto(buffer):
+            copy.write(buffer[:count])
+    spent = time.process_time() - began
+    (place / "copy").unlink()
+    return size / spent
+
+
+def _step(step: str, site: Path) -> Any:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SLUICE_"))} | {"PYTHONPATH": str(PROJECT)}
+    ended = run([sys.executable, "-m", "bench.deltas_drive", step, str(site)], log=site / "log", environment=environment)
+    return json.loads(ended.output.splitlines()[-1])
+
+
+@contextmanager
+def _as_source(tree: Path, site: Path) -> Iterator[None]:
+    """The tree under the name that the blueprint says, by a rename: no byte and no time of it changes."""
+    tree.rename(site / "files")
+    try:
+        yield
+    finally:
+        (site / "files").rename(tree)
+
+
+def _make_site(place: Path, effort: str) -> Path:
+    """A Distributor, one Distribution, one Subscriber on this machine whose agent runs from this checkout."""
+    site = place / "site"
+    (site / "there").mkdir(parents=True)
+    agent = site / "host" / "agent"
+    agent.mkdir(parents=True, mode=0o700)
+    (site / "host").chmod(0o700)
+    (agent / "sluice-agent").write_text(f'#!/bin/sh\ncd {PROJECT} && exec {sys.executable} -m agents.main "$@"\n')
+    (agent / "sluice-agent").chmod(0o700)
+    distribution = {
+        "kind": "Distribution",
+        "name": DISTRIBUTION,
+        "distributor": "hq",
+        "type": "file",
+        "channels": ["all"],
+        "files": [{"source": "files", "destination": f"{{{{ DEST }}}}/{DISTRIBUTION}", "synchronize": True}],
+    }
+    documents = [
+        {"kind": "Distributor", "name": "hq", "working_directory": "hq"},
+        {"kind": "Channel", "name": "all", "send": "never", "subscribers": [HOST]},
+        {
+            "kind": "Subscriber",
+            "name": HOST,
+            "address": f"local:{site / 'host'}",
+            "working_directory": str(site / "host"),
+            "variables": {"DEST": str(site / "there")},
+            "extract": "never",
+        },
+        distribution | ({} if effort == "default" else {"effort": effort}),
+    ]
+    (site / "site.yaml").write_text("\n---\n".join(map(json.dumps, documents)) + "\n")
+    return site

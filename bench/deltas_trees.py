@@ -1,0 +1,155 @@
+"""What differs between two trees, and the list of it that every per-file method is charged.
+
+A method that makes one patch a file tells nobody which files there are: whoever applies its patches needs a list beside them. It is
+defined once, for all of them, in ``file_list`` (docs/bench.md says the same in words).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from backports import zstd
+
+LEVEL = 19
+"""Of zstd, for the list and for new files."""
+_PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What stands at a path."""
+
+    kind: str
+    """``f``, ``d`` or ``l``."""
+    mode: int
+    """Permission bits; 0 for a symlink."""
+    mtime: int
+    """Nanoseconds."""
+    size: int
+    """0 for what is no file."""
+    target: str
+    """Of a symlink."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Paths, sorted, of which each stands in one of these."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    """Files with other bytes."""
+    touched: tuple[str, ...]
+    """Other mode, time or symlink target; the same bytes."""
+    old: Mapping[str, Node]
+    new: Mapping[str, Node]
+
+    @property
+    def changed_bytes(self) -> int:
+        """Of the old files that changed."""
+        return sum(self.old[path].size for path in self.changed)
+
+
+def look(root: Path) -> dict[str, Node]:
+    """Everything below, by its path in bytes that decode as the file system's names do; the root itself is ``.``."""
+    found = {".": _node(root)}
+    for parent, directories, files in os.walk(root):
+        for name in (*directories, *files):
+            path = Path(parent, name)
+            found[str(path.relative_to(root))] = _node(path)
+    return found
+
+
+def compare(old_root: Path, new_root: Path) -> Changes:
+    """What differs; files of the same size are read."""
+    old, new = look(old_root), look(new_root)
+    changed, touched = [], []
+    for path in sorted(old.keys() & new.keys()):
+        if old[path].kind == new[path].kind == "f" and not _same(old_root / path, new_root / path, old[path], new[path]):
+            changed.append(path)
+        elif old[path] != new[path]:
+            touched.append(path)
+    return Changes(tuple(sorted(new.keys() - old.keys())), tuple(sorted(old.keys() - new.keys())), tuple(changed), tuple(touched), old, new)
+
+
+def file_list(changes: Changes, sizes: Mapping[str, int]) -> bytes:
+    """What a receiver needs beside the patches, as columns in one zstd -19 frame.
+
+    One entry for each path that is new, gone, has other bytes, or another mode, time or target; sorted by path. Columns: what happened and
+    the kind; paths; modes where new or other; times, as nanoseconds' difference to the entry's time before (a new one: to the entry
+    above); patch sizes; symlink targets. No digests.
+
+    Args:
+        sizes: Bytes of the patch or compressed content of each new or changed file.
+    """
+    entries = sorted([(path, "+") for path in changes.added] + [(path, "-") for path in changes.removed] + [
+        *((path, "=") for path in changes.changed),
+        *((path, "t") for path in changes.touched),
+    ])  # fmt: skip
+    kinds, paths, modes, times, lengths, targets = [], [], [], [], [], []
+    above = 0
+    for path, what in entries:
+        paths.append(path)
+        kinds.append(what + (changes.old if what == "-" else changes.new)[path].kind)
+        if what == "-":
+            continue
+        node, before = changes.new[path], changes.old.get(path)
+        if before is None or before.mode != node.mode:
+            modes.append(f"{node.mode:o}")
+        else:
+            modes.append("")
+        times.append(str(node.mtime - (before.mtime if before else above)))
+        above = node.mtime
+        if path in sizes:
+            lengths.append(str(sizes[path]))
+        if node.kind == "l" and (before is None or before.target != node.target):
+            targets.append(node.target)
+    columns = ("".join(kinds), *("\n".join(column) for column in (paths, modes, times, lengths, targets)))
+    return zstd.compress("\0".join(columns).encode(errors="surrogateescape"), options={zstd.CompressionParameter.compression_level: LEVEL})
+
+
+def sent_files(changes: Changes) -> Iterator[tuple[str, bool]]:
+    """(path, whether it is new) of every file whose bytes have to travel."""
+    yield from ((path, True) for path in changes.added if changes.new[path].kind == "f")
+    yield from ((path, False) for path in changes.changed)
+
+
+def differences(there: Path, wanted: Path, *, times: bool = True) -> list[str]:
+    """Paths of two trees that aren't the same, times of directories apart: empty where a peer did what it was measured for."""
+    changes = compare(there, wanted)
+    touched = [path for path in changes.touched if not _only_time(changes, path, times=times)]
+    return sorted({*changes.added, *changes.removed, *changes.changed, *touched})
+
+
+def total_size(nodes: Iterable[Node]) -> int:
+    """Bytes of files."""
+    return sum(node.size for node in nodes)
+
+
+def _only_time(changes: Changes, path: str, *, times: bool) -> bool:
+    old, new = changes.old[path], changes.new[path]
+    if (old.kind, old.mode, old.target) != (new.kind, new.mode, new.target):
+        return False
+    return old.kind == "d" or not times
+
+
+def _node(path: Path) -> Node:
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        return Node("l", 0, found.st_mtime_ns, 0, os.readlink(path))
+    kind, size = ("d", 0) if stat.S_ISDIR(found.st_mode) else ("f", found.st_size)
+    return Node(kind, stat.S_IMODE(found.st_mode), found.st_mtime_ns, size, "")
+
+
+def _same(one: Path, other: Path, one_node: Node, other_node: Node) -> bool:
+    if one_node.size != other_node.size:
+        return False
+    with open(one, "rb") as left, open(other, "rb") as right:
+        while piece := left.read(_PIECE):
+            if piece != right.read(_PIECE):
+                return False
+    return True
