@@ -44,6 +44,7 @@
     ├── OrchestratorError                exit 11  Prefect can't be reached, or refuses
     ├── MailError                        exit 12  a mail couldn't be handed over; retryable
     └── NotFoundError                    exit 2   no such Distribution, Subscriber, Channel, revision
+        └── SupersededError                       what was to be sent went with its baseline: the Channel's next start sends the newest
 
 Rules: the class states ``exit_code`` and ``retryable``; an instance has ``message`` (object, place) and ``remedy`` (what to do),
 both safe to log. ``code`` (the class's name) travels over the agent protocol; ``error_from_code`` brings it back.
@@ -299,6 +300,10 @@ class NotFoundError(SluiceError):
     """No such Distribution, Subscriber, Channel or revision."""
 
     exit_code = 2
+
+
+class SupersededError(NotFoundError):
+    """A revision went while it was to be sent, because a newer baseline stands (C3): the Channel's next start sends that."""
 
 
 def _leaves(cls: type[SluiceError]) -> dict[str, type[SluiceError]]:

@@ -1,4 +1,4 @@
-"""E4, the Distributor's side: what was to be sent turned out to be damaged at rest.
+"""What was to be sent can't be, for a reason of the Distributor's own: it is damaged at rest (E4), or went with its baseline (C3).
 
 The damaged ``.ted`` is renamed ``.corrupt`` and composed again from contents; damaged contents come back from the sources or a whole
 ``.ted``; where even that fails, a new baseline is built from what the sources have now. Then the Channel's next start sends it. A copy that
@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from sluice.errors import SluiceError, StoreCorruptError, StoreMendedError
+from sluice.errors import NotFoundError, SluiceError, StoreCorruptError, StoreError, StoreMendedError, SupersededError
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Site
 from sluice.operations.build import BuildResult
@@ -55,9 +55,14 @@ class Mender:
         """What a send that raised ``error`` ends with: where that was damage at rest here, it is mended now.
 
         Returns:
-            StoreMendedError, which waits for the Channel's next start; else an error as bad as the one given.
+            StoreMendedError or SupersededError, which wait for the Channel's next start; else an error as bad as the one given.
         """
-        if not isinstance(error, StoreCorruptError) or isinstance(error, StoreMendedError):
+        if isinstance(error, NotFoundError | StoreError) and (newest := self._newer(distribution, revision)) is not None:
+            return SupersededError(
+                f"{distribution} {revision} isn't kept any more: {newest} was built while it was to be sent",
+                remedy=f"nothing: {newest} is sent at the Channel's next start, or now by `sluice send`",
+            )
+        if not isinstance(error, StoreCorruptError):
             return error
         with self._lock:
             if distribution not in self._told:
@@ -72,6 +77,11 @@ class Mender:
             f"{distribution} {revision} was damaged at the Distributor: {told}",
             remedy="nothing: it is sent at the Channel's next start, or now by `sluice send`",
         )
+
+    def _newer(self, distribution: str, revision: RevisionNumber) -> RevisionNumber | None:
+        """What stands in a revision's place; None where it is kept, or nothing is."""
+        kept = self._store.revisions(distribution)
+        return kept[-1] if kept and revision not in kept and kept[-1] > revision else None
 
     def _mend(self, distribution: str) -> str:
         """What was done, as a sentence; empty where all is sound."""

@@ -5,7 +5,7 @@ the first failure: 2, 4, ... 30 minutes after it, so a host that refuses at once
 itself takes long (a timeout of 5 minutes, D8) passes points of the grid, which are left out: the 30 minutes hold. Either way there
 are never more retries than points. The count is in the ledger, so that the same flow run started again continues it; a success or another
 run clears it, since that is the Channel's next start or somebody who asks by hand. Only errors whose class says ``retryable`` are retried.
-What was damaged at the Distributor and is mended waits for the Channel's next start too (E4).
+What was damaged at the Distributor and is mended (E4), or went with its baseline (C3), waits for the Channel's next start too.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sluice.errors import SluiceError, StoreMendedError
+from sluice.errors import SluiceError, StoreMendedError, SupersededError
 from sluice.model.order import Failure
 from sluice.model.site import RetryRule
 from sluice.model.state import CurrentState, State
 
 UNAVAILABLE_CODES = frozenset({"UnreachableError", "ConnectionLostError", "TransportTimeoutError"})
 """Errors that say the host isn't there, rather than that something is wrong ("unavailable" isn't "failed", I9)."""
-MENDED_CODES = frozenset({StoreMendedError.__name__})
-"""Errors whose cause was mended at the Distributor: the Channel's next start sends (E4), and no retry before."""
+NEXT_START_CODES = frozenset({StoreMendedError.__name__, SupersededError.__name__})
+"""Errors whose cause is over at the Distributor: the Channel's next start sends (C3, E4), and no retry before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def after_failure(
         resumed: Bytes this try needn't send.
     """
     decision: Decision = WaitForChannel()
-    if failure.code not in MENDED_CODES:
+    if failure.code not in NEXT_START_CODES:
         decision = decide(rule, first_failure=state.first_failure or now, attempts=state.attempts + 1, now=now, retryable=failure.retryable)
     moved = State.FAILED if isinstance(decision, GiveUp) else _absent(failure)
     changed = state.tried_in_vain(

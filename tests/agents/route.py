@@ -123,19 +123,22 @@ class Route:
         )
         delivery.offer()
         done = None
-        for _ in range(4):
-            assert delivery.enter() is None
-            if delivery.call():
-                turn = delivery.ask(lambda: None)
-                self._watch.look()
-                assert isinstance(turn.told, Started)
-                assert delivery.transfer() is None
-            if not delivery.is_claimed:
-                assert delivery.enter() is None or not extract
-            done = delivery.extract()
+        try:
+            for _ in range(4):
+                assert delivery.enter() is None
+                if delivery.call():
+                    turn = delivery.ask(lambda: None)
+                    self._watch.look()
+                    assert isinstance(turn.told, Started)
+                    assert delivery.transfer() is None
+                if not delivery.is_claimed:
+                    assert delivery.enter() is None or not extract
+                done = delivery.extract()
+                delivery.end()
+                if done is not None:
+                    break
+        finally:
             delivery.end()
-            if done is not None:
-                break
         assert done is not None
         talks = [each.called.conversation for each in sendings]
         sent, received = sum(talk.sent for talk in talks), sum(talk.received for talk in talks)
