@@ -20,7 +20,7 @@ _PAIRS = 4
 _DISTANCE = 64 * 1024
 """Bytes between two of the same pair that are aimed at."""
 _SAMPLES = 64
-_SAMPLE = 16 * 1024
+_SAMPLE = 4 * 1024
 _MOST = 1 << 18
 """Most anchors kept: about 40 MB."""
 
