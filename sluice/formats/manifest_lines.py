@@ -158,7 +158,7 @@ def parse_extras(text: str) -> tuple[str, tuple[tuple[str, bytes], ...]]:
             raise StoreCorruptError(f"a manifest's entry: extended attribute {name!r:.200} isn't one that may be distributed, or too long")
     if sum(len(name.encode()) + len(value) for name, value in xattrs) > XATTRS_MAX:
         raise StoreCorruptError(f"a manifest's entry has more than {XATTRS_MAX} bytes of extended attributes")
-    if extras_text(owner, xattrs) != text:
+    if extras_text(owner, xattrs) != text or not (owner or xattrs):
         raise StoreCorruptError("a manifest's entry has an owner and attributes that aren't canonical")
     return owner, xattrs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import tracemalloc
 from dataclasses import replace
@@ -48,6 +49,95 @@ def test_the_lines_are_those_of_the_format() -> None:
     assert lines[5] == f'["f","d/é\\n",420,9,2,"{B}"]'
     assert lines[6] == '["l","l","d\\\\x",511]'
     assert lines[-1] == ""
+
+
+def second() -> Manifest:
+    """The sample, with what only version 2 can say."""
+    [directory, file] = sample().destinations
+    entries = list(directory.entries)
+    entries[1] = replace(entries[1], owner="root:www-data", xattrs=(("security.capability", b"\x01\xff"), ("user.é\n", b"")))
+    entries[5] = replace(entries[5], owner="0:0")
+    return replace(sample(), destinations=(replace(directory, entries=tuple(entries), synchronize="mirror"), file))
+
+
+def test_owner_attributes_and_synchronize_make_version_2() -> None:
+    lines = manifest_bytes(second()).decode().split("\n")
+    assert '"version":2' in lines[0]
+    assert '"destinations":[{"directory":true,"entries":6,"synchronize":"mirror","template":"{{ DEST }}/zone"},' in lines[0]
+    assert (
+        lines[2] == f'["f","a",420,1700000000000000001,1,"{A}",{{"o":"root:www-data","x":{{"security.capability":"Af8=","user.é\\n":""}}}}]'
+    )
+    assert lines[3] == '["d","d",493,5]'
+    assert lines[6] == '["l","l","d\\\\x",511,{"o":"0:0"}]'
+    assert parse_manifest(manifest_bytes(second())) == second()
+
+
+@pytest.mark.parametrize("change", ["synchronize", "owner", "xattrs"])
+def test_each_of_them_alone_makes_version_2(change: str) -> None:
+    [directory, file] = sample().destinations
+    first = replace(directory.entries[0], **{"owner": {"owner": "a:b"}, "xattrs": {"xattrs": (("user.a", b"b"),)}}.get(change, {}))
+    directory = replace(directory, entries=(first, *directory.entries[1:]), synchronize="yes" if change == "synchronize" else "no")
+    data = manifest_bytes(replace(sample(), destinations=(directory, file)))
+    assert b'"version":2' in data
+    assert parse_manifest(data).destinations == (directory, file)
+
+
+def test_version_2_where_version_1_would_do_is_refused() -> None:
+    data = manifest_bytes(sample()).replace(b'"version":1', b'"version":2').replace(b'"entries":6,', b'"entries":6,"synchronize":"no",')
+    data = data.replace(b'"entries":1,', b'"entries":1,"synchronize":"no",')
+    with pytest.raises(StoreCorruptError, match="version 2"):
+        parse_manifest(data)
+
+
+BIG = base64.b64encode(bytes(64 * 1024)).decode()
+BAD_EXTRAS = {
+    "no owner": '{"o":""}',
+    "nothing": "{}",
+    "null": '{"o":null}',
+    "no group": '{"o":"root"}',
+    "three": '{"o":"a:b:c"}',
+    "a slash": '{"o":"a/b:c"}',
+    "a line": '{"o":"a\\nb:c"}',
+    "a long name": f'{{"o":"{"a" * 65}:b"}}',
+    "a number": '{"o":0}',
+    "no attributes": '{"x":{}}',
+    "another name space": '{"x":{"trusted.a":"YQ=="}}',
+    "no name": '{"x":{"user.":"YQ=="}}',
+    "another attribute of security": '{"x":{"security.selinux":"YQ=="}}',
+    "a long attribute's name": f'{{"x":{{"user.{"a" * 251}":"YQ=="}}}}',
+    "NUL in a name": '{"x":{"user.a\\u0000":"YQ=="}}',
+    "no base64": '{"x":{"user.a":"YQ="}}',
+    "loose base64": '{"x":{"user.a":"YR=="}}',
+    "a list": '{"x":["user.a"]}',
+    "no text": '{"x":{"user.a":1}}',
+    "a value that is too long": f'{{"x":{{"user.a":"{base64.b64encode(bytes(64 * 1024 + 1)).decode()}"}}}}',
+    "too many": '{"x":{' + ",".join(f'"user.{n:02}":"{BIG}"' for n in range(17)) + "}}",
+    "unsorted": '{"x":{"user.b":"YQ==","user.a":"YQ=="}}',
+    "unsorted keys": '{"x":{"user.b":"YQ=="},"o":"a:b"}',
+    "twice": '{"x":{"user.b":"YQ==","user.b":"YQ=="}}',
+    "another key": '{"o":"a:b","z":1}',
+    "spaces": '{"o": "a:b"}',
+}
+
+
+@pytest.mark.parametrize("text", BAD_EXTRAS.values(), ids=BAD_EXTRAS)
+def test_an_owner_or_attribute_that_breaks_a_rule_is_refused(text: str) -> None:
+    line = '{"o":"root:www-data","x":{"security.capability":"Af8=","user.é\\n":""}}'
+    data = manifest_bytes(second()).decode()
+    assert line in data
+    with pytest.raises(StoreCorruptError):
+        parse_manifest(data.replace(line, text.replace("\\\\", "\\")).encode())
+
+
+def test_a_link_has_no_extended_attributes() -> None:
+    data = manifest_bytes(second()).decode().replace('511,{"o":"0:0"}', '511,{"o":"0:0","x":{"user.a":""}}')
+    with pytest.raises(StoreCorruptError, match="links"):
+        parse_manifest(data.encode())
+
+
+def test_an_unknown_way_to_synchronize_is_refused() -> None:
+    with pytest.raises(StoreCorruptError, match="sometimes"):
+        parse_manifest(manifest_bytes(second()).replace(b'"mirror"', b'"sometimes"'))
 
 
 def test_a_header_is_read_alone() -> None:
@@ -154,7 +244,8 @@ def _with_header(old: str, new: str) -> bytes:
 
 BAD_HEADERS = {
     "another format": ('"sluice":"manifest"', '"sluice":"order"'),
-    "a later version": ('"version":1', '"version":2'),
+    "a later version": ('"version":1', '"version":3'),
+    "a version that it isn't": ('"version":1', '"version":2'),
     "version as text": ('"version":1', '"version":"1"'),
     "unknown key": ('"verify":false', '"verify":false,"zzz":1'),
     "duplicate key": ('"verify":false', '"verify":false,"verify":false'),

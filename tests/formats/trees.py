@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from blake3 import blake3
 from hypothesis import strategies as st
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 from sluice.model.action import Script, ScriptType
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
+from sluice.model.site import Synchronize
+
+Extras: TypeAlias = tuple[str, tuple[tuple[str, bytes], ...]]
 
 FIRST = RevisionNumber(1, 1)
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -25,6 +29,12 @@ CONTENTS = st.binary(max_size=40) | st.builds(
     lambda seed, size: (seed * size)[:size], st.binary(min_size=1, max_size=9), st.integers(0, 9000)
 )
 SCRIPTS = st.builds(Script, st.sampled_from(ScriptType), TEXTS, run=TEXTS)
+NO_EXTRAS: st.SearchStrategy[Extras] = st.just(("", ()))
+NAMES = TEXTS.map("user.{}".format) | st.sampled_from(["security.capability", "system.posix_acl_access", "system.posix_acl_default"])
+EXTRAS: st.SearchStrategy[Extras] = st.tuples(
+    st.sampled_from(["", "root:root", "www-data:1000", "_a$:B.-"]),
+    st.dictionaries(NAMES, st.binary(max_size=9), max_size=3).map(lambda found: tuple(sorted(found.items()))),
+)
 ACTIONS = st.lists(SCRIPTS, max_size=2).map(tuple)
 
 
@@ -37,17 +47,18 @@ class Tree:
 
 
 @st.composite
-def destinations(draw: st.DrawFn, contents: dict[str, bytes]) -> Destination:
+def destinations(draw: st.DrawFn, contents: dict[str, bytes], extras: st.SearchStrategy[Extras]) -> Destination:
     def file(path: str) -> Entry:
         data = draw(CONTENTS)
         digest = blake3(data).hexdigest()
         contents[digest] = data
-        return Entry(EntryKind.FILE, path, draw(MODES), draw(TIMES), len(data), digest)
+        return Entry(EntryKind.FILE, path, draw(MODES), draw(TIMES), len(data), digest, "", *draw(extras))
 
     template = draw(TEXTS)
+    synchronize = (Synchronize.NO if extras is NO_EXTRAS else draw(st.sampled_from(Synchronize))).value
     if draw(st.integers(0, 4)) == 0:
         return Destination(template, False, (file(""),))
-    entries = {"": Entry(EntryKind.DIRECTORY, "", draw(MODES), draw(TIMES))}
+    entries = {"": Entry(EntryKind.DIRECTORY, "", draw(MODES), draw(TIMES), 0, "", "", *draw(extras))}
     directories = [""]
     for _ in range(draw(st.integers(0, 8))):
         above = draw(st.sampled_from(directories))
@@ -58,21 +69,22 @@ def destinations(draw: st.DrawFn, contents: dict[str, bytes]) -> Destination:
         if kind is EntryKind.FILE:
             entries[path] = file(path)
         elif kind is EntryKind.SYMLINK:
-            entries[path] = Entry(kind, path, draw(MODES), 0, target=draw(TEXTS))
+            entries[path] = Entry(kind, path, draw(MODES), 0, target=draw(TEXTS), owner=draw(extras)[0])
         else:
-            entries[path] = Entry(kind, path, draw(MODES), draw(TIMES))
+            entries[path] = Entry(kind, path, draw(MODES), draw(TIMES), 0, "", "", *draw(extras))
             directories.append(path)
-    return Destination(template, True, tuple(entries[path] for path in sorted(entries)))
+    return Destination(template, True, tuple(entries[path] for path in sorted(entries)), synchronize)
 
 
 @st.composite
 def trees(draw: st.DrawFn, *, revision: RevisionNumber = FIRST) -> Tree:
     contents: dict[str, bytes] = {}
+    extras = draw(st.sampled_from([NO_EXTRAS, EXTRAS]))
     manifest = Manifest(
         distribution="zone",
         revision=revision,
         type="file",
-        destinations=tuple(draw(st.lists(destinations(contents), min_size=1, max_size=3))),
+        destinations=tuple(draw(st.lists(destinations(contents, extras), min_size=1, max_size=3))),
         pre_actions=draw(ACTIONS),
         post_actions=draw(ACTIONS),
         copy=draw(st.sampled_from(["differing", "all"])),
