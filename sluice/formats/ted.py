@@ -208,10 +208,12 @@ class _Pieces:
     def take(self, most: int) -> bytes:
         """One to ``most`` bytes."""
         while self._at == len(self._piece):
-            piece = next(self._plaintext, None)
-            if piece is None:
+            self._piece, self._at = b"", 0  # gone before the next is made: both may be as large as a group
+            following = next(self._plaintext, None)
+            if following is None:
                 raise StoreCorruptError(f"the .ted of {self._name} ends before its contents do")
-            self._piece, self._at = piece, 0
+            self._piece = following
+        most = min(most, FRAME_MAX)
         if self._at == 0 and most >= len(self._piece):
             piece = self._piece
         else:
