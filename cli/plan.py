@@ -1,7 +1,9 @@
 """``sluice plan`` and ``sluice apply``: what would change, in Prefect and on Subscribers, and doing it (A12).
 
-``plan --json``: ``{"create": [], "update": [], "delete": [], "send": [{"subscriber", "distribution", "revision", "bytes"}], "refresh":
-[{"distributor", "next"}]}``; the first three list ``{"kind", "name"}``, an update with ``"differs"``. ``apply --json`` prints those.
+``plan --json``: ``{"create": [], "update": [], "delete": [], "send": [{"subscriber", "distribution", "revision", "base", "bytes", "exact",
+"seconds", "link"}], "links": [{"link", "sends", "bytes", "exact", "seconds"}], "refresh": [{"distributor", "next"}]}``; the first three
+list ``{"kind", "name"}``, an update with ``"differs"``. ``apply --json`` prints those. ``bytes`` cross the line in both directions, null is
+unknown; where ``exact`` is false a delta isn't made yet, and ``bytes`` is about the most it can be.
 """
 
 from __future__ import annotations
@@ -11,13 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.predictions import (
+    bytes_cell,
+    extracting_at_once,
+    links_json,
+    predicted,
+    prediction_json,
+    seconds_cell,
+    show_links,
+)
 from cli.session import Session, dry_run_option, emit, json_option, now, say, session, utc
-from cli.tables import count, size, table
+from cli.tables import table
 
 if TYPE_CHECKING:
     from infra.orchestrator.changes import Changes
-    from sluice.model.revision import RevisionNumber
-    from sluice.ports import Store
 
 
 @click.command()
@@ -26,11 +35,11 @@ if TYPE_CHECKING:
 def plan(session: Session, as_json: bool) -> None:
     """Show what would change in Prefect and on Subscribers.
 
-    What would change in Prefect is what `sluice apply` does; then come the sends that are due, with their bytes at most.
+    What would change in Prefect is what `sluice apply` does; then come the sends that are due, with the bytes and the time they will take.
     """
     changes, sends, refreshes = planned(session)
     if as_json:
-        emit({**changes.as_json(), "send": sends, "refresh": refreshes})
+        emit({**changes.as_json(), "send": sends, "links": links_json(sends), "refresh": refreshes})
     else:
         _show_plan(changes, sends, refreshes)
 
@@ -52,7 +61,7 @@ def apply(ctx: click.Context, session: Session, dry_run: bool, and_refresh: bool
     if dry_run:
         changes, sends, refreshes = planned(session)
         if as_json:
-            emit({**changes.as_json(), "send": sends, "refresh": refreshes})
+            emit({**changes.as_json(), "send": sends, "links": links_json(sends), "refresh": refreshes})
         else:
             _show_plan(changes, sends, refreshes)
         return
@@ -86,30 +95,15 @@ def planned(session: Session) -> tuple[Changes, list[dict[str, Any]], list[dict[
 
 
 def sends_due(session: Session) -> list[dict[str, Any]]:
-    """What Subscribers lack of the latest revisions, with the bytes that go where nothing has arrived yet."""
+    """What Subscribers lack of the latest revisions, as ``prediction_json``."""
     from cli.ledgers import site_snapshot
     from sluice.operations.send_plan import plan_sends
 
-    site, snapshot = session.site, site_snapshot(session.site)
+    snapshot = site_snapshot(session.site)
     latest = {name: built.revision for name, built in snapshot.built.items()}
-    found = []
-    for target in plan_sends(site, latest=latest, states=snapshot.states):
-        if target.is_due and target.revision is not None:
-            found.append(
-                {
-                    "subscriber": target.subscriber,
-                    "distribution": target.distribution,
-                    "revision": str(target.revision),
-                    "bytes": 0 if target.is_held else wire_bytes(session.store(target.distribution), target.distribution, target.revision),
-                }
-            )
-    return found
-
-
-def wire_bytes(store: Store, distribution: str, revision: RevisionNumber) -> int:
-    """An upper bound of what one send moves: manifest uncompressed, index and payload of the ``.ted`` for those that hold nothing."""
-    whole = [ted for ted in store.teds(distribution, revision) if ted.base is None]
-    return len(store.manifest_bytes(distribution, revision)) + sum(ted.payload + len(ted.index) for ted in whole)
+    due = [target for target in plan_sends(session.site, latest=latest, states=snapshot.states) if target.is_due and target.revision]
+    predictions = predicted(session, due, exact=False, extracting=extracting_at_once(session, due))
+    return [prediction_json(target, predictions.get((target.subscriber, target.distribution))) for target in due]
 
 
 def refresh_times(session: Session) -> list[dict[str, Any]]:
@@ -124,14 +118,9 @@ def _show_plan(changes: Changes, sends: list[dict[str, Any]], refreshes: list[di
     _show_changes(changes, "Prefect is in line with the site")
     if sends:
         click.echo("\nto be sent:")
-        click.echo(
-            table(
-                ["subscriber", "distribution", "revision", "bytes"],
-                [[s["subscriber"], s["distribution"], s["revision"], size(s["bytes"])] for s in sends],
-                right={"bytes"},
-            )
-        )
-        click.echo(f"{count(len(sends), 'send')}, at most {size(sum(s['bytes'] for s in sends))}")
+        cells = [[s["subscriber"], s["distribution"], s["revision"], s["base"] or "-", bytes_cell(s), seconds_cell(s)] for s in sends]
+        click.echo(table(["subscriber", "distribution", "revision", "from", "bytes", "time"], cells, right={"bytes", "time"}))
+        show_links(links_json(sends))
     else:
         click.echo("nothing is to be sent")
     if changes:

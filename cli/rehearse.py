@@ -6,20 +6,19 @@ meet (``rehearse_actions.py``): ``"actions"`` and ``"unasked"``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.ledgers import site_snapshot
-from cli.plan import wire_bytes
+from cli.predictions import bytes_cell, extracting_at_once, links_json, predicted, prediction_json, seconds_cell, show_links
 from cli.rehearse_actions import rehearsed_actions
 from cli.session import Session, emit, now, utc
 from cli.tables import count, size, table
 
 if TYPE_CHECKING:
     from sluice.model.revision import RevisionNumber
-    from sluice.model.site import Site
     from sluice.operations.build import BuildResult
     from sluice.operations.send_plan import SendTarget
 
@@ -75,9 +74,9 @@ def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
 
 
 def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Sequence[str], check: bool, as_json: bool) -> None:
-    """``{"send": [{"subscriber", "distribution", "revision", "bytes", "state", "reason"}]}``.
+    """``{"send": [{..., "state", "reason"}], "links": [...]}``, the first as of ``sluice plan``.
 
-    ``state`` and ``reason`` are null where it would be sent.
+    ``state`` and ``reason`` are null where it would be sent. Deltas that aren't there yet are made for their size, and thrown away.
     """
     from sluice.operations.send_plan import plan_sends
 
@@ -90,10 +89,16 @@ def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Seq
             site, channel=channel or None, distribution=distribution or None, to=each, latest=latest, states=states, check=check
         )
         targets |= {(target.subscriber, target.distribution): target for target in found}
-    rows = [_send_json(session, target) for target in targets.values()]
-    met = rehearsed_actions(session, _extracting(site, targets.values()))
+    at_once = extracting_at_once(session, targets.values())
+    predictions = predicted(session, targets.values(), exact=True, extracting=at_once)
+    rows = [
+        prediction_json(target, predictions.get(pair))
+        | {"state": target.state.value if target.state else None, "reason": target.reason or None}
+        for pair, target in targets.items()
+    ]
+    met = rehearsed_actions(session, at_once)
     if as_json:
-        emit({"send": rows, **met.as_json()})
+        emit({"send": rows, "links": links_json(rows), **met.as_json()})
         return
     if rows:
         cells = [
@@ -101,12 +106,14 @@ def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Seq
                 r["subscriber"],
                 r["distribution"],
                 r["revision"] or "-",
-                size(r["bytes"]),
-                r["reason"] or ("sent" if r["bytes"] else "extracted"),
+                bytes_cell(r),
+                "-" if r["reason"] else seconds_cell(r),
+                r["reason"] or _outlook(targets[r["subscriber"], r["distribution"]], r),
             ]
             for r in rows
         ]
-        click.echo(table(["subscriber", "distribution", "revision", "bytes", "would be"], cells, right={"bytes"}))
+        click.echo(table(["subscriber", "distribution", "revision", "bytes", "time", "would be"], cells, right={"bytes", "time"}))
+        show_links(links_json(rows))
     else:
         click.echo("nobody would be sent anything")
     met.show()
@@ -148,27 +155,10 @@ def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json:
         click.echo(f"would refresh {name}: renew what is signed of {', '.join(owned) or 'nothing'}, withdraw what left the site")
 
 
-def _extracting(site: Site, targets: Iterable[SendTarget]) -> Iterator[tuple[str, str]]:
-    """Those that would extract at once what they would be sent."""
-    from sluice.operations.extract_plan import begins
-
-    for target in targets:
-        at_once = site.distribution(target.distribution).extract_immediately
-        at = now()
-        if target.is_due and (at_once or begins(site.subscriber(target.subscriber).extract, at, at, seed=target.subscriber) is not None):
-            yield target.subscriber, target.distribution
-
-
-def _send_json(session: Session, target: SendTarget) -> dict[str, Any]:
-    due = target.is_due and target.revision is not None and not target.is_held
-    return {
-        "subscriber": target.subscriber,
-        "distribution": target.distribution,
-        "revision": _text(target.revision),
-        "bytes": wire_bytes(session.store(target.distribution), target.distribution, target.revision) if due and target.revision else 0,
-        "state": target.state.value if target.state else None,
-        "reason": target.reason or None,
-    }
+def _outlook(target: SendTarget, row: dict[str, Any]) -> str:
+    if target.is_held:
+        return "extracted"
+    return f"sent as what differs from {row['base']}" if row["base"] else "sent"
 
 
 def _build_json(result: BuildResult) -> dict[str, Any]:

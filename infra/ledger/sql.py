@@ -104,10 +104,18 @@ class SqlLedger:
         self._database.write(work)
 
     def events(
-        self, *, subscriber: str = "", distribution: str = "", kinds: Collection[EventKind] = (), after: int = 0, limit: int = 1000
+        self,
+        *,
+        subscriber: str = "",
+        distribution: str = "",
+        kinds: Collection[EventKind] = (),
+        after: int = 0,
+        limit: int = 1000,
+        newest_first: bool = False,
     ) -> Sequence[RecordedEvent]:
-        """Events with a number above ``after``, oldest first; empty names and no kinds match all."""
-        query = select(events).where(events.c.number > after).order_by(events.c.number).limit(limit)
+        """Events with a number above ``after``, oldest first unless the newest are asked for; empty names and no kinds match all."""
+        order = events.c.number.desc() if newest_first else events.c.number
+        query = select(events).where(events.c.number > after).order_by(order).limit(limit)
         if subscriber:
             query = query.where(events.c.subscriber == subscriber)
         if distribution:

@@ -40,9 +40,16 @@ class Ledger(Protocol):
         ...
 
     def events(
-        self, *, subscriber: str = "", distribution: str = "", kinds: Collection[EventKind] = (), after: int = 0, limit: int = 1000
+        self,
+        *,
+        subscriber: str = "",
+        distribution: str = "",
+        kinds: Collection[EventKind] = (),
+        after: int = 0,
+        limit: int = 1000,
+        newest_first: bool = False,
     ) -> Sequence[RecordedEvent]:
-        """Events with a number above ``after``, oldest first; empty names and no kinds match all."""
+        """Events with a number above ``after``, oldest first unless the newest are asked for; empty names and no kinds match all."""
         ...
 
     def state(self, subscriber: str, distribution: str) -> CurrentState:

@@ -1,0 +1,142 @@
+"""What sends would move, for ``sluice plan`` and dry runs (C11): rows for each Subscriber and Distribution, and sums for each link."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.session import Session, now
+from cli.tables import count, size, table
+
+if TYPE_CHECKING:
+    from sluice.operations.predict import Prediction
+    from sluice.operations.send_plan import SendTarget
+
+SENDS_MAX = 10_000
+"""Last sends of a Distributor that are looked through."""
+
+Predictions = dict[tuple[str, str], "Prediction"]
+"""By Subscriber and Distribution."""
+
+
+def predicted(session: Session, targets: Iterable[SendTarget], *, exact: bool, extracting: Collection[tuple[str, str]]) -> Predictions:
+    """A prediction for each target that is due; none where its Distributor has no trust yet.
+
+    Args:
+        exact: Take the time to make deltas that aren't there, in a temporary place.
+        extracting: Pairs that extract at once what they are sent.
+    """
+    found: Predictions = {}
+    due = [target for target in targets if target.is_due and target.revision is not None]
+    for distributor in sorted({session.site.distribution(target.distribution).distributor for target in due}):
+        mine = [target for target in due if session.site.distribution(target.distribution).distributor == distributor]
+        found |= _of_one(session, distributor, mine, exact, extracting)
+    return found
+
+
+def prediction_json(target: SendTarget, prediction: Prediction | None) -> dict[str, Any]:
+    """``{"subscriber", "distribution", "revision", "base", "bytes", "exact", "seconds", "link"}``; null is unknown."""
+    return {
+        "subscriber": target.subscriber,
+        "distribution": target.distribution,
+        "revision": None if target.revision is None else str(target.revision),
+        "base": str(prediction.base) if prediction and prediction.base else None,
+        "bytes": prediction.bytes if prediction else None,
+        "exact": prediction.is_exact if prediction else None,
+        "seconds": None if prediction is None or prediction.seconds is None else round(prediction.seconds, 1),
+        "link": prediction.link if prediction else None,
+    }
+
+
+def links_json(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """``[{"link", "sends", "bytes", "exact", "seconds"}]``: the sends to each host together; seconds are null where one's are."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["link"] is not None:
+            found.setdefault(row["link"], []).append(row)
+    return [
+        {
+            "link": link,
+            "sends": len(sends),
+            "bytes": sum(row["bytes"] for row in sends),
+            "exact": all(row["exact"] for row in sends),
+            "seconds": None if any(row["seconds"] is None for row in sends) else round(sum(row["seconds"] for row in sends), 1),
+        }
+        for link, sends in sorted(found.items())
+    ]
+
+
+def bytes_cell(row: Mapping[str, Any]) -> str:
+    """``about 1.2 MB`` where it isn't exact, ``-`` where it is unknown."""
+    if row["bytes"] is None:
+        return "-"
+    return size(row["bytes"]) if row["exact"] else f"about {size(row['bytes'])}"
+
+
+def seconds_cell(row: Mapping[str, Any]) -> str:
+    """``unknown`` before the first send."""
+    return "unknown" if row["seconds"] is None else f"{row['seconds']:.1f} s"
+
+
+def show_links(links: list[dict[str, Any]]) -> None:
+    """The sums, where there is more than one send to a link, or more than one link."""
+    cells = [[link["link"], str(link["sends"]), bytes_cell(link), seconds_cell(link)] for link in links]
+    if cells:
+        click.echo(table(["link", "sends", "bytes", "time"], cells, right={"sends", "bytes", "time"}))
+        total = {"bytes": sum(link["bytes"] for link in links), "exact": all(link["exact"] for link in links)}
+        click.echo(f"{count(sum(link['sends'] for link in links), 'send')}, {bytes_cell(total)} in both directions")
+
+
+def extracting_at_once(session: Session, targets: Iterable[SendTarget]) -> list[tuple[str, str]]:
+    """Subscriber and Distribution of those that would extract at once what they would be sent."""
+    from sluice.operations.extract_plan import begins
+
+    site, at, found = session.site, now(), []
+    for target in targets:
+        at_once = site.distribution(target.distribution).extract_immediately
+        if target.is_due and (at_once or begins(site.subscriber(target.subscriber).extract, at, at, seed=target.subscriber) is not None):
+            found.append((target.subscriber, target.distribution))
+    return found
+
+
+def _of_one(
+    session: Session, distributor: str, targets: list[SendTarget], exact: bool, extracting: Collection[tuple[str, str]]
+) -> Predictions:
+    from cli.ledgers import ledger_of
+    from infra.store.files import FileStore
+    from infra.store.foreseen import foreseen_delta
+    from sluice.blueprint.render import recipe
+    from sluice.model.state import EventKind
+    from sluice.operations.predict import Predictor
+    from sluice.rules.lifetimes import longest_send_interval
+    from sluice.trust.foresee import ForeseeingPublisher
+
+    site, found = session.site, Predictions()
+    directory = Path(site.distributor(distributor).working_directory)
+    if not (directory / "trust/repository").is_dir():
+        return found
+    with ledger_of(site, distributor) as ledger:
+        events = [] if ledger is None else [e.event for e in ledger.events(kinds=[EventKind.SENT], limit=SENDS_MAX, newest_first=True)]
+        states = {} if ledger is None else ledger.snapshot().states
+    store = session.store(targets[0].distribution)
+    with Predictor(
+        distributor,
+        store=store,
+        publisher=ForeseeingPublisher(directory, distributor=distributor),
+        states=states,
+        sends=[event for event in events if event.distributor == distributor],
+        longest_interval=longest_send_interval(site, distributor),
+        now=now(),
+        making=partial(foreseen_delta, store) if exact and isinstance(store, FileStore) else None,
+    ) as predictor:
+        for target in targets:
+            if target.revision is None:
+                continue
+            pair = target.subscriber, target.distribution
+            rendered = recipe(site, target.distribution, target.subscriber) if pair in extracting else None
+            found[pair] = predictor.predict(site.subscriber(target.subscriber), target.distribution, target.revision, rendered)
+    return found

@@ -1,0 +1,126 @@
+"""Predictions against what then crosses the line to a real agent, counted both ways (C11)."""
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from infra.store.foreseen import foreseen_delta
+from sluice.model.revision import RevisionNumber
+from sluice.model.state import EventKind
+from sluice.operations.predict import Prediction, Predictor
+from sluice.trust.foresee import ForeseeingPublisher
+from tests.agents.route import DAY, Route
+
+RANDOM = random.Random(7)
+FILES = {f"file{number}": RANDOM.randbytes(2_000) for number in range(40)}
+
+
+@pytest.fixture
+def route(tmp_path: Path) -> Iterator[Route]:
+    route = Route(tmp_path)
+    yield route
+    route.close()
+
+
+def predictor(route: Route, *, exact: bool = True) -> Predictor:
+    events = route.ledger.events(kinds=[EventKind.SENT], newest_first=True)
+    return Predictor(
+        "hq",
+        store=route.store,
+        publisher=ForeseeingPublisher(Path(route.distributor.working_directory), distributor="hq"),
+        states=route.ledger.snapshot().states,
+        sends=[each.event for each in events],
+        longest_interval=DAY,
+        now=datetime.now(UTC),
+        making=partial(foreseen_delta, route.store) if exact else None,
+    )
+
+
+def predicted(route: Route, name: str, revision: RevisionNumber) -> Prediction:
+    with predictor(route) as each:
+        return each.predict(route.subscriber, name, revision, route.recipe(name))
+
+
+def state_of(route: Route) -> dict[str, bytes]:
+    """Everything of the Distributor's that a prediction mustn't change."""
+    top = Path(route.distributor.working_directory)
+    found = {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file() and path.name != "lock"}
+    return found | {"events": repr(route.ledger.events(limit=10_000)).encode()}
+
+
+def sent_beside_the_payload(route: Route) -> int:
+    """Bytes of the last send, both ways."""
+    (event,) = route.ledger.events(kinds=[EventKind.SENT], newest_first=True, limit=1)
+    sent, received, payload = (int(str(event.event.data[key])) for key in ("bytes", "received", "payload"))
+    return sent + received - payload
+
+
+def changed(files: dict[str, bytes], name: str = "file3") -> dict[str, bytes]:
+    return files | {name: files[name][:900] + b"changed" + files[name][900:]}
+
+
+def test_a_first_send_is_predicted(route: Route) -> None:
+    revision = route.build("zone", "1.1", FILES)
+    before = state_of(route)
+    found = predicted(route, "zone", revision)
+    assert state_of(route) == before
+    assert (found.base, found.is_exact, found.seconds, found.link) == (None, True, None, "this machine")
+    assert found.bytes == pytest.approx(route.deliver("zone", revision).bytes, rel=0.05)
+
+
+def test_a_delta_is_predicted_before_it_is_made_and_nothing_is_changed(route: Route) -> None:
+    route.deliver("zone", route.build("zone", "1.1", FILES))
+    revision = route.build("zone", "1.2", changed(FILES))
+    before = state_of(route)
+    found = predicted(route, "zone", revision)
+    with predictor(route, exact=False) as guessing:
+        guess = guessing.predict(route.subscriber, "zone", revision, route.recipe("zone"))
+    assert state_of(route) == before
+    crossed = route.deliver("zone", revision)
+    assert (str(found.base), found.is_exact) == ("1.1", True)
+    assert found.bytes == pytest.approx(crossed.bytes, rel=0.05)
+    assert (str(guess.base), guess.is_exact) == ("1.1", False)
+    assert sent_beside_the_payload(route) <= 2_048
+    assert crossed.bytes < guess.bytes < crossed.bytes + len(FILES["file3"]) + 2_000
+    assert found.seconds is not None
+
+
+def test_what_is_held_and_only_has_to_be_extracted_is_predicted(route: Route) -> None:
+    revision = route.build("zone", "1.1", FILES)
+    route.deliver("zone", revision, extract=False)
+    found = predicted(route, "zone", revision)
+    assert found.bytes == pytest.approx(route.deliver("zone", revision).bytes, rel=0.05)
+    assert found.bytes < 3_000
+
+
+def test_new_metadata_without_any_new_content_are_predicted(route: Route) -> None:
+    route.deliver("zone", route.build("zone", "1.1", FILES))
+    route.build("other", "1.1", {"a": b"of another Distribution"})
+    revision = route.build("zone", "1.2", FILES)
+    found = predicted(route, "zone", revision)
+    assert found.bytes == pytest.approx(route.deliver("zone", revision).bytes, rel=0.05)
+
+
+def test_several_distributions_to_one_host_are_predicted_one_after_the_other(route: Route) -> None:
+    names = ["app", "zone"]
+    first = [route.build(name, "1.1", FILES) for name in names]
+    with predictor(route) as each:
+        found = [each.predict(route.subscriber, name, number, route.recipe(name)) for name, number in zip(names, first, strict=True)]
+    crossed = [route.deliver(name, number) for name, number in zip(names, first, strict=True)]
+    assert [p.bytes for p in found] == [pytest.approx(c.bytes, rel=0.05) for c in crossed]
+    second = [route.build(name, "1.2", changed(FILES, f"file{at}")) for at, name in enumerate(names)]
+    with predictor(route) as each:
+        found = [each.predict(route.subscriber, name, number, route.recipe(name)) for name, number in zip(names, second, strict=True)]
+    crossed = [route.deliver(name, number) for name, number in zip(names, second, strict=True)]
+    assert [p.bytes for p in found] == [pytest.approx(c.bytes, rel=0.05) for c in crossed]
+
+
+def test_a_large_payload_is_predicted_without_being_read(route: Route) -> None:
+    revision = route.build("zone", "1.1", {"large": RANDOM.randbytes(9_000_000)})
+    found = predicted(route, "zone", revision)
+    crossed = route.deliver("zone", revision)
+    assert abs(found.bytes - crossed.bytes) < 300
