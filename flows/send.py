@@ -8,8 +8,9 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.settings import COMMON
-from tasks.fan_out import send_all
+from tasks.fan_out import extract_all, send_all
 from tasks.place import is_too_late, read_site, was_scheduled, working
+from tasks.plan_extracts import due_checks
 from tasks.plan_sends import hosts_of, planned_sends, sender_of
 from tasks.report import end_state, ended, name_run, publish_table
 from tasks.wording import counted
@@ -55,6 +56,10 @@ async def send(
         targets = await planned_sends(place, channel=channel or None, distribution=distribution or None, to=to or (), check=check)
         what = " ".join(filter(None, (distribution, revision) if distribution else (channel,)))
         await name_run(f"send {what} → {counted(len(hosts_of(targets)), 'Subscriber')}")
+        checks = await due_checks(place, channel, targets, to or ()) if channel and not revision else []
         rows = await send_all(place, targets, extract=extract, spread=was_scheduled())
+        if checks:
+            verified = {(row.subscriber, row.distribution): row for row in await extract_all(place, checks)}
+            rows = [verified.pop((row.subscriber, row.distribution), row) for row in rows] + list(verified.values())
         await publish_table(f"send-{what}", rows, f"Send of {what}: where each Subscriber stands.")
         return end_state(rows, f"send {what}")

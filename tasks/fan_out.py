@@ -84,7 +84,7 @@ async def _send(sends: Sends, delivery: Delivery, under_way: asyncio.Semaphore, 
 async def _extract(sends: Sends, target: ExtractTarget, under_way: asyncio.Semaphore) -> Delivered:
     await _until(target.at)
     async with under_way:
-        await order_extraction(target.subscriber, target.distribution, str(target.revision))
+        await order_extraction(target.subscriber, target.distribution, str(target.revision), target.is_check)
         return sends.rows[target.subscriber, target.distribution]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from sluice.operations.extract_plan import ExtractTarget, plan_extracts
+from sluice.operations.extract_plan import ExtractTarget, plan_checks, plan_extracts
+from sluice.operations.send_plan import SendTarget
 from tasks.place import Place
 
 
@@ -32,3 +33,18 @@ async def due_extracts(
         at_once=at_once,
     )
     return [target for target in found if target.subscriber not in without]
+
+
+async def due_checks(place: Place, channel: str, sends: Sequence[SendTarget], subscribers: Collection[str] = ()) -> list[ExtractTarget]:
+    """Everything that is to be verified as a Channel starts (C10), but for what gets something newer.
+
+    Args:
+        sends: What the Channel's start sends.
+        subscribers: Only these; empty for all.
+    """
+    work = place.work
+    snapshot = await asyncio.to_thread(work.ledger.snapshot)
+    found = plan_checks(work.site, work.distributor.name, channel, snapshot.states, work.clock.now())
+    due = {(target.subscriber, target.distribution) for target in sends if target.is_due}
+    wanted = set(subscribers) or {each.subscriber for each in found}
+    return [each for each in found if each.subscriber in wanted and (each.subscriber, each.distribution) not in due]

@@ -78,6 +78,7 @@ class EventKind(StrEnum):
     CANCEL_REQUESTED = "cancel requested"
     CANCELLED = "cancelled"
     REFRESHED = "refreshed"
+    VERIFIED = "verified"
     DAMAGE_FOUND = "damage found"
     DAMAGE_MENDED = "damage mended"
     MAIL_DUE = "mail due"
@@ -232,13 +233,19 @@ class CurrentState:
         )  # fmt: skip
 
     def installing(self, revision: RevisionNumber, at: datetime) -> CurrentState:
-        """The order was handed over; the agent extracts."""
-        return self._to(State.INSTALLING, f"extracting {revision}", at)
+        """The order was handed over; the agent extracts, or verifies what it extracted (C10)."""
+        return self._to(State.INSTALLING, f"{'verifying' if revision == self.extracted else 'extracting'} {revision}", at)
 
     def extracted_in_vain(self, failure: Failure, at: datetime) -> CurrentState:
-        """An order couldn't be given, or its receipt can't be believed. What is held stays held; the next Extract tries again."""
-        if self.state is State.INSTALLED and self.extracted == self.held:
-            return self
+        """An order couldn't be given, or its receipt can't be believed. What is held stays held; the next Extract tries again.
+
+        What was to be verified stays installed where nothing says otherwise: the next start verifies it.
+        """
+        if self.extracted is not None and self.extracted == self.held:
+            if self.state is State.INSTALLED:
+                return self
+            if self.state is State.INSTALLING and failure.retryable:
+                return self._to(State.INSTALLED, f"{self.extracted} is installed", at)
         state = State.RECEIVED if failure.retryable else State.FAILED
         return replace(self._to(state, f"extracting {self.held} failed", at), since=at, error=failure)
 
@@ -248,7 +255,9 @@ class CurrentState:
             return self
         failure = receipt.failure
         if receipt.outcome in (Outcome.INSTALLED, Outcome.ALREADY_INSTALLED):
-            moved = self._to(State.INSTALLED, f"{receipt.revision} is installed", receipt.finished)
+            is_check, count = self.extracted == receipt.revision, receipt.files_written
+            mended = f", {count} {'file' if count == 1 else 'files'} mended" if is_check and count else ""
+            moved = self._to(State.INSTALLED, f"{receipt.revision} is installed{mended}", receipt.finished)
             since = self.since if self.state is State.INSTALLED and self.extracted == receipt.revision else receipt.finished
             moved = replace(moved, extracted=receipt.revision, held=receipt.revision, since=since, error=None)
         else:
@@ -256,7 +265,8 @@ class CurrentState:
             moved = self._to(State.FAILED, reason, receipt.finished)
             # What is damaged there, or builds on what isn't there any more, has to be sent again: it is as good as not held (E4).
             lost = failure is not None and failure.code in _HELD_IN_VAIN and self.held == receipt.revision
-            moved = replace(moved, error=failure, since=receipt.finished, held=self.extracted if lost else self.held)
+            extracted = None if lost and self.extracted == receipt.revision else self.extracted
+            moved = replace(moved, error=failure, since=receipt.finished, extracted=extracted, held=extracted if lost else self.held)
         return replace(
             moved, distributor=receipt.distributor, sequence=receipt.sequence, attempts=0, first_failure=None, next_try=None
         )  # fmt: skip

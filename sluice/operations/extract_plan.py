@@ -13,13 +13,13 @@ from datetime import datetime
 from sluice.model.revision import RevisionNumber
 from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import Site
-from sluice.model.state import CurrentState
-from sluice.rules.due import is_open, may_begin, next_start
+from sluice.model.state import CurrentState, State
+from sluice.rules.due import extracts_at_once, is_open, may_begin, next_start
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractTarget:
-    """One Subscriber with one Distribution it holds and hasn't extracted."""
+    """One Subscriber with one Distribution it holds and hasn't extracted, or is to verify (C10)."""
 
     subscriber: str
     distribution: str
@@ -27,6 +27,8 @@ class ExtractTarget:
     revision: RevisionNumber
     at: datetime
     """When it begins; the reference time or later in the open window."""
+    is_check: bool = False
+    """It has extracted it: what stands is verified and mended."""
 
 
 def plan_extracts(
@@ -52,19 +54,47 @@ def plan_extracts(
     found = []
     for (name, about), state in sorted(states.items()):
         held = state.held
-        if held is None or (state.extracted is not None and held <= state.extracted):
-            continue
-        if name not in wanted or about not in site.distributions or only not in (None, about):
+        if held is None or name not in wanted or about not in site.distributions or only not in (None, about):
             continue
         subject = site.distribution(about)
         subscriber = site.subscriber(name)
         if subject.distributor != distributor or not subject.active or not subscriber.active:
             continue
+        is_check = state.extracted is not None and held <= state.extracted
+        if is_check and not (subject.verify and stands(state)):
+            continue
         since = state.since or now
-        at = now if at_once or subject.extract_immediately else begins(subscriber.extract, since, now, seed=name)
+        is_now = at_once or (subject.extract_immediately and not is_check)
+        if is_check and not is_now and extracts_at_once(subject, subscriber):
+            continue  # with the Channel's starts: see ``plan_checks``
+        at = now if is_now else begins(subscriber.extract, since, now, seed=name)
         if at is not None:
-            found.append(ExtractTarget(name, about, state.channel, held, at))
+            found.append(ExtractTarget(name, about, state.channel, held, at, is_check))
     return found
+
+
+def plan_checks(
+    site: Site, distributor: str, channel: str, states: Mapping[tuple[str, str], CurrentState], now: datetime
+) -> list[ExtractTarget]:
+    """What is to be verified as a Channel starts, in name order: of those it joins, what is extracted at once, so that no Extract schedule
+    sees to it.
+    """
+    joined = {each.subscriber for each in site.channel(channel).subscriptions if each.active}
+    found = []
+    for (name, about), state in sorted(states.items()):
+        subject, subscriber = site.distributions.get(about), site.subscribers.get(name)
+        if subject is None or subscriber is None or name not in joined or channel not in subject.channels:
+            continue
+        if not (subject.verify and subject.active and subscriber.active and subject.distributor == distributor):
+            continue
+        if state.extracted is not None and state.held == state.extracted and stands(state) and extracts_at_once(subject, subscriber):
+            found.append(ExtractTarget(name, about, channel, state.extracted, now, is_check=True))
+    return found
+
+
+def stands(state: CurrentState) -> bool:
+    """Whether what was extracted last is what a check would ask about: nothing newer is on its way."""
+    return state.state in (State.INSTALLED, State.INSTALLING, State.FAILED)
 
 
 def begins(schedule: Schedule, since: datetime, now: datetime, *, seed: str) -> datetime | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sluice.errors import ReadBackError, SluiceError, TamperedError, TransportError, TrustError, error_from_code
@@ -83,7 +83,7 @@ class Ordering:
         on_event: Callable[[AgentEvent], None] | None = None,
         done: Callable[[], Ticket | None] = lambda: None,
     ) -> ExtractResult:
-        """Have one Subscriber extract a revision it holds.
+        """Have one Subscriber extract a revision it holds, or verify and mend the one it has extracted (C10).
 
         Args:
             call: Its agent, called.
@@ -104,6 +104,7 @@ class Ordering:
             if receipt.revision == revision and receipt.outcome in INSTALLED and call.hello.of(distribution).extracted == revision:
                 return ExtractResult(receipt, fetched=True)
         require(call.hello, needed_features(recipe, min_free=recipe.min_free), distribution)
+        is_check = self.ledger.state(subscriber, distribution).extracted == revision
         started = self._event(EventKind.EXTRACT_STARTED, subscriber, distribution, revision, now, channel)
         begun = Record(started, lambda state: state.installing(revision, now))
         # A receipt of any of its Distributions may still wait there under a number that a new ledger would give again.
@@ -123,7 +124,7 @@ class Ordering:
                 distribution,
                 ended,
             )
-        self._keep(envelope, receipt, call, ended, channel, done())
+        self._keep(envelope, receipt, call, ended, channel, done(), is_check=is_check)
         return ExtractResult(receipt)
 
     def fetch_receipts(self, call: Call, distribution: str, *, now: datetime) -> list[Receipt]:
@@ -175,9 +176,23 @@ class Ordering:
                 remedy=f"look there, then repeat: sluice extract {receipt.subscriber} --distribution {receipt.distribution}",
             )
 
-    def _keep(self, envelope: Envelope, receipt: Receipt, call: Call, now: datetime, channel: str, done: Ticket | None = None) -> None:
-        kind = EventKind.INSTALLED if receipt.outcome in INSTALLED else EventKind.EXTRACT_FAILED
+    def _keep(
+        self,
+        envelope: Envelope,
+        receipt: Receipt,
+        call: Call,
+        now: datetime,
+        channel: str,
+        done: Ticket | None = None,
+        *,
+        is_check: bool = False,
+    ) -> None:
+        kind = EventKind.EXTRACT_FAILED
+        if receipt.outcome in INSTALLED:
+            kind = EventKind.VERIFIED if is_check else EventKind.INSTALLED
         event = self._event(kind, receipt.subscriber, receipt.distribution, receipt.revision, now, channel)
+        if kind is EventKind.VERIFIED:
+            event = replace(event, data={"files_mended": receipt.files_written, "paths_removed": receipt.paths_removed})
         self.ledger.accept_receipt(receipt, canonical_bytes(envelope).decode(), event, done=done)
         with suppress(TransportError):  # it is kept; unacknowledged, it is fetched again and stored no second time
             call.conversation.acknowledge(receipt.distribution, receipt.sequence)

@@ -201,6 +201,8 @@ class _Reader:
             case State.RECEIVED:
                 tried = f", after a try to extract at {since}: {_said(state.error)}" if state.error else ""
                 return State.RECEIVED, f"received {state.held}, {self._next_extract(distribution, subscriber)}{tried}{newer}"
+            case State.INSTALLED if state.extracted == latest and distribution.verify:
+                return State.INSTALLED, f"{state.reason}, verified at {since}"
             case State.INSTALLED if state.extracted == latest:
                 return State.INSTALLED, f"{latest} is installed since {since}"
             case State.CANCELLED if not newer:

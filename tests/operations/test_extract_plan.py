@@ -9,7 +9,7 @@ from sluice.errors import NotFoundError
 from sluice.model.revision import RevisionNumber
 from sluice.model.schedule import IMMEDIATELY, Kind, Schedule
 from sluice.model.state import CurrentState, State
-from sluice.operations.extract_plan import begins, plan_extracts
+from sluice.operations.extract_plan import begins, plan_checks, plan_extracts
 from tests.flows.sites import AT_NIGHT, site
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -69,3 +69,51 @@ def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(NotFoundError, match="oslo-9"):
         planned(NOON, subscribers=["oslo-9"])
     assert begins(IMMEDIATELY, NOON, NOON, seed="x") == NOON
+
+
+def verifying(state: State = State.INSTALLED, *, since: datetime = NOON, extract: Schedule | None = None):
+    """A site whose zone is verified, and where three Subscribers extracted it."""
+    made = site()
+    zone = replace(made.distributions["zone"], verify=True)
+    hosts = {name: replace(each, extract=extract) if extract else each for name, each in made.subscribers.items()}
+    found = {pair: replace(each, state=state, extracted=TWO, since=since) for pair, each in states("helsinki-1", "oslo-1").items()}
+    return replace(made, distributions={**made.distributions, "zone": zone}, subscribers=hosts), found
+
+
+HOURLY = Schedule(Kind.INTERVAL, interval=timedelta(hours=1))
+
+
+def test_what_is_verified_is_asked_again_at_each_extract_start_and_by_hand() -> None:
+    made, found = verifying(extract=HOURLY)
+    assert plan_extracts(made, "hq", found, NOON) == []
+    later = plan_extracts(made, "hq", found, NOON + timedelta(hours=1))
+    assert [(t.subscriber, t.revision, t.is_check) for t in later] == [("helsinki-1", TWO, True), ("oslo-1", TWO, True)]
+    asked_since = {pair: replace(each, since=NOON + timedelta(hours=1)) for pair, each in found.items()}
+    assert plan_extracts(made, "hq", asked_since, NOON + timedelta(minutes=90)) == []
+    assert len(plan_extracts(made, "hq", asked_since, NOON + timedelta(minutes=90), at_once=True)) == 2
+
+
+def test_only_what_stands_is_verified() -> None:
+    for state in (State.WAITING, State.SENDING, State.UNAVAILABLE, State.CANCELLED, State.RECEIVED):
+        made, found = verifying(state, extract=HOURLY)
+        assert plan_extracts(made, "hq", found, NOON + timedelta(hours=1), at_once=True) == []
+    for state in (State.INSTALLING, State.FAILED):
+        made, found = verifying(state, extract=HOURLY)
+        assert len(plan_extracts(made, "hq", found, NOON + timedelta(hours=1))) == 2
+
+
+def test_without_verify_nothing_is_asked_again() -> None:
+    _, found = verifying()
+    assert planned(NOON + timedelta(days=2), found, at_once=True) == []
+
+
+def test_where_extractions_follow_at_once_the_channels_start_asks() -> None:
+    made, found = verifying(extract=IMMEDIATELY)
+    assert plan_extracts(made, "hq", found, NOON) == []
+    channel = next(name for name in made.distributions["zone"].channels)
+    joined = {each.subscriber for each in made.channel(channel).subscriptions}
+    checks = plan_checks(made, "hq", channel, found, NOON)
+    assert [t.subscriber for t in checks] == sorted({"helsinki-1", "oslo-1"} & joined)
+    assert all(t.is_check and t.at == NOON and t.channel == channel for t in checks)
+    scheduled, found = verifying(extract=HOURLY)
+    assert plan_checks(scheduled, "hq", channel, found, NOON) == []

@@ -268,3 +268,14 @@ def test_receipts_of_pruned_revisions_are_stored_on_their_signature(hq: Bench, a
     assert stored is not None
     assert parse_receipt(agent.sign(receipt)["payload"].encode()) == receipt
     assert agent.receipts == []
+
+
+def test_what_is_extracted_already_is_verified_and_that_is_another_event(hq: Bench, agent: AgentDouble) -> None:
+    order(hq)
+    agent.outcome = Outcome.ALREADY_INSTALLED
+    assert order(hq).is_installed
+    assert kinds(hq) == [EventKind.EXTRACT_STARTED, EventKind.INSTALLED, EventKind.EXTRACT_STARTED, EventKind.VERIFIED]
+    (last,) = [each.event for each in hq.ledger.events() if each.event.kind is EventKind.VERIFIED]
+    assert last.data == {"files_mended": 1, "paths_removed": 0}
+    state = hq.ledger.state("helsinki-1", "zone")
+    assert (state.state, str(state.extracted), state.reason) == (State.INSTALLED, "1.1", "1.1 is installed, 1 file mended")

@@ -26,7 +26,7 @@ from sluice.model.site import (
 from sluice.model.state import Built, CurrentState, LedgerSnapshot, State
 from sluice.model.ticket import Phase, Ticket
 from sluice.rules.reasons import status_row, status_rows, why
-from sluice.rules.retry import after_failure, failure_of
+from sluice.rules.retry import after_failure, failure_of, moment
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 T0 = NOW - timedelta(hours=1)
@@ -364,3 +364,31 @@ def test_what_a_subscriber_wrote_cant_move_the_cursor() -> None:
     said = why(site(), snapshot(OFFERED.answered(answer)), "helsinki-1", "zone", NOW)
     assert said.endswith("?[2Jall is well?: trust?me.")
     assert said.isprintable()
+
+
+def verified(written: int) -> CurrentState:
+    """Installed at T0, and asked again an hour later."""
+    installed = OFFERED.answered(receipt())
+    later = T0 + timedelta(hours=1)
+    again = replace(receipt(), sequence=2, files_written=written, finished=later)
+    return installed.installing(V2, later).answered(again)
+
+
+def test_what_is_verified_says_when_and_what_was_mended() -> None:
+    checked = site(distribution=replace(ZONE, verify=True))
+    at = moment(T0 + timedelta(hours=1))
+    for written, said in ((0, "1.2 is installed"), (1, "1.2 is installed, 1 file mended"), (3, "1.2 is installed, 3 files mended")):
+        row = status_row(checked, snapshot(verified(written)), "helsinki-1", "zone", NOW)
+        assert (row.state, row.reason) == (State.INSTALLED, f"{said}, verified at {at}")
+
+
+def test_a_check_that_came_to_no_answer_leaves_it_installed_and_damage_that_cant_be_mended_has_it_sent_again() -> None:
+    asked = OFFERED.answered(receipt()).installing(V2, NOW)
+    assert asked.reason == "verifying 1.2"
+    back = asked.extracted_in_vain(failure_of(UnreachableError("nothing answers")), NOW)
+    assert (back.state, back.extracted, back.held, back.error) == (State.INSTALLED, V2, V2, None)
+    refused = asked.extracted_in_vain(failure_of(ExpiredError("it is over")), NOW)
+    assert (refused.state, refused.extracted) == (State.FAILED, V2)
+    differs = replace(receipt(Outcome.FAILED), sequence=2, failure=Failure("BaseDiffersError", "changed", "send it whole", False))
+    lost = asked.answered(differs)
+    assert (lost.state, lost.extracted, lost.held) == (State.FAILED, None, None)
