@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from infra.transports.local import LocalTransport
 from sluice.errors import SluiceError, StoreCorruptError, StoreMendedError, SupersededError
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import EventKind
 from sluice.operations.mend_revision import Mender
+from sluice.operations.send import Sending
 from sluice.operations.verify_store import verify_store
 from tests.operations.ruled import Ruled, ruled
 
@@ -106,3 +108,30 @@ def test_a_revision_that_was_superseded_meanwhile_waits_for_the_next_start_which
     assert isinstance(error, SupersededError)
     assert "2.1 was built while it was to be sent" in error.message
     site.arrives(newest)
+
+
+def test_a_build_that_supersedes_a_revision_in_mid_transfer_breaks_nothing(site: Ruled) -> None:
+    going = site.revise()
+    newest: list[RevisionNumber] = []
+
+    def superseding(_done: int, _total: int) -> None:
+        if not newest:
+            newest.append(site.revise(rebaseline=True))
+
+    sending = Sending(
+        site.subscriber,
+        "zone",
+        going,
+        distributor="hq",
+        transport=LocalTransport(),
+        store=site.store,
+        publisher=site.publisher,
+        sign=site.sign,
+        timeout=60,
+    )
+    sending.call()
+    sent = sending.transfer(superseding)
+    sending.close()
+    assert (site.kept(), sent.payload > 400_000) == (["2.1"], True)
+    assert site.held() == [str(going)]
+    site.arrives(newest[0])

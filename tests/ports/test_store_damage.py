@@ -10,11 +10,11 @@ from blake3 import blake3
 
 from infra.store.files import FileStore
 from sluice.errors import StoreLockedError
-from sluice.formats.ted import needed_contents
 from sluice.model.damage import Damage, Part
 from sluice.model.revision import RevisionNumber
 from tests.operations.killing import killed_at
-from tests.ports.test_store import R11, R12, add, decoded, files
+from tests.ports.teds import decoded
+from tests.ports.test_store import R11, R12, add, files
 
 SMALL = [random.Random(n).randbytes(700) for n in range(30)]
 LARGE = random.Random(100).randbytes(9 * 1024 * 1024)
@@ -85,7 +85,7 @@ def test_what_is_sound_in_a_damaged_pack_is_saved_and_what_is_given_back_is_kept
     assert packs(store) != [pack]
     fresh = again(store)
     Path(fresh.teds("zone", R11)[0].path).unlink()
-    assert decoded(fresh.ensure_ted("zone", R11, None), needed_contents(made)) == [LARGE, *SMALL]
+    assert decoded(fresh.ensure_ted("zone", R11, None), made) == [LARGE, *SMALL]
 
 
 def test_what_nobody_gives_back_isnt_held_any_more_and_the_next_build_takes_it_in(store: FileStore) -> None:
@@ -136,7 +136,7 @@ def test_of_a_pack_without_index_everything_that_revisions_need_is_saved(store: 
     lost = mend(again(store), again(store).examine().damages, *SMALL)
     assert lost == set(), "behind the content that nobody knows, those in its frame are given, the large one is found"
     assert again(store).examine().damages == ()
-    assert decoded(again(store).ensure_ted("zone", R12, None), needed_contents(made)) == [*SMALL[:5], LARGE]
+    assert decoded(again(store).ensure_ted("zone", R12, None), made) == [*SMALL[:5], LARGE]
 
 
 def test_a_damaged_pack_stays_until_no_build_relies_on_packs(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_mending_killed_at_any_step_and_repeated_ends_with_everything(
         fresh.prune()
         assert not [name for name in files(store) if ".tmp-" in name]
         Path(fresh.teds("zone", RevisionNumber(1, 1))[0].path).unlink()
-        assert decoded(fresh.ensure_ted("zone", R11, None), needed_contents(made)) == SMALL
+        assert decoded(fresh.ensure_ted("zone", R11, None), made) == SMALL
         if not killed:
             break
         step += 1
