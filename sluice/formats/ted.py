@@ -130,6 +130,8 @@ def cut_contents(plaintext: Iterator[bytes], index: TedIndex, needed: Sequence[t
         yield digest, size, content
         for _ in content:
             pass
+    if any(plaintext):  # asked for its end: a frame is checked for what is behind it only then
+        raise StoreCorruptError(f"the .ted of {name} holds more than its contents")
 
 
 class TedWriter:
