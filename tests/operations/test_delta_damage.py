@@ -15,20 +15,24 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from sluice.errors import SluiceError, TamperedError
 from sluice.formats.manifest import manifest_bytes
 from sluice.formats.ted import verify_payload
+from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.order import Outcome
 from sluice.operations.complete import complete
 from sluice.operations.held import TED
 from sluice.operations.receive import Named, TedReceiver
+from sluice.trust.roles import delta_name
 from sluice.trust.targets import Target
 from tests.attacks.sandbox import changes, listing
 from tests.conftest import IN_CI
 from tests.formats.contained import MIB, Say, contained
 from tests.formats.damage import BINARY, damaged
 from tests.formats.deltas import BASE, NEW, Delta, sample
+from tests.formats.hostile_cases import CASES, NEW_B, Hostile, parts
 from tests.formats.hostile_deltas import Case, bombs, figures, frames, indexes, patches, recipes
 from tests.operations.host import NOW, Host
 from tests.operations.revisions import Made, made, tree_of
@@ -42,7 +46,7 @@ class Victim:
     """1.1 is extracted at ``target``; beside it lies what nobody may touch."""
 
     def __init__(self, top: Path, delta: Delta) -> None:
-        self.top, self.delta = top, delta
+        self.top, self.delta, self.revision = top, delta, delta.new.revision
         self.target = top / "target"
         (top / "bait").mkdir()
         (top / "bait/passwd").write_text("root:x:0:0")
@@ -62,12 +66,12 @@ class Victim:
         shutil.rmtree(top / "other")
         shutil.rmtree(top / "expected")
 
-    def put(self, index: bytes, payload: bytes, *, signed: bytes = b"") -> None:
+    def put(self, index: bytes, payload: bytes, *, signed: bytes = b"", announced: int = -1, file: str = FILE) -> None:
         """It arrives; where a block is asked for again, once more the same."""
         with self.held.lock():
-            receiver = TedReceiver(self.held, Named("zone", NEW, FILE))
+            receiver = TedReceiver(self.held, Named("zone", self.revision, file))
             try:
-                offset = receiver.begin(index, len(payload), Target.of(signed or index))
+                offset = receiver.begin(index, len(payload) if announced < 0 else announced, Target.of(signed or index))
                 while not receiver.feed(payload[offset:]):
                     offset = receiver.offset
                 if not receiver.is_complete:
@@ -76,10 +80,10 @@ class Victim:
             finally:
                 receiver.close()
 
-    def complete(self, index: bytes) -> list[str]:
+    def complete(self, index: bytes, *, file: str = FILE) -> list[str]:
         """What lacks."""
-        targets = {FILE: Target.of(index), "manifest": Target.of(self.signed)}
-        return complete(self.host.extractions, NEW, targets.__getitem__)
+        targets = {file: Target.of(index), "manifest": Target.of(self.signed)}
+        return complete(self.host.extractions, self.revision, targets.__getitem__)
 
     def extract(self) -> str:
         """``same`` where the right tree stands afterwards, and is taken away again."""
@@ -105,7 +109,7 @@ class Victim:
         return said
 
     def _clear(self) -> None:
-        for place in (self.held.receiving(NEW), self.held.revision(NEW)):
+        for place in (self.held.receiving(self.revision), self.held.revision(self.revision)):
             shutil.rmtree(place, ignore_errors=True)
         for path in self.held.receipts.glob("*.json"):
             path.unlink()
@@ -130,11 +134,13 @@ def place() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def tried(place: Path, cases: Callable[[Victim], Iterator[tuple[str, Callable[[], str]]]]) -> Counter[str]:
+def tried(
+    place: Path, cases: Callable[[Victim], Iterator[tuple[str, Callable[[], str]]]], delta: Callable[[], Delta] = sample
+) -> Counter[str]:
     """What became of each, in a process of its own."""
 
     def work(say: Say) -> Counter[str]:
-        victim = Victim(place, sample())
+        victim = Victim(place, delta())
         outcomes: Counter[str] = Counter()
         for name, act in cases(victim):
             say(name)
@@ -178,6 +184,43 @@ def test_what_is_signed_and_damaged_is_refused_wherever_it_is_found_out(place: P
     outcomes = tried(place, cases)
     assert outcomes["same"] <= outcomes.total() // 10, outcomes
     assert outcomes.total() > 1000
+
+
+def by_hand() -> Delta:
+    """What the named cases begin with."""
+    files = {"a": b"a of 1", "sub/b": bytes([1]) * 3000}
+    entries = [Entry(EntryKind.DIRECTORY, name, 0o755, 0) for name in ("", "sub")]
+    entries += [Entry(EntryKind.FILE, name, 0o644, 0, len(data), blake3(data).hexdigest()) for name, data in files.items()]
+    ordered = tuple(sorted(entries, key=lambda each: each.path))
+    true = parts(Manifest("zone", BASE, "file", (Destination("{{ DEST }}", True, ordered),)))
+    old = {blake3(data).hexdigest(): data for data in files.values()}
+    return Delta(true.base, true.new, old, {blake3(data).hexdigest(): data for data in (b"a of 5", NEW_B)}, b"", (), ())
+
+
+def test_each_hostile_delta_meets_its_own_refusal(place: Path) -> None:
+    def cases(victim: Victim) -> Iterator[tuple[str, Callable[[], str]]]:
+        for name, case in CASES.items():
+            yield name, lambda n=name, c=case: by_name(victim, n, c)  # type: ignore[misc]
+
+    outcomes = tried(place, cases, by_hand)
+    assert outcomes["same"] == sum(not case.answers for case in CASES.values())
+    assert outcomes.total() == len(CASES) >= 100
+
+
+def by_name(victim: Victim, name: str, case: Hostile) -> str:
+    """One of them, with the error that it has to meet."""
+    found = case.make(parts(victim.delta.base))
+    file = delta_name(found.made.of, found.made.small)
+    try:
+        victim.put(found.index, found.payload, announced=found.announced, file=file)
+        assert victim.complete(found.index, file=file) == [], name
+        said = victim.extract()
+    except SluiceError as error:
+        assert error.code in case.answers, (name, error)  # noqa: PT017 - the parent is told
+        raise
+    assert said == "same"
+    assert not case.answers, name
+    return said
 
 
 def test_what_is_changed_on_the_way_is_refused(place: Path) -> None:
