@@ -108,7 +108,7 @@ def _ordered(
     work = sends.place.work
     begun = work.clock.now()
     host = work.site.subscriber(subscriber)
-    call = call_agent(host, work.distributor.name, transport=work.transport, timeout=work.timeout(host))
+    call = call_agent(host, work.distributor.name, transport=work.transport, timeout=work.timeout(host), about=[distribution])
     try:
         rendered = recipe(work.site, distribution, subscriber)
 
