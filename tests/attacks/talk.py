@@ -65,6 +65,11 @@ class Talk(Frames):
             return first
         return self.put_ted(ted_target("zone", made.manifest.revision, made.file), made.index_bytes, made.payload)
 
+    def complete(self, target: object) -> str:
+        """Have a revision completed; ``lacks`` where something is to be lent first."""
+        reply = self.ask(type="complete", target=target)
+        return "lacks" if reply.get("lacks") else said(reply)
+
     def order(self, envelope: object) -> str:
         """Hand over an order."""
         return said(self.ask(type="order", envelope=envelope))

@@ -14,10 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.attacks.authors import AUTHORS, Author
 from tests.attacks.bombs import JSON, ZSTD
 from tests.attacks.case import Case
+from tests.attacks.deltas import DELTAS
 from tests.attacks.distributor import Distributor
 from tests.attacks.forked import Nursery
 from tests.attacks.frames import FRAMES
 from tests.attacks.keys import KEYS, ROOTS
+from tests.attacks.lending import COMPLETE, LENT
 from tests.attacks.liars import HELLO, RECEIPTS, REPLIES
 from tests.attacks.mixing import CONTENT, MIX
 from tests.attacks.orders import ORDERS
@@ -29,6 +31,7 @@ from tests.attacks.subscriber import Subscriber
 pytestmark = pytest.mark.timeout(60)
 
 ON_SUBSCRIBERS = [KEYS, ROOTS, ROLLBACK, WIPED, FREEZE, MIX, CONTENT, NAMES, SIZES, PLACES, ZSTD, JSON, FRAMES, ORDERS, PREPARED, RACING]
+ON_SUBSCRIBERS += [DELTAS, LENT, COMPLETE]
 
 
 @pytest.fixture(scope="module")
