@@ -192,7 +192,7 @@ class ColumnReader:
     def entry(self, path: str, source: Entry | None) -> Entry:
         """An entry at a path."""
         state, columns = self._state, self._columns
-        flags = columns["flags"].number(255)
+        flags = columns["flags"].take(1)[0]
         if flags & 3 == _AS_SOURCE:
             if source is None:
                 raise StoreCorruptError("a manifest delta: an entry that comes from none has no kind")
@@ -202,16 +202,13 @@ class ColumnReader:
         had = source or state.source(kind)
         time = 0 if kind is EntryKind.SYMLINK else self._time(flags >> 4 & 3, had)
         mode = columns["modes"].number(MODE_MAX) if flags & _MODE else had.mode
-        owner, xattrs = self._read_extras() if flags & _EXTRAS else (had.owner, had.xattrs)
-        content = flags >> 2 & 3
+        content, size, digest, target = flags >> 2 & 3, 0, "", ""
         if kind is EntryKind.FILE:
             size, digest = self._content(content, had)
-            entry = Entry(kind, path, mode, time, size, digest, "", owner, xattrs)
-        elif kind is EntryKind.DIRECTORY:
-            entry = Entry(kind, path, mode, time, 0, "", "", owner, xattrs)
-        else:
+        elif kind is EntryKind.SYMLINK:
             target = had.target if content == _SAME else self._text(TARGET_MAX, "")
-            entry = Entry(kind, path, mode, 0, 0, "", target, owner, xattrs)
+        owner, xattrs = self._read_extras() if flags & _EXTRAS else (had.owner, had.xattrs)
+        entry = Entry(kind, path, mode, time, size, digest, target, owner, xattrs)
         state.coded(entry)
         return entry
 

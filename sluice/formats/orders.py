@@ -250,9 +250,9 @@ def _revision(fields: Fields) -> RevisionNumber:
         raise TamperedError(error.message) from error
 
 
-def texts(values: list[Any], what: str) -> list[str]:
+def texts(values: list[Any], what: str, *, limit: int = 4096) -> list[str]:
     """A list of texts, checked; ``what`` names one of them. Raises TamperedError."""
     for value in values:
-        if not isinstance(value, str) or len(value) > 4096 or "\0" in value:
-            raise TamperedError(f"{what} is no text of at most 4096 characters")
+        if not isinstance(value, str) or len(value) > limit or "\0" in value:
+            raise TamperedError(f"{what} is no text of at most {limit} characters")
     return values

@@ -1,20 +1,42 @@
-"""What a dry run asks an agent about actions, and what it answers (docs/formats.md section 7)."""
+"""What a dry run asks an agent about actions and removals, and what it answers (docs/formats.md section 7)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sluice.errors import TamperedError
 from sluice.formats.canonical import Fields
+from sluice.formats.manifest import manifest_bytes
 from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_to_json, texts
 from sluice.model.action import ACTIONS_MAX, Met
+from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.recipe import RenderedRecipe
 
 PIDS_MAX = 100
 """Most PIDs an agent tells of one action."""
 PROBLEM_MAX = 500
 """Most characters it says of one."""
+
+OUTLINE_MAX = 64 * 1024 * 1024
+"""Most bytes of an outline."""
+REMOVALS_MAX = 1000
+"""Most paths that an agent names of those it would remove."""
+_PATH_MAX = 8192
+"""Most characters of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removals:
+    """What an extraction would take away on one Subscriber."""
+
+    paths: tuple[str, ...]
+    """The first of them, in order."""
+    count: int
+    """Of all."""
+    problem: str = ""
+    """Why it would fail; nothing goes then."""
 
 
 def rehearsal_to_json(distribution: str, recipe: RenderedRecipe) -> dict[str, Any]:
@@ -55,5 +77,33 @@ def mets_from_json(values: Sequence[Any]) -> list[Met]:
     return found
 
 
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text.encode(errors="replace").decode()[:PROBLEM_MAX])
+def outline_bytes(manifest: Manifest) -> bytes:
+    """A manifest that says of each path only what decides about removal: its kind. Times, modes and contents are all alike, so that it
+    compresses to little more than its names.
+    """
+
+    def outlined(entry: Entry) -> Entry:
+        if entry.kind is EntryKind.FILE:
+            return Entry(entry.kind, entry.path, 0, 0, 0, "0" * 64)
+        return Entry(entry.kind, entry.path, 0, 0, target="-" if entry.kind is EntryKind.SYMLINK else "")
+
+    destinations = tuple(replace(each, entries=tuple(map(outlined, each.entries))) for each in manifest.destinations)
+    return manifest_bytes(replace(manifest, destinations=destinations, pre_actions=(), post_actions=()))
+
+
+def removals_to_json(paths: Sequence[str], problem: str) -> dict[str, Any]:
+    """The answer's ``removals``, within its limits."""
+    return {"paths": [_plain(path, _PATH_MAX) for path in paths[:REMOVALS_MAX]], "count": len(paths), "problem": _plain(problem)}
+
+
+def removals_from_json(value: Any) -> Removals:
+    """The same, as an agent said it. Raises TamperedError."""
+    fields = Fields(value, what="what would be removed")
+    paths = tuple(_plain(path, _PATH_MAX) for path in texts(fields.items("paths", limit=REMOVALS_MAX), "a path", limit=_PATH_MAX))
+    found = Removals(paths, fields.number("count", least=len(paths)), _plain(fields.text("problem", limit=PROBLEM_MAX)))
+    fields.done()
+    return found
+
+
+def _plain(text: str, limit: int = PROBLEM_MAX) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text.encode(errors="replace").decode()[:limit])
