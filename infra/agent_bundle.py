@@ -31,6 +31,8 @@ from sluice.model.version import VERSION
 
 ROOTS = ("tuf", "securesystemslib", "blake3", "cryptography", "backports.zstd", "psutil")
 """Packages agents import; what these require comes with them."""
+OPTIONAL = ("hdiffpatch",)
+"""The same, and an agent works without: left out where an index has no wheel for the platform. Its deltas are larger then."""
 OUR_PACKAGES = ("sluice", "agents", "infra/filesystem/local")
 LEFT_OUT = ("sluice/blueprint",)
 """Of ours: needs packages that an agent has no use for."""
@@ -97,7 +99,7 @@ def build_from_installed(directory: Path) -> Bundle:
     held = next((bundle for bundle in bundles(directory) if bundle.platform == where and bundle.is_current), None)
     if held is not None:
         return held
-    packages = {name: importlib.metadata.version(name) for name in sorted(closure(ROOTS))}
+    packages = {name: importlib.metadata.version(name) for name in sorted(closure(ROOTS + OPTIONAL))}
     files: dict[str, bytes] = {}
     for name in packages:
         files |= _installed_files(name)
@@ -112,19 +114,13 @@ def build_from_index(directory: Path, where: Platform, *, lock: Path) -> Bundle:
     Raises:
         StoreError: pip can't get a wheel for it; its last lines are in the message.
     """
-    names = sorted(closure(ROOTS))
+    needed, optional = closure(ROOTS), closure(OPTIONAL)
     with tempfile.TemporaryDirectory(prefix="sluice-wheels-") as temporary:
         wheels = Path(temporary)
-        pins = wheels / "pins"
-        pins.write_text(pins_of(lock.read_text(), names))
-        platforms = MUSLLINUX if where.libc == "musl" else MANYLINUX
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-        command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", f"{where.python[0]}.{where.python[1]}"]
-        command += [option for each in platforms for option in ("--platform", f"{each}_{where.machine}")]
-        done = subprocess.run([*command, "--dest", str(wheels), "--requirement", str(pins)], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            why = " ".join(done.stderr.split()[-60:])
+        why = _download(wheels, pins_of(lock.read_text(), sorted(needed)), where)
+        if why:
             raise StoreError(f"no agent bundle for {where}: pip: {why}", remedy="check that an index is reachable and has wheels for it")
+        _download(wheels, pins_of(lock.read_text(), sorted(optional - needed)), where)
         packages: dict[str, str] = {}
         files: dict[str, bytes] = {}
         for wheel in sorted(wheels.glob("*.whl")):
@@ -230,6 +226,18 @@ def digest_of(files: Mapping[str, bytes]) -> str:
         total.update(f"{len(name)} {name} {len(data)}\n".encode())
         total.update(data)
     return total.hexdigest()
+
+
+def _download(wheels: Path, pins: str, where: Platform) -> str:
+    """Have pip fetch all of these or none; what it says where it can't, else nothing."""
+    (wheels / "pins").write_text(pins)
+    platforms = MUSLLINUX if where.libc == "musl" else MANYLINUX
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+    command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", f"{where.python[0]}.{where.python[1]}"]
+    command += [option for each in platforms for option in ("--platform", f"{each}_{where.machine}")]
+    command += ["--dest", str(wheels), "--requirement", str(wheels / "pins")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else " ".join(done.stderr.split()[-60:]) or f"exit code {done.returncode}"
 
 
 def _installed_files(name: str) -> dict[str, bytes]:

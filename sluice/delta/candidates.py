@@ -21,6 +21,8 @@ _TINY = 512 * 1024
 _TINY_PATCH = 64 * 1024
 _NO_GAIN = 0.97
 """What zstd with the reference can't bring below this was compressed already, and is new: no other way finds anything either."""
+_IN_INDEX = {FrameKind.PLAIN: 8, FrameKind.PREFIX: 24, FrameKind.HDIFF: 36}
+"""Bytes that a frame's figures take, about."""
 _LEVELS = {Effort.FAST: 9, Effort.DEFAULT: 12, Effort.MAX: 19}
 _LEVEL_MAX = 19
 _LEVEL_INCOMPRESSIBLE = 1
@@ -38,7 +40,7 @@ def smallest(plain: bytes, reference: bytes, effort: Effort, *, small: bool) -> 
         return _plain(plain, _LEVEL_INCOMPRESSIBLE if _is_incompressible(plain) else _LEVELS[effort])
     tiny = len(plain) + len(reference) <= _TINY and effort is not Effort.FAST
     found = [_prefix(plain, reference, _LEVEL_MAX if tiny else _LEVELS[effort])]
-    if _size(found[0]) > _NO_GAIN * len(plain) and not tiny:
+    if len(found[0][0][1]) > _NO_GAIN * len(plain) and not tiny:
         return _plain(plain, _LEVEL_INCOMPRESSIBLE)
     if not small and effort is not Effort.FAST:
         patch: bytes = importlib.import_module("hdiffpatch").diff(reference, plain, validate=False)
@@ -53,7 +55,7 @@ def smallest(plain: bytes, reference: bytes, effort: Effort, *, small: bool) -> 
 
 
 def _size(frames: Frames) -> int:
-    return sum(len(data) for _, data in frames)
+    return sum(len(data) + _IN_INDEX[frame.kind] for frame, data in frames)
 
 
 def _is_incompressible(plain: bytes) -> bool:

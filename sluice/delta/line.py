@@ -56,8 +56,9 @@ class Line:
 
     def within(self, at: int, end: int) -> list[tuple[int, int]]:
         """Where contents that have bytes in this part begin, and their sizes."""
-        first = bisect_right(self._starts, at) - 1
-        last = bisect_right(self._starts, end - 1)
+        if at >= end:
+            return []
+        first, last = bisect_right(self._starts, at) - 1, bisect_right(self._starts, end - 1)
         return [(self._starts[n], self._blobs[n].size) for n in range(first, last) if self._blobs[n].size]
 
     def _chunk(self, number: int) -> bytes:

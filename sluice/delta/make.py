@@ -88,16 +88,15 @@ def make_frames(
 
 
 def _cut(base: Line, line: Line, most: int, new: Sequence[Blob]) -> list[Part]:
-    if not line.size:
-        return []
-    whole = ((0, base.size),) if base.size else ()
-    if base.size > most or line.size > most:
+    if not base.size:
+        return [Part(at, min(most, line.size - at), (), False) for at in range(0, line.size, most)]
+    if line.size and (base.size > most or line.size > most):
         return parts(base, line, most=most, shortest=min(_COPY, most))
-    if base.size and max(blob.size for blob in new) >= _COPY_IN_GROUP:
+    if max((blob.size for blob in new), default=0) >= _COPY_IN_GROUP:
         cut = parts(base, line, most=most, shortest=_COPY_IN_GROUP)
         if 2 * sum(part.length for part in cut if part.is_copy) >= line.size:
             return cut
-    return [Part(0, line.size, whole, False)]
+    return [Part(0, line.size, ((0, base.size),), False)] if line.size else []
 
 
 def _frames(part: Part, base: Line, line: Line, effort: Effort, small: bool) -> list[tuple[Frame, bytes]]:

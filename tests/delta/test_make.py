@@ -85,6 +85,13 @@ def test_a_change_of_200_bytes_costs_a_few_hundred(effort: Effort) -> None:
     assert [each.reference for each in delta] == [default_reference(2)]
 
 
+def test_new_contents_without_any_old_one_are_plain_frames() -> None:
+    new = [bytes(5 * MB), b"", NOISE[: 3 * MB]]
+    delta = made([b""], new, most=3 * MB)
+    assert {each.frame.kind for each in delta} == {FrameKind.PLAIN}
+    assert applied([b""], delta) == b"".join(new)
+
+
 def test_small_deltas_need_zstd_alone() -> None:
     old = [NOISE[:MB]]
     delta = made(old, [NOISE[100:MB] + b"end"], small=True)

@@ -283,7 +283,7 @@ def test_a_bundle_holds_no_more_than_an_agent_needs(bundle_directory: Path) -> N
     with zipfile.ZipFile(build_from_installed(bundle_directory).path) as archive:
         names = archive.namelist()
     tops = {name.split("/")[1] for name in names if name.startswith("lib/") and ".dist-info" not in name}
-    assert {"sluice", "agents", "infra", "tuf", "securesystemslib", "blake3", "cryptography", "backports", "urllib3"} <= tops
+    assert {"sluice", "agents", "infra", "tuf", "securesystemslib", "blake3", "cryptography", "backports", "urllib3", "hdiffpatch"} <= tops
     assert not tops & {"prefect", "sqlalchemy", "yaml", "jinja2", "pydantic", "paramiko", "pip", "setuptools"}
     assert "lib/infra/filesystem/local/__init__.py" in names or "lib/infra/filesystem/local.py" in names
     assert not [name for name in names if "/blueprint/" in name or "__pycache__" in name]
