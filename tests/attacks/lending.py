@@ -229,9 +229,8 @@ def damaged_at_rest(world: Subscriber) -> str:
 
 def signed_anew(world: Subscriber) -> str:
     """Another delta is signed meanwhile; the one that waits isn't any more."""
-    talk, answer = sent(world, genuine(world))
+    _, answer = sent(world, genuine(world))
     assert answer == "stored"
-    talk.born.kill()
     other, _ = put_together(replace(true_parts(world), first=b"a of 7"))
     return world.sign_also({f"{TARGET}/from-1.1.ted": other}).complete(TARGET)
 
