@@ -7,6 +7,7 @@ meet (``rehearse_actions.py``): ``"actions"`` and ``"unasked"``.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,7 @@ import click
 from cli.ledgers import site_snapshot
 from cli.predictions import bytes_cell, extracting_at_once, links_json, predicted, prediction_json, seconds_cell, show_links
 from cli.rehearse_actions import rehearsed_actions
+from cli.rehearse_removals import newest_manifest, rehearsed_removals, removals_of_newest
 from cli.session import Session, emit, now, utc
 from cli.tables import count, size, table
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: bool, sends_to: Collection[str] = ()) -> None:
     """``{"build": {"revision", "previous", "files", "bytes", "bytes_new", "added", "modified", "removed"}, "send_to": []}``.
 
-    ``revision`` is null where nothing changed.
+    ``revision`` is null where nothing changed; then ``send`` and ``links`` say what would be sent, as ``rehearsed_send`` does.
     """
     from infra.workplace import workplace_in
     from sluice.operations.build import build
@@ -35,8 +37,13 @@ def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: b
     with workplace_in(session.site, distributor.name) as work:
         result = build(distribution, store=work.store, source=work.source, rebaseline=rebaseline, dry_run=True)
     met = rehearsed_actions(session, ((subscriber, name) for subscriber in sends_to))
+    is_built = result.revision is None and result.previous is not None
+    sends = _sends(session, distribution=name, to=sorted(sends_to), extract=True) if is_built and sends_to else _Sends([], [], [])
+    last = newest_manifest(session, name) if result.manifest is None else result.manifest
+    removed = rehearsed_removals(session, {(subscriber, name): last for subscriber in sends_to} if last else {})
     if as_json:
-        emit({"build": _build_json(result), "send_to": sorted(sends_to), **met.as_json()})
+        told = {**(sends.as_json() if is_built else {}), "removals": removed.as_json(), **met.as_json()}
+        emit({"build": _build_json(result), "send_to": sorted(sends_to), **told})
         return
     found = f"{count(result.files, 'file')}, {size(result.bytes)}"
     if result.revision is None:
@@ -44,9 +51,12 @@ def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: b
     else:
         changes = f"{result.added} added, {result.modified} modified, {result.removed} removed"
         click.echo(f"would build {name} {result.revision}: {found}; {changes}; {size(result.bytes_new)} of new content")
-    if sends_to:
+    if sends.rows:
+        sends.show()
+    elif sends_to:
         click.echo(f"would send it to those of {', '.join(sorted(sends_to))} that lack it, and have them extract it")
     met.show()
+    removed.show()
 
 
 def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
@@ -78,45 +88,71 @@ def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Seq
 
     ``state`` and ``reason`` are null where it would be sent. Deltas that aren't there yet are made for their size, and thrown away.
     """
+    sends = _sends(session, channel=channel, distribution=distribution, to=to, check=check)
+    met = rehearsed_actions(session, sends.at_once)
+    removed = removals_of_newest(session, sends.at_once)
+    if as_json:
+        emit({**sends.as_json(), "removals": removed.as_json(), **met.as_json()})
+        return
+    if sends.rows:
+        sends.show()
+    else:
+        click.echo("nobody would be sent anything")
+    met.show()
+    removed.show()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sends:
+    """What would be sent now, and what isn't."""
+
+    targets: list[SendTarget]
+    rows: list[dict[str, Any]]
+    at_once: list[tuple[str, str]]
+    """Subscriber and Distribution where an extraction follows at once."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"send": self.rows, "links": links_json(self.rows)}
+
+    def show(self) -> None:
+        cells = [
+            [
+                row["subscriber"],
+                row["distribution"],
+                row["revision"] or "-",
+                bytes_cell(row),
+                "-" if row["reason"] else seconds_cell(row),
+                row["reason"] or _outlook(target, row),
+            ]
+            for target, row in zip(self.targets, self.rows, strict=True)
+        ]
+        click.echo(table(["subscriber", "distribution", "revision", "bytes", "time", "would be"], cells, right={"bytes", "time"}))
+        show_links(links_json(self.rows))
+
+
+def _sends(
+    session: Session, *, channel: str = "", distribution: str = "", to: Sequence[str] = (), check: bool = False, extract: bool = False
+) -> _Sends:
     from sluice.operations.send_plan import plan_sends
 
     site, states = session.site, site_snapshot(session.site).states
     meant = [distribution] if distribution else [d.name for d in site.distributions_of_channel(channel)]
     latest = {name: kept[-1] for name in meant if (kept := session.store(name).revisions(name))}
-    targets: dict[tuple[str, str], SendTarget] = {}
+    found: dict[tuple[str, str], SendTarget] = {}
     for each in to or (None,):
-        found = plan_sends(
+        planned = plan_sends(
             site, channel=channel or None, distribution=distribution or None, to=each, latest=latest, states=states, check=check
         )
-        targets |= {(target.subscriber, target.distribution): target for target in found}
-    at_once = extracting_at_once(session, targets.values())
-    predictions = predicted(session, targets.values(), exact=True, extracting=at_once)
+        found |= {(target.subscriber, target.distribution): target for target in planned}
+    targets = list(found.values())
+    at_once = list(found) if extract else extracting_at_once(session, targets)
+    predictions = predicted(session, targets, exact=True, extracting=at_once)
     rows = [
         prediction_json(target, predictions.get(pair))
         | {"state": target.state.value if target.state else None, "reason": target.reason or None}
-        for pair, target in targets.items()
+        for pair, target in found.items()
     ]
-    met = rehearsed_actions(session, at_once)
-    if as_json:
-        emit({"send": rows, "links": links_json(rows), **met.as_json()})
-        return
-    if rows:
-        cells = [
-            [
-                r["subscriber"],
-                r["distribution"],
-                r["revision"] or "-",
-                bytes_cell(r),
-                "-" if r["reason"] else seconds_cell(r),
-                r["reason"] or _outlook(targets[r["subscriber"], r["distribution"]], r),
-            ]
-            for r in rows
-        ]
-        click.echo(table(["subscriber", "distribution", "revision", "bytes", "time", "would be"], cells, right={"bytes", "time"}))
-        show_links(links_json(rows))
-    else:
-        click.echo("nobody would be sent anything")
-    met.show()
+    return _Sends(targets, rows, at_once)
 
 
 def rehearsed_extract(session: Session, owners: Sequence[str], subscribers: Sequence[str], distribution: str, *, as_json: bool) -> None:
@@ -132,16 +168,19 @@ def rehearsed_extract(session: Session, owners: Sequence[str], subscribers: Sequ
         )
     ]
     met = rehearsed_actions(session, ((target.subscriber, target.distribution) for target in found))
+    removed = removals_of_newest(session, [(target.subscriber, target.distribution) for target in found])
     if as_json:
         rows = [(t.subscriber, t.distribution, str(t.revision), utc(t.at)) for t in found]
         told = [dict(zip(("subscriber", "distribution", "revision", "at"), row, strict=True)) for row in rows]
-        emit({"extract": told, **met.as_json()})
+        emit({"extract": told, "removals": removed.as_json(), **met.as_json()})
         return
     for target in found:
-        click.echo(f"{target.subscriber} would extract {target.distribution} {target.revision}")
+        does = "verify" if target.is_check else "extract"
+        click.echo(f"{target.subscriber} would {does} {target.distribution} {target.revision}")
     if not found:
         click.echo("no Subscriber holds something that it hasn't extracted")
     met.show()
+    removed.show()
 
 
 def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json: bool) -> None:

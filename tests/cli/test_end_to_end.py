@@ -112,6 +112,7 @@ def test_init_bootstrap_distribute_change_distribute(shell: Shell, sluice: Sluic
 
     status = {row["subscriber"]: row for row in sluice("status", "greeting", "--json").json["rows"]}
     assert {name: row["held"] for name, row in status.items()} == {"office-1": "1.2", "office-2": "1.2", "web-1": None}
+    assert [send["bytes"] for send in sluice("distribute", "greeting", "--dry-run", "--json").json["send"]] == [None] * 3
     rehearsed = sluice("send", "greeting", "--dry-run", "--json").json["send"]
     assert {target["subscriber"]: target["state"] for target in rehearsed} == {
         "office-1": "installed",
@@ -147,7 +148,13 @@ def test_plan_apply_and_detach(shell: Shell) -> None:
     assert applied.code == 0, applied.err
     assert "renewed" in applied.err
     after = json.loads(shell("plan", "--json").out)
-    assert (after["create"], after["update"], after["delete"], after["send"]) == ([], [], [], before["send"])
+    assert (after["create"], after["update"], after["delete"]) == ([], [], [])
+    assert [(send["subscriber"], send["revision"], send["exact"]) for send in after["send"]] == [
+        ("office-1", "1.1", True),
+        ("office-2", "1.1", True),
+    ]
+    assert [(link["link"], link["sends"]) for link in after["links"]] == [("this machine", 2)]
+    assert after["links"][0]["bytes"] == sum(send["bytes"] for send in after["send"])
     assert "Prefect is in line with the site\n\nto be sent:\n" in shell("plan").out
     detached = shell("distribute", "greeting", "--detach", "--json")
     assert detached.code == 0, detached.err
