@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.session import emit, json_option
 from cli.tables import pairs, size
+
+if TYPE_CHECKING:
+    from sluice.formats.ted_index import TedIndex
 
 
 @click.group()
@@ -38,6 +41,8 @@ def ted_show(file: Path, verify: bool, as_json: bool) -> None:
                 ("base", found["base"] or "none: everything is in it"),
                 ("file", f"{size(found['bytes'])} ({found['bytes']} B)"),
                 ("payload", f"{size(found['payload'])} in {found['frames']} frames and {found['blocks']} blocks of 1 MiB"),
+                *([("delta", _delta(found["delta"]))] if found["delta"] else []),
+                *((kind["kind"], _kind(kind)) for kind in found["kinds"] if found["delta"]),
                 ("contents", f"{size(found['plain'])} uncompressed"),
                 ("encryption", found["encryption"] or "none"),
                 ("index SHA-256", f"{found['index_sha256']}  (what is signed)"),
@@ -45,6 +50,27 @@ def ted_show(file: Path, verify: bool, as_json: bool) -> None:
             ]
         )
     )
+
+
+def _delta(delta: dict[str, Any]) -> str:
+    of = "small groups, zstd alone" if delta["small"] else "any groups"
+    return f"{of}; recipe of {size(delta['recipe'])}, {size(delta['recipe_plain'])} uncompressed"
+
+
+def _kind(kind: dict[str, Any]) -> str:
+    made_from = f" from {size(kind['reference'])} of old contents" if kind["reference"] else ""
+    return f"{kind['frames']} frames, {size(kind['payload'])}, make {size(kind['plain'])}{made_from}"
+
+
+def _kinds(index: TedIndex) -> list[dict[str, Any]]:
+    """Sums by kind of frame, and by what compresses a patch; the largest first."""
+    found: dict[str, dict[str, Any]] = {}
+    for frame in index.frames:
+        kind = f"{frame.kind.value} {frame.codec}".strip()
+        sums = found.setdefault(kind, {"kind": kind, "frames": 0, "payload": 0, "plain": 0, "reference": 0})
+        for key, number in (("frames", 1), ("payload", frame.length), ("plain", frame.plain), ("reference", frame.reference)):
+            sums[key] += number
+    return sorted(found.values(), key=lambda sums: (-sums["plain"], sums["kind"]))
 
 
 def described(file: Path, *, verify: bool = False) -> dict[str, Any]:
@@ -73,6 +99,8 @@ def described(file: Path, *, verify: bool = False) -> dict[str, Any]:
         "payload": index.payload,
         "plain": index.plain,
         "frames": len(index.frames),
+        "kinds": _kinds(index),
+        "delta": {"small": index.small, "recipe": index.recipe[0], "recipe_plain": index.recipe[1]} if index.recipe else None,
         "blocks": len(index.blocks),
         "index_sha256": hashlib.sha256(data).hexdigest(),
         "verified": verify,
