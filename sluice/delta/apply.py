@@ -9,7 +9,6 @@ Memory at the largest frames (``model.GROUP_MAX``, ``model.PATCH_MAX``): docs/ad
 
 from __future__ import annotations
 
-import importlib
 import lzma
 from collections.abc import Callable, Iterator, Sequence
 
@@ -95,12 +94,12 @@ def _patched(frame: Frame, data: bytes, reference: bytes, what: str) -> bytes:
         patch = _decompress_lzma(data, frame.patch, what)
     check_patch(patch, plain=frame.plain, reference=frame.reference, what=what)
     try:
-        library = importlib.import_module("hdiffpatch")
+        import hdiffpatch
     except ImportError as error:
         raise StoreCorruptError(f"{what} has frames of HDiffPatch, which isn't installed here", remedy="send it anew") from error
     try:
-        plain: bytes = library.apply(reference, patch)
-    except (library.HDiffPatchError, ValueError) as error:
+        plain = hdiffpatch.apply(reference, patch)
+    except (hdiffpatch.HDiffPatchError, ValueError) as error:
         raise StoreCorruptError(f"{what}: a patch is damaged: {error}") from error
     if len(plain) != frame.plain:
         raise StoreCorruptError(f"{what}: a patch gives {len(plain)} bytes where {frame.plain} were announced")

@@ -7,7 +7,6 @@ So by default the slow ways are for what is small, where they also gain most.
 
 from __future__ import annotations
 
-import importlib
 import lzma
 
 from sluice.delta.model import FRAME_MAX, PATCH_MAX, PATCH_SLACK, Frame, FrameKind
@@ -18,13 +17,18 @@ Frames = list[tuple[Frame, bytes]]
 
 _TINY = 512 * 1024
 """Plaintext and reference up to here get everything by default too."""
+_SMALL = 8 * 1024 * 1024
+"""Beyond this a prefix only wins with the slow levels; by default it is then tried for what can't be compressed at all."""
 _TINY_PATCH = 64 * 1024
+_HALVED = PATCH_MAX // 2
+"""More plaintext than this, of which as much is new, would give a patch that is too large: it is made in halves."""
 _NO_GAIN = 0.97
 """What zstd with the reference can't bring below this was compressed already, and is new: no other way finds anything either."""
 _IN_INDEX = {FrameKind.PLAIN: 8, FrameKind.PREFIX: 24, FrameKind.HDIFF: 36}
 """Bytes that a frame's figures take, about."""
 _LEVELS = {Effort.FAST: 9, Effort.DEFAULT: 12, Effort.MAX: 19}
 _LEVEL_MAX = 19
+_LEVEL_PROBE = 6
 _LEVEL_INCOMPRESSIBLE = 1
 _LZMA = (
     {"lc": 3, "lp": 0, "pb": 2},
@@ -39,19 +43,28 @@ def smallest(plain: bytes, reference: bytes, effort: Effort, *, small: bool) -> 
     if not reference:
         return _plain(plain, _LEVEL_INCOMPRESSIBLE if _is_incompressible(plain) else _LEVELS[effort])
     tiny = len(plain) + len(reference) <= _TINY and effort is not Effort.FAST
-    found = [_prefix(plain, reference, _LEVEL_MAX if tiny else _LEVELS[effort])]
+    is_probe = effort is Effort.DEFAULT and not small and len(plain) + len(reference) > _SMALL
+    found = [_prefix(plain, reference, _LEVEL_MAX if tiny else _LEVEL_PROBE if is_probe else _LEVELS[effort])]
     if len(found[0][0][1]) > _NO_GAIN * len(plain) and not tiny:
         return _plain(plain, _LEVEL_INCOMPRESSIBLE)
     if not small and effort is not Effort.FAST:
-        patch: bytes = importlib.import_module("hdiffpatch").diff(reference, plain, validate=False)
+        if len(plain) > _HALVED and len(found[0][0][1]) > _HALVED:
+            return _halves(plain, reference, effort)
+        import hdiffpatch
+
+        patch = hdiffpatch.diff(reference, plain, validate=False)
         if len(patch) <= min(PATCH_MAX, len(plain) + len(plain) // 8 + PATCH_SLACK):
             found += _patches(patch, plain, reference, effort)
-        elif len(plain) > PATCH_MAX // 2:
-            middle = len(plain) // 2
-            found.append([each for part in (plain[:middle], plain[middle:]) for each in smallest(part, reference, effort, small=small)])
+        elif len(plain) > _HALVED:
+            found.append(_halves(plain, reference, effort))
     if tiny or effort is Effort.MAX:
         found.append(_plain(plain, _LEVEL_MAX))
     return min(found, key=_size)
+
+
+def _halves(plain: bytes, reference: bytes, effort: Effort) -> Frames:
+    middle = len(plain) // 2
+    return [frame for part in (plain[:middle], plain[middle:]) for frame in smallest(part, reference, effort, small=False)]
 
 
 def _size(frames: Frames) -> int:
