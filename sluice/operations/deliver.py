@@ -14,6 +14,7 @@ from datetime import datetime
 
 from sluice.errors import BaseDiffersError, SluiceError
 from sluice.model.recipe import RenderedRecipe
+from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor
 from sluice.model.state import CurrentState, EventKind, JsonValue, Record, State
 from sluice.model.ticket import Occupied, QueueLook
@@ -80,7 +81,8 @@ class Delivery:
             watch=watch,
             lost=self.close,
         )
-        self._bytes = self._resumed = 0
+        self._bytes = self._resumed = self._lent = 0
+        self._base: RevisionNumber | None = None
         self._seconds_called = 0.0
         """What the call took; the wait for a slot isn't part of a send's time."""
         self._begun = clock.now()
@@ -207,7 +209,8 @@ class Delivery:
             return self.cancel(cancelled.name)
         now = self._clock.now()
         self._bytes += result.sent
-        self._resumed = result.resumed
+        self._resumed, self._base = result.resumed, result.base
+        self._lent += result.lent
         data: dict[str, JsonValue] = {
             "bytes": result.sent,
             "received": result.received,
@@ -316,5 +319,15 @@ class Delivery:
     def _delivered(self, state: State, reason: str, error: SluiceError | None = None) -> Delivered:
         seconds = (self._clock.now() - self._begun).total_seconds()
         return Delivered(
-            self.target.subscriber, self.target.distribution, self.revision, state, reason, self._bytes, self._resumed, seconds, error
+            self.target.subscriber,
+            self.target.distribution,
+            self.revision,
+            state,
+            reason,
+            self._bytes,
+            self._resumed,
+            seconds,
+            error,
+            base=self._base,
+            lent=self._lent,
         )

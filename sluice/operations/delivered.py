@@ -24,6 +24,10 @@ class Delivered:
     error: SluiceError | None = None
     was_tried: bool = True
     """False where it wasn't due."""
+    base: RevisionNumber | None = None
+    """Of the delta that was sent; None: everything, or nothing had to be."""
+    lent: int = 0
+    """Bytes of contents that its tree lacked."""
 
     @property
     def is_error(self) -> bool:

@@ -1,16 +1,16 @@
 """One Subscriber and Distribution over a run's tries, on a real ledger, a fake clock and a scripted host."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from infra.ledger.sql import SqlLedger, open_ledger
 from sluice.errors import SluiceError, TamperedError, UnreachableError
-from sluice.model.order import Outcome, Receipt
+from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor, Priority
@@ -18,9 +18,9 @@ from sluice.model.state import Event, EventKind, State
 from sluice.model.ticket import Occupied, Started
 from sluice.operations.agent_hello import AgentHello, HeldState
 from sluice.operations.deliver import Delivery
-from sluice.operations.order_extract import Ordering
+from sluice.operations.order_extract import ExtractResult, Ordering
 from sluice.operations.queue_watch import QueueWatch
-from sluice.operations.send import SendResult
+from sluice.operations.send import Remedy, Sending, SendResult
 from sluice.operations.send_plan import SendTarget
 
 START = datetime(2026, 3, 1, 22, tzinfo=UTC)
@@ -59,13 +59,22 @@ class Place:
         self.ledger.accept_receipt(receipt, "{}", Event(self.time, EventKind.INSTALLED))
         self.calls.clear()
 
-    def delivery(self, revision: RevisionNumber, flow_run: str, *, recipe: RenderedRecipe | None = None, check: bool = False) -> Delivery:
+    def delivery(
+        self,
+        revision: RevisionNumber,
+        flow_run: str,
+        *,
+        recipe: RenderedRecipe | None = None,
+        check: bool = False,
+        ordering: Ordering | None = None,
+        sending: Callable[[Remedy], Sending] | None = None,
+    ) -> Delivery:
         return Delivery(
             SendTarget("oslo-1", "zone", "night", revision, Priority.MEDIUM, check=check),
             distributor=Distributor("hq", PurePosixPath("/hq")),
-            ordering=Ordering("hq", self, None, self.ledger, flow_run),  # type: ignore[arg-type]
+            ordering=ordering or Ordering("hq", self, None, self.ledger, flow_run),  # type: ignore[arg-type]
             clock=self,
-            sending=lambda _whole: Host(self, revision),  # type: ignore[arg-type,return-value]
+            sending=sending or (lambda _: cast("Sending", Host(self, revision))),
             recipe=recipe,
             watch=self.watch,
             watched=("night",),
@@ -78,6 +87,8 @@ class Host:
     revision: RevisionNumber
     sent: int = 7
     resumed: int = 0
+    called: Any = None
+    is_mended: bool = False
 
     def call(self) -> AgentHello:
         self.place.calls.append(self.place.time)
@@ -88,7 +99,7 @@ class Host:
 
     @property
     def needs_transfer(self) -> bool:
-        return self.revision not in (self.place.held, self.place.extracted)
+        return self.is_mended or self.revision not in (self.place.held, self.place.extracted)
 
     def transfer(self, _progress: Any, _turn: Any) -> SendResult:
         self.place.held = self.revision
@@ -307,3 +318,64 @@ def test_a_run_that_finds_it_done_by_another_takes_nothing_back(place: Place) ->
     assert done is not None
     assert (done.state, done.reason) == (State.INSTALLED, "done by another run")
     assert place.ledger.state("oslo-1", "zone").state is State.INSTALLED
+
+
+@dataclass(frozen=True, slots=True)
+class Disappointed(Ordering):
+    """Orders that find the Subscriber's tree changed, as often as is said."""
+
+    times: list[int] = field(default_factory=list)
+
+    def order_extract(self, call: Any, distribution: str, revision: RevisionNumber, recipe: Any, **_: Any) -> ExtractResult:
+        self.times[0] -= 1
+        failure = Failure("BaseDiffersError", "a file was changed", "", retryable=False) if self.times[0] >= 0 else None
+        outcome = Outcome.FAILED if failure else Outcome.INSTALLED
+        receipt = Receipt("hq", "oslo-1", 1, "zone", revision, outcome, START, START, 1, 0, 9, "", failure=failure)
+        return ExtractResult(receipt)
+
+
+@pytest.mark.parametrize(
+    ("times", "remedies", "state"),
+    [
+        (0, [Remedy.NONE], State.INSTALLED),
+        (1, [Remedy.NONE, Remedy.MEND], State.INSTALLED),
+        (2, [Remedy.NONE, Remedy.MEND, Remedy.WHOLE], State.INSTALLED),
+        (3, [Remedy.NONE, Remedy.MEND, Remedy.WHOLE], State.FAILED),
+    ],
+)
+def test_a_tree_that_was_changed_is_mended_and_only_then_sent_everything(
+    times: int, remedies: list[Remedy], state: State, place: Place
+) -> None:
+    tried_with: list[Remedy] = []
+
+    def sending(remedy: Remedy) -> Sending:
+        tried_with.append(remedy)
+        return cast("Sending", Host(place, ONE))
+
+    ordering = Disappointed("hq", place, None, place.ledger, "run-1", times=[times])  # type: ignore[arg-type]
+    delivery = place.delivery(ONE, "run-1", recipe=RenderedRecipe(("/opt/zone",)), ordering=ordering, sending=sending)
+    delivery.offer()
+    done = None
+    while done is None:
+        place.held = None
+        tried(place, delivery)
+        assert delivery.enter() is None
+        done = delivery.extract()
+        delivery.end()
+    assert (tried_with, done.state) == (remedies, state)
+
+
+def test_what_an_extraction_by_itself_found_changed_is_mended_by_the_next_send(place: Place) -> None:
+    run_through(place, place.delivery(ONE, "run-1"))
+    failure = Failure("BaseDiffersError", "a file was changed", "", retryable=False)
+    receipt = Receipt("hq", "oslo-1", 1, "zone", ONE, Outcome.FAILED, START, START, 0, 0, 0, "", failure=failure)
+    place.ledger.accept_receipt(receipt, "{}", Event(START, EventKind.EXTRACT_FAILED))
+    tried_with: list[Remedy] = []
+
+    def sending(remedy: Remedy) -> Sending:
+        tried_with.append(remedy)
+        return cast("Sending", Host(place, ONE, is_mended=True))
+
+    run_through(place, place.delivery(ONE, "run-2", sending=sending))
+    assert tried_with == [Remedy.MEND]
+    assert place.ledger.state("oslo-1", "zone").state is State.RECEIVED
