@@ -39,20 +39,18 @@ Needed = Mapping[str, tuple[int, tuple[Concerned, ...]]]
 def examine(store: FileStore, distributions: Iterable[str], progress: Progress | None = None) -> Examined:
     """See ``sluice.ports.Store.examine``."""
     names = sorted(distributions) or kept_distributions(store)
-    is_whole_store = names == kept_distributions(store)
     reading = _Reading(progress)
-    damages, needed = _manifests(store, names, reading)
-    if store.contents.directory.is_dir():
-        with translated(store.lock_path), shared(store.lock_path):
-            packs = sorted(_packs(store, None if is_whole_store else needed))
-            teds = list(_teds(store, names))
-            reading.expect([*(store.contents.path(p) for p in packs), *(path for _, _, path in teds)])
-            found: set[str] = set()
-            for pack in packs:
-                damages += _pack(store, pack, needed, found, reading)
-            damages += _missing(needed, found, damages)
-    else:
-        teds = []
+    if not store.root.is_dir():
+        return Examined(0, 0, 0, 0, 0, ())
+    with translated(store.lock_path), shared(store.lock_path):  # from the manifests on: nothing they refer to is pruned meanwhile
+        damages, needed = _manifests(store, names, reading)
+        packs = sorted(_packs(store, needed if distributions else None))
+        teds = list(_teds(store, names))
+        reading.expect([*(store.contents.path(p) for p in packs), *(path for _, _, path in teds)])
+        found: set[str] = set()
+        for pack in packs:
+            damages += _pack(store, pack, needed, found, reading)
+        damages += _missing(needed, found, damages)
     damages += _examined_teds(teds, reading)
     return Examined(reading.packs, reading.contents, reading.manifests, reading.teds, reading.bytes, tuple(damages))
 
@@ -117,6 +115,8 @@ def _manifests(
 def _packs(store: FileStore, needed: Needed | None) -> Iterator[str]:
     """All packs, or those that hold what is needed or can't be read."""
     contents = store.contents
+    if not contents.directory.is_dir():
+        return iter(())
     contents.refresh()
     names = os.listdir(contents.directory)
     whole = {n.removesuffix(PACK) for n in names if n.endswith(PACK)} & {n.removesuffix(INDEX) for n in names if n.endswith(INDEX)}

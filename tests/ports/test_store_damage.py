@@ -103,6 +103,15 @@ def test_what_nobody_gives_back_isnt_held_any_more_and_the_next_build_takes_it_i
     assert again(store).examine().damages == ()
 
 
+def test_contents_that_are_all_gone_are_missed(store: FileStore) -> None:
+    add(store, "zone", R11, SMALL)
+    for path in (store.root / "contents").iterdir():
+        path.unlink()
+    (store.root / "contents").rmdir()
+    (damage,) = again(store).examine().damages
+    assert (damage.part, len(damage.lost), damage.concerns) == (Part.CONTENT, len(SMALL), (("zone", R11),))
+
+
 @pytest.mark.parametrize("damage", ["magic", "cut", "tail"])
 def test_a_pack_of_another_length_or_beginning_is_mended(store: FileStore, damage: str) -> None:
     add(store, "zone", R11, SMALL)
