@@ -18,14 +18,16 @@ from agents.working_directory import WorkingDirectory
 from sluice.durable import locked, make_directory, replace_atomically
 from sluice.errors import NoSpaceError, ProtocolError, StoreCorruptError, TamperedError, TrustError, UnknownDistributorError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
+from sluice.formats.manifest import parse_manifest
 from sluice.formats.orders import ORDER_MAX, RECEIPT_MAX
 from sluice.formats.protocol import LACKS_MAX, LENT, MESSAGE_MAX, METADATA_MAX, Message
-from sluice.formats.rehearsals import mets_to_json, recipe_from_json
-from sluice.formats.zstd import decompress_wide
+from sluice.formats.rehearsals import OUTLINE_MAX, mets_to_json, recipe_from_json, removals_to_json
+from sluice.formats.zstd import decompress_frame, decompress_wide
 from sluice.operations.actions_rehearse import rehearse
 from sluice.operations.complete import complete, lendable
 from sluice.operations.extract import extract
 from sluice.operations.extract_receipt import receipts_of
+from sluice.operations.extract_rehearse import rehearse_removals
 from sluice.operations.held import HeldDistribution
 from sluice.operations.lent import LentReceiver, index_max
 from sluice.operations.receive import ManifestReceiver, Named, TedReceiver, check_index_length
@@ -231,11 +233,27 @@ class Requests:
 
     def _rehearse(self, fields: Fields) -> Message:
         """For a dry run: it isn't signed, since it changes nothing and says no more than what the caller's account may look at."""
-        self._held(fields)
+        held = self._held(fields)
         recipe = recipe_from_json(fields)
+        length = fields.number("outline", least=1, most=OUTLINE_MAX) if fields.optional("outline") else 0
+        plain = fields.number("plain", most=OUTLINE_MAX) if length else 0
         fields.done()
+        packed = bytearray()
+        while len(packed) < length:
+            packed += self._line.data("an outline")
+        if len(packed) > length:
+            raise TamperedError("more bytes of an outline than announced")
         self._check_known()
-        return {"type": "rehearsal", "actions": mets_to_json(rehearse(recipe))}
+        found: Message = {"type": "rehearsal", "actions": mets_to_json(rehearse(recipe))}
+        if length:
+            try:
+                manifest = parse_manifest(decompress_frame(bytes(packed), plain, what="an outline"))
+            except StoreCorruptError as error:
+                raise TamperedError(error.message) from error
+            extraction = extractions(self._directory, held)
+            removed = rehearse_removals(extraction.filesystem, held, extraction.working_directory, manifest, recipe.destinations)
+            found["removals"] = removals_to_json(*removed)
+        return found
 
     def _receipts(self, fields: Fields) -> Message:
         held = self._held(fields)

@@ -53,6 +53,8 @@ class BuildResult:
     """From which a delta was made."""
     pruned: tuple[RevisionNumber, ...] = ()
     """Revisions that were deleted for the new one (C3)."""
+    manifest: Manifest | None = None
+    """What a dry run would build."""
 
 
 def build(
@@ -120,6 +122,7 @@ def _build(
         modified=modified,
         removed=removed,
         ted_bytes=sum(ted.payload for ted in teds),
+        manifest=manifest if draft is None else None,
         bases=tuple(ted.base for ted in teds if ted.base and not ted.small),
     )
 

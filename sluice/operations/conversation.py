@@ -15,10 +15,11 @@ from typing import Any
 
 from sluice.errors import AgentVersionError, ConnectionLostError, ProtocolError, SluiceError, TrustError
 from sluice.formats.protocol import LACKS_MAX, LENT, METADATA_MAX, PROTOCOL_VERSION, Message
-from sluice.formats.rehearsals import mets_from_json, rehearsal_to_json
+from sluice.formats.rehearsals import OUTLINE_MAX, Removals, mets_from_json, outline_bytes, rehearsal_to_json, removals_from_json
 from sluice.formats.ted import BLOCK
 from sluice.formats.zstd import compress_frame, compress_wide
 from sluice.model.action import Met
+from sluice.model.manifest import Manifest
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.version import VERSION
 from sluice.operations.agent_hello import AgentHello, hello_of, versions_of, word_of
@@ -210,6 +211,25 @@ class Conversation:
             fields.done()
             if len(found) != asked:
                 raise ProtocolError(f"{line.who}: its agent answered for {len(found)} of {asked} actions")
+            return found
+
+    def rehearse_removals(self, manifest: Manifest, destinations: Sequence[str]) -> Removals:
+        """Ask what an extraction of a revision would take away there now; it needn't be held there. Nothing there changes.
+
+        Only of an agent with the feature ``synchronize``.
+        """
+        plain = outline_bytes(manifest)
+        if len(plain) > OUTLINE_MAX:
+            raise ProtocolError(f"the outline of {manifest.distribution} has {len(plain)} bytes, more than {OUTLINE_MAX}")
+        packed = compress_frame(plain)
+        message = rehearsal_to_json(manifest.distribution, RenderedRecipe(tuple(destinations)))
+        with self._request() as line:
+            line.say(message | {"outline": len(packed), "plain": len(plain)})
+            line.data(packed)
+            fields = line.fields(line.reply("rehearsal"))
+            fields.items("actions", limit=0)
+            found = removals_from_json(fields.any("removals"))
+            fields.done()
             return found
 
     def receipts(self, distribution: str) -> Sequence[Envelope]:

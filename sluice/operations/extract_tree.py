@@ -6,6 +6,7 @@ It is believed only as far as it hashes right: anybody may have changed it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from blake3 import blake3
 
@@ -47,9 +48,12 @@ class ExtractedTree:
         return self._placed
 
     def tops(self) -> Sequence[tuple[str, Destination]]:
-        """Every destination by its absolute path without links."""
-        manifest = self._manifest()
-        return [(full(*self._root(number)), destination) for number, destination in enumerate(manifest.destinations if manifest else ())]
+        """The destinations by their absolute paths without links; one that leads elsewhere, or nowhere, by now is left out."""
+        manifest, found = self._manifest(), []
+        for number, destination in enumerate(manifest.destinations if manifest else ()):
+            with suppress(DestinationError):
+                found.append((full(*self._root(number)), destination))
+        return found
 
     def find(self, wanted: Collection[str], *, seen: Seen | None = None, look: Callable[[], object] = lambda: None) -> list[str]:
         """Look for contents, and remember where they are.

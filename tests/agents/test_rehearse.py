@@ -9,13 +9,24 @@ from pathlib import Path
 import pytest
 
 from sluice.errors import NotFoundError, ProtocolError, TamperedError, UnknownDistributorError
-from sluice.formats.rehearsals import PIDS_MAX, PROBLEM_MAX, mets_from_json, mets_to_json
+from sluice.formats.rehearsals import (
+    PIDS_MAX,
+    PROBLEM_MAX,
+    REMOVALS_MAX,
+    Removals,
+    mets_from_json,
+    mets_to_json,
+    outline_bytes,
+    removals_from_json,
+    removals_to_json,
+)
+from sluice.formats.zstd import compress_frame
 from sluice.model.action import Met, Script, ScriptType, StartProcess, StopProcess
 from sluice.model.recipe import RenderedRecipe
 from sluice.operations.held import HeldDistribution
-from tests.agents.workbench import Workbench
+from tests.agents.workbench import PROJECT, Workbench
 from tests.operations.programs import Programs
-from tests.operations.revisions import tree_of
+from tests.operations.revisions import make, tree_of
 
 
 @pytest.fixture
@@ -106,3 +117,55 @@ def test_what_is_said_is_bounded_and_harmless() -> None:
     ):
         with pytest.raises(TamperedError):
             mets_from_json([hostile | wrong])
+
+
+def test_what_an_extraction_would_take_away_is_told_of_a_revision_that_isnt_there(bench: Workbench, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "opt/zone"
+    (source / "sub").mkdir(parents=True)
+    for name in ("a", "b", "sub/c"):
+        (source / name).write_text(name)
+    conversation = bench.connect()
+    first = make("1.1", source, synchronize="yes")
+    bench.send(conversation, first)
+    assert bench.extract(conversation, bench.order(first, target)).failure is None
+    (target / "foreign\x1b[2J").write_text("mine")
+    (source / "b").unlink()
+    (source / "sub/c").unlink()
+    (source / "sub").rmdir()
+    before = tree_of(bench.work), tree_of(target)
+
+    found = conversation.rehearse_removals(make("1.2", source, synchronize="yes").manifest, (str(target),))
+    assert found == Removals((f"{target}/b", f"{target}/sub", f"{target}/sub/c"), 3)
+    mirrored = conversation.rehearse_removals(make("1.2", source, synchronize="mirror").manifest, (str(target),))
+    assert mirrored.count == 4
+    assert f"{target}/foreign?[2J" in mirrored.paths
+    assert conversation.rehearse_removals(make("1.2", source).manifest, (str(target),)) == Removals((), 0)
+    refused = conversation.rehearse_removals(make("1.2", source, synchronize="mirror").manifest, ("/",))
+    assert "can't be mirrored" in refused.problem
+    conversation.close()
+    assert (tree_of(bench.work), tree_of(target)) == before
+
+
+def test_an_outline_that_is_none_is_refused_and_the_conversation_goes_on(bench: Workbench) -> None:
+    conversation = bench.connect()
+    manifest = make("1.1", PROJECT / "deploy", synchronize="yes").manifest
+    whole = outline_bytes(manifest)
+    assert len(compress_frame(whole)) < 40 * len(manifest.destinations[0].entries)
+    for wrong in (b"", whole[:-2], b"{}\n" + whole, b"\0" * 100):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("sluice.operations.conversation.outline_bytes", lambda _, wrong=wrong: wrong)
+            with pytest.raises(TamperedError):
+                conversation.rehearse_removals(manifest, ("/srv/a",))
+    assert conversation.rehearse_removals(manifest, ("/srv/a",)).count == 0
+    conversation.close()
+
+
+def test_what_is_said_of_removals_is_bounded_and_harmless() -> None:
+    told = removals_to_json([f"/{n}" for n in range(REMOVALS_MAX + 5)], "")
+    assert (len(told["paths"]), told["count"]) == (REMOVALS_MAX, REMOVALS_MAX + 5)
+    hostile = {"paths": ["/\x1b]0;owned"], "count": 1, "problem": ""}
+    assert removals_from_json(hostile) == Removals(("/?]0;owned",), 1)
+    for wrong in ({"paths": [1]}, {"paths": ["/a"] * (REMOVALS_MAX + 1)}, {"count": 0}, {"problem": "x" * 501}, {"more": 1}):
+        with pytest.raises(TamperedError):
+            removals_from_json(hostile | wrong)
+

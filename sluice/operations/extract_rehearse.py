@@ -1,0 +1,65 @@
+"""What an extraction would take away on this Subscriber now, for a dry run (C9): by the rule that is applied then. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+
+from sluice.errors import DestinationError, SluiceError
+from sluice.formats.manifest import parse_manifest
+from sluice.model.manifest import Manifest
+from sluice.operations.extract_left import read_left
+from sluice.operations.extract_others import other_destinations
+from sluice.operations.extract_remove import Before, Remover
+from sluice.operations.extract_tree import ExtractedTree
+from sluice.operations.held import HeldDistribution
+from sluice.operations.held_ted import extracted_bytes
+from sluice.ports import Filesystem, Root
+
+
+def rehearse_removals(
+    filesystem: Filesystem, held: HeldDistribution, working_directory: str, manifest: Manifest, destinations: Sequence[str]
+) -> tuple[Sequence[str], str]:
+    """Real paths that would go, in order; and what would hinder the extraction, else empty.
+
+    Args:
+        manifest: Of the revision that would be extracted; paths, kinds and ``synchronize`` count.
+        destinations: Rendered.
+    """
+    try:
+        return _removals(filesystem, held, working_directory, manifest, destinations), ""
+    except SluiceError as error:
+        return (), error.message
+
+
+def _removals(
+    filesystem: Filesystem, held: HeldDistribution, working_directory: str, manifest: Manifest, destinations: Sequence[str]
+) -> Sequence[str]:
+    if len(destinations) != len(manifest.destinations):
+        raise DestinationError(f"{len(destinations)} destinations were named, the manifest has {len(manifest.destinations)}")
+    status = held.status()
+    data = extracted_bytes(held, status)
+    extracted = parse_manifest(data) if data else None
+    with ExitStack() as stack:
+        roots: dict[str, Root] = {}
+
+        def open_root(directory: str) -> Root:
+            if directory not in roots:
+                roots[directory] = stack.enter_context(closing(filesystem.open_root(directory)))
+            return roots[directory]
+
+        tree = ExtractedTree(filesystem, lambda: extracted, status.extracted.destinations if status.extracted else ())
+        stack.enter_context(closing(tree))
+        located = []
+        for text, destination in zip(destinations, manifest.destinations, strict=True):
+            found = filesystem.locate(text, is_directory=destination.is_directory)
+            located.append((open_root(found.directory), found.below))
+        remover = Remover(
+            filesystem,
+            manifest,
+            located,
+            open_root=open_root,
+            protected=working_directory,
+            others=lambda: other_destinations(filesystem, working_directory, held),
+        )
+        return sorted(remover.find(Before(tree.tops(), read_left(held))).kinds)
