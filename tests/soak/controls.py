@@ -71,9 +71,12 @@ def without_journal() -> None:
 CONTROLS = (
     *(
         Control(case, "nothing synced", (*FILES, *DIRECTORIES))
-        for case in ("build/delta", "sign/revision", "receive/delta", "extract/delta", "ledger/send")
+        for case in ("build/delta", "sign/revision", "receive/delta", "receive/lent", "extract/delta", "extract/mirror", "ledger/send")
     ),
-    *(Control(case, "no file synced", FILES) for case in ("build/delta", "sign/revision", "receive/delta", "extract/delta", "ledger/send")),
+    *(
+        Control(case, "no file synced", FILES)
+        for case in ("build/delta", "sign/revision", "receive/delta", "extract/delta", "extract/lent", "ledger/send")
+    ),
     *(Control(case, "no directory synced", DIRECTORIES) for case in ("build/ted", "build/delta-of-two", "sign/revision", "receive/delta")),
     *(
         Control(case, "files written in place", broken=written_in_place)

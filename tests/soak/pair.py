@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 from blake3 import blake3
 
@@ -15,15 +16,19 @@ from agents.init import init, trust
 from agents.main import main
 from sluice.errors import SluiceError, TransportError
 from sluice.formats.manifest import parse_manifest
-from sluice.formats.ted import verify_payload
+from sluice.formats.ted import MAGIC, trailer, verify_payload
 from sluice.model.action import Action
 from sluice.model.order import Order, Outcome
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Synchronize
 from sluice.operations.conversation import Conversation
 from sluice.operations.held import TED, HeldDistribution
+from sluice.ports import TedFile
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import manifest_target, ted_target
 from sluice.trust.targets import Target
 from sluice.trust.verify import TrustDirectory
+from tests.operations.deltas import delta, lent
 from tests.operations.revisions import Made, make
 from tests.soak.case import After, Places, must
 from tests.soak.process import PipeStream, Tell
@@ -36,21 +41,31 @@ OVER = (TransportError, OSError)
 
 
 class Pair:
-    """Distributor ``hq`` with revisions 1.1 and 1.2 of ``zone``, and its Subscriber ``oslo``."""
+    """Distributor ``hq`` with revisions 1.1 and 1.2 of ``zone``, and its Subscriber ``oslo``. ``second`` is 1.2 as a delta."""
 
-    def __init__(self, places: Places, chance: Random, *, large: bool, verify: bool = False, max_revisions: int = 10) -> None:
+    def __init__(
+        self,
+        places: Places,
+        chance: Random,
+        *,
+        large: bool,
+        verify: bool = False,
+        max_revisions: int = 10,
+        synchronize: Synchronize = Synchronize.NO,
+    ) -> None:
         self.places = places
         self.agent = places.live / "agent"
         self.target = places.live / "zone"
         self.log = places.live / "log"
         source = places.outside / "source"
         first_tree(source, chance, large=large)
-        self.first = make("1.1", source, max_revisions=max_revisions, verify=verify)
+        options: dict[str, Any] = {"max_revisions": max_revisions, "verify": verify, "synchronize": synchronize.value}
+        self.first = make("1.1", source, **options)
         change_tree(source, chance)
         if large:
-            (source / "large").write_bytes(chance.randbytes(LARGE))
-        self.second = make("1.2", source, base=self.first, max_revisions=max_revisions, verify=verify)
-        self.whole = make("1.2", source, max_revisions=max_revisions, verify=verify)
+            (source / "large").write_bytes(chance.randbytes(LARGE) + (source / "large").read_bytes()[:LARGE])
+        self.whole = make("1.2", source, **options)
+        self.second = delta(self.whole, self.first)
         self.publisher = Publisher(places.outside / "hq", distributor="hq")
         now = datetime.now(UTC)
         self.publisher.ensure_keys(now)
@@ -115,10 +130,24 @@ class Pair:
             tell(stored=str(made.manifest.revision))
             return
         revision = made.manifest.revision
-        conversation.put_manifest(manifest_target("zone", revision), made.manifest_bytes)
-        tell(manifest=str(revision))
+        if made.index.recipe is None:
+            conversation.put_manifest(manifest_target("zone", revision), made.manifest_bytes)
+            tell(manifest=str(revision))
         conversation.put_ted(ted_target("zone", revision, made.file), made.ted_file(self.places.outside / str(revision)))
+        if made.index.recipe is not None:
+            self._complete(conversation, tell, revision)
         tell(stored=str(revision))
+
+    def _complete(self, conversation: Conversation, tell: Tell, revision: RevisionNumber) -> None:
+        """Until nothing lacks; what lacks is lent, once."""
+        if lacks := conversation.complete(f"zone/{revision}"):
+            contents = {**self.first.contents, **self.whole.contents}
+            payload, index, data = lent([contents[digest] for digest in lacks])
+            path = self.places.outside / "lent"
+            path.write_bytes(MAGIC + payload + trailer(data))
+            conversation.put_lent(f"zone/{revision}", lacks, TedFile(revision, None, str(path), "", data, index.payload))
+            tell(lent=len(lacks))
+            must(not conversation.complete(f"zone/{revision}"), "it lacks what it was lent")
 
     def order(
         self,
@@ -161,6 +190,7 @@ class Pair:
                 data = (place / "manifest").read_bytes()
                 must(blake3(data).hexdigest() == record.manifest, f"the manifest of {name} isn't the one received")
                 must(str(parse_manifest(data).revision) == name, f"the manifest of {name} is another's")
+                must(data in (self.first.manifest_bytes, self.second.manifest_bytes), f"the manifest of {name} isn't the signed one")
                 if not record.cleaned:
                     verify_payload(place / TED)
             newest = held.newest_held(status)

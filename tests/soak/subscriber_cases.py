@@ -11,7 +11,9 @@ from sluice.errors import UndoFailedError
 from sluice.formats.protocol import data_header
 from sluice.model.action import Action
 from sluice.model.order import Outcome
+from sluice.model.site import Synchronize
 from sluice.operations.conversation import Conversation
+from sluice.operations.held import LENT
 from sluice.trust.roles import manifest_target, ted_target
 from tests.operations.host import shell
 from tests.soak.case import After, Places, must
@@ -22,15 +24,18 @@ from tests.soak.trees import files_at, kinds_and_contents, leftovers, tree_at
 
 FOREIGN = "foreign"
 """What others put into the target."""
+LACKING = ("stays", "mode-changes")
+"""Files whose content 1.2 has from 1.1, and that somebody changed."""
 
 
 @dataclass
 class Receiving:
-    """A receive of 1.2: ``arrived`` bytes of it came before the line was cut; as a delta, 1.1 is held."""
+    """A receive of 1.2: ``arrived`` bytes of it came before the line was cut; as a delta, 1.1 is extracted, and some of it ``lacks``."""
 
     name: str
     is_delta: bool = False
     arrived: int = 0
+    lacks: bool = False
     large: bool = False
     operation: str = "receive"
     may_repeat: bool = True
@@ -40,7 +45,11 @@ class Receiving:
         self._pair = pair = Pair(places, chance, large=self.large)
         self._made = pair.second if self.is_delta else pair.whole
         if self.is_delta:
-            pair.install_first(runner, and_extract=False)
+            pair.install_first(runner, and_extract=True)
+        if self.lacks:
+            for name in LACKING:
+                (pair.target / name).write_bytes(b"changed by somebody")
+        self._standing = tree_at(pair.target)
         pair.publish(pair.first, pair.second, pair.whole)
         if self.arrived:
             runner.run(pair.work(self._send_a_part))
@@ -50,7 +59,8 @@ class Receiving:
         hello = conversation.hello("hq")
         conversation.push_metadata("zone", pair.publisher.files_for("zone", hello.trust or {}))
         revision = self._made.manifest.revision
-        conversation.put_manifest(manifest_target("zone", revision), self._made.manifest_bytes)
+        if self._made.index.recipe is None:
+            conversation.put_manifest(manifest_target("zone", revision), self._made.manifest_bytes)
         with conversation._request() as line:
             target = ted_target("zone", revision, self._made.file)
             line.say({"type": "put", "target": target, "index": len(self._made.index_bytes), "payload": self._made.index.payload})
@@ -64,6 +74,7 @@ class Receiving:
 
     def check(self, places: Places, after: After) -> None:
         self._pair.check_held(after)
+        must(tree_at(self._pair.target) == self._standing, "a receive changed what is extracted")
 
     def recover(self, places: Places, runner: Runner, after: After) -> None:
         told = self._pair.run(runner, lambda p, c, t: p.send(c, t, self._made))
@@ -78,7 +89,7 @@ class Receiving:
 
 @dataclass
 class Extracting:
-    """An extraction of 1.2, first or over 1.1; ``fails``: its post action does, so that all is taken back."""
+    """An extraction of 1.2, first or over 1.1; ``fails``: its post action does, so that all is taken back; ``lacks``: it was lent some."""
 
     name: str
     is_first: bool = False
@@ -87,15 +98,21 @@ class Extracting:
     acknowledges: bool = True
     """Whether the sender says that it has the receipt; else it has to stay."""
     max_revisions: int = 10
+    lacks: bool = False
+    synchronize: Synchronize = Synchronize.NO
     operation: str = "extract"
     may_repeat: bool = True
     _pair: Pair = field(init=False)
 
     def prepare(self, places: Places, chance: Random, runner: Runner) -> None:
-        self._pair = pair = Pair(places, chance, large=chance.random() < 0.2, max_revisions=self.max_revisions)
+        self._pair = pair = Pair(
+            places, chance, large=chance.random() < 0.2, max_revisions=self.max_revisions, synchronize=self.synchronize
+        )
         if not self.is_first:
             pair.install_first(runner, and_extract=True)
             (pair.target / FOREIGN).write_text("mine")
+        for name in LACKING if self.lacks else ():
+            (pair.target / name).write_bytes(b"changed by somebody")
         pair.publish(pair.first, pair.second, pair.whole)
         self._made = pair.whole if self.is_first or self.max_revisions == 1 else pair.second
         pair.run(runner, lambda p, c, t: p.send(c, t, self._made))
@@ -123,7 +140,8 @@ class Extracting:
         for name in old.keys() | new.keys() | found.keys():
             if self.is_first and not found:
                 break
-            new_one = old.get(name) if name == FOREIGN else new.get(name)
+            is_kept = name == FOREIGN and self.synchronize is not Synchronize.MIRROR
+            new_one = old.get(name) if is_kept else new.get(name)
             must(found.get(name) in (old.get(name), new_one), f"{name} is neither the old nor the new")
         sworn = [each for each in after.told if "receipt" in each and not each.get("was_stored")]
         for number in self._kept(after.told):
@@ -179,6 +197,7 @@ class Extracting:
         pair = self._pair
         found, status = tree_at(pair.target), pair.held.status()
         must(not leftovers(places.live), f"left over: {leftovers(places.live)}")
+        must(self.fails or not list(pair.held.directory.rglob(f"{LENT}*")), "what was lent is still there")
         if self.fails:
             must(found == self._old, "what failed wasn't taken back")
         else:
@@ -198,6 +217,9 @@ class Extracting:
         source = tree_at(self._pair.places.outside / "source")
         wrong = [name for name, entry in source.items() if found.get(name) != entry]
         must(not wrong, f"not as at the source: {wrong}")
+        if self.synchronize is not Synchronize.NO:
+            more = found.keys() - source.keys() - ({FOREIGN} if self.synchronize is Synchronize.YES else set())
+            must(not more, f"the source lacks it, and it wasn't removed: {sorted(more)}")
 
 
 def subscriber_cases() -> list[Receiving | Extracting]:
@@ -206,10 +228,16 @@ def subscriber_cases() -> list[Receiving | Extracting]:
         Receiving("first"),
         Receiving("large", large=True),
         Receiving("delta", is_delta=True),
+        Receiving("delta-large", is_delta=True, large=True, arrived=1_700_000),
+        Receiving("lent", is_delta=True, lacks=True),
         Receiving("resumed", large=True, arrived=1_700_000),
         Extracting("first", is_first=True),
         Extracting("delta", acknowledges=False),
         Extracting("actions", has_actions=True),
         Extracting("failing", has_actions=True, fails=True),
         Extracting("cleaned", max_revisions=1),
+        Extracting("lent", lacks=True),
+        Extracting("synchronize", synchronize=Synchronize.YES),
+        Extracting("mirror", synchronize=Synchronize.MIRROR),
+        Extracting("mirror-failing", synchronize=Synchronize.MIRROR, has_actions=True, fails=True),
     ]
