@@ -120,7 +120,8 @@ def _ordered(
             result = order(lambda: None)  # the pair stays ours: what is damaged may have to be lent
             if isinstance(result.error, BaseDiffersError) and takes_deltas(call.hello):
                 with suppress(BaseDiffersError):  # the Channel's next start sends everything
-                    Lending(call.conversation, distribution, revision, None, store=work.store).complete(on_event=on_event)
+                    lending = Lending(call.conversation, distribution, revision, None, store=work.store, min_free=host.min_free)
+                    lending.complete(on_event=on_event)
                     result = order(lambda: None)
         else:
             result = order(claim.hand_over)

@@ -145,7 +145,14 @@ class Conversation:
             return lacks
 
     def put_lent(
-        self, target: str, digests: Sequence[str], ted: TedFile, progress: Progress | None = None, turn: Turn | None = None
+        self,
+        target: str,
+        digests: Sequence[str],
+        ted: TedFile,
+        progress: Progress | None = None,
+        turn: Turn | None = None,
+        *,
+        min_free: int = 0,
     ) -> Put:
         """Lend contents that it said it lacks.
 
@@ -155,7 +162,7 @@ class Conversation:
         Raises:
             As ``put_ted``.
         """
-        return self._put({"target": f"{target}/{LENT}", "contents": list(digests)}, ted, progress, turn)
+        return self._put({"target": f"{target}/{LENT}", "contents": list(digests)}, ted, progress, turn, min_free)
 
     def put_manifest(self, target: str, manifest: bytes) -> Put:
         """Send a manifest unless it is held; ``target`` is its TUF target."""
@@ -180,11 +187,12 @@ class Conversation:
             ProtocolError: Blocks arrived damaged too often.
             NoSpaceError, TrustError: The agent refused it.
         """
-        return self._put({"target": target} | ({"min_free": min_free} if min_free else {}), ted, progress, turn)
+        return self._put({"target": target}, ted, progress, turn, min_free)
 
-    def _put(self, what: Message, ted: TedFile, progress: Progress | None, turn: Turn | None) -> Put:
+    def _put(self, what: Message, ted: TedFile, progress: Progress | None, turn: Turn | None, min_free: int) -> Put:
         with self._request() as line:
-            line.say({"type": "put", "index": len(ted.index), "payload": ted.payload} | what)
+            put = {"type": "put", "index": len(ted.index), "payload": ted.payload} | what
+            line.say(put | ({"min_free": min_free} if min_free else {}))
             line.data(ted.index)
             reply = line.reply("ready", "held")
             if reply["type"] == "held":

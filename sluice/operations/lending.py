@@ -23,13 +23,21 @@ class Lending:
     """Lends one Subscriber what it lacks of one revision."""
 
     def __init__(
-        self, conversation: Conversation, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, *, store: Store
+        self,
+        conversation: Conversation,
+        distribution: str,
+        revision: RevisionNumber,
+        base: RevisionNumber | None,
+        *,
+        store: Store,
+        min_free: int = 0,
     ) -> None:
         """
         Args:
             base: What is extracted there, where that isn't the revision.
+            min_free: Bytes that must stay free where it is received.
         """
-        self._conversation, self._store = conversation, store
+        self._conversation, self._store, self._min_free = conversation, store, min_free
         self._distribution, self._revision, self._base = distribution, revision, base
         self.payload = 0
         """Bytes lent so far, as they travel."""
@@ -67,7 +75,7 @@ class Lending:
                 ted = opened.enter_context(self._store.lend(self._distribution, self._revision, self._base, lacks))
             except NotFoundError as error:
                 raise self._differs("lacks contents that aren't kept any more") from error
-            self._conversation.put_lent(target, lacks, ted, progress, turn)
+            self._conversation.put_lent(target, lacks, ted, progress, turn, min_free=self._min_free)
             self.payload += ted.payload
 
     def _of_base(self) -> Mapping[str, int]:

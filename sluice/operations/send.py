@@ -199,7 +199,8 @@ class Sending:
         call = self._called()
         extracted = call.hello.of(self._distribution).extracted
         base = extracted if extracted != self._revision else None
-        lending = Lending(call.conversation, self._distribution, self._revision, base, store=self._store)
+        minimum = self._subscriber.min_free
+        lending = Lending(call.conversation, self._distribution, self._revision, base, store=self._store, min_free=minimum)
         lending.complete(turn=turn)
         return lending.payload
 
