@@ -13,6 +13,7 @@ from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.operations.sign import listing, sign
 from sluice.trust.publish import Publisher
+from sluice.trust.targets import Target
 
 R11, R12, R21 = (RevisionNumber.parse(text) for text in ("1.1", "1.2", "2.1"))
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -71,3 +72,13 @@ def test_a_revision_without_manifest_is_told(tmp_path: Path) -> None:
     (store.revision_directory("zone", R11) / "manifest").unlink()
     with pytest.raises(NotFoundError):
         listing("zone", store)
+
+
+def test_deltas_and_small_ones_are_listed_once_they_are_made(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    add(store, R11)
+    add(store, R12)
+    assert sorted(listing("zone", store)) == ["zone/1.1/distfile.ted", "zone/1.1/manifest", "zone/1.2/distfile.ted", "zone/1.2/manifest"]
+    made = [store.ensure_ted("zone", R12, R11, small=small) for small in (False, True)]
+    found = listing("zone", store)
+    assert [found[f"zone/1.2/{name}"] for name in ("from-1.1.ted", "from-1.1.small.ted")] == [Target.of(ted.index) for ted in made]
