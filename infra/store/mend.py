@@ -17,7 +17,7 @@ from infra.store.contents import INDEX, PACK, PackSink, translated
 from infra.store.examine import is_sound, kept_distributions
 from infra.store.locks import alone, shared
 from infra.store.pack_reader import PackReader, found_again
-from sluice.durable import replace_atomically, sweep, sync_directory
+from sluice.durable import make_directory, replace_atomically, sweep, sync_directory
 from sluice.errors import NotFoundError, StoreCorruptError, StoreLockedError
 from sluice.formats.pack import PackIndex, pack_index_bytes, pack_name, parse_pack_index
 from sluice.formats.ted import verify_payload
@@ -65,6 +65,7 @@ def mending(store: FileStore, damages: Sequence[Damage]) -> Iterator[PackMending
     """See ``sluice.ports.Store.mending``."""
     damaged = [Path(damage.path).stem for damage in damages if damage.part in (Part.PACK, Part.INDEX)]
     with translated(store.lock_path), shared(store.lock_path):
+        make_directory(store.contents.directory)
         store.contents.refresh()
         sink = PackSink(store.contents)
         try:

@@ -110,6 +110,8 @@ def test_contents_that_are_all_gone_are_missed(store: FileStore) -> None:
     (store.root / "contents").rmdir()
     (damage,) = again(store).examine().damages
     assert (damage.part, len(damage.lost), damage.concerns) == (Part.CONTENT, len(SMALL), (("zone", R11),))
+    assert mend(again(store), (damage,), *SMALL) == set()
+    assert again(store).examine().damages == ()
 
 
 @pytest.mark.parametrize("damage", ["magic", "cut", "tail"])
