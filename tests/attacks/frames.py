@@ -118,6 +118,12 @@ FRAMES.refuses("a put of 2**62 bytes", "TamperedError", asked(type="put", target
 FRAMES.refuses("an index of 2**62 bytes", "TamperedError", asked(type="put", target=TED, index=2**62, payload=1))
 FRAMES.refuses("a payload of 2**64 bytes", "TamperedError", asked(type="put", target=TED, index=1, payload=2**64))
 FRAMES.refuses("another codec", "TamperedError", asked(type="put", target=MANIFEST, length=5, codec="none"))
+for like in (["../../identity/receipt"], ["1.root"], [7], [["targets"]], ["targets"] * 4, ["root\0"], "targets"):
+    FRAMES.refuses(
+        f"metadata compressed against {like!r:.40}",
+        "TamperedError|TruncatedError",
+        lambda w, roles=like: w.talk().push(w.files[2], prefix=roles),  # type: ignore[misc]
+    )
 FRAMES.refuses("receipts of a path", "TamperedError", asked(type="receipts", distribution="../../other/distributions/zone"))
 FRAMES.refuses("an acknowledgement of a path", "TamperedError", asked(type="acknowledge", distribution="zone", sequence="../../status"))
 FRAMES.refuses("an acknowledgement below zero", "TamperedError", asked(type="acknowledge", distribution="zone", sequence=-1))
