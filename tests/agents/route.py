@@ -25,6 +25,7 @@ from sluice.operations.queue_watch import QueueWatch
 from sluice.operations.send import Remedy, Sending
 from sluice.operations.send_plan import SendTarget
 from sluice.operations.sign import sign
+from sluice.ports import Transport
 from tests.agents.workbench import Workbench
 
 DAY = timedelta(days=1)
@@ -65,6 +66,7 @@ class Route:
         self.distributor = Distributor("hq", PurePosixPath(directory / "hq"))
         self.subscriber = Subscriber("oslo", Address("local", path=str(self.bench.work)), PurePosixPath(self.bench.work))
         self.clock = Clock()
+        self.transport: Transport = LocalTransport()
         self._watch = QueueWatch("hq", None, ledger=self.ledger, clock=self.clock)
 
     def close(self) -> None:
@@ -102,7 +104,7 @@ class Route:
                     name,
                     revision,
                     distributor="hq",
-                    transport=LocalTransport(),
+                    transport=self.transport,
                     store=self.store,
                     publisher=self.publisher,
                     sign=self.sign,

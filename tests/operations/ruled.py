@@ -1,4 +1,7 @@
-"""A Distribution from its source to a Subscriber's tree: real build, store, trust, ledger and agent, over the local transport."""
+"""A Distribution from its source to a Subscriber's tree: real build, store, trust, ledger and agent.
+
+The agent is forked from a process that has imported all of its own (tests/attacks/forked.py), so that a conversation costs milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,15 @@ from typing import Any
 
 from infra.sources.files import FilesSource
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Distribution, DistributionType, FileSource, Site
+from sluice.model.site import Distribution, DistributionType, FileSource, Site, Subscriber
 from sluice.model.state import State
 from sluice.operations.build import BuildResult
+from sluice.operations.fitting import SMALL_MEMORY
 from sluice.operations.mend_revision import Mender
 from sluice.operations.record_build import build_recorded
 from tests.agents.route import Crossed, Route
+from tests.attacks.forked import Born, Nursery
+from tests.operations.scene import BornStream
 
 BLOB = random.Random(3).randbytes(400_000)
 LATER = 10**11
@@ -98,10 +104,28 @@ class Ruled(Route):
         self.distribution = replace(self.distribution, max_revisions=max_revisions)
 
 
+class ForkedTransport:
+    """The Transport to agents of a nursery; always ``close`` it."""
+
+    def __init__(self) -> None:
+        self._nursery = Nursery(2 * SMALL_MEMORY)
+        self._born: list[Born] = []
+
+    def connect(self, subscriber: Subscriber, *, timeout: float) -> BornStream:
+        self._born.append(self._nursery.start(Path(subscriber.working_directory)))
+        return BornStream(self._born[-1])
+
+    def close(self) -> None:
+        for born in self._born:
+            born.kill()
+        self._nursery.close()
+
+
 @contextmanager
-def ruled(directory: Path, **options: Any) -> Iterator[Ruled]:
+def ruled(directory: Path, agents: ForkedTransport, **options: Any) -> Iterator[Ruled]:
     """One, closed on leaving."""
     made = Ruled(directory, **options)
+    made.transport = agents
     try:
         yield made
     finally:

@@ -7,19 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from infra.transports.local import LocalTransport
 from sluice.errors import SluiceError, StoreCorruptError, StoreMendedError, SupersededError
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import EventKind
 from sluice.operations.mend_revision import Mender
 from sluice.operations.send import Sending
 from sluice.operations.verify_store import verify_store
-from tests.operations.ruled import Ruled, ruled
+from tests.operations.ruled import ForkedTransport, Ruled, ruled
+
+
+@pytest.fixture(scope="module")
+def agents() -> Iterator[ForkedTransport]:
+    made = ForkedTransport()
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Ruled]:
-    with ruled(tmp_path) as made:
+def site(tmp_path: Path, agents: ForkedTransport) -> Iterator[Ruled]:
+    with ruled(tmp_path, agents) as made:
         yield made
 
 
@@ -123,7 +129,7 @@ def test_a_build_that_supersedes_a_revision_in_mid_transfer_breaks_nothing(site:
         "zone",
         going,
         distributor="hq",
-        transport=LocalTransport(),
+        transport=site.transport,
         store=site.store,
         publisher=site.publisher,
         sign=site.sign,

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.operations.ruled import BLOB, ruled
+import pytest
+
+from tests.operations.ruled import BLOB, ForkedTransport, ruled
 
 WHOLE = len(BLOB)
 """What the whole takes on the wire at least: nothing compresses it."""
 
 
-def test_baseline_delta_delta_and_a_new_baseline_that_costs_the_holder_of_the_last_one_next_to_nothing(tmp_path: Path) -> None:
-    with ruled(tmp_path, max_revisions=3) as site:
+@pytest.fixture(scope="module")
+def agents() -> Iterator[ForkedTransport]:
+    made = ForkedTransport()
+    yield made
+    made.close()
+
+
+def test_baseline_delta_delta_and_a_new_baseline_that_costs_the_holder_of_the_last_one_next_to_nothing(
+    tmp_path: Path, agents: ForkedTransport
+) -> None:
+    with ruled(tmp_path, agents, max_revisions=3) as site:
         seen = []
         for _ in range(5):
             revision = site.revise()
@@ -24,8 +36,10 @@ def test_baseline_delta_delta_and_a_new_baseline_that_costs_the_holder_of_the_la
         assert site.kept() == ["2.1", "2.2"]
 
 
-def test_who_holds_an_older_one_than_the_last_gets_the_new_baseline_whole_and_goes_on_from_there(tmp_path: Path) -> None:
-    with ruled(tmp_path, max_revisions=3) as site:
+def test_who_holds_an_older_one_than_the_last_gets_the_new_baseline_whole_and_goes_on_from_there(
+    tmp_path: Path, agents: ForkedTransport
+) -> None:
+    with ruled(tmp_path, agents, max_revisions=3) as site:
         site.arrives(site.revise())
         for _ in range(2):
             site.revise()
@@ -35,8 +49,8 @@ def test_who_holds_an_older_one_than_the_last_gets_the_new_baseline_whole_and_go
         assert site.arrives(site.revise()).sent < WHOLE / 20
 
 
-def test_who_was_away_for_some_revisions_gets_one_difference_over_all_of_them(tmp_path: Path) -> None:
-    with ruled(tmp_path) as site:
+def test_who_was_away_for_some_revisions_gets_one_difference_over_all_of_them(tmp_path: Path, agents: ForkedTransport) -> None:
+    with ruled(tmp_path, agents) as site:
         site.arrives(site.revise())
         for _ in range(3):
             newest = site.revise()
@@ -45,8 +59,10 @@ def test_who_was_away_for_some_revisions_gets_one_difference_over_all_of_them(tm
         assert "1.2" not in site.held()
 
 
-def test_at_a_maximum_of_one_everything_goes_each_time_and_no_more_than_one_is_kept_on_either_side(tmp_path: Path) -> None:
-    with ruled(tmp_path, max_revisions=1) as site:
+def test_at_a_maximum_of_one_everything_goes_each_time_and_no_more_than_one_is_kept_on_either_side(
+    tmp_path: Path, agents: ForkedTransport
+) -> None:
+    with ruled(tmp_path, agents, max_revisions=1) as site:
         for number in (1, 2):
             revision = site.revise()
             assert str(revision) == f"{number}.1"
@@ -56,8 +72,8 @@ def test_at_a_maximum_of_one_everything_goes_each_time_and_no_more_than_one_is_k
             assert len(site.held()) <= 1
 
 
-def test_a_rebaseline_begins_a_new_baseline_without_a_full_send(tmp_path: Path) -> None:
-    with ruled(tmp_path) as site:
+def test_a_rebaseline_begins_a_new_baseline_without_a_full_send(tmp_path: Path, agents: ForkedTransport) -> None:
+    with ruled(tmp_path, agents) as site:
         site.arrives(site.revise())
         baseline = site.revise(change=False, rebaseline=True)
         assert (str(baseline), site.kept()) == ("2.1", ["2.1"])
