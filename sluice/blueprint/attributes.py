@@ -1,7 +1,7 @@
 """Removal, owner and extended attributes as a ``files:`` entry writes them (B2, C9): their forms. What a host can do, its agent tells.
 
-Of extended attributes only ``user.*`` can be written and kept: the others are rights (``security.*``, ``trusted.*``) or what a file
-system does for itself (``system.*``), and a blueprint gives out no rights of a host.
+Of extended attributes only ``user.*`` can be written: the others are rights (``security.*``, ``trusted.*``) or what a file system does
+for itself (``system.*``), and a blueprint gives out no rights of a host. ``keep`` keeps a source's capabilities and ACLs as well.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.errors import NotFoundError, StoreLockedError
+from sluice.errors import BaseDiffersError, NotFoundError, StoreLockedError
 from sluice.formats.manifest import read_back_digest
 from sluice.model.action import Script, ScriptType
 from sluice.model.order import Outcome
@@ -112,6 +112,31 @@ def test_a_difference_from_what_is_not_extracted_is_left_alone_until_it_is(host:
     assert host.extract(second, target).outcome is Outcome.INSTALLED
     assert host.extract(third, target).outcome is Outcome.INSTALLED
     assert tree_of(target) == tree_of(source)
+
+
+def test_revisions_that_arrive_in_the_wrong_order_are_extracted_in_theirs(host: Host, source: Path, target: Path) -> None:
+    first = make("1.1", source)
+    (source / "a").write_text("alpha 2")
+    second = make("1.2", source, base=first)
+    (source / "b").write_text("beta 3")
+    third = make("1.3", source, base=second)
+    expected = tree_of(source)
+    host.install(first, target)
+    with pytest.raises(BaseDiffersError):
+        host.receive(third)
+    host.receive(second)
+    with pytest.raises(NotFoundError):
+        host.extract(third, target)
+    assert host.extract(second, target).outcome is Outcome.INSTALLED
+    host.receive(third)
+    assert host.extract(third, target).outcome is Outcome.INSTALLED
+
+    late = host.extract(second, target)
+
+    assert late.failure is not None
+    assert late.failure.code == "OutOfOrderError"
+    assert tree_of(target) == expected
+    assert host.held.status().extracted.revision == "1.3"
 
 
 def test_a_delta_on_a_changed_tree_names_what_changed_and_a_whole_send_mends_it(host: Host, source: Path, target: Path) -> None:
