@@ -1,23 +1,30 @@
-"""The law of deltas: what is built, sent as a delta and extracted is the second tree, whatever the two trees are."""
+"""The law of deltas: what is built, sent as a delta and extracted is the second tree, whatever the two trees are, and whatever somebody
+did meanwhile to the first one where it stands."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
+from sluice.model.order import Outcome
+from sluice.model.revision import RevisionNumber
 from sluice.model.site import Synchronize
 from sluice.operations.fitting import SMALL_MEMORY
+from sluice.operations.send import Remedy
 from tests.attacks.forked import Nursery
 from tests.operations.revisions import tree_of
 from tests.operations.scene import Scene
 from tests.operations.tree_pairs import Tree, tree_pairs, write_tree
 
-EXAMPLES = 20
+EXAMPLES = 10
 """For each kind of agent; ``--hypothesis-profile=long`` for thousands."""
 
 
@@ -42,9 +49,8 @@ def place() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-@settings(max_examples=settings().max_examples if IS_LONG else EXAMPLES, phases=PHASES)
-@given(pair=tree_pairs())
-def test_the_second_tree_is_what_a_delta_from_the_first_makes_of_it(pair: tuple[Tree, Tree], nursery: Nursery, place: Path) -> None:
+def begun(pair: tuple[Tree, Tree], nursery: Nursery, place: Path) -> tuple[Scene, RevisionNumber | None]:
+    """The first tree is extracted, the second built; None where nothing differs."""
     first, second = pair
     top = place / "example"
     shutil.rmtree(top, ignore_errors=True)
@@ -56,14 +62,53 @@ def test_the_second_tree_is_what_a_delta_from_the_first_makes_of_it(pair: tuple[
     assert revision is not None
     scene.install(revision)
     assert tree_of(scene.target) == tree_of(scene.source)
-
     scene.clear_source()
     write_tree(scene.source, second)
-    revision = scene.build()
+    return scene, scene.build()
+
+
+@settings(max_examples=settings().max_examples if IS_LONG else EXAMPLES, phases=PHASES)
+@given(pair=tree_pairs())
+def test_the_second_tree_is_what_a_delta_from_the_first_makes_of_it(pair: tuple[Tree, Tree], nursery: Nursery, place: Path) -> None:
+    scene, revision = begun(pair, nursery, place)
     if revision is None:
         return
     sent = scene.install(revision)
     assert str(sent.base) == "1.1"
     assert not sent.lent
     assert "distfile.ted" not in {ted.name for ted in scene.store.teds("zone", revision)}
+    assert tree_of(scene.target) == tree_of(scene.source)
+
+
+def damage(top: Path, chance: Random) -> None:
+    """What somebody does to extracted files: other content, perhaps under the same size and time, less, more, or none at all."""
+    for path in sorted(path for path in top.rglob("*") if path.is_file() and not path.is_symlink()):
+        status = path.stat()
+        match chance.choice(("nothing", "nothing", "content", "hidden", "longer", "gone")):
+            case "content":
+                path.write_bytes(b"somebody's own")
+            case "hidden" if status.st_size:
+                data = path.read_bytes()
+                path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+            case "longer":
+                path.write_bytes(path.read_bytes() + b"more")
+            case "gone":
+                path.unlink()
+
+
+@settings(max_examples=settings().max_examples if IS_LONG else EXAMPLES, phases=PHASES)
+@given(pair=tree_pairs(), seed=st.integers(0, 2**32))
+def test_whoever_changed_the_first_tree_where_it_stands_gets_the_second_all_the_same(
+    pair: tuple[Tree, Tree], seed: int, nursery: Nursery, place: Path
+) -> None:
+    scene, revision = begun(pair, nursery, place)
+    if revision is None:
+        return
+    damage(scene.target, Random(seed))
+    _, receipt = scene.deliver(revision)
+    if receipt.failure is not None:
+        assert receipt.failure.code == "BaseDiffersError"
+        _, receipt = scene.deliver(revision, remedy=Remedy.MEND)
+    assert receipt.outcome is Outcome.INSTALLED, receipt
     assert tree_of(scene.target) == tree_of(scene.source)
