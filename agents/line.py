@@ -17,7 +17,9 @@ from sluice.formats.protocol import Message, message_frame, read_frame
 
 QUICK_SECONDS = 0.5
 """What is over by then tells of nothing: its answer is there."""
-EVENT_SECONDS = 1.0
+PHASE_SECONDS = 1.0
+"""Least time between two events."""
+EVENT_SECONDS = 5.0
 """Least time between two events of one phase."""
 QUIET_SECONDS = 10.0
 """Most time without a sign of life within an order (the protocol says 20)."""
@@ -115,7 +117,6 @@ class Line:
         finally:
             events.stop.set()
             thread.join()
-            events.end()
 
 
 class Events:
@@ -124,33 +125,31 @@ class Events:
     def __init__(self, line: Line) -> None:
         self._line = line
         self._last: Message = {"type": "event", "phase": "begin", "done": 0, "total": 0}
+        self._told = self._last
         self._begun = self._said = time.monotonic()
-        self._is_unsaid = False
         self.stop = threading.Event()
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         """Called often; most calls say nothing, or not at once."""
-        now, phase = time.monotonic(), phase[:PHASE_MAX]
+        phase = phase[:PHASE_MAX]
         if not phase.isprintable():
             phase = "".join(c if c.isprintable() else "?" for c in phase)
-        is_new = phase != self._last["phase"]
-        self._last, self._is_unsaid = {"type": "event", "phase": phase, "done": done, "total": total}, True
-        if now - self._begun >= QUICK_SECONDS and (is_new or now - self._said >= EVENT_SECONDS):
-            self._say()
+        self._last = {"type": "event", "phase": phase, "done": done, "total": total}
+        self._say_if_due()
 
     def keep_alive(self) -> None:
         """Says what wasn't said at once, and repeats the last event where nothing else is said."""
         while not self.stop.wait(min(QUICK_SECONDS, QUIET_SECONDS / 4)):
-            now = time.monotonic()
-            if (self._is_unsaid and now - self._said >= EVENT_SECONDS / 2) or now - self._said >= QUIET_SECONDS:
-                self._say()
+            self._say_if_due()
 
-    def end(self) -> None:
-        """The last event, where it took long enough to tell of any."""
-        if self._is_unsaid and time.monotonic() - self._begun >= QUICK_SECONDS:
-            self._say()
-
-    def _say(self) -> None:
-        self._is_unsaid = False
-        self._said = time.monotonic()
-        self._line.say(self._last)
+    def _say_if_due(self) -> None:
+        now, last = time.monotonic(), self._last
+        if last == self._told:
+            least = QUIET_SECONDS
+        elif self._said == self._begun:
+            least = QUICK_SECONDS
+        else:
+            least = EVENT_SECONDS if last["phase"] == self._told["phase"] else PHASE_SECONDS
+        if now - self._said >= min(least, QUIET_SECONDS):
+            self._told, self._said = last, now
+            self._line.say(last)

@@ -254,7 +254,8 @@ def test_a_long_silence_is_filled_with_the_last_event(monkeypatch: pytest.Monkey
     os.close(there)
 
 
-def test_an_event_that_names_a_strange_file_is_one_that_the_distributor_takes() -> None:
+def test_an_event_that_names_a_strange_file_is_one_that_the_distributor_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.line.QUICK_SECONDS", 0.0)
     here, there = os.pipe()
     line = Line(os.open(os.devnull, os.O_RDONLY), there)
     Events(line)("locked: /srv/\u3000\x1b[2J" + "x" * 99, 1, 2)
@@ -542,18 +543,23 @@ def test_an_agent_killed_in_mid_order_is_recovered_by_the_next_start(bench: Work
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(0.0, []), (1.0, [("stage", 1, 9), ("stage", 2, 9), ("swap", 1, 9), ("swap", 9, 9)])], ids=["quick", "long"]
+    ("seconds", "told"),
+    [
+        (0.0, []),
+        (1.0, [("stage", 1, 9), ("swap", 1, 9), ("swap", 6, 9)]),
+        (10.0, [("stage", 1, 9), ("stage", 2, 9), ("swap", 1, 9), ("swap", 2, 9), ("swap", 6, 9), ("swap", 6, 9)]),
+    ],
+    ids=["over at once", "an event a second", "an event every ten seconds"],
 )
-def test_events_tell_how_far_an_order_is_unless_it_is_over_at_once(
+def test_events_tell_how_far_an_order_is_and_no_more_than_anybody_reads(
     seconds: float, told: list[tuple[str, int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = iter(range(1000))
     monkeypatch.setattr("agents.line.time", SimpleNamespace(monotonic=lambda: seconds * next(at)))
     here, there = os.pipe()
     events = Events(Line(os.open(os.devnull, os.O_RDONLY), there))
-    for phase, done in (("stage", 1), ("stage", 2), ("swap", 1), ("swap", 9)):
+    for phase, done in (("stage", 1), ("stage", 2), ("swap", 1), ("swap", 2), *[("swap", 6)] * (2 if seconds == 10.0 else 4)):
         events(phase, done, 9)
-    events.end()
     os.close(there)
     with os.fdopen(here, "rb") as said:
         frames = list(iter(lambda: read_frame(said.read), None))
