@@ -23,6 +23,8 @@ from sluice.model.site import Effort
 
 RECIPE_LEVEL = 19
 """Of zstd: a recipe is small, and most of what travels where little changed."""
+LARGE_RECIPE, LARGE_RECIPE_LEVEL = 4 * 1024 * 1024, 9
+"""Bytes from which it takes too long for what it saves, and the level then."""
 SPOOL_MEMORY = 8 * 1024 * 1024
 """Bytes of frames kept in memory until the recipe is known; more are in a file without a name."""
 
@@ -67,7 +69,7 @@ def write_delta(
             raise BaseDiffersError(
                 f"{new.distribution} {new.revision} has too little in common with {base.revision}", remedy="send it whole"
             )
-        writer.recipe(compress_frame(recipe, level=RECIPE_LEVEL), len(recipe))
+        writer.recipe(compress_frame(recipe, level=RECIPE_LEVEL if len(recipe) < LARGE_RECIPE else LARGE_RECIPE_LEVEL), len(recipe))
         with translated(directory):
             spool.seek(0)
         for frame in making.frames:

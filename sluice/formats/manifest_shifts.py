@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from itertools import islice
 from typing import TypeVar
 
 from sluice.errors import StoreCorruptError
@@ -21,6 +22,8 @@ _T = TypeVar("_T")
 
 LEAST = 8
 """Entries that have to be shifted alike before it is worth saying."""
+EXTRAS_SHIFTS = 256
+"""Most shifts of owners and attributes."""
 
 
 class _Way(IntEnum):
@@ -55,7 +58,7 @@ class Shifts:
         return cls(
             {kind: way for kind in KINDS if kind is not EntryKind.SYMLINK and (way := _way(kind, differences, values))},
             {(kind, old): new for (kind, old, new), count in _most(modes) if old != new and count >= LEAST},
-            {(kind, old): new for (kind, old, new), count in _most(extras) if old != new and count >= LEAST},
+            dict(islice((((kind, old), new) for (kind, old, new), count in _most(extras) if old != new and count >= LEAST), EXTRAS_SHIFTS)),
         )
 
     def of(self, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -118,6 +121,8 @@ def read_shifts(reader: Reader) -> Shifts:
         kind = KINDS[reader.number(len(KINDS) - 1)]
         had = _extras(reader)
         extras[kind, had] = _extras(reader)
+        if len(extras) > EXTRAS_SHIFTS:
+            raise StoreCorruptError(f"a manifest delta shifts more than {EXTRAS_SHIFTS} owners and attributes")
     return Shifts(times, modes, extras)
 
 

@@ -342,3 +342,10 @@ def test_what_a_delta_makes_is_bounded_while_it_is_made(monkeypatch: pytest.Monk
         patched.setattr(operations, "MANIFEST_MAX", 300 * len("00000/file-000.txt") // 2)
         with pytest.raises(StoreCorruptError, match="more than a manifest may hold"):
             apply_manifest_delta(SMALL, data)
+
+
+def test_owners_beyond_what_is_shifted_alike_come_out_too() -> None:
+    base = tree(2_700)
+    numbered = {entry.path: replace(entry, owner=f"u{n // 9}:g") for n, entry in enumerate(base.destinations[0].entries)}
+    before = replace(changed(base, lambda entry: numbered[entry.path]), revision=FIRST)
+    holds(before, changed(before, lambda entry: replace(entry, owner=entry.owner.replace("u", "v"))))
