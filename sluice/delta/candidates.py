@@ -28,14 +28,17 @@ _IN_INDEX = {FrameKind.PLAIN: 8, FrameKind.PREFIX: 24, FrameKind.HDIFF: 36}
 """Bytes that a frame's figures take, about."""
 _LEVELS = {Effort.FAST: 9, Effort.DEFAULT: 12, Effort.MAX: 19}
 _LEVEL_MAX = 19
-_LEVEL_PROBE = 6
+_LEVEL_PROBE = 3
 _LEVEL_INCOMPRESSIBLE = 1
-_LZMA = (
-    {"lc": 3, "lp": 0, "pb": 2},
-    {"lc": 3, "lp": 0, "pb": 0},
-    {"lc": 0, "lp": 0, "pb": 0},
-)
-"""How lzma may model a patch; the first one by default."""
+_LZMA = {
+    Effort.DEFAULT: ({"preset": 6},),
+    Effort.MAX: (
+        {"preset": 9 | lzma.PRESET_EXTREME},
+        {"preset": 9 | lzma.PRESET_EXTREME, "pb": 0},
+        {"preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "pb": 0},
+    ),
+}
+"""How lzma models a patch. Trying harder than preset 6 saves 0.3 % and costs half as much again."""
 
 
 def smallest(plain: bytes, reference: bytes, effort: Effort, *, small: bool) -> Frames:
@@ -90,12 +93,12 @@ def _prefix(plain: bytes, reference: bytes, level: int) -> Frames:
 
 
 def _patches(patch: bytes, plain: bytes, reference: bytes, effort: Effort) -> list[Frames]:
-    made = [("lzma", _lzma(patch, model)) for model in (_LZMA if effort is Effort.MAX else _LZMA[:1])]
+    made = [("lzma", _lzma(patch, model)) for model in _LZMA[effort]]
     if len(patch) <= _TINY_PATCH or effort is Effort.MAX:
         made.append(("zstd", compress_wide(patch, level=_LEVEL_MAX)))
     return [[(Frame(len(data), len(plain), FrameKind.HDIFF, len(reference), len(patch), codec), data)] for codec, data in made]
 
 
 def _lzma(patch: bytes, model: dict[str, int]) -> bytes:
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": max(4096, len(patch)), **model}]
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": max(4096, len(patch)), **model}]
     return lzma.compress(patch, format=lzma.FORMAT_XZ, check=lzma.CHECK_NONE, filters=filters)
