@@ -168,4 +168,3 @@ def test_what_is_said_of_removals_is_bounded_and_harmless() -> None:
     for wrong in ({"paths": [1]}, {"paths": ["/a"] * (REMOVALS_MAX + 1)}, {"count": 0}, {"problem": "x" * 501}, {"more": 1}):
         with pytest.raises(TamperedError):
             removals_from_json(hostile | wrong)
-
