@@ -211,16 +211,7 @@ class Delivery:
         self._bytes += result.sent
         self._resumed, self._base = result.resumed, result.base
         self._lent += result.lent
-        data: dict[str, JsonValue] = {
-            "bytes": result.sent,
-            "received": result.received,
-            "resumed": result.resumed,
-            "base": str(result.base) if result.base else None,
-            "payload": result.payload,
-            "lent": result.lent,
-            "small": result.small,
-            "seconds": round(self._seconds_called + (now - begun).total_seconds(), 3),
-        }
+        data = result.as_event(self._seconds_called + (now - begun).total_seconds())
         kind = EventKind.ALREADY_HELD if result.already_held else EventKind.SENT
         self._arrived(
             self._course.record(kind, now, lambda s: s.received(self.revision, sent=result.sent, resumed=result.resumed, at=now), data)

@@ -16,6 +16,7 @@ from enum import StrEnum
 from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError, TrustError
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
+from sluice.model.state import JsonValue
 from sluice.operations.agent_hello import AgentHello
 from sluice.operations.call import Call, call_agent, require
 from sluice.operations.conversation import Put
@@ -66,6 +67,23 @@ class SendResult:
     """Of ``sent``: contents that the Subscriber's tree lacked, compressed."""
     small: bool = False
     """The ``.ted`` had to be for a host with little memory."""
+
+    def as_event(self, seconds: float) -> dict[str, JsonValue]:
+        """What the ledger keeps of it; predictions read it back.
+
+        Args:
+            seconds: That it took, without waiting for a slot.
+        """
+        return {
+            "bytes": self.sent,
+            "received": self.received,
+            "resumed": self.resumed,
+            "base": str(self.base) if self.base else None,
+            "payload": self.payload,
+            "lent": self.lent,
+            "small": self.small,
+            "seconds": round(seconds, 3),
+        }
 
 
 class Sending:
