@@ -19,7 +19,16 @@ CONTRACTS = {
 }
 ROOMS = [
     *("flows", "tasks", "sluice", "infra", "agents", "cli"),
-    *("sluice/model", "sluice/rules", "sluice/formats", "sluice/delta", "sluice/trust", "sluice/ports", "sluice/operations", "sluice/blueprint"),
+    *(
+        "sluice/model",
+        "sluice/rules",
+        "sluice/formats",
+        "sluice/delta",
+        "sluice/trust",
+        "sluice/ports",
+        "sluice/operations",
+        "sluice/blueprint",
+    ),
     *("infra/filesystem", "infra/transports", "infra/ledger"),
 ]
 MODULES = {
@@ -37,6 +46,7 @@ MODULES = {
     "sluice/model/site.py": "import sluice.errors",
     "sluice/rules/due.py": "import sluice.model.site",
     "sluice/formats/manifest.py": "import sluice.rules.due, blake3",
+    "sluice/delta/apply.py": "import hdiffpatch, sluice.formats.manifest",
     "sluice/trust/orders.py": "import sluice.durable, sluice.formats.manifest, tuf.api.metadata",
     "sluice/ports/ledger.py": "import sluice.model.site, collections.abc",
     "sluice/operations/build.py": "import sluice.ports, sluice.trust.orders",
@@ -111,6 +121,7 @@ def test_rooms_that_import_what_they_may_keep_every_contract(house: Path) -> Non
         ("cli/main.py", "paramiko", {"paramiko"}),
         ("infra/ledger/events.py", "psycopg", {"psycopg"}),
         ("infra/ledger/events.py", "smtplib", {"smtplib"}),
+        ("sluice/formats/manifest.py", "hdiffpatch", {"hdiffpatch"}),
         ("infra/filesystem/local.py", "smbclient", {"smbprotocol", "agent-closure"}),
         ("flows/build.py", "pydantic", {"blueprint-libraries"}),
         ("infra/ledger/events.py", "yaml", {"blueprint-libraries"}),
