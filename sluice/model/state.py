@@ -152,7 +152,7 @@ class CurrentState:
     held: RevisionNumber | None = None
     """Received whole and verified on the Subscriber."""
     extracted: RevisionNumber | None = None
-    """Read back on the Subscriber, as its receipt says."""
+    """Read back on the Subscriber, as its receipt says. Where nothing is held it was found damaged since, and is sent again (C10)."""
     offered: RevisionNumber | None = None
     """The latest that was to be sent."""
     state: State = State.WAITING
@@ -265,8 +265,8 @@ class CurrentState:
             moved = self._to(State.FAILED, reason, receipt.finished)
             # What is damaged there, or builds on what isn't there any more, has to be sent again: it is as good as not held (E4).
             lost = failure is not None and failure.code in _HELD_IN_VAIN and self.held == receipt.revision
-            extracted = None if lost and self.extracted == receipt.revision else self.extracted
-            moved = replace(moved, error=failure, since=receipt.finished, extracted=extracted, held=extracted if lost else self.held)
+            left = None if self.extracted == receipt.revision else self.extracted
+            moved = replace(moved, error=failure, since=receipt.finished, held=left if lost else self.held)
         return replace(
             moved, distributor=receipt.distributor, sequence=receipt.sequence, attempts=0, first_failure=None, next_try=None
         )  # fmt: skip

@@ -125,7 +125,7 @@ def _target(
 
 
 def _already_there(revision: RevisionNumber, state: CurrentState | None) -> tuple[State, str] | None:
-    if state is None or revision not in (state.held, state.extracted):
+    if state is None or state.held is None or revision not in (state.held, state.extracted):
         return None
     if state.extracted == revision:
         return State.INSTALLED, f"{revision} is already held and extracted"

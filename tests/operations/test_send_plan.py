@@ -162,3 +162,8 @@ def test_what_is_held_and_to_be_extracted_at_once_is_due_until_it_is() -> None:
     now = replace(whole, subscribers={**whole.subscribers, "oslo": replace(whole.subscribers["oslo"], extract=IMMEDIATELY)})
     states = {("oslo", "zone"): CurrentState("oslo", "zone", held=TWO)}
     assert only(plan(now, states=states), "oslo").is_held
+
+
+def test_what_was_found_damaged_where_it_is_extracted_is_sent_again() -> None:
+    damaged = {("oslo", "zone"): CurrentState("oslo", "zone", held=None, extracted=TWO, state=State.FAILED)}
+    assert only(plan(site(), states=damaged), "oslo").is_due

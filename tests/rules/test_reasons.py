@@ -391,4 +391,6 @@ def test_a_check_that_came_to_no_answer_leaves_it_installed_and_damage_that_cant
     assert (refused.state, refused.extracted) == (State.FAILED, V2)
     differs = replace(receipt(Outcome.FAILED), sequence=2, failure=Failure("BaseDiffersError", "changed", "send it whole", False))
     lost = asked.answered(differs)
-    assert (lost.state, lost.extracted, lost.held) == (State.FAILED, None, None)
+    assert (lost.state, lost.extracted, lost.held) == (State.FAILED, V2, None)
+    mended = lost.answered(replace(receipt(), sequence=3, files_written=2))
+    assert (mended.state, mended.held, mended.reason) == (State.INSTALLED, V2, "1.2 is installed, 2 files mended")
