@@ -30,10 +30,10 @@ MEMORY = 512 * MIB
 SAID_MAX = 4096
 """Characters of an error."""
 RECIPES = 6_000
-PAYLOADS = 800
+PAYLOADS = 500
 """Of each frame."""
 INDEXES = 6_000
-FILES = 400
+FILES = 150
 
 
 def judged(cases: Iterator[Case], delta: Delta, say: Say) -> Counter[str]:
