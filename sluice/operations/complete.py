@@ -9,6 +9,7 @@ repeated from its start. Memory is bounded by the manifests and the delta's larg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import BinaryIO
 
 from blake3 import blake3
@@ -91,7 +92,11 @@ class _Completion:
         self._name = f"{self._held.name} {revision}"
         self._place = self._held.receiving(revision)
         self._status = self._held.status()
-        self._extracted_bytes = extracted_bytes(self._held, self._status)
+        self._extracted_bytes = b""
+        try:
+            self._extracted_bytes = extracted_bytes(self._held, self._status)
+        except StoreCorruptError as error:  # as if nothing were extracted, as an extraction takes it
+            self._status = replace(self._status, extracted=None, reason=error.message)
         self._extracted = parse_manifest(self._extracted_bytes) if self._extracted_bytes else None
         destinations = self._status.extracted.destinations if self._status.extracted else ()
         self._tree = ExtractedTree(extractions.filesystem, lambda: self._extracted, destinations)

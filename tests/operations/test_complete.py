@@ -218,6 +218,13 @@ def test_a_base_that_was_replaced_meanwhile_is_said(scene: Scene) -> None:
         scene.taking.complete(scene.second)
 
 
+def test_a_damaged_base_manifest_is_no_base(scene: Scene) -> None:
+    scene.taking.put(scene.second)
+    scene.host.held.manifest_path.write_bytes(b"damaged")
+    with pytest.raises(BaseDiffersError, match="isn't what is extracted"):
+        scene.taking.complete(scene.second)
+
+
 @pytest.mark.parametrize("what", ["mode", "link", "path", "size"])
 def test_a_manifest_that_is_not_the_signed_one_is_tampered(scene: Scene, what: str) -> None:
     destination = scene.whole.manifest.destinations[0]
