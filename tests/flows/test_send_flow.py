@@ -238,7 +238,7 @@ def test_extract_runs_that_start_together_order_each_extraction_once(work: Workp
     run("send", channel="night")
     orders: list[str] = []
 
-    def extract(_: Sends, __: Claim, subscriber: str, distribution: str, revision: RevisionNumber, on_event: object) -> Delivered:
+    def extract(_: Sends, __: Claim, subscriber: str, distribution: str, revision: RevisionNumber, *_told: object) -> Delivered:
         orders.append(subscriber)
         time.sleep(1.0)
         now = datetime.now(UTC)
@@ -262,7 +262,7 @@ def test_what_was_locked_is_extracted_by_the_next_run(work: Workplace, wire: Wir
     run("send", channel="night")
     failure, sequences = Failure("LockedTargetError", "locked: /opt/zone/a (held by pid 7)", "end what uses it", True), count(1)
 
-    def extract(_: Sends, __: Claim, subscriber: str, distribution: str, revision: RevisionNumber, on_event: object) -> Delivered:
+    def extract(_: Sends, __: Claim, subscriber: str, distribution: str, revision: RevisionNumber, *_told: object) -> Delivered:
         sequence = next(sequences)
         is_locked, now = sequence <= len(HOSTS), datetime.now(UTC)
         outcome = Outcome.FAILED if is_locked else Outcome.INSTALLED
