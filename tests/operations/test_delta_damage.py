@@ -11,15 +11,18 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
+from sluice.delta.model import Frame
 from sluice.errors import SluiceError, TamperedError
 from sluice.formats.manifest import manifest_bytes
-from sluice.formats.ted import verify_payload
+from sluice.formats.ted import BLOCK, verify_payload
+from sluice.formats.zstd import compress_frame
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.order import Outcome
 from sluice.operations.complete import complete
@@ -148,7 +151,15 @@ def tried(
         return outcomes
 
     outcomes = contained(work, memory=MEMORY)
-    assert set(outcomes) <= {"StoreCorruptError", "TamperedError", "TruncatedError", "BaseDiffersError", "NotFoundError", "same"}, SEED
+    assert set(outcomes) <= {
+        "StoreCorruptError",
+        "TamperedError",
+        "TruncatedError",
+        "BaseDiffersError",
+        "NotFoundError",
+        "stored",
+        "same",
+    }, SEED
     return outcomes
 
 
@@ -232,6 +243,22 @@ def test_what_is_changed_on_the_way_is_refused(place: Path) -> None:
             yield f"index, {name}", lambda i=other: changed(victim, i, payload, index)  # type: ignore[misc]
 
     assert set(tried(place, cases)) <= {"TamperedError", "TruncatedError", "StoreCorruptError"}
+
+
+def test_blocks_that_changed_places_on_the_way_are_refused(place: Path) -> None:
+    delta = sample()
+    noise = compress_frame(random.Random(SEED).randbytes(2 * BLOCK + 5))
+    figures = (*delta.frames[:5], Frame(len(noise), 2 * BLOCK + 5))
+    index, payload = replace(delta, frames=figures, data=(*delta.data[:5], noise)).signed()
+    pieces = [payload[at : at + BLOCK] for at in range(0, len(payload), BLOCK)]
+
+    def cases(victim: Victim) -> Iterator[tuple[str, Callable[[], str]]]:
+        yield "as they are", lambda: changed(victim, index, payload, index)
+        for order in ((1, 0, 2), (0, 2, 1), (0, 0, 2), (0, 1), (1, 2)):
+            body = b"".join(pieces[number] for number in order)
+            yield f"blocks {order}", lambda p=body: changed(victim, index, p, index)  # type: ignore[misc]
+
+    assert tried(place, cases) == {"stored": 1, "TamperedError": 5}
 
 
 def changed(victim: Victim, index: bytes, payload: bytes, signed: bytes) -> str:
