@@ -124,6 +124,7 @@ def _make_site(place: Path, effort: str) -> Path:
         "name": DISTRIBUTION,
         "distributor": "hq",
         "type": "file",
+        "platforms": ["linux"],  # where the kernel's aux.h may stand
         "channels": ["all"],
         "files": [{"source": "files", "destination": f"{{{{ DEST }}}}/{DISTRIBUTION}", "synchronize": True}],
     }
