@@ -143,7 +143,7 @@ class Worker:
                     self._try(trial, prepared, seed)
             for cut in range(self._limits.sample):
                 self._try(Trial("cut", prepared.name, str(seed + cut)), prepared, seed)
-            if prepared.name in controls:
+            if prepared.name in controls and not self._is_over:
                 self._control(controls[prepared.name], prepared)
 
     def _only(self) -> None:
@@ -154,6 +154,8 @@ class Worker:
             self._try(trial, Prepared(case, self._base, self._limits.seed), self._limits.seed)
 
     def _try(self, trial: Trial, prepared: Prepared, seed: int) -> None:
+        if self._is_over:
+            return
         places: list[Path] = []
         prepared.on_violation = lambda: places.extend(self._keep(prepared))
         tally = Tally()
