@@ -85,7 +85,12 @@ LIMITS = (
     Limit("ours / smallest per-file method", lambda pair: ratio(_ours(pair), _comparable(pair)), 0.70, 1.10),
     Limit("ours at effort max / smallest per-file method", lambda pair: ratio(_ours(pair, "max"), _comparable(pair)), None, 1.02),
     Limit("ours / smallest per-file method without its list", lambda pair: ratio(_ours(pair), _comparable(pair, "patches")), None, None),
-    Limit("ours / 4 KB, where that method takes less", lambda pair: ratio(_ours(pair), None if _comparable(pair) else SMALL), None, 1.0),
+    Limit(
+        "ours / 4 KB, where that method takes less",
+        lambda pair: ratio(_ours(pair), SMALL if smallest(pair) and not _comparable(pair) else None),
+        None,
+        1.0,
+    ),
     Limit(
         "CPU of the delta / CPU of bsdiff",
         lambda pair: ratio(_ours(pair, what="delta_cpu"), _bsdiff_cpu(pair)),

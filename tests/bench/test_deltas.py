@@ -99,7 +99,8 @@ def test_a_method_that_takes_too_long_has_no_figure_but_a_reason(tmp_path: Path)
     for tree in ("old", "new"):
         write(tmp_path / tree / "noise", chance.randbytes(12_000_000))
     changes = compare(tmp_path / "old", tmp_path / "new")
-    assert measure("zstd --patch-from -19", changes, tmp_path / "old", tmp_path / "new", seconds=1) == "more than 1 s of CPU"
+    found = measure("zstd --patch-from -19", changes, tmp_path / "old", tmp_path / "new", seconds=1)
+    assert found in ("more than 1 s of CPU", "more than 4 s")  # the latter where the machine gave it less than a quarter
 
 
 def test_a_method_whose_program_is_missing_has_no_figure_but_a_reason(trees: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
