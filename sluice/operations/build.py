@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from blake3 import blake3
 
-from sluice.errors import SourceError, StoreCorruptError
+from sluice.errors import NotFoundError, SourceError, StoreCorruptError
 from sluice.formats.manifest import manifest_bytes, parse_header
 from sluice.formats.ted import needed_contents
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
@@ -90,7 +90,7 @@ def _build(
     name = distribution.name
     kept = store.revisions(name)
     newest = kept[-1] if kept else None
-    before = store.manifest_bytes(name, newest) if newest else b""
+    before = _manifest_bytes_of(store, name, newest)
     made_of, memory = _split(store.scan_memory(name))
     made_of_last = blake3(before).digest()
     entries = rebaseline or made_of != made_of_last or not _header_is_of(distribution, before)
@@ -195,11 +195,19 @@ def _header_is_of(distribution: Distribution, before: bytes) -> bool:
     return _manifest(distribution, header.revision, header.destinations) == header
 
 
+def _manifest_bytes_of(store: Store, distribution: str, revision: RevisionNumber | None) -> bytes:
+    """The last manifest as it stands there; empty where there is none, or it was lost."""
+    try:
+        return store.manifest_bytes(distribution, revision) if revision else b""
+    except NotFoundError:
+        return b""
+
+
 def _manifest_of(store: Store, distribution: str, revision: RevisionNumber | None) -> Manifest | None:
-    """The last manifest; None where there is none or it is damaged: nothing can be built upon it then."""
+    """The last manifest; None where there is none, or it is lost or damaged: nothing can be built upon it then."""
     try:
         return store.manifest(distribution, revision) if revision else None
-    except StoreCorruptError:
+    except (NotFoundError, StoreCorruptError):
         return None
 
 

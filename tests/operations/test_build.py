@@ -303,6 +303,17 @@ def test_on_a_damaged_manifest_a_new_baseline_is_built(site: Site) -> None:
     assert site.teds("2.1") == ["distfile.ted"]
 
 
+def test_where_the_manifest_was_lost_a_new_baseline_is_built(site: Site) -> None:
+    site.write("a", b"one")
+    site.build()
+    (site.store.revision_directory("zone", RevisionNumber(1, 1)) / "manifest").unlink()
+    assert str(site.build(rebaseline=True).revision) == "2.1"
+    (site.store.revision_directory("zone", RevisionNumber(2, 1)) / "manifest").unlink()
+    assert str(site.build().revision) == "3.1"
+    assert (site.kept(), site.teds("3.1")) == (["3.1"], ["distfile.ted"])
+    site.verify()
+
+
 @pytest.fixture
 def no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written survives a killed process without fsync; these tests make thousands."""
