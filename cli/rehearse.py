@@ -68,8 +68,8 @@ def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
 
     _, distributor = session.owner(name)
     directory = Path(distributor.working_directory)
-    wanted = listing(name, session.store(name))
     listed = Publisher(directory, distributor=distributor.name).listing(name) if (directory / "trust/repository").is_dir() else {}
+    wanted = listing(name, session.store(name), listed)
     new = sorted(target for target, digest in wanted.items() if listed.get(target) != digest)
     gone = sorted(set(listed) - set(wanted))
     if as_json:

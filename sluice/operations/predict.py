@@ -206,7 +206,9 @@ class Predictor:
 
     def _sign(self, distribution: str) -> object:
         return self._publisher.publish(
-            lambda: {distribution: listing(distribution, cast("Store", self._store))}, now=self._now, longest_interval=self._interval
+            lambda: {distribution: listing(distribution, cast("Store", self._store), self._publisher.listing(distribution))},
+            now=self._now,
+            longest_interval=self._interval,
         )
 
 

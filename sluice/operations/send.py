@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError, TrustError
+from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError, StoreCorruptError, TrustError
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
 from sluice.model.state import JsonValue
@@ -191,9 +191,7 @@ class Sending:
         ted = self._signed_ted(Fitting())
         metadata = self._push_metadata()
         before = conversation.sent
-        conversation.put_manifest(
-            manifest_target(self._distribution, self._revision), self._store.manifest_bytes(self._distribution, self._revision)
-        )
+        conversation.put_manifest(manifest_target(self._distribution, self._revision), self._signed_manifest())
         manifest = conversation.sent - before
         put = self._put(ted, progress, turn)
         return self._result(None, put, payload=ted.payload, metadata=metadata, manifest=manifest + len(ted.index))
@@ -240,6 +238,16 @@ class Sending:
             if self._publisher.listing(self._distribution).get(path) != target:
                 raise NotFoundError(f"{path} can't be sent: it is no longer among what is signed", remedy="send the newest revision")
         return ted
+
+    def _signed_manifest(self) -> bytes:
+        """The manifest, which is still what was signed."""
+        path, data = manifest_target(self._distribution, self._revision), self._store.manifest_bytes(self._distribution, self._revision)
+        if self._publisher.listing(self._distribution).get(path) != Target.of(data):
+            raise StoreCorruptError(
+                f"{path} isn't the one that was signed",
+                remedy=f"run `sluice build {self._distribution} --rebaseline`: it can't be made again",
+            )
+        return data
 
     def _push_metadata(self) -> int:
         call = self._called()

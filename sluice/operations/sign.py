@@ -1,7 +1,8 @@
 """Sign: publish what can be sent of Distributions (TED: certificates and digests).
 
 What can be sent is the newest revision and the one before it, which a run that began earlier may still be sending; listing no
-more keeps the metadata that travels small.
+more keeps the metadata that travels small. A manifest that was signed stays as it was signed: one that was damaged or lost on disk
+since then isn't signed anew, so that it is found out and a new baseline takes its place.
 """
 
 from __future__ import annotations
@@ -31,27 +32,33 @@ def sign(distributions: Iterable[str], *, store: Store, publisher: Publisher, no
         TrustError: The Distributor has no keys.
     """
     names = tuple(distributions)
-    return publisher.publish(lambda: {name: listing(name, store) for name in names}, now=now, longest_interval=longest_interval)
+    return publisher.publish(
+        lambda: {name: listing(name, store, publisher.listing(name)) for name in names}, now=now, longest_interval=longest_interval
+    )
 
 
-def listing(distribution: str, store: Store) -> Listing:
+def listing(distribution: str, store: Store, signed: Listing) -> Listing:
     """What can be sent of a Distribution, by target path; empty where nothing is built.
+
+    Args:
+        signed: What is signed of it now.
 
     No lock is taken: where a build deletes a revision meanwhile, what is kept then is listed.
     """
     while True:
         kept = list(store.revisions(distribution))
         try:
-            return _listing(distribution, kept[-SENDABLE_REVISIONS:], store)
+            return _listing(distribution, kept[-SENDABLE_REVISIONS:], store, signed)
         except NotFoundError:
             if list(store.revisions(distribution)) == kept:
                 raise
 
 
-def _listing(distribution: str, revisions: Iterable[RevisionNumber], store: Store) -> Listing:
+def _listing(distribution: str, revisions: Iterable[RevisionNumber], store: Store, signed: Listing) -> Listing:
     found = {}
     for revision in revisions:
-        found[manifest_target(distribution, revision)] = Target.of(store.manifest_bytes(distribution, revision))
+        path = manifest_target(distribution, revision)
+        found[path] = signed.get(path) or Target.of(store.manifest_bytes(distribution, revision))
         for ted in store.teds(distribution, revision):
             found[ted_target(distribution, revision, ted.name)] = Target.of(ted.index)
     return found

@@ -89,6 +89,18 @@ def test_what_no_source_has_any_more_is_built_anew_as_a_baseline(site: Ruled) ->
     site.arrives(RevisionNumber(2, 1))
 
 
+def test_a_manifest_that_isnt_the_signed_one_is_replaced_by_a_baseline(site: Ruled) -> None:
+    revision = site.revise()
+    path = site.store.revision_directory("zone", revision) / "manifest"
+    path.write_bytes(path.read_bytes().replace(b'"rollback":true', b'"rollback":false'))
+    assert not site.store.manifest("zone", revision).rollback
+    error = ended(site, revision)
+    assert isinstance(error, StoreMendedError)
+    assert "it isn't the one that was signed" in error.message
+    assert site.kept() == ["2.1"]
+    site.arrives(RevisionNumber(2, 1))
+
+
 def test_many_that_meet_one_damage_are_told_the_same_and_it_is_mended_once(site: Ruled) -> None:
     revision = site.revise()
     flip(Path(site.store.teds("zone", revision)[0].path))
