@@ -21,6 +21,7 @@ from sluice.model.site import Synchronize
 from sluice.operations.extract_others import Other
 from sluice.operations.extract_steps import below, full
 from sluice.ports import Filesystem, Found, Root
+from sluice.rules.names_on_disk import folded
 
 STAGING_PREFIX = ".sluice-"
 """How the name of every staging directory begins."""
@@ -103,6 +104,8 @@ class Remover:
             self._keep |= {_joined(top, entry.path): entry.kind for entry in destination.entries}
             for parent in _parents(top):
                 self._keep.setdefault(parent, EntryKind.DIRECTORY)
+        self._folded: dict[str, str] | None = None
+        """The manifest's paths by what they have in common with those of another case."""
         self._mounts: dict[str, frozenset[str]] = {}
         self._former: dict[str, tuple[Root, str] | None] = {}
         """Destinations that the manifest has no more."""
@@ -216,7 +219,9 @@ class Remover:
 
     def _goes(self, path: str, candidate: _Candidate, found: Found, going: Mapping[str, Going]) -> bool:
         root = candidate.root
-        if self._is_closed(path, root) or any(other.has(path) for other in self._other_destinations()):
+        if self._is_closed(path, root) or self._is_renamed_by_case(path, found):
+            return False
+        if any(other.has(path) for other in self._other_destinations()):
             return False
         parent = found.path.rpartition("/")[0]
         if self._covering(path) is None and not root.is_writable(parent):
@@ -224,6 +229,15 @@ class Remover:
             if above is None or not above.is_ours:
                 return False  # only what is in it may be changed by us
         return found.kind is not EntryKind.DIRECTORY or all(full(root, each.path) in going for each in root.list(found.path))
+
+    def _is_renamed_by_case(self, path: str, found: Found) -> bool:
+        """Whether the manifest has it under a name of another case, which its file system takes for the same."""
+        if self._folded is None:
+            self._folded = {folded(each): each for each in self._keep}
+        kept = self._folded.get(folded(path))
+        at = None if kept is None else self._at(kept, "")
+        standing = None if at is None else _found(*at)
+        return standing is not None and (standing.device, standing.inode) == (found.device, found.inode)
 
     def _is_closed(self, path: str, root: Root) -> bool:
         """Whether nothing goes there, whoever placed it."""

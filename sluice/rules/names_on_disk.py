@@ -67,13 +67,13 @@ def check_collisions(paths: Iterable[tuple[str, str]], *, case_sensitive_only: b
         CaseCollisionError: Two differ only by case; the message lists every such pair.
     """
     exact: dict[str, str] = {}
-    folded: dict[str, str] = {}
+    firsts: dict[str, str] = {}
     pairs: list[tuple[str, str]] = []
     for path, found in paths:
         if exact.setdefault(path, found) != found:
             raise NameImpossibleError(f"{exact[path]!r} and {found!r} are both {path!r} once normalised", remedy=_RENAME)
         if not case_sensitive_only:
-            first = folded.setdefault(_fold(path), found)
+            first = firsts.setdefault(folded(path), found)
             if first != found:
                 pairs.append((first, found))
     if pairs:
@@ -82,7 +82,8 @@ def check_collisions(paths: Iterable[tuple[str, str]], *, case_sensitive_only: b
         raise CaseCollisionError(f"paths that differ only by case: {listed}{more}", remedy=_RESTRICT)
 
 
-def _fold(path: str) -> str:
+def folded(path: str) -> str:
+    """The same for all paths that a file system which doesn't tell names by case takes for one."""
     return path.lower() if path.isascii() else unicodedata.normalize("NFC", path.casefold())
 
 

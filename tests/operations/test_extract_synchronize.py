@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.filesystem.local.directories import Directories
 from sluice.errors import LockedTargetError
 from sluice.model.order import Outcome
 from sluice.operations.held import HeldDistribution
@@ -303,3 +304,38 @@ def test_a_damaged_record_of_what_was_left_takes_nothing_away(site: Site) -> Non
     (site.host.held.directory / "left").write_bytes(b'["f","/etc/passwd"]\n[1]\n')
     assert site.install("yes").paths_removed == 0
     assert (site.target / "b").exists()
+
+
+@pytest.mark.parametrize("synchronize", ["yes", "mirror"])
+def test_what_is_renamed_by_case_alone_stays_where_the_file_system_takes_both_names_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synchronize: str
+) -> None:
+    site = Site(tmp_path, synchronize=synchronize)
+    _tell_no_names_by_case(monkeypatch)
+    (site.source / "b").rename(site.source / "B")
+    (site.source / "sub").rename(site.source / "SUB")
+    (site.source / "SUB/deep/d").unlink()
+
+    receipt = site.install(synchronize)
+
+    assert receipt.failure is None
+    assert receipt.paths_removed == 1
+    assert sorted(os.listdir(site.target)) == ["a", "b", "link", "sub"]
+    assert (site.target / "sub/c").read_text() == "sub/c"
+    assert not list((site.target / "sub/deep").iterdir())
+
+
+def _tell_no_names_by_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local adapter on a file system that keeps the case of names and finds them by any."""
+
+    def standing(self: Directories, path: str) -> str:
+        found: list[str] = []
+        for part in path.split("/"):
+            directory = f"/proc/self/fd/{self.fd}/{'/'.join(found)}"
+            names = os.listdir(directory) if os.path.isdir(directory) else []
+            found.append(next((name for name in [part, *names] if name.lower() == part.lower() and name in names), part))
+        return "/".join(found)
+
+    for name in ("at", "directory"):
+        real = getattr(Directories, name)
+        monkeypatch.setattr(Directories, name, lambda self, path, real=real: real(self, path and standing(self, path)))
