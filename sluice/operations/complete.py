@@ -31,7 +31,7 @@ from sluice.operations.extract_end import Extractions, recover
 from sluice.operations.extract_tree import ExtractedTree
 from sluice.operations.held import TED, HeldDistribution, Received
 from sluice.operations.held_ted import extracted_bytes, held_manifest, seen_at, usable_ted
-from sluice.operations.lent import LentContents
+from sluice.operations.lent import LentContents, place_of
 from sluice.ports import Progress
 from sluice.trust.roles import MANIFEST, delta_name
 from sluice.trust.targets import Target
@@ -71,8 +71,10 @@ def lendable(held: HeldDistribution, revision: RevisionNumber, digests: Sequence
     """Contents that may be lent for a revision, with their sizes: of what is extracted, and of the revision where it is held.
 
     Raises:
+        NotFoundError: Nothing of the revision is here.
         TamperedError: One is of neither, or stands there twice.
     """
+    place_of(held, revision)  # before anything is made for a Distribution that was only named
     status = held.status()
     extracted = extracted_bytes(held, status)
     sizes = dict(parse_manifest(extracted).contents()) if extracted else {}

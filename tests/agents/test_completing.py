@@ -99,3 +99,12 @@ def test_what_is_not_here_is_neither_completed_nor_lent_for(pair: Pair) -> None:
     with pytest.raises(TamperedError):
         pair.lend(["0" * 64], [b"strange"])
     assert pair.conversation.complete("zone/1.2") == []
+
+
+def test_nothing_is_made_for_a_distribution_that_was_only_named(pair: Pair) -> None:
+    payload, _, data = lent([])
+    path = pair.bench.directory / "lent.ted"
+    path.write_bytes(b"SLUICET1" + payload)
+    with pytest.raises(NotFoundError):
+        pair.conversation.put_lent("other/1.2", [], TedFile(pair.second.manifest.revision, None, str(path), "distfile.ted", data, 0))
+    assert {path.name for path in pair.bench.directory.rglob("distributions/*")} == {"zone"}
