@@ -141,6 +141,11 @@ class _Nowhere:
         """Never called."""
 
 
+def scanned_last(store: Store, distribution: str) -> bytes:
+    """What the last scan of a Distribution's sources left for the next one."""
+    return _split(store.scan_memory(distribution))[1]
+
+
 def _split(memory: bytes) -> tuple[bytes, bytes]:
     return memory[:_DIGEST], memory[_DIGEST:]
 

@@ -1,7 +1,7 @@
 """Verify a Distributor's store, and mend what can be mended (E4).
 
 Everything is read again and hashed. A content that is lost is taken from where it still has its digest: a whole ``.ted`` at hand, or the
-source, which is read and hashed too; a name, a size or a time is never enough. A damaged ``.ted`` is set aside as ``.corrupt`` and made
+source, where a file is read and hashed too unless it is known to hold something else; a name, a size or a time is never enough. A damaged ``.ted`` is set aside as ``.corrupt`` and made
 again from contents. A manifest is what was signed and can't be made again: a new baseline takes its place. May be killed and repeated.
 """
 
@@ -17,6 +17,7 @@ from sluice.model.damage import Concerned, Damage, Examined, Part
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution
 from sluice.model.state import Event, EventKind, JsonValue, Record
+from sluice.operations.build import scanned_last
 from sluice.ports import Clock, Ledger, Mending, Progress, Source, Store
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import DISTFILE, MANIFEST, delta_name, manifest_target
@@ -107,7 +108,7 @@ def _mended_contents(damages: Sequence[Damage], distributions: Mapping[str, Dist
         for name in sorted({name for name, _ in concerned}):
             if mending.lost and name in distributions:
                 try:
-                    source.scan(distributions[name], store.scan_memory(name), sink=mending, entries=True)
+                    source.scan(distributions[name], scanned_last(store, name), sink=mending, entries=True)
                 except SourceError as error:
                     notes.append(str(error))
         left = set(mending.lost)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.state import EventKind
 from sluice.operations.sign import sign
 from sluice.operations.verify_store import Verified, record_damage, verify_store
+from sluice.ports import Scan
 from sluice.trust.publish import Publisher
 from tests.operations.killing import killed_at
 from tests.operations.test_build import Site
@@ -126,6 +128,22 @@ def test_a_source_that_has_another_content_under_the_same_name_size_and_time_isn
     result = case.site.build(rebaseline=True)
     assert str(result.revision) == "2.1"
     assert case.verify().verdicts == ()
+
+
+def test_only_files_that_may_hold_what_is_lost_are_read_again(case: Case) -> None:
+    flip(case.pack(), 1_000_000)
+    case.ted("1.1").unlink()
+    scans: list[Scan] = []
+
+    class Counted(FilesSource):
+        def scan(self, *args: Any, **options: Any) -> Scan:
+            scans.append(super().scan(*args, **options))
+            return scans[-1]
+
+    known = {"zone": case.site.distribution}
+    (verdict,) = verify_store(distributions=known, store=case.store, source=Counted(), publisher=case.publisher, repair=True).verdicts
+    assert verdict.mended == "1 content taken from the source"
+    assert [(scan.files, scan.files_read) for scan in scans] == [(3, 1)]
 
 
 def test_a_source_that_is_gone_is_said(case: Case) -> None:
