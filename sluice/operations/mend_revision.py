@@ -49,7 +49,7 @@ class Mender:
         self._ledger, self._clock, self._flow_run = ledger, clock, flow_run
         self._rebuild, self._sign = rebuild, sign
         self._lock = threading.Lock()
-        self._told: dict[str, str] = {}
+        self._told: dict[str, str | SluiceError] = {}
 
     def mended(self, distribution: str, revision: RevisionNumber, error: SluiceError) -> SluiceError:
         """What a send that raised ``error`` ends with: where that was damage at rest here, it is mended now.
@@ -69,8 +69,10 @@ class Mender:
                 try:
                     self._told[distribution] = self._mend(distribution)
                 except SluiceError as failed:
-                    return failed
+                    self._told[distribution] = failed
             told = self._told[distribution]
+        if isinstance(told, SluiceError):
+            return told
         if not told:
             return error
         return StoreMendedError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.errors import SluiceError, StoreCorruptError, StoreMendedError, SupersededError
+from sluice.errors import SluiceError, SourceError, StoreCorruptError, StoreMendedError, SupersededError
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import EventKind
 from sluice.operations.mend_revision import Mender
@@ -87,6 +87,21 @@ def test_what_no_source_has_any_more_is_built_anew_as_a_baseline(site: Ruled) ->
     assert "built 2.1 anew from the sources" in error.message
     assert (site.kept(), sound(site)) == (["2.1"], True)
     site.arrives(RevisionNumber(2, 1))
+
+
+def test_many_that_meet_what_cant_be_mended_are_told_the_same_and_it_is_tried_once(site: Ruled) -> None:
+    revision = site.revise()
+    Path(site.store.teds("zone", revision)[0].path).unlink()
+    flip(largest_pack(site))
+    (site.source / "blob").unlink()
+    (site.source / "small").unlink()
+    site.source.rmdir()
+    mender = site.mender
+    first = ended(site, revision, mender)
+    assert isinstance(first, SourceError)
+    looks = len(site.ledger.events(kinds=[EventKind.DAMAGE_FOUND]))
+    assert mender.mended("zone", revision, StoreCorruptError("block 0 no longer has its digest")) is first
+    assert len(site.ledger.events(kinds=[EventKind.DAMAGE_FOUND])) == looks
 
 
 def test_a_manifest_that_isnt_the_signed_one_is_replaced_by_a_baseline(site: Ruled) -> None:
