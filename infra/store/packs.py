@@ -19,7 +19,7 @@ FRAMES_HELD = 8
 """Frames kept decompressed, for contents that lie mixed over a few packs; 4 MiB each at most."""
 PACKS_OPEN = 64
 
-REPAIR = "delete the damaged pack with its .idx, then build with --rebaseline while the sources are there"
+REPAIR = "run `sluice store verify --repair` while the sources are there"
 
 
 class Packs:
