@@ -1,8 +1,9 @@
 """Verify a Distributor's store, and mend what can be mended (E4).
 
 Everything is read again and hashed. A content that is lost is taken from where it still has its digest: a whole ``.ted`` at hand, or the
-source, where a file is read and hashed too unless it is known to hold something else; a name, a size or a time is never enough. A damaged ``.ted`` is set aside as ``.corrupt`` and made
-again from contents. A manifest is what was signed and can't be made again: a new baseline takes its place. May be killed and repeated.
+source, where a file is read and hashed too unless it is known to hold something else; a name, a size or a time is never enough. A damaged
+``.ted`` is set aside as ``.corrupt`` and made again from contents. A manifest is what was signed and can't be made again: a new baseline
+takes its place. May be killed and repeated.
 """
 
 from __future__ import annotations
