@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
-from sluice.errors import BaseDiffersError, NotFoundError, ProtocolError
+from sluice.errors import BaseDiffersError, NotFoundError, ProtocolError, StoreCorruptError, TamperedError
 from sluice.model.revision import RevisionNumber
 from sluice.operations.conversation import AgentEvent, Conversation
 from sluice.operations.queue_watch import Turn
@@ -54,12 +54,18 @@ class Lending:
         """
         target = f"{self._distribution}/{self._revision}"
         for _ in range(ROUNDS):
-            lacks = self._conversation.complete(target, on_event)
+            lacks = self._lacking(target, on_event)
             if not lacks:
                 return
             self._lend(target, lacks, progress, turn)
-        if self._conversation.complete(target, on_event):
+        if self._lacking(target, on_event):
             raise self._differs(f"still lacks contents after they were lent {ROUNDS} times")
+
+    def _lacking(self, target: str, on_event: Callable[[AgentEvent], None] | None) -> Sequence[str]:
+        try:
+            return self._conversation.complete(target, on_event)
+        except (TamperedError, StoreCorruptError) as error:  # a delta that is wrong is wrong in every try; all else is signed by itself
+            raise self._differs(f"can't complete it ({error.message}); it needs all") from error
 
     def _lend(self, target: str, lacks: Sequence[str], progress: Progress | None, turn: Turn | None) -> None:
         whole = dict(self._store.manifest(self._distribution, self._revision).contents())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from sluice.errors import BaseDiffersError, ConnectionLostError, ProtocolError
+from sluice.errors import BaseDiffersError, ConnectionLostError, ProtocolError, SluiceError, StoreCorruptError, TamperedError
 from sluice.formats.ted import PAYLOAD_OFFSET, needed_contents, open_ted, read_contents
 from sluice.operations.lending import ROUNDS
 from sluice.operations.send import Remedy, SendResult
@@ -121,6 +121,17 @@ def test_a_base_that_the_agent_refuses_is_followed_by_everything(hq: Bench, agen
     agent.refuse["complete"] = BaseDiffersError("too much of it differs")
     assert sent(hq).base is None
     assert agent.held == {"zone": "1.2"}
+
+
+@pytest.mark.parametrize("refused", [TamperedError("isn't what was signed"), StoreCorruptError("a frame is damaged")])
+@pytest.mark.parametrize("remedy", [Remedy.NONE, Remedy.MEND])
+def test_a_delta_that_comes_out_wrong_there_is_followed_by_everything(
+    refused: SluiceError, remedy: Remedy, hq: Bench, agent: AgentDouble
+) -> None:
+    agent.refuse["complete"] = refused
+    assert sent(hq, remedy).base is None
+    assert agent.held == {"zone": "1.2"}
+    assert list(agent.parts)[-1] == "zone/1.2/distfile.ted"
 
 
 def test_an_agent_that_takes_no_deltas_is_sent_everything(hq: Bench, agent: AgentDouble) -> None:
