@@ -180,12 +180,12 @@ class FileDraft:
     def _needed(self, manifest: Manifest, base: RevisionNumber | None) -> Sequence[tuple[str, int]]:
         return needed_contents(manifest, None if base is None else self._store.manifest(self._distribution, base))
 
-    def _variants(self, bases: Sequence[RevisionNumber | None]) -> Iterator[tuple[RevisionNumber | None, bool]]:
-        """What is made for a new revision: for bases that are about to go also small ones, where one was ever wanted."""
-        wanted = any(ted.small for kept in self._store.revisions(self._distribution) for ted in self._store.teds(self._distribution, kept))
+    @staticmethod
+    def _variants(bases: Sequence[RevisionNumber | None]) -> Iterator[tuple[RevisionNumber | None, bool]]:
+        """What is made for a new revision: for a base that is about to go the small delta too, which nobody could make afterwards."""
         for base in bases:
             yield base, False
-            if base is not None and None in bases and wanted:
+            if base is not None and None in bases:
                 yield base, True
 
     def _compose(

@@ -78,7 +78,7 @@ class Draft(ContentSink, Protocol):
     ) -> Sequence[TedFile]:
         """Make a revision visible, whole or not at all, with its ``.ted`` for each of ``bases`` (None: for everybody).
 
-        For a base that goes once the revision stands (C3), a small delta is made too where small ones were wanted before.
+        For a base that goes once the revision stands (C3), a small delta is made too: nobody could make it afterwards.
 
         Args:
             progress: Told (done, total) of the bytes of each delta's new contents.

@@ -192,7 +192,7 @@ def test_max_3_gives_baseline_delta_delta_baseline(tmp_path: Path) -> None:
         kept.append(site.kept())
     assert numbers == ["1.1", "1.2", "1.3", "2.1", "2.2"]
     assert kept[2:] == [["1.1", "1.2", "1.3"], ["2.1"], ["2.1", "2.2"]]
-    assert site.teds("2.1") == ["distfile.ted", "from-1.3.ted"], "who holds the last revision gets no full send"
+    assert site.teds("2.1") == ["distfile.ted", "from-1.3.ted", "from-1.3.small.ted"], "who holds the last revision gets no full send"
     assert len(list((site.store.root / "contents").glob("*.pack"))) == 2
     site.verify()
 
