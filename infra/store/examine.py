@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from infra.store.contents import INDEX, PACK, translated
-from infra.store.draft import MANIFEST
+from infra.store.draft import MANIFEST, ted_name
 from infra.store.locks import shared
 from infra.store.pack_reader import PackReader
 from sluice.durable import TEMP_PREFIX
@@ -198,13 +198,18 @@ def _examined_teds(teds: Iterable[tuple[str, RevisionNumber, Path]], reading: _R
             try:
                 reading.read(path.stat().st_size)
                 reading.teds += 1
-                index = verify_payload(path)
-                if (index.distribution, index.revision) != (name, revision):
-                    raise StoreCorruptError(f"{path} is of {index.distribution} {index.revision}")
+                verify_ted(path, name, revision)
             except StoreCorruptError as error:
                 yield Damage(Part.TED, str(path), error.message, ((name, revision),))
             except FileNotFoundError:
                 continue  # its revision was superseded meanwhile
+
+
+def verify_ted(path: Path, distribution: str, revision: RevisionNumber) -> None:
+    """Read a ``.ted`` through. Raises StoreCorruptError unless it is whole and what its place and name say; OSError."""
+    index = verify_payload(path)
+    if (index.distribution, index.revision, ted_name(index.base, index.small)) != (distribution, revision, path.name):
+        raise StoreCorruptError(f"{path} is {ted_name(index.base, index.small)} of {index.distribution} {index.revision}")
 
 
 def _missing(needed: Needed, found: set[str], damages: Iterable[Damage]) -> list[Damage]:

@@ -127,7 +127,7 @@ class FileStore:
                     if match is not None:
                         with suppress(StoreCorruptError):
                             base = RevisionNumber.parse(match[1]) if match[1] else None
-                            found.append(self._ted(directory / name, revision, base, match[2] is not None))
+                            found.append(self._ted(directory / name, distribution, revision, base, match[2] is not None))
         except FileNotFoundError:
             raise self._no_revision(distribution, revision) from None
         return sorted(found, key=lambda ted: (ted.base is not None, ted.base or revision, ted.small))
@@ -137,7 +137,7 @@ class FileStore:
         path = self.revision_directory(distribution, revision) / ted_name(base, small)
         try:
             with translated_reading(path):
-                return self._ted(path, revision, base, small)
+                return self._ted(path, distribution, revision, base, small)
         except (FileNotFoundError, StoreCorruptError):
             return None
 
@@ -265,10 +265,12 @@ class FileStore:
             raise self._no_revision(distribution, revision) from None
         return header.max_revisions == 1
 
-    def _ted(self, path: Path, revision: RevisionNumber, base: RevisionNumber | None, small: bool) -> TedFile:
+    def _ted(self, path: Path, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, small: bool) -> TedFile:
         index, data = open_ted(path)
-        if (index.revision, index.base, index.small) != (revision, base, small):
-            raise StoreCorruptError(f"{path} is of {index.revision} from {index.base}", remedy="delete it: it is made again when needed")
+        if (index.distribution, index.revision, index.base, index.small) != (distribution, revision, base, small):
+            raise StoreCorruptError(
+                f"{path} is of {index.distribution} {index.revision} from {index.base}", remedy="delete it: it is made again when needed"
+            )
         if base is not None and index.recipe is None:
             raise StoreCorruptError(f"{path} is from before there were deltas", remedy="nothing: it is made again when needed")
         return TedFile(revision, base, str(path), path.name, data, index.payload, small)

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.store.contents import INDEX, PACK, PackSink, translated
-from infra.store.examine import is_sound, kept_distributions
+from infra.store.examine import is_sound, kept_distributions, verify_ted
 from infra.store.locks import alone, shared
 from infra.store.pack_reader import PackReader, found_again
 from sluice.durable import make_directory, replace_atomically, sweep, sync_directory
 from sluice.errors import NotFoundError, StoreCorruptError, StoreLockedError
 from sluice.formats.pack import PackIndex, pack_index_bytes, pack_name, parse_pack_index
-from sluice.formats.ted import verify_payload
 from sluice.model.damage import Damage, Part
 from sluice.model.revision import RevisionNumber
 
@@ -93,7 +92,7 @@ def set_aside(store: FileStore, distribution: str, revision: RevisionNumber, nam
     path = store.revision_directory(distribution, revision) / name
     with store.lock(distribution, wait=TED_WAIT), translated(path):
         try:
-            verify_payload(path)
+            verify_ted(path, distribution, revision)
         except FileNotFoundError:
             return None
         except StoreCorruptError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from infra.ledger.sql import open_ledger
 from infra.sources.files import FilesSource
 from infra.store.files import FileStore
 from infra.workplace import SystemClock
+from sluice.formats.ted import index_bytes, open_ted, trailer
 from sluice.model.damage import Part
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import EventKind
@@ -153,6 +155,15 @@ def test_a_source_that_is_gone_is_said(case: Case) -> None:
     (verdict,) = case.verify(repair=True).verdicts
     assert "doesn't exist" in verdict.damage.problem
     assert verdict.mended == ""
+
+
+def test_a_ted_that_isnt_what_its_place_and_name_say_is_set_aside_and_made_again(case: Case) -> None:
+    delta, sound = case.ted("1.2", "from-1.1.ted"), case.ted("1.2", "from-1.1.ted").read_bytes()
+    index, _ = open_ted(delta)
+    for other in (replace(index, distribution="other"), replace(index, small=True)):
+        delta.write_bytes(sound[: 8 + index.payload] + trailer(index_bytes(other)))
+        assert said(case.verify(repair=True)) == [(Part.TED, "set aside as from-1.1.corrupt and made again")]
+        assert (delta.read_bytes(), case.verify().verdicts) == (sound, ())
 
 
 def test_a_damaged_ted_is_set_aside_and_made_again(case: Case) -> None:
