@@ -24,6 +24,7 @@ from sluice.ports import Filesystem, Found, Root
 
 MISSING_PARENT_MODE = 0o755
 """Of directories on the way to a destination that no manifest names."""
+_OF_NO_DESTINATION = -1
 
 
 class Planner:
@@ -83,7 +84,7 @@ class Planner:
             stand: list[dict[str, Found]] = []
             for number, (destination, (root, base)) in enumerate(zip(manifest.destinations, self._plan.located, strict=True)):
                 self._check_protected(root, base, destination.entries)
-                self._missing_parents(number, root, base)
+                self._missing_parents(root, base)
                 standing: dict[str, Found] = {}
                 for entry in destination.entries:
                     self._entry(number, root, base, entry, standing)
@@ -149,7 +150,7 @@ class Planner:
         if destination.startswith(ours) or (inside != ours and any(f"{e.path}/".startswith(inside) for e in entries)):
             raise DestinationError(f"{destination} reaches into the agent's working directory", remedy="choose another destination")
 
-    def _missing_parents(self, number: int, root: Root, base: str) -> None:
+    def _missing_parents(self, root: Root, base: str) -> None:
         """Directories on the way that don't exist: staged as part of what is new."""
         parts = base.split("/")[:-1]
         for depth in range(len(parts)):
@@ -157,7 +158,7 @@ class Planner:
             if (root.path, path) in self._new:
                 continue
             entry = Entry(EntryKind.DIRECTORY, "", MISSING_PARENT_MODE, self._now_ns)
-            self._stage_directory(number, root, path, entry, before="")
+            self._stage_directory(_OF_NO_DESTINATION, root, path, entry, before="")
 
     def _entry(self, number: int, root: Root, base: str, entry: Entry, standing: dict[str, Found]) -> None:
         path = below(base, entry.path)
@@ -238,7 +239,7 @@ class Planner:
         self._stage(number, root, path, place, staged, entry)
 
     def _stage(self, number: int, root: Root, path: str, place: Place, staged: str, entry: Entry) -> None:
-        item = Staged(place, staged, entry, number, self._metadata.owner(root, path, entry))
+        item = Staged(place, staged, entry, self._metadata.owner(root, path, entry), self._metadata.xattrs(number, entry))
         if entry.kind is EntryKind.FILE:
             self._plan.files.setdefault(entry.digest, []).append(item)
             place.needed += entry.size

@@ -13,7 +13,7 @@ from sluice.errors import DestinationError
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.operations.extract_steps import Place, full
 from sluice.operations.journal import MetadataStep
-from sluice.ports import Filesystem, Found, Owner, Root
+from sluice.ports import Filesystem, Found, Owner, Root, Xattrs
 
 
 class Metadata:
@@ -40,6 +40,10 @@ class Metadata:
                 raise DestinationError(f"{full(root, path)} is to be {entry.owner}'s: {error.message}", remedy=error.remedy) from error
         return self._owners[entry.owner]
 
+    def xattrs(self, number: int, entry: Entry) -> Xattrs | None:
+        """All that it has; None: they aren't looked at in its destination."""
+        return entry.xattrs if number in self._with_xattrs else None
+
     def step(
         self, number: int, root: Root, path: str, entry: Entry, found: Found, place: Callable[[], Place], *, touched: bool = False
     ) -> MetadataStep | None:
@@ -50,7 +54,7 @@ class Metadata:
             place: Where it would be staged; asked for where something differs.
             touched: Its time will differ.
         """
-        owner, wanted = self.owner(root, path, entry), entry.xattrs if number in self._with_xattrs else None
+        owner, wanted = self.owner(root, path, entry), self.xattrs(number, entry)
         is_moved = owner is not None and owner != found.owner
         standing = root.xattrs(path) if wanted is not None or is_moved else ()
         is_mended = wanted is not None and wanted != standing

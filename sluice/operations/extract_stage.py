@@ -107,7 +107,7 @@ def stage(plan: Plan, contents: Iterable[Content], at_hand: AtHand, progress: Pr
     for item in reversed(plan.directories):
         # A directory that will be moved keeps our own rights until then.
         mode = item.entry.mode if "/" in item.name else item.entry.mode | 0o700
-        item.staging.set_metadata(item.name, mode=mode, mtime_ns=item.entry.mtime_ns, owner=item.owner, xattrs=item.entry.xattrs or None)
+        item.staging.set_metadata(item.name, mode=mode, mtime_ns=item.entry.mtime_ns, owner=item.owner, xattrs=item.xattrs)
     _make_durable(plan, durable)
     return total
 
@@ -134,5 +134,5 @@ def _write(items: Sequence[Staged], pieces: Iterator[bytes], size: int, durable:
 def _write_one(item: Staged, pieces: Iterable[bytes], durable: bool) -> None:
     entry = item.entry
     item.staging.write_file(
-        item.name, pieces, mode=entry.mode, mtime_ns=entry.mtime_ns, durable=durable, owner=item.owner, xattrs=entry.xattrs
+        item.name, pieces, mode=entry.mode, mtime_ns=entry.mtime_ns, durable=durable, owner=item.owner, xattrs=item.xattrs
     )

@@ -10,7 +10,7 @@ from blake3 import blake3
 from sluice.errors import DestinationError
 from sluice.model.manifest import Entry, EntryKind
 from sluice.operations.journal import MetadataStep, StagingPlace
-from sluice.ports import Found, Owner, Root
+from sluice.ports import Found, Owner, Root, Xattrs
 
 NEW = -1
 """``mode_before`` of a directory that didn't stand before."""
@@ -69,9 +69,9 @@ class Staged:
     name: str
     """Path in the staging directory."""
     entry: Entry
-    number: int
-    """Of the destination."""
-    owner: Owner | None = None
+    owner: Owner | None
+    xattrs: Xattrs | None
+    """All that it has; None: those that its directory gives it."""
 
     @property
     def staging(self) -> Root:

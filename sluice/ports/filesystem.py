@@ -131,12 +131,13 @@ class Root(Protocol):
         mtime_ns: int,
         durable: bool,
         owner: Owner | None = None,
-        xattrs: Xattrs = (),
+        xattrs: Xattrs | None = None,
     ) -> None:
         """Create a file where nothing stands; long runs of zeros take no space where the file system has holes.
 
         Args:
             durable: Its content survives a power cut (its name needs ``sync_directories``).
+            xattrs: All that are there afterwards; None: those that its directory gives to what is new in it.
         """
         ...
 

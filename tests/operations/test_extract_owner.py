@@ -15,7 +15,7 @@ from tests.operations.faulty import FaultyFilesystem
 from tests.operations.host import Host, shell
 from tests.operations.revisions import Made, contents_of, made, make, tree_of
 from tests.operations.test_extract_kill import in_child
-from tests.ports.test_filesystem_owner import ACL_ACCESS, CAPABILITY
+from tests.ports.test_filesystem_owner import ACL_ACCESS, ACL_DEFAULT, CAPABILITY
 
 XATTRS = (("security.capability", CAPABILITY), ("user.origin", b"hq"))
 
@@ -109,6 +109,19 @@ def test_attributes_are_mended_and_go_with_the_last_that_the_revision_has(host: 
     os.setxattr(target / "sub/tool", "user.b", b"mine")
     host.install(revision(4, source, owned_by("root:root")), target)
     assert os.listxattr(target / "sub/tool") == ["user.b"]
+
+
+def test_what_is_new_has_its_own_attributes_alone_whatever_its_directory_gives(host: Host, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "opt").mkdir()
+    os.setxattr(tmp_path / "opt", "system.posix_acl_default", ACL_DEFAULT)
+    (source / "plain").write_text("plain")
+    target = tmp_path / "opt/on-the-way/zone"
+
+    receipt = host.install(revision(1, source, lambda entry: replace(entry, xattrs=XATTRS if entry.path == "sub/tool" else ())), target)
+
+    assert receipt.failure is None
+    assert {path: found[-1] for path, found in rights(target).items() if found[-1]} == {"sub/tool": sorted(XATTRS)}
+    assert "system.posix_acl_default" in os.listxattr(target.parent)
 
 
 def test_an_unknown_user_is_named_with_the_file_before_anything_changes(host: Host, source: Path, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from sluice.ports import Root
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")  # vfs_cap_data version 2, effective: net_bind_service
 ACL_ACCESS = bytes.fromhex("0200000001000600ffffffff020004000100000004000400ffffffff10000400ffffffff20000000ffffffff")
 """user::rw-, user:1:r--, group::r--, mask::r--, other::---."""
+ACL_DEFAULT = bytes.fromhex("0200000001000700ffffffff020007000100000004000500ffffffff10000700ffffffff20000500ffffffff")
+"""user::rwx, user:1:rwx, group::r-x, mask::rwx, other::r-x."""
 
 
 @pytest.fixture

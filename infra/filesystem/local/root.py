@@ -125,7 +125,7 @@ class LocalRoot:
         mtime_ns: int,
         durable: bool,
         owner: Owner | None = None,
-        xattrs: Xattrs = (),
+        xattrs: Xattrs | None = None,
     ) -> None:
         """See the port."""
         try:
@@ -136,7 +136,7 @@ class LocalRoot:
                     content.write(piece)
                 content.finish()
                 times = (mtime_ns, mtime_ns)
-                set_all(fd, mode=mode, times_ns=times, owner=owner, xattrs=xattrs or None, where=self._name(path))
+                set_all(fd, mode=mode, times_ns=times, owner=owner, xattrs=xattrs, where=self._name(path))
                 if durable:
                     os.fsync(fd)
             finally:
