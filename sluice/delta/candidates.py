@@ -41,11 +41,15 @@ _LZMA = {
 """How lzma models a patch. Trying harder than preset 6 saves 0.3 % and costs half as much again."""
 
 
-def smallest(plain: bytes, reference: bytes, effort: Effort, *, small: bool) -> Frames:
-    """The frames that cost least: one that refers to the reference, plain ones where none does better."""
+def smallest(plain: bytes, reference: bytes, effort: Effort, *, small: bool, is_slow: bool = False) -> Frames:
+    """The frames that cost least: one that refers to the reference, plain ones where none does better.
+
+    Args:
+        is_slow: What is tried for tiny parts may be tried whatever the size.
+    """
+    tiny = (is_slow or len(plain) + len(reference) <= _TINY) and effort is not Effort.FAST
     if not reference:
-        return _plain(plain, _LEVEL_INCOMPRESSIBLE if _is_incompressible(plain) else _LEVELS[effort])
-    tiny = len(plain) + len(reference) <= _TINY and effort is not Effort.FAST
+        return _plain(plain, _LEVEL_INCOMPRESSIBLE if _is_incompressible(plain) else _LEVEL_MAX if tiny else _LEVELS[effort])
     is_probe = effort is Effort.DEFAULT and not small and len(plain) + len(reference) > _SMALL
     found = [_prefix(plain, reference, _LEVEL_MAX if tiny else _LEVEL_PROBE if is_probe else _LEVELS[effort])]
     if len(found[0][0][1]) > _NO_GAIN * len(plain) and not tiny:

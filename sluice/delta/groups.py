@@ -37,6 +37,11 @@ class Part(NamedTuple):
     is_copy: bool
     """The reference is what is to be made."""
 
+    @property
+    def size(self) -> int:
+        """Bytes on both sides."""
+        return self.length + sum(end - begin for begin, end in self.reference)
+
 
 def parts(old: Line, new: Line, *, most: int, shortest: int) -> list[Part]:
     """All of the new line, cut.

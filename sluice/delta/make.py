@@ -30,6 +30,8 @@ _FAR_MORE = 4 * 1024 * 1024
 """Where the old contents are this much more than four times the new ones, not all of them are referred to."""
 _FAR_LESS = 8
 """Where the new contents are this many times the old ones, contents that stay are looked at too."""
+_SLOW_SHARE = 32
+"""One part in so many of all bytes may be tried in the slow ways whatever its size: what is new within much that stays."""
 _ALIKE = 16
 """Old contents looked at for a new one, nearest in size."""
 
@@ -73,14 +75,16 @@ def make_frames(
     limit = most or (SMALL_GROUP_MAX if small else GROUP_MAX)
     referred = _referred(old, gone, new)
     base, line = Line([old[each] for each in referred]), Line(new)
-    done = 0
+    done, slow = 0, (base.size + line.size) // _SLOW_SHARE
     for part in _cut(base, line, limit, new):
         if len(part.reference) == 1 and part.reference[0] == (0, base.size) and referred == list(range(gone)):
             ranges = default_reference(gone)
         else:
             found = (each for begin, end in part.reference for each in base.ranges(begin, end - begin))
             ranges = tuple(Range(referred[each.content], each.offset, each.length) for each in found)
-        for frame, data in _frames(part, base, line, effort, small):
+        if is_slow := not part.is_copy and part.size <= slow:
+            slow -= part.size
+        for frame, data in _frames(part, base, line, effort, small=small, is_slow=is_slow):
             yield Made(frame, data, ranges if frame.reference else ())
         done += part.length
         if progress is not None:
@@ -99,11 +103,11 @@ def _cut(base: Line, line: Line, most: int, new: Sequence[Blob]) -> list[Part]:
     return [Part(0, line.size, ((0, base.size),), False)] if line.size else []
 
 
-def _frames(part: Part, base: Line, line: Line, effort: Effort, small: bool) -> list[tuple[Frame, bytes]]:
+def _frames(part: Part, base: Line, line: Line, effort: Effort, *, small: bool, is_slow: bool) -> list[tuple[Frame, bytes]]:
     if part.is_copy:
         return [(Frame(0, part.length, FrameKind.COPY, part.length), b"")]
     reference = b"".join(base.read_whole(begin, end - begin) for begin, end in part.reference)
-    return smallest(line.read_whole(part.at, part.length), reference, effort, small=small)
+    return smallest(line.read_whole(part.at, part.length), reference, effort, small=small, is_slow=is_slow)
 
 
 def _referred(old: Sequence[Blob], gone: int, new: Sequence[Blob]) -> list[int]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sluice.delta.make import default_reference, make_frames
 from sluice.delta.model import FRAME_MAX, FrameKind
+from sluice.formats.zstd import compress_frame
 from sluice.model.site import Effort
 from tests.delta.made import Content, applied, cost, made
 
@@ -127,6 +128,14 @@ def test_a_large_content_with_a_change_in_place_is_copied_around_it() -> None:
     assert delta[1].frame.plain < 10_000
     assert contents.taken < 2 * len(NOISE)
     assert changed.taken < 2 * len(new)
+
+
+def test_what_is_new_beside_much_that_stays_is_compressed_as_well_as_it_can_be() -> None:
+    words = random.Random(5).choices([b"accepted ", b"refused ", b"from 192.0.2.7 ", b"by host %d " % 12, b"at 03:04:05\n"], k=60_000)
+    appended = b"".join(words)
+    delta = made([NOISE + NOISE[::-1]], [NOISE + NOISE[::-1] + appended])
+    alone = len(compress_frame(appended, level=19))
+    assert len(appended) > 512 * KB and cost(delta) < 1.01 * alone + 200 < len(compress_frame(appended, level=12))
 
 
 def test_zeros_are_read_and_cost_little() -> None:
