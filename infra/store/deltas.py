@@ -16,7 +16,7 @@ from sluice.errors import BaseDiffersError, StoreCorruptError
 from sluice.formats.manifest_delta import manifest_delta
 from sluice.formats.ted import TedWriter, needed_contents
 from sluice.formats.ted_index import RECIPE_MAX
-from sluice.formats.ted_recipe import Recipe, gone_contents, recipe_bytes
+from sluice.formats.ted_recipe import RANGES_MAX, Recipe, gone_contents, recipe_bytes
 from sluice.formats.zstd import compress_frame
 from sluice.model.manifest import Manifest
 from sluice.model.site import Effort
@@ -65,7 +65,7 @@ def write_delta(
         except _OldContentError:
             making.make([], 0, [])
         recipe = recipe_bytes(Recipe(manifest_delta(base, new), tuple(making.references)))
-        if len(recipe) > RECIPE_MAX:
+        if len(recipe) > RECIPE_MAX or sum(map(len, making.references)) > RANGES_MAX:
             raise BaseDiffersError(
                 f"{new.distribution} {new.revision} has too little in common with {base.revision}", remedy="send it whole"
             )

@@ -16,6 +16,8 @@ from sluice.formats.varint import Reader, put, zigzag
 from sluice.formats.zstd import decompress_frame
 from sluice.model.manifest import Manifest
 
+RANGES_MAX = 2_000_000
+"""Most ranges that all frames of a delta name together: as many as a manifest may have entries."""
 _COUNT_MAX = 2**32
 _SIZE_MAX = 2**63 - 1
 
@@ -50,10 +52,12 @@ def parse_recipe(data: bytes, frames: Sequence[Frame]) -> Recipe:
     """Read a recipe for an index's frames. Raises StoreCorruptError."""
     reader = Reader(data, what="a recipe")
     manifest = reader.take(reader.number(len(data)))
-    references = []
+    references: list[tuple[Range, ...]] = []
+    left = RANGES_MAX
     for frame in frames:
         if frame.kind is not FrameKind.PLAIN:
-            references.append(_ranges(reader))
+            references.append(_ranges(reader, left))
+            left -= len(references[-1])
     reader.end()
     return Recipe(manifest, tuple(references))
 
@@ -93,17 +97,18 @@ def resolved_references(recipe: Recipe, index: TedIndex, base: Manifest, new: Ma
     """
     sizes = [size for _, size in base.contents()]
     default = tuple(Range(ordinal, 0, sizes[ordinal]) for ordinal in gone_contents(base, new) if sizes[ordinal])
+    default_length = sum(each.length for each in default)  # once: many frames may name it
     found: list[tuple[Range, ...]] = []
     for frame, named in zip((frame for frame in index.frames if frame.kind is not FrameKind.PLAIN), recipe.references, strict=True):
         ranges = tuple(_within(each, sizes, name_of(index)) for each in named) or default
-        if sum(each.length for each in ranges) != frame.reference:
+        if (sum(each.length for each in ranges) if named else default_length) != frame.reference:
             raise StoreCorruptError(f"the recipe of {name_of(index)}: a reference hasn't the {frame.reference} bytes that the index says")
         found.append(ranges)
     return found
 
 
-def _ranges(reader: Reader) -> tuple[Range, ...]:
-    count = reader.number(reader.left // 3)  # each takes three bytes at least
+def _ranges(reader: Reader, most: int) -> tuple[Range, ...]:
+    count = reader.number(min(most, reader.left // 3))  # each takes three bytes at least
     found, content = [], 0
     for _ in range(count):
         content += reader.signed(_COUNT_MAX)
@@ -115,5 +120,5 @@ def _within(each: Range, sizes: Sequence[int], name: str) -> Range:
     if 0 <= each.content < len(sizes):
         length = each.length or sizes[each.content] - each.offset
         if length > 0 and each.offset + length <= sizes[each.content]:
-            return Range(each.content, each.offset, length)
+            return each if each.length else Range(each.content, each.offset, length)
     raise StoreCorruptError(f"the recipe of {name}: a reference lies in no content of the base")

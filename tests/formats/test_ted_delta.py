@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from sluice.delta.model import GROUP_MAX, SMALL_GROUP_MAX, Frame, FrameKind, Range
 from sluice.errors import StoreCorruptError
+from sluice.formats import ted_recipe
 from sluice.formats.canonical import canonical_bytes
+from sluice.formats.manifest import ENTRIES_MAX
 from sluice.formats.ted import PAYLOAD_OFFSET, TedWriter, needed_contents, read_contents
 from sluice.formats.ted_index import RECIPE_MAX, TedIndex, index_bytes, parse_index
-from sluice.formats.ted_recipe import Recipe, gone_contents, parse_recipe, read_recipe, recipe_bytes, resolved_references
+from sluice.formats.ted_recipe import RANGES_MAX, Recipe, gone_contents, parse_recipe, read_recipe, recipe_bytes, resolved_references
 from sluice.formats.varint import Reader, put, signed, zigzag
 from sluice.formats.zstd import compress_frame
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
@@ -171,6 +173,22 @@ def test_a_recipe_is_the_first_frame_of_the_payload() -> None:
 def test_a_recipe_that_is_none_is_refused(raw: bytes) -> None:
     with pytest.raises(StoreCorruptError):
         parse_recipe(raw, FRAMES)
+
+
+def test_all_frames_of_a_delta_share_one_limit_of_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert RANGES_MAX == ENTRIES_MAX
+    monkeypatch.setattr(ted_recipe, "RANGES_MAX", 10)
+    frames = [Frame(20, 1, FrameKind.PREFIX, 1)] * 2
+    for counts, problem in (([9, 1], ""), ([9, 2], "out of range"), ([11, 0], "out of range")):
+        raw = bytearray(b"\0")
+        for count in counts:
+            put(raw, count)
+            raw += b"\0\0\1" * count
+        if problem:
+            with pytest.raises(StoreCorruptError, match=problem):
+                parse_recipe(bytes(raw), frames)
+        else:
+            assert [len(ranges) for ranges in parse_recipe(bytes(raw), frames).references] == counts
 
 
 def manifest(revision: RevisionNumber, *names: str) -> Manifest:

@@ -159,10 +159,12 @@ def test_a_content_whose_pack_lies_is_never_used(store: FileStore) -> None:
         FileStore(store.root.parent).ensure_ted("zone", R12, R11)
 
 
-def test_a_recipe_beyond_the_limits_makes_no_delta(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(store, R11, [b"one"])
-    monkeypatch.setattr(deltas, "RECIPE_MAX", 10)
-    add(store, R12, [b"two"], [None, R11])
+@pytest.mark.parametrize(("limit", "most"), [("RECIPE_MAX", 10), ("RANGES_MAX", 0)])
+def test_a_recipe_beyond_the_limits_makes_no_delta(store: FileStore, monkeypatch: pytest.MonkeyPatch, limit: str, most: int) -> None:
+    add(store, R11, [TEXT])
+    monkeypatch.setattr(deltas, limit, most)
+    monkeypatch.setattr(deltas, "default_reference", lambda gone: None)  # every range is named
+    add(store, R12, [TEXT + b"two"], [None, R11])
     assert [ted.name for ted in store.teds("zone", R12)] == ["distfile.ted"]
     with pytest.raises(BaseDiffersError, match=r"1\.2 has too little in common with 1\.1"):
         store.ensure_ted("zone", R12, R11)
