@@ -49,18 +49,18 @@ def verify(ctx: click.Context, session: Session, names: tuple[str, ...], repair:
         for name, verified in found:
             _print(name, verified, tried=repair and not dry_run)
         if not found:
-            click.echo("nothing is built yet: there is no store")
+            click.echo("nothing is built yet: there is no store on this machine")
     ctx.exit(DAMAGED if any(verified.unmended for _, verified in found) else 0)
 
 
 def _stores(session: Session, names: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     """Distributors whose store is on this machine, and what of it is asked for."""
-    if names:
-        owners = {name: session.owner(name)[1].name for name in names}
-        return [(each, tuple(n for n in names if owners[n] == each)) for each in no_repeats(tuple(owners.values()))]
     from pathlib import Path
 
-    return [(each.name, ()) for each in session.site.distributors.values() if (Path(each.working_directory) / "store").is_dir()]
+    owners = {name: session.owner(name)[1].name for name in names}
+    asked = no_repeats(tuple(owners.values())) if names else tuple(session.site.distributors)
+    here = [each for each in asked if (Path(session.site.distributor(each).working_directory) / "store").is_dir()]
+    return [(each, tuple(name for name in names if owners[name] == each)) for each in here]
 
 
 def _verified(session: Session, distributor: str, names: tuple[str, ...], *, repair: bool) -> Verified:
