@@ -47,7 +47,7 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
             distributor=work.distributor,
             ordering=Ordering("hq", work.store, work.publisher, work.ledger, ""),
             clock=work.clock,
-            sending=lambda whole: Sending(
+            sending=lambda remedy: Sending(
                 host,
                 distribution,
                 revision,
@@ -57,7 +57,7 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
                 publisher=work.publisher,
                 sign=_never,
                 timeout=work.timeout(host),
-                whole=whole,
+                remedy=remedy,
             ),
             recipe=recipe(work.site, distribution, host.name) if extract else None,
             watch=watch,
