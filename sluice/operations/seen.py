@@ -2,6 +2,8 @@
 
 A row says: this inode, with this time of its last change, had the content that the manifest names. That time is the file system's own,
 which nobody can set; a file that had changed just before it was read isn't noted, because a further change could leave the same time.
+What leaves that time as it is goes unnoticed until ``verify`` or a delta's reference is read: writes through a memory map on a file system
+in memory, and on a network one other clients' while attributes are cached.
 The file names the manifest it is about, so that one which a crash left behind fits nothing. Missing, damaged or of another manifest:
 files are read.
 """
@@ -83,13 +85,13 @@ class Seen:
     """Rows by the path of their file.
 
     Args:
-        tops: The manifest's destinations by their absolute paths without links.
+        tops: The manifest's destinations by their absolute paths without links; where one is left out, nobody knows whose row is whose.
     """
 
     def __init__(self, rows: Sequence[Row], tops: Sequence[tuple[str, Destination]]) -> None:
         self._known: dict[str, tuple[Row, int, int, str]] = {}
-        files = ((top, e) for top, destination in tops for e in destination.entries if e.kind is EntryKind.FILE)
-        for row, (top, entry) in zip(rows, files, strict=False):
+        files = [(top, e) for top, destination in tops for e in destination.entries if e.kind is EntryKind.FILE]
+        for row, (top, entry) in zip(rows, files, strict=True) if len(rows) == len(files) else ():
             if row != UNKNOWN:
                 self._known[below(top, entry.path)] = (row, entry.size, entry.mtime_ns, entry.digest)
 

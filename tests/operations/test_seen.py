@@ -12,9 +12,9 @@ import pytest
 from blake3 import blake3
 
 from infra.filesystem.local.root import LocalRoot
-from sluice.model.manifest import EntryKind
+from sluice.model.manifest import Destination, Entry, EntryKind
 from sluice.model.order import Outcome
-from sluice.operations.seen import MARGIN_NS, UNKNOWN, Noted, Row, parse_seen, seen_bytes
+from sluice.operations.seen import MARGIN_NS, UNKNOWN, Noted, Row, Seen, parse_seen, seen_bytes
 from sluice.ports import Found
 from tests.operations.deltas import Completing, delta
 from tests.operations.host import Host
@@ -169,3 +169,10 @@ def test_only_what_had_been_left_alone_for_a_while_is_noted() -> None:
     noted.stayed(found(8), found(7))
     assert noted.rows == [Row(2, 3, now - MARGIN_NS - 1), UNKNOWN, UNKNOWN, UNKNOWN, Row(2, 3, 7), UNKNOWN]
     assert parse_seen(seen_bytes(MANIFEST, noted.rows), MANIFEST) == noted.rows
+
+
+def test_a_destination_that_leads_elsewhere_by_now_gives_its_rows_to_no_other() -> None:
+    tops = [(f"/{name}", Destination(name, False, (Entry(EntryKind.FILE, "", 0o644, 5, 1, name * 64),))) for name in "ab"]
+    rows = [Row(2, 3, 7), Row(2, 4, 7)]
+    assert Seen(rows, tops).digest("/a", found(7)) == "a" * 64
+    assert Seen(rows, tops[1:]).digest("/b", found(7)) == ""
