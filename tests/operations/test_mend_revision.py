@@ -104,8 +104,13 @@ def test_many_that_meet_what_cant_be_mended_are_told_the_same_and_it_is_tried_on
     assert len(site.ledger.events(kinds=[EventKind.DAMAGE_FOUND])) == looks
 
 
-def test_a_manifest_that_isnt_the_signed_one_is_replaced_by_a_baseline(site: Ruled) -> None:
+@pytest.mark.parametrize("way", ["whole", "delta"])
+def test_a_manifest_that_isnt_the_signed_one_is_replaced_by_a_baseline(site: Ruled, way: str) -> None:
     revision = site.revise()
+    if way == "delta":
+        site.arrives(revision)
+        revision = site.revise()
+        Path(site.store.teds("zone", revision)[0].path).unlink()
     path = site.store.revision_directory("zone", revision) / "manifest"
     path.write_bytes(path.read_bytes().replace(b'"rollback":true', b'"rollback":false'))
     assert not site.store.manifest("zone", revision).rollback
