@@ -50,7 +50,7 @@ class Prediction:
     bytes: int
     """Both ways."""
     is_exact: bool
-    """False: the delta isn't made yet, and ``bytes`` is about the most it can be."""
+    """False: the ``.ted`` isn't made yet, and ``bytes`` is about the most it can be."""
     seconds: float | None
     """From what the last sends there took; None where there was none."""
 
@@ -108,6 +108,8 @@ class Predictor:
             TrustError: Nothing of it is signed.
             NotFoundError, StoreCorruptError.
         """
+        if not self._publisher.versions():  # the first send publishes first
+            self._sign(distribution)
         trust = self._held(subscriber.name, distribution)
         state = self._states.get((subscriber.name, distribution), CurrentState(subscriber.name, distribution))
         sent = self._sends.get(subscriber.name, [])
@@ -137,7 +139,7 @@ class Predictor:
             link=subscriber.address.host or "this machine",
             base=base,
             bytes=moved,
-            is_exact=base is None or (distribution, revision, base, imagined.small) not in self._store.estimated,
+            is_exact=(distribution, revision, base, base is not None and imagined.small) not in self._store.estimated,
             seconds=seconds_for(moved, [(_bytes(event), _seconds(event)) for event in sent[:SENDS_MAX]]),
         )
 
