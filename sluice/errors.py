@@ -66,6 +66,8 @@ class SluiceError(Exception):
     def __init__(self, message: str, *, remedy: str = "") -> None:
         self.message = _unicode(message)
         self.remedy = _unicode(remedy)
+        self.is_reported = False
+        """Whether a peer said it: it is about the peer's own things, and a claim."""
         super().__init__(self.message)
 
     @property
@@ -321,4 +323,6 @@ def error_from_code(code: str, message: str, remedy: str = "") -> SluiceError:
     cls = _leaves(SluiceError).get(code, SluiceError)
     if issubclass(cls, BlueprintError | SiteError):
         cls = SluiceError
-    return cls(message, remedy=remedy)
+    error = cls(message, remedy=remedy)
+    error.is_reported = True
+    return error

@@ -25,6 +25,7 @@ def test_an_error_comes_back_by_its_name() -> None:
     found = error_from_code("UnreachableError", "nothing answers", "start it")
     assert type(found) is UnreachableError
     assert (str(found), found.retryable) == ("nothing answers: start it", True)
+    assert (found.is_reported, UnreachableError("here").is_reported) == (True, False)
 
 
 @pytest.mark.parametrize("code", ["NoSuchError", "BlueprintError", "SiteError", "", "Exception"])

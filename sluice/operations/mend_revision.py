@@ -62,7 +62,7 @@ class Mender:
                 f"{distribution} {revision} isn't kept any more: {newest} was built while it was to be sent",
                 remedy=f"nothing: {newest} is sent at the Channel's next start, or now by `sluice send`",
             )
-        if not isinstance(error, StoreCorruptError):
+        if not isinstance(error, StoreCorruptError) or error.is_reported:  # one Subscriber's damage has nobody read our store through
             return error
         with self._lock:
             if distribution not in self._told:

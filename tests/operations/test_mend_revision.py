@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.errors import SluiceError, SourceError, StoreCorruptError, StoreMendedError, SupersededError
+from sluice.errors import SluiceError, SourceError, StoreCorruptError, StoreMendedError, SupersededError, error_from_code
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import EventKind
 from sluice.operations.mend_revision import Mender
@@ -102,6 +102,15 @@ def test_many_that_meet_what_cant_be_mended_are_told_the_same_and_it_is_tried_on
     looks = len(site.ledger.events(kinds=[EventKind.DAMAGE_FOUND]))
     assert mender.mended("zone", revision, StoreCorruptError("block 0 no longer has its digest")) is first
     assert len(site.ledger.events(kinds=[EventKind.DAMAGE_FOUND])) == looks
+
+
+def test_damage_that_a_subscriber_tells_of_has_nobody_read_the_store_through(site: Ruled) -> None:
+    revision = site.revise()
+    flip(Path(site.store.teds("zone", revision)[0].path))
+    theirs = error_from_code(StoreCorruptError.__name__, "status.json is damaged")
+    assert site.mender.mended("zone", revision, theirs) is theirs
+    assert not sound(site)
+    assert isinstance(site.mender.mended("zone", revision, StoreCorruptError("ours")), StoreMendedError)
 
 
 @pytest.mark.parametrize("way", ["whole", "delta"])
