@@ -25,7 +25,6 @@ from sluice.formats.ted import TedWriter, needed_contents
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.ports import Progress, TedFile
-from sluice.rules.space import check_space
 from sluice.trust.roles import DISTFILE, delta_name
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class FileDraft:
     def expect(self, size: int) -> None:
         """See ``sluice.ports.ContentSink``. Pack and ``.ted`` together take about the plaintext's size where it compresses to half."""
         if size:
-            self._check_space("new content", size)
+            self._store.check_space(f"Distribution {self._distribution}: new content", size)
 
     def holds(self, digest: str) -> bool:
         """See ``sluice.ports.ContentSink``."""
@@ -118,7 +117,7 @@ class FileDraft:
         name = ted_name(base, small)
         manifest = self._store.manifest(self._distribution, revision)
         if total := sum(size for _, size in self._needed(manifest, base)):  # hardly exceeded by what can't be compressed
-            self._check_space(f"{name} of {revision}", total)
+            self._store.check_space(f"Distribution {self._distribution}: {name} of {revision}", total)
         path = self._store.revision_directory(self._distribution, revision) / name
         self._packs()
         with translated(path), temporary(path.parent) as (fd, temp):
@@ -164,18 +163,6 @@ class FileDraft:
             self._store.contents.refresh()
             self._sink = PackSink(self._store.contents)
         return self._sink
-
-    def _check_space(self, what: str, needed: int) -> None:
-        with translated(self._directory):
-            found = os.statvfs(self._directory)
-        check_space(
-            f"Distribution {self._distribution}: {what}",
-            needed=needed,
-            free=found.f_bavail * found.f_frsize,
-            kept=self._store.min_free,
-            where=str(self._store.root),
-            remedy="free some, lower max_revisions or min_free, or move the working directory",
-        )
 
     def _needed(self, manifest: Manifest, base: RevisionNumber | None) -> Sequence[tuple[str, int]]:
         return needed_contents(manifest, None if base is None else self._store.manifest(self._distribution, base))

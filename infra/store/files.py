@@ -31,6 +31,7 @@ from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Effort
 from sluice.ports import DiskUse, Progress, TedFile
+from sluice.rules.space import check_space
 
 TED_WAIT = 600.0
 """Seconds ``ensure_ted`` waits for another holder of the Distribution's lock: many Subscribers may want one ``.ted`` at once."""
@@ -45,7 +46,7 @@ class FileStore:
 
     Args:
         working_directory: The Distributor's; ``store/`` is made below it when something is first written.
-        min_free: Bytes a build must leave free on its file system (C13).
+        min_free: Bytes that builds, deltas and what is lent must leave free on its file system (C13).
         effort: How much CPU the deltas of a Distribution may cost, by its name.
     """
 
@@ -186,11 +187,25 @@ class FileStore:
                     if place is None or digest.encode() not in known:
                         raise NotFoundError(f"content {digest} of {distribution} {revision} isn't kept", remedy="send it whole")
                     needed.append((digest, place[1]))
+                self.check_space(f"Distribution {distribution}: what is lent of {revision}", sum(size for _, size in needed))
                 with WholeWrites(path, "wb") as file:
                     writer = TedWriter(file.write, distribution=distribution, revision=revision, base=None)
                     compose(writer, self.contents, needed)
                     index, data = writer.finish()
             yield TedFile(revision, None, str(path), "", data, index.payload)
+
+    def check_space(self, what: str, needed: int) -> None:
+        """See that this many bytes more leave ``min_free``. Raises NoSpaceError (C13)."""
+        with translated(self.root):
+            found = os.statvfs(self.root)
+        check_space(
+            what,
+            needed=needed,
+            free=found.f_bavail * found.f_frsize,
+            kept=self.min_free,
+            where=str(self.root),
+            remedy="free some, lower max_revisions or min_free, or move the working directory",
+        )
 
     def scan_memory(self, distribution: str) -> bytes:
         """See ``sluice.ports.Store``."""

@@ -173,6 +173,7 @@ class Store(Protocol):
         Raises:
             NotFoundError: The revision isn't kept, or a content is none of either's or isn't kept any more.
             StoreCorruptError: A content no longer has its digest.
+            NoSpaceError: Less than ``min_free`` would be left.
         """
         ...
 

@@ -14,7 +14,7 @@ from blake3 import blake3
 from infra.store import deltas
 from infra.store.files import FileStore
 from sluice.delta.make import make_frames
-from sluice.errors import BaseDiffersError, NotFoundError, StoreCorruptError
+from sluice.errors import BaseDiffersError, NoSpaceError, NotFoundError, StoreCorruptError
 from sluice.formats.ted import open_ted
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
@@ -240,6 +240,14 @@ def test_what_neither_revision_has_or_nobody_keeps_is_not_lent(store: FileStore)
         with pytest.raises(NotFoundError, match=digest_of(content)), store.lend("zone", revision, base, [digest_of(content)]):
             pass
     with pytest.raises(NotFoundError), store.lend("zone", R21, R11, [digest_of(b"one")]):
+        pass
+    assert not [name for name in files(store) if name.startswith("lent/")]
+
+
+def test_what_would_leave_less_than_min_free_is_not_lent(store: FileStore) -> None:
+    add(store, R11, [b"one"])
+    full = FileStore(store.root.parent, min_free=2**62)
+    with pytest.raises(NoSpaceError, match=r"what is lent of 1\.1"), full.lend("zone", R11, None, [digest_of(b"one")]):
         pass
     assert not [name for name in files(store) if name.startswith("lent/")]
 
