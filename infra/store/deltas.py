@@ -53,6 +53,9 @@ def write_delta(
         StoreCorruptError: A new content isn't held or no longer has its digest; names it.
         BaseDiffersError: What leads from one manifest to the other is beyond the format's limits: only the whole will do.
     """
+    leads = manifest_delta(base, new)
+    if len(leads) > RECIPE_MAX:  # before hours are spent on frames, by each who asks
+        raise _too_different(base, new)
     with ExitStack() as stack:
         packs = Packs(contents, stack)
         fresh = [packs.blob(*content) for content in needed_contents(new, base)]
@@ -64,11 +67,9 @@ def write_delta(
             making.make([_Old(packs, *held[ordinal]) for ordinal in order], len(gone), order)
         except _OldContentError:
             making.make([], 0, [])
-        recipe = recipe_bytes(Recipe(manifest_delta(base, new), tuple(making.references)))
+        recipe = recipe_bytes(Recipe(leads, tuple(making.references)))
         if len(recipe) > RECIPE_MAX or sum(map(len, making.references)) > RANGES_MAX:
-            raise BaseDiffersError(
-                f"{new.distribution} {new.revision} has too little in common with {base.revision}", remedy="send it whole"
-            )
+            raise _too_different(base, new)
         writer.recipe(compress_frame(recipe, level=RECIPE_LEVEL if len(recipe) < LARGE_RECIPE else LARGE_RECIPE_LEVEL), len(recipe))
         with translated(directory):
             spool.seek(0)
@@ -76,6 +77,10 @@ def write_delta(
             with translated(directory):
                 data = spool.read(frame.length)
             writer.delta_frame(frame, data)
+
+
+def _too_different(base: Manifest, new: Manifest) -> BaseDiffersError:
+    return BaseDiffersError(f"{new.distribution} {new.revision} has too little in common with {base.revision}", remedy="send it whole")
 
 
 class _OldContentError(StoreCorruptError):

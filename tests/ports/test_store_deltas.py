@@ -170,6 +170,15 @@ def test_a_recipe_beyond_the_limits_makes_no_delta(store: FileStore, monkeypatch
         store.ensure_ted("zone", R12, R11)
 
 
+def test_no_frame_is_made_where_the_manifests_alone_are_beyond_the_limit(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(store, R11, [TEXT])
+    add(store, R12, [TEXT + b"two"])
+    monkeypatch.setattr(deltas, "RECIPE_MAX", 10)
+    monkeypatch.setattr(deltas, "make_frames", None)
+    with pytest.raises(BaseDiffersError):
+        store.ensure_ted("zone", R12, R11)
+
+
 def test_many_who_want_one_delta_at_once_make_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FileStore(tmp_path / "hq")
     add(store, R11, [TEXT])
