@@ -26,9 +26,9 @@ class ForeseeingStore:
 
     def __init__(self, store: Store, stack: ExitStack, making: Making | None) -> None:
         self._store, self._stack, self._making = store, stack, making
-        self._made: dict[tuple[str, RevisionNumber, RevisionNumber, bool], TedFile] = {}
-        self.estimated: set[tuple[str, RevisionNumber, RevisionNumber, bool]] = set()
-        """Deltas whose size is a guess: Distribution, revision, base, small."""
+        self._made: dict[tuple[str, RevisionNumber, RevisionNumber | None, bool], TedFile] = {}
+        self.estimated: set[tuple[str, RevisionNumber, RevisionNumber | None, bool]] = set()
+        """Those whose size is a guess: Distribution, revision, base, small."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -42,24 +42,29 @@ class ForeseeingStore:
         for ted in self.teds(distribution, revision):
             if (ted.base, ted.small) == (base, small):
                 return ted
-        if base is None:  # was damaged: it is made again before it is sent
-            return self._imagined(distribution, revision, base, small)
         key = distribution, revision, base, small
-        if self._making is None:
+        if base is None or self._making is None:  # whole, only the first of a baseline is there before somebody lacks another
             self.estimated.add(key)
             self._made[key] = self._imagined(distribution, revision, base, small)
         else:
-            self._made[key] = self._stack.enter_context(self._making(*key))
+            self._made[key] = self._stack.enter_context(self._making(distribution, revision, base, small))
         return self._made[key]
 
     def _imagined(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, small: bool) -> TedFile:
         """As large as what is new would be, sent by itself: a delta is seldom larger."""
         new = self._store.manifest(distribution, revision)
         plain = sum(size for _, size in needed_contents(new, self._store.manifest(distribution, base) if base else None))
-        whole = next((ted.payload for ted in self._store.teds(distribution, revision) if ted.base is None), 0)
-        everything = sum(size for _, size in new.contents())
-        payload = INDEX_BYTES + (plain * whole // everything if everything and whole else plain)
+        whole, everything = self._compressed(distribution)
+        payload = INDEX_BYTES + (plain * whole // everything if everything else plain)
         file = self._stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115 - the stack closes it
         file.truncate(PAYLOAD_OFFSET + payload)
         index = bytes(INDEX_BYTES + BLOCK_BYTES * -(-payload // BLOCK))
         return TedFile(revision, base, file.name, delta_name(base, small) if base else DISTFILE, index, payload, small)
+
+    def _compressed(self, distribution: str) -> tuple[int, int]:
+        """Payload of the newest whole revision whose ``.ted`` is there, and the bytes it makes; zeros where there is none."""
+        for number in reversed(self._store.revisions(distribution)):
+            for ted in self._store.teds(distribution, number):
+                if ted.base is None:
+                    return ted.payload, sum(size for _, size in self._store.manifest(distribution, number).contents())
+        return 0, 0

@@ -89,6 +89,20 @@ def test_a_delta_is_predicted_before_it_is_made_and_nothing_is_changed(route: Ro
     assert found.seconds is not None
 
 
+def test_a_whole_revision_that_nobody_has_made_yet_is_estimated_by_one_that_was(route: Route) -> None:
+    texts = {name: data.hex().encode() for name, data in FILES.items()}
+    route.build("zone", "1.1", texts)
+    revision = route.build("zone", "1.2", changed(texts))
+    (whole,) = route.store.teds("zone", revision)
+    Path(whole.path).unlink()
+    route.sign("zone")
+    before = state_of(route)
+    found = predicted(route, "zone", revision)
+    assert state_of(route) == before
+    assert (found.base, found.is_exact) == (None, False)
+    assert found.bytes == pytest.approx(route.deliver("zone", revision).bytes, rel=0.05)
+
+
 def test_what_is_held_and_only_has_to_be_extracted_is_predicted(route: Route) -> None:
     revision = route.build("zone", "1.1", FILES)
     route.deliver("zone", revision, extract=False)
