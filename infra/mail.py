@@ -9,6 +9,7 @@ from __future__ import annotations
 import smtplib
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import format_datetime
 
@@ -38,7 +39,10 @@ class SmtpMailer:
                 if server.has_extn("starttls"):
                     server.starttls(context=_context())
                     server.ehlo()
-                return sorted(server.send_message(message, self._mail.sender, list(letter.to)))
+                refused = sorted(server.send_message(message, self._mail.sender, list(letter.to)))
+                with suppress(smtplib.SMTPServerDisconnected):  # it was taken: how the server says goodbye changes nothing
+                    server.quit()
+                return refused
         except smtplib.SMTPRecipientsRefused as error:
             said = "; ".join(f"{who}: {code} {_text(text)}" for who, (code, text) in sorted(error.recipients.items()))
             raise MailError(f"mail server {where} refuses every recipient: {said}", remedy="correct `notify: {to: ...}`") from error

@@ -52,6 +52,13 @@ def test_whom_the_server_refuses_is_said_and_the_others_get_it() -> None:
             mailer(inbox.port).send(ASCII)
 
 
+def test_what_was_taken_is_sent_however_the_server_says_goodbye() -> None:
+    with smtp_server() as inbox:
+        inbox.goodbye = "421 going down"
+        assert mailer(inbox.port).send(ASCII) == []
+        assert len(inbox.received) == 1
+
+
 def test_a_server_that_isnt_there_or_says_nothing_is_an_error_in_bounded_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

@@ -37,6 +37,8 @@ class Inbox:
     refused: set[str] = field(default_factory=set)
     is_closed: bool = False
     """Nothing is taken: a temporary error."""
+    goodbye: str = "221 Bye"
+    """Its answer to QUIT."""
     received: list[Received] = field(default_factory=list)
     port: int = 0
 
@@ -52,6 +54,9 @@ class Inbox:
         data = message_from_bytes(envelope.content)
         self.received.append(Received(envelope.mail_from, list(envelope.rcpt_tos), data, session.ssl is not None))
         return "250 taken"
+
+    async def handle_QUIT(self, _server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        return self.goodbye
 
 
 @contextmanager
