@@ -66,10 +66,7 @@ class ManifestReceiver:
         check_room(held.directory, signed.length + length, f"the manifest of {named.distribution} {named.revision}")
 
     def is_held(self) -> bool:
-        """Whether it is here already, received whole (and perhaps cleaned up since) or arriving."""
-        record = self._held.status().received.get(str(self._named.revision))
-        if record is not None and record.cleaned:
-            return True
+        """Whether it is here already, received whole or arriving."""
         for place in (self._held.revision(self._named.revision), self._held.receiving(self._named.revision)):
             try:
                 if self._signed.fits((place / MANIFEST).read_bytes()):
@@ -131,12 +128,12 @@ class TedReceiver:
         return self._blocks.is_complete
 
     def is_held(self) -> bool:
-        """Whether this file has nothing to bring: the revision is held, and not as a difference where everything comes now."""
+        """Whether this file has nothing to bring: the revision is held, and not without its contents where everything comes now."""
         status = self._held.status()
         record = status.received.get(str(self._named.revision))
         if record is None or not self._held.holds(status, self._named.revision):
             return False
-        return record.cleaned or not record.base or self._named.file != TED
+        return self._named.file != TED or not (record.cleaned or record.base)
 
     def begin(self, index: bytes, payload: int, signed: Target, *, min_free: int = 0) -> int:
         """Verify the index, then what arrived in earlier tries.

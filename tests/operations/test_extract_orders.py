@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,8 +270,20 @@ def test_clean_up_keeps_or_removes_the_ted_and_keeps_the_status_file(
     status = host.held.status()
     assert host.held.holds(status, FIRST)
     assert status.received["1.1"].cleaned is not stays
-    host.receive(made_)  # a second send finds it held
-    assert (host.held.revision(FIRST) / TED).exists() is stays
+
+
+def test_what_was_cleaned_up_can_come_whole_once_more_where_the_tree_is_gone(host: Host, source: Path, target: Path) -> None:
+    first = make("1.1", source, max_revisions=1)
+    host.install(first, target)
+    shutil.rmtree(target)
+    elsewhere = target.with_name("elsewhere")
+    failed = host.extract(first, elsewhere)
+    assert failed.failure is not None
+    assert failed.failure.code == "BaseDiffersError"
+    host.receive(first)
+    assert host.extract(first, elsewhere).outcome is Outcome.INSTALLED
+    assert tree_of(elsewhere) == tree_of(source)
+    assert not host.held.revision(FIRST).exists()
 
 
 def test_no_more_than_max_revisions_are_kept(host: Host, source: Path, target: Path) -> None:
