@@ -121,3 +121,17 @@ def test_a_file_system_without_attributes_is_named(root: Root, monkeypatch: pyte
     with pytest.raises(DestinationError, match=r"file: its file system doesn't keep the extended attribute user\.x"):
         root.write_file("file", [b"x"], mode=0o600, mtime_ns=0, durable=False, xattrs=(("user.x", b"y"),))
     assert root.xattrs("file") == ()
+
+
+def test_an_attribute_that_somebody_else_removes_meanwhile_is_removed(root: Root, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (top / "file").write_text("x")
+    os.setxattr(top / "file", "user.old", b"1")
+    real = os.removexattr
+
+    def twice(place: int | str, name: str) -> None:
+        real(place, name)
+        real(place, name)
+
+    monkeypatch.setattr(os, "removexattr", twice)
+    root.set_metadata("file", mode=0o640, mtime_ns=7, xattrs=())
+    assert (root.xattrs("file"), (top / "file").stat().st_mode & 0o777) == ((), 0o640)

@@ -12,7 +12,6 @@ import grp
 import os
 import pwd
 from collections.abc import Callable
-from contextlib import suppress
 
 from sluice.errors import DestinationError
 from sluice.ports import Owner, Xattrs
@@ -57,8 +56,11 @@ def set_all(
 def _set_xattrs(place: int | str, wanted: Xattrs, where: str) -> None:
     standing = dict(xattrs_of(place))
     for name in standing.keys() - dict(wanted).keys():
-        with suppress(FileNotFoundError):
+        try:
             os.removexattr(place, name)
+        except OSError as error:
+            if error.errno != errno.ENODATA:  # somebody else removed it meanwhile
+                raise
     for name, value in wanted:
         if standing.get(name) != value:
             try:
