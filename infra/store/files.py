@@ -102,10 +102,14 @@ class FileStore:
         """See ``sluice.ports.Store``."""
         data = self.manifest_bytes(distribution, revision)
         digest, last = blake3(data).hexdigest(), self._last
-        manifest = last[1] if last is not None and last[0] == digest else parse_manifest(data)
+        remedy = f"run `sluice build {distribution} --rebaseline`: a manifest can't be made again, a new baseline takes its place"
+        try:
+            manifest = last[1] if last is not None and last[0] == digest else parse_manifest(data)
+        except StoreCorruptError as error:
+            raise StoreCorruptError(f"the manifest of {distribution} {revision} is damaged: {error.message}", remedy=remedy) from error
         self._last = digest, manifest  # a build wants the same one twice, and large ones take a while
-        if (manifest.distribution, manifest.revision) != (distribution, revision):
-            raise StoreCorruptError(f"the manifest of {distribution} {revision} is another's: {manifest.distribution} {manifest.revision}")
+        if (of := (manifest.distribution, manifest.revision)) != (distribution, revision):
+            raise StoreCorruptError(f"the manifest of {distribution} {revision} is another's: {of[0]} {of[1]}", remedy=remedy)
         return manifest
 
     def manifest_bytes(self, distribution: str, revision: RevisionNumber) -> bytes:

@@ -276,8 +276,9 @@ def test_a_damaged_manifest_is_found_when_it_is_read(store: FileStore) -> None:
     add(store, "zone", R11, [b"one"])
     path = store.revision_directory("zone", R11) / "manifest"
     path.write_bytes(path.read_bytes().replace(b"f0000", b"f/000"))
-    with pytest.raises(StoreCorruptError):
+    with pytest.raises(StoreCorruptError, match=r"the manifest of zone 1\.1 is damaged: ") as met:
         store.manifest("zone", R11)
+    assert "sluice build zone --rebaseline" in met.value.remedy
     path.write_bytes(manifest_bytes(manifest("other", R11, [])))
     with pytest.raises(StoreCorruptError, match="is another's: other"):
         store.manifest("zone", R11)
