@@ -18,7 +18,7 @@ from sluice.model.site import Copy, Synchronize
 from sluice.operations.extract_metadata import Metadata
 from sluice.operations.extract_others import Other
 from sluice.operations.extract_remove import Before, Remover
-from sluice.operations.extract_steps import Place, Plan, Removal, Staged, Swap, below, full, hash_file
+from sluice.operations.extract_steps import MENDED, Place, Plan, Removal, Staged, Swap, below, full, hash_file
 from sluice.operations.journal import MetadataStep
 from sluice.ports import Filesystem, Found, Root
 
@@ -206,7 +206,7 @@ class Planner:
             if found.links > 1 or not found.is_ours:  # another name of it may be somebody else's; so may the file, and a setgid bit on it
                 return False
             self._plan.metadata.append(step)
-            found = found._replace(mode=entry.mode, mtime_ns=entry.mtime_ns)
+            found = found._replace(mode=entry.mode, mtime_ns=entry.mtime_ns, ctime_ns=MENDED)
         self._plan.unchanged[number, entry.path] = found
         return True
 

@@ -15,6 +15,9 @@ from sluice.ports import Found, Owner, Root, Xattrs
 NEW = -1
 """``mode_before`` of a directory that didn't stand before."""
 
+MENDED = -1
+"""``ctime_ns`` of an unchanged file whose mode, owner or the like is mended: it will have another."""
+
 
 @dataclass(slots=True)
 class Place:
@@ -128,7 +131,7 @@ class Plan:
     located: list[tuple[Root, str]] = field(default_factory=list)
     """Root and path of each destination."""
     unchanged: dict[tuple[int, str], Found] = field(default_factory=dict)
-    """Files whose content was read and found right, by destination number and entry path."""
+    """Files whose content was read and found right, by destination number and entry path; as they will stand."""
 
     @property
     def file_count(self) -> int:

@@ -9,7 +9,7 @@ from sluice.errors import DestinationError, ExtractError, ReadBackError
 from sluice.formats.manifest import read_back_digest
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.operations.extract_stage import FSYNC_EACH_BELOW
-from sluice.operations.extract_steps import NEW, Plan, Removal, below, full, hash_file
+from sluice.operations.extract_steps import MENDED, NEW, Plan, Removal, below, full, hash_file
 from sluice.operations.journal import RemoveStep, Step, SwapStep
 from sluice.operations.seen import Noted
 from sluice.ports import Progress, Root
@@ -137,7 +137,8 @@ def read_back(plan: Plan, manifest: Manifest, noted: Noted, progress: Progress) 
 def _digest(plan: Plan, number: int, root: Root, path: str, entry: Entry, noted: Noted) -> str:
     known = plan.unchanged.get((number, entry.path))
     found = _or_read_back_error(lambda: root.find(path), root, path)
-    if found and known and (found.inode, found.size, found.mtime_ns) == (known.inode, known.size, known.mtime_ns):
+    is_same = found and known and (found.inode, found.size, found.mtime_ns) == (known.inode, known.size, known.mtime_ns)
+    if found and known and is_same and known.ctime_ns in (found.ctime_ns, MENDED):
         noted.stayed(found, known)
         return entry.digest
     noted.look(found)

@@ -17,7 +17,7 @@ from sluice.model.order import Outcome
 from sluice.operations.seen import MARGIN_NS, UNKNOWN, Noted, Row, Seen, parse_seen, seen_bytes
 from sluice.ports import Found
 from tests.operations.deltas import Completing, delta
-from tests.operations.host import Host
+from tests.operations.host import Host, shell
 from tests.operations.revisions import Made, make, tree_of
 
 MANIFEST = blake3(b"manifest").hexdigest()
@@ -176,3 +176,13 @@ def test_a_destination_that_leads_elsewhere_by_now_gives_its_rows_to_no_other() 
     rows = [Row(2, 3, 7), Row(2, 4, 7)]
     assert Seen(rows, tops).digest("/a", found(7)) == "a" * 64
     assert Seen(rows, tops[1:]).digest("/b", found(7)) == ""
+
+
+def test_an_unchanged_file_that_a_post_action_exchanges_under_its_size_and_time_is_not_sworn_to(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.host.receive(scene.whole)
+    place = scene.target / "sub/3"
+    run = f"touch -r {place} {tmp_path}/time; printf 'CONTENT 3' >{place}; touch -r {tmp_path}/time {place}"
+    receipt = scene.host.extract(scene.whole, scene.target, post=[shell(run)])
+    assert receipt.failure is not None
+    assert receipt.failure.code == "ReadBackError"
