@@ -195,12 +195,12 @@ class Predictor:
     def _held(self, subscriber: str, distribution: str) -> dict[str, int]:
         """Metadata versions that it holds by its last sends; nothing but the root before the first."""
         sent = self._sends.get(subscriber, [])
-        found = dict(self._publisher.held_since(distribution, sent[0].at, longest_interval=self._interval)) if sent else {}
+        found = dict(self._publisher.held_since(distribution, sent[0].at)) if sent else {}
         role = distribution_role(distribution)
         found.pop(role, None)
         for event in sent:
             if event.distribution == distribution:
-                own = self._publisher.held_since(distribution, event.at, longest_interval=self._interval)
+                own = self._publisher.held_since(distribution, event.at)
                 found |= {role: own[role]} if role in own else {}
                 break
         brought = {each: version for each, version in self._trust.get(subscriber, {}).items() if each in (*TOP_ROLES, role)}

@@ -30,19 +30,19 @@ class ForeseeingPublisher(Publisher):
         lifetime = lifetime_of(TIMESTAMP, longest_interval)
         return self._files.of_one_set(lambda: self._publish(listings(), now, lifetime, Ed25519PrivateKey.generate()))
 
-    def held_since(self, distribution: str, at: datetime, *, longest_interval: timedelta) -> dict[str, int]:
+    def held_since(self, distribution: str, at: datetime) -> dict[str, int]:
         """Versions by role that somebody holds who was sent this Distribution at a time, as far as their files are here; others are
         taken for not held.
         """
-        return self._files.of_one_set(lambda: self._held_since(distribution, at, longest_interval))
+        return self._files.of_one_set(lambda: self._held_since(distribution, at))
 
-    def _held_since(self, distribution: str, at: datetime, longest_interval: timedelta) -> dict[str, int]:
+    def _held_since(self, distribution: str, at: datetime) -> dict[str, int]:
         found = {ROOT: self._files.newest_root()}
         for role, newest in self._files.versions().items():
             ours = role in (TIMESTAMP, SNAPSHOT, TARGETS, distribution_role(distribution))
             for version in range(newest, max(0, newest - EARLIER - 1), -1) if ours else ():
-                signed = self._files.load_role(role, version)
-                if signed is not None and signed.expires - lifetime_of(role, longest_interval) <= at:
+                written = self._files.written(role, version)
+                if written is not None and written <= at:
                     found[role] = version
                     break
         return found
@@ -61,6 +61,10 @@ class _Overlaid(Repository):
     def write(self, name: str, signed: Signed, key: Ed25519PrivateKey) -> None:
         data, ours = signed_bytes(signed, key), SSlibKey.from_crypto(key.public_key()).keyid
         self._written[name] = data.replace(ours.encode(), self._keyid().encode())
+
+    def written(self, role: str, version: int) -> datetime | None:
+        name = metadata_file(role, None if role == TIMESTAMP else version)
+        return None if name in self._written else super().written(role, version)
 
     def remove_unreferenced(self, versions: Mapping[str, int], snapshot: int) -> None:
         """Nothing is here twice."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,6 +94,16 @@ class Repository:
         name = metadata_file(role, None if role == TIMESTAMP else version)
         signed: Signed | None = self.load(name, _KINDS.get(role, Targets))
         return signed if signed is not None and signed.version == version else None
+
+    def written(self, role: str, version: int) -> datetime | None:
+        """When a version of a role was published; None where its file isn't here."""
+        name = metadata_file(role, None if role == TIMESTAMP else version)
+        if role == TIMESTAMP and self.load_role(role, version) is None:
+            return None
+        try:
+            return datetime.fromtimestamp((self._directory / name).stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
 
     def snapshot(self, timestamp: Timestamp) -> Snapshot:
         """The one that a timestamp names. Raises StoreCorruptError."""
