@@ -19,6 +19,8 @@ from tests.system.sshd import children
 
 DISTRIBUTION = "zone"
 HOST = "host"
+BLUEPRINTS = "blueprints"
+"""Apart from the trees, which may hold YAML of their own."""
 TIMEOUT = 1200.0
 """Seconds without a word: completing a large tree on a busy machine takes its time."""
 
@@ -29,7 +31,7 @@ def trust(site: Path) -> Mapping[str, object]:
     from agents.init import trust as trust_distributor
     from infra.workplace import open_workplace
 
-    with open_workplace(site, "hq") as work:
+    with open_workplace(site / BLUEPRINTS, "hq") as work:
         work.publisher.ensure_keys(datetime.now(UTC))
         directory = Path(work.site.subscriber(HOST).working_directory)
         work.publisher.keep_subscriber_key(HOST, init(directory, HOST))
@@ -43,7 +45,7 @@ def build(site: Path) -> Mapping[str, object]:
     from infra.workplace import open_workplace
     from sluice.operations.record_build import build_recorded, sign_recorded
 
-    with open_workplace(site, "hq") as work:
+    with open_workplace(site / BLUEPRINTS, "hq") as work:
         about = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}
         began = cpu(resource.RUSAGE_SELF)
         result = build_recorded(work.site.distribution(DISTRIBUTION), source=work.source, **about)  # type: ignore[arg-type]
@@ -57,7 +59,7 @@ def delta(site: Path) -> Mapping[str, object]:
     from infra.workplace import open_workplace
     from sluice.formats.ted import parse_index
 
-    with open_workplace(site, "hq") as work:
+    with open_workplace(site / BLUEPRINTS, "hq") as work:
         base, newest = work.store.revisions(DISTRIBUTION)[-2:]
         for revision in (base, newest):
             work.store.manifest(DISTRIBUTION, revision)
@@ -85,7 +87,7 @@ def apply(site: Path) -> Mapping[str, object]:
     from sluice.formats.ted_recipe import read_recipe, resolved_references
     from sluice.model.manifest import EntryKind
 
-    with open_workplace(site, "hq") as work:
+    with open_workplace(site / BLUEPRINTS, "hq") as work:
         base, newest = work.store.revisions(DISTRIBUTION)[-2:]
         older, newer = work.store.manifest(DISTRIBUTION, base), work.store.manifest(DISTRIBUTION, newest)
         made = next(ted for ted in work.store.teds(DISTRIBUTION, newest) if ted.base == base)
@@ -122,7 +124,7 @@ def send(site: Path) -> Mapping[str, object]:
     from sluice.operations.send import Sending
 
     agent = PeakWatch(lambda: children(os.getpid()))
-    with open_workplace(site, "hq") as work, agent.watching():
+    with open_workplace(site / BLUEPRINTS, "hq") as work, agent.watching():
         about = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}
         revision = work.store.revisions(DISTRIBUTION)[-1]
         host = work.site.subscriber(HOST)

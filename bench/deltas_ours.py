@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.deltas_drive import DISTRIBUTION, HOST
+from bench.deltas_drive import BLUEPRINTS, DISTRIBUTION, HOST
 from bench.deltas_trees import differences
 from bench.lab import PROJECT
 from bench.processes import run
@@ -126,10 +126,10 @@ def _make_site(place: Path, effort: str) -> Path:
         "type": "file",
         "platforms": ["linux"],  # where the kernel's aux.h may stand
         "channels": ["all"],
-        "files": [{"source": "files", "destination": f"{{{{ DEST }}}}/{DISTRIBUTION}", "synchronize": True}],
+        "files": [{"source": str(site / "files"), "destination": f"{{{{ DEST }}}}/{DISTRIBUTION}", "synchronize": True}],
     }
     documents = [
-        {"kind": "Distributor", "name": "hq", "working_directory": "hq"},
+        {"kind": "Distributor", "name": "hq", "working_directory": str(site / "hq")},
         {"kind": "Channel", "name": "all", "send": "never", "subscribers": [HOST]},
         {
             "kind": "Subscriber",
@@ -141,5 +141,6 @@ def _make_site(place: Path, effort: str) -> Path:
         },
         distribution | ({} if effort == "default" else {"effort": effort}),
     ]
-    (site / "site.yaml").write_text("\n---\n".join(map(json.dumps, documents)) + "\n")
+    (site / BLUEPRINTS).mkdir()
+    (site / BLUEPRINTS / "site.yaml").write_text("\n---\n".join(map(json.dumps, documents)) + "\n")
     return site
