@@ -33,7 +33,7 @@ from sluice.operations.lent import LentReceiver, index_max
 from sluice.operations.receive import ManifestReceiver, Named, TedReceiver, check_index_length
 from sluice.trust.high_water import read_high_water, write_high_water
 from sluice.trust.keys import load_private_key
-from sluice.trust.roles import MANIFEST
+from sluice.trust.roles import DISTFILE, MANIFEST
 from sluice.trust.targets import Target
 from sluice.trust.verify import FILES_MAX, TrustDirectory, TrustedView
 
@@ -139,7 +139,7 @@ class Requests:
 
     def _put_ted(self, held: HeldDistribution, named: Named, length: int, payload: int, min_free: int) -> Message:
         signed = self._signed(named)
-        check_index_length(length, signed)
+        check_index_length(length, signed, is_whole=named.file == DISTFILE)
         index = self._index(length)
         with held.lock(), closing(TedReceiver(held, named)) as receiver:
             if receiver.is_held():

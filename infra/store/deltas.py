@@ -15,7 +15,7 @@ from sluice.delta.model import Blob, Frame, Range
 from sluice.errors import BaseDiffersError, StoreCorruptError
 from sluice.formats.manifest_delta import manifest_delta
 from sluice.formats.ted import TedWriter, needed_contents
-from sluice.formats.ted_index import RECIPE_MAX
+from sluice.formats.ted_index import RECIPE_MAX, delta_fits
 from sluice.formats.ted_recipe import RANGES_MAX, Recipe, gone_contents, recipe_bytes
 from sluice.formats.zstd import compress_frame
 from sluice.model.manifest import Manifest
@@ -68,7 +68,8 @@ def write_delta(
         except _OldContentError:
             making.make([], 0, [])
         recipe = recipe_bytes(Recipe(leads, tuple(making.references)))
-        if len(recipe) > RECIPE_MAX or sum(map(len, making.references)) > RANGES_MAX:
+        is_one = delta_fits(making.frames, len(recipe) + sum(frame.length for frame in making.frames))
+        if len(recipe) > RECIPE_MAX or sum(map(len, making.references)) > RANGES_MAX or not is_one:
             raise _too_different(base, new)
         writer.recipe(compress_frame(recipe, level=RECIPE_LEVEL if len(recipe) < LARGE_RECIPE else LARGE_RECIPE_LEVEL), len(recipe))
         with translated(directory):

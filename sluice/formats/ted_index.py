@@ -8,10 +8,11 @@ StoreCorruptError: the index was verified by signature before. Encryption is of 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sluice.delta.model import FRAME_MAX, Frame, FrameKind, check_frame
+from sluice.delta.model import FRAME_MAX, GROUP_MAX, Frame, FrameKind, check_frame
 from sluice.errors import NotFoundError, StoreCorruptError, TrustError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
 from sluice.formats.zstd import frame_max
@@ -24,6 +25,14 @@ RECIPE_MAX = 64 * 1024 * 1024
 """Most bytes of a recipe, decompressed."""
 INDEX_MAX = 256 * 1024 * 1024
 """Most bytes of an index: enough for about 3 TiB of payload."""
+DELTA_INDEX_MAX = 32 * 1024 * 1024
+"""The same of a delta: enough for about 400 GiB of payload. Beyond it everything is sent."""
+DELTA_FRAMES_MAX = 65_536
+"""Most frames of a delta."""
+_DELTA_END = b'"version":2}'
+"""How the index of a delta ends: keys are sorted."""
+_REFERENCES = 512
+"""How many bytes of references a delta may read for each it makes; a part that is made from a whole group is 256 KiB at least."""
 _DIGEST = re.compile("[0-9a-f]{64}")
 _FIELDS = {FrameKind.PREFIX: 4, FrameKind.HDIFF: 6, FrameKind.COPY: 3}
 """How many fields a frame of a delta has in JSON; a plain one has two and no word."""
@@ -66,6 +75,9 @@ def index_bytes(index: TedIndex) -> bytes:
 
 def parse_index(data: bytes) -> TedIndex:
     """Read an index and check all its sums and limits. Raises StoreCorruptError."""
+    # Before a list of millions is made: every frame begins with a bracket.
+    if data.endswith(_DELTA_END) and (len(data) > DELTA_INDEX_MAX or data.count(b"[") > DELTA_FRAMES_MAX + 3):
+        raise StoreCorruptError(f"an index of {len(data)} bytes is beyond what a delta may have")
     try:
         fields = Fields(parse_canonical(data, limit=INDEX_MAX, what="an index", values=INDEX_MAX), what="an index")
         version = fields.number("version", least=1, most=2)
@@ -93,6 +105,13 @@ def parse_index(data: bytes) -> TedIndex:
     return index
 
 
+def delta_fits(frames: Sequence[Frame], payload: int) -> bool:
+    """Whether these are few enough, and read little enough, to be one delta; ``payload`` in bytes."""
+    plain, reference = sum(frame.plain for frame in frames), sum(frame.reference for frame in frames)
+    is_short = len(frames) <= DELTA_FRAMES_MAX and payload // BLOCK * 70 + len(frames) * 64 < DELTA_INDEX_MAX
+    return is_short and reference <= _REFERENCES * plain + 4 * GROUP_MAX
+
+
 def name_of(index: TedIndex) -> str:
     """Distribution and revision, for messages."""
     return f"{index.distribution} {index.revision}"
@@ -103,6 +122,8 @@ def _check(index: TedIndex) -> None:
         raise StoreCorruptError(f"an index: {index.distribution!r:.80} is no name")
     if index.recipe is not None and (index.base is None or index.base >= index.revision):
         raise StoreCorruptError(f"the index of {name_of(index)}: a delta from {index.base} can't be")
+    if index.recipe is not None and not delta_fits(index.frames, index.payload):
+        raise StoreCorruptError(f"the index of {name_of(index)}: its frames are more, or read more, than a delta's may")
     length = sum(f.length for f in index.frames) + (index.recipe[0] if index.recipe else 0)
     if length != index.payload or sum(f.plain for f in index.frames) != index.plain:
         raise StoreCorruptError(f"the index of {name_of(index)}: its frames don't add up to its payload and plaintext")

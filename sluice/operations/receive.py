@@ -18,7 +18,7 @@ from sluice.durable import make_directory, replace_atomically, sync_directory
 from sluice.errors import BaseDiffersError, NotFoundError, StoreCorruptError, TamperedError, TruncatedError
 from sluice.formats.manifest import MANIFEST_MAX, parse_manifest
 from sluice.formats.orders import time_to_json
-from sluice.formats.ted_index import INDEX_MAX, TedIndex, parse_index
+from sluice.formats.ted_index import DELTA_INDEX_MAX, INDEX_MAX, TedIndex, parse_index
 from sluice.formats.zstd import decompress_frame, frame_max
 from sluice.model.names import name_is_valid
 from sluice.model.revision import RevisionNumber
@@ -216,9 +216,9 @@ class TedReceiver:
                 path.unlink()
 
 
-def check_index_length(length: int, signed: Target) -> None:
+def check_index_length(length: int, signed: Target, *, is_whole: bool) -> None:
     """Before the index of a put is buffered. Raises TamperedError, TruncatedError."""
     if length < signed.length:
         raise TruncatedError(f"an index of {length} bytes where {signed.length} were signed")
-    if length > min(signed.length, INDEX_MAX):
+    if length > min(signed.length, INDEX_MAX if is_whole else DELTA_INDEX_MAX):
         raise TamperedError(f"an index of {length} bytes where {signed.length} were signed")

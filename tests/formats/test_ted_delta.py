@@ -16,7 +16,7 @@ from sluice.formats import ted_recipe
 from sluice.formats.canonical import canonical_bytes
 from sluice.formats.manifest import ENTRIES_MAX
 from sluice.formats.ted import PAYLOAD_OFFSET, TedWriter, needed_contents, read_contents
-from sluice.formats.ted_index import RECIPE_MAX, TedIndex, index_bytes, parse_index
+from sluice.formats.ted_index import DELTA_FRAMES_MAX, DELTA_INDEX_MAX, RECIPE_MAX, TedIndex, delta_fits, index_bytes, parse_index
 from sluice.formats.ted_recipe import RANGES_MAX, Recipe, gone_contents, parse_recipe, read_recipe, recipe_bytes, resolved_references
 from sluice.formats.varint import Reader, put, signed, zigzag
 from sluice.formats.zstd import compress_frame
@@ -66,6 +66,22 @@ def test_a_delta_is_not_read_as_a_whole_file() -> None:
     data, index = written(FRAMES)
     with pytest.raises(StoreCorruptError, match=r"a delta from 1\.1"):
         read_contents(io.BytesIO(data[PAYLOAD_OFFSET:]).read, index, [])
+
+
+def test_more_frames_than_a_delta_may_have_are_refused_before_they_are_read() -> None:
+    data = changed(frames=[[1, 1]] * (DELTA_FRAMES_MAX + 1))
+    with pytest.raises(StoreCorruptError, match="beyond what a delta may have"):
+        parse_index(data)
+    with pytest.raises(StoreCorruptError, match="beyond what a delta may have"):
+        parse_index(b" " * DELTA_INDEX_MAX + data[-20:])
+
+
+def test_frames_that_make_little_of_much_are_refused() -> None:
+    frames = [Frame(1, 1, FrameKind.PREFIX, GROUP_MAX)] * 5
+    assert delta_fits(frames[:4], 4)
+    assert not delta_fits(frames, 5)
+    with pytest.raises(StoreCorruptError, match="more, or read more"):
+        parse_index(index_bytes(written(frames)[1]))
 
 
 def with_frame(*frame: Any) -> dict[str, Any]:

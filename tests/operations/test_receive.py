@@ -20,6 +20,7 @@ from sluice.errors import (
     TruncatedError,
 )
 from sluice.formats.ted import BLOCK, verify_payload
+from sluice.formats.ted_index import DELTA_INDEX_MAX
 from sluice.formats.zstd import compress_frame
 from sluice.model.revision import RevisionNumber
 from sluice.operations import receive_blocks
@@ -196,10 +197,14 @@ def test_an_index_that_is_not_the_signed_one_is_refused(host: Host, big: Made) -
 def test_the_length_of_an_index_is_judged_before_it_is_read() -> None:
     signed = Target.of(b"x" * 100)
     with pytest.raises(TruncatedError):
-        check_index_length(99, signed)
+        check_index_length(99, signed, is_whole=True)
     with pytest.raises(TamperedError):
-        check_index_length(101, signed)
-    check_index_length(100, signed)
+        check_index_length(101, signed, is_whole=True)
+    check_index_length(100, signed, is_whole=True)
+    large = Target.of(bytes(DELTA_INDEX_MAX + 1))
+    check_index_length(large.length, large, is_whole=True)
+    with pytest.raises(TamperedError):
+        check_index_length(large.length, large, is_whole=False)
 
 
 def test_a_ted_without_its_manifest_waits_for_it(host: Host, big: Made) -> None:
