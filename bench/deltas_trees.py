@@ -119,7 +119,7 @@ def sent_files(changes: Changes) -> Iterator[tuple[str, bool]]:
 
 
 def differences(there: Path, wanted: Path, *, times: bool = True) -> list[str]:
-    """Paths of two trees that aren't the same, times of directories apart: empty where a peer did what it was measured for."""
+    """Paths of two trees that aren't the same, times of directories and links apart: empty where a peer did what it was measured for."""
     changes = compare(there, wanted)
     touched = [path for path in changes.touched if not _only_time(changes, path, times=times)]
     return sorted({*changes.added, *changes.removed, *changes.changed, *touched})
@@ -134,7 +134,7 @@ def _only_time(changes: Changes, path: str, *, times: bool) -> bool:
     old, new = changes.old[path], changes.new[path]
     if (old.kind, old.mode, old.target) != (new.kind, new.mode, new.target):
         return False
-    return old.kind == "d" or not times
+    return old.kind in "dl" or not times
 
 
 def _node(path: Path) -> Node:
