@@ -110,6 +110,21 @@ def test_a_renamed_and_rebuilt_binary_is_a_patch() -> None:
     assert cost(delta) < MB / 512 * 2
 
 
+def test_an_encoder_that_errs_costs_bytes_and_no_wrong_delta(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HDiffPatch makes a patch of something else, of the same length; then one that no agent takes."""
+    import hdiffpatch
+
+    old, diff = NOISE[: 2 * MB], hdiffpatch.diff
+    new = b"".join(old[at : at + 999] + b"!" for at in range(0, len(old), 1000))
+    right = made([old], [new])
+    for err in (lambda old, new, **more: diff(old, b"?" + new[1:], **more), lambda old, new, **more: b"no patch"):
+        monkeypatch.setattr(hdiffpatch, "diff", err)
+        delta = made([old], [new])
+        assert applied([old], delta) == new
+        assert cost(right) < cost(delta) < len(new)
+    assert right[0].frame.kind is FrameKind.HDIFF
+
+
 def test_of_a_large_content_what_moved_costs_nothing_and_is_not_read_for_frames() -> None:
     old = NOISE
     new = b"inserted" + NOISE[: 3 * MB] + NOISE[5 * MB : 9 * MB] + NOISE[3 * MB : 5 * MB] + NOISE[9 * MB :]
