@@ -22,13 +22,14 @@ def test_a_file_that_cannot_be_read_is_named_and_the_next_request_is_taken(tmp_p
     with Raw(bench) as raw:
         raw.hello()
         assert raw.metadata(bench)["type"] == "accepted"
-        (bench.held / "status.json").mkdir(parents=True)
+        unreadable = bench.held / "receiving/1.1/manifest"
+        unreadable.mkdir(parents=True)
 
         reply = raw.put_manifest(made)
 
         assert (reply["type"], reply["code"]) == ("error", "StoreError")
-        assert str(bench.held / "status.json") in reply["message"]
-        (bench.held / "status.json").rmdir()
+        assert str(unreadable) in reply["message"]
+        unreadable.rmdir()
         assert raw.put_manifest(made)["type"] == "stored"
 
 
