@@ -29,7 +29,7 @@ class Outcome:
 
     row: StatusRow
     bytes: int
-    """Sent in this run."""
+    """Sent to it in this run, what it answered not counted; a prediction counts both ways."""
     time: timedelta | None
     """From its first event in this run to its last; None where nothing happened."""
     error: str
@@ -87,9 +87,9 @@ _FAILED = frozenset({State.FAILED, State.UNAVAILABLE, State.WAITING})
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> str:
-    """Subscriber, revision, state, bytes, time, reason."""
+    """Subscriber, revision, state, bytes sent to it (what it answered isn't in it), time, reason."""
     several = len({o.row.distribution for o in outcomes}) > 1
-    headers = ["subscriber", *(["distribution"] if several else []), "revision", "state", "bytes", "time", "reason"]
+    headers = ["subscriber", *(["distribution"] if several else []), "revision", "state", "sent", "time", "reason"]
     rows = []
     for o in outcomes:
         revision = "-" if o.row.state in _NOTHING else str(o.row.latest or "-")
@@ -105,7 +105,7 @@ def outcome_table(outcomes: Sequence[Outcome]) -> str:
                 o.row.reason,
             ]
         )
-    return table(headers, rows, right={"bytes", "time"})
+    return table(headers, rows, right={"sent", "time"})
 
 
 def _last_event(site: Site, distributor: str) -> int:

@@ -119,7 +119,7 @@ def _show_plan(changes: Changes, sends: list[dict[str, Any]], refreshes: list[di
     if sends:
         click.echo("\nto be sent:")
         cells = [[s["subscriber"], s["distribution"], s["revision"], s["base"] or "-", bytes_cell(s), seconds_cell(s)] for s in sends]
-        click.echo(table(["subscriber", "distribution", "revision", "from", "bytes", "time"], cells, right={"bytes", "time"}))
+        click.echo(table(["subscriber", "distribution", "revision", "from", "both ways", "time"], cells, right={"both ways", "time"}))
         show_links(links_json(sends))
     else:
         click.echo("nothing is to be sent")

@@ -39,7 +39,7 @@ def predicted(session: Session, targets: Iterable[SendTarget], *, exact: bool, e
 
 
 def prediction_json(target: SendTarget, prediction: Prediction | None) -> dict[str, Any]:
-    """``{"subscriber", "distribution", "revision", "base", "bytes", "exact", "seconds", "link"}``; null is unknown."""
+    """``{"subscriber", "distribution", "revision", "base", "bytes", "exact", "seconds", "link"}``; bytes both ways; null is unknown."""
     return {
         "subscriber": target.subscriber,
         "distribution": target.distribution,
@@ -86,7 +86,7 @@ def show_links(links: list[dict[str, Any]]) -> None:
     """The sums, where there is more than one send to a link, or more than one link."""
     cells = [[link["link"], str(link["sends"]), bytes_cell(link), seconds_cell(link)] for link in links]
     if cells:
-        click.echo(table(["link", "sends", "bytes", "time"], cells, right={"sends", "bytes", "time"}))
+        click.echo(table(["link", "sends", "both ways", "time"], cells, right={"sends", "both ways", "time"}))
         total = {"bytes": sum(link["bytes"] for link in links), "exact": all(link["exact"] for link in links)}
         click.echo(f"{count(sum(link['sends'] for link in links), 'send')}, {bytes_cell(total)} in both directions")
 

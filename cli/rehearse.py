@@ -126,7 +126,7 @@ class _Sends:
             ]
             for target, row in zip(self.targets, self.rows, strict=True)
         ]
-        click.echo(table(["subscriber", "distribution", "revision", "bytes", "time", "would be"], cells, right={"bytes", "time"}))
+        click.echo(table(["subscriber", "distribution", "revision", "both ways", "time", "would be"], cells, right={"both ways", "time"}))
         show_links(links_json(self.rows))
 
 

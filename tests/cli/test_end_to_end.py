@@ -97,7 +97,7 @@ def test_init_bootstrap_distribute_change_distribute(shell: Shell, sluice: Sluic
     assert [revision["revision"] for revision in sluice("revisions", "greeting", "--json").json["revisions"]] == ["1.1"]
     second = shell("distribute", "greeting")
     assert second.code == 0, second.err
-    assert second.out.splitlines()[1].split() == ["SUBSCRIBER", "REVISION", "STATE", "BYTES", "TIME", "REASON"]
+    assert second.out.splitlines()[1].split() == ["SUBSCRIBER", "REVISION", "STATE", "SENT", "TIME", "REASON"]
     assert [(path / "welcome.txt").read_text() for path in arrived] == ["changed\n"] * 2
 
     kept = sluice("revisions", "greeting", "--json").json
@@ -155,7 +155,9 @@ def test_plan_apply_and_detach(shell: Shell) -> None:
     ]
     assert [(link["link"], link["sends"]) for link in after["links"]] == [("this machine", 2)]
     assert after["links"][0]["bytes"] == sum(send["bytes"] for send in after["send"])
-    assert "Prefect is in line with the site\n\nto be sent:\n" in shell("plan").out
+    shown = shell("plan").out
+    assert "Prefect is in line with the site\n\nto be sent:\n" in shown
+    assert shown.count(" BOTH WAYS ") == 2, "of the sends and of the links"
     detached = shell("distribute", "greeting", "--detach", "--json")
     assert detached.code == 0, detached.err
     assert [started["deployment"] for started in json.loads(detached.out)["detached"]] == ["distribute/greeting"]

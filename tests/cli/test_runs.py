@@ -118,7 +118,7 @@ def test_the_table_tells_what_happened_to_each_subscriber(prefect: FakePrefect, 
     assert result.code == HostKeyError.exit_code == 7
     assert result.out == (
         "sent to 0 of 2 Subscribers\n"
-        "SUBSCRIBER  REVISION  STATE    BYTES  TIME  REASON\n"
+        "SUBSCRIBER  REVISION  STATE     SENT  TIME  REASON\n"
         "far         1.1       failed   300 B   0 s  1.1 failed at 2026-03-01 12:00:00 UTC: far shows another host key: compare it\n"
         "near        1.1       waiting    0 B     -  1.1 waits for the next start of Channel daily at 2026-03-01 22:00:00 UTC\n"
     )

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from cli.predictions import show_links
 from cli.tables import count, duration, moment, pairs, size, table
 
 
@@ -55,3 +56,8 @@ def test_times_are_shown_in_utc() -> None:
 
 def test_one_is_singular() -> None:
     assert (count(0, "send"), count(1, "send"), count(2, "send")) == ("0 sends", "1 send", "2 sends")
+
+
+def test_a_prediction_says_that_it_counts_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    show_links([{"link": "far", "sends": 1, "bytes": 3072, "exact": True, "seconds": 1.0}])
+    assert capsys.readouterr().out == "LINK  SENDS  BOTH WAYS   TIME\nfar       1      3 KiB  1.0 s\n1 send, 3 KiB in both directions\n"
