@@ -11,7 +11,7 @@ from sluice.operations.record_build import build_recorded
 from tasks.place import here, log
 from tasks.progress import reported
 from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
-from tasks.wording import size
+from tasks.wording import counted, size
 
 
 @task(
@@ -40,10 +40,14 @@ async def build_revision(distribution: str, rebaseline: bool = False) -> BuildRe
             rebaseline=rebaseline,
             progress=progress,
         )
-    found = f"{result.files} files, {size(result.bytes)}, {result.files_read} of them read"
-    if result.revision is None:
-        log().info("%s: no change since %s (%s)", distribution, result.previous or "ever", found)
-    else:
-        changes = f"{result.added} added, {result.modified} modified, {result.removed} removed"
-        log().info("%s %s: %s; %s; %s to send at most", distribution, result.revision, found, changes, size(result.ted_bytes))
+    log().info("%s", told(result))
     return result
+
+
+def told(result: BuildResult) -> str:
+    """What a build did, in one line. What each Subscriber is sent depends on what it has: the new content is the same for all."""
+    found = f"{counted(result.files, 'file')}, {size(result.bytes)}, {result.files_read} of them read"
+    if result.revision is None:
+        return f"{result.distribution}: no change since {result.previous or 'ever'} ({found})"
+    changes = f"{result.added} added, {result.modified} modified, {result.removed} removed"
+    return f"{result.distribution} {result.revision}: {found}; {changes}; {size(result.bytes_new)} of new content"

@@ -47,8 +47,6 @@ class BuildResult:
     """Paths of all kinds that the previous revision hasn't; likewise below."""
     modified: int = 0
     removed: int = 0
-    ted_bytes: int = 0
-    """Bytes of the payloads of the ``.ted`` files made."""
     bases: tuple[RevisionNumber, ...] = ()
     """From which a delta was made."""
     pruned: tuple[RevisionNumber, ...] = ()
@@ -121,7 +119,6 @@ def _build(
         added=added,
         modified=modified,
         removed=removed,
-        ted_bytes=sum(ted.payload for ted in teds),
         manifest=manifest if draft is None else None,
         bases=tuple(ted.base for ted in teds if ted.base and not ted.small),
     )
