@@ -83,6 +83,7 @@ class Delivery:
         )
         self._bytes = self._resumed = self._lent = 0
         self._base: RevisionNumber | None = None
+        self._why_whole = ""
         self._seconds_called = 0.0
         """What the call took; the wait for a slot isn't part of a send's time."""
         self._begun = clock.now()
@@ -209,7 +210,7 @@ class Delivery:
             return self.cancel(cancelled.name)
         now = self._clock.now()
         self._bytes += result.sent
-        self._resumed, self._base = result.resumed, result.base
+        self._resumed, self._base, self._why_whole = result.resumed, result.base, result.why_whole
         self._lent += result.lent
         data = result.as_event(self._seconds_called + (now - begun).total_seconds())
         kind = EventKind.ALREADY_HELD if result.already_held else EventKind.SENT
@@ -309,6 +310,8 @@ class Delivery:
 
     def _delivered(self, state: State, reason: str, error: SluiceError | None = None) -> Delivered:
         seconds = (self._clock.now() - self._begun).total_seconds()
+        if self._why_whole and error is None:
+            reason = f"{reason}; all of it was sent: {self._why_whole}"
         return Delivered(
             self.target.subscriber,
             self.target.distribution,

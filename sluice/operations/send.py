@@ -10,7 +10,7 @@ What travels is the delta from what is extracted there, and the contents that la
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError, StoreCorruptError, TrustError
@@ -67,6 +67,8 @@ class SendResult:
     """Of ``sent``: contents that the Subscriber's tree lacked, compressed."""
     small: bool = False
     """The ``.ted`` had to be for a host with little memory."""
+    why_whole: str = ""
+    """What kept a delta, or lending, from doing; everything was sent instead."""
 
     def as_event(self, seconds: float) -> dict[str, JsonValue]:
         """What the ledger keeps of it; predictions read it back.
@@ -74,7 +76,7 @@ class SendResult:
         Args:
             seconds: That it took, without waiting for a slot.
         """
-        return {
+        data: dict[str, JsonValue] = {
             "bytes": self.sent,
             "received": self.received,
             "resumed": self.resumed,
@@ -84,6 +86,7 @@ class SendResult:
             "small": self.small,
             "seconds": round(seconds, 3),
         }
+        return data | ({"why_whole": self.why_whole[:1000]} if self.why_whole else {})
 
 
 class Sending:
@@ -172,8 +175,8 @@ class Sending:
                     return self._mended(progress, turn)
                 if (fits := fitting(hello, self._distribution, self._revision, self._store)).base is not None:
                     return self._send_delta(fits, progress, turn)
-        except BaseDiffersError:  # said by the agent, or because lending isn't worth it
-            pass
+        except BaseDiffersError as error:  # said by the agent, or because lending isn't worth it
+            return replace(self._send_whole(progress, turn), why_whole=error.message)
         return self._send_whole(progress, turn)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """One Subscriber and Distribution over a run's tries, on a real ledger, a fake clock and a scripted host."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -379,3 +379,17 @@ def test_what_an_extraction_by_itself_found_changed_is_mended_by_the_next_send(p
     run_through(place, place.delivery(ONE, "run-2", sending=sending))
     assert tried_with == [Remedy.MEND]
     assert place.ledger.state("oslo-1", "zone").state is State.RECEIVED
+
+
+def test_why_everything_was_sent_stands_in_the_run_s_table_and_in_the_ledger(place: Place) -> None:
+    class Wronged(Host):
+        def transfer(self, progress: Any, turn: Any) -> SendResult:
+            return replace(super().transfer(progress, turn), why_whole="a frame is damaged")
+
+    delivery = place.delivery(ONE, "run-1", sending=lambda _: cast("Sending", Wronged(place, ONE)))
+    run_through(place, delivery)
+    (sent,) = place.ledger.events(kinds=[EventKind.SENT])
+    assert sent.event.data["why_whole"] == "a frame is damaged"
+    row = delivery.extract()
+    assert row is not None
+    assert (row.state, "all of it was sent: a frame is damaged" in row.reason) == (State.RECEIVED, True)

@@ -53,6 +53,7 @@ def sent(hq: Bench, remedy: Remedy = Remedy.NONE) -> SendResult:
 def test_a_delta_is_held_once_it_is_completed_and_brings_its_manifest(hq: Bench, agent: AgentDouble) -> None:
     result = sent(hq)
     assert (str(result.base), result.lent, result.small, result.already_held) == ("1.1", 0, False, False)
+    assert "why_whole" not in result.as_event(1.0)
     assert agent.requests == ["hello", "metadata", "put", "complete", "bye"]
     assert agent.held == {"zone": "1.2"}
     assert result.payload < len(NEW) + 2_000
@@ -129,7 +130,9 @@ def test_a_delta_that_comes_out_wrong_there_is_followed_by_everything(
     refused: SluiceError, remedy: Remedy, hq: Bench, agent: AgentDouble
 ) -> None:
     agent.refuse["complete"] = refused
-    assert sent(hq, remedy).base is None
+    result = sent(hq, remedy)
+    assert result.base is None
+    assert refused.message in str(result.as_event(1.0)["why_whole"])
     assert agent.held == {"zone": "1.2"}
     assert list(agent.parts)[-1] == "zone/1.2/distfile.ted"
 
