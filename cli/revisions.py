@@ -2,8 +2,11 @@
 
 ``--json``: ``{"distribution", "distributor", "max_revisions", "effort", "disk": {"revisions", "contents", "own_contents"},
 "revisions": [{"revision", "built", "files", "bytes", "manifest_bytes", "manifest_sha256", "signed",
-"teds": [{"file", "base", "small", "bytes", "payload", "of_whole", "frames": {kind: number}, "made", "index_sha256", "path"}]}]}``.
+"damage", "teds": [{"file", "base", "small", "bytes", "payload", "of_whole",
+"frames": {kind: number}, "made", "index_sha256", "path"}]}]}``.
 ``of_whole`` is the payload's share of the whole ``.ted``'s, its own revision's or the latest before it; null where there is none.
+Of a revision whose manifest can't be read ``damage`` says why and what to do, what it would tell is null, and the exit code is that of a
+StoreError; else ``damage`` is null.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from cli.disk import disk_json, disk_text
 from cli.ledgers import ledger_of
 from cli.session import Session, emit, json_option, session, utc
 from cli.tables import moment, size, table
+from sluice.errors import NotFoundError, StoreError
 from sluice.model.revision import RevisionNumber
 
 if TYPE_CHECKING:
@@ -33,7 +37,8 @@ EVENTS = 1000
 @click.argument("name")
 @json_option
 @session
-def revisions(session: Session, name: str, as_json: bool) -> None:
+@click.pass_context
+def revisions(ctx: click.Context, session: Session, name: str, as_json: bool) -> None:
     """List the revisions of a Distribution.
 
     Those that are kept, oldest first. Of each the files that were made to send it: whole or from a base, their sizes beside that
@@ -47,6 +52,8 @@ def revisions(session: Session, name: str, as_json: bool) -> None:
     signed = set(Publisher(directory, distributor=distributor.name).listing(name)) if (directory / "trust/repository").is_dir() else set()
     times = build_times(session.site, name)
     rows = [described(store, name, number, times.get(number), signed) for number in store.revisions(name)]
+    kept = set(map(str, store.revisions(name)))  # a newer baseline may have taken the place of some meanwhile
+    rows = [row for row in rows if row["revision"] in kept]
     _compare(rows)
     used = store.disk_used([name])[name]
     if as_json:
@@ -67,28 +74,44 @@ def revisions(session: Session, name: str, as_json: bool) -> None:
         limit = "unlimited" if distribution.max_revisions is None else f"at most {distribution.max_revisions}"
         click.echo(f"on disk {disk_text(used)}")
         click.echo(f"{limit} revisions are kept; effort {distribution.effort}{_newest_text(rows[-1])}")
+        for row in rows:
+            if row["damage"]:
+                click.echo(f"{row['revision']} is damaged: {row['damage']}")
+    ctx.exit(StoreError.exit_code if any(row["damage"] for row in rows) else 0)
 
 
 def described(store: Store, name: str, number: RevisionNumber, built: datetime | None, signed: set[str]) -> dict[str, Any]:
-    """The JSON of one revision."""
+    """The JSON of one revision, also of one whose manifest is damaged or gone."""
     import hashlib
 
     from sluice.model.manifest import EntryKind
     from sluice.trust.roles import manifest_target
 
-    manifest = store.manifest(name, number)
-    data = store.manifest_bytes(name, number)
-    teds = [_ted(ted) for ted in store.teds(name, number)]
-    files = sum(entry.kind is EntryKind.FILE for destination in manifest.destinations for entry in destination.entries)
-    return {
+    found: dict[str, Any] = {
         "revision": str(number),
         "built": utc(built),
+        "files": None,
+        "bytes": None,
+        "manifest_bytes": None,
+        "manifest_sha256": None,
+        "signed": manifest_target(name, number) in signed,
+        "damage": None,
+        "teds": [],
+    }
+    try:
+        found["teds"] = [shown for ted in store.teds(name, number) if (shown := _ted(ted)) is not None]
+        manifest = store.manifest(name, number)
+        data = store.manifest_bytes(name, number)
+    except StoreError as error:
+        return {**found, "damage": str(error)}
+    except NotFoundError:
+        return {**found, "damage": f"its manifest is gone: run `sluice build {name} --rebaseline`: a new baseline takes its place"}
+    files = sum(entry.kind is EntryKind.FILE for destination in manifest.destinations for entry in destination.entries)
+    return found | {
         "files": files,
         "bytes": sum(content for _, content in manifest.contents()),
         "manifest_bytes": len(data),
         "manifest_sha256": hashlib.sha256(data).hexdigest(),
-        "signed": manifest_target(name, number) in signed,
-        "teds": teds,
     }
 
 
@@ -107,12 +130,16 @@ def build_times(site: Site, name: str) -> dict[RevisionNumber, datetime]:
     return found
 
 
-def _ted(ted: TedFile) -> dict[str, Any]:
+def _ted(ted: TedFile) -> dict[str, Any] | None:
+    """None where it went meanwhile: set aside as damaged, or with its revision."""
     import hashlib
 
     from sluice.formats.ted import parse_index
 
-    status = Path(ted.path).stat()
+    try:
+        status = Path(ted.path).stat()
+    except FileNotFoundError:
+        return None
     return {
         "file": ted.name,
         "base": None if ted.base is None else str(ted.base),
@@ -130,7 +157,8 @@ def _ted(ted: TedFile) -> dict[str, Any]:
 def _table(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
-        first = [row["revision"], _time(row["built"]), str(row["files"]), size(row["bytes"]), "yes" if row["signed"] else "no"]
+        contents = ["damaged", "-"] if row["damage"] else [str(row["files"]), size(row["bytes"])]
+        first = [row["revision"], _time(row["built"]), *contents, "yes" if row["signed"] else "no"]
         for ted in row["teds"] or [None]:
             file = (
                 ["-"] * 6
@@ -173,6 +201,8 @@ def _base_text(ted: dict[str, Any]) -> str:
 def _share(share: float | None) -> str:
     if share is None:
         return "-"
+    if share < 0.0001:
+        return "< 0.01%"
     return f"{share:.2%}" if share < 0.1 else f"{share:.0%}"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.session import emit, json_option
-from cli.tables import pairs, size
+from cli.tables import count, pairs, size
 
 if TYPE_CHECKING:
     from sluice.formats.ted_index import TedIndex
@@ -40,7 +40,10 @@ def ted_show(file: Path, verify: bool, as_json: bool) -> None:
                 ("revision", found["revision"]),
                 ("base", found["base"] or "none: everything is in it"),
                 ("file", f"{size(found['bytes'])} ({found['bytes']} B)"),
-                ("payload", f"{size(found['payload'])} in {found['frames']} frames and {found['blocks']} blocks of 1 MiB"),
+                (
+                    "payload",
+                    f"{size(found['payload'])} in {count(found['frames'], 'frame')} and {count(found['blocks'], 'block')} of 1 MiB",
+                ),
                 *([("delta", _delta(found["delta"]))] if found["delta"] else []),
                 *((kind["kind"], _kind(kind)) for kind in found["kinds"] if found["delta"]),
                 ("contents", f"{size(found['plain'])} uncompressed"),
@@ -59,7 +62,7 @@ def _delta(delta: dict[str, Any]) -> str:
 
 def _kind(kind: dict[str, Any]) -> str:
     made_from = f" from {size(kind['reference'])} of old contents" if kind["reference"] else ""
-    return f"{kind['frames']} frames, {size(kind['payload'])}, make {size(kind['plain'])}{made_from}"
+    return f"{count(kind['frames'], 'frame')}, {size(kind['payload'])}, make {size(kind['plain'])}{made_from}"
 
 
 def _kinds(index: TedIndex) -> list[dict[str, Any]]:

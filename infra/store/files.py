@@ -130,7 +130,7 @@ class FileStore:
                 for name in os.listdir(directory):
                     match = _TED.fullmatch(name)
                     if match is not None:
-                        with suppress(StoreCorruptError):
+                        with suppress(StoreCorruptError, FileNotFoundError):  # set aside meanwhile, or going with its revision
                             base = RevisionNumber.parse(match[1]) if match[1] else None
                             found.append(self._ted(directory / name, distribution, revision, base, match[2] is not None))
         except FileNotFoundError:

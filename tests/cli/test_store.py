@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.revisions import _share
+from infra.store.files import FileStore
 from infra.workplace import open_workplace
+from sluice.model.revision import RevisionNumber
 from sluice.operations.record_build import build_recorded, sign_recorded
+from sluice.ports import TedFile
 from tests.cli.conftest import Sluice
 
 
@@ -104,6 +109,39 @@ def test_revisions_shows_what_each_file_is_made_of_beside_the_whole_and_the_disk
         f"of them shared with other Distributions\nat most 10 revisions are kept; effort default; 1.2 from 1.1 is {delta['of_whole']:.2%}"
         in text
     )
+
+
+def test_a_damaged_manifest_hides_no_other_revision(built: Path, sluice: Sluice) -> None:
+    revisions = built / "var/hq/store/distributions/zone/revisions"
+    (revisions / "1.1/manifest").write_bytes(b"{}")
+    found = sluice("revisions", "zone")
+    assert found.code == 5
+    assert "damaged" in next(line for line in found.out.splitlines() if line.startswith("1.1 "))
+    assert "1.1 is damaged: the manifest of zone 1.1 is damaged: " in found.out
+    assert "run `sluice build zone --rebaseline`" in found.out
+    (revisions / "1.1/manifest").unlink()
+    shown = sluice("revisions", "zone", "--json").json["revisions"]
+    assert [(row["revision"], row["files"]) for row in shown] == [("1.1", None), ("1.2", 2)]
+    assert shown[0]["damage"].startswith("its manifest is gone: ")
+
+
+def test_a_ted_that_is_set_aside_meanwhile_is_left_out(built: Path, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> None:
+    teds = FileStore.teds
+
+    def aside(self: FileStore, distribution: str, revision: RevisionNumber) -> Sequence[TedFile]:
+        found = teds(self, distribution, revision)
+        for ted in found:
+            if ted.base is None:
+                Path(ted.path).rename(Path(ted.path).with_suffix(".corrupt"))
+        return found
+
+    monkeypatch.setattr(FileStore, "teds", aside)
+    found = sluice("revisions", "zone", "--json")
+    assert [len(row["teds"]) for row in found.json["revisions"]] == [0, 1]
+
+
+def test_a_share_too_small_for_its_digits_isnt_nothing() -> None:
+    assert [_share(share) for share in (0.00004, 0.0001, 0.5, None)] == ["< 0.01%", "0.01%", "50%", "-"]
 
 
 def test_the_disk_a_distribution_uses_is_shown_with_its_status_and_its_settings(built: Path, sluice: Sluice) -> None:
