@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from prefect import task
 
@@ -12,20 +13,19 @@ from sluice.blueprint.render import recipe
 from sluice.errors import BaseDiffersError, SluiceError
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import State
-from sluice.model.ticket import Ticket
 from sluice.operations.call import call_agent
 from sluice.operations.claim import Claim
 from sluice.operations.conversation import AgentEvent
 from sluice.operations.delivered import Delivered
 from sluice.operations.fitting import takes_deltas
 from sluice.operations.lending import Lending
-from sluice.operations.order_extract import ExtractResult
 from tasks.claims import entered
 from tasks.place import log
 from tasks.progress import phases_told
 from tasks.sending import Sends, current_sends
 from tasks.settings import COMMON
 
+LENDS = "what its tree lacks is lent now, and it is mended"
 MEANWHILE = ", and `sluice extract OTHER` is for other Subscribers"
 
 
@@ -112,19 +112,19 @@ def _ordered(
     try:
         rendered = recipe(work.site, distribution, subscriber)
 
-        def order(done: Callable[[], Ticket | None]) -> ExtractResult:
-            now = work.clock.now()
-            return sends.ordering.order_extract(call, distribution, revision, rendered, now=now, on_event=on_event, done=done)
-
+        order = partial(sends.ordering.order_extract, call, distribution, revision, rendered, on_event=on_event)
         if check:
-            result = order(lambda: None)  # the pair stays ours: what is damaged may have to be lent
-            if isinstance(result.error, BaseDiffersError) and takes_deltas(call.hello):
+            lends = takes_deltas(call.hello)
+            # The pair stays ours: what is damaged may have to be lent.
+            result = order(now=work.clock.now(), if_changed=LENDS if lends else "")
+            if isinstance(result.error, BaseDiffersError) and lends:
                 with suppress(BaseDiffersError):  # the Channel's next start sends everything
                     lending = Lending(call.conversation, distribution, revision, None, store=work.store, min_free=host.min_free)
+                    before = call.conversation.sent
                     lending.complete(on_event=on_event)
-                    result = order(lambda: None)
+                    result = order(now=work.clock.now(), lent=call.conversation.sent - before)
         else:
-            result = order(claim.hand_over)
+            result = order(now=work.clock.now(), done=claim.hand_over)
     finally:
         call.close()
     seconds = (work.clock.now() - begun).total_seconds()

@@ -232,9 +232,13 @@ class CurrentState:
             moved, attempts=self.attempts + 1, first_failure=self.first_failure or at, next_try=next_try, error=failure
         )  # fmt: skip
 
-    def installing(self, revision: RevisionNumber, at: datetime) -> CurrentState:
-        """The order was handed over; the agent extracts, or verifies what it extracted (C10)."""
-        return self._to(State.INSTALLING, f"{'verifying' if revision == self.extracted else 'extracting'} {revision}", at)
+    def installing(self, revision: RevisionNumber, at: datetime, *, sent: int = 0) -> CurrentState:
+        """The order was handed over; the agent extracts, or verifies what it extracted (C10).
+
+        Args:
+            sent: Bytes on the wire to lend it contents for that.
+        """
+        return self._to(State.INSTALLING, f"{'verifying' if revision == self.extracted else 'extracting'} {revision}", at, sent=sent)
 
     def extracted_in_vain(self, failure: Failure, at: datetime) -> CurrentState:
         """An order couldn't be given, or its receipt can't be believed. What is held stays held; the next Extract tries again.

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sluice.errors import ReadBackError, SluiceError, TamperedError, TransportError, TrustError, error_from_code
+from sluice.errors import BaseDiffersError, ReadBackError, SluiceError, TamperedError, TransportError, TrustError, error_from_code
 from sluice.formats.canonical import canonical_bytes
 from sluice.formats.manifest import read_back_digest
 from sluice.model.order import Order, Outcome, Receipt
@@ -82,6 +82,8 @@ class Ordering:
         channel: str = "",
         on_event: Callable[[AgentEvent], None] | None = None,
         done: Callable[[], Ticket | None] = lambda: None,
+        if_changed: str = "",
+        lent: int = 0,
     ) -> ExtractResult:
         """Have one Subscriber extract a revision it holds, or verify and mend the one it has extracted (C10).
 
@@ -90,6 +92,8 @@ class Ordering:
             recipe: Destinations and actions, rendered for it.
             now: The one reference time; the order expires ORDER_LIFETIME later, and its answer is recorded as long after as it took.
             done: Gives the claim up, which is then given back with the receipt.
+            if_changed: What its caller does where the tree there was changed, for the event: a failure that is mended at once is none.
+            lent: Bytes on the wire that went before, to lend it contents for this.
         Returns:
             Also where the extraction failed: see ``error``. BaseDiffersError there means: send it whole.
         Raises:
@@ -106,7 +110,9 @@ class Ordering:
         require(call.hello, needed_features(recipe, min_free=recipe.min_free), distribution)
         is_check = self.ledger.state(subscriber, distribution).extracted == revision
         started = self._event(EventKind.EXTRACT_STARTED, subscriber, distribution, revision, now, channel)
-        begun = Record(started, lambda state: state.installing(revision, now))
+        if lent:
+            started = replace(started, data={"lent": lent})
+        begun = Record(started, lambda state: state.installing(revision, now, sent=lent))
         # A receipt of any of its Distributions may still wait there under a number that a new ledger would give again.
         sequence = self.ledger.next_sequence(self.distributor, subscriber, above=call.hello.sequence, record=begun)
         order = order_of(self.distributor, subscriber, sequence, distribution, revision, recipe, now=now)
@@ -124,7 +130,7 @@ class Ordering:
                 distribution,
                 ended,
             )
-        self._keep(envelope, receipt, call, ended, channel, done(), is_check=is_check)
+        self._keep(envelope, receipt, call, ended, channel, done(), is_check=is_check, if_changed=if_changed)
         return ExtractResult(receipt)
 
     def fetch_receipts(self, call: Call, distribution: str, *, now: datetime) -> list[Receipt]:
@@ -186,6 +192,7 @@ class Ordering:
         done: Ticket | None = None,
         *,
         is_check: bool = False,
+        if_changed: str = "",
     ) -> None:
         kind = EventKind.EXTRACT_FAILED
         if receipt.outcome in INSTALLED:
@@ -193,6 +200,9 @@ class Ordering:
         event = self._event(kind, receipt.subscriber, receipt.distribution, receipt.revision, now, channel)
         if kind is EventKind.VERIFIED:
             event = replace(event, data={"files_mended": receipt.files_written, "paths_removed": receipt.paths_removed})
+        elif if_changed and receipt.failure and receipt.failure.code == BaseDiffersError.__name__:
+            message = f"{_harmless(receipt.failure.message)[:900]}; {if_changed}"
+            event = replace(event, data={"code": receipt.failure.code, "message": message})
         self.ledger.accept_receipt(receipt, canonical_bytes(envelope).decode(), event, done=done)
         with suppress(TransportError):  # it is kept; unacknowledged, it is fetched again and stored no second time
             call.conversation.acknowledge(receipt.distribution, receipt.sequence)

@@ -56,10 +56,10 @@ def call(hq: Bench) -> Call:
     return call_agent(subscriber_named("helsinki-1"), "hq", transport=hq.way, timeout=5)
 
 
-def order(hq: Bench) -> ExtractResult:
+def order(hq: Bench, *, if_changed: str = "", lent: int = 0) -> ExtractResult:
     called = call(hq)
     try:
-        return hq.ordering.order_extract(called, "zone", RevisionNumber(1, 1), RECIPE, now=NOW)
+        return hq.ordering.order_extract(called, "zone", RevisionNumber(1, 1), RECIPE, now=NOW, if_changed=if_changed, lent=lent)
     finally:
         called.close()
 
@@ -279,3 +279,17 @@ def test_what_is_extracted_already_is_verified_and_that_is_another_event(hq: Ben
     assert last.data == {"files_mended": 1, "paths_removed": 0}
     state = hq.ledger.state("helsinki-1", "zone")
     assert (state.state, str(state.extracted), state.reason) == (State.INSTALLED, "1.1", "1.1 is installed, 1 file mended")
+
+
+def test_a_tree_found_changed_says_what_follows_and_what_was_lent_counts(hq: Bench, agent: AgentDouble) -> None:
+    order(hq)
+    sent = hq.ledger.state("helsinki-1", "zone").bytes_sent
+    agent.outcome, agent.failure = Outcome.FAILED, Failure("BaseDiffersError", "a changed\x1b", "", retryable=False)
+    order(hq, if_changed="it is lent now")
+    (failed,) = [each.event for each in hq.ledger.events() if each.event.kind is EventKind.EXTRACT_FAILED]
+    assert failed.data == {"code": "BaseDiffersError", "message": "a changed?; it is lent now"}
+    agent.outcome, agent.failure = Outcome.INSTALLED, None
+    order(hq, lent=4711)
+    started = [each.event.data for each in hq.ledger.events() if each.event.kind is EventKind.EXTRACT_STARTED]
+    assert started == [{}, {}, {"lent": 4711}]
+    assert hq.ledger.state("helsinki-1", "zone").bytes_sent == sent + 4711

@@ -1,0 +1,57 @@
+"""A verification that finds a tree changed lends what it lacks and orders again: what the ledger is told of it (C10)."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from blake3 import blake3
+
+from sluice.model.order import Failure, Outcome, Receipt
+from sluice.model.recipe import RenderedRecipe
+from sluice.model.state import State
+from sluice.operations.claim import Claim
+from sluice.operations.order_extract import ExtractResult
+from tasks.order_extraction import LENDS, _ordered
+from tasks.sending import Sends
+from tests.operations.agent_double import NOW, AgentDouble
+from tests.operations.distributor import bench, subscriber_named
+
+
+@pytest.mark.parametrize(("features", "told"), [(["delta", "script"], LENDS), (["script"], "")])
+def test_what_is_lent_is_told_with_the_order_that_follows(
+    features: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking, large = os.urandom(20_000), os.urandom(60_000)
+    agent = AgentDouble(extracted={"zone": "1.1"}, features=features, hello={"codecs": ["hdiff", "lzma", "zstd"], "memory": 1 << 32})
+    hq = bench(tmp_path, agent)
+    revision = hq.build("1.1", {"a": lacking, "b": large})
+    agent.lacks = iter([[blake3(lacking).hexdigest()]])
+    orders: list[dict[str, Any]] = []
+
+    def order_extract(*_: object, **told: Any) -> ExtractResult:
+        orders.append(told)
+        changed = Failure("BaseDiffersError", "a changed", "", retryable=False) if len(orders) == 1 else None
+        outcome = Outcome.FAILED if changed else Outcome.INSTALLED
+        return ExtractResult(
+            Receipt("hq", agent.name, len(orders), "zone", revision, outcome, NOW, NOW, 1, 1, 20_000, "ab" * 32, failure=changed)
+        )
+
+    monkeypatch.setattr("tasks.order_extraction.recipe", lambda *_: RenderedRecipe(("/opt/zone",)))
+    work = SimpleNamespace(
+        site=SimpleNamespace(subscriber=subscriber_named),
+        distributor=SimpleNamespace(name="hq"),
+        clock=SimpleNamespace(now=lambda: NOW),
+        store=hq.store,
+        transport=hq.way,
+        timeout=lambda _: 5,
+    )
+    sends = SimpleNamespace(place=SimpleNamespace(work=work), ordering=SimpleNamespace(order_extract=order_extract))
+    done = _ordered(cast("Sends", sends), cast("Claim", None), agent.name, "zone", revision, lambda _: None, True)
+    assert orders[0].get("if_changed") == told
+    if told:
+        assert (done.state, len(orders)) == (State.INSTALLED, 2)
+        assert 20_000 < orders[1]["lent"] < 22_000
+    else:
+        assert (done.state, len(orders), agent.lent) == (State.FAILED, 1, [])
