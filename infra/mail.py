@@ -7,13 +7,14 @@ as mail servers do among themselves: against listeners, without asking who the s
 from __future__ import annotations
 
 import smtplib
+import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import format_datetime
 
-from sluice.errors import MailError
+from sluice.errors import MailError, NoMailServerError
 from sluice.model.site import Mail
 from sluice.ports import Letter
 
@@ -52,7 +53,8 @@ class SmtpMailer:
                 remedy="correct `mail:` of the Distributor, or the server",
             ) from error
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            raise MailError(f"mail server {where}: {error}", remedy="see that it runs and can be reached from here") from error
+            kind = NoMailServerError if _is_nobody(error) else MailError
+            raise kind(f"mail server {where}: {error}", remedy="see that it runs and can be reached from here") from error
 
 
 def _message(letter: Letter, sender: str) -> EmailMessage:
@@ -65,6 +67,12 @@ def _message(letter: Letter, sender: str) -> EmailMessage:
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(letter.text)
     return message
+
+
+def _is_nobody(error: Exception) -> bool:
+    """Whether the answer was at once that there is no server: neither silence nor a resolver that asks to try again."""
+    unknown = isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN
+    return unknown or isinstance(error, ConnectionRefusedError)
 
 
 def _context() -> ssl.SSLContext:

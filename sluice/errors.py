@@ -43,6 +43,7 @@
     │   └── LeaseLostError                        somebody else took the place over; retryable
     ├── OrchestratorError                exit 11  Prefect can't be reached, or refuses
     ├── MailError                        exit 12  a mail couldn't be handed over; retryable
+    │   └── NoMailServerError                     nobody listens there, or no such host: not retryable within a run
     └── NotFoundError                    exit 2   no such Distribution, Subscriber, Channel, revision
         └── SupersededError                       what was to be sent went with its baseline: the Channel's next start sends the newest
 
@@ -296,6 +297,12 @@ class MailError(SluiceError):
 
     exit_code = 12
     retryable = True
+
+
+class NoMailServerError(MailError):
+    """The mail server's host is unknown or refuses the connection: waiting within a run changes nothing, the next build tries again."""
+
+    retryable = False
 
 
 class NotFoundError(SluiceError):

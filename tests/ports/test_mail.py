@@ -1,5 +1,7 @@
 """Mail to a real SMTP server."""
 
+import errno
+import smtplib
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.mail import SmtpMailer
-from sluice.errors import MailError
+from sluice.errors import MailError, NoMailServerError
 from sluice.model.site import Mail
 from sluice.ports import Letter
 from tests.system.smtp import smtp_server
@@ -64,8 +66,31 @@ def test_a_server_that_isnt_there_or_says_nothing_is_an_error_in_bounded_time() 
         port = silent.getsockname()[1]
         with pytest.raises(MailError, match=rf"mail server 127\.0\.0\.1:{port}: .*timed out"):
             mailer(port, timeout=0.2).send(ASCII)
-    with pytest.raises(MailError, match="refused"):
+    with pytest.raises(NoMailServerError, match="refused"):
         mailer(port).send(ASCII)
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), False),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), False),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), True),
+        (TimeoutError("timed out"), True),
+        (smtplib.SMTPDataError(451, b"try again later"), True),
+    ],
+    ids=repr,
+)
+def test_only_a_server_that_isnt_there_isnt_tried_again_within_a_run(
+    error: Exception, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(smtplib, "SMTP", fails)
+    with pytest.raises(MailError) as caught:
+        mailer(25).send(ASCII)
+    assert caught.value.retryable is again
 
 
 def test_an_address_beyond_ascii_goes_out_where_the_server_takes_it_and_nothing_adds_a_header() -> None:
