@@ -97,8 +97,12 @@ class Root(Protocol):
         """What stands there, a link as itself; None if nothing does."""
         ...
 
-    def list(self, path: str) -> Sequence[Found]:
-        """What stands in a directory, in no order."""
+    def list(self, path: str, most: int | None = None) -> Sequence[Found]:
+        """What stands in a directory, in no order; what vanishes meanwhile, a name or the directory itself, is passed over.
+
+        Args:
+            most: Names that are looked at; None: all.
+        """
         ...
 
     def is_writable(self, path: str) -> bool:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,28 @@ def test_a_directory_is_listed(root: Root, top: Path) -> None:
         ("d/pipe", None),
     }
     assert {f.path for f in root.list("")} == {"d"}
+
+
+def test_what_vanishes_while_a_directory_is_listed_is_passed_over(root: Root, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (top / "d").mkdir()
+    for name in ("gone", "stays"):
+        (top / "d" / name).write_text("x")
+    true = os.stat
+
+    def vanishing(path: Any, **how: Any) -> os.stat_result:
+        (top / "d/gone").unlink(missing_ok=True)
+        return true(path, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", vanishing)
+        assert [found.path for found in root.list("d")] == ["d/stays"]
+    assert root.list("gone-before") == []
+
+
+def test_no_more_of_a_directory_is_listed_than_is_asked_for(root: Root, top: Path) -> None:
+    for number in range(5):
+        (top / str(number)).write_text("x")
+    assert [len(root.list("", most)) for most in (0, 3, 9)] == [0, 3, 5]
 
 
 def test_nothing_stands_where_nothing_is(root: Root) -> None:
@@ -547,7 +570,7 @@ def test_denied_to_root_means_locked_and_to_others_no_right(monkeypatch: pytest.
     assert type(seam.translated(denied, "x")) is DestinationError
 
 
-FAILING = "stat open mkdir symlink listdir unlink fsync chmod chown listxattr setxattr read write utime"
+FAILING = "stat open mkdir symlink scandir unlink fsync chmod chown listxattr setxattr read write utime"
 
 
 @pytest.mark.parametrize("name", FAILING.split())

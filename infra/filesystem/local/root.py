@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 
 from infra.filesystem.local.calls import sync_filesystem
 from infra.filesystem.local.directories import Directories
@@ -51,15 +53,21 @@ class LocalRoot:
         except OSError as error:
             raise self._error(error, path) from error
 
-    def list(self, path: str) -> Sequence[Found]:
+    def list(self, path: str, most: int | None = None) -> Sequence[Found]:
         """See the port."""
-        prefix = f"{path}/" if path else ""
+        prefix, found = f"{path}/" if path else "", list[Found]()
         try:
             fd = self.names.open(path, _READ | os.O_DIRECTORY)
             try:
-                return [_found(prefix + name, os.stat(name, dir_fd=fd, follow_symlinks=False)) for name in os.listdir(fd)]
+                with os.scandir(fd) as names:
+                    for item in islice(names, most):
+                        with suppress(FileNotFoundError):
+                            found.append(_found(prefix + item.name, os.stat(item.name, dir_fd=fd, follow_symlinks=False)))
             finally:
                 os.close(fd)
+            return found
+        except FileNotFoundError:
+            return found
         except OSError as error:
             raise self._error(error, path) from error
 
