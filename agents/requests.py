@@ -252,7 +252,7 @@ class Requests:
                 raise TamperedError(error.message) from error
             extraction = extractions(self._directory, held)
             removed = rehearse_removals(extraction.filesystem, held, extraction.working_directory, manifest, recipe.destinations)
-            found["removals"] = removals_to_json(*removed)
+            found["removals"] = removals_to_json(removed)
         return found
 
     def _receipts(self, fields: Fields) -> Message:

@@ -1,7 +1,7 @@
 """What extractions would take away on the hosts that answer (C9): the part of a dry run that asks them. Nothing there changes.
 
 With ``--json`` rows ``{"subscriber", "distribution", "revision", "paths", "count", "problem"}``: the first 1,000 paths and the number of
-all, or why the extraction would fail.
+all (20,001: more than 20,000, and maybe none named), or why the extraction would fail.
 """
 
 from __future__ import annotations
@@ -55,13 +55,19 @@ class RehearsedRemovals:
             if found.problem:
                 click.echo(f"{name} would fail to extract {what}: {lines(found.problem)}")
             elif found.count:
-                click.echo(f"{name} would remove {count(found.count, 'path')} with {what}:")
+                click.echo(f"{name} would remove {_told(found)} with {what}{':' if found.paths else ''}")
                 for path in found.paths[:SHOWN_MAX]:
                     click.echo(f"    {lines(path)}")
-                if found.count > SHOWN_MAX:
+                if found.paths and found.count > SHOWN_MAX:
                     click.echo(f"    and {found.count - SHOWN_MAX} more")
         for name, error in self.unasked:
             click.echo(f"{name} couldn't be asked what it would remove: {error}")
+
+
+def _told(found: Removals) -> str:
+    from sluice.formats.rehearsals import COUNT_MAX
+
+    return f"more than {count(COUNT_MAX, 'path')}" if found.count > COUNT_MAX else count(found.count, "path")
 
 
 def newest_manifest(session: Session, distribution: str) -> Manifest | None:

@@ -23,6 +23,8 @@ OUTLINE_MAX = 64 * 1024 * 1024
 """Most bytes of an outline."""
 REMOVALS_MAX = 1000
 """Most paths that an agent names of those it would remove."""
+COUNT_MAX = 20_000
+"""Most paths that it counts: of a mirrored directory that holds more it only says so."""
 _PATH_MAX = 8192
 """Most characters of one."""
 
@@ -34,7 +36,7 @@ class Removals:
     paths: tuple[str, ...]
     """The first of them, in order."""
     count: int
-    """Of all."""
+    """Of all; COUNT_MAX + 1: there are more than COUNT_MAX, of which none may be named."""
     problem: str = ""
     """Why it would fail; nothing goes then."""
 
@@ -91,9 +93,10 @@ def outline_bytes(manifest: Manifest) -> bytes:
     return manifest_bytes(replace(manifest, destinations=destinations, pre_actions=(), post_actions=()))
 
 
-def removals_to_json(paths: Sequence[str], problem: str) -> dict[str, Any]:
+def removals_to_json(found: Removals) -> dict[str, Any]:
     """The answer's ``removals``, within its limits."""
-    return {"paths": [_plain(path, _PATH_MAX) for path in paths[:REMOVALS_MAX]], "count": len(paths), "problem": _plain(problem)}
+    paths = [_plain(path, _PATH_MAX) for path in found.paths[:REMOVALS_MAX]]
+    return {"paths": paths, "count": min(found.count, COUNT_MAX + 1), "problem": _plain(found.problem)}
 
 
 def removals_from_json(value: Any) -> Removals:

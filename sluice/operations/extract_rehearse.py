@@ -1,4 +1,8 @@
-"""What an extraction would take away on this Subscriber now, for a dry run (C9): by the rule that is applied then. Changes nothing."""
+"""What an extraction would take away on this Subscriber now, for a dry run (C9): by the rule that is applied then. Changes nothing.
+
+Nobody signed the question, so that a wrong or hostile one may name any directory as mirrored: no more names are looked at than it names
+itself and COUNT_MAX.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,11 @@ from contextlib import ExitStack, closing
 
 from sluice.errors import DestinationError, SluiceError
 from sluice.formats.manifest import parse_manifest
+from sluice.formats.rehearsals import COUNT_MAX, Removals
 from sluice.model.manifest import Manifest
 from sluice.operations.extract_left import read_left
 from sluice.operations.extract_others import other_destinations
-from sluice.operations.extract_remove import Before, Remover
+from sluice.operations.extract_remove import Before, MoreThanMostError, Remover
 from sluice.operations.extract_tree import ExtractedTree
 from sluice.operations.held import HeldDistribution
 from sluice.operations.held_ted import extracted_bytes
@@ -19,17 +24,20 @@ from sluice.ports import Filesystem, Root
 
 def rehearse_removals(
     filesystem: Filesystem, held: HeldDistribution, working_directory: str, manifest: Manifest, destinations: Sequence[str]
-) -> tuple[Sequence[str], str]:
-    """Real paths that would go, in order; and what would hinder the extraction, else empty.
+) -> Removals:
+    """Real paths that would go, in order; or what would hinder the extraction. Where there are too many to look at, none is named.
 
     Args:
         manifest: Of the revision that would be extracted; paths, kinds and ``synchronize`` count.
         destinations: Rendered.
     """
     try:
-        return _removals(filesystem, held, working_directory, manifest, destinations), ""
+        paths = _removals(filesystem, held, working_directory, manifest, destinations)
+    except MoreThanMostError:
+        return Removals((), COUNT_MAX + 1)
     except SluiceError as error:
-        return (), error.message
+        return Removals((), 0, error.message)
+    return Removals(tuple(paths), len(paths))
 
 
 def _removals(
@@ -61,5 +69,6 @@ def _removals(
             open_root=open_root,
             protected=working_directory,
             others=lambda: other_destinations(filesystem, working_directory, held),
+            most=COUNT_MAX,
         )
         return sorted(remover.find(Before(tree.tops(), read_left(held))).kinds)

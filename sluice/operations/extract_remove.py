@@ -63,6 +63,10 @@ class Gone:
     """What was placed, isn't in the new revision, and stays."""
 
 
+class MoreThanMostError(Exception):
+    """Mirrored directories hold more than was to be looked at: whoever set that bound says what it means."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     root: Root
@@ -79,6 +83,7 @@ class Remover:
         open_root: Opens a directory by its real path, or gives the root that is open already.
         protected: Real path of the agent's working directory.
         others: Other Distributions' destinations; asked only where something may go.
+        most: Names beside the manifest's that mirrored directories may hold, in all; beyond it MoreThanMostError. None: any number.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class Remover:
         open_root: Callable[[str], Root],
         protected: str,
         others: Callable[[], Sequence[Other]],
+        most: int | None = None,
     ) -> None:
         self._filesystem = filesystem
         self._open_root = open_root
@@ -104,6 +110,8 @@ class Remover:
             self._keep |= {_joined(top, entry.path): entry.kind for entry in destination.entries}
             for parent in _parents(top):
                 self._keep.setdefault(parent, EntryKind.DIRECTORY)
+        self._looks = None if most is None else most + len(self._keep)
+        """Names that may still be looked at: each of the manifest's at most once, as its destinations don't overlap."""
         self._folded: dict[str, str] | None = None
         """The manifest's paths by what they have in common with those of another case."""
         self._mounts: dict[str, frozenset[str]] = {}
@@ -153,7 +161,7 @@ class Remover:
             found = _found(root, base)
             directories = [base] if found is not None and found.kind is EntryKind.DIRECTORY else []
             for directory in directories:  # grows while it is walked
-                for each in root.list(directory):
+                for each in self._listed(root, directory):
                     path = full(root, each.path)
                     kept = self._keep.get(path)
                     if self._is_closed(path, root):
@@ -162,6 +170,15 @@ class Remover:
                         yield path, _Candidate(root, each.path, each.kind, is_mirrored=True)
                     if each.kind is EntryKind.DIRECTORY and kept in (None, EntryKind.DIRECTORY):
                         directories.append(each.path)
+
+    def _listed(self, root: Root, directory: str) -> Sequence[Found]:
+        if self._looks is None:
+            return root.list(directory)
+        listed = root.list(directory, self._looks + 1)
+        self._looks -= len(listed)
+        if self._looks < 0:
+            raise MoreThanMostError
+        return listed
 
     def _refuse_shared(self, top: str, root: Root) -> None:
         if top == "/" or top in self._mounts_of(root):

@@ -10,6 +10,7 @@ import pytest
 
 from sluice.errors import NotFoundError, ProtocolError, TamperedError, UnknownDistributorError
 from sluice.formats.rehearsals import (
+    COUNT_MAX,
     PIDS_MAX,
     PROBLEM_MAX,
     REMOVALS_MAX,
@@ -161,8 +162,9 @@ def test_an_outline_that_is_none_is_refused_and_the_conversation_goes_on(bench: 
 
 
 def test_what_is_said_of_removals_is_bounded_and_harmless() -> None:
-    told = removals_to_json([f"/{n}" for n in range(REMOVALS_MAX + 5)], "")
+    told = removals_to_json(Removals(tuple(f"/{n}" for n in range(REMOVALS_MAX + 5)), REMOVALS_MAX + 5))
     assert (len(told["paths"]), told["count"]) == (REMOVALS_MAX, REMOVALS_MAX + 5)
+    assert removals_to_json(Removals((), 5 * COUNT_MAX))["count"] == COUNT_MAX + 1
     hostile = {"paths": ["/\x1b]0;owned"], "count": 1, "problem": ""}
     assert removals_from_json(hostile) == Removals(("/?]0;owned",), 1)
     for wrong in ({"paths": [1]}, {"paths": ["/a"] * (REMOVALS_MAX + 1)}, {"count": 0}, {"problem": "x" * 501}, {"more": 1}):

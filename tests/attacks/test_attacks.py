@@ -24,6 +24,7 @@ from tests.attacks.liars import HELLO, RECEIPTS, REPLIES
 from tests.attacks.mixing import CONTENT, MIX
 from tests.attacks.orders import ORDERS
 from tests.attacks.places import PREPARED, RACING
+from tests.attacks.rehearsals import REHEARSALS
 from tests.attacks.replay import FREEZE, ROLLBACK, WIPED
 from tests.attacks.signed import NAMES, PLACES, SIZES
 from tests.attacks.subscriber import Subscriber
@@ -31,7 +32,7 @@ from tests.attacks.subscriber import Subscriber
 pytestmark = pytest.mark.timeout(60)
 
 ON_SUBSCRIBERS = [KEYS, ROOTS, ROLLBACK, WIPED, FREEZE, MIX, CONTENT, NAMES, SIZES, PLACES, ZSTD, JSON, FRAMES, ORDERS, PREPARED, RACING]
-ON_SUBSCRIBERS += [DELTAS, LENT, COMPLETE]
+ON_SUBSCRIBERS += [DELTAS, LENT, COMPLETE, REHEARSALS]
 
 
 @pytest.fixture(scope="module")

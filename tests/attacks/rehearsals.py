@@ -1,0 +1,69 @@
+"""The unsigned question of a dry run: whoever asks it without a key chooses what is walked, and gets no more than a bounded answer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sluice.formats.rehearsals import COUNT_MAX, outline_bytes
+from sluice.formats.zstd import compress_frame
+from tests.attacks.case import Family, said
+from tests.attacks.subscriber import Subscriber
+from tests.attacks.talk import Talk
+from tests.formats.hostile_cases import MIB
+from tests.operations.revisions import make
+
+REHEARSALS = Family[Subscriber]("rehearsing")
+
+
+def mirrored(world: Subscriber) -> bytes:
+    """The outline of a revision that mirrors its destination."""
+    return outline_bytes(make("1.5", world.top / "source", synchronize="mirror").manifest)
+
+
+def ask(talk: Talk, destination: Path | str, content: bytes, **changed: Any) -> str:
+    """What the answer comes to: ``named``, ``more`` than are counted, or ``problem``; else the error."""
+    packed = compress_frame(content)
+    question = {"distribution": "zone", "destinations": [str(destination)], "pre_actions": [], "post_actions": []}
+    talk.say(**{"type": "rehearse", **question, "outline": len(packed), "plain": len(content), **changed})
+    talk.data(packed)
+    reply = talk.reply()
+    if reply["type"] != "rehearsal":
+        return said(reply)
+    removals = reply["removals"]
+    if removals["problem"]:
+        return "problem"
+    return "more" if removals["count"] == COUNT_MAX + 1 and not removals["paths"] else "named"
+
+
+def of(destination: Callable[[Subscriber], Path | str], **changed: Any) -> Callable[[Subscriber], str]:
+    """This directory as the mirrored one."""
+    return lambda world: ask(world.talk(), destination(world), mirrored(world), **changed)
+
+
+def crowded(world: Subscriber) -> str:
+    """A directory of somebody else's with more names than are counted, over some directories below it."""
+    top = world.top.parent / "crowded"
+    try:
+        for number in range(COUNT_MAX + 100):
+            below = top / f"{number % 20}"
+            if number < 20:
+                below.mkdir(parents=True)
+            os.close(os.open(below / f"{number}", os.O_CREAT | os.O_WRONLY, 0o600))
+        return ask(world.talk(), top, mirrored(world))
+    finally:
+        shutil.rmtree(top)
+
+
+REHEARSALS.accepts("what is extracted", "named", of(lambda world: world.target))
+REHEARSALS.refuses("a directory with more names than are counted", "more", crowded)
+REHEARSALS.refuses("a file system's root", "problem", of(lambda _: "/"))
+REHEARSALS.refuses("the agent's own directory", "problem", of(lambda world: world.bench.work))
+REHEARSALS.refuses("a name with .. in it", "problem", of(lambda world: f"{world.target}/../bait"))
+REHEARSALS.refuses("an outline of 2**62 bytes", "ProtocolError|TamperedError", of(lambda world: world.target, outline=2**62))
+REHEARSALS.refuses("an outline of less than it unpacks to", "TamperedError", of(lambda world: world.target, plain=10))
+REHEARSALS.refuses("zeros as outline", "TamperedError", lambda world: ask(world.talk(), world.target, bytes(16 * MIB)))
+REHEARSALS.refuses("before hello", "ProtocolError", lambda world: ask(world.silent(), world.target, mirrored(world)))
