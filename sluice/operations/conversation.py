@@ -31,6 +31,8 @@ from sluice.trust.envelope import Envelope
 
 EVENTS_MAX = 1_000_000
 """Most events of one order: far more than a person or a log needs."""
+COMPLETING_EVENTS_MAX = 20_000
+"""Most events while a revision is completed, which holds a slot: more than a day at the most that an agent tells, one in five seconds."""
 RECEIPTS_MAX = 1000
 """Most receipts an agent may keep of one Distribution."""
 METADATA_LEVEL = 19
@@ -134,10 +136,11 @@ class Conversation:
         Raises:
             BaseDiffersError: Too much of it differs to be named, or nothing that the delta builds on is extracted.
             TamperedError: What was rebuilt isn't what was signed.
+            ProtocolError: More events than COMPLETING_EVENTS_MAX, and no end. What arrived stays there.
         """
         with self._request() as line:
             line.say({"type": "complete", "target": target})
-            fields = line.fields(self._final("completed", on_event))
+            fields = line.fields(self._final("completed", on_event, COMPLETING_EVENTS_MAX))
             lacks = fields.items("lacks", limit=LACKS_MAX)
             fields.done()
             if not all(isinstance(each, str) and _DIGEST.fullmatch(each) for each in lacks) or len(set(lacks)) != len(lacks):
@@ -207,7 +210,7 @@ class Conversation:
         """Hand over a signed order and wait for the receipt, whose signature is the caller's to verify."""
         with self._request() as line:
             line.say({"type": "order", "envelope": envelope})
-            return _envelope(self._final("receipt", on_event).get("envelope"), line.who)
+            return _envelope(self._final("receipt", on_event, EVENTS_MAX).get("envelope"), line.who)
 
     def rehearse(self, distribution: str, recipe: RenderedRecipe) -> Sequence[Met]:
         """Ask what actions would meet there now: one answer for each, pre actions first. Nothing there changes."""
@@ -266,10 +269,10 @@ class Conversation:
         finally:
             self._line.close()
 
-    def _final(self, kind: str, on_event: Callable[[AgentEvent], None] | None) -> Message:
+    def _final(self, kind: str, on_event: Callable[[AgentEvent], None] | None, most: int) -> Message:
         """The final reply, of this type, and the events before it."""
         line = self._line
-        for _ in range(EVENTS_MAX):
+        for _ in range(most):
             reply = line.reply("event", kind)
             if reply["type"] == kind:
                 return reply
@@ -277,7 +280,10 @@ class Conversation:
             event = AgentEvent(word_of(fields, "phase"), fields.number("done"), fields.number("total"))
             if on_event is not None:
                 on_event(event)
-        raise ProtocolError(f"{line.who}: its agent sent {EVENTS_MAX} events and no {kind}")
+        raise ProtocolError(
+            f"{line.who}: its agent sent {most} events and no {kind}",
+            remedy="it is tried again as after any broken line, and holds no slot meanwhile; look at the host where that recurs",
+        )
 
     @contextmanager
     def _request(self) -> Iterator[AgentLine]:

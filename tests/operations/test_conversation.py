@@ -24,7 +24,7 @@ from sluice.errors import (
 from sluice.formats.protocol import HEADER, LACKS_MAX, error_message, message_frame
 from sluice.formats.ted import BLOCK, PAYLOAD_OFFSET, TedWriter, index_bytes
 from sluice.model.revision import RevisionNumber
-from sluice.operations.conversation import AgentEvent, Conversation
+from sluice.operations.conversation import COMPLETING_EVENTS_MAX, AgentEvent, Conversation
 from sluice.ports import TedFile
 from tests.operations.agent_double import AgentDouble, Line
 
@@ -375,6 +375,15 @@ def test_events_without_end_are_cut_short(monkeypatch: pytest.MonkeyPatch) -> No
     script = Script(message_frame({"type": "event", "phase": "stage", "done": 0, "total": 0}) * 200)
     with pytest.raises(ProtocolError, match="no receipt"):
         Conversation(script, who="x").order({"payload": ""})
+
+
+def test_completing_ends_after_fewer_events_than_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert COMPLETING_EVENTS_MAX * 5 > 24 * 3600  # a day's worth at one in five seconds, as docs/formats.md allows
+    monkeypatch.setattr("sluice.operations.conversation.COMPLETING_EVENTS_MAX", 100)
+    events = message_frame({"type": "event", "phase": "complete", "done": 0, "total": 1})
+    with pytest.raises(ProtocolError, match=r"sent 100 events and no completed.*holds no slot"):
+        Conversation(Script(events * 200), who="x").complete("zone/1.2")
+    assert Conversation(Script(events * 99 + message_frame({"type": "completed", "lacks": []})), who="x").complete("zone/1.2") == []
 
 
 def test_texts_of_an_agent_lose_their_control_characters() -> None:
