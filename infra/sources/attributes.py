@@ -19,6 +19,7 @@ from sluice.errors import SourceError
 from sluice.model.manifest import EntryKind
 from sluice.model.site import FileSource
 from sluice.ports import Xattrs
+from sluice.rules.names_on_disk import shown_path
 
 KEEP = "keep"
 ACL = "system.posix_acl_access"
@@ -56,7 +57,9 @@ class Attributes:
             os.close(place)
         for name, _ in xattrs:
             if not _is_text(name):
-                raise SourceError(f"{shown} has an extended attribute whose name is no UTF-8", remedy="rename it, or leave xattrs: out")
+                raise SourceError(
+                    f"{shown_path(shown)} has an extended attribute whose name is no UTF-8", remedy="rename it, or leave xattrs: out"
+                )
         return owner, xattrs
 
     def _name(self, look_up: Callable[[int], str], number: int) -> str:

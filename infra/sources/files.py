@@ -28,7 +28,7 @@ from sluice.formats.canonical import canonical_bytes
 from sluice.model.manifest import Destination, Entry, EntryKind
 from sluice.model.site import Distribution, FileSource
 from sluice.ports import ContentSink, Progress, Scan
-from sluice.rules.names_on_disk import check_collisions, check_path_length, distributed_name
+from sluice.rules.names_on_disk import LISTED, all_impossible, check_collisions, check_path_length, distributed_name, shown_path
 
 RACY_NS = 2_000_000_000
 """Nanoseconds before a scan within which a change may have left no trace: the coarsest clock of a file system."""
@@ -149,6 +149,7 @@ def _translated(path: PurePosixPath) -> Iterator[None]:
 
 def _failure(shown: str, error: OSError) -> SourceError:
     """What an error at a path found means. Every OSError of this adapter ends here or in ``_translated``."""
+    shown = shown_path(shown)
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO):
         return SourceChangedError(f"{shown} went away while the source was read", remedy="build again when nothing changes it")
     if error.errno == errno.ENAMETOOLONG:
@@ -179,6 +180,7 @@ def _listings(walk: Walk, distribution: Distribution) -> list[list[_Listed]]:
     source, items = "", list[_Listed]()
     disk_prefix = prefix = ""
     prefixes: dict[str, str] = {}
+    refused, impossible = list[NameImpossibleError](), 0
     at = -FIELDS
     for name in walk.names:
         if name.endswith("/"):
@@ -193,15 +195,22 @@ def _listings(walk: Walk, distribution: Distribution) -> list[list[_Listed]]:
             disk = path = ""
         else:
             disk = disk_prefix + name
-            path = prefix + distributed_name(name, where=f"{source}/{disk_prefix}".rstrip("/"), case_sensitive_only=strict)
-            check_path_length(path, where=source)
+            path = prefix + name
+            try:
+                path = prefix + distributed_name(name, where=f"{source}/{disk_prefix}".rstrip("/"), case_sensitive_only=strict)
+                check_path_length(path, where=source)
+            except NameImpossibleError as error:
+                impossible += 1
+                refused += [error] if impossible <= LISTED else []
             items.append(_Listed(path, disk, at))
         kind = S_IFMT(walk.stats[at])
         if kind == S_IFDIR:
             prefixes[disk + "/" if disk else ""] = path + "/" if path else ""
         elif kind not in (S_IFREG, S_IFLNK):
-            what = f"{source}/{disk}".rstrip("/")
+            what = shown_path(f"{source}/{disk}".rstrip("/"))
             raise SourceError(f"{what} is {_SPECIAL.get(kind, 'no file')}, which can't be distributed", remedy="remove or exclude it")
+    if refused:
+        raise all_impossible(refused, impossible)
     for given, items in zip(distribution.files, found, strict=True):
         check_collisions(((i.path, f"{given.source}/{i.disk}") for i in items), case_sensitive_only=strict)
         items.sort(key=lambda item: item.path)
@@ -248,10 +257,10 @@ def _target(text: str, shown: str) -> str:
     try:
         long = len(text.encode("utf-8")) > TARGET_MAX
     except UnicodeEncodeError:
-        raise NameImpossibleError(f"{shown}: the link's text is no UTF-8", remedy="link it anew, or exclude it") from None
+        raise NameImpossibleError(f"{shown_path(shown)}: the link's text is no UTF-8", remedy="link it anew, or exclude it") from None
     if long or not text:
         raise NameImpossibleError(
-            f"{shown}: the link's text is empty or longer than {TARGET_MAX} bytes", remedy="link it anew, or exclude it"
+            f"{shown_path(shown)}: the link's text is empty or longer than {TARGET_MAX} bytes", remedy="link it anew, or exclude it"
         )
     return text
 

@@ -16,6 +16,7 @@ from infra.sources.beneath import Opener
 from infra.sources.walk import Stat, stat_fields
 from sluice.errors import SourceChangedError
 from sluice.ports import ContentSink
+from sluice.rules.names_on_disk import shown_path
 
 PIECE = 4 * 1024 * 1024
 """Bytes read at once; files up to this size are read once, larger ones twice when their content is new."""
@@ -49,7 +50,7 @@ def read_file(opener: Opener, root: int, path: str, *, shown: str, sink: Content
         finally:
             os.close(file)
         return stat_fields(before), found
-    raise SourceChangedError(f"{shown} changes while it is read", remedy="build again when it is complete, or exclude it")
+    raise SourceChangedError(f"{shown_path(shown)} changes while it is read", remedy="build again when it is complete, or exclude it")
 
 
 class _ChangedError(Exception):

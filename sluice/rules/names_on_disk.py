@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sluice.errors import CaseCollisionError, NameImpossibleError
 
@@ -21,7 +21,7 @@ LISTED = 20
 """Most names an error lists."""
 
 _RENAME = "rename it, or exclude it"
-_RESTRICT = f"{_RENAME}, or restrict the Distribution's platforms to case-sensitive ones"
+_RESTRICT = f"{_RENAME}, or say `platforms: [linux]` in the Distribution"
 _WINDOWS = re.compile(
     r'[\x00-\x1f<>:"|?*]|[ .]\Z|\A(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(?:\.|\Z)', re.IGNORECASE
 )
@@ -54,7 +54,29 @@ def distributed_name(name: str, *, where: str, case_sensitive_only: bool) -> str
 def check_path_length(path: str, *, where: str) -> None:
     """Refuse a path below a destination that is longer than a manifest holds. Raises NameImpossibleError."""
     if len(path) * 4 > PATH_MAX and len(path.encode("utf-8", "surrogateescape")) > PATH_MAX:
-        raise NameImpossibleError(f"{where}/{path[:80]!r}...: the path has more than {PATH_MAX} bytes", remedy="shorten it, or exclude it")
+        raise NameImpossibleError(
+            f"{shown_path(f'{where}/{path[:80]}')}...: the path has more than {PATH_MAX} bytes", remedy="shorten it, or exclude it"
+        )
+
+
+def all_impossible(first: Sequence[NameImpossibleError], number: int) -> NameImpossibleError:
+    """One error for all names that can't be distributed, so that nobody meets them one build at a time.
+
+    Args:
+        first: The first ``LISTED`` of them.
+        number: Of all.
+    """
+    if number == 1:
+        return first[0]
+    more = f"; and {number - len(first)} more" if number > len(first) else ""
+    remedy = first[0].remedy if len({each.remedy for each in first}) == 1 else _RENAME
+    return NameImpossibleError(f"{number} names can't be distributed: {'; '.join(each.message for each in first)}{more}", remedy=remedy)
+
+
+def shown_path(path: str) -> str:
+    """A path for a message: bytes that are no UTF-8 and control characters are escaped, they could move the cursor of a terminal."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def check_collisions(paths: Iterable[tuple[str, str]], *, case_sensitive_only: bool) -> None:
@@ -88,5 +110,4 @@ def folded(path: str) -> str:
 
 
 def _impossible(where: str, name: str, why: str, remedy: str) -> NameImpossibleError:
-    shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return NameImpossibleError(f"{where}/{shown}: the name {why}", remedy=remedy)
+    return NameImpossibleError(f"{shown_path(f'{where}/{name}')}: the name {why}", remedy=remedy)

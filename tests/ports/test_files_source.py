@@ -326,6 +326,20 @@ def test_a_name_that_is_no_utf8_is_refused_and_nfd_becomes_nfc(tree: Tree) -> No
         tree.scan()
 
 
+def test_all_names_that_cant_be_distributed_are_named_at_once(tree: Tree) -> None:
+    for number in range(20):
+        tree.write(f"aux/nul.{number}", b"1")
+    tree.write("tab\there", b"1")
+    with pytest.raises(NameImpossibleError) as caught:
+        tree.scan()
+    message = caught.value.message
+    assert message.startswith("22 names can't be distributed: ")
+    assert message.endswith("; and 2 more")
+    assert message.count(": the name can't exist on Windows") == 20
+    assert r"/tab\there: " in message
+    assert "`platforms: [linux]`" in caught.value.remedy
+
+
 def test_a_link_text_that_is_no_utf8_is_refused(tree: Tree) -> None:
     os.symlink(b"caf\xe9", os.fsencode(tree.path / "l"))
     with pytest.raises(NameImpossibleError, match="text is no UTF-8"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sluice.errors import CaseCollisionError, NameImpossibleError
-from sluice.rules.names_on_disk import check_collisions, check_path_length, distributed_name
+from sluice.rules.names_on_disk import check_collisions, check_path_length, distributed_name, shown_path
 
 WINDOWS = [
     "aux",
@@ -36,6 +36,7 @@ def test_an_impossible_name_is_refused_with_its_path(name: str) -> None:
     with pytest.raises(NameImpossibleError, match=r"^/srv/d/") as caught:
         distributed_name(name, where="/srv/d", case_sensitive_only=False)
     assert "rename it" in caught.value.remedy
+    assert caught.value.message.isprintable()
     caught.value.message.encode()
 
 
@@ -68,6 +69,20 @@ def test_paths_that_differ_only_by_case_are_all_listed() -> None:
     for pair in ("'/srv/a/x' and '/srv/A/x'", "'/srv/README' and '/srv/Readme'", "'/srv/ÄÖ' and '/srv/äö'"):
         assert pair in caught.value.message
     check_collisions(paths, case_sensitive_only=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("/srv/ä b", "/srv/ä b"), ("/srv/a\tb\n", r"/srv/a\tb\n"), ("/srv/\x1b[31m", r"/srv/\x1b[31m"), ("caf\udce9", r"caf\xe9")],
+)
+def test_a_path_in_a_message_moves_no_cursor(path: str, text: str) -> None:
+    assert shown_path(path) == text
+
+
+def test_the_way_out_is_said_as_it_is_written() -> None:
+    with pytest.raises(NameImpossibleError) as caught:
+        distributed_name("aux", where="/srv", case_sensitive_only=False)
+    assert "`platforms: [linux]`" in caught.value.remedy
 
 
 def test_an_endless_list_of_collisions_is_cut() -> None:
