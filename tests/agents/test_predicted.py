@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.store.foreseen import foreseen_delta
+from sluice.errors import NoSpaceError
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import EventKind
 from sluice.operations.predict import Prediction, Predictor
@@ -87,6 +88,22 @@ def test_a_delta_is_predicted_before_it_is_made_and_nothing_is_changed(route: Ro
     assert sent_beside_the_payload(route) <= 2_048
     assert crossed.bytes < guess.bytes < crossed.bytes + len(FILES["file3"]) + 2_000
     assert found.seconds is not None
+
+
+def test_a_delta_for_a_prediction_is_made_in_the_store_and_leaves_its_space_free(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory for temporary files may be memory: none is used."""
+    first = route.build("zone", "1.1", FILES)
+    revision = route.build("zone", "1.2", changed(FILES))
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with foreseen_delta(route.store, "zone", revision, first, False) as ted:
+        assert Path(ted.path).is_relative_to(route.store.root)
+        assert ted.name == "from-1.1.ted"
+        assert all(each.base is None for each in route.store.teds("zone", revision))
+    assert not Path(ted.path).exists()
+    route.store.min_free = 1 << 62
+    with pytest.raises(NoSpaceError, match="made for a prediction"), foreseen_delta(route.store, "zone", revision, first, False):
+        pass
+    assert not list((route.store.root / "lent").iterdir())
 
 
 def test_a_whole_revision_that_nobody_has_made_yet_is_estimated_by_one_that_was(route: Route) -> None:
