@@ -6,6 +6,7 @@ Nothing is believed before the Distributor's signature on it was verified, and n
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
@@ -46,6 +47,8 @@ QUARANTINE_BYTES = 256 * 1024
 """Kept of all files of one refusal: whoever sends what is refused chooses how much that is."""
 PREFIX_MAX = 3
 """Most held files that received metadata may be compressed against: of targets, snapshot and one Distribution."""
+COMPLETIONS_MAX = 8
+"""Times that one conversation may have a Distribution completed: each reads its tree. Twice as often as lending asks in one try."""
 RECEIPTS_MAX = 1000
 """Most receipts told at once."""
 RECEIPTS_BYTES = MESSAGE_MAX // 4
@@ -55,12 +58,17 @@ RECEIPTS_BYTES = MESSAGE_MAX // 4
 class Requests:
     """Requests of one conversation, which is one Distributor's."""
 
-    def __init__(self, directory: WorkingDirectory, distributor: str, line: Line) -> None:
+    def __init__(self, directory: WorkingDirectory, distributor: str, line: Line, completions: Counter[tuple[str, str]]) -> None:
+        """
+        Args:
+            completions: By Distributor and Distribution, how often one was completed: it outlives a second hello.
+        """
         self._directory = directory
         self._distributor = distributor
         self._place = directory.distributor(distributor)
         self._trust = TrustDirectory(self._place, distributor=distributor)
         self._line = line
+        self._completions = completions
         self._views: dict[str, TrustedView] = {}
 
     def handlers(self) -> dict[str, Callable[[Fields], Message]]:
@@ -192,6 +200,10 @@ class Requests:
         fields.done()
         held = self._directory.held(self._distributor, named.distribution)
         self._view(named.distribution)
+        pair = self._distributor, named.distribution
+        self._completions[pair] += 1
+        if self._completions[pair] > COMPLETIONS_MAX:
+            raise ProtocolError(f"{named.distribution} was completed {COMPLETIONS_MAX} times in this conversation", remedy="begin another")
         with self._line.events() as events:
             lacks = complete(
                 extractions(self._directory, held, event=events), named.revision, lambda file: self._signed(replace(named, file=file))

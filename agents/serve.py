@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
@@ -58,6 +59,7 @@ class _Conversation:
         self._line = line
         self._distributor: str | None = None
         self._requests: dict[str, Callable[[Fields], Message]] = {}
+        self._completions = Counter[tuple[str, str]]()
         self._discarding = False
         """After an error within a put, data frames are on their way that nobody wants."""
 
@@ -107,7 +109,7 @@ class _Conversation:
         if not self._requests:
             from agents.requests import Requests  # after hello: it imports what verifies and decompresses
 
-            self._requests = Requests(self._directory, str(self._distributor), self._line).handlers()
+            self._requests = Requests(self._directory, str(self._distributor), self._line, self._completions).handlers()
         return self._requests
 
     def _hello(self, fields: Fields) -> Message:

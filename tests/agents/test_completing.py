@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from agents.requests import COMPLETIONS_MAX
 from sluice.errors import NotFoundError, TamperedError
 from sluice.model.order import Outcome
 from sluice.operations.conversation import AgentEvent, Conversation
+from sluice.operations.lending import ROUNDS
 from sluice.ports import TedFile
 from sluice.trust.roles import ted_target
 from tests.agents.workbench import Workbench
@@ -99,6 +101,10 @@ def test_what_is_not_here_is_neither_completed_nor_lent_for(pair: Pair) -> None:
     with pytest.raises(TamperedError):
         pair.lend(["0" * 64], [b"strange"])
     assert pair.conversation.complete("zone/1.2") == []
+
+
+def test_a_conversation_may_complete_as_often_as_two_tries_of_lending_ask() -> None:
+    assert 2 * (ROUNDS + 1) <= COMPLETIONS_MAX
 
 
 def test_nothing_is_made_for_a_distribution_that_was_only_named(pair: Pair) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from agents.requests import COMPLETIONS_MAX
 from sluice.formats.canonical import canonical_bytes
 from sluice.formats.protocol import LACKS_MAX
 from sluice.formats.ted import MAGIC, TedWriter, trailer
@@ -172,6 +173,18 @@ COMPLETE.refuses("a key more", "TamperedError|ProtocolError", asked("zone/1.2", 
 COMPLETE.refuses("what isn't here", "NotFoundError|TamperedError", asked("zone/1.3"))
 COMPLETE.refuses("a Distribution that isn't here", "NotFoundError|TamperedError|TruncatedError", asked("web/1.1"))
 COMPLETE.refuses("before hello", "ProtocolError", lambda world: said(world.silent().ask(type="complete", target="zone/1.2")))
+
+
+def over_and_over(world: Subscriber) -> str:
+    """The whole tree is read each time; a second greeting doesn't begin the count anew."""
+    talk = world.talk()
+    for _ in range(COMPLETIONS_MAX):
+        assert talk.complete("zone/1.2") == "completed"
+        assert talk.hello("hq")["type"] == "hello"
+    return talk.complete("zone/1.1")
+
+
+COMPLETE.refuses("over and over", "ProtocolError", over_and_over)
 
 
 def within_a_put(world: Subscriber) -> str:
