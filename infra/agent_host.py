@@ -7,6 +7,7 @@ to syntax that Pythons too old for the agent still read (they must say how old t
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -21,6 +22,9 @@ import zipfile
 from typing import Any, NoReturn
 
 PIECE = 1024 * 1024
+MIB = 1024 * 1024
+NO_SPACE = 28
+"""Exit status where the disk is full."""
 UNPACKED_MAX = 1024 * 1024 * 1024
 """Most bytes a bundle unpacks to."""
 
@@ -63,8 +67,27 @@ def probe(directory: str) -> dict[str, Any]:
     return found
 
 
-def install(directory: str, digest: str, size: str) -> dict[str, Any]:
-    """Unpack the bundle on stdin into ``agent/DIGEST``, atomically, and make the launcher start it."""
+def install(directory: str, digest: str, size: str, needs: str) -> dict[str, Any]:
+    """Unpack the bundle on stdin into ``agent/DIGEST``, atomically, and make the launcher start it.
+
+    Args:
+        size: Bytes of the bundle.
+        needs: Bytes on disk that it takes while it is unpacked, itself included.
+    """
+    try:
+        return place(directory, digest, size)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        there = directory
+        while not os.path.isdir(there):
+            there = os.path.dirname(there)
+        free = shutil.disk_usage(there).free
+        fail(f"{directory}: {error.strerror}: the agent needs {int(needs) / MIB:.1f} MiB there, {free / MIB:.1f} MiB are free", NO_SPACE)
+
+
+def place(directory: str, digest: str, size: str) -> dict[str, Any]:
+    """See ``install``."""
     agent = os.path.join(directory, "agent")
     make_directory(directory)
     make_directory(agent)
@@ -219,10 +242,10 @@ def read(*parts: str) -> bytes:
         return file.read(1024 * 1024)
 
 
-def fail(message: str) -> NoReturn:
+def fail(message: str, status: int = 1) -> NoReturn:
     """End with what a person needs."""
     sys.stderr.write(message + "\n")
-    sys.exit(1)
+    sys.exit(status)
 
 
 def main(verb: str, *arguments: str) -> dict[str, Any]:

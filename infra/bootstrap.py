@@ -8,14 +8,16 @@ exactly that; every step may be repeated.
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from infra.agent_bundle import Bundle, choose
+from infra.agent_host import NO_SPACE
 from infra.subscriber_host import Host, Login, LoginTransport, host_program, logged_in, probe, said_text
-from sluice.errors import AgentMissingError, TrustError
+from sluice.errors import AgentMissingError, NoSpaceError, TrustError
 from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_command
 from sluice.model.site import Site, Subscriber
 from sluice.trust.publish import Publisher
@@ -81,6 +83,7 @@ def bootstrap(
     Raises:
         TransportError: The host can't be reached or used.
         NotFoundError: It has no Python that fits, or there is no bundle for it; says which.
+        NoSpaceError: Its disk has no room for the agent; says what it needs and what is free.
         TrustError: It shows another receipt key than the one known, or belongs to another Subscriber. Nothing was changed.
     """
     with logged_in(subscriber, transport, timeout) as login:
@@ -152,11 +155,12 @@ def run_steps(
     for step in steps:
         match step.act:
             case Act.AGENT:
-                size = str(bundle.size)
+                with zipfile.ZipFile(bundle.path) as archive:
+                    needs = bundle.size + sum(info.file_size for info in archive.infolist())
                 _run(
                     login,
                     subscriber,
-                    [python, "-I", "-c", host_program(), "install", directory, bundle.digest, size],
+                    [python, "-I", "-c", host_program(), "install", directory, bundle.digest, str(bundle.size), str(needs)],
                     _pieces(bundle.path),
                 )
             case Act.IDENTITY:
@@ -181,6 +185,11 @@ def _run(login: Login, subscriber: Subscriber, command: Sequence[str], stdin: It
         raise AgentMissingError(
             f"Subscriber {subscriber.name} ({subscriber.address}): no agent can be started: {said_text(said)}",
             remedy=f"run: sluice subscriber bootstrap {subscriber.name}",
+        )
+    if status == NO_SPACE:
+        raise NoSpaceError(
+            f"Subscriber {subscriber.name} ({subscriber.address}): {said_text(said)}",
+            remedy="make room there, or give it a working_directory on a larger disk, then bootstrap it again",
         )
     if status != 0:
         raise TrustError(f"Subscriber {subscriber.name} ({subscriber.address}) refused: {said_text(said) or f'exit status {status}'}")

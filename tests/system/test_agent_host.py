@@ -1,14 +1,20 @@
 """What runs on a host before there is an agent, and what is believed of its answers."""
 
+import errno
 import json
+import os
+import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from infra import agent_host
-from infra.subscriber_host import probe
-from sluice.errors import ConnectionLostError, NotFoundError
+from infra.agent_bundle import Bundle, Platform
+from infra.bootstrap import Act, Step, run_steps
+from infra.subscriber_host import Host, probe
+from sluice.errors import ConnectionLostError, NoSpaceError, NotFoundError
 from sluice.model.site import Address, Subscriber
 
 OSLO = Subscriber("oslo", Address("local", path="/x"), PurePosixPath("/var/lib/sluice"))
@@ -110,3 +116,46 @@ def test_a_host_that_answers_nonsense_is_said_to(changes: dict[str, Any]) -> Non
         probe(Login(answer(**changes)), OSLO)
     with pytest.raises(NotFoundError):
         probe(Login(b"[" * 200_000), OSLO)
+
+
+def test_a_full_disk_is_named_with_what_the_agent_needs_and_what_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(agent_host, "unpack", full)
+    with pytest.raises(SystemExit) as ended:
+        agent_host.install(str(tmp_path / "sluice"), "a" * 64, "1", str(8 * 1024**2))
+    assert ended.value.code == agent_host.NO_SPACE
+    said = capsys.readouterr().err
+    assert said.startswith(f"{tmp_path}/sluice: No space left on device: the agent needs 8.0 MiB there, ")
+    assert said.endswith(" MiB are free\n")
+
+
+class FullHost:
+    """A host whose disk is full; notes what it was asked to run."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def run(self, command: Sequence[str], stdin: bytes | Iterable[bytes] = b"") -> tuple[int, bytes, bytes]:
+        self.asked = list(command[-3:])
+        return agent_host.NO_SPACE, b"", b"/var/lib/sluice: No space left on device\n"
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_bootstrap_for_which_there_is_no_room_says_what_to_do(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bundle", "w") as archive:
+        archive.writestr("start.py", b"x" * 1000)
+    size = (tmp_path / "bundle").stat().st_size
+    platform = Platform((3, 11), "x86_64", "glibc")
+    host = Host({platform: "/usr/bin/python3"}, None, "", "", b"", {}, False, False, 0.0)
+    bundle = Bundle(tmp_path / "bundle", platform, "a" * 64, size, "")
+    login = FullHost()
+    with pytest.raises(NoSpaceError, match=r"oslo \(.*\): /var/lib/sluice: No space left on device") as caught:
+        run_steps(login, OSLO, host, bundle, {}, [Step(Act.AGENT, "install")], replace_key=False)
+    assert "make room there" in caught.value.remedy
+    assert login.asked == ["a" * 64, str(size), str(size + 1000)]
