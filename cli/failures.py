@@ -137,14 +137,25 @@ def _text(error: SluiceError) -> str:
 
 
 def _usage(error: click.ClickException, *, as_json: bool) -> int:
+    message = _usage_text(error)
     if as_json:
-        _print_json({"code": "UsageError", "message": error.format_message(), "remedy": "see --help", "exit": USAGE})
+        _print_json({"code": "UsageError", "message": message, "remedy": "see --help", "exit": USAGE})
         return USAGE
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        click.echo(f"sluice: {error.format_message()}\nSee `{error.ctx.command_path} --help`.", err=True)
+        click.echo(f"sluice: {message}\nSee `{error.ctx.command_path} --help`.", err=True)
     else:
-        click.echo(f"sluice: {error.format_message()}", err=True)
+        click.echo(f"sluice: {message}", err=True)
     return USAGE
+
+
+def _usage_text(error: click.ClickException) -> str:
+    """Click's message; who gives ``--to`` to a command that takes Subscribers as arguments is told that, not a name that looks like it."""
+    if isinstance(error, click.NoSuchOption) and error.option_name == "--to" and error.ctx is not None:
+        taken = [p.make_metavar(error.ctx) for p in error.ctx.command.params if isinstance(p, click.Argument)]
+        named = next((metavar for metavar in taken if "SUBSCRIBER" in metavar), "")
+        if named:
+            return f"No such option '--to': Subscribers are arguments here: `{error.ctx.command_path} {named}`"
+    return error.format_message()
 
 
 def _unexpected(error: BaseException, *, as_json: bool) -> int:

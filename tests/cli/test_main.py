@@ -183,3 +183,9 @@ def test_exit_code_of_several_failures() -> None:
     assert failures.worst_exit([]) == 0
     assert failures.worst_exit(["UnreachableError", "HostKeyError"]) == 7
     assert failures.worst_exit(["UnreachableError", "LockedTargetError"]) == 1
+
+
+def test_who_gives_to_where_subscribers_are_arguments_is_told_so(sluice: Sluice) -> None:
+    result = sluice("extract", "--to", "far")
+    assert result.code == 2
+    assert result.err.startswith("sluice: No such option '--to': Subscribers are arguments here: `sluice extract [SUBSCRIBER]...`\n")
