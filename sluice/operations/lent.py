@@ -68,7 +68,7 @@ class LentReceiver:
         """Check the index, then what arrived in earlier tries; returns where the sender goes on.
 
         Raises:
-            TamperedError: It isn't the index of these contents, or too many were lent already.
+            TamperedError: It isn't the index of these contents, one of them lies here already, or too many were lent.
             NoSpaceError.
         """
         try:
@@ -80,6 +80,9 @@ class LentReceiver:
             raise TamperedError(f"{self._what} has an index of other contents", remedy="the sender is broken or of another version")
         if len(_files(self._place)) >= LENT_MAX:
             raise TamperedError(f"{self._what}: {LENT_MAX} files were lent already", remedy="send the revision whole")
+        for path in _files(self._place):
+            if again := _digests(path).intersection(digest for digest, _ in self._contents):
+                raise TamperedError(f"{self._what}: {min(again)} lies in {path.name} already", remedy="complete it: that says what lacks")
         make_directory(self._place)
         self._blocks.open(self._place / _PART, index)
         check_room(self._held.directory, payload - self.offset + len(data), self._what, min_free=min_free)
@@ -210,6 +213,14 @@ def _listed(path: Path) -> Sequence[tuple[str, int]]:
     fields = Fields(parse_canonical(path.read_bytes(), limit=MESSAGE_MAX, what=str(path), values=4 * LACKS_MAX), what=str(path))
     fields.constant("version", 1)
     return [(str(digest), int(size)) for digest, size in fields.items("contents", limit=LACKS_MAX)]
+
+
+def _digests(path: Path) -> set[str]:
+    """Of what a lent file has; none where that can't be read, since completing removes it then."""
+    try:
+        return {digest for digest, _ in _listed(path.with_suffix(".json"))}
+    except (StoreCorruptError, TrustError, OSError):
+        return set()
 
 
 def _verify(path: Path, contents: Sequence[tuple[str, int]]) -> TedIndex:

@@ -14,7 +14,7 @@ from sluice.errors import BaseDiffersError, NotFoundError, SluiceError, StoreCor
 from sluice.model.order import Outcome
 from sluice.model.revision import RevisionNumber
 from sluice.operations.held import TED
-from sluice.operations.lent import LENT_MAX, index_max
+from sluice.operations.lent import index_max
 from tests.operations.deltas import Completing, delta, lent
 from tests.operations.host import Host
 from tests.operations.revisions import Made, make, tree_of
@@ -275,13 +275,45 @@ def test_only_contents_of_signed_manifests_are_lent_and_only_as_they_are(scene: 
         )
 
 
-def test_no_more_files_are_lent_than_a_limit(scene: Scene) -> None:
+def test_no_more_files_are_lent_than_a_limit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluice.operations.lent.LENT_MAX", 2)
     scene.taking.put(scene.second)
-    digest, content = scene.digest("other"), b"text\n" * 1000
-    for _ in range(LENT_MAX):
-        scene.taking.lend(scene.second, [digest], [content])
-    with pytest.raises(TamperedError, match="lent already"):
-        scene.taking.lend(scene.second, [digest], [content])
+    for name in ("goes", "stays"):
+        scene.taking.lend(scene.second, [scene.digest(name)], [scene.first.contents[scene.digest(name)]])
+    with pytest.raises(TamperedError, match="2 files were lent already"):
+        scene.taking.lend(scene.second, [scene.digest("other")], [b"text\n" * 1000])
+
+
+def test_what_was_lent_is_taken_once(scene: Scene) -> None:
+    scene.taking.put(scene.second)
+    digests = [scene.digest("other"), scene.digest("goes")]
+    scene.taking.lend(scene.second, digests[:1], [b"text\n" * 1000])
+    with pytest.raises(TamperedError, match=f"{digests[0]} lies in lent-0.ted already"):
+        scene.taking.lend(scene.second, digests, [b"text\n" * 1000, scene.first.contents[digests[1]]])
+    assert [path.name for path in scene.host.held.receiving(SECOND).glob("lent-*.ted")] == ["lent-0.ted"]
+
+
+def test_what_was_sealed_when_the_agent_was_killed_is_lacking_no_more(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is lost; killed just before the file gets its name, it is lacking, and is lent once more."""
+    (scene.target / "changed").write_bytes(b"edited")
+    scene.taking.put(scene.second)
+    lacks = scene.taking.complete(scene.second)
+    contents = [scene.first.contents[digest] for digest in lacks]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            scene.taking.lend(scene.second, lacks, contents)
+    assert scene.taking.complete(scene.second) == lacks
+    with monkeypatch.context() as patched:
+        patched.setattr("sluice.operations.lent.sync_directory", killed)
+        with pytest.raises(KeyboardInterrupt):
+            scene.taking.lend(scene.second, lacks, contents)
+    assert scene.taking.complete(scene.second) == []
+    scene.extract()
 
 
 def test_the_index_of_honest_lent_contents_is_within_its_limit() -> None:
