@@ -47,7 +47,7 @@ def verify(ctx: click.Context, session: Session, names: tuple[str, ...], repair:
         emit({"distributors": [_json(name, verified) for name, verified in found]})
     else:
         for name, verified in found:
-            _print(name, verified, tried=repair and not dry_run)
+            _print(name, verified, tried=repair and not dry_run, rehearsed=repair and dry_run)
         if not found:
             click.echo("nothing is built yet: there is no store on this machine")
     ctx.exit(DAMAGED if any(verified.unmended for _, verified in found) else 0)
@@ -95,13 +95,17 @@ def _told(distributor: str) -> Callable[[int, int], None]:
     return told
 
 
-def _print(distributor: str, verified: Verified, *, tried: bool) -> None:
+def _print(distributor: str, verified: Verified, *, tried: bool, rehearsed: bool) -> None:
+    from sluice.model.damage import Part
+
     found = verified.examined
     read = ", ".join(
         (count(found.packs, "pack"), count(found.contents, "content"), count(found.manifests, "manifest"), count(found.teds, ".ted file"))
     )
     bad, left = len(verified.verdicts), len(verified.unmended)
     end = "all sound" if not bad else f"{bad} damaged" + (f", {bad - left} of them mended" if tried else "")
+    if bad and rehearsed:
+        end += f"; --repair would try to mend {sum(each.damage.part is not Part.MANIFEST for each in verified.verdicts)} of them"
     click.echo(f"{distributor}: {read}, {size(found.bytes)} read: {end}")
     for line in _lines(verified.verdicts):
         click.echo(f"  {line}")

@@ -69,6 +69,7 @@ def test_damage_is_named_with_whom_it_concerns_and_what_to_do_and_then_mended(bu
         assert f"pack {pack}: " in found.out
         assert "concerns: unlisted 1.1; zone 1.1, 1.2" in found.out
         assert "to do: `sluice store verify --repair` " in found.out
+        assert ("damaged; --repair would try to mend 2 of them\n" in found.out) is ("--dry-run" in words)
 
     repaired = sluice("store", "verify", "--repair")
     assert repaired.code == 0, repaired.out
