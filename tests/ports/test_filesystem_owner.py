@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from infra.filesystem.local import LocalFilesystem
-from sluice.errors import DestinationError
+from sluice.errors import DestinationError, LockedTargetError
 from sluice.ports import Root
 
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")  # vfs_cap_data version 2, effective: net_bind_service
@@ -121,6 +122,28 @@ def test_a_file_system_without_attributes_is_named(root: Root, monkeypatch: pyte
     with pytest.raises(DestinationError, match=r"file: its file system doesn't keep the extended attribute user\.x"):
         root.write_file("file", [b"x"], mode=0o600, mtime_ns=0, durable=False, xattrs=(("user.x", b"y"),))
     assert root.xattrs("file") == ()
+
+
+def test_an_owner_refused_is_named_and_what_is_immutable_stays_locked(root: Root, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a container without CAP_CHOWN refuses it."""
+    (top / "file").write_text("x")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    operations: dict[str, Callable[[], None]] = {
+        "new": lambda: root.write_file("new", [b"x"], mode=0o600, mtime_ns=0, durable=False, owner=(3, 4)),
+        "link": lambda: root.make_symlink("link", "new", owner=(3, 4)),
+        "file": lambda: root.set_metadata("file", mode=0o600, mtime_ns=0, owner=(3, 4)),
+    }
+    monkeypatch.setattr(os, "chown", refuse)
+    for name, operation in operations.items():
+        with pytest.raises(DestinationError, match=f"{top}/{name} may not be given to user 3, group 4") as found:
+            operation()
+        assert "CAP_CHOWN" in found.value.remedy
+    monkeypatch.setattr(os, "chmod", refuse)
+    with pytest.raises(LockedTargetError):
+        operations["file"]()
 
 
 def test_an_attribute_that_somebody_else_removes_meanwhile_is_removed(root: Root, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:

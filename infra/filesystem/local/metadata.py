@@ -11,6 +11,7 @@ import errno
 import grp
 import os
 import pwd
+import stat
 from collections.abc import Callable
 
 from sluice.errors import DestinationError
@@ -46,11 +47,29 @@ def set_all(
         where: For errors.
     """
     if owner is not None:
-        os.chown(place, *owner)
+        _set_owner(place, owner, where)
     if xattrs is not None:
         _set_xattrs(place, xattrs, where)
     os.chmod(place, mode)
     os.utime(place, ns=times_ns)
+
+
+def owner_refused(owner: Owner, where: str) -> DestinationError:
+    """What stands for an owner that may not be given away; the names of user and group are the blueprint's, their numbers ours."""
+    return DestinationError(
+        f"{where} may not be given to user {owner[0]}, group {owner[1]}",
+        remedy="run the agent as root with the capability CAP_CHOWN (a container may lack it), or leave owner: out of the blueprint",
+    )
+
+
+def _set_owner(place: int | str, owner: Owner, where: str) -> None:
+    try:
+        os.chown(place, *owner)
+    except PermissionError as error:
+        if error.errno == errno.EPERM:  # of what is immutable, the mode may not be set either
+            os.chmod(place, stat.S_IMODE(os.stat(place).st_mode))
+            raise owner_refused(owner, where) from error
+        raise
 
 
 def _set_xattrs(place: int | str, wanted: Xattrs, where: str) -> None:

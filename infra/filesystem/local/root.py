@@ -11,7 +11,7 @@ from itertools import islice
 from infra.filesystem.local.calls import sync_filesystem
 from infra.filesystem.local.directories import Directories
 from infra.filesystem.local.locks import locked_paths
-from infra.filesystem.local.metadata import set_all, xattrs_of
+from infra.filesystem.local.metadata import owner_refused, set_all, xattrs_of
 from infra.filesystem.local.mounts import mounts_below
 from infra.filesystem.local.seam import translated
 from infra.filesystem.local.sparse import SparseWriter
@@ -166,7 +166,10 @@ class LocalRoot:
             directory, name = self.names.at(path)
             os.symlink(target, name, dir_fd=directory)
             if owner is not None:
-                os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+                try:
+                    os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+                except PermissionError as error:
+                    raise owner_refused(owner, self._name(path)) from error
         except OSError as error:
             raise self._error(error, path) from error
 
