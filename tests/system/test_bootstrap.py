@@ -296,7 +296,7 @@ def test_a_bundle_that_arrives_damaged_is_not_installed(bundle_directory: Path, 
     data[len(data) // 2] ^= 1
     for sent in (bytes(data), bytes(data[:1000]), b""):
         command = [sys.executable, "-I", "-c", Path(agent_host.__file__).read_text(), "install", str(tmp_path / "wd")]
-        command += [bundle.digest, str(bundle.size)]
+        command += [bundle.digest, str(bundle.size), str(2 * bundle.size)]
         done = subprocess.run(command, input=sent, capture_output=True, check=False)
         assert done.returncode == 1
         assert b"arrived damaged" in done.stderr
@@ -312,7 +312,8 @@ def test_a_bundle_with_hostile_names_is_refused_although_its_digest_fits(name: s
         archive.writestr(zipfile.ZipInfo(name), b"x")
     data = path.read_bytes()
     command = [sys.executable, "-I", "-c", Path(agent_host.__file__).read_text(), "install", str(tmp_path / "wd")]
-    done = subprocess.run([*command, hashlib.sha256(data).hexdigest(), str(len(data))], input=data, capture_output=True, check=False)
+    command += [hashlib.sha256(data).hexdigest(), str(len(data)), str(2 * len(data))]
+    done = subprocess.run(command, input=data, capture_output=True, check=False)
     assert done.returncode == 1
     assert b"the bundle names" in done.stderr
     assert not (tmp_path / "evil").exists()
