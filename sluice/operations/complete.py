@@ -99,9 +99,10 @@ class _Completion:
             self._extracted_bytes = extracted_bytes(self._held, self._status)
         except StoreCorruptError as error:  # as if nothing were extracted, as an extraction takes it
             self._status = replace(self._status, extracted=None, reason=error.message)
-        self._extracted = parse_manifest(self._extracted_bytes) if self._extracted_bytes else None
+        self._extracted = extracted = parse_manifest(self._extracted_bytes) if self._extracted_bytes else None
         destinations = self._status.extracted.destinations if self._status.extracted else ()
-        self._tree = ExtractedTree(extractions.filesystem, lambda: self._extracted, destinations)
+        # Not by way of self: in a cycle, manifests of a hundred MB would outlive the request into the extraction that follows.
+        self._tree = ExtractedTree(extractions.filesystem, lambda: extracted, destinations)
         place = self._place if (self._place / TED).exists() else self._held.revision(revision)
         self._at_hand = AtHand(self._tree, LentContents(place))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from blake3 import blake3
 
 from sluice.errors import BaseDiffersError, NotFoundError, SluiceError, StoreCorruptError, TamperedError
+from sluice.model.manifest import Manifest
 from sluice.model.order import Outcome
 from sluice.model.revision import RevisionNumber
 from sluice.operations.held import TED
@@ -84,6 +86,18 @@ def test_a_delta_is_completed_without_its_manifest_and_extracted(tmp_path: Path,
     assert scene.host.held.newest_held(scene.host.held.status()) == SECOND
     assert scene.taking.complete(scene.second) == []
     scene.extract()
+
+
+def test_no_manifest_outlives_completing_in_a_cycle(scene: Scene) -> None:
+    scene.taking.put(scene.second)
+    gc.collect()
+    gc.disable()
+    try:
+        before = [each for each in gc.get_objects() if isinstance(each, Manifest)]
+        assert scene.taking.complete(scene.second) == []
+        assert len([each for each in gc.get_objects() if isinstance(each, Manifest)]) == len(before)
+    finally:
+        gc.enable()
 
 
 def test_what_somebody_changed_is_lacking_and_lent_and_nothing_else(scene: Scene) -> None:
