@@ -46,7 +46,7 @@ def build(site: Path) -> Mapping[str, object]:
     from sluice.operations.record_build import build_recorded, sign_recorded
 
     with open_workplace(site / BLUEPRINTS, "hq") as work:
-        about = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}
+        about = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}  # mixed types: ignored where used
         began = cpu(resource.RUSAGE_SELF)
         result = build_recorded(work.site.distribution(DISTRIBUTION), source=work.source, **about)  # type: ignore[arg-type]
         spent = cpu(resource.RUSAGE_SELF) - began
@@ -125,7 +125,7 @@ def send(site: Path) -> Mapping[str, object]:
 
     agent = PeakWatch(lambda: children(os.getpid()))
     with open_workplace(site / BLUEPRINTS, "hq") as work, agent.watching():
-        about = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}
+        about = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}  # mixed types: ignored where used
         revision = work.store.revisions(DISTRIBUTION)[-1]
         host = work.site.subscriber(HOST)
         sending = Sending(
