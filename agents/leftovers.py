@@ -10,13 +10,13 @@ from pathlib import Path
 
 from sluice.durable import TEMP_PREFIX, locked, sweep
 from sluice.errors import StoreLockedError
-from sluice.operations.held import HeldDistribution
+from sluice.subscriber.held.directory import DistributionDirectory
 
 SCRATCH = "scratch"
 """Below ``trust``: where metadata is verified before it is kept."""
 
 
-def distribution_has_leftovers(held: HeldDistribution) -> bool:
+def distribution_has_leftovers(held: DistributionDirectory) -> bool:
     """Whether an extraction or a receive was killed; may also be one that still runs."""
     return held.journal.exists() or any(_has_temporary(each) for each in held.swept())
 

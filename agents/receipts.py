@@ -9,8 +9,9 @@ from agents.working_directory import WorkingDirectory
 from infra.filesystem.local import LocalFilesystem
 from sluice.formats.orders import receipt_bytes
 from sluice.model.order import Receipt
-from sluice.operations.extract_end import Extractions, recover
-from sluice.operations.held import HeldDistribution
+from sluice.subscriber.extract.context import ExtractionContext
+from sluice.subscriber.extract.ending import recover
+from sluice.subscriber.held.directory import DistributionDirectory
 from sluice.trust.envelope import RECEIPT_WORD, Envelope, seal
 from sluice.trust.keys import load_private_key
 
@@ -18,15 +19,15 @@ KEY = "receipt"
 """How a receipt's envelope names its key: a Subscriber has one."""
 
 
-def extractions(
-    directory: WorkingDirectory, held: HeldDistribution, *, event: Callable[[str, int, int], None] = lambda _phase, _done, _total: None
-) -> Extractions:
+def extraction_context(
+    directory: WorkingDirectory, held: DistributionDirectory, *, event: Callable[[str, int, int], None] = lambda _phase, _done, _total: None
+) -> ExtractionContext:
     """One Distribution on this Subscriber, with its real file system, clock and key."""
 
     def sign(receipt: Receipt) -> Envelope:
         return seal(RECEIPT_WORD, receipt_bytes(receipt), key=KEY, sign=load_private_key(directory.receipt_key).sign)
 
-    return Extractions(
+    return ExtractionContext(
         filesystem=LocalFilesystem(),
         held=held,
         subscriber=directory.subscriber(),
@@ -37,7 +38,7 @@ def extractions(
     )
 
 
-def recover_distribution(directory: WorkingDirectory, held: HeldDistribution) -> None:
+def recover_distribution(directory: WorkingDirectory, held: DistributionDirectory) -> None:
     """End what a killed agent left. Raises StoreLockedError where it is alive, UndoFailedError."""
     with held.lock():
-        recover(extractions(directory, held))
+        recover(extraction_context(directory, held))

@@ -14,24 +14,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agents.line import Line
-from agents.receipts import extractions
+from agents.receipts import extraction_context
 from agents.working_directory import WorkingDirectory
 from sluice.durable import locked, make_directory, replace_atomically
 from sluice.errors import NoSpaceError, ProtocolError, StoreCorruptError, TamperedError, TrustError, UnknownDistributorError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
-from sluice.formats.manifest import parse_manifest
+from sluice.formats.manifest.document import parse_manifest
 from sluice.formats.orders import ORDER_MAX, RECEIPT_MAX
 from sluice.formats.protocol import LACKS_MAX, LENT, MESSAGE_MAX, METADATA_MAX, Message
 from sluice.formats.rehearsals import OUTLINE_MAX, mets_to_json, recipe_from_json, removals_to_json
 from sluice.formats.zstd import decompress_frame, decompress_wide
-from sluice.operations.actions_rehearse import rehearse
-from sluice.operations.complete import complete, lendable
-from sluice.operations.extract import extract
-from sluice.operations.extract_receipt import receipts_of
-from sluice.operations.extract_rehearse import rehearse_removals
-from sluice.operations.held import HeldDistribution
-from sluice.operations.lent import LentReceiver, index_max
-from sluice.operations.receive import ManifestReceiver, Named, TedReceiver, check_index_length
+from sluice.subscriber.actions.rehearse import rehearse
+from sluice.subscriber.complete import complete, supplement_contents
+from sluice.subscriber.extract.extraction import extract
+from sluice.subscriber.extract.receipts import receipts_of
+from sluice.subscriber.extract.rehearse import rehearse_removals
+from sluice.subscriber.held.directory import DistributionDirectory
+from sluice.subscriber.receive.receivers import ManifestReceiver, Named, TedReceiver, check_index_length
+from sluice.subscriber.receive.supplement import SupplementReceiver, index_max
 from sluice.trust.high_water import read_high_water, write_high_water
 from sluice.trust.keys import load_private_key
 from sluice.trust.roles import DISTFILE, MANIFEST
@@ -135,7 +135,7 @@ class Requests:
         with self._line.within_a_put():
             return self._put_ted(held, named, length, payload, min_free)
 
-    def _put_manifest(self, held: HeldDistribution, named: Named, length: int) -> Message:
+    def _put_manifest(self, held: DistributionDirectory, named: Named, length: int) -> Message:
         signed = self._signed(named)
         with held.lock(), closing(ManifestReceiver(held, named, signed, length=length)) as receiver:
             if receiver.is_held():
@@ -145,7 +145,7 @@ class Requests:
                 pass
         return {"type": "stored"}
 
-    def _put_ted(self, held: HeldDistribution, named: Named, length: int, payload: int, min_free: int) -> Message:
+    def _put_ted(self, held: DistributionDirectory, named: Named, length: int, payload: int, min_free: int) -> Message:
         signed = self._signed(named)
         check_index_length(length, signed, is_whole=named.file == DISTFILE)
         index = self._index(length)
@@ -166,11 +166,11 @@ class Requests:
         fields.done()
         self._check_known()
         with self._line.within_a_put():
-            contents = lendable(held, named.revision, digests)
+            contents = supplement_contents(held, named.revision, digests)
             if length > index_max(contents):
                 raise TamperedError(f"an index of {length} bytes for {len(contents)} contents", remedy="the sender is broken")
             index = self._index(length)
-            with held.lock(), closing(LentReceiver(held, named.revision, contents)) as receiver:
+            with held.lock(), closing(SupplementReceiver(held, named.revision, contents)) as receiver:
                 receiver.begin(index, payload, min_free=min_free)
                 self._receive(receiver)
                 receiver.finish()
@@ -184,7 +184,7 @@ class Requests:
             raise TamperedError("more bytes of an index than announced")
         return bytes(index)
 
-    def _receive(self, receiver: TedReceiver | LentReceiver) -> None:
+    def _receive(self, receiver: TedReceiver | SupplementReceiver) -> None:
         reported = receiver.offset
         self._line.say({"type": "ready", "offset": reported})
         while not receiver.is_complete:
@@ -206,7 +206,9 @@ class Requests:
             raise ProtocolError(f"{named.distribution} was completed {COMPLETIONS_MAX} times in this conversation", remedy="begin another")
         with self._line.events() as events:
             lacks = complete(
-                extractions(self._directory, held, event=events), named.revision, lambda file: self._signed(replace(named, file=file))
+                extraction_context(self._directory, held, event=events),
+                named.revision,
+                lambda file: self._signed(replace(named, file=file)),
             )
         return {"type": "completed", "lacks": lacks}
 
@@ -240,7 +242,7 @@ class Requests:
         read_high_water(self._trust.high_water_path).check_sequence(order.distribution, order.sequence)
         load_private_key(self._directory.receipt_key)  # before anything changes that couldn't be sworn
         with self._line.events() as events:
-            receipt = extract(extractions(self._directory, held, event=events), order, accept=accept)
+            receipt = extract(extraction_context(self._directory, held, event=events), order, accept=accept)
         return {"type": "receipt", "envelope": receipt}
 
     def _rehearse(self, fields: Fields) -> Message:
@@ -262,7 +264,7 @@ class Requests:
                 manifest = parse_manifest(decompress_frame(bytes(packed), plain, what="an outline"))
             except StoreCorruptError as error:
                 raise TamperedError(error.message) from error
-            extraction = extractions(self._directory, held)
+            extraction = extraction_context(self._directory, held)
             removed = rehearse_removals(extraction.filesystem, held, extraction.working_directory, manifest, recipe.destinations)
             found["removals"] = removals_to_json(removed)
         return found
@@ -286,7 +288,7 @@ class Requests:
         (held.receipts / f"{sequence}.json").unlink(missing_ok=True)
         return {"type": "done"}
 
-    def _held(self, fields: Fields) -> HeldDistribution:
+    def _held(self, fields: Fields) -> DistributionDirectory:
         return self._directory.held(self._distributor, fields.text("distribution"))
 
     def _signed(self, named: Named) -> Target:

@@ -11,7 +11,7 @@ from typing import Any
 from agents.leftovers import distribution_has_leftovers, sweep_distributor, sweep_identity
 from agents.working_directory import WorkingDirectory
 from sluice.errors import SluiceError, StoreError, StoreLockedError
-from sluice.operations.held import HeldDistribution
+from sluice.subscriber.held.directory import DistributionDirectory
 
 
 def recover_all(directory: WorkingDirectory) -> list[SluiceError]:
@@ -28,7 +28,7 @@ def recover_all(directory: WorkingDirectory) -> list[SluiceError]:
     return failed
 
 
-def _recover(directory: WorkingDirectory, held: HeldDistribution) -> None:
+def _recover(directory: WorkingDirectory, held: DistributionDirectory) -> None:
     if distribution_has_leftovers(held):
         from agents.receipts import recover_distribution
 
@@ -68,7 +68,7 @@ def status(directory: WorkingDirectory, *, as_json: bool) -> int:
     return 0
 
 
-def _row(distributor: str, held: HeldDistribution) -> dict[str, Any]:
+def _row(distributor: str, held: DistributionDirectory) -> dict[str, Any]:
     row: dict[str, Any] = {"distributor": distributor, "distribution": held.name, "held": None, "extracted": None, "reason": ""}
     try:
         found = held.status()

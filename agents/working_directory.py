@@ -10,7 +10,7 @@ from pathlib import Path
 from sluice.errors import NotFoundError, TamperedError, TrustError
 from sluice.formats.canonical import Fields, parse_canonical
 from sluice.model.names import name_is_valid
-from sluice.operations.held import HeldDistribution
+from sluice.subscriber.held.directory import DistributionDirectory
 
 IDENTITY_MAX = 4096
 """Bytes of subscriber.json."""
@@ -76,17 +76,17 @@ class WorkingDirectory:
             raise TamperedError(f"{name!r:.80} is no name of a Distributor")
         return self.path / "distributors" / name
 
-    def held(self, distributor: str, distribution: str) -> HeldDistribution:
+    def held(self, distributor: str, distribution: str) -> DistributionDirectory:
         """One Distribution of a Distributor. Raises TamperedError for what is no name."""
         if not name_is_valid(distribution):
             raise TamperedError(f"{distribution!r:.80} is no name of a Distribution")
-        return HeldDistribution(self.distributor(distributor) / "distributions" / distribution)
+        return DistributionDirectory(self.distributor(distributor) / "distributions" / distribution)
 
     def distributors(self) -> list[str]:
         """Names of those that have a directory."""
         return _names(self.path / "distributors")
 
-    def distributions(self, distributor: str) -> Iterator[HeldDistribution]:
+    def distributions(self, distributor: str) -> Iterator[DistributionDirectory]:
         """Everything held of one Distributor, in name order."""
         for name in _names(self.distributor(distributor) / "distributions"):
             yield self.held(distributor, name)

@@ -43,7 +43,7 @@ def build(site: Path) -> Mapping[str, object]:
     """A revision of what stands in the source now."""
     from infra.sources.files import FilesSource  # noqa: F401 - imports are no part of the CPU time
     from infra.workplace import open_workplace
-    from sluice.operations.record_build import build_recorded, sign_recorded
+    from sluice.distributor.build.record import build_recorded, sign_recorded
 
     with open_workplace(site / BLUEPRINTS, "hq") as work:
         about = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}  # mixed types: ignored where used
@@ -57,7 +57,7 @@ def build(site: Path) -> Mapping[str, object]:
 def delta(site: Path) -> Mapping[str, object]:
     """Make the delta of the two newest revisions once more, and nothing else: its CPU time; the same bytes must come out."""
     from infra.workplace import open_workplace
-    from sluice.formats.ted import parse_index
+    from sluice.formats.ted.file import parse_index
 
     with open_workplace(site / BLUEPRINTS, "hq") as work:
         base, newest = work.store.revisions(DISTRIBUTION)[-2:]
@@ -82,9 +82,9 @@ def apply(site: Path) -> Mapping[str, object]:
     """Rebuild the new contents from the delta and the older tree that stands extracted, and let them go: the engine's CPU time alone."""
     from infra.workplace import open_workplace
     from sluice.delta.apply import read_delta
-    from sluice.delta.model import Range
-    from sluice.formats.ted import PAYLOAD_OFFSET, parse_index
-    from sluice.formats.ted_recipe import read_recipe, resolved_references
+    from sluice.formats.ted.file import PAYLOAD_OFFSET, parse_index
+    from sluice.formats.ted.frame import Range
+    from sluice.formats.ted.recipe import read_recipe, resolved_references
     from sluice.model.manifest import EntryKind
 
     with open_workplace(site / BLUEPRINTS, "hq") as work:
@@ -118,17 +118,17 @@ def apply(site: Path) -> Mapping[str, object]:
 def send(site: Path) -> Mapping[str, object]:
     """Send the newest revision, have it extracted; every byte of the conversation both ways, and what the agent took."""
     from infra.workplace import open_workplace
-    from sluice.blueprint.render import recipe
-    from sluice.operations.order_extract import Ordering
-    from sluice.operations.record_build import sign_recorded
-    from sluice.operations.send import Sending
+    from sluice.blueprint.render.recipe import recipe
+    from sluice.distributor.build.record import sign_recorded
+    from sluice.distributor.deliver.orders import Ordering
+    from sluice.sender.transfer import Transfer
 
     agent = PeakWatch(lambda: children(os.getpid()))
     with open_workplace(site / BLUEPRINTS, "hq") as work, agent.watching():
         about = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}  # mixed types: ignored where used
         revision = work.store.revisions(DISTRIBUTION)[-1]
         host = work.site.subscriber(HOST)
-        sending = Sending(
+        sending = Transfer(
             host,
             DISTRIBUTION,
             revision,

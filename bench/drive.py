@@ -27,13 +27,13 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
     from infra.ledger.sql import open_ledger  # noqa: F401 - a flow run has imported what it uses
     from infra.transports.ssh import SshTransport  # noqa: F401 - the same
     from infra.workplace import open_workplace
-    from sluice.blueprint.render import recipe
+    from sluice.blueprint.render.recipe import recipe
+    from sluice.distributor.deliver.delivery import Delivery
+    from sluice.distributor.deliver.orders import Ordering
+    from sluice.distributor.plan.sends import SendTarget
+    from sluice.distributor.send_queue.watch import QueueWatch
     from sluice.model.ticket import Started
-    from sluice.operations.deliver import Delivery
-    from sluice.operations.order_extract import Ordering
-    from sluice.operations.queue_watch import QueueWatch
-    from sluice.operations.send import Sending
-    from sluice.operations.send_plan import SendTarget
+    from sluice.sender.transfer import Transfer
 
     mark("imported")
     with open_workplace(site_directory, "hq") as work:
@@ -47,7 +47,7 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
             distributor=work.distributor,
             ordering=Ordering("hq", work.store, work.publisher, work.ledger, ""),
             clock=work.clock,
-            sending=lambda remedy: Sending(
+            sending=lambda remedy: Transfer(
                 host,
                 distribution,
                 revision,
@@ -88,7 +88,7 @@ def build(site_directory: Path, distribution: str) -> None:
     from infra.ledger.sql import open_ledger  # noqa: F401 - a flow run has imported what it uses
     from infra.sources.files import FilesSource  # noqa: F401 - the same
     from infra.workplace import open_workplace
-    from sluice.operations.record_build import build_recorded, sign_recorded
+    from sluice.distributor.build.record import build_recorded, sign_recorded
 
     mark("imported")
     with open_workplace(site_directory, "hq") as work:

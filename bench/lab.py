@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.ground import Ground, sync
 from bench.processes import Ended, PeakWatch, run
-from infra.bootstrap import bootstrap
+from infra.hosts.bootstrap import bootstrap
 from infra.workplace import open_workplace
 from tests.system.sshd import Sshd, lab
 

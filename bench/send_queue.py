@@ -205,11 +205,11 @@ def empty_tasks(_site: Path, count: int) -> Callable[[], None]:
 def waits(site: Path, count: int) -> Callable[[], None]:
     """Tickets that wait for one slot, which another process has."""
     from infra.workplace import open_workplace
+    from sluice.distributor.send_queue.watch import QueueWatch
     from sluice.model.revision import RevisionNumber
     from sluice.model.site import Priority
     from sluice.model.state import Event, EventKind, Record
     from sluice.model.ticket import Ticket, Waiting
-    from sluice.operations.queue_watch import QueueWatch
 
     place = open_workplace(site, "hq")
     now, ledger = place.clock.now(), place.ledger

@@ -33,7 +33,7 @@ def agent_build(session: Session, python: str, machine: str, libc: str | None, d
     For this Python and machine it is made of what is installed here, without any network. For another, pip fetches the wheels
     that requirements.lock pins. `sluice subscriber bootstrap` makes the first kind by itself.
     """
-    from infra.agent_bundle import Platform, build_from_index, build_from_installed
+    from infra.hosts.agent_bundle import Platform, build_from_index, build_from_installed
 
     directory = bundle_directory(session)
     here = Platform.here()

@@ -24,7 +24,7 @@ from sluice.errors import SluiceError, TrustError
 from sluice.rules.diagnosis import Finding, Health, clock_went_back
 
 if TYPE_CHECKING:
-    from infra.subscriber_check import CheckItem
+    from infra.hosts.check import CheckItem
     from sluice.model.site import Site, Subscriber
 
 
@@ -107,9 +107,9 @@ def _of_prefect(session: Session, site: Site) -> Iterator[Finding]:
 
 
 def _of_subscribers(session: Session, site: Site) -> Iterator[Finding]:
-    from infra.agent_bundle import Platform, bundles
-    from infra.bootstrap import distributors_of
-    from infra.subscriber_check import check, needs_of
+    from infra.hosts.agent_bundle import Platform, bundles
+    from infra.hosts.bootstrap import distributors_of
+    from infra.hosts.check import check, needs_of
 
     transport, kept = transport_of(session), bundle_directory(session)
     # Checking one compares its agent with the bundle for it, which is made where there is none: for this once, elsewhere.

@@ -97,7 +97,7 @@ def planned(session: Session) -> tuple[Changes, list[dict[str, Any]], list[dict[
 def sends_due(session: Session) -> list[dict[str, Any]]:
     """What Subscribers lack of the latest revisions, as ``prediction_json``."""
     from cli.ledgers import site_snapshot
-    from sluice.operations.send_plan import plan_sends
+    from sluice.distributor.plan.sends import plan_sends
 
     snapshot = site_snapshot(session.site)
     latest = {name: built.revision for name, built in snapshot.built.items()}

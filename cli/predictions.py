@@ -13,8 +13,8 @@ from cli.session import Session, now
 from cli.tables import count, size, table
 
 if TYPE_CHECKING:
-    from sluice.operations.predict import Prediction
-    from sluice.operations.send_plan import SendTarget
+    from sluice.distributor.plan.sends import SendTarget
+    from sluice.distributor.predict.predictor import Prediction
 
 SENDS_MAX = 10_000
 """Last sends of a Distributor that are looked through."""
@@ -93,7 +93,7 @@ def show_links(links: list[dict[str, Any]]) -> None:
 
 def extracting_at_once(session: Session, targets: Iterable[SendTarget]) -> list[tuple[str, str]]:
     """Subscriber and Distribution of those that would extract at once what they would be sent."""
-    from sluice.operations.extract_plan import begins
+    from sluice.distributor.plan.extractions import begins
 
     site, at, found = session.site, now(), []
     for target in targets:
@@ -108,12 +108,12 @@ def _of_one(
 ) -> Predictions:
     from cli.ledgers import ledger_of
     from infra.store.files import FileStore
-    from infra.store.foreseen import foreseen_delta
-    from sluice.blueprint.render import recipe
+    from infra.store.projected import projected_delta
+    from sluice.blueprint.render.recipe import recipe
+    from sluice.distributor.predict.predictor import Predictor
     from sluice.model.state import EventKind
-    from sluice.operations.predict import Predictor
     from sluice.rules.lifetimes import longest_send_interval
-    from sluice.trust.foresee import ForeseeingPublisher
+    from sluice.trust.projected import ProjectedPublisher
 
     site, found = session.site, Predictions()
     directory = Path(site.distributor(distributor).working_directory)
@@ -126,12 +126,12 @@ def _of_one(
     with Predictor(
         distributor,
         store=store,
-        publisher=ForeseeingPublisher(directory, distributor=distributor),
+        publisher=ProjectedPublisher(directory, distributor=distributor),
         states=states,
         sends=[event for event in events if event.distributor == distributor],
         longest_interval=longest_send_interval(site, distributor),
         now=now(),
-        making=partial(foreseen_delta, store) if exact and isinstance(store, FileStore) else None,
+        making=partial(projected_delta, store) if exact and isinstance(store, FileStore) else None,
     ) as predictor:
         for target in targets:
             if target.revision is None:

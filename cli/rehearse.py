@@ -20,9 +20,9 @@ from cli.session import Session, emit, now, utc
 from cli.tables import count, size, table
 
 if TYPE_CHECKING:
+    from sluice.distributor.build.build import BuildResult
+    from sluice.distributor.plan.sends import SendTarget
     from sluice.model.revision import RevisionNumber
-    from sluice.operations.build import BuildResult
-    from sluice.operations.send_plan import SendTarget
 
 
 def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: bool, sends_to: Collection[str] = ()) -> None:
@@ -31,7 +31,7 @@ def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: b
     ``revision`` is null where nothing changed; then ``send`` and ``links`` say what would be sent, as ``rehearsed_send`` does.
     """
     from infra.workplace import workplace_in
-    from sluice.operations.build import build
+    from sluice.distributor.build.build import build
 
     distribution, distributor = session.owner(name)
     with workplace_in(session.site, distributor.name) as work:
@@ -63,7 +63,7 @@ def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
     """``{"publish": [targets that would be listed anew], "withdraw": [targets that would no longer be]}``."""
     from pathlib import Path
 
-    from sluice.operations.sign import listing
+    from sluice.distributor.build.sign import listing
     from sluice.trust.publish import Publisher
 
     _, distributor = session.owner(name)
@@ -133,7 +133,7 @@ class _Sends:
 def _sends(
     session: Session, *, channel: str = "", distribution: str = "", to: Sequence[str] = (), check: bool = False, extract: bool = False
 ) -> _Sends:
-    from sluice.operations.send_plan import plan_sends
+    from sluice.distributor.plan.sends import plan_sends
 
     site, states = session.site, site_snapshot(session.site).states
     meant = [distribution] if distribution else [d.name for d in site.distributions_of_channel(channel)]
@@ -157,7 +157,7 @@ def _sends(
 
 def rehearsed_extract(session: Session, owners: Sequence[str], subscribers: Sequence[str], distribution: str, *, as_json: bool) -> None:
     """``{"extract": [{"subscriber", "distribution", "revision", "at"}]}``."""
-    from sluice.operations.extract_plan import plan_extracts
+    from sluice.distributor.plan.extractions import plan_extracts
 
     states, at = site_snapshot(session.site).states, now()
     found = [

@@ -87,10 +87,10 @@ def rehearsed_actions(session: Session, pairs: Iterable[tuple[str, str]]) -> Reh
 
 
 def _asked(session: Session, subscriber: Subscriber, distribution: str, transport: Any) -> list[MetRow]:
-    from sluice.blueprint.render import recipe
+    from sluice.blueprint.render.recipe import recipe
     from sluice.errors import AgentVersionError
     from sluice.model.feature import Feature
-    from sluice.operations.call import call_agent
+    from sluice.sender.call import call_agent
 
     made, owner = recipe(session.site, distribution, subscriber.name), session.site.distribution(distribution).distributor
     call = call_agent(subscriber, owner, transport=transport, timeout=min(ASK_SECONDS, timeout_of(session.site, subscriber)))

@@ -103,7 +103,7 @@ def rehearsed_removals(session: Session, wanted: Mapping[tuple[str, str], Manife
 
 
 def _synchronizes(session: Session, manifest: Manifest) -> bool:
-    from sluice.formats.manifest import parse_header
+    from sluice.formats.manifest.document import parse_header
     from sluice.model.site import Synchronize
 
     store = session.store(manifest.distribution)
@@ -113,10 +113,10 @@ def _synchronizes(session: Session, manifest: Manifest) -> bool:
 
 
 def _asked(session: Session, subscriber: Subscriber, manifest: Manifest, transport: Any) -> Removals:
-    from sluice.blueprint.render import recipe
+    from sluice.blueprint.render.recipe import recipe
     from sluice.errors import AgentVersionError
     from sluice.model.feature import Feature
-    from sluice.operations.call import call_agent
+    from sluice.sender.call import call_agent
 
     name = manifest.distribution
     made, owner = recipe(session.site, name, subscriber.name), session.site.distribution(name).distributor

@@ -134,7 +134,7 @@ def _ted(ted: TedFile) -> dict[str, Any] | None:
     """None where it went meanwhile: set aside as damaged, or with its revision."""
     import hashlib
 
-    from sluice.formats.ted import parse_index
+    from sluice.formats.ted.file import parse_index
 
     try:
         status = Path(ted.path).stat()

@@ -235,7 +235,7 @@ def _show(ends: Sequence[tuple[str, RunEnd]], outcomes: Sequence[Outcome], *, as
 
 
 def _detach(session: Session, wanted: Wanted, *, as_json: bool) -> None:
-    from sluice.operations.deployments import deployments
+    from sluice.distributor.plan.deployments import deployments
 
     specs = deployments(session.site)
     started = []

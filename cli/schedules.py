@@ -13,7 +13,7 @@ from sluice.model.site import Site
 
 def schedule_rows(site: Site, at: datetime) -> list[dict[str, Any]]:
     """The JSON of ``show schedules``: every schedule of the site with its next start after ``at``."""
-    from sluice.blueprint.texts import schedule_text
+    from sluice.blueprint.render.texts import schedule_text
     from sluice.rules.due import next_start
 
     found: list[tuple[str, str, Schedule, bool, str]] = []

@@ -31,7 +31,7 @@ def show(session: Session, kind: str, name: str | None, as_json: bool) -> None:
         else:
             click.echo(schedule_table(rows))
         return
-    from sluice.blueprint.settings import effective_settings
+    from sluice.blueprint.render.settings import effective_settings
 
     kind, name = (_kind_of(session, kind), kind) if name is None else (kind.lower(), name)
     settings = effective_settings(session.site, kind, name)

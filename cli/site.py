@@ -48,7 +48,7 @@ def validate(session: Session, as_json: bool) -> None:
 
     Each is a line: file:line: what: what to do. Advice is about what works as written and likely isn't meant so; it fails nothing.
     """
-    from sluice.blueprint.advice import advice
+    from sluice.blueprint.check.advice import advice
 
     site = session.site
     advised = advice(site)

@@ -16,7 +16,7 @@ from cli.session import Session, dry_run_option, emit, json_option, no_repeats, 
 from cli.tables import count, size
 
 if TYPE_CHECKING:
-    from sluice.operations.verify_store import Verdict, Verified
+    from sluice.distributor.repair.store import Verdict, Verified
 
 TOLD_EVERY = 5.0
 """Seconds between two lines of progress."""
@@ -65,7 +65,7 @@ def _stores(session: Session, names: tuple[str, ...]) -> list[tuple[str, tuple[s
 
 def _verified(session: Session, distributor: str, names: tuple[str, ...], *, repair: bool) -> Verified:
     from infra.workplace import workplace_in
-    from sluice.operations.verify_store import record_damage, verify_store
+    from sluice.distributor.repair.store import record_damage, verify_store
 
     with workplace_in(session.site, distributor) as work:
         verified = verify_store(
@@ -112,7 +112,7 @@ def _print(distributor: str, verified: Verified, *, tried: bool, rehearsed: bool
 
 
 def _lines(verdicts: Iterable[Verdict]) -> Iterable[str]:
-    from sluice.operations.verify_store import concerned_text
+    from sluice.distributor.repair.store import concerned_text
 
     for verdict in verdicts:
         damage = verdict.damage

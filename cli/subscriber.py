@@ -12,8 +12,8 @@ from cli.session import Session, dry_run_option, emit, json_option, say, session
 from cli.tables import table
 
 if TYPE_CHECKING:
-    from infra.bootstrap import Bootstrapped
-    from infra.subscriber_check import CheckItem
+    from infra.hosts.bootstrap import Bootstrapped
+    from infra.hosts.check import CheckItem
     from sluice.model.site import Subscriber
 
 _names = click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -41,7 +41,7 @@ def subscriber_bootstrap(
     Over the login the blueprint names; the host needs Python 3.11 and nothing else. What is there already is left as it is, so
     it may be repeated, and repairs what `sluice subscriber check` finds missing.
     """
-    from infra import bootstrap
+    from infra.hosts import bootstrap
 
     site, transport, bundles = session.site, transport_of(session), bundle_directory(session)
 
@@ -82,8 +82,8 @@ def subscriber_bootstrap(
 @click.pass_context
 def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...], every: bool, as_json: bool) -> None:
     """Say what is missing on hosts, changing nothing."""
-    from infra.bootstrap import distributors_of
-    from infra.subscriber_check import check, needs_of
+    from infra.hosts.bootstrap import distributors_of
+    from infra.hosts.check import check, needs_of
 
     site, transport, bundles = session.site, transport_of(session), bundle_directory(session)
 
@@ -135,7 +135,7 @@ def _selected(session: Session, where: str) -> list[Subscriber]:
     every = [each for _, each in sorted(session.site.subscribers.items())]
     if not where:
         return every
-    from sluice.blueprint.selector import SelectorError, parse_selector, subscriber_facts
+    from sluice.blueprint.schema.selector import SelectorError, parse_selector, subscriber_facts
 
     try:
         selector = parse_selector(where)

@@ -12,7 +12,7 @@ from cli.session import emit, json_option
 from cli.tables import count, pairs, size
 
 if TYPE_CHECKING:
-    from sluice.formats.ted_index import TedIndex
+    from sluice.formats.ted.index import TedIndex
 
 
 @click.group()
@@ -79,7 +79,7 @@ def _kinds(index: TedIndex) -> list[dict[str, Any]]:
 def described(file: Path, *, verify: bool = False) -> dict[str, Any]:
     """The JSON of ``ted show``. Raises StoreCorruptError, NotFoundError, StoreError."""
     from sluice.errors import NotFoundError, StoreCorruptError, StoreError
-    from sluice.formats.ted import open_ted, verify_payload
+    from sluice.formats.ted.file import open_ted, verify_payload
 
     try:
         index, data = open_ted(file)

@@ -60,7 +60,7 @@ def trust_push(ctx: click.Context, session: Session, distributor: str | None, to
     Over the login the blueprint names: that is the act of trusting. Without names: every Distributor with keys on this machine,
     every active Subscriber it serves.
     """
-    from infra.bootstrap import distributors_of, push_trust
+    from infra.hosts.bootstrap import distributors_of, push_trust
 
     site, transport = session.site, transport_of(session)
     publishers = publishers_here(site, [site.distributor(distributor).name] if distributor else site.distributors)

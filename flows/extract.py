@@ -39,5 +39,5 @@ async def extract(distributor: str, subscribers: list[str] | None = None, distri
             return ended("Nothing due", "no Subscriber holds something that is to be extracted now")
         await name_run(f"extract {distribution or distributor} on {counted(len({t.subscriber for t in targets}), 'Subscriber')}")
         rows = await extract_all(place, targets)
-        await publish_table(f"extract-{distributor}", rows, f"Extractions of Distributor {distributor}.")
+        await publish_table(f"extract-{distributor}", rows, f"ExtractionContext of Distributor {distributor}.")
         return end_state(rows, f"extract {distribution or distributor}")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from infra.orchestrator.project_file import project_file
 from sluice.blueprint import load_site
-from sluice.blueprint.schema import schema_text
-from sluice.operations.deployments import deployments
+from sluice.blueprint.schema.json_schema import schema_text
+from sluice.distributor.plan.deployments import deployments
 
 PROJECT = Path(__file__).resolve().parent.parent
 DIFF_LINES = 20

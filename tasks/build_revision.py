@@ -6,8 +6,8 @@ import asyncio
 
 from prefect import task
 
-from sluice.operations.build import BuildResult
-from sluice.operations.record_build import build_recorded
+from sluice.distributor.build.build import BuildResult
+from sluice.distributor.build.record import build_recorded
 from tasks.place import here, log
 from tasks.progress import reported
 from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from sluice.distributor.deliver.result import DeliveryResult
 from sluice.model.ticket import Occupied
-from sluice.operations.delivered import Delivered
 from tasks.place import log
 from tasks.sending import Sends
 
@@ -16,8 +16,8 @@ WAITS = "waits until that ends; in the foreground Ctrl-C leaves it"
 
 
 async def entered(
-    sends: Sends, enter: Callable[[], Occupied | None], settled: Callable[[], Delivered | None], what: str, *, instead: str = ""
-) -> Delivered | None:
+    sends: Sends, enter: Callable[[], Occupied | None], settled: Callable[[], DeliveryResult | None], what: str, *, instead: str = ""
+) -> DeliveryResult | None:
     """Claim a pair, however long another run has it; what there is to say where nothing is left to do then.
 
     Args:

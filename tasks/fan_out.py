@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
 
+from sluice.distributor.deliver.delivery import Delivery
+from sluice.distributor.deliver.result import DeliveryResult
+from sluice.distributor.plan.extractions import ExtractTarget, begins
+from sluice.distributor.plan.sends import SendTarget
 from sluice.errors import SluiceError
 from sluice.model.site import Channel, Priority
 from sluice.model.state import CurrentState
-from sluice.operations.deliver import Delivery
-from sluice.operations.delivered import Delivered
-from sluice.operations.extract_plan import ExtractTarget, begins
-from sluice.operations.send_plan import SendTarget
 from tasks.order_extraction import order_extraction
 from tasks.place import Place
 from tasks.report import failure_row, row_of
@@ -25,7 +25,7 @@ OFFERED_AT_ONCE = 100
 """Offers in one transaction: a tenth of a second in which nobody else writes."""
 
 
-async def send_all(place: Place, targets: Sequence[SendTarget], *, extract: bool = False, spread: bool = False) -> list[Delivered]:
+async def send_all(place: Place, targets: Sequence[SendTarget], *, extract: bool = False, spread: bool = False) -> list[DeliveryResult]:
     """Send to every target that is due; a row for each target, due or not.
 
     Args:
@@ -46,7 +46,7 @@ async def send_all(place: Place, targets: Sequence[SendTarget], *, extract: bool
     return rows
 
 
-async def extract_all(place: Place, targets: Sequence[ExtractTarget]) -> list[Delivered]:
+async def extract_all(place: Place, targets: Sequence[ExtractTarget]) -> list[DeliveryResult]:
     """Have every target extract, each at its time; a row for each."""
     under_way = asyncio.Semaphore(AT_ONCE)
     async with sends_of(place) as sends:
@@ -63,7 +63,7 @@ def _offer(place: Place, deliveries: Sequence[Delivery]) -> None:
         place.work.ledger.record_all(records[at : at + OFFERED_AT_ONCE])
 
 
-async def _send(sends: Sends, delivery: Delivery, under_way: asyncio.Semaphore, at: datetime | None) -> Delivered:
+async def _send(sends: Sends, delivery: Delivery, under_way: asyncio.Semaphore, at: datetime | None) -> DeliveryResult:
     target = delivery.target
     if at is not None:
         await _until(at)
@@ -81,7 +81,7 @@ async def _send(sends: Sends, delivery: Delivery, under_way: asyncio.Semaphore, 
         return sends.rows[target.subscriber, target.distribution]
 
 
-async def _extract(sends: Sends, target: ExtractTarget, under_way: asyncio.Semaphore) -> Delivered:
+async def _extract(sends: Sends, target: ExtractTarget, under_way: asyncio.Semaphore) -> DeliveryResult:
     await _until(target.at)
     async with under_way:
         await order_extraction(target.subscriber, target.distribution, str(target.revision), target.is_check)
@@ -92,7 +92,7 @@ async def _until(at: datetime) -> None:
     await asyncio.sleep(max(0.0, (at - datetime.now(at.tzinfo)).total_seconds()))
 
 
-async def _rows(tries: Sequence[Awaitable[Delivered]], names: Sequence[tuple[str, str, object]]) -> list[Delivered]:
+async def _rows(tries: Sequence[Awaitable[DeliveryResult]], names: Sequence[tuple[str, str, object]]) -> list[DeliveryResult]:
     ended = await asyncio.gather(*tries, return_exceptions=True)
     return [
         failure_row(*name, error=result) if isinstance(result, BaseException) else result for name, result in zip(names, ended, strict=True)

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 from prefect import task
 
+from sluice.distributor.build.notify import notify
 from sluice.errors import SluiceError
 from sluice.model.site import Distribution
-from sluice.operations.notify import notify
 from tasks.place import here, log
 from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
 

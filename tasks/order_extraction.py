@@ -9,16 +9,16 @@ from functools import partial
 
 from prefect import task
 
-from sluice.blueprint.render import recipe
+from sluice.blueprint.render.recipe import recipe
+from sluice.distributor.deliver.result import DeliveryResult
+from sluice.distributor.send_queue.claim import Claim
 from sluice.errors import BaseDiffersError, SluiceError
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import State
-from sluice.operations.call import call_agent
-from sluice.operations.claim import Claim
-from sluice.operations.conversation import AgentEvent
-from sluice.operations.delivered import Delivered
-from sluice.operations.fitting import takes_deltas
-from sluice.operations.lending import Lending
+from sluice.sender.call import call_agent
+from sluice.sender.conversation import AgentEvent
+from sluice.sender.supplement import SupplementSender
+from sluice.sender.ted_choice import takes_deltas
 from tasks.claims import entered
 from tasks.place import log
 from tasks.progress import phases_told
@@ -53,18 +53,18 @@ async def order_extraction(subscriber: str, distribution: str, revision: str, ch
     return text
 
 
-async def _claimed(sends: Sends, subscriber: str, distribution: str, revision: RevisionNumber, *, check: bool) -> Delivered:
+async def _claimed(sends: Sends, subscriber: str, distribution: str, revision: RevisionNumber, *, check: bool) -> DeliveryResult:
     """Extract where no other run is at the pair: Extract schedules that start together plan the same."""
     claim = sends.claim(subscriber, distribution, revision)
     begun = sends.place.work.clock.now()
 
-    def settled() -> Delivered | None:
+    def settled() -> DeliveryResult | None:
         state = sends.place.work.ledger.state(subscriber, distribution)
         is_done = (
             state.state is State.INSTALLED and state.since is not None and state.since >= begun if check else state.extracted == revision
         )
         if is_done:
-            return Delivered(subscriber, distribution, revision, State.INSTALLED, "done by another run")
+            return DeliveryResult(subscriber, distribution, revision, State.INSTALLED, "done by another run")
         return None
 
     what = f"{subscriber}: {distribution} {revision}"
@@ -88,7 +88,7 @@ def _extract(
     revision: RevisionNumber,
     on_event: Callable[[AgentEvent], None],
     check: bool,
-) -> Delivered:
+) -> DeliveryResult:
     try:
         return _ordered(sends, claim, subscriber, distribution, revision, on_event, check)
     except SluiceError as error:
@@ -104,7 +104,7 @@ def _ordered(
     revision: RevisionNumber,
     on_event: Callable[[AgentEvent], None],
     check: bool,
-) -> Delivered:
+) -> DeliveryResult:
     work = sends.place.work
     begun = work.clock.now()
     host = work.site.subscriber(subscriber)
@@ -119,7 +119,7 @@ def _ordered(
             result = order(now=work.clock.now(), if_changed=LENDS if lends else "")
             if isinstance(result.error, BaseDiffersError) and lends:
                 with suppress(BaseDiffersError):  # the Channel's next start sends everything
-                    lending = Lending(call.conversation, distribution, revision, None, store=work.store, min_free=host.min_free)
+                    lending = SupplementSender(call.conversation, distribution, revision, None, store=work.store, min_free=host.min_free)
                     before = call.conversation.sent
                     lending.complete(on_event=on_event)
                     result = order(now=work.clock.now(), lent=call.conversation.sent - before)
@@ -129,9 +129,9 @@ def _ordered(
         call.close()
     seconds = (work.clock.now() - begun).total_seconds()
     if result.error is not None:
-        return Delivered(subscriber, distribution, revision, State.FAILED, result.error.message, seconds=seconds, error=result.error)
+        return DeliveryResult(subscriber, distribution, revision, State.FAILED, result.error.message, seconds=seconds, error=result.error)
     receipt = result.receipt
     reason = f"{receipt.files_written} files written, {receipt.files_unchanged} unchanged"
     if check:
         reason = f"verified: {receipt.files_unchanged} files unchanged, {receipt.files_written} mended"
-    return Delivered(subscriber, distribution, revision, State.INSTALLED, reason, seconds=seconds)
+    return DeliveryResult(subscriber, distribution, revision, State.INSTALLED, reason, seconds=seconds)

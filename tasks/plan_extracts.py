@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 
-from sluice.operations.extract_plan import ExtractTarget, plan_checks, plan_extracts
-from sluice.operations.send_plan import SendTarget
+from sluice.distributor.plan.extractions import ExtractTarget, plan_checks, plan_extracts
+from sluice.distributor.plan.sends import SendTarget
 from tasks.place import Place
 
 

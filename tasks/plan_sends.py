@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from sluice.distributor.plan.sends import SendTarget, plan_sends
 from sluice.errors import NotFoundError
 from sluice.model.site import Site
-from sluice.operations.send_plan import SendTarget, plan_sends
 from tasks.place import Place, log
 
 

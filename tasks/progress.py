@@ -16,8 +16,8 @@ from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
-from sluice.operations.conversation import AgentEvent
 from sluice.ports import Progress
+from sluice.sender.conversation import AgentEvent
 from tasks.place import log
 from tasks.wording import size
 

@@ -12,10 +12,10 @@ from prefect.client.schemas.objects import State as RunState
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from sluice.distributor.deliver.result import DeliveryResult
+from sluice.distributor.plan.sends import SendTarget
 from sluice.errors import SluiceError
 from sluice.model.state import State
-from sluice.operations.delivered import Delivered
-from sluice.operations.send_plan import SendTarget
 from tasks.place import log
 from tasks.wording import counted, size
 
@@ -25,19 +25,19 @@ NAMED_MAX = 5
 """Failures named in the end state's message."""
 
 
-def row_of(target: SendTarget) -> Delivered:
+def row_of(target: SendTarget) -> DeliveryResult:
     """A target that isn't sent, as a row."""
     state = target.state or State.WAITING
-    return Delivered(target.subscriber, target.distribution, target.revision, state, target.reason, was_tried=False)
+    return DeliveryResult(target.subscriber, target.distribution, target.revision, state, target.reason, was_tried=False)
 
 
-def failure_row(subscriber: str, distribution: str, revision: object, error: BaseException) -> Delivered:
+def failure_row(subscriber: str, distribution: str, revision: object, error: BaseException) -> DeliveryResult:
     """A Subscriber whose task raised, as a row. What isn't ours (a bug) is one too: a fan-out never raises half-done."""
     known = error if isinstance(error, SluiceError) else SluiceError(f"{type(error).__name__}: {error}", remedy="report it: this is a bug")
-    return Delivered(subscriber, distribution, None, State.FAILED, f"{revision}: {known}", error=known)
+    return DeliveryResult(subscriber, distribution, None, State.FAILED, f"{revision}: {known}", error=known)
 
 
-async def publish_table(key: str, rows: Sequence[Delivered], description: str) -> None:
+async def publish_table(key: str, rows: Sequence[DeliveryResult], description: str) -> None:
     """Show the rows as the run's table; a server that refuses only leaves it out."""
     ordered = sorted(rows, key=lambda row: (not row.is_error, row.distribution, row.subscriber))
     table = [_cells(row) for row in ordered[:ROWS_MAX]]
@@ -60,7 +60,7 @@ async def name_run(name: str) -> None:
         log().debug("the run can't be named: %s", error)
 
 
-def end_state(rows: Sequence[Delivered], what: str) -> RunState[Any]:
+def end_state(rows: Sequence[DeliveryResult], what: str) -> RunState[Any]:
     """Completed, or Failed with who failed and why.
 
     Args:
@@ -84,7 +84,7 @@ def ended(name: str, message: str) -> RunState[Any]:
     return Completed(name=name, message=message, data={"rows": []})
 
 
-def _cells(row: Delivered) -> dict[str, Any]:
+def _cells(row: DeliveryResult) -> dict[str, Any]:
     return {
         "Subscriber": row.subscriber,
         "Distribution": row.distribution,
@@ -99,7 +99,7 @@ def _cells(row: Delivered) -> dict[str, Any]:
     }
 
 
-def _json(row: Delivered) -> dict[str, Any]:
+def _json(row: DeliveryResult) -> dict[str, Any]:
     return {
         "subscriber": row.subscriber,
         "distribution": row.distribution,

@@ -16,11 +16,11 @@ from prefect import task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
+from sluice.distributor.deliver.delivery import Delivery
+from sluice.distributor.deliver.result import DeliveryResult
+from sluice.distributor.send_queue.watch import SendCancelledError
 from sluice.errors import SluiceError
 from sluice.model.ticket import Started, Waiting
-from sluice.operations.deliver import Delivery
-from sluice.operations.delivered import Delivered
-from sluice.operations.queue_watch import SendCancelledError
 from sluice.rules.retry import prefect_retry_settings
 from tasks.claims import entered
 from tasks.place import log
@@ -86,7 +86,7 @@ class _UntilNextTry(list[float]):
         return super().__getitem__(index) if at is None else max(0.1, _seconds_until(at))
 
 
-async def look(sends: Sends, delivery: Delivery) -> Delivered | None:
+async def look(sends: Sends, delivery: Delivery) -> DeliveryResult | None:
     """Ask a host that by its receipts lacks nothing, without a task run; None: there is something to do or to report after all."""
     target = delivery.target
     async with sends.rooms[target.priority]:
@@ -98,7 +98,7 @@ async def look(sends: Sends, delivery: Delivery) -> Delivered | None:
         return await sends.blocking(delivery.look)
 
 
-async def _try(sends: Sends, delivery: Delivery, room: AsyncExitStack, what: str) -> Delivered | None:
+async def _try(sends: Sends, delivery: Delivery, room: AsyncExitStack, what: str) -> DeliveryResult | None:
     """One try; None: begin another at once. ``room`` is left as soon as only the extraction is left to do."""
     if (done := await entered(sends, delivery.enter, delivery.settled, what)) is not None:
         return done
@@ -129,7 +129,7 @@ async def _try(sends: Sends, delivery: Delivery, room: AsyncExitStack, what: str
         await sends.blocking(delivery.end)
 
 
-async def _turn(sends: Sends, delivery: Delivery, what: str) -> Delivered | None:
+async def _turn(sends: Sends, delivery: Delivery, what: str) -> DeliveryResult | None:
     """Wait until the send queue gives a slot; the end, where it was cancelled meanwhile. Raises LeaseLostError, LedgerError."""
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
 

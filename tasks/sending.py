@@ -13,30 +13,30 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
-from sluice.blueprint.render import recipe
+from sluice.blueprint.render.recipe import recipe
+from sluice.distributor.build.build import BuildResult
+from sluice.distributor.build.record import build_recorded
+from sluice.distributor.build.sign import sign
+from sluice.distributor.deliver.delivery import Delivery
+from sluice.distributor.deliver.orders import Ordering
+from sluice.distributor.deliver.result import DeliveryResult
+from sluice.distributor.plan.sends import SendTarget
+from sluice.distributor.repair.revision import Mender
+from sluice.distributor.send_queue.claim import Claim
+from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 from sluice.model.ticket import UNLIMITED_IN_PROCESS
-from sluice.operations.build import BuildResult
-from sluice.operations.claim import Claim
-from sluice.operations.deliver import Delivery
-from sluice.operations.delivered import Delivered
-from sluice.operations.mend_revision import Mender
-from sluice.operations.order_extract import Ordering
-from sluice.operations.queue_watch import QueueWatch
-from sluice.operations.record_build import build_recorded
-from sluice.operations.send import Remedy, Sending
-from sluice.operations.send_plan import SendTarget
-from sluice.operations.sign import sign
 from sluice.rules.due import extracts_at_once
 from sluice.rules.features import needed_features
 from sluice.rules.lifetimes import longest_send_interval
+from sluice.sender.transfer import Remedy, Transfer
 from tasks.place import Place
 
 CALLED_AHEAD = 32
 """Hosts that may be called while all slots are taken: enough that some which don't answer delay nobody."""
 EXTRACTING = 64
-"""Extractions at once: each takes a thread, for minutes where actions run."""
+"""ExtractionContext at once: each takes a thread, for minutes where actions run."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class Sends:
         work = place.work
         self.ordering = Ordering(work.distributor.name, work.store, work.publisher, work.ledger, place.flow_run)
         most = (work.distributor.max_concurrent or UNLIMITED_IN_PROCESS) + CALLED_AHEAD
-        self.rows: dict[tuple[str, str], Delivered] = {}
+        self.rows: dict[tuple[str, str], DeliveryResult] = {}
         """How each ended, by Subscriber and Distribution."""
         self.rooms = {priority: asyncio.Semaphore(most) for priority in Priority}
         """By priority, so that a High retry doesn't queue up behind Low sends that wait for their turn (D10)."""
@@ -124,10 +124,10 @@ class Sends:
         distribution = work.site.distribution(target.distribution)
         at_once = extract or extracts_at_once(distribution, subscriber)
 
-        def sending(remedy: Remedy) -> Sending:
+        def sending(remedy: Remedy) -> Transfer:
             if target.revision is None:
                 raise ValueError("only a target that is due can be sent")
-            return Sending(
+            return Transfer(
                 subscriber,
                 distribution.name,
                 target.revision,

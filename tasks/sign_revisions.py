@@ -6,7 +6,7 @@ import asyncio
 
 from prefect import task
 
-from sluice.operations.record_build import sign_recorded
+from sluice.distributor.build.record import sign_recorded
 from tasks.place import here, log
 from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
 

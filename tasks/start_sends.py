@@ -6,7 +6,7 @@ from prefect import runtime, task
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
 
-from sluice.operations.deployments import send_deployments
+from sluice.distributor.plan.deployments import send_deployments
 from tasks.fan_out import send_all
 from tasks.place import here, log
 from tasks.plan_sends import planned_sends

@@ -7,7 +7,7 @@ import asyncio
 from prefect import task
 
 from infra.orchestrator.apply import remove_gone
-from sluice.operations.withdraw import withdraw
+from sluice.distributor.build.withdraw import withdraw
 from tasks.place import here, log
 from tasks.settings import COMMON
 

@@ -8,7 +8,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from infra.agent_bundle import Platform, bundles
+from infra.hosts.agent_bundle import Platform, bundles
 from sluice.errors import SiteError, SluiceError
 from sluice.model.site import Distributor, Site
 from sluice.rules import diagnosis

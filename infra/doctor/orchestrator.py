@@ -15,9 +15,9 @@ from prefect.client.schemas.objects import WorkerStatus
 from infra.orchestrator.apply import plan
 from infra.orchestrator.server_objects import read_pools
 from infra.orchestrator.translate import translated
+from sluice.distributor.plan.deployments import pools
 from sluice.errors import SluiceError
 from sluice.model.site import Site
-from sluice.operations.deployments import pools
 from sluice.rules import diagnosis
 from sluice.rules.diagnosis import Finding, Health, WorkerSeen
 

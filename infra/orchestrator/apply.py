@@ -17,9 +17,9 @@ from prefect.events.schemas.automations import Automation
 from infra.orchestrator import heartbeat, server_objects
 from infra.orchestrator.changes import Act, Change, Changes, ObjectKind, differences, in_order
 from infra.orchestrator.translate import translated
+from sluice.distributor.plan.deployments import DIGEST_TAG, TAG, deployments, is_of_site, pools
 from sluice.errors import OrchestratorError
 from sluice.model.site import Site
-from sluice.operations.deployments import DIGEST_TAG, TAG, deployments, is_of_site, pools
 
 
 class _Comparison:

@@ -32,10 +32,10 @@ from infra.orchestrator.server_address import (
     state_directory,
     write_address,
 )
+from sluice.distributor.plan.deployments import HEARTBEAT_SECONDS, TAG, pools
 from sluice.durable import locked, make_directory
 from sluice.errors import OrchestratorError, StoreLockedError
 from sluice.model.site import Site
-from sluice.operations.deployments import HEARTBEAT_SECONDS, TAG, pools
 
 DEFAULT_PORT = 4200
 LOOPBACK = "127.0.0.1"

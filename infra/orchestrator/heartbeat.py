@@ -17,7 +17,7 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
-from sluice.operations.deployments import HEARTBEAT_SECONDS, TAG
+from sluice.distributor.plan.deployments import HEARTBEAT_SECONDS, TAG
 
 NAME = "sluice: crash runs that fell silent"
 MISSED = 5

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sluice.operations.deployments import DeploymentSpec, ScheduleSpec
+from sluice.distributor.plan.deployments import DeploymentSpec, ScheduleSpec
 
 HEADER = """\
 # Written by `python -m infra.generate` from blueprints/: edit those, not this file.

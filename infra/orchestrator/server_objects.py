@@ -15,7 +15,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
-from sluice.operations.deployments import DIGEST_TAG, INACTIVE_TAG, TAG, DeploymentSpec, PoolSpec, ScheduleSpec, keeps_active
+from sluice.distributor.plan.deployments import DIGEST_TAG, INACTIVE_TAG, TAG, DeploymentSpec, PoolSpec, ScheduleSpec, keeps_active
 
 PAGE = 200
 """Objects in one answer: Prefect's default ceiling."""

@@ -20,8 +20,8 @@ from infra.store.deltas import write_delta
 from infra.store.locks import shared
 from sluice.durable import TEMP_PREFIX, move_into_place, replace_atomically, sync_directory, temporary, write_all
 from sluice.errors import BaseDiffersError, NotFoundError, StoreCorruptError
-from sluice.formats.manifest import manifest_bytes, parse_manifest
-from sluice.formats.ted import TedWriter, needed_contents
+from sluice.formats.manifest.document import manifest_bytes, parse_manifest
+from sluice.formats.ted.file import TedWriter, needed_contents
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.ports import Progress, TedFile

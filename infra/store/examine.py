@@ -22,7 +22,7 @@ from infra.store.pack_reader import PackReader
 from sluice.durable import TEMP_PREFIX
 from sluice.errors import NotFoundError, StoreCorruptError
 from sluice.formats.pack import PACK_MAGIC, PackIndex, parse_pack_index
-from sluice.formats.ted import verify_payload
+from sluice.formats.ted.file import verify_payload
 from sluice.model.damage import Concerned, Damage, Examined, Part
 from sluice.model.revision import RevisionNumber
 

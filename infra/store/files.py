@@ -19,13 +19,13 @@ from infra.store.compose import compose
 from infra.store.contents import Contents, WholeWrites, translated
 from infra.store.draft import MANIFEST, SCAN, FileDraft, ted_name
 from infra.store.examine import examine, kept_distributions
-from infra.store.lent import lent_file
 from infra.store.locks import alone, shared
 from infra.store.mend import PackMending, mending, set_aside
+from infra.store.scratch import scratch_file
 from sluice.durable import TEMP_PREFIX, locked, make_directory, sweep
 from sluice.errors import NotFoundError, StoreCorruptError, StoreError
-from sluice.formats.manifest import HEADER_MAX, parse_header, parse_manifest
-from sluice.formats.ted import TedWriter, open_ted
+from sluice.formats.manifest.document import HEADER_MAX, parse_header, parse_manifest
+from sluice.formats.ted.file import TedWriter, open_ted
 from sluice.model.damage import Damage, Examined
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
@@ -177,12 +177,14 @@ class FileStore:
         return sorted({*made, *(kept for kept in self.revisions(distribution) if kept < revision)})
 
     @contextmanager
-    def lend(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, digests: Sequence[str]) -> Iterator[TedFile]:
+    def supplement(
+        self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, digests: Sequence[str]
+    ) -> Iterator[TedFile]:
         """See ``sluice.ports.Store``."""
         known = set(_REFERENCE.findall(self.manifest_bytes(distribution, revision)))
         with suppress(NotFoundError):
             known |= set(_REFERENCE.findall(self.manifest_bytes(distribution, base))) if base else set()
-        with lent_file(self.root / "lent") as path:
+        with scratch_file(self.root / "lent") as path:
             with translated(self.lock_path), shared(self.lock_path):
                 self.contents.refresh()
                 needed = []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sluice.blueprint.checks import check_site
-from sluice.blueprint.convert import Converter
-from sluice.blueprint.parse import Parts
+from sluice.blueprint.check.checks import check_site
+from sluice.blueprint.convert.convert import Converter
+from sluice.blueprint.schema.parse import Parts
 from sluice.errors import BlueprintError, SiteError
 from sluice.model.site import Site
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import lzma
 from collections.abc import Callable, Iterator, Sequence
 
-from sluice.delta.model import PATCH_MAX, Frame, FrameKind, Range, check_frame
 from sluice.delta.patch import check_patch
 from sluice.errors import StoreCorruptError
+from sluice.formats.ted.frame import PATCH_MAX, Frame, FrameKind, Range, check_frame
 from sluice.formats.zstd import decompress_frame, decompress_wide
 
 _LZMA_MEMORY = PATCH_MAX + 16 * 1024 * 1024

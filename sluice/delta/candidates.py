@@ -12,8 +12,8 @@ from __future__ import annotations
 import lzma
 
 from sluice.delta.apply import apply_frame
-from sluice.delta.model import FRAME_MAX, PATCH_MAX, PATCH_SLACK, Frame, FrameKind
 from sluice.errors import StoreCorruptError
+from sluice.formats.ted.frame import FRAME_MAX, PATCH_MAX, PATCH_SLACK, Frame, FrameKind
 from sluice.formats.zstd import compress_frame, compress_wide
 from sluice.model.site import Effort
 

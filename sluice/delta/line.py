@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-from sluice.delta.model import Blob, Range
+from sluice.formats.ted.frame import Blob, Range
 
 _CHUNK = 4 * 1024 * 1024
 """Bytes read at a time: contents may stand compressed in frames of this size."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sluice.errors import TamperedError
 from sluice.formats.canonical import Fields
-from sluice.formats.manifest import manifest_bytes
+from sluice.formats.manifest.document import manifest_bytes
 from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_to_json, texts
 from sluice.model.action import ACTIONS_MAX, Met
 from sluice.model.manifest import Entry, EntryKind, Manifest

@@ -1,4 +1,4 @@
-"""The manifest: what a revision puts where. Data only; ``formats/manifest.py`` writes and reads its bytes."""
+"""The manifest: what a revision puts where. Data only; ``formats/manifest/document.py`` writes and reads its bytes."""
 
 from __future__ import annotations
 
@@ -80,3 +80,16 @@ class Manifest:
                 if entry.kind is EntryKind.FILE and entry.digest not in seen:
                     seen.add(entry.digest)
                     yield entry.digest, entry.size
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedManifest:
+    """A manifest with the one byte string that it has, so that nobody encodes, parses or hashes it twice.
+
+    Made by ``formats.manifest.document.encode`` and ``decode``.
+    """
+
+    manifest: Manifest
+    data: bytes
+    digest: str
+    """BLAKE3 of ``data``, 64 hex digits."""

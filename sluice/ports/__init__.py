@@ -8,7 +8,7 @@ from sluice.ports.filesystem import Filesystem, Found, Located, LockedPath, Owne
 from sluice.ports.ledger import Ledger
 from sluice.ports.mailer import Letter, Mailer
 from sluice.ports.source import Progress, Scan, Source
-from sluice.ports.store import ContentSink, DiskUse, Draft, Mending, Store, TedFile
+from sluice.ports.store import ContentSink, DiskUse, Draft, Mending, RevisionReader, Store, TedFile, TedStore
 from sluice.ports.transport import Stream, Transport
 
 __all__ = [
@@ -26,12 +26,14 @@ __all__ = [
     "Mending",
     "Owner",
     "Progress",
+    "RevisionReader",
     "Root",
     "Scan",
     "Source",
     "Store",
     "Stream",
     "TedFile",
+    "TedStore",
     "Transport",
     "Xattrs",
 ]

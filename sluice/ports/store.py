@@ -104,20 +104,8 @@ class Draft(ContentSink, Protocol):
         ...
 
 
-class Store(Protocol):
-    """The Distributor's revisions of its Distributions (docs/formats.md sections 1 to 4)."""
-
-    def lock(self, distribution: str) -> AbstractContextManager[Draft]:
-        """Hold the Distribution's lock and clear up after killed processes. Raises StoreLockedError if another process holds it."""
-        ...
-
-    def scan_memory(self, distribution: str) -> bytes:
-        """What the last scan left for the next; empty if nothing did. Not to be believed: the reader checks it."""
-        ...
-
-    def disk_used(self, distributions: Collection[str]) -> Mapping[str, DiskUse]:
-        """Bytes on disk of each (C6). One look at the whole store, however many are asked for."""
-        ...
+class RevisionReader(Protocol):
+    """Kept revisions of Distributions, read."""
 
     def revisions(self, distribution: str) -> Sequence[RevisionNumber]:
         """Kept ones, oldest first."""
@@ -134,6 +122,10 @@ class Store(Protocol):
     def teds(self, distribution: str, revision: RevisionNumber) -> Sequence[TedFile]:
         """Those made so far; a damaged one is as good as none: ``ensure_ted`` makes it again."""
         ...
+
+
+class TedStore(RevisionReader, Protocol):
+    """What a sender needs: every ``.ted`` of a kept revision, made when it is missing."""
 
     def ensure_ted(
         self,
@@ -163,7 +155,7 @@ class Store(Protocol):
         """
         ...
 
-    def lend(
+    def supplement(
         self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, digests: Sequence[str]
     ) -> AbstractContextManager[TedFile]:
         """These contents of a revision or its base in a whole ``.ted`` of their own, in this order, for as long as the context lasts.
@@ -175,6 +167,22 @@ class Store(Protocol):
             StoreCorruptError: A content no longer has its digest.
             NoSpaceError: Less than ``min_free`` would be left.
         """
+        ...
+
+
+class Store(TedStore, Protocol):
+    """The Distributor's revisions of its Distributions (docs/formats.md sections 1 to 4)."""
+
+    def lock(self, distribution: str) -> AbstractContextManager[Draft]:
+        """Hold the Distribution's lock and clear up after killed processes. Raises StoreLockedError if another process holds it."""
+        ...
+
+    def scan_memory(self, distribution: str) -> bytes:
+        """What the last scan left for the next; empty if nothing did. Not to be believed: the reader checks it."""
+        ...
+
+    def disk_used(self, distributions: Collection[str]) -> Mapping[str, DiskUse]:
+        """Bytes on disk of each (C6). One look at the whole store, however many are asked for."""
         ...
 
     def examine(self, distributions: Collection[str] = (), *, progress: Callable[[int, int], None] | None = None) -> Examined:

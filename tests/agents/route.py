@@ -13,19 +13,19 @@ from blake3 import blake3
 from infra.ledger.sql import open_ledger
 from infra.store.files import FileStore
 from infra.transports.local import LocalTransport
+from sluice.distributor.build.sign import sign
+from sluice.distributor.deliver.delivery import Delivery
+from sluice.distributor.deliver.orders import Ordering
+from sluice.distributor.deliver.result import DeliveryResult
+from sluice.distributor.plan.sends import SendTarget
+from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Address, Distributor, Priority, Subscriber
 from sluice.model.ticket import Started
-from sluice.operations.deliver import Delivery
-from sluice.operations.delivered import Delivered
-from sluice.operations.order_extract import Ordering
-from sluice.operations.queue_watch import QueueWatch
-from sluice.operations.send import Remedy, Sending
-from sluice.operations.send_plan import SendTarget
-from sluice.operations.sign import sign
 from sluice.ports import Transport
+from sluice.sender.transfer import Remedy, Transfer
 from tests.agents.workbench import Workbench
 
 DAY = timedelta(days=1)
@@ -46,7 +46,7 @@ class Clock:
 class Crossed:
     """What a delivery moved."""
 
-    delivered: Delivered
+    delivered: DeliveryResult
     bytes: int
     """Both ways."""
     sent: int
@@ -95,11 +95,11 @@ class Route:
 
     def deliver(self, name: str, revision: RevisionNumber, *, extract: bool = True) -> Crossed:
         """Send and extract as a flow run does, over as many conversations as it takes."""
-        sendings: list[Sending] = []
+        sendings: list[Transfer] = []
 
-        def sending(remedy: Remedy) -> Sending:
+        def sending(remedy: Remedy) -> Transfer:
             sendings.append(
-                Sending(
+                Transfer(
                     self.subscriber,
                     name,
                     revision,

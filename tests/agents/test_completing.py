@@ -11,13 +11,13 @@ import pytest
 from agents.requests import COMPLETIONS_MAX
 from sluice.errors import NotFoundError, TamperedError
 from sluice.model.order import Outcome
-from sluice.operations.conversation import AgentEvent, Conversation
-from sluice.operations.lending import ROUNDS
 from sluice.ports import TedFile
+from sluice.sender.conversation import AgentEvent, Conversation
+from sluice.sender.supplement import ROUNDS
 from sluice.trust.roles import ted_target
 from tests.agents.workbench import Workbench
-from tests.operations.deltas import delta, lent
-from tests.operations.revisions import Made, make, tree_of
+from tests.end_to_end.deltas import delta, lent
+from tests.subscriber.revisions import Made, make, tree_of
 
 
 class Pair:
@@ -43,12 +43,12 @@ class Pair:
     def put(self) -> None:
         self.conversation.put_ted(ted_target("zone", self.second.manifest.revision, self.second.file), self.ted)
 
-    def lend(self, digests: list[str], contents: list[bytes]) -> None:
+    def supplement(self, digests: list[str], contents: list[bytes]) -> None:
         payload, index, data = lent(contents)
         path = self.bench.directory / "lent.ted"
         path.write_bytes(b"SLUICET1" + payload)
         file = TedFile(self.second.manifest.revision, None, str(path), "distfile.ted", data, index.payload)
-        self.conversation.put_lent("zone/1.2", digests, file)
+        self.conversation.put_supplement("zone/1.2", digests, file)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_delta_is_completed_with_what_is_lent_and_extracted(pair: Pair) -> Non
     digest, data = content(pair.first, "big")
     assert lacks == [digest]
     assert {event.phase for event in events} <= {"begin", "complete"}
-    pair.lend([digest], [data])
+    pair.supplement([digest], [data])
     assert pair.conversation.complete("zone/1.2") == []
     assert hello(pair.bench).of("zone").held == pair.second.manifest.revision
     assert pair.bench.extract(pair.conversation, pair.bench.order(pair.second, pair.target)).outcome is Outcome.INSTALLED
@@ -93,13 +93,13 @@ def test_what_is_not_here_is_neither_completed_nor_lent_for(pair: Pair) -> None:
     with pytest.raises(NotFoundError):
         pair.conversation.complete("zone/1.2")
     with pytest.raises(NotFoundError):
-        pair.lend([digest], [data])
+        pair.supplement([digest], [data])
     for target in ("zone/1.2/manifest", "zone", "../1.2", "zone/1", ""):
         with pytest.raises(TamperedError):
             pair.conversation.complete(target)
     pair.put()
     with pytest.raises(TamperedError):
-        pair.lend(["0" * 64], [b"strange"])
+        pair.supplement(["0" * 64], [b"strange"])
     assert pair.conversation.complete("zone/1.2") == []
 
 
@@ -112,5 +112,5 @@ def test_nothing_is_made_for_a_distribution_that_was_only_named(pair: Pair) -> N
     path = pair.bench.directory / "lent.ted"
     path.write_bytes(b"SLUICET1" + payload)
     with pytest.raises(NotFoundError):
-        pair.conversation.put_lent("other/1.2", [], TedFile(pair.second.manifest.revision, None, str(path), "distfile.ted", data, 0))
+        pair.conversation.put_supplement("other/1.2", [], TedFile(pair.second.manifest.revision, None, str(path), "distfile.ted", data, 0))
     assert {path.name for path in pair.bench.directory.rglob("distributions/*")} == {"zone"}

@@ -10,7 +10,7 @@ import pytest
 from agents.serve import _of_the_disk
 from sluice.errors import NoSpaceError, StoreError
 from tests.agents.workbench import Raw, Workbench
-from tests.operations.revisions import make
+from tests.subscriber.revisions import make
 
 
 def test_a_file_that_cannot_be_read_is_named_and_the_next_request_is_taken(tmp_path: Path) -> None:

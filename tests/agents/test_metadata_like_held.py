@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.errors import TamperedError, TrustError
-from sluice.operations.conversation import Conversation
+from sluice.sender.conversation import Conversation
 from sluice.trust.targets import Target
 from tests.agents.workbench import Workbench
 

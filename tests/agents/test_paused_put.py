@@ -7,12 +7,12 @@ from typing import cast
 
 import pytest
 
+from sluice.distributor.send_queue.watch import SendCancelledError, Turn
 from sluice.formats.protocol import HEADER
-from sluice.formats.ted import BLOCK
-from sluice.operations.queue_watch import SendCancelledError, Turn
+from sluice.formats.ted.file import BLOCK
 from sluice.trust.roles import manifest_target, ted_target
 from tests.agents.workbench import Raw, Workbench
-from tests.operations.revisions import Made, make
+from tests.subscriber.revisions import Made, make
 
 
 class Pauses:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.store.foreseen import foreseen_delta
+from infra.store.projected import projected_delta
+from sluice.distributor.predict.predictor import Prediction, Predictor
 from sluice.errors import NoSpaceError
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import EventKind
-from sluice.operations.predict import Prediction, Predictor
-from sluice.trust.foresee import ForeseeingPublisher
+from sluice.trust.projected import ProjectedPublisher
 from tests.agents.route import DAY, Route
 
 RANDOM = random.Random(7)
@@ -32,12 +32,12 @@ def predictor(route: Route, *, exact: bool = True) -> Predictor:
     return Predictor(
         "hq",
         store=route.store,
-        publisher=ForeseeingPublisher(Path(route.distributor.working_directory), distributor="hq"),
+        publisher=ProjectedPublisher(Path(route.distributor.working_directory), distributor="hq"),
         states=route.ledger.snapshot().states,
         sends=[each.event for each in events],
         longest_interval=DAY,
         now=datetime.now(UTC),
-        making=partial(foreseen_delta, route.store) if exact else None,
+        making=partial(projected_delta, route.store) if exact else None,
     )
 
 
@@ -95,13 +95,13 @@ def test_a_delta_for_a_prediction_is_made_in_the_store_and_leaves_its_space_free
     first = route.build("zone", "1.1", FILES)
     revision = route.build("zone", "1.2", changed(FILES))
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
-    with foreseen_delta(route.store, "zone", revision, first, False) as ted:
+    with projected_delta(route.store, "zone", revision, first, False) as ted:
         assert Path(ted.path).is_relative_to(route.store.root)
         assert ted.name == "from-1.1.ted"
         assert all(each.base is None for each in route.store.teds("zone", revision))
     assert not Path(ted.path).exists()
     route.store.min_free = 1 << 62
-    with pytest.raises(NoSpaceError, match="made for a prediction"), foreseen_delta(route.store, "zone", revision, first, False):
+    with pytest.raises(NoSpaceError, match="made for a prediction"), projected_delta(route.store, "zone", revision, first, False):
         pass
     assert not list((route.store.root / "lent").iterdir())
 

@@ -24,10 +24,10 @@ from sluice.formats.rehearsals import (
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import Met, Script, ScriptType, StartProcess, StopProcess
 from sluice.model.recipe import RenderedRecipe
-from sluice.operations.held import HeldDistribution
+from sluice.subscriber.held.directory import DistributionDirectory
 from tests.agents.workbench import PROJECT, Workbench
-from tests.operations.programs import Programs
-from tests.operations.revisions import make, tree_of
+from tests.subscriber.programs import Programs
+from tests.subscriber.revisions import make, tree_of
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_each_action_is_answered_in_order_and_nothing_changes(bench: Workbench, 
 
 
 def test_it_takes_no_lock_and_makes_nothing(bench: Workbench) -> None:
-    held = HeldDistribution(bench.held)
+    held = DistributionDirectory(bench.held)
     with held.lock():
         conversation = bench.connect()
         assert conversation.rehearse("zone", RenderedRecipe(("/srv/a",), (StopProcess("none-of-that-name"),))) == [Met((), 0, "")]
@@ -95,7 +95,7 @@ def test_it_is_answered_to_a_trusted_distributor_and_about_names_alone(bench: Wo
 
 def test_an_answer_for_other_than_was_asked_is_refused(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     conversation = bench.connect()
-    monkeypatch.setattr("sluice.operations.conversation.mets_from_json", lambda _: [])
+    monkeypatch.setattr("sluice.sender.conversation.mets_from_json", lambda _: [])
     with pytest.raises(ProtocolError, match="answered for 0 of 1 actions"):
         conversation.rehearse("zone", RenderedRecipe((), (StopProcess("none-of-that-name"),)))
     conversation.close()
@@ -154,7 +154,7 @@ def test_an_outline_that_is_none_is_refused_and_the_conversation_goes_on(bench: 
     assert len(compress_frame(whole)) < 40 * len(manifest.destinations[0].entries)
     for wrong in (b"", whole[:-2], b"{}\n" + whole, b"\0" * 100):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("sluice.operations.conversation.outline_bytes", lambda _, wrong=wrong: wrong)
+            patched.setattr("sluice.sender.conversation.outline_bytes", lambda _, wrong=wrong: wrong)
             with pytest.raises(TamperedError):
                 conversation.rehearse_removals(manifest, ("/srv/a",))
     assert conversation.rehearse_removals(manifest, ("/srv/a",)).count == 0

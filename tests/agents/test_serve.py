@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from sluice.errors import NoSpaceError
-from sluice.formats.manifest import read_back_digest
+from sluice.formats.manifest.document import read_back_digest
 from sluice.model.locked import Locked
 from sluice.model.order import Outcome
-from sluice.operations.conversation import AgentEvent
+from sluice.sender.conversation import AgentEvent
 from sluice.trust.roles import manifest_target, ted_target
 from tests.agents.workbench import Workbench
-from tests.operations.holder import held
-from tests.operations.revisions import make, tree_of
+from tests.subscriber.holder import held
+from tests.subscriber.revisions import make, tree_of
 
 
 @pytest.fixture

@@ -23,16 +23,16 @@ import pytest
 from agents.line import Events, Line
 from sluice.errors import ProtocolError
 from sluice.formats.protocol import data_header, message_frame, read_frame
-from sluice.formats.ted import BLOCK
+from sluice.formats.ted.file import BLOCK
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import Script, ScriptType
 from sluice.model.order import Order
 from sluice.model.revision import RevisionNumber
-from sluice.operations.receive_blocks import AGAIN_MAX
+from sluice.subscriber.receive.blocks import AGAIN_MAX
 from sluice.trust.keys import ensure_private_key, load_private_key
 from sluice.trust.publish import Publisher
 from tests.agents.workbench import PROJECT, Raw, Workbench
-from tests.operations.revisions import Made, make, tree_of
+from tests.subscriber.revisions import Made, make, tree_of
 
 HEAVY = {"tuf", "securesystemslib", "cryptography", "backports", "compression", "blake3", "ctypes", "subprocess"}
 NEVER = {"prefect", "sqlalchemy", "yaml", "pydantic", "jinja2", "paramiko", "click", "httpx", "flows", "tasks", "cli"}

@@ -19,12 +19,12 @@ from sluice.model.action import Action
 from sluice.model.locked import FAILS_AT_ONCE, Locked
 from sluice.model.order import Order, Receipt
 from sluice.model.site import Address, Subscriber
-from sluice.operations.conversation import AgentEvent, Conversation
+from sluice.sender.conversation import AgentEvent, Conversation
 from sluice.trust.envelope import Envelope
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import manifest_target, ted_target
 from sluice.trust.targets import Target
-from tests.operations.revisions import Made
+from tests.subscriber.revisions import Made
 
 PROJECT = Path(__file__).parents[2]
 

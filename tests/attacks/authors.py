@@ -17,9 +17,9 @@ from blake3 import blake3
 
 from infra.sources.files import FilesSource
 from infra.store.files import FileStore
+from sluice.distributor.build.build import build
 from sluice.errors import SluiceError
 from sluice.model.site import Distribution, DistributionType, FileSource
-from sluice.operations.build import build
 from tests.attacks.case import Case, Family
 from tests.attacks.sandbox import changes, listing
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sluice.formats.manifest import manifest_bytes
+from sluice.formats.manifest.document import manifest_bytes
 from sluice.trust.roles import delta_name
 from tests.attacks.case import Family
 from tests.attacks.subscriber import Subscriber

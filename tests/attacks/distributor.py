@@ -15,22 +15,22 @@ from typing import Any
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sluice.distributor.deliver.orders import ExtractResult
 from sluice.errors import SluiceError
 from sluice.formats.canonical import canonical_bytes
-from sluice.formats.manifest import read_back_digest
+from sluice.formats.manifest.document import read_back_digest
 from sluice.formats.orders import parse_order, receipt_bytes
 from sluice.formats.protocol import message_frame
 from sluice.model.order import Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import EventKind, State
-from sluice.operations.call import Call, call_agent
-from sluice.operations.order_extract import ExtractResult
+from sluice.sender.call import Call, call_agent
 from sluice.trust.envelope import RECEIPT_WORD, Envelope, seal
 from tests.attacks.case import SAID_MAX, Case
 from tests.attacks.sandbox import changes, listing
-from tests.operations.agent_double import NOW, AgentDouble, Line, Way
-from tests.operations.distributor import Bench, subscriber_named
+from tests.distributor.distributor import Bench, subscriber_named
+from tests.sender.agent_double import NOW, AgentDouble, Line, Way
 
 FIRST = RevisionNumber(1, 1)
 RECIPE = RenderedRecipe(("/opt/zone",))

@@ -106,7 +106,7 @@ def main(line: int, address_space: int) -> None:
     """The nursery's own process."""
     from agents import main as agent  # what an agent imports, all of it, once
     from agents import requests, serve  # noqa: F401
-    from sluice.operations import extract_undo  # noqa: F401
+    from sluice.subscriber.extract import undo  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who waits for an agent is waited for by nobody
     gc.freeze()

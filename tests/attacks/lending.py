@@ -17,7 +17,7 @@ from blake3 import blake3
 from agents.requests import COMPLETIONS_MAX
 from sluice.formats.canonical import canonical_bytes
 from sluice.formats.protocol import LACKS_MAX
-from sluice.formats.ted import MAGIC, TedWriter, trailer
+from sluice.formats.ted.file import MAGIC, TedWriter, trailer
 from sluice.formats.zstd import compress_frame
 from sluice.model.revision import RevisionNumber
 from tests.attacks.case import Family, said

@@ -145,7 +145,7 @@ def of_a_thousand(attack: Callable[[Distributor], str]) -> Callable[[Distributor
     """Where a thousand events count as too many, not a million: what ends them is the same."""
 
     def carried_out(world: Distributor) -> str:
-        with patch("sluice.operations.conversation.EVENTS_MAX", 1000):
+        with patch("sluice.sender.conversation.EVENTS_MAX", 1000):
             return attack(world)
 
     return carried_out

@@ -14,7 +14,7 @@ from tests.attacks.case import Family, said
 from tests.attacks.subscriber import Subscriber
 from tests.attacks.talk import Talk
 from tests.formats.hostile_cases import MIB
-from tests.operations.revisions import make
+from tests.subscriber.revisions import make
 
 REHEARSALS = Family[Subscriber]("rehearsing")
 

@@ -19,7 +19,7 @@ from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
 from tests.attacks.case import Family
 from tests.attacks.subscriber import Subscriber, hostile_manifest
-from tests.operations.revisions import Made, made
+from tests.subscriber.revisions import Made, made
 
 NAMES = Family[Subscriber]("hostile names, signed")
 SIZES = Family[Subscriber]("lying sizes, signed")
@@ -162,8 +162,8 @@ def lying_ted(frame: bytes, plain: int, size: int = 1) -> Callable[[Subscriber],
         manifest = replace(true.manifest, destinations=(Destination("{{ DEST }}", True, entries),))
         import io
 
-        from sluice.formats.manifest import manifest_bytes
-        from sluice.formats.ted import TedWriter
+        from sluice.formats.manifest.document import manifest_bytes
+        from sluice.formats.ted.file import TedWriter
 
         out = io.BytesIO()
         writer = TedWriter(out.write, distribution="zone", revision=manifest.revision, base=None)

@@ -28,7 +28,7 @@ from tests.attacks.case import Case, said
 from tests.attacks.forked import Born, Nursery
 from tests.attacks.sandbox import Listing, Sandbox, changes, listing
 from tests.attacks.talk import Talk
-from tests.operations.revisions import Made, make, tree_of
+from tests.subscriber.revisions import Made, make, tree_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 """One time for all cases, so that two that do the same send the same bytes."""

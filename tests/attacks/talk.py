@@ -10,7 +10,7 @@ from sluice.trust.roles import manifest_target, ted_target
 from tests.agents.workbench import Frames
 from tests.attacks.case import said
 from tests.attacks.forked import Born
-from tests.operations.revisions import Made
+from tests.subscriber.revisions import Made
 
 Files = Mapping[str, bytes]
 """Metadata by name, as in a Distributor's repository."""

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from sluice.blueprint.advice import advice
+from sluice.blueprint.check.advice import advice
 from tests.blueprint.conftest import SiteOf
 
 HEAD = """

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.blueprint import load_site
-from sluice.blueprint.complaints import keys_of
-from sluice.blueprint.kinds import KINDS
+from sluice.blueprint.schema.complaints import keys_of
+from sluice.blueprint.schema.kinds import KINDS
 from sluice.blueprint.start import site_files
 from sluice.errors import SiteError
 

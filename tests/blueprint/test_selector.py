@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.blueprint.selector import All, Any, Not, Selector, SelectorError, Test, parse_selector, subscriber_facts
+from sluice.blueprint.schema.selector import All, Any, Not, Selector, SelectorError, Test, parse_selector, subscriber_facts
 
 FACTS = subscriber_facts("web-1", "debian-12", {"site": "helsinki", "role": "web"})
 

@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from sluice.blueprint import load_site
-from sluice.blueprint.complaints import keys_of
-from sluice.blueprint.kinds import KINDS
-from sluice.blueprint.notyet import KINDS as LATER_KINDS
-from sluice.blueprint.notyet import TYPES
-from sluice.blueprint.schema import schema, schema_text
-from sluice.blueprint.settings import effective_settings
+from sluice.blueprint.render.settings import effective_settings
+from sluice.blueprint.schema.complaints import keys_of
+from sluice.blueprint.schema.json_schema import schema, schema_text
+from sluice.blueprint.schema.kinds import KINDS
+from sluice.blueprint.schema.not_yet import KINDS as LATER_KINDS
+from sluice.blueprint.schema.not_yet import TYPES
 from sluice.blueprint.start import init_site, site_files
 from sluice.errors import BlueprintError, NotFoundError
 from tests.blueprint.conftest import SiteOf

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from sluice.blueprint import load_site
-from sluice.blueprint.render import recipe, subscriber_variables
-from sluice.blueprint.settings import effective_settings
+from sluice.blueprint.render.recipe import recipe, subscriber_variables
+from sluice.blueprint.render.settings import effective_settings
 from sluice.errors import BlueprintError, NotFoundError, SiteError
 from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
 from sluice.model.locked import Locked

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.blueprint.template import (
+from sluice.blueprint.render.template import (
     LENGTH_MAX,
     UndefinedVariableError,
     ValueTemplateError,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.blueprint.units import (
+from sluice.blueprint.schema.units import (
     UnitError,
     format_duration,
     format_size,

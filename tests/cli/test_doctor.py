@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from infra.hosts.check import check
 from infra.ledger.sql import open_ledger
 from infra.ledger.tables import SCHEMA_VERSION
-from infra.subscriber_check import check
 from infra.transports.address import AddressTransport
 from sluice.trust.publish import Publisher
 from tests.cli.conftest import Result, Sluice

@@ -12,12 +12,12 @@ import pytest
 from agents.init import init, trust
 from infra.workplace import workplace_in
 from sluice.blueprint import load_site
+from sluice.distributor.build.build import build
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import Event, EventKind
-from sluice.operations.build import build
 from sluice.trust.publish import Publisher
 from tests.cli.conftest import Sluice
-from tests.operations.programs import Programs
+from tests.subscriber.programs import Programs
 
 PROJECT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import pytest
 
 from cli.rehearse_removals import RehearsedRemovals
 from sluice.formats.rehearsals import COUNT_MAX, Removals
-from tests.operations.revisions import make
+from tests.subscriber.revisions import make
 
 
 def test_how_many_paths_would_go_is_shown_and_where_they_are_too_many_that_they_are(

@@ -12,8 +12,8 @@ import pytest
 from cli.revisions import _share
 from infra.store.files import FileStore
 from infra.workplace import open_workplace
+from sluice.distributor.build.record import build_recorded, sign_recorded
 from sluice.model.revision import RevisionNumber
-from sluice.operations.record_build import build_recorded, sign_recorded
 from sluice.ports import TedFile
 from tests.cli.conftest import Sluice
 

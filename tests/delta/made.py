@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sluice.delta.apply import read_delta
 from sluice.delta.make import Made, make_frames
-from sluice.delta.model import FrameKind, Range
+from sluice.formats.ted.frame import FrameKind, Range
 from sluice.model.site import Effort
 
 

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.delta.apply import apply_frame, read_delta
-from sluice.delta.model import FRAME_MAX, GROUP_MAX, PATCH_MAX, SMALL_GROUP_MAX, Frame, FrameKind, check_frame
 from sluice.errors import StoreCorruptError
+from sluice.formats.ted.frame import FRAME_MAX, GROUP_MAX, PATCH_MAX, SMALL_GROUP_MAX, Frame, FrameKind, check_frame
 from sluice.formats.zstd import compress_frame, compress_wide
 
 OLD = random.Random(7).randbytes(20_000)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.delta.make import default_reference, make_frames
-from sluice.delta.model import FRAME_MAX, FrameKind
+from sluice.formats.ted.frame import FRAME_MAX, FrameKind
 from sluice.formats.zstd import compress_frame
 from sluice.model.site import Effort
 from tests.delta.made import Content, applied, cost, made

@@ -19,8 +19,8 @@ from infra.orchestrator.apply import apply, plan, remove_gone
 from infra.orchestrator.project_file import project_file
 from infra.orchestrator.server_address import ServerAddress
 from infra.orchestrator.server_objects import found_fields, read_deployments
+from sluice.distributor.plan.deployments import deployments
 from sluice.errors import OrchestratorError
-from sluice.operations.deployments import deployments
 from tests.flows.sites import distribution, site
 
 pytestmark = pytest.mark.usefixtures("clean_server")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sluice.distributor.build.build import BuildResult
 from sluice.model.revision import RevisionNumber
-from sluice.operations.build import BuildResult
 from tasks.build_revision import told
 
 

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from sluice.operations.conversation import AgentEvent
+from sluice.sender.conversation import AgentEvent
 from tasks import progress
 
 LOOKS = 200

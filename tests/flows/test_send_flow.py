@@ -18,6 +18,9 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import Artifact, FlowRun, State, TaskRun
 
 from infra.workplace import Workplace, open_workplace
+from sluice.distributor.deliver.result import DeliveryResult
+from sluice.distributor.send_queue.claim import Claim
+from sluice.distributor.send_queue.watch import Turn
 from sluice.errors import LockedTargetError, SluiceError, TamperedError, UnreachableError
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
@@ -25,11 +28,8 @@ from sluice.model.site import Priority
 from sluice.model.state import Event, EventKind, Record
 from sluice.model.state import State as CurrentPlace
 from sluice.model.ticket import Started, Ticket
-from sluice.operations.agent_hello import HeldState
-from sluice.operations.claim import Claim
-from sluice.operations.delivered import Delivered
-from sluice.operations.queue_watch import Turn
-from sluice.operations.send import SendResult
+from sluice.sender.hello import HeldState
+from sluice.sender.transfer import SendResult
 from tasks.sending import Sends
 from tests.flows.blueprint import HOSTS, write_site
 
@@ -238,13 +238,13 @@ def test_extract_runs_that_start_together_order_each_extraction_once(work: Workp
     run("send", channel="night")
     orders: list[str] = []
 
-    def extract(_: Sends, __: Claim, subscriber: str, distribution: str, revision: RevisionNumber, *_told: object) -> Delivered:
+    def extract(_: Sends, __: Claim, subscriber: str, distribution: str, revision: RevisionNumber, *_told: object) -> DeliveryResult:
         orders.append(subscriber)
         time.sleep(1.0)
         now = datetime.now(UTC)
         receipt = Receipt("hq", subscriber, 1, distribution, revision, Outcome.INSTALLED, now, now, 1, 0, 5, "ab")
         work.ledger.accept_receipt(receipt, "{}", Event(now, EventKind.INSTALLED))
-        return Delivered(subscriber, distribution, revision, CurrentPlace.INSTALLED)
+        return DeliveryResult(subscriber, distribution, revision, CurrentPlace.INSTALLED)
 
     monkeypatch.setattr("tasks.order_extraction._extract", extract)
     monkeypatch.setattr("tasks.claims.OCCUPIED_SECONDS", 0.3)
@@ -262,7 +262,7 @@ def test_what_was_locked_is_extracted_by_the_next_run(work: Workplace, wire: Wir
     run("send", channel="night")
     failure, sequences = Failure("LockedTargetError", "locked: /opt/zone/a (held by pid 7)", "end what uses it", True), count(1)
 
-    def extract(_: Sends, __: Claim, subscriber: str, distribution: str, revision: RevisionNumber, *_told: object) -> Delivered:
+    def extract(_: Sends, __: Claim, subscriber: str, distribution: str, revision: RevisionNumber, *_told: object) -> DeliveryResult:
         sequence = next(sequences)
         is_locked, now = sequence <= len(HOSTS), datetime.now(UTC)
         outcome = Outcome.FAILED if is_locked else Outcome.INSTALLED
@@ -270,7 +270,7 @@ def test_what_was_locked_is_extracted_by_the_next_run(work: Workplace, wire: Wir
         kind = EventKind.EXTRACT_FAILED if is_locked else EventKind.INSTALLED
         work.ledger.accept_receipt(replace(receipt, failure=failure if is_locked else None), "{}", Event(now, kind))
         place = CurrentPlace.FAILED if is_locked else CurrentPlace.INSTALLED
-        return Delivered(subscriber, distribution, revision, place, error=LockedTargetError(failure.message) if is_locked else None)
+        return DeliveryResult(subscriber, distribution, revision, place, error=LockedTargetError(failure.message) if is_locked else None)
 
     monkeypatch.setattr("tasks.order_extraction._extract", extract)
     assert run("extract", distributor="hq", at_once=True).type.value == "FAILED"

@@ -12,8 +12,8 @@ import pytest
 
 from infra.orchestrator import embedded, heartbeat
 from infra.orchestrator.server_address import ServerAddress, prefect_home, write_address
+from sluice.distributor.plan.deployments import HEARTBEAT_SECONDS
 from sluice.errors import OrchestratorError
-from sluice.operations.deployments import HEARTBEAT_SECONDS
 
 
 class Stalled(BaseHTTPRequestHandler):

@@ -21,11 +21,11 @@ from infra.ledger.sql import SqlLedger
 from infra.orchestrator.server_address import ServerAddress
 from infra.workplace import open_workplace
 from sluice.blueprint import load_site
+from sluice.distributor.build.record import build_recorded, sign_recorded
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 from sluice.model.state import Event, EventKind, Record
 from sluice.model.ticket import Phase, Started, Ticket
-from sluice.operations.record_build import build_recorded, sign_recorded
 from sluice.rules.reasons import status_rows
 
 PROJECT = Path(__file__).parents[2]

@@ -8,15 +8,15 @@ from typing import Any, cast
 import pytest
 from blake3 import blake3
 
+from sluice.distributor.deliver.orders import ExtractResult
+from sluice.distributor.send_queue.claim import Claim
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.state import State
-from sluice.operations.claim import Claim
-from sluice.operations.order_extract import ExtractResult
 from tasks.order_extraction import LENDS, _ordered
 from tasks.sending import Sends
-from tests.operations.agent_double import NOW, AgentDouble
-from tests.operations.distributor import bench, subscriber_named
+from tests.distributor.distributor import bench, subscriber_named
+from tests.sender.agent_double import NOW, AgentDouble
 
 
 @pytest.mark.parametrize(("features", "told"), [(["delta", "script"], LENDS), (["script"], "")])

@@ -12,12 +12,12 @@ import hdiffpatch
 from blake3 import blake3
 
 from sluice.delta.apply import read_delta
-from sluice.delta.model import Frame, FrameKind, Range
 from sluice.errors import TamperedError
-from sluice.formats.manifest import manifest_bytes
-from sluice.formats.manifest_delta import apply_manifest_delta, filled, manifest_delta
-from sluice.formats.ted import MAGIC, TedWriter, cut_contents, needed_contents, parse_index, trailer
-from sluice.formats.ted_recipe import Recipe, read_recipe, recipe_bytes, resolved_references
+from sluice.formats.manifest.delta import apply_manifest_delta, filled, manifest_delta
+from sluice.formats.manifest.document import manifest_bytes
+from sluice.formats.ted.file import MAGIC, TedWriter, cut_contents, needed_contents, parse_index, trailer
+from sluice.formats.ted.frame import Frame, FrameKind, Range
+from sluice.formats.ted.recipe import Recipe, read_recipe, recipe_bytes, resolved_references
 from sluice.formats.zstd import compress_frame, compress_wide
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber

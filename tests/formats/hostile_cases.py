@@ -16,12 +16,12 @@ from typing import Any
 import hdiffpatch
 from blake3 import blake3
 
-from sluice.delta.model import GROUP_MAX, PATCH_MAX, SMALL_GROUP_MAX, Frame, FrameKind, Range
 from sluice.formats.canonical import canonical_bytes
-from sluice.formats.manifest_delta import manifest_delta
-from sluice.formats.ted import MAGIC, TedWriter, trailer
-from sluice.formats.ted_index import RECIPE_MAX
-from sluice.formats.ted_recipe import Recipe, recipe_bytes
+from sluice.formats.manifest.delta import manifest_delta
+from sluice.formats.ted.file import MAGIC, TedWriter, trailer
+from sluice.formats.ted.frame import GROUP_MAX, PATCH_MAX, SMALL_GROUP_MAX, Frame, FrameKind, Range
+from sluice.formats.ted.index import RECIPE_MAX
+from sluice.formats.ted.recipe import Recipe, recipe_bytes
 from sluice.formats.varint import put
 from sluice.formats.zstd import compress_frame, compress_wide
 from sluice.model.manifest import Entry, EntryKind, Manifest

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from sluice.errors import SluiceError, StoreCorruptError
-from sluice.formats.manifest import manifest_bytes, parse_manifest
-from sluice.formats.manifest_delta import PLACEHOLDER, apply_manifest_delta, filled, manifest_delta
+from sluice.formats.manifest.delta import PLACEHOLDER, apply_manifest_delta, filled, manifest_delta
+from sluice.formats.manifest.document import manifest_bytes, parse_manifest
 from sluice.model.action import Script, ScriptType
 from sluice.model.manifest import Manifest
 from tests.conftest import IN_CI

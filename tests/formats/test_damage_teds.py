@@ -16,7 +16,7 @@ from random import Random
 import pytest
 
 from sluice.errors import SluiceError
-from sluice.formats.ted import open_ted, verify_payload
+from sluice.formats.ted.file import open_ted, verify_payload
 from tests.conftest import IN_CI
 from tests.formats.contained import MIB, Say, contained
 from tests.formats.damage import BINARY, damaged

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.errors import StoreCorruptError
-from sluice.formats import manifest as module
-from sluice.formats.manifest import manifest_bytes, parse_header, parse_manifest, read_back_digest
+from sluice.formats.manifest import document as module
+from sluice.formats.manifest.document import manifest_bytes, parse_header, parse_manifest, read_back_digest
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
 from tests.formats.trees import Tree, trees

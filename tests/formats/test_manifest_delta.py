@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.errors import StoreCorruptError
-from sluice.formats import manifest_operations as operations
-from sluice.formats.manifest import manifest_bytes
-from sluice.formats.manifest_columns import COLUMNS
-from sluice.formats.manifest_delta import apply_manifest_delta, filled, manifest_delta, outline
+from sluice.formats.manifest import operations
+from sluice.formats.manifest.columns import COLUMNS
+from sluice.formats.manifest.delta import apply_manifest_delta, filled, manifest_delta, outline
+from sluice.formats.manifest.document import manifest_bytes
 from sluice.formats.varint import put
 from sluice.formats.zstd import compress_frame
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest

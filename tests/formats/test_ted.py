@@ -14,10 +14,9 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.delta.model import Frame
 from sluice.errors import StoreCorruptError
 from sluice.formats.canonical import canonical_bytes
-from sluice.formats.ted import (
+from sluice.formats.ted.file import (
     BLOCK,
     FRAME_MAX,
     PAYLOAD_OFFSET,
@@ -30,6 +29,7 @@ from sluice.formats.ted import (
     read_contents,
     verify_payload,
 )
+from sluice.formats.ted.frame import Frame
 from sluice.formats.zstd import compress_frame, zstd
 from sluice.model.revision import RevisionNumber
 from tests.formats.trees import Tree, trees

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.delta.model import GROUP_MAX, SMALL_GROUP_MAX, Frame, FrameKind, Range
 from sluice.errors import StoreCorruptError
-from sluice.formats import ted_recipe
 from sluice.formats.canonical import canonical_bytes
-from sluice.formats.manifest import ENTRIES_MAX
-from sluice.formats.ted import PAYLOAD_OFFSET, TedWriter, needed_contents, read_contents
-from sluice.formats.ted_index import DELTA_FRAMES_MAX, DELTA_INDEX_MAX, RECIPE_MAX, TedIndex, delta_fits, index_bytes, parse_index
-from sluice.formats.ted_recipe import RANGES_MAX, Recipe, gone_contents, parse_recipe, read_recipe, recipe_bytes, resolved_references
+from sluice.formats.manifest.document import ENTRIES_MAX
+from sluice.formats.ted import recipe as ted_recipe
+from sluice.formats.ted.file import PAYLOAD_OFFSET, TedWriter, needed_contents, read_contents
+from sluice.formats.ted.frame import GROUP_MAX, SMALL_GROUP_MAX, Frame, FrameKind, Range
+from sluice.formats.ted.index import DELTA_FRAMES_MAX, DELTA_INDEX_MAX, RECIPE_MAX, TedIndex, delta_fits, index_bytes, parse_index
+from sluice.formats.ted.recipe import RANGES_MAX, Recipe, gone_contents, parse_recipe, read_recipe, recipe_bytes, resolved_references
 from sluice.formats.varint import Reader, put, signed, zigzag
 from sluice.formats.zstd import compress_frame
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest

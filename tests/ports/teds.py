@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from blake3 import blake3
 
 from sluice.delta.apply import read_delta
-from sluice.delta.model import Range
-from sluice.formats.manifest import manifest_bytes
-from sluice.formats.manifest_delta import apply_manifest_delta, filled
-from sluice.formats.ted import PAYLOAD_OFFSET, cut_contents, needed_contents, open_ted, read_contents, verify_payload
-from sluice.formats.ted_recipe import read_recipe, resolved_references
+from sluice.formats.manifest.delta import apply_manifest_delta, filled
+from sluice.formats.manifest.document import manifest_bytes
+from sluice.formats.ted.file import PAYLOAD_OFFSET, cut_contents, needed_contents, open_ted, read_contents, verify_payload
+from sluice.formats.ted.frame import Range
+from sluice.formats.ted.recipe import read_recipe, resolved_references
 from sluice.model.manifest import Manifest
 from sluice.ports import TedFile
 

@@ -17,7 +17,7 @@ from infra.filesystem.local import LocalFilesystem, calls, locks
 from sluice.errors import DestinationError, LockedTargetError
 from sluice.ports import LockedPath, Root
 from tests.conftest import missing
-from tests.operations.holder import EXCLUSIVE, SHARED, held
+from tests.subscriber.holder import EXCLUSIVE, SHARED, held
 
 
 @pytest.fixture

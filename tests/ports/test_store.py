@@ -21,8 +21,8 @@ from infra.store import packs
 from infra.store.files import FileStore
 from sluice.errors import NoSpaceError, NotFoundError, SourceChangedError, StoreCorruptError, StoreError, StoreLockedError
 from sluice.formats import pack as packing
-from sluice.formats.manifest import manifest_bytes
-from sluice.formats.ted import needed_contents
+from sluice.formats.manifest.document import manifest_bytes
+from sluice.formats.ted.file import needed_contents
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
 from tests.ports.teds import decoded

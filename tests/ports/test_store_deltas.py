@@ -15,12 +15,12 @@ from infra.store import deltas
 from infra.store.files import FileStore
 from sluice.delta.make import make_frames
 from sluice.errors import BaseDiffersError, NoSpaceError, NotFoundError, StoreCorruptError
-from sluice.formats.ted import open_ted
+from sluice.formats.ted.file import open_ted
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Effort
-from tests.operations.killing import killed_at
 from tests.ports.teds import decoded
+from tests.subscriber.killing import killed_at
 
 R11, R12, R13, R21 = (RevisionNumber.parse(text) for text in ("1.1", "1.2", "1.3", "2.1"))
 TEXT = b"".join(b"line %d\n" % number for number in range(3000))
@@ -230,7 +230,7 @@ def test_what_is_lent_is_exactly_what_was_asked_for(store: FileStore) -> None:
     add(store, R11, [b"old" * 100, b"same"])
     second = add(store, R12, [b"new" * 100, b"same"])
     asked = [b"same", b"old" * 100, b"new" * 100]
-    with store.lend("zone", R12, R11, [digest_of(data) for data in asked]) as ted:
+    with store.supplement("zone", R12, R11, [digest_of(data) for data in asked]) as ted:
         index, data = open_ted(ted.path)
         assert (index.version, index.base, ted.base, ted.index, ted.payload) == (1, None, None, data, index.payload)
         lent = tuple(Entry(EntryKind.FILE, f"{n}", 0, 0, len(each), digest_of(each)) for n, each in enumerate(asked))
@@ -246,9 +246,9 @@ def test_what_neither_revision_has_or_nobody_keeps_is_not_lent(store: FileStore)
     add(store, R12, [b"two"])
     add(store, R13, [b"three"])
     for revision, base, content in ((R12, None, b"one"), (R12, R11, b"three"), (R12, R11, b"never"), (R13, R21, b"two")):
-        with pytest.raises(NotFoundError, match=digest_of(content)), store.lend("zone", revision, base, [digest_of(content)]):
+        with pytest.raises(NotFoundError, match=digest_of(content)), store.supplement("zone", revision, base, [digest_of(content)]):
             pass
-    with pytest.raises(NotFoundError), store.lend("zone", R21, R11, [digest_of(b"one")]):
+    with pytest.raises(NotFoundError), store.supplement("zone", R21, R11, [digest_of(b"one")]):
         pass
     assert not [name for name in files(store) if name.startswith("lent/")]
 
@@ -256,7 +256,7 @@ def test_what_neither_revision_has_or_nobody_keeps_is_not_lent(store: FileStore)
 def test_what_would_leave_less_than_min_free_is_not_lent(store: FileStore) -> None:
     add(store, R11, [b"one"])
     full = FileStore(store.root.parent, min_free=2**62)
-    with pytest.raises(NoSpaceError, match=r"what is lent of 1\.1"), full.lend("zone", R11, None, [digest_of(b"one")]):
+    with pytest.raises(NoSpaceError, match=r"what is lent of 1\.1"), full.supplement("zone", R11, None, [digest_of(b"one")]):
         pass
     assert not [name for name in files(store) if name.startswith("lent/")]
 
@@ -265,8 +265,8 @@ def test_what_a_killed_lender_left_goes_and_what_another_lends_stays(store: File
     add(store, R11, [b"one"])
     killed = killed_at(3, lambda: _lend_for_ever(store))
     assert killed
-    with store.lend("zone", R11, None, [digest_of(b"one")]) as first:
-        with store.lend("zone", R11, None, [digest_of(b"one")]) as second:
+    with store.supplement("zone", R11, None, [digest_of(b"one")]) as first:
+        with store.supplement("zone", R11, None, [digest_of(b"one")]) as second:
             assert len([name for name in files(store) if name.startswith("lent/")]) == 2
             assert first.path != second.path
         assert Path(first.path).exists()
@@ -274,5 +274,5 @@ def test_what_a_killed_lender_left_goes_and_what_another_lends_stays(store: File
 
 
 def _lend_for_ever(store: FileStore) -> None:
-    with store.lend("zone", R11, None, [digest_of(b"one")]):
+    with store.supplement("zone", R11, None, [digest_of(b"one")]):
         os.fsync(0)

@@ -10,10 +10,10 @@ import pytest
 from blake3 import blake3
 
 from infra.store.files import FileStore
-from sluice.formats.ted import PAYLOAD_OFFSET, needed_contents, open_ted, read_contents
-from tests.operations.killing import killed_at
+from sluice.formats.ted.file import PAYLOAD_OFFSET, needed_contents, open_ted, read_contents
 from tests.ports.teds import decoded
 from tests.ports.test_store import R11, R12, add, files
+from tests.subscriber.killing import killed_at
 
 DATA = random.Random(5).randbytes(6 * 1024 * 1024)
 
@@ -56,7 +56,7 @@ def test_a_ted_that_is_being_sent_is_read_to_its_end(store: FileStore) -> None:
 def test_what_is_lent_stays_whole_while_its_revision_goes(store: FileStore) -> None:
     add(store, "zone", R11, [DATA, b"other"])
     digest = blake3(DATA).hexdigest()
-    with store.lend("zone", R11, None, [digest]) as lent:
+    with store.supplement("zone", R11, None, [digest]) as lent:
         remove(store)
         index, _ = open_ted(lent.path)
         with open(lent.path, "rb") as file:

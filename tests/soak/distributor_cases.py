@@ -14,15 +14,15 @@ from infra.sources.files import FilesSource
 from infra.store.files import FileStore
 from infra.store.packs import Packs
 from sluice.delta.apply import read_delta
+from sluice.distributor.build.build import build
+from sluice.distributor.build.sign import sign
 from sluice.errors import SluiceError
-from sluice.formats.manifest_delta import apply_manifest_delta, filled
-from sluice.formats.ted import PAYLOAD_OFFSET, cut_contents, needed_contents, parse_index, read_contents, verify_payload
-from sluice.formats.ted_recipe import read_recipe, resolved_references
+from sluice.formats.manifest.delta import apply_manifest_delta, filled
+from sluice.formats.ted.file import PAYLOAD_OFFSET, cut_contents, needed_contents, parse_index, read_contents, verify_payload
+from sluice.formats.ted.recipe import read_recipe, resolved_references
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution, DistributionType, FileSource
-from sluice.operations.build import build
-from sluice.operations.sign import sign
 from sluice.ports import TedFile
 from sluice.trust.publish import Publisher
 from sluice.trust.verify import TrustDirectory

@@ -15,25 +15,25 @@ import agents.serve  # noqa: F401 - these three are imported late by an agent; f
 from agents.init import init, trust
 from agents.main import main
 from sluice.errors import SluiceError, TransportError
-from sluice.formats.manifest import parse_manifest
-from sluice.formats.ted import MAGIC, trailer, verify_payload
+from sluice.formats.manifest.document import parse_manifest
+from sluice.formats.ted.file import MAGIC, trailer, verify_payload
 from sluice.model.action import Action
 from sluice.model.order import Order, Outcome
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Synchronize
-from sluice.operations.conversation import Conversation
-from sluice.operations.held import TED, HeldDistribution
 from sluice.ports import TedFile
+from sluice.sender.conversation import Conversation
+from sluice.subscriber.held.directory import TED, DistributionDirectory
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import manifest_target, ted_target
 from sluice.trust.targets import Target
 from sluice.trust.verify import TrustDirectory
-from tests.operations.deltas import delta, lent
-from tests.operations.revisions import Made, make
+from tests.end_to_end.deltas import delta, lent
 from tests.soak.case import After, Places, must
 from tests.soak.process import PipeStream, Tell
 from tests.soak.running import Runner, Told, Work
 from tests.soak.trees import LARGE, change_tree, first_tree
+from tests.subscriber.revisions import Made, make
 
 DAY = timedelta(days=1)
 OVER = (TransportError, OSError)
@@ -95,8 +95,8 @@ class Pair:
         self.was_trusting = True
 
     @property
-    def held(self) -> HeldDistribution:
-        return HeldDistribution(self.agent / "distributors/hq/distributions/zone")
+    def held(self) -> DistributionDirectory:
+        return DistributionDirectory(self.agent / "distributors/hq/distributions/zone")
 
     def work(self, talk: Talk) -> Work:
         """A conversation; how it ends where the agent is killed is no failure of the sender's."""
@@ -145,7 +145,7 @@ class Pair:
             payload, index, data = lent([contents[digest] for digest in lacks])
             path = self.places.outside / "lent"
             path.write_bytes(MAGIC + payload + trailer(data))
-            conversation.put_lent(f"zone/{revision}", lacks, TedFile(revision, None, str(path), "", data, index.payload))
+            conversation.put_supplement(f"zone/{revision}", lacks, TedFile(revision, None, str(path), "", data, index.payload))
             tell(lent=len(lacks))
             must(not conversation.complete(f"zone/{revision}"), "it lacks what it was lent")
 

@@ -12,15 +12,15 @@ from sluice.formats.protocol import data_header
 from sluice.model.action import Action
 from sluice.model.order import Outcome
 from sluice.model.site import Synchronize
-from sluice.operations.conversation import Conversation
-from sluice.operations.held import LENT
+from sluice.sender.conversation import Conversation
+from sluice.subscriber.held.directory import LENT
 from sluice.trust.roles import manifest_target, ted_target
-from tests.operations.host import shell
 from tests.soak.case import After, Places, must
 from tests.soak.pair import Pair
 from tests.soak.process import Tell
 from tests.soak.running import Runner, Told, Work
 from tests.soak.trees import files_at, kinds_and_contents, leftovers, tree_at
+from tests.subscriber.host import shell
 
 FOREIGN = "foreign"
 """What others put into the target."""

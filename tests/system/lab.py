@@ -24,8 +24,8 @@ from cli.ledgers import site_snapshot
 from infra.ledger.sql import open_ledger
 from infra.workplace import open_workplace
 from sluice.blueprint import load_site
+from sluice.distributor.build.record import build_recorded, sign_recorded
 from sluice.model.state import EventKind, RecordedEvent
-from sluice.operations.record_build import build_recorded, sign_recorded
 from sluice.rules.reasons import status_rows
 from tests.system.sshd import Sshd, lab
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from infra import agent_host
-from infra.agent_bundle import Bundle, Platform
-from infra.bootstrap import Act, Step, run_steps
-from infra.subscriber_host import Host, probe
+from infra.hosts import host_program as agent_host
+from infra.hosts.agent_bundle import Bundle, Platform
+from infra.hosts.bootstrap import Act, Step, run_steps
+from infra.hosts.login import Host, probe
 from sluice.errors import ConnectionLostError, NoSpaceError, NotFoundError
 from sluice.model.site import Address, Subscriber
 

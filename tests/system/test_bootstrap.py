@@ -13,11 +13,21 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from infra import agent_host
-from infra.agent_bundle import Platform, build_from_index, build_from_installed, bundles, choose, closure, open_bundle, our_files, pins_of
-from infra.bootstrap import Act, Bootstrapped, bootstrap, push_trust
-from infra.subscriber_check import check, recovery_item
-from infra.subscriber_host import probe
+from infra.hosts import host_program as agent_host
+from infra.hosts.agent_bundle import (
+    Platform,
+    build_from_index,
+    build_from_installed,
+    bundles,
+    choose,
+    closure,
+    open_bundle,
+    our_files,
+    pins_of,
+)
+from infra.hosts.bootstrap import Act, Bootstrapped, bootstrap, push_trust
+from infra.hosts.check import check, recovery_item
+from infra.hosts.login import probe
 from infra.transports.address import AddressTransport
 from sluice.errors import AgentMissingError, NotFoundError, StoreCorruptError, TrustError
 from sluice.formats.agent_call import launcher
@@ -339,7 +349,7 @@ def test_pins_are_the_lock_files_with_hashes_and_nothing_else() -> None:
 
 def test_our_part_of_a_bundle_can_be_imported_without_what_is_left_out() -> None:
     files = our_files()
-    assert "sluice/operations/receive.py" in files
+    assert "sluice/subscriber/receive/receivers.py" in files
     for name, data in files.items():
         for node in ast.walk(ast.parse(data)):
             if isinstance(node, ast.ImportFrom) and node.module and node.level == 0 and name.startswith("agents/"):

@@ -18,12 +18,14 @@ from pathlib import Path, PurePosixPath
 import pytest
 from blake3 import blake3
 
-from infra.agent_host import write_launcher
-from infra.bootstrap import Act, bootstrap
+from infra.hosts.bootstrap import Act, bootstrap
+from infra.hosts.check import check
+from infra.hosts.host_program import write_launcher
 from infra.ledger.sql import open_ledger
 from infra.store.files import FileStore
-from infra.subscriber_check import check
 from infra.transports.address import AddressTransport
+from sluice.distributor.build.sign import sign
+from sluice.distributor.deliver.orders import Ordering
 from sluice.errors import AgentVersionError
 from sluice.model.action import Action, Script, ScriptType, StartProcess
 from sluice.model.locked import Locked
@@ -31,10 +33,8 @@ from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Address, Distribution, DistributionType, Subscriber
-from sluice.operations.order_extract import Ordering
-from sluice.operations.send import Sending
-from sluice.operations.sign import sign
 from sluice.rules.features import needed_features
+from sluice.sender.transfer import Transfer
 from sluice.trust.publish import Publisher
 
 OLDER = Path(__file__).with_name("older_agent.zip")
@@ -89,8 +89,8 @@ class Route:
     def _sign(self, distribution: str) -> object:
         return sign([distribution], store=self.store, publisher=self.publisher, now=datetime.now(UTC), longest_interval=timedelta(days=1))
 
-    def sending(self, revision: str, distribution: Distribution) -> Sending:
-        return Sending(
+    def sending(self, revision: str, distribution: Distribution) -> Transfer:
+        return Transfer(
             self.subscriber,
             "zone",
             RevisionNumber.parse(revision),

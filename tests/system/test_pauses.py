@@ -15,12 +15,12 @@ from infra.ledger.sql import open_ledger
 from infra.orchestrator.server_address import ServerAddress
 from infra.workplace import open_workplace
 from sluice.blueprint import load_site
+from sluice.distributor.build.record import build_recorded, sign_recorded
+from sluice.distributor.send_queue.watch import LEASE_SECONDS
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 from sluice.model.state import Event, EventKind, State
 from sluice.model.ticket import Phase, Ticket
-from sluice.operations.queue_watch import LEASE_SECONDS
-from sluice.operations.record_build import build_recorded, sign_recorded
 from sluice.rules.reasons import status_rows
 from tests.system import between
 from tests.system.lab import SiteLab, described, site_lab, until

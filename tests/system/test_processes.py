@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from sluice.distributor.deliver.orders import Ordering
 from sluice.model.action import Action, Script, ScriptType, StartProcess, StopProcess
 from sluice.model.order import Receipt
 from sluice.model.recipe import RenderedRecipe
-from sluice.operations.order_extract import Ordering
 from tests.system.sshd import lab
 from tests.system.test_send_over_ssh import Route
 

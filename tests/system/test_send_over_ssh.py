@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from infra.bootstrap import bootstrap
+from infra.hosts.bootstrap import bootstrap
 from infra.ledger.sql import SqlLedger, open_ledger
 from infra.store.files import FileStore
-from infra.store.foreseen import foreseen_delta
+from infra.store.projected import projected_delta
 from infra.transports.ssh import SshTransport
+from sluice.distributor.build.sign import sign
+from sluice.distributor.deliver.orders import ExtractResult, Ordering
+from sluice.distributor.predict.predictor import Predictor
 from sluice.errors import BaseDiffersError, ConnectionLostError, StoreLockedError
-from sluice.formats.ted import BLOCK
+from sluice.formats.ted.file import BLOCK
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import Event, EventKind, State
-from sluice.operations.order_extract import ExtractResult, Ordering
-from sluice.operations.predict import Predictor
-from sluice.operations.send import Remedy, Sending, SendResult
-from sluice.operations.sign import sign
-from sluice.trust.foresee import ForeseeingPublisher
+from sluice.sender.transfer import Remedy, SendResult, Transfer
+from sluice.trust.projected import ProjectedPublisher
 from sluice.trust.publish import Publisher
 from tests.system.sshd import Sshd, lab
 
@@ -68,8 +68,8 @@ class Route:
     def sign(self, name: str) -> None:
         sign([name], store=self.store, publisher=self.publisher, now=datetime.now(UTC), longest_interval=timedelta(days=1))
 
-    def sending(self, revision: RevisionNumber, remedy: Remedy = Remedy.NONE) -> Sending:
-        return Sending(
+    def sending(self, revision: RevisionNumber, remedy: Remedy = Remedy.NONE) -> Transfer:
+        return Transfer(
             self.subscriber,
             "zone",
             revision,
@@ -86,7 +86,7 @@ class Route:
     def destination(self) -> Path:
         return self.host.home / "zone"
 
-    def extract(self, sending: Sending, revision: RevisionNumber) -> ExtractResult:
+    def extract(self, sending: Transfer, revision: RevisionNumber) -> ExtractResult:
         ordering = Ordering("hq", self.store, self.publisher, self.ledger)
         return ordering.order_extract(sending.called, "zone", revision, self.recipe, now=datetime.now(UTC))
 
@@ -107,10 +107,10 @@ class Route:
 
     def predictor(self) -> Predictor:
         """After the first send."""
-        publisher = ForeseeingPublisher(self.directory / "hq", distributor="hq")
+        publisher = ProjectedPublisher(self.directory / "hq", distributor="hq")
         sent = Event(self.sent_at, EventKind.SENT, "hq", "zone", None, "helsinki")
         states = self.ledger.snapshot().states
-        making = partial(foreseen_delta, self.store)
+        making = partial(projected_delta, self.store)
         known: dict[str, Any] = {"longest_interval": timedelta(days=1), "now": datetime.now(UTC), "making": making}
         return Predictor("hq", store=self.store, publisher=publisher, states=states, sends=[sent], **known)
 

@@ -27,9 +27,9 @@ from infra.orchestrator import embedded
 from infra.orchestrator.apply import apply
 from infra.orchestrator.children import Child, end, start_child
 from infra.workplace import LEDGER_VARIABLE, open_workplace
+from sluice.distributor.build.record import build_recorded, sign_recorded
 from sluice.model.state import EventKind, LedgerSnapshot, RecordedEvent
 from sluice.model.ticket import Phase
-from sluice.operations.record_build import build_recorded, sign_recorded
 from tests.system import between
 from tests.system.lab import PATIENCE, described, until
 from tests.system.postgres import Cluster

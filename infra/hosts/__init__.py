@@ -1,0 +1,1 @@
+"""Subscribers as hosts: bundles of the agent, the administrator's login, bootstrap and check."""

@@ -1,0 +1,215 @@
+"""Bootstrap a Subscriber: agent, identity, key, trust root, recovery hook.
+
+Everything goes through the administrator's own login at the Subscriber's address (SSH, or this machine for ``local:``), which is the act
+of trusting: the host needs Python and nothing else. What to do is computed first, as data, from what a probe found; a dry run shows
+exactly that; every step may be repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from infra.hosts.agent_bundle import Bundle, choose
+from infra.hosts.host_program import NO_SPACE
+from infra.hosts.login import Host, Login, LoginTransport, host_program, logged_in, probe, said_text
+from sluice.errors import AgentMissingError, NoSpaceError, TrustError
+from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_command
+from sluice.model.site import Site, Subscriber
+from sluice.trust.publish import Publisher
+
+_PIECE = 256 * 1024
+
+
+class Act(StrEnum):
+    """What a step does."""
+
+    AGENT = "agent"
+    IDENTITY = "identity"
+    KEY = "key"
+    TRUST = "trust"
+    HOOK = "hook"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a bootstrap."""
+
+    act: Act
+    text: str
+    """For a person: what changes."""
+    distributor: str = ""
+    """For KEY and TRUST."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    """What a bootstrap did, or with a dry run would do."""
+
+    subscriber: str
+    steps: tuple[Step, ...]
+    """Empty where nothing was missing."""
+    notes: tuple[str, ...]
+    """What a person should know: no cron, say."""
+
+
+def distributors_of(site: Site, subscriber: str) -> tuple[str, ...]:
+    """The Distributors whose Distributions a Channel brings to a Subscriber; all of the site's where none does yet."""
+    found = {d.distributor for d in site.distributions.values() if subscriber in site.subscribers_of_distribution(d.name)}
+    return tuple(sorted(found or site.distributors))
+
+
+def bootstrap(
+    subscriber: Subscriber,
+    publishers: Mapping[str, Publisher],
+    *,
+    transport: LoginTransport,
+    bundles: Path,
+    timeout: float,
+    replace_key: bool = False,
+    dry_run: bool = False,
+) -> Bootstrapped:
+    """Make a host a Subscriber that these Distributors can send to.
+
+    Args:
+        publishers: By Distributor: those that live on this machine and are concerned.
+        bundles: Directory of agent bundles; the one for this very Python is made there when needed.
+        timeout: Seconds without progress.
+        replace_key: Believe another receipt key than the one known: after a host was set up anew.
+    Raises:
+        TransportError: The host can't be reached or used.
+        NotFoundError: It has no Python that fits, or there is no bundle for it; says which.
+        NoSpaceError: Its disk has no room for the agent; says what it needs and what is free.
+        TrustError: It shows another receipt key than the one known, or belongs to another Subscriber. Nothing was changed.
+    """
+    with logged_in(subscriber, transport, timeout) as login:
+        host = probe(login, subscriber)
+        bundle = choose(bundles, list(host.pythons), host=f"Subscriber {subscriber.name}")
+        steps, notes = plan(subscriber, host, bundle, publishers, replace_key=replace_key)
+        if not dry_run:
+            run_steps(login, subscriber, host, bundle, publishers, steps, replace_key=replace_key)
+    return Bootstrapped(subscriber.name, tuple(steps), tuple(notes))
+
+
+def push_trust(subscriber: Subscriber, publishers: Mapping[str, Publisher], *, transport: LoginTransport, timeout: float) -> None:
+    """Install the trust roots alone (E2: TED "resolve certificates"). Needs an agent there."""
+    with logged_in(subscriber, transport, timeout) as login:
+        for distributor, publisher in sorted(publishers.items()):
+            _install_root(login, subscriber, distributor, publisher)
+
+
+def plan(
+    subscriber: Subscriber, host: Host, bundle: Bundle, publishers: Mapping[str, Publisher], *, replace_key: bool
+) -> tuple[list[Step], list[str]]:
+    """What is missing on a host. Changes nothing.
+
+    Raises:
+        TrustError: See ``bootstrap``.
+    """
+    steps = []
+    if host.name and host.name != subscriber.name:
+        raise TrustError(
+            f"{subscriber.working_directory} on {subscriber.address} belongs to Subscriber {host.name}, not to {subscriber.name}",
+            remedy=f"give {subscriber.name} a working_directory of its own, or remove that one if {host.name} is gone",
+        )
+    if host.digest != bundle.digest or host.directory is None or host.directory.get("mode") != 0o700:
+        steps.append(Step(Act.AGENT, f"install agent {bundle.digest[:12]} ({bundle.platform}) in {subscriber.working_directory}/agent"))
+    if not host.name or not host.receipt_pub:
+        steps.append(Step(Act.IDENTITY, f"have the agent make the identity and receipt key of {subscriber.name}"))
+    for distributor, publisher in sorted(publishers.items()):
+        known = publisher.subscriber_key(subscriber.name)
+        if known is None or known != host.receipt_pub:
+            _check_key(subscriber, distributor, known, host.receipt_pub, replace_key=replace_key)
+            what = "replace" if known is not None else "keep"
+            steps.append(Step(Act.KEY, f"{what} its receipt key in the trust of Distributor {distributor}", distributor))
+        if host.roots.get(distributor) != hashlib.sha256(publisher.root()).hexdigest():
+            steps.append(Step(Act.TRUST, f"install the trust root of Distributor {distributor}", distributor))
+    notes = []
+    if host.crontab and not host.hook:
+        steps.append(Step(Act.HOOK, "add an @reboot line to the account's crontab, for recovery after a restart"))
+    elif not host.crontab:
+        notes.append(
+            f"{subscriber.name} has no crontab: have `{hook_command(subscriber)}` run when it starts; until then the next contact recovers"
+        )
+    return steps, notes
+
+
+def run_steps(
+    login: Login,
+    subscriber: Subscriber,
+    host: Host,
+    bundle: Bundle,
+    publishers: Mapping[str, Publisher],
+    steps: Sequence[Step],
+    *,
+    replace_key: bool,
+) -> None:
+    """Do what ``plan`` found, in its order."""
+    directory = str(subscriber.working_directory)
+    python = host.pythons[bundle.platform]
+    key = host.receipt_pub
+    for step in steps:
+        match step.act:
+            case Act.AGENT:
+                with zipfile.ZipFile(bundle.path) as archive:
+                    needs = bundle.size + sum(info.file_size for info in archive.infolist())
+                _run(
+                    login,
+                    subscriber,
+                    [python, "-I", "-c", host_program(), "install", directory, bundle.digest, str(bundle.size), str(needs)],
+                    _pieces(bundle.path),
+                )
+            case Act.IDENTITY:
+                key = _run(login, subscriber, agent_command(subscriber.working_directory, "init", "--name", subscriber.name))
+            case Act.KEY:
+                publisher = publishers[step.distributor]
+                _check_key(subscriber, step.distributor, publisher.subscriber_key(subscriber.name), key, replace_key=replace_key)
+                publisher.keep_subscriber_key(subscriber.name, key)
+            case Act.TRUST:
+                _install_root(login, subscriber, step.distributor, publishers[step.distributor])
+            case Act.HOOK:
+                _run(login, subscriber, [python, "-I", "-c", host_program(), "hook", directory])
+
+
+def _install_root(login: Login, subscriber: Subscriber, distributor: str, publisher: Publisher) -> None:
+    _run(login, subscriber, agent_command(subscriber.working_directory, "trust", "--distributor", distributor), [publisher.root()])
+
+
+def _run(login: Login, subscriber: Subscriber, command: Sequence[str], stdin: Iterable[bytes] = ()) -> bytes:
+    status, output, said = login.run(command, stdin)
+    if status in (NOT_FOUND, NOT_EXECUTABLE):
+        raise AgentMissingError(
+            f"Subscriber {subscriber.name} ({subscriber.address}): no agent can be started: {said_text(said)}",
+            remedy=f"run: sluice subscriber bootstrap {subscriber.name}",
+        )
+    if status == NO_SPACE:
+        raise NoSpaceError(
+            f"Subscriber {subscriber.name} ({subscriber.address}): {said_text(said)}",
+            remedy="make room there, or give it a working_directory on a larger disk, then bootstrap it again",
+        )
+    if status != 0:
+        raise TrustError(f"Subscriber {subscriber.name} ({subscriber.address}) refused: {said_text(said) or f'exit status {status}'}")
+    return output
+
+
+def _check_key(subscriber: Subscriber, distributor: str, known: bytes | None, shown: bytes, *, replace_key: bool) -> None:
+    if known is not None and known != shown and not replace_key:
+        raise TrustError(
+            f"Subscriber {subscriber.name} has {'another' if shown else 'no'} receipt key, where Distributor {distributor} knows one",
+            remedy="if the host was set up anew, repeat with --replace-key; else find out who answers there",
+        )
+
+
+def hook_command(subscriber: Subscriber) -> str:
+    """What ends an interrupted extraction when the host starts."""
+    return " ".join(agent_command(subscriber.working_directory, "run"))
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while data := file.read(_PIECE):
+            yield data

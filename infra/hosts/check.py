@@ -1,0 +1,156 @@
+"""Check a Subscriber: say what is missing there, changing nothing. For ``sluice subscriber check`` and ``sluice doctor``."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from infra.hosts.agent_bundle import choose
+from infra.hosts.bootstrap import hook_command
+from infra.hosts.login import Host, LoginTransport, logged_in, probe
+from sluice.errors import SluiceError
+from sluice.model.site import Site, Subscriber
+from sluice.ports import Transport
+from sluice.rules.diagnosis import Health, clocks_apart
+from sluice.rules.features import needed_features
+from sluice.rules.space import size
+from sluice.sender.call import call_agent
+from sluice.trust.publish import Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class CheckItem:
+    """One line of ``sluice subscriber check``."""
+
+    item: str
+    ok: bool
+    """With a remedy beside it: as it is nothing stops, but it may be made better."""
+    detail: str
+    remedy: str = ""
+
+
+def needs_of(site: Site, subscriber: str) -> dict[str, frozenset[str]]:
+    """The features that the agent of a Subscriber must have for its Distributions, by Distributor (F10)."""
+    found: dict[str, frozenset[str]] = {}
+    min_free = site.subscriber(subscriber).min_free
+    for each in site.distributions.values():
+        if each.active and subscriber in site.subscribers_of_distribution(each.name):
+            found[each.distributor] = found.get(each.distributor, frozenset()) | needed_features(each, min_free=min_free)
+    return found
+
+
+def check(
+    subscriber: Subscriber,
+    publishers: Mapping[str, Publisher],
+    *,
+    transport: LoginTransport,
+    bundles: Path,
+    timeout: float,
+    needs: Mapping[str, frozenset[str]],
+) -> list[CheckItem]:
+    """What is missing, without changing anything. Never raises for what it finds.
+
+    Args:
+        needs: The features an agent must have, by Distributor: see ``needs_of``.
+    """
+    remedy = f"run: sluice subscriber bootstrap {subscriber.name}"
+    try:
+        with logged_in(subscriber, transport, timeout) as login:
+            host = probe(login, subscriber)
+            ahead = host.time - time.time()
+    except SluiceError as error:
+        return [CheckItem("login", ok=False, detail=error.message, remedy=error.remedy)]
+    items = [CheckItem("login", ok=True, detail=str(subscriber.address)), _clock_item(subscriber, ahead)]
+    try:
+        bundle = choose(bundles, list(host.pythons), host=f"Subscriber {subscriber.name}")
+        items.append(CheckItem("python", ok=True, detail=str(bundle.platform)))
+        current = host.digest == bundle.digest
+        detail = f"{host.digest[:12] or 'none'} installed" + ("" if current else f", {bundle.digest[:12]} is current")
+        items.append(CheckItem("agent", ok=current, detail=detail, remedy="" if current else remedy))
+    except SluiceError as error:
+        items.append(CheckItem("python", ok=False, detail=error.message, remedy=error.remedy))
+    items.append(_directory_item(subscriber, host, remedy))
+    named = host.name == subscriber.name
+    items.append(CheckItem("identity", ok=named, detail=host.name or "none", remedy="" if named else remedy))
+    for distributor, publisher in sorted(publishers.items()):
+        items += _trust_items(subscriber, host, distributor, publisher, remedy)
+        items += _conversation_items(subscriber, distributor, transport, timeout, needs.get(distributor, frozenset()), remedy)
+    items.append(recovery_item(subscriber, host, remedy))
+    return items
+
+
+def recovery_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:
+    """Whether an interrupted extraction is ended when the host starts."""
+    if host.hook:
+        return CheckItem("recovery", ok=True, detail="@reboot in crontab")
+    if host.crontab:
+        return CheckItem("recovery", ok=False, detail="no hook", remedy=remedy)
+    # Bootstrap can't mend that, and nothing is lost without it: said, not counted as missing.
+    why = f"have `{hook_command(subscriber)}` run when the host starts"
+    return CheckItem("recovery", ok=True, detail="no crontab: the next contact recovers", remedy=why)
+
+
+def _directory_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:
+    found, path = host.directory, str(subscriber.working_directory)
+    if found is None:
+        return CheckItem("working directory", ok=False, detail=f"{path} is missing", remedy=remedy)
+    if not found.get("is_directory") or not found.get("ours"):
+        return CheckItem("working directory", ok=False, detail=f"{path} isn't a directory of the account", remedy="remove or chown it")
+    mode = int(found["mode"])
+    private = mode == 0o700
+    if mode & 0o022:  # bootstrap refuses it, because others may have put something there
+        remedy = f"on {subscriber.name}: look through it for what others put there, then chmod 700 {path}"
+    return CheckItem("working directory", ok=private, detail=f"{path}, mode {mode:o}", remedy="" if private else remedy)
+
+
+def _trust_items(subscriber: Subscriber, host: Host, distributor: str, publisher: Publisher, remedy: str) -> list[CheckItem]:
+    known = publisher.subscriber_key(subscriber.name)
+    same = known is not None and known == host.receipt_pub
+    detail = "known" if same else "not known here" if known is None else "another one is known here"
+    rooted = host.roots.get(distributor) == hashlib.sha256(publisher.root()).hexdigest()
+    installed = "installed" if rooted else "missing" if distributor not in host.roots else "another one is installed"
+    push = f"run: sluice trust push {distributor}" if host.digest else remedy  # an agent installs what is pushed
+    return [
+        CheckItem(f"receipt key at {distributor}", ok=same, detail=detail, remedy="" if same else remedy),
+        CheckItem(f"trust in {distributor}", ok=rooted, detail=installed, remedy="" if rooted else push),
+    ]
+
+
+def _clock_item(subscriber: Subscriber, ahead: float) -> CheckItem:
+    if not math.isfinite(ahead) or abs(ahead) > timedelta.max.total_seconds() / 2:
+        return CheckItem("clock", ok=False, detail="it says nothing that can be a time", remedy="set its clock")
+    found = clocks_apart("subscriber", subscriber.name, timedelta(seconds=ahead))
+    return CheckItem("clock", ok=found.health is not Health.FAILED, detail=found.sentence, remedy=found.remedy)
+
+
+def _conversation_items(
+    subscriber: Subscriber, distributor: str, transport: Transport, timeout: float, needs: frozenset[str], remedy: str
+) -> list[CheckItem]:
+    try:
+        call = call_agent(subscriber, distributor, transport=transport, timeout=timeout)
+    except SluiceError as error:
+        return [CheckItem(f"conversation for {distributor}", ok=False, detail=error.message, remedy=error.remedy or remedy)]
+    call.close()
+    hello = call.hello
+    lacking = ", ".join(sorted(needs - hello.features))
+    short = hello.free < subscriber.min_free
+    return [
+        CheckItem(f"conversation for {distributor}", ok=True, detail=f"agent {hello.agent}, Python {hello.python}"),
+        CheckItem(
+            f"features for {distributor}",
+            ok=not lacking,
+            detail=f"lacks {lacking}, which its Distributions need" if lacking else "all that its Distributions need",
+            remedy=remedy if lacking else "",
+        ),
+        CheckItem(
+            "free space",
+            ok=not short,
+            detail=f"{size(hello.free)} free" + (f", {size(subscriber.min_free)} must stay free" if subscriber.min_free else ""),
+            remedy=f"free some on {subscriber.name}, or lower its min_free" if short else "",
+        ),
+    ]

@@ -1,0 +1,51 @@
+"""Files of what is lent: each is its lender's for as long as that holds it open; what killed ones left goes with the next."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from infra.store.contents import translated
+from sluice.durable import TEMP_PREFIX, make_directory
+
+
+@contextmanager
+def scratch_file(directory: Path) -> Iterator[Path]:
+    """An empty file of one's own, gone afterwards. Raises StoreError, NoSpaceError."""
+    with translated(directory):
+        make_directory(directory)
+        _sweep(directory)
+        file, path = _held(directory)
+    try:
+        yield path
+    finally:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        os.close(file)
+
+
+def _held(directory: Path) -> tuple[int, Path]:
+    """Made, locked, and still there: one that was swept between the two is made again."""
+    while True:
+        file, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=directory)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink:
+            return file, Path(name)
+        os.close(file)
+
+
+def _sweep(directory: Path) -> None:
+    for name in os.listdir(directory):
+        with suppress(FileNotFoundError):
+            file = os.open(directory / name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (directory / name).unlink()
+            except BlockingIOError:
+                pass  # in use
+            finally:
+                os.close(file)

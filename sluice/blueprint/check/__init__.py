@@ -1,0 +1,1 @@
+"""Check what only the whole site shows, and give advice."""

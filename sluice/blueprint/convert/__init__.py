@@ -1,0 +1,1 @@
+"""Convert checked documents into the model, with defaults merged in."""

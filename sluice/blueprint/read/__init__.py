@@ -1,0 +1,1 @@
+"""Read the YAML files of a site into documents that know where everything in them stands."""

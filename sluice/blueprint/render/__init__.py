@@ -1,0 +1,1 @@
+"""Render templates for one Subscriber, and settings as text for people."""

@@ -1,0 +1,125 @@
+"""Recipes: one Distribution for one Subscriber, with that Subscriber's variables filled in (D15).
+
+Predefined for every Subscriber: ``NAME``, ``PLATFORM`` (empty where none is given) and ``WORKING_DIRECTORY``; for a ``local:``
+one also ``LOCAL_DIRECTORY``, the directory its address names. The Subscriber's own variables may use these and each other.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from sluice.blueprint.render.template import ValueTemplateError, render, undefined_variables, variables_of
+from sluice.errors import BlueprintError
+from sluice.model.action import Action, Script, StartProcess, StopProcess
+from sluice.model.recipe import RenderedRecipe
+from sluice.model.site import Distribution, Site, Subscriber
+
+__all__ = ["PREDEFINED", "recipe", "render", "rendered_destination", "subscriber_variables", "undefined_variables"]
+
+PREDEFINED = ("NAME", "PLATFORM", "WORKING_DIRECTORY", "LOCAL_DIRECTORY")
+"""Variables no blueprint may define itself."""
+
+DESTINATION_MAX = 4096
+"""Characters of a destination, as PATH_MAX."""
+
+
+def subscriber_variables(subscriber: Subscriber) -> Mapping[str, str]:
+    """Every variable of a Subscriber, predefined ones too, fully resolved.
+
+    Raises:
+        ValueTemplateError: Variables use each other in a circle, or one that isn't defined. Never after ``load_site``.
+    """
+    found = {
+        "NAME": subscriber.name,
+        "PLATFORM": subscriber.platform,
+        "WORKING_DIRECTORY": str(subscriber.working_directory),
+    }
+    if subscriber.address.scheme == "local":
+        found["LOCAL_DIRECTORY"] = subscriber.address.path
+    waiting = {name: text for name, text in subscriber.variables.items() if name not in PREDEFINED}
+    while waiting:
+        ready = [name for name, text in waiting.items() if not variables_of(text) & waiting.keys()]
+        if not ready:
+            circle = _circle(waiting)
+            raise ValueTemplateError(f"variables use each other in a circle: {' -> '.join(circle)}", "give one of them a plain value")
+        for name in ready:
+            found[name] = render(waiting.pop(name), found, what=f"variable {name}")
+    return found
+
+
+def _circle(waiting: Mapping[str, str]) -> list[str]:
+    trail = [min(waiting)]
+    while True:
+        following = min(variables_of(waiting[trail[-1]]) & waiting.keys())
+        if following in trail:
+            return [*trail[trail.index(following) :], following]
+        trail.append(following)
+
+
+def rendered_destination(template: str, variables: Mapping[str, str], *, what: str) -> str:
+    """A destination filled in: absolute, normalised and without ``..``; ValueTemplateError otherwise."""
+    path = render(template, variables, what=what)
+    if not path.startswith("/"):
+        raise ValueTemplateError(f"{what} is {path!r}, not an absolute path", "begin it with / or with a variable that does")
+    if ".." in path.split("/"):
+        raise ValueTemplateError(f"{what} is {path!r}, which contains ..", "write the path without ..")
+    if len(path) > DESTINATION_MAX or any(ord(c) < 32 or ord(c) == 127 for c in path):
+        raise ValueTemplateError(f"{what} is too long or contains control characters", "write a plain path")
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def recipe(site: Site, distribution: str, subscriber: str) -> RenderedRecipe:
+    """What an order to one Subscriber says about one Distribution.
+
+    Args:
+        site: From ``load_site``.
+        distribution: Name of the Distribution.
+        subscriber: Name of the Subscriber; it needn't be joined by a Channel.
+    Returns:
+        Destinations and actions with the Subscriber's variables filled in.
+    Raises:
+        NotFoundError: No such Distribution or Subscriber.
+        BlueprintError: A value can't be rendered for this Subscriber; names the variable and the Subscriber.
+    Source: TED "Variables in destinations".
+    """
+    chosen = site.distribution(distribution)
+    host = site.subscriber(subscriber)
+    path = "variables"
+    try:
+        variables = subscriber_variables(host)
+        destinations = []
+        for index, entry in enumerate(chosen.files):
+            path = f"files[{index}].destination"
+            destinations.append(rendered_destination(entry.destination, variables, what=_what(path, chosen, host)))
+        path = "pre_actions"
+        before = _actions(chosen.pre_actions, variables, _what(path, chosen, host))
+        path = "post_actions"
+        after = _actions(chosen.post_actions, variables, _what(path, chosen, host))
+    except ValueTemplateError as e:
+        origin = chosen.origins.get(path.partition("[")[0])
+        file, _, line = origin.source.rpartition(":") if origin else ("", "", "")
+        raise BlueprintError(
+            e.what, file=file or distribution, line=int(line) if line.isdigit() else 0, path=path, remedy=e.remedy
+        ) from None
+    return RenderedRecipe(tuple(destinations), before, after, chosen.locked, host.min_free)
+
+
+def _what(path: str, distribution: Distribution, subscriber: Subscriber) -> str:
+    return f"{path} of {distribution.name} for {subscriber.name}"
+
+
+def _actions(actions: tuple[Action, ...], variables: Mapping[str, str], what: str) -> tuple[Action, ...]:
+    return tuple(_action(action, lambda text: render(text, variables, what=what)) for action in actions)
+
+
+def _action(action: Action, filled: Callable[[str], str]) -> Action:
+    match action:
+        case Script():
+            return replace(action, run=filled(action.run), path=filled(action.path), undo=filled(action.undo))
+        case StartProcess():
+            arguments = tuple(filled(each) for each in action.arguments)
+            return replace(action, path=filled(action.path), arguments=arguments, undo=filled(action.undo))
+        case StopProcess():
+            return replace(action, name=filled(action.name), undo=filled(action.undo))

@@ -1,0 +1,149 @@
+"""Effective settings and where each came from (A15): what ``sluice show`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+from sluice.blueprint.render.recipe import subscriber_variables
+from sluice.blueprint.render.texts import action_text, locked_text, mail_text, notify_text, schedule_text, synchronize_text, xattrs_text
+from sluice.blueprint.schema.suggest import nearest
+from sluice.blueprint.schema.units import format_duration, format_size
+from sluice.errors import NotFoundError
+from sluice.model.action import Action
+from sluice.model.site import Channel, Distribution, Distributor, Origin, Site, Subscriber
+from sluice.model.ticket import UNLIMITED_IN_PROCESS
+
+BUILT_IN = "built-in"
+"""The origin of what no document says."""
+KINDS = ("Distributor", "Subscriber", "Channel", "Distribution")
+
+Row = tuple[str, str, str]
+
+
+def effective_settings(site: Site, kind: str, name: str) -> list[Row]:
+    """Every setting of one object, those nobody wrote too.
+
+    Args:
+        site: From ``load_site``.
+        kind: ``Distributor``, ``Subscriber``, ``Channel`` or ``Distribution``, in any case.
+        name: Of the object.
+    Returns:
+        (setting path, value as text, origin): origin is ``file:line``, ``defaults file:line`` or ``built-in``.
+    Raises:
+        NotFoundError: No such kind or object.
+    """
+    match kind.lower():
+        case "distributor":
+            distributor = site.distributor(name)
+            return _rows(_distributor(distributor), distributor.origins)
+        case "subscriber":
+            subscriber = site.subscriber(name)
+            return _rows(_subscriber(subscriber, site), subscriber.origins)
+        case "channel":
+            channel = site.channel(name)
+            return _rows(_channel(channel, site), channel.origins)
+        case "distribution":
+            distribution = site.distribution(name)
+            return _rows(_distribution(distribution), distribution.origins)
+    raise NotFoundError(f"no kind of object is called {kind!r}", remedy=nearest(kind, KINDS) or f"the kinds are {', '.join(KINDS)}")
+
+
+def _rows(settings: Iterator[tuple[str, str]], origins: Mapping[str, Origin]) -> list[Row]:
+    return [(path, text, _origin(path, origins)) for path, text in settings]
+
+
+def _origin(path: str, origins: Mapping[str, Origin]) -> str:
+    found = origins.get(path)
+    return found.source if found is not None else BUILT_IN
+
+
+def _distributor(d: Distributor) -> Iterator[tuple[str, str]]:
+    yield "name", d.name
+    yield "description", d.description
+    yield "working_directory", str(d.working_directory)
+    yield "refresh", schedule_text(d.refresh)
+    yield "max_concurrent", _limit(d.max_concurrent)
+    yield "retry.every", format_duration(d.retry.every)
+    yield "retry.for", format_duration(d.retry.for_)
+    yield "connection_timeout", format_duration(d.connection_timeout)
+    yield "min_free", format_size(d.min_free)
+    yield "mail", mail_text(d.mail)
+    yield from ((f"tags.{tag}", text) for tag, text in sorted(d.tags.items()))
+
+
+def _subscriber(s: Subscriber, site: Site) -> Iterator[tuple[str, str]]:
+    yield "name", s.name
+    yield "description", s.description
+    yield "active", _flag(s.active)
+    yield "address", str(s.address)
+    if s.address.scheme != "local":
+        yield ("host_keys", s.host_keys) if s.host_keys else ("host_key", s.host_key)
+        yield "identity", s.identity
+    yield "platform", s.platform or "unknown"
+    yield "working_directory", str(s.working_directory)
+    yield "connection_timeout", format_duration(s.connection_timeout) if s.connection_timeout is not None else _timeouts(site)
+    yield "min_free", format_size(s.min_free)
+    yield "extract", schedule_text(s.extract)
+    resolved = subscriber_variables(s)
+    yield from ((f"variables.{name}", resolved[name]) for name in sorted(resolved))
+    yield from ((f"tags.{tag}", text) for tag, text in sorted(s.tags.items()))
+
+
+def _channel(c: Channel, site: Site) -> Iterator[tuple[str, str]]:
+    yield "name", c.name
+    yield "description", c.description
+    yield "active", _flag(c.active)
+    yield "send", schedule_text(c.send)
+    yield "subscribers", ", ".join(s.subscriber + ("" if s.active else " (inactive)") for s in c.subscriptions) or "none"
+    yield "distributions", ", ".join(d.name for d in site.distributions_of_channel(c.name)) or "none"
+
+
+def _distribution(d: Distribution) -> Iterator[tuple[str, str]]:
+    yield "name", d.name
+    yield "description", d.description
+    yield "distributor", d.distributor
+    yield "type", d.type.value
+    yield "channels", ", ".join(d.channels) or "none: it is built and not sent"
+    yield "active", _flag(d.active)
+    yield "priority", d.priority.value
+    yield "build", schedule_text(d.build)
+    yield "send", "immediately" if d.send_immediately else "on schedule"
+    yield "extract", "immediately" if d.extract_immediately else "on schedule"
+    yield "max_revisions", str(d.max_revisions) if d.max_revisions is not None else "unlimited"
+    yield "notify", notify_text(d.notify)
+    yield "effort", d.effort.value
+    yield "platforms", ", ".join(d.platforms) or "no restriction"
+    yield "verify", _flag(d.verify)
+    yield "encrypt", "false"
+    yield "copy", d.copy.value
+    yield "rollback", _flag(d.rollback)
+    yield "locked", locked_text(d.locked)
+    for index, entry in enumerate(d.files):
+        yield f"files[{index}].source", str(entry.source)
+        yield f"files[{index}].destination", entry.destination
+        yield f"files[{index}].exclude", ", ".join(entry.exclude) or "nothing"
+        yield f"files[{index}].mode", entry.mode
+        yield f"files[{index}].synchronize", synchronize_text(entry.synchronize)
+        yield f"files[{index}].owner", entry.owner or "the account that extracts"
+        yield f"files[{index}].xattrs", xattrs_text(entry.xattrs)
+    yield from _actions("pre_actions", d.pre_actions)
+    yield from _actions("post_actions", d.post_actions)
+
+
+def _actions(key: str, actions: tuple[Action, ...]) -> Iterator[tuple[str, str]]:
+    for index, action in enumerate(actions):
+        yield f"{key}[{index}]", action_text(action)
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _limit(limit: int | None) -> str:
+    return str(limit) if limit is not None else f"unlimited ({UNLIMITED_IN_PROCESS} at once in a process)"
+
+
+def _timeouts(site: Site) -> str:
+    found: set[timedelta] = {d.connection_timeout for d in site.distributors.values()}
+    return f"the Distributor's ({', '.join(format_duration(t) for t in sorted(found))})"

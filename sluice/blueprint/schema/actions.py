@@ -1,0 +1,192 @@
+"""Pre and post actions as a blueprint writes them (F3 to F9): their keys, and what can be said of each by itself.
+
+What an action does to a host is checked there; what needs its neighbours is advice (``advice.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from sluice.blueprint.read.documents import PathKey
+from sluice.blueprint.schema import values
+from sluice.blueprint.schema.schedules import Part, left_out
+from sluice.blueprint.schema.values import refuse
+from sluice.model.action import ARGUMENTS_MAX, Action, Script, ScriptType, StartProcess, StopProcess
+from sluice.rules.interpreters import foreign_interpreter
+
+PHASES = ("pre_actions", "post_actions")
+"""Keys of a Distribution."""
+
+
+TYPES_WITHOUT_ACTIONS = {
+    "policy_package": "the Subscriber enforces it by itself, again and again",
+    "desktop_application": "it only hooks up an application",
+}
+"""Types that take no pre and post actions (B21), and why."""
+
+
+def refused_actions(data: Mapping[str, object]) -> Iterator[tuple[PathKey, str, str]]:
+    """Where a Distribution has actions that its type doesn't take: path, what, remedy."""
+    type_ = data.get("type")
+    for key in PHASES:
+        if isinstance(type_, str) and type_ in TYPES_WITHOUT_ACTIONS and data.get(key):
+            yield (key,), f"type {type_} takes no actions: {TYPES_WITHOUT_ACTIONS[type_]}", "leave the key out"
+
+
+class ScriptPart(Part):
+    """A script on the Subscriber."""
+
+    type: Literal["shell", "python", "perl"] = Field(description="What interprets it.")
+    run: values.ScriptText | None = left_out("Its text; may use {{ }}.")
+    path: values.Filled | None = left_out("A file on the Subscriber instead of run.")
+    undo: values.ScriptText | None = left_out("What takes it back when a later step fails, or none.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.run is None) is (self.path is None):
+            raise refuse(
+                "has neither run nor path" if self.run is None else "has both run and path",
+                "write run: with the text, or path: with a file",
+            )
+        if self.run is not None and not self.run.strip():
+            raise refuse("is empty", "write the script's text", "run")
+        if self.run is not None and (other := foreign_interpreter(ScriptType(self.type), self.run)):
+            raise refuse(f"begins with a #! line for {other}, and type: is {self.type}", "correct the one that is wrong", "run")
+        _check_path(self.path)
+        _check_undo(self.undo)
+        return self
+
+    def action(self) -> Script:
+        """As the model has it."""
+        return Script(ScriptType(self.type), self.undo or "none", self.run or "", self.path or "")
+
+
+class StartProcessPart(Part):
+    """Start a program on the Subscriber; one that runs already is a failure."""
+
+    path: values.Filled = Field(description="The program's full path on the Subscriber; may use {{ }}.")
+    arguments: list[values.Text] | None = Field(
+        default=None, max_length=ARGUMENTS_MAX, description="What follows it, one text each; may use {{ }}."
+    )
+    wait: bool | None = left_out("Wait for its end, at most 10 minutes, and fail unless it ends well; false when left out.")
+    undo: values.ScriptText | None = left_out("A shell script that takes it back when a later step fails, or none.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_path(self.path)
+        _check_undo(self.undo)
+        return self
+
+    def action(self) -> StartProcess:
+        """As the model has it."""
+        return StartProcess(self.path, tuple(self.arguments or ()), bool(self.wait), self.undo or "none")
+
+
+class StopProcessPart(Part):
+    """Ask every process of a name to end."""
+
+    name: values.Filled = Field(description="The program's exact name, without a directory; may use {{ }}.")
+    wait: bool | None = left_out("Wait until all are gone, at most 10 minutes; false when left out.")
+    kill: bool | None = left_out("End by force what doesn't end by itself; false when left out.")
+    undo: values.ScriptText | None = left_out("A shell script that starts it again when a later step fails, or none.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if "{{" not in self.name and (problem := problem_of_name(self.name)):
+            raise refuse(*problem, "name")
+        _check_undo(self.undo)
+        return self
+
+    def action(self) -> StopProcess:
+        """As the model has it."""
+        return StopProcess(self.name, bool(self.wait), bool(self.kill), self.undo or "none")
+
+
+class ActionPart(Part):
+    """One pre or post action."""
+
+    script: ScriptPart | None = left_out("Run a script.")
+    start_process: StartProcessPart | None = left_out("Start a program.")
+    stop_process: StopProcessPart | None = left_out("Stop every process of a name.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        given = [key for key in ActionPart.model_fields if getattr(self, key) is not None]
+        if len(given) != 1:
+            what = "is no action" if not given else f"has {' and '.join(given)}"
+            raise refuse(what, f"write one of {', '.join(ActionPart.model_fields)}; several actions are several entries of the list")
+        return self
+
+    @property
+    def key(self) -> str:
+        """``script``, ``start_process`` or ``stop_process``."""
+        return next(key for key in ActionPart.model_fields if getattr(self, key) is not None)
+
+    @property
+    def given(self) -> ScriptPart | StartProcessPart | StopProcessPart:
+        """What stands under the key."""
+        found: ScriptPart | StartProcessPart | StopProcessPart = getattr(self, self.key)
+        return found
+
+    def lacks_undo(self) -> bool:
+        """Whether its author must say how it is taken back, where rollback is on (F9).
+
+        A process that isn't waited for is ended again by us; what is stopped is advice, since stopping loses nothing.
+        """
+        return self.given.undo is None and (isinstance(self.given, ScriptPart) or (isinstance(self.given, StartProcessPart) and self.wait))
+
+    @property
+    def wait(self) -> bool:
+        """Whether it is waited for."""
+        return isinstance(self.given, ScriptPart) or bool(self.given.wait)
+
+
+def templates(key: str, actions: tuple[Action, ...]) -> Iterator[tuple[PathKey, str]]:
+    """Every text of actions that may use ``{{ }}``, and where it stands."""
+    for index, action in enumerate(actions):
+        yield from (((key, index, *where), text) for where, text in _texts(action) if text)
+
+
+def _texts(action: Action) -> list[tuple[PathKey, str]]:
+    match action:
+        case Script():
+            return [(("script", "run"), action.run), (("script", "path"), action.path), (("script", "undo"), action.undo)]
+        case StartProcess():
+            arguments: list[tuple[PathKey, str]] = [(("start_process", "arguments", n), each) for n, each in enumerate(action.arguments)]
+            return [(("start_process", "path"), action.path), *arguments, (("start_process", "undo"), action.undo)]
+        case StopProcess():
+            return [(("stop_process", "name"), action.name), (("stop_process", "undo"), action.undo)]
+
+
+def problem_of(path: PathKey, made: str) -> tuple[str, str] | None:
+    """What is wrong with a rendered text of an action, and the remedy; None where nothing is."""
+    if path[-1] == "path" and not made.startswith("/"):
+        return f"{made!r}, not an absolute path", "write the full path"
+    if path[2:] == ("stop_process", "name") and (problem := problem_of_name(made)):
+        return f"{made!r}, which {problem[0]}", problem[1]
+    if path[-1] != "undo" and path[-1] != "run" and len(made) > values.TEXT_MAX:
+        return f"longer than {values.TEXT_MAX} characters", "shorten it"
+    return None
+
+
+def problem_of_name(name: str) -> tuple[str, str] | None:
+    """What is wrong with the name of a program to stop, and the remedy; None where nothing is."""
+    if "/" in name:
+        last = name.rstrip("/").rpartition("/")[2]
+        return "is a path, not a name", f"write {last}" if last else "write the program's name"
+    if not name.strip() or len(name) > 255:
+        return "is no name of a program", "write the name that ps shows, at most 255 characters"
+    return None
+
+
+def _check_path(path: str | None) -> None:
+    if path is not None and not path.startswith(("/", "{{")):
+        raise refuse(f"{path!r} is not an absolute path", "write the full path on the Subscriber", "path")
+
+
+def _check_undo(undo: str | None) -> None:
+    if undo is not None and not undo.strip():
+        raise refuse("is empty", "write what takes it back, or none", "undo")

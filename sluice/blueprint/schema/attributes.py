@@ -1,0 +1,90 @@
+"""Removal, owner and extended attributes as a ``files:`` entry writes them (B2, C9): their forms. What a host can do, its agent tells.
+
+Of extended attributes only ``user.*`` can be written: the others are rights (``security.*``, ``trusted.*``) or what a file system does
+for itself (``system.*``), and a blueprint gives out no rights of a host. ``keep`` keeps a source's capabilities and ACLs as well.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import PlainValidator, WithJsonSchema
+
+from sluice.blueprint.schema import values
+from sluice.blueprint.schema.suggest import nearest
+from sluice.blueprint.schema.values import refuse, text_value, wrong_type
+from sluice.model.site import Synchronize
+
+XATTRS_MAX = 32
+"""Extended attributes of one entry."""
+NAME_BYTES_MAX = 255
+"""Of an extended attribute's name, as Linux has it."""
+VALUE_BYTES_MAX = 3072
+"""Of all names and values together: ext4 keeps them in a block of 4 KiB, with a head for each."""
+KEEP = "keep"
+MIRROR = "mirror"
+
+_ACCOUNT = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?"
+_OWNER = re.compile(f"{_ACCOUNT}:{_ACCOUNT}")
+_XATTR = re.compile(r"user\.[!-~]+")
+
+
+def _synchronize(value: object) -> Synchronize:
+    if isinstance(value, bool):
+        return Synchronize.YES if value else Synchronize.NO
+    if value == MIRROR:
+        return Synchronize.MIRROR
+    if not isinstance(value, str):
+        raise wrong_type("false, true or mirror", "true")
+    raise refuse(f"{value!r} is none of its values", nearest(value, (MIRROR,)) or "write false, true or mirror")
+
+
+def _file_owner(text: str) -> str:
+    if text == KEEP or _OWNER.fullmatch(text):
+        return text
+    remedy = f'write keep, or user and group such as "{text}:{text}"' if re.fullmatch(_ACCOUNT, text) else 'write keep, or "user:group"'
+    raise refuse(f"{text!r} is no user:group", remedy)
+
+
+def _xattrs(value: object) -> str | dict[str, str]:
+    if value == KEEP:
+        return KEEP
+    if not isinstance(value, dict):
+        raise wrong_type("keep or a mapping", "{user.origin: hq}")
+    if not value or len(value) > XATTRS_MAX:
+        raise refuse(f"names {len(value) or 'none'}", f"write 1 to {XATTRS_MAX}, or leave the key out")
+    for name, text in value.items():
+        if _XATTR.fullmatch(name) is None or len(name) > NAME_BYTES_MAX:
+            raise refuse("isn't the name of one that can be set", f"write user. and a name, at most {NAME_BYTES_MAX} characters", name)
+        if not isinstance(text, str):
+            raise refuse("isn't text", f'quote it: {name}: "..."', name)
+    if sum(len(name) + len(text.encode()) for name, text in value.items()) > VALUE_BYTES_MAX:
+        raise refuse(f"is longer than {VALUE_BYTES_MAX} bytes", "shorten it: a file system has room for little more")
+    return value
+
+
+Removal = Annotated[Synchronize, PlainValidator(_synchronize), WithJsonSchema({"enum": [False, True, MIRROR]})]
+FileOwner = Annotated[
+    str,
+    text_value(_file_owner, 'keep or "user:group"', "root:root"),
+    WithJsonSchema({"type": "string", "pattern": f"^(keep|{_OWNER.pattern})$"}),
+]
+Xattrs = Annotated[
+    str | dict[str, str],
+    PlainValidator(_xattrs),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": KEEP},
+                {
+                    "type": "object",
+                    "minProperties": 1,
+                    "maxProperties": XATTRS_MAX,
+                    "additionalProperties": False,
+                    "patternProperties": {f"^{_XATTR.pattern}$": {"type": "string", "maxLength": values.TEXT_MAX}},
+                },
+            ]
+        }
+    ),
+]

@@ -1,0 +1,103 @@
+"""From documents to parts: each document checked on its own, against its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar, cast
+
+from pydantic import ValidationError
+
+from sluice.blueprint.read.documents import Document, blueprint_files, path_text, read_documents
+from sluice.blueprint.schema.actions import refused_actions
+from sluice.blueprint.schema.complaints import complaints
+from sluice.blueprint.schema.kinds import KINDS
+from sluice.blueprint.schema.not_yet import KINDS as LATER_KINDS
+from sluice.blueprint.schema.not_yet import refusals
+from sluice.blueprint.schema.schedules import Part
+from sluice.blueprint.schema.suggest import nearest
+from sluice.errors import BlueprintError
+
+P = TypeVar("P", bound=Part)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed(Generic[P]):
+    """One document of a known kind. ``part`` is None where it has errors; its name still counts as known."""
+
+    document: Document
+    kind: str
+    name: str
+    part: P | None
+
+
+class Parts:
+    """All documents of a site by kind, in file and line order, and the errors found so far."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.errors: list[BlueprintError] = []
+        self.found: list[Parsed[Part]] = []
+        self.whole = True
+        """Whether every file could be read: else names may be missing that are there."""
+        try:
+            files = blueprint_files(directory)
+        except BlueprintError as e:
+            self.errors.append(e)
+            return
+        for file in files:
+            documents = read_documents(file, str(file), self.errors)
+            self.whole = self.whole and documents is not None
+            for document in documents or []:
+                if (parsed := self._parse(document)) is not None:
+                    self.found.append(parsed)
+
+    def of(self, model: type[P]) -> list[Parsed[P]]:
+        """Every document of one kind, those with errors too."""
+        kind = next(k for k, m in KINDS.items() if m is model)
+        return [cast("Parsed[P]", p) for p in self.found if p.kind == kind]
+
+    def good(self, model: type[P]) -> Iterator[tuple[Parsed[P], P]]:
+        """Every document of one kind without errors of its own; of duplicates the first."""
+        seen: set[str] = set()
+        for parsed in self.of(model):
+            if parsed.part is not None and (parsed.name not in seen or not parsed.name):
+                seen.add(parsed.name)
+                yield parsed, parsed.part
+
+    def names(self, model: type[P]) -> set[str]:
+        """Every name of one kind, those of documents with errors too."""
+        return {p.name for p in self.of(model) if p.name}
+
+    def _parse(self, document: Document) -> Parsed[Part] | None:
+        kind = document.data.get("kind")
+        if kind is None:
+            remedy = f"add kind: and one of {', '.join(KINDS)}"
+            self.errors.append(document.error(("kind",), "missing" if "kind" not in document.data else "has no value", remedy))
+            return None
+        if isinstance(kind, str) and kind in LATER_KINDS:
+            self.errors.append(document.error(("kind",), f"{kind} isn't in this version yet", LATER_KINDS[kind]))
+            return None
+        if not isinstance(kind, str) or kind not in KINDS:
+            remedy = nearest(str(kind), [*KINDS, *LATER_KINDS]) or f"the kinds are {', '.join(KINDS)}"
+            self.errors.append(document.error(("kind",), f"{kind!r} is no kind of document", remedy))
+            return None
+        name = document.data.get("name")
+        return Parsed(document, kind, name if isinstance(name, str) else "", self._part(document, kind))
+
+    def _part(self, document: Document, kind: str) -> Part | None:
+        refused = list(refusals(kind, document))
+        self.errors += [document.error(r.path, r.message, r.remedy) for r in refused]
+        if kind == "Distribution":
+            self.errors += [document.error(*each) for each in refused_actions(document.data)]
+        model = KINDS[kind]
+        paths = [r.path for r in refused]
+        if any(path_text(p) == "type" for p in paths):
+            return None
+        try:
+            part = model.model_validate(document.data)
+        except ValidationError as e:
+            self.errors += complaints(document, kind, model, e, paths)
+            return None
+        return part if not refused else None

@@ -1,0 +1,223 @@
+"""Schedules as authors write them (D2, D3): a word, or a mapping with one kind in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import time, timedelta
+from typing import Any, ClassVar, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic_core import CoreSchema
+
+from sluice.blueprint.schema import values
+from sluice.blueprint.schema.values import refuse
+from sluice.model.schedule import IMMEDIATELY, NEVER, Kind, Schedule, Window
+from sluice.rules import due
+
+
+def left_out(description: str) -> Any:
+    """A key that may be left out; None then, and never otherwise."""
+    return Field(default=None, description=description)
+
+
+class Part(BaseModel):
+    """Anything in a blueprint: unknown keys are errors, nothing is converted by guessing."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    blanks: ClassVar[frozenset[str]] = frozenset()
+    """Keys whose blank value means something; any other blank is a value that was forgotten."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_blanks(cls, value: object, info: ValidationInfo) -> object:
+        if value is None and info.field_name not in cls.blanks:
+            raise refuse("has no value", "write one, or leave the key out")
+        return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        made = handler.resolve_ref_schema(handler(core_schema))
+        for key, described in made.get("properties", {}).items():
+            described.pop("default", None)
+            described.pop("title", None)
+            kinds = described.get("anyOf", [])
+            if {"type": "null"} in kinds and key not in cls.blanks:
+                kinds.remove({"type": "null"})
+                if len(kinds) == 1:
+                    described.pop("anyOf")
+                    described.update(kinds[0])
+        made.pop("title", None)
+        return made
+
+
+class WindowPart(Part):
+    """When in the day: ``at``, or ``from`` and ``to``."""
+
+    at: values.Clock | None = left_out("Time of day, in quotes.")
+    from_: values.Clock | None = Field(default=None, alias="from", description="Begin of a window of the day, in quotes.")
+    to: values.Clock | None = left_out("End of the window, in quotes; before its begin: on the next day.")
+    random: bool | None = left_out("Start each Subscriber at its own, reproducible instant in the window.")
+    every: values.PositiveDuration | None = left_out("Start again and again in the window, this often.")
+
+    def window(self) -> Window:
+        """As the model has it."""
+        start = self.at or self.from_ or time()
+        return Window(start, self.to or start, random=bool(self.random), every=self.every)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        windowed = self.from_ is not None or self.to is not None
+        if self.at is None and not windowed:
+            raise refuse("has no time", 'add at: "22:00", or from: and to:')
+        if self.at is not None and windowed:
+            raise refuse("has both at: and a window", "keep at:, or from: and to:")
+        if windowed and (self.from_ is None or self.to is None):
+            missing = "to" if self.to is None else "from"
+            raise refuse(f"has a window without {missing}", f"add {missing}:")
+        if windowed and self.from_ == self.to:
+            raise refuse("has a window that ends when it begins", "write at: for one time of day, or two different times")
+        if self.at is not None and (self.random or self.every is not None):
+            raise refuse(f"has {'random' if self.random else 'every'}: without a window", "give the window by from: and to:")
+        if self.random and self.every is not None:
+            raise refuse("has both random: and every:", "keep one of them")
+        if self.every is not None:
+            self._check_every(self.every)
+        return self
+
+    def _check_every(self, every: timedelta) -> None:
+        minutes, rest = divmod(every, timedelta(minutes=1))
+        if rest or minutes < 3 or all(minutes % n for n in (3, 4, 5)):
+            raise refuse("can't be repeated like this in a window", "write a multiple of 3, 4 or 5 min, such as 15 min", "every")
+
+
+class DailyPart(WindowPart):
+    """Every day, or on some days of the week."""
+
+    days: values.Weekdays | None = left_out("Days such as mon-fri or [mon, wed]; all when left out.")
+
+
+class WeeklyPart(WindowPart):
+    """On days of the week."""
+
+    days: values.Weekdays = Field(description="Days such as mon or [mon, thu].")
+
+
+class DatePart(WindowPart):
+    """On dates; its windows can't repeat."""
+
+    @model_validator(mode="after")
+    def _check_date(self) -> Self:
+        if self.every is not None:
+            raise refuse("works in daily and weekly windows", "leave every: out, or write daily:", "every")
+        return self
+
+
+class MonthlyPart(DatePart):
+    """On days of the month."""
+
+    days: values.MonthDays = Field(description="1 to 31, or last; a month without the day is left out.")
+
+
+class YearlyPart(DatePart):
+    """On days of the year."""
+
+    days: values.YearDays = Field(description='Month and day in quotes, such as "12-24".')
+
+
+class SchedulePart(Part):
+    """When something happens: never, immediately, or one of the kinds."""
+
+    every: values.PositiveDuration | None = left_out("Again and again, this often.")
+    starting: values.Moment | None = left_out("With every: counted from this time. Left out: from 2020-01-01 00:00.")
+    at: values.Moment | None = left_out("Once, at this time.")
+    daily: DailyPart | None = left_out("Every day, or on some days of the week.")
+    weekly: WeeklyPart | None = left_out("On days of the week.")
+    monthly: MonthlyPart | None = left_out("On days of the month.")
+    yearly: YearlyPart | None = left_out("On days of the year.")
+    cron: values.Filled | None = left_out("Five fields: minute, hour, day, month, day of week.")
+    rrule: values.Filled | None = left_out("An RFC 5545 rule, FREQ from DAILY up.")
+    timezone: values.TimeZone | None = left_out("IANA name; UTC when left out.")
+
+    _word: str = PrivateAttr(default="")
+
+    def meaning(self, word: str) -> Self:
+        """This one, as the word ``never`` or ``immediately``."""
+        self._word = word
+        return self
+
+    def schedule(self) -> Schedule:
+        """As the model has it."""
+        if self._word:
+            return NEVER if self._word == "never" else IMMEDIATELY
+        zone = self.timezone or "UTC"
+        if self.every is not None:
+            start = self.starting.replace(tzinfo=ZoneInfo(zone)) if self.starting is not None else None
+            return Schedule(Kind.INTERVAL, zone, interval=self.every, at=start)
+        if self.at is not None:
+            return Schedule(Kind.AT, zone, at=self.at.replace(tzinfo=ZoneInfo(zone)))
+        if self.daily is not None:
+            return Schedule(Kind.DAILY, zone, window=self.daily.window(), weekdays=self.daily.days or ())
+        if self.weekly is not None:
+            return Schedule(Kind.WEEKLY, zone, window=self.weekly.window(), weekdays=self.weekly.days)
+        if self.monthly is not None:
+            return Schedule(Kind.MONTHLY, zone, window=self.monthly.window(), month_days=self.monthly.days)
+        if self.yearly is not None:
+            return Schedule(Kind.YEARLY, zone, window=self.yearly.window(), year_days=self.yearly.days)
+        if self.cron is not None:
+            return Schedule(Kind.CRON, zone, cron=" ".join(self.cron.split()))
+        return Schedule(Kind.RRULE, zone, rrule=self.rrule or "")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _word_or_mapping(cls, value: Any, handler: Callable[[Any], Self]) -> Self:
+        if isinstance(value, str):
+            if value not in ("never", "immediately"):
+                raise refuse(f"{value!r} is no schedule", _schedule_remedy(value))
+            return cls.model_construct().meaning(value)
+        if not isinstance(value, dict):
+            raise values.wrong_type("a schedule", "{every: 3 h}")
+        return handler(value)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self._word:
+            return self
+        kinds = [k for k in ("every", "at", "daily", "weekly", "monthly", "yearly", "cron", "rrule") if getattr(self, k) is not None]
+        if not kinds:
+            raise refuse("is no schedule", "write never, immediately, or one of every, at, daily, weekly, monthly, yearly, cron, rrule")
+        if len(kinds) > 1:
+            raise refuse(f"has {' and '.join(kinds)}", "a schedule has one kind: keep one of them")
+        if self.starting is not None and self.every is None:
+            raise refuse("means nothing without every:", "leave starting: out", "starting")
+        for kind in ("cron", "rrule"):
+            if kind in kinds and (problem := due.problem_with(self.schedule())):
+                raise refuse(problem, _EXAMPLE[kind], kind)
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        made = super().__get_pydantic_json_schema__(core_schema, handler)
+        mapping = dict(made)
+        made.clear()
+        made["anyOf"] = [{"enum": ["never", "immediately"]}, mapping]
+        return made
+
+
+_EXAMPLE = {
+    "cron": 'write minute, hour, day, month and day of week, such as "0 2 * * mon-fri"',
+    "rrule": 'write a rule such as "FREQ=MONTHLY;BYDAY=1MO;BYHOUR=2;BYMINUTE=0;BYSECOND=0"',
+}
+
+
+def _schedule_remedy(value: str) -> str:
+    kinds = {
+        "daily": 'daily: {at: "22:00"}',
+        "weekly": 'weekly: {days: mon, at: "22:00"}',
+        "immediate": "immediately",
+        "hourly": "every: 1 h",
+    }
+    if value in kinds:
+        return f"write {kinds[value]}"
+    return "write never, immediately, or a mapping such as {every: 3 h}"

@@ -1,0 +1,258 @@
+"""The values of a blueprint as types: names, texts, durations, sizes, times of day, days, time zones, selectors.
+
+Each is checked here once, says what is wrong in the author's words, and describes itself to the JSON Schema. YAML's own guesses
+are never followed: a number where text is due is refused, because ``22:00`` without quotes is 1320.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from typing import Annotated, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from sluice.blueprint.schema import units
+from sluice.blueprint.schema.selector import SelectorError, parse_selector
+from sluice.blueprint.schema.suggest import nearest
+from sluice.model.locked import WAIT_MAX
+from sluice.model.names import NAME_MAX, name_is_valid, suggested_name
+
+T = TypeVar("T")
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+TEXT_MAX = 4096
+"""Characters of a one-line text."""
+YEARS = range(1970, 9999)
+"""What a date may say: near the calendar's ends other zones have no time."""
+
+
+def refuse(what: str, remedy: str, *sub: str | int) -> PydanticCustomError:
+    """An error at the value (or below it, at ``sub``)."""
+    return PydanticCustomError("sluice", "{what}", {"what": what, "remedy": remedy, "sub": list(sub)})
+
+
+def wrong_type(expected: str, example: str) -> PydanticCustomError:
+    """An error about YAML having read something else than what is due; worded where the typed text is known."""
+    return PydanticCustomError("sluice_type", "{expected}", {"expected": expected, "example": example})
+
+
+def text_value(parse: Callable[[str], T], expected: str, example: str) -> PlainValidator:
+    """A validator for a value that is written as text."""
+
+    def validate(value: object) -> T:
+        if not isinstance(value, str):
+            raise wrong_type(expected, example)
+        try:
+            return parse(value)
+        except (units.UnitError, SelectorError) as e:
+            raise refuse(e.what, e.remedy) from None
+
+    return PlainValidator(validate)
+
+
+def _name(text: str) -> str:
+    if name_is_valid(text):
+        return text
+    raise refuse(f"{text!r} is no name", f"write {suggested_name(text)} (letters, digits, - and _, at most {NAME_MAX}, no period)")
+
+
+def _line(text: str) -> str:
+    if len(text) > TEXT_MAX or any(ord(c) < 32 or ord(c) == 127 for c in text):
+        raise refuse("is too long or contains control characters", f"write one line of at most {TEXT_MAX} characters")
+    return text
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise refuse("is empty", "write a value, or leave the key out")
+    return _line(text)
+
+
+def _positive_duration(text: str) -> timedelta:
+    duration = units.parse_duration(text)
+    if duration <= timedelta(0):
+        raise refuse("is no time at all", "write more than 0 s")
+    return duration
+
+
+def _wait(text: str) -> timedelta:
+    duration = units.parse_duration(text)
+    if duration % timedelta(seconds=1) or not timedelta(seconds=1) <= duration <= WAIT_MAX:
+        raise refuse(f"{text.strip()} is no wait", "write whole seconds, from 1 s to 1 h")
+    return duration
+
+
+def _clock(text: str) -> time:
+    if re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        return time.fromisoformat(text)
+    remedy = 'write "00:00" for midnight' if text.startswith("24") else 'write hours and minutes, such as "02:00" or "22:30"'
+    raise refuse(f"{text!r} is no time of day", remedy)
+
+
+def _moment(text: str) -> datetime:
+    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?", text):
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            pass
+        else:
+            if found.year in YEARS:
+                return found
+            raise refuse(f"{text!r} is before {YEARS.start} or after {YEARS.stop - 1}", 'write it like "2026-12-01 02:00"')
+    raise refuse(f"{text!r} is no date and time", 'write it like "2026-12-01 02:00"; timezone: is a key of its own')
+
+
+def timezone(text: str) -> str:
+    """The IANA name itself, or an error with the nearest one."""
+    try:
+        ZoneInfo(text)
+    except (OSError, ValueError, KeyError):
+        raise refuse(
+            f"{text!r} is no IANA time zone", nearest(text, available_timezones()) or "write one such as Europe/Helsinki"
+        ) from None
+    return text
+
+
+def _selector(text: str) -> str:
+    parse_selector(text)
+    return text
+
+
+def _owner(value: object) -> str:
+    if isinstance(value, list):
+        raise refuse(f"names {len(value)} owners", "a Distribution has exactly one Distributor: keep one")
+    if not isinstance(value, str):
+        raise wrong_type("a name", "hq")
+    return _name(value)
+
+
+def _mode(text: str) -> str:
+    if text == "keep" or re.fullmatch(r"[0-7]{3,4}", text):
+        return text
+    raise refuse(f"{text!r} is no mode", 'write keep, or octal digits in quotes such as "0644"')
+
+
+def _weekday(text: str) -> int:
+    if text.lower() in WEEKDAYS:
+        return WEEKDAYS.index(text.lower())
+    raise refuse(f"{text!r} is no day of the week", f"the days are {', '.join(WEEKDAYS)}")
+
+
+def _weekdays(value: object) -> tuple[int, ...]:
+    found: list[int] = []
+    for part in _listed(value, "days such as mon-fri", "mon-fri"):
+        if not isinstance(part, str):
+            raise wrong_type("days such as mon-fri", "mon-fri")
+        for piece in part.split(","):
+            first, dash, last = piece.strip().partition("-")
+            begin = _weekday(first.strip())
+            end = _weekday(last.strip()) if dash else begin
+            found += [(begin + n) % 7 for n in range((end - begin) % 7 + 1)]
+    if not found:
+        raise refuse("names no day", "write days such as mon-fri, or leave the key out")
+    return tuple(sorted(set(found)))
+
+
+def _month_days(value: object) -> tuple[int, ...]:
+    found: list[int] = []
+    for part in _listed(value, "days of the month", "[1, 15, last]"):
+        if part == "last":
+            found.append(-1)
+        elif isinstance(part, int) and not isinstance(part, bool) and 1 <= part <= 31:
+            found.append(part)
+        else:
+            raise refuse(f"{part!r} is no day of a month", "write numbers from 1 to 31, or last")
+    if not found:
+        raise refuse("names no day", "write a day such as 1 or last")
+    return tuple(sorted(set(found), key=lambda d: (d < 0, d)))
+
+
+def _year_days(value: object) -> tuple[date, ...]:
+    found: list[date] = []
+    for part in _listed(value, "days of the year", '["12-24"]'):
+        if not isinstance(part, str):
+            raise wrong_type('days of the year such as "12-24"', "12-24")
+        try:
+            if re.fullmatch(r"[0-9]{2}-[0-9]{2}", part) is None:
+                raise ValueError
+            found.append(date.fromisoformat(f"2000-{part}"))
+        except ValueError:
+            raise refuse(f"{part!r} is no day of a year", 'write month and day, such as "12-24"') from None
+    if not found:
+        raise refuse("names no day", 'write a day such as "12-24"')
+    return tuple(sorted(set(found)))
+
+
+def _listed(value: object, expected: str, example: str) -> list[object]:
+    if isinstance(value, list):
+        return value
+    if value is None or isinstance(value, dict | bool):
+        raise wrong_type(expected, example)
+    return [value]
+
+
+_MONTH_DAY = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 31}, {"const": "last"}]}
+_YEAR_DAY = {"type": "string", "pattern": "^[0-9]{2}-[0-9]{2}$"}
+_DAY_LIST = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+
+Name = Annotated[
+    str,
+    text_value(_name, "a name", "web-1"),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"}),
+]
+Owner = Annotated[str, PlainValidator(_owner), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"})]
+Text = Annotated[str, text_value(_line, "text", "some words"), WithJsonSchema({"type": "string", "maxLength": TEXT_MAX})]
+Filled = Annotated[
+    str, text_value(_filled, "text", "some words"), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": TEXT_MAX})
+]
+ScriptText = Annotated[str, text_value(str, "a script's text", "true"), WithJsonSchema({"type": "string"})]
+Duration = Annotated[
+    timedelta,
+    text_value(units.parse_duration, "a duration with a unit", "30 min"),
+    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN}),
+]
+PositiveDuration = Annotated[
+    timedelta,
+    text_value(_positive_duration, "a duration with a unit", "30 min"),
+    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN}),
+]
+Wait = Annotated[
+    timedelta,
+    text_value(_wait, "a duration with a unit", "10 s"),
+    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN}),
+]
+Size = Annotated[
+    int, text_value(units.parse_size, "a size with a unit", "2 GiB"), WithJsonSchema({"type": "string", "pattern": units.SIZE_PATTERN})
+]
+Clock = Annotated[
+    time,
+    text_value(_clock, "a time of day in quotes", "22:00"),
+    WithJsonSchema({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}),
+]
+Moment = Annotated[
+    datetime,
+    text_value(_moment, "a date and time in quotes", "2026-12-01 02:00"),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?$"}),
+]
+TimeZone = Annotated[str, text_value(timezone, "an IANA time zone", "Europe/Helsinki"), WithJsonSchema({"type": "string", "minLength": 1})]
+Where = Annotated[str, text_value(_selector, "a selector", 'where: role == "web"'), WithJsonSchema({"type": "string", "minLength": 1})]
+Mode = Annotated[
+    str,
+    text_value(_mode, 'keep or octal digits in quotes such as "0644"', "0644"),
+    WithJsonSchema({"type": "string", "pattern": "^(keep|[0-7]{3,4})$"}),
+]
+Weekdays = Annotated[tuple[int, ...], PlainValidator(_weekdays), WithJsonSchema({"anyOf": [{"type": "string"}, _DAY_LIST]})]
+MonthDays = Annotated[
+    tuple[int, ...],
+    PlainValidator(_month_days),
+    WithJsonSchema({"anyOf": [_MONTH_DAY, {"type": "array", "items": _MONTH_DAY, "minItems": 1}]}),
+]
+YearDays = Annotated[
+    tuple[date, ...],
+    PlainValidator(_year_days),
+    WithJsonSchema({"anyOf": [_YEAR_DAY, {"type": "array", "items": _YEAR_DAY, "minItems": 1}]}),
+]

@@ -1,0 +1,239 @@
+"""Building a revision of a Distribution (requirements B, C): scan the sources, compare with the last revision, make the next one.
+
+Nothing new is built where nothing changed (C1). What changed may be files, or what the blueprint says about them: destinations, actions and
+options stand in the manifest too. Killed at any point, a repeated build ends as one that wasn't.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from blake3 import blake3
+
+from sluice.errors import NotFoundError, SourceError, StoreCorruptError
+from sluice.formats.manifest.document import manifest_bytes, parse_header
+from sluice.formats.ted.file import needed_contents
+from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Distribution
+from sluice.ports import Draft, Progress, Scan, Source, Store, TedFile
+from sluice.rules.revisions import FIRST, delta_bases, next_revision, superseded
+
+_DIGEST = 32
+"""Bytes before the scan's own memory: the BLAKE3 of the manifest that was made of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """How a build ended."""
+
+    distribution: str
+    revision: RevisionNumber | None
+    """The one built, or that a dry run would build; None where nothing changed."""
+    previous: RevisionNumber | None
+    changed: bool
+    files: int
+    directories: int
+    symlinks: int
+    bytes: int
+    """Of all files."""
+    contents_new: int = 0
+    """Contents that the previous revision hasn't."""
+    bytes_new: int = 0
+    files_read: int = 0
+    """Files that weren't known by their stat."""
+    added: int = 0
+    """Paths of all kinds that the previous revision hasn't; likewise below."""
+    modified: int = 0
+    removed: int = 0
+    bases: tuple[RevisionNumber, ...] = ()
+    """From which a delta was made."""
+    pruned: tuple[RevisionNumber, ...] = ()
+    """Revisions that were deleted for the new one (C3)."""
+    manifest: Manifest | None = None
+    """What a dry run would build."""
+
+
+def build(
+    distribution: Distribution,
+    *,
+    store: Store,
+    source: Source,
+    progress: Progress | None = None,
+    rebaseline: bool = False,
+    dry_run: bool = False,
+) -> BuildResult:
+    """Build the next revision of a Distribution, if anything changed.
+
+    Args:
+        progress: Told (done, total) of the bytes to read.
+        rebaseline: Build a new baseline even if nothing changed (C8).
+        dry_run: Say what would be built; read the sources, write nothing, hold no lock.
+    Raises:
+        StoreLockedError: The Distribution is being built or pruned by another process.
+        SourceError: Its leaves name what can't be read or distributed.
+        NoSpaceError: Less than ``min_free`` would be left.
+    Source: TED "Build schedule", "Maximum revisions".
+    """
+    if dry_run:
+        return _build(distribution, store, source, progress, rebaseline, None)
+    with store.lock(distribution.name) as draft:
+        return _build(distribution, store, source, progress, rebaseline, draft)
+
+
+def _build(
+    distribution: Distribution, store: Store, source: Source, progress: Progress | None, rebaseline: bool, draft: Draft | None
+) -> BuildResult:
+    name = distribution.name
+    kept = store.revisions(name)
+    newest = kept[-1] if kept else None
+    before = _manifest_bytes_of(store, name, newest)
+    made_of, memory = _split(store.scan_memory(name))
+    made_of_last = blake3(before).digest()
+    entries = rebaseline or made_of != made_of_last or not _header_is_of(distribution, before)
+    scan = source.scan(distribution, memory, sink=draft or _Nowhere(), entries=entries, progress=progress)
+    if scan.destinations is None:
+        return _unchanged(distribution, scan, newest, _tidy(distribution, kept, draft))
+    last = _manifest(distribution, newest or FIRST, scan.destinations)
+    _refuse_overlaps(last)
+    if not rebaseline and manifest_bytes(last) == before:
+        if draft is not None:
+            draft.remember(made_of_last + scan.memory)
+        return _unchanged(distribution, scan, newest, _tidy(distribution, kept, draft))
+    previous = _manifest_of(store, name, newest)
+    number = next_revision(newest, max_revisions=distribution.max_revisions, rebaseline=rebaseline or previous is None)
+    manifest = replace(last, revision=number)
+    teds: Sequence[TedFile] = ()
+    if draft is not None:
+        teds = draft.add_revision(manifest, delta_bases(number, newest if previous else None, max_revisions=distribution.max_revisions))
+        draft.remember(blake3(manifest_bytes(manifest)).digest() + scan.memory)
+    new = needed_contents(manifest, previous)
+    added, modified, removed = _differences(previous, manifest)
+    return replace(
+        _unchanged(distribution, scan, newest, _tidy(distribution, [*kept, number], draft)),
+        revision=number,
+        changed=True,
+        contents_new=len(new),
+        bytes_new=sum(size for _, size in new),
+        added=added,
+        modified=modified,
+        removed=removed,
+        manifest=manifest if draft is None else None,
+        bases=tuple(ted.base for ted in teds if ted.base and not ted.small),
+    )
+
+
+class _Nowhere:
+    """The sink of a dry run: everything is there already."""
+
+    def expect(self, size: int) -> None:
+        """No space is needed."""
+
+    def holds(self, digest: str) -> bool:
+        """Always."""
+        return True
+
+    def put(self, digest: str, size: int, pieces: Iterable[bytes]) -> None:
+        """Never called."""
+
+
+def scanned_last(store: Store, distribution: str) -> bytes:
+    """What the last scan of a Distribution's sources left for the next one."""
+    return _split(store.scan_memory(distribution))[1]
+
+
+def _split(memory: bytes) -> tuple[bytes, bytes]:
+    return memory[:_DIGEST], memory[_DIGEST:]
+
+
+def _tidy(distribution: Distribution, kept: Sequence[RevisionNumber], draft: Draft | None) -> tuple[RevisionNumber, ...]:
+    """Delete what the newest revision superseded; also what a build that was killed didn't come to delete."""
+    gone = superseded(kept, max_revisions=distribution.max_revisions)
+    if gone and draft is not None:
+        draft.remove(gone)
+    return gone
+
+
+def _unchanged(distribution: Distribution, scan: Scan, newest: RevisionNumber | None, pruned: tuple[RevisionNumber, ...]) -> BuildResult:
+    return BuildResult(
+        distribution=distribution.name,
+        revision=None,
+        previous=newest,
+        changed=False,
+        files=scan.files,
+        directories=scan.directories,
+        symlinks=scan.symlinks,
+        bytes=scan.size,
+        files_read=scan.files_read,
+        pruned=pruned,
+    )
+
+
+def _manifest(distribution: Distribution, number: RevisionNumber, destinations: tuple[Destination, ...]) -> Manifest:
+    return Manifest(
+        distribution=distribution.name,
+        revision=number,
+        type=distribution.type.value,
+        destinations=destinations,
+        pre_actions=distribution.pre_actions,
+        post_actions=distribution.post_actions,
+        copy=distribution.copy.value,
+        rollback=distribution.rollback,
+        verify=distribution.verify,
+        max_revisions=distribution.max_revisions,
+    )
+
+
+def _header_is_of(distribution: Distribution, before: bytes) -> bool:
+    """Whether the last manifest says the same as the blueprint about everything but files."""
+    try:
+        header, _ = parse_header(before.partition(b"\n")[0])
+    except StoreCorruptError:
+        return False
+    asked = [(d.template, d.synchronize) for d in header.destinations]
+    if asked != [(f.destination, f.synchronize) for f in distribution.files]:
+        return False
+    return _manifest(distribution, header.revision, header.destinations) == header
+
+
+def _manifest_bytes_of(store: Store, distribution: str, revision: RevisionNumber | None) -> bytes:
+    """The last manifest as it stands there; empty where there is none, or it was lost."""
+    try:
+        return store.manifest_bytes(distribution, revision) if revision else b""
+    except NotFoundError:
+        return b""
+
+
+def _manifest_of(store: Store, distribution: str, revision: RevisionNumber | None) -> Manifest | None:
+    """The last manifest; None where there is none, or it is lost or damaged: nothing can be built upon it then."""
+    try:
+        return store.manifest(distribution, revision) if revision else None
+    except (NotFoundError, StoreCorruptError):
+        return None
+
+
+def _refuse_overlaps(manifest: Manifest) -> None:
+    """Two sources may share a destination directory, but not a path in it."""
+    templates = [d.template.rstrip("/") for d in manifest.destinations]
+    if len(set(templates)) == len(templates):
+        return
+    seen: dict[tuple[str, str], EntryKind] = {}
+    for template, destination in zip(templates, manifest.destinations, strict=True):
+        for entry in destination.entries:
+            first = seen.get((template, entry.path))
+            seen[template, entry.path] = entry.kind
+            if first is not None and not first is entry.kind is EntryKind.DIRECTORY:
+                raise SourceError(f"two sources have {entry.path or 'a file'!r} for {template!r}", remedy="exclude it from one of them")
+
+
+def _differences(before: Manifest | None, after: Manifest) -> tuple[int, int, int]:
+    """How many paths were added, modified and removed."""
+    old, new = _by_place(before), _by_place(after)
+    both = old.keys() & new.keys()
+    return len(new) - len(both), sum(old[place] != new[place] for place in both), len(old) - len(both)
+
+
+def _by_place(manifest: Manifest | None) -> dict[tuple[str, str], Entry]:
+    destinations = manifest.destinations if manifest else ()
+    return {(d.template, entry.path): entry for d in destinations for entry in d.entries}

@@ -1,0 +1,243 @@
+"""What sends would move, in bytes and seconds, before anything is sent (C11). Nothing is changed, here or there.
+
+The bytes are counted, not guessed: the code that sends talks to an simulated agent, with the ``.ted`` that would be sent and the metadata
+that would be published. Guessed is only what nobody has made yet (``is_exact`` says so), and what the Subscriber says of itself. Where its
+tree was changed since its last receipt, it will be lent what it lacks: nobody here knows of that. Bytes are those of the agents' protocol,
+both ways; what SSH adds isn't counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from sluice.distributor.build.sign import listing
+from sluice.distributor.deliver.orders import order_of
+from sluice.distributor.predict.projected_store import Making, ProjectedStore
+from sluice.distributor.predict.simulated_agent import SimulatedAgent, SimulatedState
+from sluice.formats.orders import order_bytes, parse_order, receipt_bytes
+from sluice.model.order import Outcome, Receipt
+from sluice.model.recipe import RenderedRecipe
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Subscriber
+from sluice.model.state import CurrentState, Event
+from sluice.ports import TedStore
+from sluice.sender.conversation import Conversation
+from sluice.sender.transfer import Transfer
+from sluice.trust.envelope import ORDER_WORD, RECEIPT_WORD, Envelope, seal
+from sluice.trust.projected import ProjectedPublisher
+from sluice.trust.roles import ROOT, TOP_ROLES, distribution_role
+
+SENDS_MAX = 5
+"""Last sends to a Subscriber that its next one's time is computed from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One send, and the extraction that follows it at once."""
+
+    subscriber: str
+    distribution: str
+    revision: RevisionNumber
+    link: str
+    """The host it goes to: what has a line of its own."""
+    base: RevisionNumber | None
+    """Of the ``.ted``; None: whole, or nothing but an order."""
+    bytes: int
+    """Both ways."""
+    is_exact: bool
+    """False: the ``.ted`` isn't made yet, and ``bytes`` is about the most it can be."""
+    seconds: float | None
+    """From what the last sends there took; None where there was none."""
+
+
+class Predictor:
+    """Predicts the sends of one Distributor in the order they are asked for: each knows what those before it have brought.
+
+    Use as a context: what is made for it goes afterwards.
+    """
+
+    def __init__(
+        self,
+        distributor: str,
+        *,
+        store: TedStore,
+        publisher: ProjectedPublisher,
+        states: Mapping[tuple[str, str], CurrentState],
+        sends: Sequence[Event],
+        longest_interval: timedelta,
+        now: datetime,
+        making: Making | None = None,
+    ) -> None:
+        """
+        Args:
+            states: By Subscriber and Distribution.
+            sends: Events of sends that arrived, newest first.
+            longest_interval: See ``rules/lifetimes.py``.
+            making: Where predictions may take the time to be exact.
+        """
+        self._distributor, self._publisher, self._states = distributor, publisher, states
+        self._interval, self._now = longest_interval, now
+        self._sends: dict[str, list[Event]] = {}
+        for event in sends:
+            self._sends.setdefault(event.subscriber, []).append(event)
+        self._trust: dict[str, dict[str, int]] = {}
+        """What the sends that were predicted have brought, by Subscriber."""
+        self._stack = ExitStack()
+        self._store = ProjectedStore(store, self._stack, making)
+        self._transfers: dict[tuple[Any, ...], tuple[int, RevisionNumber | None]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def predict(
+        self, subscriber: Subscriber, distribution: str, revision: RevisionNumber, recipe: RenderedRecipe | None = None
+    ) -> Prediction:
+        """Predict one send.
+
+        Args:
+            recipe: Of the extraction that follows at once; None: none does.
+        Raises:
+            TrustError: Nothing of it is signed.
+            NotFoundError, StoreCorruptError.
+        """
+        if not self._publisher.versions():  # the first send publishes first
+            self._sign(distribution)
+        trust = self._held(subscriber.name, distribution)
+        state = self._states.get((subscriber.name, distribution), CurrentState(subscriber.name, distribution))
+        sent = self._sends.get(subscriber.name, [])
+        simulated = SimulatedState(
+            subscriber,
+            distribution,
+            held=_text(state.held),
+            extracted=_text(state.extracted),
+            sequence=state.sequence,
+            trust=trust,
+            newest=self._publisher.versions(),
+            small=any(event.data.get("small") is True for event in sent[:1]),
+        )
+        key = (distribution, revision, state.held, state.extracted, simulated.small, tuple(sorted(trust.items())), subscriber.min_free)
+        if key not in self._transfers:
+            self._transfers[key] = self._transfer(simulated, revision)
+        moved, base = self._transfers[key]
+        ours = (*TOP_ROLES, distribution_role(distribution))
+        now_held = {role: version for role, version in self._publisher.versions().items() if role in ours}
+        self._trust.setdefault(subscriber.name, {}).update(now_held)
+        if recipe is not None:
+            moved += self._extraction(simulated, revision, recipe)
+        return Prediction(
+            subscriber.name,
+            distribution,
+            revision,
+            link=subscriber.address.host or "this machine",
+            base=base,
+            bytes=moved,
+            is_exact=(distribution, revision, base, base is not None and simulated.small) not in self._store.estimated,
+            seconds=seconds_for(moved, [(_bytes(event), _seconds(event)) for event in sent[:SENDS_MAX]]),
+        )
+
+    def _transfer(self, simulated: SimulatedState, revision: RevisionNumber) -> tuple[int, RevisionNumber | None]:
+        agent = SimulatedAgent(simulated)
+        sending = Transfer(
+            simulated.subscriber,
+            simulated.distribution,
+            revision,
+            distributor=self._distributor,
+            transport=agent,
+            store=self._store,
+            publisher=self._publisher,
+            sign=self._sign,
+            timeout=1,
+        )
+        sending.call()
+        base = sending.transfer().base
+        sending.close()
+        conversation = sending.called.conversation
+        return conversation.sent + conversation.received + agent.skipped_sent + agent.skipped_received, base
+
+    def _extraction(self, simulated: SimulatedState, revision: RevisionNumber, recipe: RenderedRecipe) -> int:
+        agent = SimulatedAgent(replace(simulated, receipt=self._receipt))
+        conversation = Conversation(agent, who=simulated.subscriber.name)
+        order = order_of(
+            self._distributor, simulated.subscriber.name, simulated.sequence + 1, simulated.distribution, revision, recipe, now=self._now
+        )
+        conversation.receipts(simulated.distribution)
+        conversation.order(_unsigned(ORDER_WORD, order_bytes(order), key="0" * 64))
+        conversation.acknowledge(simulated.distribution, order.sequence)
+        return conversation.sent + conversation.received
+
+    def _receipt(self, envelope: Envelope) -> Envelope:
+        order = parse_order(envelope["payload"].encode())
+        files = len(list(self._store.manifest(order.distribution, order.revision).contents()))
+        receipt = Receipt(
+            distributor=order.distributor,
+            subscriber=order.subscriber,
+            sequence=order.sequence,
+            distribution=order.distribution,
+            revision=order.revision,
+            outcome=Outcome.INSTALLED,
+            started=self._now,
+            finished=self._now,
+            files_written=1,
+            files_unchanged=files,
+            bytes_written=1000,
+            read_back="0" * 64,
+        )
+        return _unsigned(RECEIPT_WORD, receipt_bytes(receipt), key="receipt")
+
+    def _held(self, subscriber: str, distribution: str) -> dict[str, int]:
+        """Metadata versions that it holds by its last sends; nothing but the root before the first."""
+        sent = self._sends.get(subscriber, [])
+        found = dict(self._publisher.held_since(distribution, sent[0].at)) if sent else {}
+        role = distribution_role(distribution)
+        found.pop(role, None)
+        for event in sent:
+            if event.distribution == distribution:
+                own = self._publisher.held_since(distribution, event.at)
+                found |= {role: own[role]} if role in own else {}
+                break
+        brought = {each: version for each, version in self._trust.get(subscriber, {}).items() if each in (*TOP_ROLES, role)}
+        return {ROOT: self._publisher.versions()[ROOT], **found, **brought}
+
+    def _sign(self, distribution: str) -> object:
+        return self._publisher.publish(
+            lambda: {distribution: listing(distribution, self._store, self._publisher.listing(distribution))},
+            now=self._now,
+            longest_interval=self._interval,
+        )
+
+
+def seconds_for(moved: int, sends: Sequence[tuple[int, float]]) -> float | None:
+    """What ``moved`` bytes will take, by earlier sends of (bytes, seconds): at the largest one's rate, and no less than the quickest took.
+
+    None where there was none.
+    """
+    timed = [(size, seconds) for size, seconds in sends if size > 0 and seconds > 0]
+    if not timed:
+        return None
+    largest = max(timed)
+    return max(min(seconds for _, seconds in timed), moved * largest[1] / largest[0])
+
+
+def _bytes(event: Event) -> int:
+    return sum(value for key in ("bytes", "received") if isinstance(value := event.data.get(key), int))
+
+
+def _seconds(event: Event) -> float:
+    value = event.data.get("seconds")
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _unsigned(word: bytes, payload: bytes, *, key: str) -> Envelope:
+    return seal(word, payload, key=key, sign=lambda _: bytes(64))
+
+
+def _text(revision: RevisionNumber | None) -> str | None:
+    return None if revision is None else str(revision)

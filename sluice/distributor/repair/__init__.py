@@ -1,0 +1,1 @@
+"""Find damage in a Distributor's store and repair it (E4)."""

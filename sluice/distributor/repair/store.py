@@ -1,0 +1,228 @@
+"""Verify a Distributor's store, and mend what can be mended (E4).
+
+Everything is read again and hashed. A content that is lost is taken from where it still has its digest: a whole ``.ted`` at hand, or the
+source, where a file is read and hashed too unless it is known to hold something else; a name, a size or a time is never enough. A damaged
+``.ted`` is set aside as ``.corrupt`` and made again from contents. A manifest is what was signed and can't be made again: a new baseline
+takes its place. May be killed and repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sluice.distributor.build.build import scanned_last
+from sluice.errors import NotFoundError, SourceError, StoreCorruptError
+from sluice.formats.ted.file import PAYLOAD_OFFSET, needed_contents, open_ted, read_contents
+from sluice.model.damage import Concerned, Damage, Examined, Part
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Distribution
+from sluice.model.state import Event, EventKind, JsonValue, Record
+from sluice.ports import Clock, Ledger, Mending, Progress, Source, Store
+from sluice.trust.publish import Publisher
+from sluice.trust.roles import DISTFILE, MANIFEST, delta_name, manifest_target
+from sluice.trust.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A damage and what became of it."""
+
+    damage: Damage
+    mended: str = ""
+    """How, without a full stop; empty where it isn't."""
+    remedy: str = ""
+    """What to do about it; empty where nothing is left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A store after it was read through."""
+
+    examined: Examined
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def unmended(self) -> tuple[Verdict, ...]:
+        """What is still damaged."""
+        return tuple(verdict for verdict in self.verdicts if not verdict.mended)
+
+
+def verify_store(
+    names: Collection[str] = (),
+    *,
+    distributions: Mapping[str, Distribution],
+    store: Store,
+    source: Source,
+    publisher: Publisher,
+    repair: bool = False,
+    progress: Progress | None = None,
+) -> Verified:
+    """Read again what the store has, and say what is damaged.
+
+    Args:
+        names: Only what these Distributions have in it; empty: all.
+        distributions: Those the site has: whose sources may be asked.
+        publisher: Knows what was signed.
+        repair: Mend what can be mended.
+        progress: Told (done, total) of the bytes to read.
+    Raises:
+        StoreError: The disk can't be read or written, or a lock isn't given up.
+    """
+    examined = store.examine(names, progress=progress)
+    damages = [*examined.damages, *_unsigned(names or distributions, store, publisher, examined.damages)]
+    examined = replace(examined, damages=tuple(damages))
+    if not damages or not repair:
+        return Verified(examined, tuple(Verdict(each, remedy=_remedy(each)) for each in damages))
+    of_contents = [each for each in damages if each.is_of_contents]
+    verdicts = _mended_contents(of_contents, distributions, store, source) if of_contents else []
+    verdicts += [_mended_ted(each, store) for each in damages if each.part is Part.TED]
+    verdicts += [Verdict(each, remedy=_remedy(each)) for each in damages if each.part is Part.MANIFEST]
+    return Verified(examined, tuple(verdicts))
+
+
+def _unsigned(names: Iterable[str], store: Store, publisher: Publisher, known: Iterable[Damage]) -> Iterable[Damage]:
+    """Manifests that can be read and aren't what was signed."""
+    damaged = {each.concerns for each in known if each.part is Part.MANIFEST}
+    for name in names:
+        listing = publisher.listing(name)
+        for revision in store.revisions(name):
+            signed, of = listing.get(manifest_target(name, revision)), ((name, revision),)
+            if signed is None or of in damaged:
+                continue
+            try:
+                data = store.manifest_bytes(name, revision)
+            except NotFoundError:
+                continue
+            if Target.of(data) != signed:
+                yield Damage(Part.MANIFEST, f"{name}/{revision}/{MANIFEST}", "it isn't the one that was signed", of)
+
+
+def _mended_contents(damages: Sequence[Damage], distributions: Mapping[str, Distribution], store: Store, source: Source) -> list[Verdict]:
+    notes: list[str] = []
+    with store.mending(damages) as mending:
+        saved = {digest for damage in damages for digest, _ in damage.lost} - mending.lost.keys()
+        concerned = sorted({each for damage in damages for each in damage.concerns}, reverse=True)
+        _from_teds(mending, concerned, store)
+        from_teds = {digest for damage in damages for digest, _ in damage.lost} - mending.lost.keys() - saved
+        for name in sorted({name for name, _ in concerned}):
+            if mending.lost and name in distributions:
+                try:
+                    source.scan(distributions[name], scanned_last(store, name), sink=mending, entries=True)
+                except SourceError as error:
+                    notes.append(str(error))
+        left = set(mending.lost)
+    return [_verdict(damage, left, saved, from_teds, notes) for damage in damages]
+
+
+def _verdict(damage: Damage, left: set[str], saved: set[str], from_teds: set[str], notes: Sequence[str]) -> Verdict:
+    lost = {digest for digest, _ in damage.lost}
+    if gone := lost & left:
+        names = ", ".join(sorted({name for name, _ in damage.concerns}))
+        also = f" ({'; '.join(notes)})" if notes else ""
+        what = f"{_contents(len(gone))} of {len(lost)} can't be had any more: no source and no whole .ted has it{also}"
+        return Verdict(replace(damage, problem=f"{damage.problem}; {what}"), remedy=f"`sluice build NAME --rebaseline` for {names}: {_WHY}")
+    ways = [
+        f"{_contents(len(found))} {way}"
+        for found, way in (
+            (lost & saved, "found again in packs"),
+            (lost & from_teds, "taken from a .ted"),
+            (lost - saved - from_teds, "taken from the source"),
+        )
+        if found
+    ]
+    rest = "what is sound in it was saved" if damage.part is Part.PACK else "what lies in it was found out again"
+    return Verdict(damage, mended="; ".join(ways) or rest)
+
+
+def _from_teds(mending: Mending, concerned: Iterable[Concerned], store: Store) -> None:
+    """Take what is lost from whole ``.ted`` files. What they give is hashed on the way."""
+    for name, revision in concerned:
+        if not mending.lost:
+            return
+        try:
+            whole = [ted for ted in store.teds(name, revision) if ted.base is None]
+            needed = needed_contents(store.manifest(name, revision))
+        except (NotFoundError, StoreCorruptError):
+            continue
+        if not any(digest in mending.lost for digest, _ in needed):
+            continue
+        for ted in whole:
+            try:
+                index, _ = open_ted(ted.path)
+                with open(ted.path, "rb") as file:
+                    file.seek(PAYLOAD_OFFSET)
+                    for digest, size, pieces in read_contents(file.read, index, needed):
+                        if digest in mending.lost:
+                            mending.put(digest, size, pieces)
+            except (StoreCorruptError, FileNotFoundError):
+                continue  # what came before the damage is kept
+
+
+def _mended_ted(damage: Damage, store: Store) -> Verdict:
+    """Set a damaged ``.ted`` aside and make it again from contents."""
+    (name, revision), file = damage.concerns[0], Path(damage.path).name
+    try:
+        aside = store.set_aside(name, revision, file)
+        base, small = _base_of(file)
+        store.ensure_ted(name, revision, base, small=small)
+    except NotFoundError as error:
+        if revision not in store.revisions(name):
+            return Verdict(damage, mended="its revision isn't kept any more")
+        return Verdict(damage, mended=f"set aside; it can't be made again, others get a whole one: {error.message}")
+    except StoreCorruptError as error:
+        return Verdict(replace(damage, problem=f"{damage.problem}; {error.message}"), remedy=_remedy(damage))
+    return Verdict(damage, mended=f"set aside as {Path(aside).name} and made again" if aside else "made again meanwhile")
+
+
+def _base_of(file: str) -> tuple[RevisionNumber | None, bool]:
+    """What a ``.ted`` builds on and whether it is a small one, by its name. Raises NotFoundError where no ``.ted`` is named so."""
+    if file == DISTFILE:
+        return None, False
+    small = file.endswith(".small.ted")
+    base = RevisionNumber.parse(file.removeprefix("from-").removesuffix(".ted").removesuffix(".small"))
+    if delta_name(base, small) != file:
+        raise NotFoundError(f"no .ted is named {file}")
+    return base, small
+
+
+_WHY = "what no revision needs any more goes with the old baseline"
+
+
+def _remedy(damage: Damage) -> str:
+    names = ", ".join(sorted({name for name, _ in damage.concerns})) or "NAME"
+    if damage.part is Part.MANIFEST:
+        return f"`sluice build {names} --rebaseline`: a manifest can't be made again, a new baseline takes its place"
+    if damage.part is Part.TED:
+        return "`sluice store verify --repair` sets it aside and makes it again"
+    return "`sluice store verify --repair` saves what is sound and takes the rest from the sources"
+
+
+def _contents(count: int) -> str:
+    return f"{count} content{'' if count == 1 else 's'}"
+
+
+def record_damage(verdicts: Sequence[Verdict], *, distributor: str, ledger: Ledger, clock: Clock, flow_run: str = "") -> None:
+    """Tell the ledger what was damaged, a revision at a time, and whether it was mended."""
+    now = clock.now()
+    records = []
+    for verdict in verdicts:
+        kind = EventKind.DAMAGE_MENDED if verdict.mended else EventKind.DAMAGE_FOUND
+        what = f"{verdict.damage.part}: {verdict.damage.problem}"
+        data: dict[str, JsonValue] = {
+            "path": verdict.damage.path[-500:],
+            "what": what[:1000],
+            "done": (verdict.mended or verdict.remedy)[:1000],
+        }
+        for name, revision in verdict.damage.concerns or (("", None),):
+            records.append(Record(Event(now, kind, distributor, name, revision, flow_run=flow_run, data=data)))
+    ledger.record_all(records)
+
+
+def concerned_text(concerns: Sequence[tuple[str, RevisionNumber]]) -> str:
+    """``zone 1.1, 1.2; web 2.1``."""
+    by_name: dict[str, list[str]] = {}
+    for name, revision in concerns:
+        by_name.setdefault(name, []).append(str(revision))
+    return "; ".join(f"{name} {', '.join(revisions)}" for name, revisions in by_name.items())

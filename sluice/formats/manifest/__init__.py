@@ -1,0 +1,1 @@
+"""Manifests: the document, and the delta that leads from one to another."""

@@ -1,0 +1,246 @@
+"""The ``.ted`` file (docs/formats.md section 4): one revision's contents, whole or for holders of a base, as TED's ``distfile.ted``.
+
+Layout: magic, payload (frames one after another; a delta's recipe first), index, length of the index, magic. The writer goes through it
+once; the index goes first on the wire. What stands in an index, and every limit, is ``formats/ted_index.py``'s. What doesn't fit is a
+StoreCorruptError: to its readers a ``.ted`` is content at rest, its index was verified by signature before. Frames with a reference are
+read by ``delta/apply.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from sluice.errors import StoreCorruptError
+from sluice.formats.manifest.columns import PLACEHOLDER
+from sluice.formats.ted.frame import FRAME_MAX, Frame
+from sluice.formats.ted.index import BLOCK, INDEX_MAX, TedIndex, index_bytes, name_of, parse_index
+from sluice.formats.zstd import decompress_frame
+from sluice.model.manifest import Manifest
+from sluice.model.revision import RevisionNumber
+
+__all__ = [
+    "BLOCK",
+    "END_MAGIC",
+    "FRAME_MAX",
+    "INDEX_MAX",
+    "MAGIC",
+    "PAYLOAD_OFFSET",
+    "Content",
+    "TedIndex",
+    "TedWriter",
+    "cut_contents",
+    "index_bytes",
+    "needed_contents",
+    "open_ted",
+    "parse_index",
+    "read_contents",
+    "trailer",
+    "verify_payload",
+]
+
+MAGIC = b"SLUICET1"
+END_MAGIC = b"TEDINDEX"
+PAYLOAD_OFFSET = len(MAGIC)
+TRAILER = 4 + len(END_MAGIC)
+"""Bytes behind the index."""
+
+Content = tuple[str, int, Iterator[bytes]]
+"""Digest, size and bytes of a content. The bytes end in a StoreCorruptError unless they have that digest."""
+
+
+def trailer(index: bytes) -> bytes:
+    """What follows the payload: index, its length, magic. ``MAGIC``, payload and this are the whole file."""
+    return index + len(index).to_bytes(4, "big") + END_MAGIC
+
+
+def open_ted(path: str | Path) -> tuple[TedIndex, bytes]:
+    """The index of a ``.ted`` file, parsed and as bytes. The payload isn't read. Raises StoreCorruptError, OSError."""
+    with open(path, "rb") as file:
+        magic = file.read(PAYLOAD_OFFSET)
+        length = file.seek(0, 2)
+        file.seek(max(0, length - TRAILER))
+        tail = file.read(TRAILER)
+        size = int.from_bytes(tail[:4], "big")
+        if magic != MAGIC or tail[4:] != END_MAGIC or size > min(INDEX_MAX, length - PAYLOAD_OFFSET - TRAILER):
+            raise StoreCorruptError(f"{path} is no whole .ted file", remedy="delete it: it is made again when needed")
+        file.seek(length - TRAILER - size)
+        data = file.read(size)
+    index = parse_index(data)
+    if PAYLOAD_OFFSET + index.payload + size + TRAILER != length:
+        raise StoreCorruptError(f"{path} has {length} bytes, which isn't what its index says", remedy="delete it: it is made again")
+    return index, data
+
+
+def verify_payload(path: str | Path) -> TedIndex:
+    """Read a ``.ted`` file through and check every block. Raises StoreCorruptError naming the first block that doesn't fit."""
+    index, _ = open_ted(path)
+    with open(path, "rb") as file:
+        file.seek(PAYLOAD_OFFSET)
+        for number, digest in enumerate(index.blocks):
+            if blake3(file.read(index.block_length(number))).hexdigest() != digest:
+                raise StoreCorruptError(f"{path}: block {number} no longer has its digest", remedy="delete it: it is made again")
+    return index
+
+
+def needed_contents(manifest: Manifest, base: Manifest | None = None) -> list[tuple[str, int]]:
+    """The contents a ``.ted`` of ``manifest`` holds for those who have ``base``, as (digest, size) in their order."""
+    held = set() if base is None else {digest for digest, _ in base.contents()}
+    return [content for content in manifest.contents() if content[0] not in held]
+
+
+def read_contents(read: Callable[[int], bytes], index: TedIndex, needed: Sequence[tuple[str, int]]) -> Iterator[Content]:
+    """Decode a payload of plain frames (version 1), content by content, in at most a few frames' memory.
+
+    Args:
+        read: Gives the next N bytes of the payload, as a file's ``read`` does; fewer mean it has ended.
+        needed: What ``needed_contents`` says for the index's revision and base.
+    Yields:
+        As ``cut_contents``.
+    Raises:
+        StoreCorruptError: It is a delta, sizes don't add up, a frame isn't what the index says, or a content doesn't have its digest
+            (named); also while a content's bytes are taken.
+    """
+    if index.recipe is not None:
+        raise StoreCorruptError(f"the .ted of {name_of(index)} is a delta from {index.base}, which can't be read alone")
+    return cut_contents(_plaintext(read, index), index, needed)
+
+
+def cut_contents(plaintext: Iterator[bytes], index: TedIndex, needed: Sequence[tuple[str, int]]) -> Iterator[Content]:
+    """Cut the plaintext of a ``.ted`` into its contents.
+
+    Args:
+        plaintext: Pieces that have ``index.plain`` bytes together; of a delta, what ``delta.apply.read_delta`` gives.
+        needed: As for ``read_contents``. A placeholder in place of a digest (``#N``, of an outline) isn't compared: the caller hashes.
+    Yields:
+        Each content. Its bytes must be taken before the next content is asked for; what isn't taken is skipped, but verified.
+    Raises:
+        StoreCorruptError: Sizes don't add up, or a content doesn't have its digest (named); also while a content's bytes are taken.
+    """
+    name = name_of(index)
+    total = sum(size for _, size in needed)
+    if total != index.plain:
+        raise StoreCorruptError(f"the .ted of {name} holds {index.plain} bytes where its manifest needs {total}")
+    pieces = _Pieces(plaintext, name)
+    for digest, size in needed:
+        content = _verified(pieces, digest, size, name)
+        yield digest, size, content
+        for _ in content:
+            pass
+    if any(plaintext):  # asked for its end: a frame is checked for what is behind it only then
+        raise StoreCorruptError(f"the .ted of {name} holds more than its contents")
+
+
+class TedWriter:
+    """Writes a ``.ted`` in one pass: the recipe of a delta, frames, then ``finish``."""
+
+    def __init__(
+        self,
+        write: Callable[[bytes], Any],
+        *,
+        distribution: str,
+        revision: RevisionNumber,
+        base: RevisionNumber | None,
+        small: bool = False,
+    ) -> None:
+        self._write = write
+        self._of = (distribution, revision, base)
+        self._small = small
+        self._recipe: tuple[int, int] | None = None
+        self._blocks: list[str] = []
+        self._frames: list[Frame] = []
+        self._hash = blake3()
+        self._in_block = 0
+        write(MAGIC)
+
+    def recipe(self, data: bytes, plain: int) -> None:
+        """Write the recipe's zstd frame of ``plain`` bytes of plaintext, before any other: this makes it a delta."""
+        self._recipe = len(data), plain
+        self._append(data)
+
+    def frame(self, data: bytes, plain: int) -> None:
+        """Append one zstd frame of ``plain`` bytes of plaintext."""
+        self.delta_frame(Frame(len(data), plain), data)
+
+    def delta_frame(self, frame: Frame, data: bytes) -> None:
+        """Append a frame of any kind; ``data`` has its ``length``."""
+        self._frames.append(frame)
+        self._append(data)
+
+    def finish(self) -> tuple[TedIndex, bytes]:
+        """Write the index; the file is whole then. Returns it, parsed and as bytes."""
+        if self._in_block:
+            self._end_block()
+        payload = sum(f.length for f in self._frames) + (self._recipe[0] if self._recipe else 0)
+        plain = sum(f.plain for f in self._frames)
+        index = TedIndex(*self._of, payload, plain, tuple(self._blocks), tuple(self._frames), self._recipe, self._small)
+        data = index_bytes(index)
+        self._write(trailer(data))
+        return index, data
+
+    def _append(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            part = view[: BLOCK - self._in_block]
+            self._hash.update(part)
+            self._in_block += len(part)
+            view = view[len(part) :]
+            if self._in_block == BLOCK:
+                self._end_block()
+        self._write(data)
+
+    def _end_block(self) -> None:
+        self._blocks.append(self._hash.hexdigest())
+        self._hash = blake3()
+        self._in_block = 0
+
+
+class _Pieces:
+    """Plaintext, handed out in pieces as long as they are asked for."""
+
+    def __init__(self, plaintext: Iterator[bytes], name: str) -> None:
+        self._plaintext = plaintext
+        self._name = name
+        self._piece = b""
+        self._at = 0
+
+    def take(self, most: int) -> bytes:
+        """One to ``most`` bytes."""
+        while self._at == len(self._piece):
+            self._piece, self._at = b"", 0  # gone before the next is made: both may be as large as a group
+            following = next(self._plaintext, None)
+            if following is None:
+                raise StoreCorruptError(f"the .ted of {self._name} ends before its contents do")
+            self._piece = following
+        most = min(most, FRAME_MAX)
+        if self._at == 0 and most >= len(self._piece):
+            piece = self._piece
+        else:
+            piece = self._piece[self._at : self._at + most]
+        self._at += len(piece)
+        return piece
+
+
+def _plaintext(read: Callable[[int], bytes], index: TedIndex) -> Iterator[bytes]:
+    name = name_of(index)
+    for frame in index.frames:
+        data = read(frame.length)
+        if len(data) != frame.length:
+            raise StoreCorruptError(f"the .ted of {name} ends within a frame")
+        yield decompress_frame(data, frame.plain, what=f"the .ted of {name}")
+
+
+def _verified(pieces: _Pieces, digest: str, size: int, name: str) -> Iterator[bytes]:
+    total, left = blake3(), size
+    known = digest[:1] != PLACEHOLDER
+    while left:
+        piece = pieces.take(left)
+        if known:
+            total.update(piece)
+        left -= len(piece)
+        yield piece
+    if known and total.hexdigest() != digest:
+        raise StoreCorruptError(f"the .ted of {name}: content {digest} doesn't have its digest")

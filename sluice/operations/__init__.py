@@ -1,1 +1,0 @@
-"""What Sluice does, written against the ports."""

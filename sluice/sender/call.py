@@ -1,0 +1,73 @@
+"""Call a Subscriber's agent: connect, say hello, and see that it is who and what it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sluice.errors import AgentVersionError, ProtocolError, UnknownDistributorError
+from sluice.model.site import Subscriber
+from sluice.ports import Transport
+from sluice.sender.conversation import Conversation
+from sluice.sender.hello import AgentHello
+
+CODEC = "zstd"
+"""What every agent must be able to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An agent that answered. Close the conversation when done."""
+
+    conversation: Conversation
+    hello: AgentHello
+
+    def close(self) -> None:
+        """End it; may be called twice."""
+        self.conversation.close()
+
+
+def call_agent(subscriber: Subscriber, distributor: str, *, transport: Transport, timeout: float, about: Collection[str] = ()) -> Call:
+    """Connect and greet.
+
+    Args:
+        about: Distributions it is about; none: all.
+        timeout: Seconds without progress (D8).
+    Raises:
+        TransportError: It can't be reached, has no agent, or talks nonsense; see ``retryable``.
+        AgentVersionError: Its agent is too old or too new (F10).
+        UnknownDistributorError: No trust root of this Distributor is installed there.
+        ProtocolError: Another Subscriber answers at the address.
+    """
+    who = f"Subscriber {subscriber.name} ({subscriber.address})"
+    conversation = Conversation(transport.connect(subscriber, timeout=timeout), who=who)
+    try:
+        hello = conversation.hello(distributor, sorted(about))
+        if hello.subscriber != subscriber.name:
+            raise ProtocolError(
+                f"{who}: the agent there says it is {hello.subscriber}",
+                remedy=f"check the address and working_directory of {subscriber.name}, or bootstrap it again",
+            )
+        if CODEC not in hello.codecs:
+            raise AgentVersionError(f"{who}: its agent can't read {CODEC}", remedy=f"run: sluice subscriber bootstrap {subscriber.name}")
+        if hello.trust is None:
+            raise UnknownDistributorError(f"{who} doesn't know Distributor {distributor}", remedy=f"run: sluice trust push {distributor}")
+    except BaseException:
+        conversation.close()
+        raise
+    return Call(conversation, hello)
+
+
+def require(hello: AgentHello, needs: Collection[str], distribution: str) -> None:
+    """See, before anything is sent or ordered, that an agent can do what a Distribution needs (F10).
+
+    Args:
+        needs: See ``rules.features.needed_features``. What an agent can do beyond that doesn't matter.
+    Raises:
+        AgentVersionError: Names what it lacks.
+    """
+    if lacking := sorted(set(needs) - hello.features):
+        raise AgentVersionError(
+            f"the agent {hello.agent} of Subscriber {hello.subscriber} can't do what {distribution} needs: {', '.join(lacking)}",
+            remedy=f"run: sluice subscriber bootstrap {hello.subscriber}",
+        )

@@ -1,0 +1,311 @@
+"""The Distributor's side of one conversation with an agent (docs/formats.md section 7).
+
+One request at a time, over any Stream. The agent is treated as hostile: every frame is bounded before it is read, every field is
+checked, frames out of turn or without end are a ProtocolError, and nothing it says is believed beyond what to send next.
+An error the agent reports is raised as its own class and the conversation goes on; after any other error it is over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sluice.errors import AgentVersionError, ConnectionLostError, ProtocolError, SluiceError, TrustError
+from sluice.formats.protocol import LACKS_MAX, LENT, METADATA_MAX, PROTOCOL_VERSION, Message
+from sluice.formats.rehearsals import OUTLINE_MAX, Removals, mets_from_json, outline_bytes, rehearsal_to_json, removals_from_json
+from sluice.formats.ted.file import BLOCK
+from sluice.formats.zstd import compress_frame, compress_wide
+from sluice.model.action import Met
+from sluice.model.manifest import Manifest
+from sluice.model.recipe import RenderedRecipe
+from sluice.model.version import VERSION
+from sluice.ports import Progress, Stream, TedFile
+from sluice.sender.frames import FrameChannel, Reported
+from sluice.sender.hello import AgentHello, hello_of, versions_of, word_of
+from sluice.sender.pausing import Turn
+from sluice.sender.upload import Upload
+from sluice.trust.envelope import Envelope
+
+EVENTS_MAX = 1_000_000
+"""Most events of one order: far more than a person or a log needs."""
+COMPLETING_EVENTS_MAX = 20_000
+"""Most events while a revision is completed, which holds a slot: more than a day at the most that an agent tells, one in five seconds."""
+RECEIPTS_MAX = 1000
+"""Most receipts an agent may keep of one Distribution."""
+METADATA_LEVEL = 19
+"""Compression of metadata: small, and sent with every new revision."""
+MANIFEST_LEVEL = 9
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """How one put went."""
+
+    held: bool
+    """It was there before; nothing was sent."""
+    resumed: int = 0
+    """Bytes of payload that had arrived before."""
+    again: int = 0
+    """Times damaged blocks were sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEvent:
+    """A sign of life while an order is carried out."""
+
+    phase: str
+    done: int
+    total: int
+
+
+class Conversation:
+    """One conversation. Its calls may come from different threads, one at a time."""
+
+    def __init__(self, stream: Stream, *, who: str) -> None:
+        """``who`` names the Subscriber in errors."""
+        self._line = FrameChannel(stream, who)
+        self._over = False
+        self._busy = False
+
+    @property
+    def sent(self) -> int:
+        """Bytes written so far, everything included."""
+        return self._line.sent
+
+    @property
+    def received(self) -> int:
+        """Bytes read so far."""
+        return self._line.received
+
+    def hello(self, distributor: str, about: Sequence[str] = ()) -> AgentHello:
+        """The first request of every conversation.
+
+        Args:
+            about: Distributions that the answer may be confined to; none: all. An agent without the feature ``delta`` tells of all.
+        Raises:
+            AgentVersionError: It speaks no protocol we do.
+            ProtocolError, ConnectionLostError, TransportTimeoutError, AgentMissingError.
+        """
+        with self._request() as line:
+            hello = {"type": "hello", "protocol": [PROTOCOL_VERSION], "distributor": distributor, "sender": VERSION}
+            line.say(hello | ({"about": list(about)} if about else {}))
+            reply = line.reply("hello")
+            spoken = reply.pop("protocol", None)
+            if spoken != PROTOCOL_VERSION:
+                raise AgentVersionError(
+                    f"{line.who}: its agent speaks protocol {spoken!r:.20}, this is {PROTOCOL_VERSION}",
+                    remedy="install this version's agent with `sluice subscriber bootstrap`",
+                )
+            return hello_of(line.fields(reply))
+
+    def push_metadata(self, distribution: str, files: Mapping[str, bytes], like: Mapping[str, bytes] | None = None) -> Mapping[str, int]:
+        """Send signed metadata, changed files only. Returns the versions held now, by role.
+
+        Args:
+            like: Files that the agent holds byte for byte, by role: what they have in common with ``files`` isn't sent. Only an agent with
+                the feature ``delta`` takes any.
+        Raises:
+            UnknownDistributorError, ReplayedError, ExpiredError, TamperedError, TruncatedError: The agent refused it.
+        """
+        plain = b"".join(files.values())
+        if len(plain) > METADATA_MAX:
+            raise ProtocolError(f"the metadata of Distribution {distribution} has {len(plain)} bytes, more than {METADATA_MAX}")
+        listed = [[name, len(data)] for name, data in files.items()]
+        message = {"type": "metadata", "distribution": distribution, "files": listed, "plain": len(plain)}
+        packed = compress_wide(plain, level=METADATA_LEVEL, prefix=b"".join(like.values())) if like else None
+        with self._request() as line:
+            line.say(message | ({"prefix": list(like)} if like else {}))
+            line.data(packed or compress_frame(plain, level=METADATA_LEVEL))
+            fields = line.fields(line.reply("accepted"))
+            versions = versions_of(fields.any("trust"))
+            fields.done()
+            return versions
+
+    def complete(self, target: str, on_event: Callable[[AgentEvent], None] | None = None) -> Sequence[str]:
+        """Have a revision completed: a delta that has arrived, or one that is held or extracted, whose contents are looked for anew.
+
+        Args:
+            target: ``zone/1.2``.
+        Returns:
+            Digests of contents that an extraction would lack there; none: the revision is held, and nothing lacks. Claims: each is a
+            digest, and stands there once.
+        Raises:
+            BaseDiffersError: Too much of it differs to be named, or nothing that the delta builds on is extracted.
+            TamperedError: What was rebuilt isn't what was signed.
+            ProtocolError: More events than COMPLETING_EVENTS_MAX, and no end. What arrived stays there.
+        """
+        with self._request() as line:
+            line.say({"type": "complete", "target": target})
+            fields = line.fields(self._final("completed", on_event, COMPLETING_EVENTS_MAX))
+            lacks = fields.items("lacks", limit=LACKS_MAX)
+            fields.done()
+            if not all(isinstance(each, str) and _DIGEST.fullmatch(each) for each in lacks) or len(set(lacks)) != len(lacks):
+                raise ProtocolError(f"{line.who}: its agent says that it lacks what is no list of contents")
+            return lacks
+
+    def put_supplement(
+        self,
+        target: str,
+        digests: Sequence[str],
+        ted: TedFile,
+        progress: Progress | None = None,
+        turn: Turn | None = None,
+        *,
+        min_free: int = 0,
+    ) -> Put:
+        """Lend contents that it said it lacks.
+
+        Args:
+            target: ``zone/1.2``.
+            digests: What ``ted`` holds, in its order.
+        Raises:
+            As ``put_ted``.
+        """
+        return self._put({"target": f"{target}/{LENT}", "contents": list(digests)}, ted, progress, turn, min_free)
+
+    def put_manifest(self, target: str, manifest: bytes) -> Put:
+        """Send a manifest unless it is held; ``target`` is its TUF target."""
+        packed = compress_frame(manifest, level=MANIFEST_LEVEL)
+        with self._request() as line:
+            line.say({"type": "put", "target": target, "length": len(packed), "codec": "zstd"})
+            if line.reply("ready", "held")["type"] == "held":
+                return Put(held=True)
+            line.data(packed)
+            line.reply("stored")
+            return Put(held=False)
+
+    def put_ted(self, target: str, ted: TedFile, progress: Progress | None = None, turn: Turn | None = None, *, min_free: int = 0) -> Put:
+        """Send a ``.ted`` unless it is held, from where an earlier try stopped.
+
+        Args:
+            progress: Called with payload bytes (there, in all): first with what earlier tries left there, then about every MiB.
+            turn: Its place in the send queue, which may have it pause between two blocks.
+            min_free: Bytes that must stay free where it is received; only an agent with that feature takes any.
+        Raises:
+            StoreCorruptError: Our own file no longer is what was signed.
+            ProtocolError: Blocks arrived damaged too often.
+            NoSpaceError, TrustError: The agent refused it.
+        """
+        return self._put({"target": target}, ted, progress, turn, min_free)
+
+    def _put(self, what: Message, ted: TedFile, progress: Progress | None, turn: Turn | None, min_free: int) -> Put:
+        with self._request() as line:
+            put = {"type": "put", "index": len(ted.index), "payload": ted.payload} | what
+            line.say(put | ({"min_free": min_free} if min_free else {}))
+            line.data(ted.index)
+            reply = line.reply("ready", "held")
+            if reply["type"] == "held":
+                return Put(held=True)
+            offset = line.fields(reply).number("offset", most=ted.payload)
+            if offset % BLOCK and offset != ted.payload:
+                raise ProtocolError(f"{line.who}: its agent wants to go on at byte {offset}, inside a block")
+            done = Upload(line, ted, offset, progress, turn).run()
+            return Put(held=False, resumed=done.resumed, again=done.again)
+
+    def order(self, envelope: Envelope, on_event: Callable[[AgentEvent], None] | None = None) -> Envelope:
+        """Hand over a signed order and wait for the receipt, whose signature is the caller's to verify."""
+        with self._request() as line:
+            line.say({"type": "order", "envelope": envelope})
+            return _envelope(self._final("receipt", on_event, EVENTS_MAX).get("envelope"), line.who)
+
+    def rehearse(self, distribution: str, recipe: RenderedRecipe) -> Sequence[Met]:
+        """Ask what actions would meet there now: one answer for each, pre actions first. Nothing there changes."""
+        asked = len(recipe.pre_actions) + len(recipe.post_actions)
+        with self._request() as line:
+            line.say(rehearsal_to_json(distribution, recipe))
+            fields = line.fields(line.reply("rehearsal"))
+            found = mets_from_json(fields.items("actions", limit=asked))
+            fields.done()
+            if len(found) != asked:
+                raise ProtocolError(f"{line.who}: its agent answered for {len(found)} of {asked} actions")
+            return found
+
+    def rehearse_removals(self, manifest: Manifest, destinations: Sequence[str]) -> Removals:
+        """Ask what an extraction of a revision would take away there now; it needn't be held there. Nothing there changes.
+
+        Only of an agent with the feature ``synchronize``.
+        """
+        plain = outline_bytes(manifest)
+        if len(plain) > OUTLINE_MAX:
+            raise ProtocolError(f"the outline of {manifest.distribution} has {len(plain)} bytes, more than {OUTLINE_MAX}")
+        packed = compress_frame(plain)
+        message = rehearsal_to_json(manifest.distribution, RenderedRecipe(tuple(destinations)))
+        with self._request() as line:
+            line.say(message | {"outline": len(packed), "plain": len(plain)})
+            line.data(packed)
+            fields = line.fields(line.reply("rehearsal"))
+            fields.items("actions", limit=0)
+            found = removals_from_json(fields.any("removals"))
+            fields.done()
+            return found
+
+    def receipts(self, distribution: str) -> Sequence[Envelope]:
+        """Receipts that were not yet acknowledged, unverified."""
+        with self._request() as line:
+            line.say({"type": "receipts", "distribution": distribution})
+            fields = line.fields(line.reply("receipts"))
+            return [_envelope(each, line.who) for each in fields.items("envelopes", limit=RECEIPTS_MAX)]
+
+    def acknowledge(self, distribution: str, sequence: int) -> None:
+        """Tell it that a receipt is kept; only after it is."""
+        with self._request() as line:
+            line.say({"type": "acknowledge", "distribution": distribution, "sequence": sequence})
+            line.reply("done")
+
+    def close(self) -> None:
+        """Say goodbye where the conversation still stands; may be called twice.
+
+        From any thread: a request under way in another is broken off and raises ConnectionLostError there.
+        """
+        try:
+            if not self._over and not self._busy:
+                self._over = True
+                with suppress(SluiceError):  # who doesn't hear it sees the end of its stdin
+                    self._line.say({"type": "bye"})
+        finally:
+            self._line.close()
+
+    def _final(self, kind: str, on_event: Callable[[AgentEvent], None] | None, most: int) -> Message:
+        """The final reply, of this type, and the events before it."""
+        line = self._line
+        for _ in range(most):
+            reply = line.reply("event", kind)
+            if reply["type"] == kind:
+                return reply
+            fields = line.fields(reply)
+            event = AgentEvent(word_of(fields, "phase"), fields.number("done"), fields.number("total"))
+            if on_event is not None:
+                on_event(event)
+        raise ProtocolError(
+            f"{line.who}: its agent sent {most} events and no {kind}",
+            remedy="it is tried again as after any broken line, and holds no slot meanwhile; look at the host where that recurs",
+        )
+
+    @contextmanager
+    def _request(self) -> Iterator[FrameChannel]:
+        """One request: an error the agent reported leaves the conversation usable, anything else ends it."""
+        if self._over:
+            raise ConnectionLostError(f"{self._line.who}: the conversation is over")
+        self._busy = True
+        try:
+            yield self._line
+        except Reported as reported:
+            raise reported.error from None
+        except TrustError as error:  # what canonical.Fields says of a malformed reply
+            self._over = True
+            raise ProtocolError(f"{self._line.who}: {error.message}") from error
+        except BaseException:
+            self._over = True
+            raise
+        finally:
+            self._busy = False
+
+
+def _envelope(value: Any, who: str) -> Envelope:
+    if not isinstance(value, dict):
+        raise ProtocolError(f"{who}: its agent sent a receipt without an envelope")
+    return value

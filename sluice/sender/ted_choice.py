@@ -1,0 +1,43 @@
+"""Which ``.ted`` fits a Subscriber, by what its agent says: a delta from what it has extracted, a small one, or everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sluice.model.feature import Feature
+from sluice.model.revision import RevisionNumber
+from sluice.ports import TedStore
+from sluice.sender.hello import AgentHello
+
+SMALL_MEMORY = 1024 * 1024 * 1024
+"""Bytes of memory below which a host is sent small deltas."""
+DELTA_CODECS = frozenset({"hdiff", "lzma"})
+"""What deltas that aren't small may need beside zstd."""
+
+
+@dataclass(frozen=True, slots=True)
+class TedChoice:
+    """A ``.ted`` of a revision."""
+
+    base: RevisionNumber | None = None
+    """None: everything."""
+    small: bool = False
+    """Made of small groups, with zstd alone."""
+
+
+def takes_deltas(hello: AgentHello) -> bool:
+    """Whether the agent can complete deltas and be lent contents; others are sent everything."""
+    return Feature.DELTA.value in hello.features
+
+
+def wants_small(hello: AgentHello) -> bool:
+    """Whether a delta for it must be small."""
+    return hello.memory < SMALL_MEMORY or not hello.codecs >= DELTA_CODECS
+
+
+def choose_ted(hello: AgentHello, distribution: str, revision: RevisionNumber, store: TedStore) -> TedChoice:
+    """The ``.ted`` to send. Received but not extracted is no base: an extraction builds on what stands in the destinations."""
+    base, small = hello.of(distribution).extracted, wants_small(hello)
+    if base is None or not takes_deltas(hello) or base not in store.bases(distribution, revision, small=small):
+        return TedChoice()
+    return TedChoice(base, small)

@@ -1,0 +1,1 @@
+"""Extract a revision: compare, stage, swap, read back and commit, or take everything back (docs/formats.md section 8)."""

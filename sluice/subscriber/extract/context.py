@@ -1,0 +1,40 @@
+"""What extractions of one Distribution on this Subscriber need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sluice.model.action import ACTION_TIMEOUT
+from sluice.model.order import Receipt
+from sluice.ports import Filesystem
+from sluice.subscriber.extract.journal import Journal
+from sluice.subscriber.held.directory import DistributionDirectory
+from sluice.trust.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionContext:
+    """What extractions of one Distribution on this Subscriber need."""
+
+    filesystem: Filesystem
+    held: DistributionDirectory
+    subscriber: str
+    working_directory: str
+    """The agent's, absolute, without links."""
+    sign: Callable[[Receipt], Envelope]
+    now: Callable[[], datetime]
+    event: Callable[[str, int, int], None] = lambda _phase, _done, _total: None
+    """Told (phase, done, total)."""
+    action_limit: float = ACTION_TIMEOUT
+    sleep: Callable[[float], None] = time.sleep
+    """Between two looks at locked targets."""
+    clock_ns: Callable[[], int] = time.time_ns
+    """What the times of files are compared with."""
+
+    @property
+    def journal(self) -> Journal:
+        """Of the extraction under way."""
+        return Journal(self.held.journal)

@@ -1,0 +1,93 @@
+"""What else on this Subscriber has a place of its own: destinations of other Distributions, of any Distributor, by their status files.
+
+Read anew for each extraction that removes something. What can't be known is refused: then nothing is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sluice.errors import DestinationError, SluiceError, StoreCorruptError
+from sluice.formats.manifest.document import parse_header, parse_manifest
+from sluice.formats.orders import parse_order
+from sluice.ports import Filesystem
+from sluice.subscriber.extract.journal import Journal
+from sluice.subscriber.held.directory import DistributionDirectory
+from sluice.subscriber.held.paths import below
+
+
+@dataclass(frozen=True)
+class Other:
+    """One destination of another Distribution."""
+
+    top: str
+    """Real path."""
+    held: DistributionDirectory
+    number: int
+    """Of the destination."""
+
+    def has(self, path: str) -> bool:
+        """Whether a path is the destination itself, or was placed in it."""
+        return path == self.top or (path.startswith(f"{self.top.rstrip('/')}/") and path in self._placed)
+
+    @cached_property
+    def _placed(self) -> frozenset[str]:
+        """Real paths; of an extraction under way for the first time, none."""
+        try:
+            manifest = parse_manifest(self.held.manifest_path.read_bytes())
+        except FileNotFoundError:
+            return frozenset()
+        except StoreCorruptError as error:
+            raise _unknown(self.held, error) from error
+        if self.number >= len(manifest.destinations):
+            return frozenset()
+        return frozenset(below(self.top, entry.path) for entry in manifest.destinations[self.number].entries)
+
+
+def other_destinations(filesystem: Filesystem, working_directory: str, own: DistributionDirectory) -> list[Other]:
+    """Every destination that isn't this Distribution's: extracted, or being extracted now. Raises DestinationError."""
+    found = []
+    for directory in sorted(Path(working_directory).glob("distributors/*/distributions/*")):
+        held = DistributionDirectory(directory)
+        if directory != own.directory:
+            for number, text in _destinations(held):
+                found.append(Other(_real(filesystem, held, number, text), held, number))
+    return found
+
+
+def _destinations(held: DistributionDirectory) -> Iterator[tuple[int, str]]:
+    try:
+        extracted = held.status().extracted
+        begun = Journal(held.journal).begun()
+        order = parse_order(begun.order.encode()) if begun else None
+    except (SluiceError, OSError) as error:
+        raise _unknown(held, error) from error
+    yield from enumerate(extracted.destinations if extracted else ())
+    yield from enumerate(order.destinations if order else ())
+
+
+def _real(filesystem: Filesystem, held: DistributionDirectory, number: int, text: str) -> str:
+    try:
+        return filesystem.locate(text, is_directory=_is_directory(held, number)).path
+    except DestinationError:  # a link on the way that isn't trusted: the text is all that is known of it
+        return "/" + "/".join(part for part in text.split("/") if part not in ("", "."))
+
+
+def _is_directory(held: DistributionDirectory, number: int) -> bool:
+    try:
+        with held.manifest_path.open("rb") as file:
+            manifest, _ = parse_header(file.readline().removesuffix(b"\n"))
+    except (StoreCorruptError, OSError):
+        return True
+    return number >= len(manifest.destinations) or manifest.destinations[number].is_directory
+
+
+def _unknown(held: DistributionDirectory, error: Exception) -> DestinationError:
+    what = error.message if isinstance(error, SluiceError) else str(error)
+    return DestinationError(
+        f"nothing can be removed, since it isn't known where {held.name} was extracted to: {what}",
+        remedy=f"look at {held.status_path}; deleting it has {held.name} received anew",
+    )

@@ -1,0 +1,229 @@
+"""What a Subscriber holds of one Distribution: the paths of docs/formats.md section 6, and its status file (G1).
+
+The status file is the authority: a revision that it doesn't name as received isn't held, whatever lies on disk, so deleting the file
+(G4) forces a new receive. It survives clean-up. Its readers here import nothing heavy: it answers ``hello``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sluice.durable import locked, make_directory, replace_atomically, sweep, sync_directory
+from sluice.errors import NotFoundError, StoreCorruptError, TrustError
+from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
+from sluice.model.revision import RevisionNumber
+
+STATUS_MAX = 4 * 1024 * 1024
+"""Most bytes of a status file."""
+TED = "distfile.ted"
+CORRUPT = "distfile.corrupt"
+LENT = "lent-"
+"""What the name of a file begins with that holds contents which the extracted tree lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A revision that was received whole and verified."""
+
+    manifest: str
+    """BLAKE3 of its manifest."""
+    index: str
+    """BLAKE3 of the index of its ``.ted``; the index has the digests of the rest."""
+    base: str
+    """The revision whose extracted tree the ``.ted`` builds on; empty: none."""
+    at: str
+    cleaned: bool = False
+    """Whether its ``.ted`` was removed after extraction (G2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """What stands in the destinations."""
+
+    revision: str
+    sequence: int
+    """Of the order."""
+    at: str
+    destinations: tuple[str, ...]
+    read_back: str
+    """Empty once a failed extraction without rollback left something else in part."""
+    manifest: str
+    """BLAKE3 of ``manifest`` beside the status file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The status file's content."""
+
+    received: Mapping[str, Received] = field(default_factory=dict)
+    """By revision."""
+    extracted: Extracted | None = None
+    reason: str = ""
+    """What went wrong last; empty if nothing."""
+
+    def with_received(self, revision: RevisionNumber, received: Received) -> Status:
+        """After a receive."""
+        return replace(self, received={**self.received, str(revision): received}, reason="")
+
+    def without(self, revision: RevisionNumber, *, reason: str = "") -> Status:
+        """After a revision was removed, or found damaged."""
+        kept = {name: record for name, record in self.received.items() if name != str(revision)}
+        return replace(self, received=kept, reason=reason or self.reason)
+
+
+class DistributionDirectory:
+    """``distributions/NAME`` of one Distributor on a Subscriber. Everything that writes needs ``lock``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.name = directory.name
+        self.status_path = directory / "status.json"
+        self.manifest_path = directory / "manifest"
+        self.stat_cache_path = directory / "seen"
+        self.journal = directory / "journal"
+        self.receipts = directory / "receipts"
+
+    def receiving(self, revision: RevisionNumber) -> Path:
+        """Where it arrives."""
+        return self.directory / "receiving" / str(revision)
+
+    def revision(self, revision: RevisionNumber) -> Path:
+        """Where it is held; there whole or not at all."""
+        return self.directory / "revisions" / str(revision)
+
+    @contextmanager
+    def lock(self, *, wait: float = 0.0) -> Iterator[None]:
+        """Held while receiving, extracting or cleaning up. Raises StoreLockedError."""
+        for below in ("receiving", "revisions", "receipts"):
+            make_directory(self.directory / below)
+        with locked(self.directory / "lock", what=f"Distribution {self.name}", wait=wait):
+            for each in self.swept():
+                _sweep_all(each)
+            yield
+
+    def swept(self) -> list[Path]:
+        """Directories in which killed processes may have left temporary files."""
+        receiving = self.directory / "receiving"
+        arriving = list(receiving.iterdir()) if receiving.is_dir() else []
+        return [*arriving, receiving, self.directory / "revisions", self.receipts, self.directory]
+
+    def status(self) -> Status:
+        """As it stands; nothing is held where the file is missing. Raises StoreCorruptError."""
+        try:
+            return _parse(self.status_path.read_bytes())
+        except FileNotFoundError:
+            return Status()
+        except (TrustError, NotFoundError) as error:
+            raise StoreCorruptError(
+                f"{self.status_path} is damaged: {error.message}", remedy="delete it: the Distribution is received and compared anew"
+            ) from error
+
+    def write_status(self, status: Status) -> None:
+        """Durably."""
+        replace_atomically(self.status_path, _bytes(status))
+
+    def hold(self, revision: RevisionNumber, record: Received) -> None:
+        """Give what arrived whole and verified its name; what arrives of older revisions goes. May be repeated."""
+        # The record first: until the directory stands under its name it says nothing, and afterwards nothing is missing.
+        self.write_status(self.status().with_received(revision, record))
+        self.remove_directory(self.revision(revision))
+        self.receiving(revision).rename(self.revision(revision))
+        sync_directory(self.directory / "revisions")
+        sync_directory(self.directory / "receiving")
+        for other in (self.directory / "receiving").iterdir():
+            with suppress(NotFoundError):  # no revision: not ours to judge
+                if RevisionNumber.parse(other.name) < revision:
+                    self.remove_directory(other)
+
+    def holds(self, status: Status, revision: RevisionNumber) -> bool:
+        """Whether a send of the revision has nothing to bring; a difference that builds on what isn't extracted any more brings all."""
+        record = status.received.get(str(revision))
+        if record is None or not (record.cleaned or (self.revision(revision) / TED).exists()):
+            return False
+        usable = {"", status.extracted.revision} if status.extracted else {""}
+        return record.cleaned or record.base in usable or str(revision) in usable
+
+    def newest_held(self, status: Status) -> RevisionNumber | None:
+        """The newest revision that needn't be sent."""
+        numbers = map(RevisionNumber.parse, status.received)
+        return max((number for number in numbers if self.holds(status, number)), default=None)
+
+    def remove_directory(self, path: Path) -> None:
+        """Remove a directory of ours such that a reader sees it whole or not at all."""
+        gone = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+        try:
+            path.rename(gone)
+        except FileNotFoundError:
+            return
+        sync_directory(path.parent)
+        shutil.rmtree(gone)
+
+
+def _sweep_all(directory: Path) -> None:
+    with os.scandir(directory) as found:
+        for item in found:
+            if item.name.startswith(".tmp-") and item.is_dir(follow_symlinks=False):
+                shutil.rmtree(item.path)
+    sweep(directory)
+
+
+def _bytes(status: Status) -> bytes:
+    extracted = status.extracted
+    return canonical_bytes(
+        {
+            "version": 1,
+            "reason": status.reason,
+            "received": {
+                name: {"manifest": r.manifest, "index": r.index, "base": r.base, "at": r.at, "cleaned": r.cleaned}
+                for name, r in status.received.items()
+            },
+            "extracted": extracted
+            and {
+                "revision": extracted.revision,
+                "sequence": extracted.sequence,
+                "at": extracted.at,
+                "destinations": list(extracted.destinations),
+                "read_back": extracted.read_back,
+                "manifest": extracted.manifest,
+            },
+        }
+    )
+
+
+def _parse(data: bytes) -> Status:
+    fields = Fields(parse_canonical(data, limit=STATUS_MAX, what="a status file"), what="a status file")
+    fields.constant("version", 1)
+    reason = fields.text("reason", limit=65536)
+    received = fields.any("received")
+    extracted = _extracted(fields.any("extracted")) if fields.optional("extracted") else None
+    fields.done()
+    if not isinstance(received, dict):
+        raise StoreCorruptError("a status file: received is no object")
+    return Status({str(RevisionNumber.parse(name)): _received(value) for name, value in received.items()}, extracted, reason)
+
+
+def _received(value: Any) -> Received:
+    fields = Fields(value, what="a received revision")
+    found = Received(fields.text("manifest"), fields.text("index"), fields.text("base"), fields.text("at"), fields.flag("cleaned"))
+    fields.done()
+    return found
+
+
+def _extracted(value: Any) -> Extracted:
+    fields = Fields(value, what="an extracted revision")
+    found = Extracted(
+        revision=str(RevisionNumber.parse(fields.text("revision"))),
+        sequence=fields.number("sequence"),
+        at=fields.text("at"),
+        destinations=tuple(str(item) for item in fields.items("destinations", limit=10_000)),
+        read_back=fields.text("read_back"),
+        manifest=fields.text("manifest"),
+    )
+    fields.done()
+    return found

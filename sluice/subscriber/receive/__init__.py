@@ -1,0 +1,1 @@
+"""Receive manifests, ``.ted`` files and supplements, verified block by block as they arrive."""

@@ -1,0 +1,75 @@
+"""What a Distributor's metadata would be after a publishing, for dry runs: nothing is written, and no key of the Distributor's is used.
+
+What is signed here is signed by a key that nobody knows and that is forgotten at once, so that only its size means anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.signer import SSlibKey
+from tuf.api.metadata import Root, Signed
+
+from sluice.trust.publish import Listing, Published, Publisher, lifetime_of
+from sluice.trust.repository import EARLIER, Repository, signed_bytes
+from sluice.trust.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_role, metadata_file
+
+
+class ProjectedPublisher(Publisher):
+    """A Publisher whose publishings are seen by itself alone."""
+
+    def __init__(self, working_directory: Path, *, distributor: str) -> None:
+        super().__init__(working_directory, distributor=distributor)
+        self._files = _Overlaid(self._repository, distributor=distributor)
+
+    def publish(self, listings: Callable[[], Mapping[str, Listing]], *, now: datetime, longest_interval: timedelta) -> Published:
+        """As ``Publisher.publish`` would; takes no lock."""
+        lifetime = lifetime_of(TIMESTAMP, longest_interval)
+        return self._files.of_one_set(lambda: self._publish(listings(), now, lifetime, Ed25519PrivateKey.generate()))
+
+    def held_since(self, distribution: str, at: datetime) -> dict[str, int]:
+        """Versions by role that somebody holds who was sent this Distribution at a time, as far as their files are here; others are
+        taken for not held.
+        """
+        return self._files.of_one_set(lambda: self._held_since(distribution, at))
+
+    def _held_since(self, distribution: str, at: datetime) -> dict[str, int]:
+        found = {ROOT: self._files.newest_root()}
+        for role, newest in self._files.versions().items():
+            ours = role in (TIMESTAMP, SNAPSHOT, TARGETS, distribution_role(distribution))
+            for version in range(newest, max(0, newest - EARLIER - 1), -1) if ours else ():
+                written = self._files.written(role, version)
+                if written is not None and written <= at:
+                    found[role] = version
+                    break
+        return found
+
+
+class _Overlaid(Repository):
+    """A repository as it is, and what would be written to it."""
+
+    def __init__(self, directory: Path, *, distributor: str) -> None:
+        super().__init__(directory, distributor=distributor)
+        self._written: dict[str, bytes] = {}
+
+    def read(self, name: str) -> bytes:
+        return self._written.get(name) or super().read(name)
+
+    def write(self, name: str, signed: Signed, key: Ed25519PrivateKey) -> None:
+        data, ours = signed_bytes(signed, key), SSlibKey.from_crypto(key.public_key()).keyid
+        self._written[name] = data.replace(ours.encode(), self._keyid().encode())
+
+    def written(self, role: str, version: int) -> datetime | None:
+        name = metadata_file(role, None if role == TIMESTAMP else version)
+        return None if name in self._written else super().written(role, version)
+
+    def remove_unreferenced(self, versions: Mapping[str, int], snapshot: int) -> None:
+        """Nothing is here twice."""
+
+    def _keyid(self) -> str:
+        """Of the key that signs, which every file names."""
+        root = self.load(metadata_file(ROOT, self.newest_root()), Root)
+        return root.roles[TIMESTAMP].keyids[0] if root is not None else ""

@@ -1,0 +1,119 @@
+"""Which extractions are due, and when each begins."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sluice.distributor.plan.extractions import begins, plan_checks, plan_extracts
+from sluice.errors import NotFoundError
+from sluice.model.revision import RevisionNumber
+from sluice.model.schedule import IMMEDIATELY, Kind, Schedule
+from sluice.model.state import CurrentState, State
+from tests.flows.sites import AT_NIGHT, site
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+WINDOW_OPENS = datetime(2026, 3, 2, 23, tzinfo=UTC)  # 01:00 in Helsinki
+WINDOW_CLOSES = datetime(2026, 3, 3, 3, tzinfo=UTC)
+ONE, TWO = RevisionNumber(1, 1), RevisionNumber(1, 2)
+
+
+def states(*names: str, extracted: RevisionNumber | None = None, held: RevisionNumber | None = TWO):
+    return {
+        (name, "zone"): CurrentState(name, "zone", state=State.RECEIVED, held=held, extracted=extracted, since=NOON, channel="night")
+        for name in names
+    }
+
+
+def planned(now: datetime, found=None, **options):
+    return plan_extracts(site(), "hq", found or states("helsinki-1", "helsinki-2", "oslo-1"), now, **options)
+
+
+def test_a_random_window_gives_each_subscriber_its_own_instant_when_it_opens() -> None:
+    targets = {t.subscriber: t.at for t in planned(WINDOW_OPENS)}
+    assert targets["oslo-1"] == WINDOW_OPENS
+    assert WINDOW_OPENS < targets["helsinki-1"] < WINDOW_CLOSES
+    assert targets["helsinki-1"] != targets["helsinki-2"]
+    assert targets == {t.subscriber: t.at for t in planned(WINDOW_OPENS)}
+
+
+def test_outside_its_window_nobody_is_asked_but_those_without_one() -> None:
+    assert [t.subscriber for t in planned(NOON + timedelta(hours=1))] == ["oslo-1"]
+
+
+def test_once_its_instant_is_past_it_begins_at_once_while_the_window_is_open() -> None:
+    late = WINDOW_CLOSES - timedelta(seconds=1)
+    assert begins(AT_NIGHT, NOON, late, seed="helsinki-1") == late
+    assert begins(AT_NIGHT, NOON, WINDOW_CLOSES + timedelta(hours=1), seed="helsinki-1") is None
+
+
+def test_never_blocks_the_stage_and_by_hand_it_runs() -> None:
+    never = Schedule(Kind.NEVER)
+    assert begins(never, NOON, WINDOW_OPENS, seed="x") is None
+    assert [t.at for t in planned(NOON, at_once=True)] == [NOON] * 3
+
+
+def test_what_is_extracted_or_not_held_is_not_planned() -> None:
+    assert planned(NOON, states("oslo-1", extracted=TWO)) == []
+    assert planned(NOON, states("oslo-1", held=None)) == []
+    assert [t.revision for t in planned(NOON, states("oslo-1", extracted=ONE))] == [TWO]
+
+
+def test_inactive_subscribers_are_left_out() -> None:
+    found = site()
+    changed = replace(found, subscribers={**found.subscribers, "oslo-1": replace(found.subscriber("oslo-1"), active=False)})
+    assert plan_extracts(changed, "hq", states("oslo-1"), NOON) == []
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(NotFoundError, match="oslo-9"):
+        planned(NOON, subscribers=["oslo-9"])
+    assert begins(IMMEDIATELY, NOON, NOON, seed="x") == NOON
+
+
+def verifying(state: State = State.INSTALLED, *, since: datetime = NOON, extract: Schedule | None = None):
+    """A site whose zone is verified, and where three Subscribers extracted it."""
+    made = site()
+    zone = replace(made.distributions["zone"], verify=True)
+    hosts = {name: replace(each, extract=extract) if extract else each for name, each in made.subscribers.items()}
+    found = {pair: replace(each, state=state, extracted=TWO, since=since) for pair, each in states("helsinki-1", "oslo-1").items()}
+    return replace(made, distributions={**made.distributions, "zone": zone}, subscribers=hosts), found
+
+
+HOURLY = Schedule(Kind.INTERVAL, interval=timedelta(hours=1))
+
+
+def test_what_is_verified_is_asked_again_at_each_extract_start_and_by_hand() -> None:
+    made, found = verifying(extract=HOURLY)
+    assert plan_extracts(made, "hq", found, NOON) == []
+    later = plan_extracts(made, "hq", found, NOON + timedelta(hours=1))
+    assert [(t.subscriber, t.revision, t.is_check) for t in later] == [("helsinki-1", TWO, True), ("oslo-1", TWO, True)]
+    asked_since = {pair: replace(each, since=NOON + timedelta(hours=1)) for pair, each in found.items()}
+    assert plan_extracts(made, "hq", asked_since, NOON + timedelta(minutes=90)) == []
+    assert len(plan_extracts(made, "hq", asked_since, NOON + timedelta(minutes=90), at_once=True)) == 2
+
+
+def test_only_what_stands_is_verified() -> None:
+    for state in (State.WAITING, State.SENDING, State.UNAVAILABLE, State.CANCELLED, State.RECEIVED):
+        made, found = verifying(state, extract=HOURLY)
+        assert plan_extracts(made, "hq", found, NOON + timedelta(hours=1), at_once=True) == []
+    for state in (State.INSTALLING, State.FAILED):
+        made, found = verifying(state, extract=HOURLY)
+        assert len(plan_extracts(made, "hq", found, NOON + timedelta(hours=1))) == 2
+
+
+def test_without_verify_nothing_is_asked_again() -> None:
+    _, found = verifying()
+    assert planned(NOON + timedelta(days=2), found, at_once=True) == []
+
+
+def test_where_extractions_follow_at_once_the_channels_start_asks() -> None:
+    made, found = verifying(extract=IMMEDIATELY)
+    assert plan_extracts(made, "hq", found, NOON) == []
+    channel = next(name for name in made.distributions["zone"].channels)
+    joined = {each.subscriber for each in made.channel(channel).subscriptions}
+    checks = plan_checks(made, "hq", channel, found, NOON)
+    assert [t.subscriber for t in checks] == sorted({"helsinki-1", "oslo-1"} & joined)
+    assert all(t.is_check and t.at == NOON and t.channel == channel for t in checks)
+    scheduled, found = verifying(extract=HOURLY)
+    assert plan_checks(scheduled, "hq", channel, found, NOON) == []

@@ -1,0 +1,312 @@
+"""Destinations that are mount points, full, immutable, or owned by an agent that isn't root."""
+
+from __future__ import annotations
+
+import _strptime  # noqa: F401 - Python imports it late, when a child without rights may not be allowed to read it
+import os
+import shutil
+import subprocess
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sluice.formats.orders import parse_receipt
+from sluice.model.order import Outcome
+from sluice.subscriber.extract.extraction import extract
+from tests.conftest import missing
+from tests.subscriber.host import Host, shell
+from tests.subscriber.revisions import make, tree_of
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def mounted() -> Iterator[Callable[[Path, str], None]]:
+    """Mounts small file systems, and unmounts them at the end."""
+    if os.geteuid() != 0:
+        missing("root, to mount file systems")
+    points: list[Path] = []
+
+    def mount(point: Path, size: str) -> None:
+        point.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", point], capture_output=True, check=False)
+        if done.returncode:
+            missing("the right to mount file systems")
+        points.append(point)
+
+    yield mount
+    for point in reversed(points):
+        subprocess.run(["umount", point], check=True)
+
+
+def plant(top: Path) -> Path:
+    (top / "data/deep").mkdir(parents=True)
+    (top / "data/deep/file").write_text("deep")
+    (top / "data/file").write_text("data")
+    (top / "top").write_text("top")
+    os.utime(top / "data", ns=(5, 5))
+    os.utime(top, ns=(6, 6))
+    return top
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_destination_that_is_a_mount_point_with_another_one_in_it(
+    tmp_path: Path, mounted: Callable[[Path, str], None], fails: bool
+) -> None:
+    host, target = Host(tmp_path), tmp_path / "zone"
+    source = plant(tmp_path / "source")
+    mounted(target, "40m")
+    mounted(target / "data", "40m")
+    before = tree_of(target)
+    devices = (target.stat().st_dev, (target / "data").stat().st_dev)
+
+    receipt = host.install(make("1.1", source), target, post=[shell("exit 1")] if fails else [])
+
+    if fails:
+        assert receipt.outcome is Outcome.FAILED
+        assert tree_of(target) == before
+    else:
+        assert receipt.failure is None
+        assert tree_of(target) == tree_of(source)
+    assert devices == (target.stat().st_dev, (target / "data").stat().st_dev)
+    assert host.leftovers(tmp_path) == []
+
+
+def test_a_full_file_system_is_said_with_figures_and_nothing_changes(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
+    host, target = Host(tmp_path), tmp_path / "zone"
+    mounted(target, "5m")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_bytes(os.urandom(5 * MIB))
+    before = tree_of(target)
+
+    receipt = host.install(make("1.1", tmp_path / "source"), target)
+
+    assert receipt.failure is not None
+    assert receipt.failure.code == "NoSpaceError"
+    assert receipt.failure.retryable
+    assert f"Subscriber oslo: zone 1.1 needs 6 MiB on the file system of {target}, where 5 MiB is free" in receipt.failure.message
+    assert tree_of(target) == before
+    assert host.leftovers(tmp_path) == []
+
+
+def test_staging_that_an_extraction_without_a_journal_left_makes_room(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
+    host, target = Host(tmp_path), tmp_path / "zone"
+    mounted(target, "8m")
+    left = target / ".sluice-oslo.hq.zone"
+    left.mkdir(mode=0o700)
+    (left / "0").write_bytes(bytes(6 * MIB))
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_bytes(os.urandom(4 * MIB))
+
+    receipt = host.install(make("1.1", tmp_path / "source"), target)
+
+    assert receipt.failure is None
+    assert tree_of(target) == tree_of(tmp_path / "source")
+
+
+def test_two_places_on_one_file_system_need_their_sum(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
+    """A file system that is mounted twice: staging stands at both mount points, and each alone would have room."""
+    host, first, second = Host(tmp_path), tmp_path / "first", tmp_path / "second"
+    mounted(first, "8m")
+    second.mkdir()
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_bytes(os.urandom(5 * MIB))
+    if subprocess.run(["mount", "--bind", first, second], capture_output=True, check=False).returncode:
+        missing("the right to mount file systems")
+    try:
+        made = make("1.1", tmp_path / "source", tmp_path / "source")
+        receipt = host.install(made, first / "a", second / "b")
+    finally:
+        subprocess.run(["umount", second], check=True)
+    assert receipt.failure is not None
+    assert "zone 1.1 needs 11 MiB" in receipt.failure.message
+    assert list(first.iterdir()) == []
+
+
+def test_what_must_stay_free_stays_free(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
+    host, target = Host(tmp_path), tmp_path / "zone"
+    mounted(target, "8m")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_bytes(os.urandom(2 * MIB))
+    made = make("1.1", tmp_path / "source")
+    host.receive(made)
+    free = os.statvfs(target).f_bavail * os.statvfs(target).f_frsize
+    for more, outcome in ((1, Outcome.FAILED), (0, Outcome.INSTALLED)):
+        order = replace(host.order(made, (target,)), min_free=free - 3 * MIB + more)
+        receipt = parse_receipt(extract(host.context, order)["payload"].encode())
+        assert receipt.outcome is outcome
+        if receipt.failure:
+            assert receipt.failure.message.endswith("1 B too little")
+    assert os.statvfs(target).f_bavail * os.statvfs(target).f_frsize >= free - 3 * MIB
+
+
+def test_small_files_count_with_the_blocks_they_take(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
+    host, target = Host(tmp_path), tmp_path / "zone"
+    mounted(target, "3m")
+    (tmp_path / "source").mkdir()
+    for number in range(1024):
+        (tmp_path / f"source/{number}").write_text(str(number))
+    receipt = host.install(make("1.1", tmp_path / "source"), target)
+    assert receipt.failure is not None
+    assert "zone 1.1 needs 5 MiB" in receipt.failure.message  # 4 KiB each, and 1 MiB for names
+
+
+@pytest.mark.parametrize("what", ["zone/locked", "zone/sub"])
+def test_an_immutable_target_is_locked_and_nothing_is_half_replaced(tmp_path: Path, real_part: Callable[[str], Path], what: str) -> None:
+    chattr = real_part("chattr")
+    host, source, target = Host(tmp_path), tmp_path / "source", tmp_path / "zone"
+    (source / "sub").mkdir(parents=True)
+    for name in ("a", "locked", "sub/file", "z"):
+        (source / name).write_text("before")
+    host.install(make("1.1", source), target)
+    for name in ("a", "locked", "sub/file", "z"):
+        (source / name).write_text("after!")
+    before = tree_of(target)
+    if subprocess.run([chattr, "+i", tmp_path / what], capture_output=True, check=False).returncode:
+        missing("a file system with immutable files, and the right to make them")
+    try:
+        receipt = host.install(make("1.2", source), target)
+        assert receipt.failure is not None
+        assert receipt.failure.code == "LockedTargetError"
+        assert receipt.failure.retryable
+        assert str(tmp_path / what) in receipt.failure.message
+        assert tree_of(target) == before
+        assert host.leftovers(tmp_path) == []
+    finally:
+        subprocess.run([chattr, "-i", tmp_path / what], check=True)
+    assert host.extract(make("1.2", source), target).outcome is Outcome.INSTALLED
+    assert tree_of(target) == tree_of(source)
+
+
+def as_nobody(work: Callable[[Path], None]) -> None:
+    """Run something in a child without root's rights, in a directory of its own."""
+    directory = Path(tempfile.mkdtemp(prefix="sluice-nobody-"))
+    try:
+        if os.geteuid() == 0:
+            os.chown(directory, 65534, 65534)
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                if os.geteuid() == 0:
+                    os.setgroups([])
+                    os.setgid(65534)
+                    os.setuid(65534)
+                work(directory)
+                status = 0
+            except BaseException:  # noqa: BLE001 - the parent sees the status
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        subprocess.run(["chmod", "-R", "u+rwx", directory], check=False)
+        shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_agent_without_root_places_into_directories_it_closed_to_itself(fails: bool) -> None:
+    def work(directory: Path) -> None:
+        host, source, target = Host(directory), directory / "source", directory / "zone"
+        (source / "closed/inner").mkdir(parents=True)
+        (source / "closed/inner/file").write_text("one")
+        (source / "closed/gone").write_text("gone")
+        (source / "secret").write_text("unreadable later")
+
+        def close(top: Path) -> None:
+            (top / "closed/inner").chmod(0o555)
+            (top / "closed").chmod(0o500)
+            top.chmod(0o555)
+
+        def reopen(top: Path) -> None:
+            for each in (top, top / "closed", top / "closed/inner"):
+                each.chmod(0o755)
+
+        close(source)
+        host.install(make("1.1", source), target)
+        assert tree_of(target) == tree_of(source)
+        reopen(source)
+        (source / "closed/inner/file").write_text("two")
+        (source / "closed/new").mkdir()
+        (source / "closed/new/file").write_text("new")
+        (source / "closed/new").chmod(0o555)
+        close(source)
+        before = tree_of(target)
+
+        receipt = host.install(make("1.2", source), target, post=[shell("exit 1")] if fails else [])
+
+        assert receipt.outcome is (Outcome.FAILED if fails else Outcome.INSTALLED), receipt.failure
+        assert tree_of(target) == (before if fails else tree_of(source))
+        assert host.leftovers(directory) == []
+
+    as_nobody(work)
+
+
+def test_a_directory_the_agent_may_not_write_in_is_an_error_with_a_remedy() -> None:
+    def work(directory: Path) -> None:
+        host = Host(directory)
+        (directory / "file").write_text("x")
+        receipt = host.install(make("1.1", directory / "file"), Path("/usr/sluice-test/file"))
+        assert receipt.failure is not None
+        assert receipt.failure.code == "DestinationError"
+        assert "root" in receipt.failure.remedy
+        assert not receipt.failure.retryable
+
+    as_nobody(work)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_agent_that_may_write_only_in_the_destination_itself_stages_there(fails: bool) -> None:
+    def work(directory: Path) -> None:
+        host, source, target = Host(directory), plant(directory / "source"), directory / "opt/zone"
+        target.mkdir(parents=True)
+        (target / "foreign").write_text("mine")
+        os.utime(target, ns=(9, 9))
+        target.parent.chmod(0o555)
+        before = tree_of(target)
+
+        receipt = host.install(make("1.1", source), target, post=[shell("exit 1")] if fails else [])
+
+        assert receipt.outcome is (Outcome.FAILED if fails else Outcome.INSTALLED), receipt.failure
+        found = tree_of(target)
+        if fails:
+            assert found == before
+        else:
+            assert found.pop("foreign")
+            assert found == tree_of(source)
+        assert host.leftovers(directory) == []
+
+    as_nobody(work)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a directory of somebody else")
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_directory_of_somebody_else_is_placed_into_and_keeps_its_mode(tmp_path: Path, fails: bool, beside: bool) -> None:
+    top = Path(tempfile.mkdtemp(prefix="sluice-shared-"))
+    target, work, source = top / "target", top / "work", tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_text("x")
+    made = make("1.1", source)
+    for each in (target, work):
+        each.mkdir()
+    os.chown(work, 65534, 65534)
+    top.chmod(0o1777 if beside else 0o755)
+    target.chmod(0o777)
+
+    def place(_: Path) -> None:
+        host = Host(work)
+        receipt = host.install(made, target, post=[shell("exit 1")] if fails else [])
+        assert (receipt.failure.code if receipt.failure else "") == ("ActionFailedError" if fails else "")
+        assert host.leftovers(top) == []
+        assert [path.name for path in target.iterdir()] == ([] if fails else ["file"])
+
+    try:
+        as_nobody(place)
+        assert target.stat().st_mode & 0o777 == 0o777
+    finally:
+        shutil.rmtree(top)
