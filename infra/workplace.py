@@ -6,6 +6,7 @@ an argument, or in a worker's flow runs the environment's ``SLUICE_SITE``: it di
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -14,13 +15,15 @@ from functools import cached_property
 from pathlib import Path
 
 from sluice.blueprint import load_site
-from sluice.errors import MailError, NotFoundError
+from sluice.distributor.send_queue.watch import LEASE_SECONDS, LEASE_SECONDS_MIN
+from sluice.errors import LedgerError, MailError, NotFoundError
 from sluice.model.site import Distributor, Effort, Site, Subscriber
 from sluice.ports import Clock, Ledger, Mailer, Source, Store, Transport
 from sluice.trust.publish import Publisher
 
 SITE_VARIABLE = "SLUICE_SITE"
 LEDGER_VARIABLE = "SLUICE_LEDGER"
+LEASE_VARIABLE = "SLUICE_LEASE_SECONDS"
 
 
 class SystemClock:
@@ -84,6 +87,21 @@ class Workplace:
                 f"Distributor {self.distributor.name} has no mail server", remedy='add mail: {server: "host:port", from: address} to it'
             )
         return SmtpMailer(self.distributor.mail)
+
+    @cached_property
+    def lease_seconds(self) -> float:
+        """How long a ticket outlives its holder's last sign of life. Raises LedgerError if the setting is no such number."""
+        named = os.environ.get(LEASE_VARIABLE) or str(LEASE_SECONDS)
+        try:
+            seconds = float(named)
+        except ValueError:
+            seconds = math.nan
+        if not LEASE_SECONDS_MIN <= seconds < math.inf:
+            raise LedgerError(
+                f"{LEASE_VARIABLE} is no number of seconds from {LEASE_SECONDS_MIN:g} on: {named!r}",
+                remedy=f"set it to one, or unset it for {LEASE_SECONDS:g}",
+            )
+        return seconds
 
     def timeout(self, subscriber: Subscriber) -> float:
         """Seconds without progress after which a conversation with it is broken off (D8)."""

@@ -70,7 +70,6 @@ def sending_task(sends: Sends, delivery: Delivery) -> Task[..., Any]:
         retries=retries,
         retry_delay_seconds=lambda _: _UntilNextTry(delivery, every),
         retry_condition_fn=again,
-        tags=[f"subscriber:{target.subscriber}"],
     )
 
 

@@ -59,7 +59,13 @@ class Sends:
         self._executor = ThreadPoolExecutor(max_workers=most * len(self.rooms), thread_name_prefix="send")
         # An extraction holds neither slot nor room: transfers go on meanwhile.
         self._orders = ThreadPoolExecutor(max_workers=EXTRACTING, thread_name_prefix="extract")
-        self._watch = QueueWatch(work.distributor.name, work.distributor.max_concurrent, ledger=work.ledger, clock=work.clock)
+        self._watch = QueueWatch(
+            work.distributor.name,
+            work.distributor.max_concurrent,
+            ledger=work.ledger,
+            clock=work.clock,
+            lease_seconds=work.lease_seconds,
+        )
         self._watch.start()
         self.mender = Mender(
             work.site,

@@ -4,16 +4,17 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from infra.ledger.sql import SqlLedger, open_ledger
+from infra.workplace import Workplace
 from sluice.distributor.send_queue.watch import LEASE_SECONDS, QueueWatch, SendCancelledError, Turn
 from sluice.errors import LeaseLostError, LedgerError
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Priority
+from sluice.model.site import Distributor, Priority, Site
 from sluice.model.state import Event, EventKind, Record
 from sluice.model.ticket import Phase, Started, Ticket, Waiting
 
@@ -54,7 +55,7 @@ class Process:
     def turn(self, host: str, priority: Priority = Priority.MEDIUM, *, waits_under: tuple[str, ...] = ()) -> Turn:
         """Entered, its host has answered, and it asks."""
         ticket = self.place.ledger.enqueue(
-            "hq", host, "zone", RevisionNumber(1, 1), priority, self.name, lease_seconds=LEASE_SECONDS, now=self.place.now()
+            "hq", host, "zone", RevisionNumber(1, 1), priority, self.name, lease_seconds=self.watch.lease_seconds, now=self.place.now()
         )
         assert isinstance(ticket, Ticket)
         turn = self.watch.keep(ticket, lambda: self.lost.append(host))
@@ -368,3 +369,33 @@ def test_its_thread_looks_by_itself_and_ends_when_it_is_closed(place: Place) -> 
     until(lambda: said(waiting) is Started)
     process.watch.close()
     assert not process.watch._thread.is_alive()
+
+
+@pytest.mark.parametrize("seconds", [2.0, 90.0])
+def test_another_length_of_leases_is_renewed_at_a_third_and_over_at_the_whole(place: Place, seconds: float) -> None:
+    process = place.process("run-1")
+    process.watch = QueueWatch("hq", 1, ledger=process.ledger, clock=place, lease_seconds=seconds)
+    turn = process.turn("a")
+    process.watch.look()
+    place.sleep(seconds / 3)
+    process.watch.look()
+    assert process.ledger.calls.count("renew") == 1
+    assert [t.lease_until for t in place.ledger.snapshot().tickets] == [place.time + timedelta(seconds=seconds)]
+    place.sleep(seconds - 0.1)
+    assert not turn.must_pause
+    place.sleep(0.1)
+    assert turn.must_pause
+
+
+def test_the_length_of_leases_is_a_setting_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lease_seconds() -> float:
+        return Workplace(Site("site", {}, {}, {}, {}), Distributor("hq", PurePosixPath("/hq"))).lease_seconds
+
+    monkeypatch.delenv("SLUICE_LEASE_SECONDS", raising=False)
+    assert lease_seconds() == LEASE_SECONDS
+    monkeypatch.setenv("SLUICE_LEASE_SECONDS", "2.5")
+    assert lease_seconds() == 2.5
+    for wrong in ("soon", "0", "-3", "nan", "inf"):
+        monkeypatch.setenv("SLUICE_LEASE_SECONDS", wrong)
+        with pytest.raises(LedgerError, match="SLUICE_LEASE_SECONDS is no number of seconds from 2 on"):
+            lease_seconds()

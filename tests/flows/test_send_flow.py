@@ -91,7 +91,7 @@ class _Sending(SimpleNamespace):
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     found = Wire()
-    monkeypatch.setattr("tasks.sending.Sending", found.sending)
+    monkeypatch.setattr("tasks.sending.Transfer", found.sending)
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sluice.distributor.send_queue.watch import LEASE_SECONDS, QueueWatch, Turn
+from sluice.distributor.send_queue.watch import QueueWatch, Turn
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor, Priority
 from sluice.model.state import CurrentState, Record
@@ -63,7 +63,7 @@ class Claim:
             self._revision,
             self._priority,
             self._flow_run,
-            lease_seconds=LEASE_SECONDS,
+            lease_seconds=self._watch.lease_seconds,
             now=self._clock.now(),
         )
         if isinstance(found, Occupied):

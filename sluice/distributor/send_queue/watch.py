@@ -21,7 +21,9 @@ from sluice.model.ticket import Pausing, QueueLook, QueueTurn, Started, Ticket, 
 from sluice.ports import Clock, Ledger
 
 LEASE_SECONDS = 30.0
-"""How long a place in the queue outlives its holder's last sign of life."""
+"""How long a place in the queue outlives its holder's last sign of life, unless it is set otherwise (docs/deploy.md)."""
+LEASE_SECONDS_MIN = 2.0
+"""A shorter lease would end between two looks that renew it."""
 LOOK_SECONDS = 0.5
 """Between two looks at the stamp while something waits or is transferred."""
 SIGN_SECONDS = 25.0
@@ -103,8 +105,10 @@ class Turn:
 class QueueWatch:
     """All tickets of one process with one sender. ``start`` it; safe for threads."""
 
-    def __init__(self, sender: str, limit: int | None, *, ledger: Ledger, clock: Clock) -> None:
-        """``limit`` is the sender's ``max_concurrent``."""
+    def __init__(self, sender: str, limit: int | None, *, ledger: Ledger, clock: Clock, lease_seconds: float = LEASE_SECONDS) -> None:
+        """Make a watch without tickets; ``limit`` is the sender's ``max_concurrent``."""
+        self.lease_seconds = lease_seconds
+        """Of every ticket that it keeps."""
         self._sender, self._limit, self._ledger, self._clock = sender, limit, ledger, clock
         self._changed = threading.Condition()
         self._turns = dict[int, Turn]()
@@ -118,7 +122,7 @@ class QueueWatch:
     @property
     def is_overdue(self) -> bool:
         """Whether its leases may have run out since they were last renewed."""
-        return self._clock.now() - self._renewed >= timedelta(seconds=LEASE_SECONDS)
+        return self._clock.now() - self._renewed >= timedelta(seconds=self.lease_seconds)
 
     def start(self) -> None:
         """Begin to look; without it ``look`` has to be called."""
@@ -182,7 +186,7 @@ class QueueWatch:
             turns, asking = dict(self._turns), dict(self._asking)
             was_asked, self._is_asked = self._is_asked, False
         try:
-            if turns and now - self._renewed >= timedelta(seconds=LEASE_SECONDS / 3):
+            if turns and now - self._renewed >= timedelta(seconds=self.lease_seconds / 3):
                 self._renew(turns, now)
             if asking or any(turn.runs for turn in turns.values()):
                 self._watch(turns, asking, now, was_asked=was_asked)
@@ -214,10 +218,10 @@ class QueueWatch:
     def _pause(self) -> float | None:
         if self._asking or any(turn.runs for turn in self._turns.values()):
             return LOOK_SECONDS
-        return LEASE_SECONDS / 6 if self._turns else None
+        return self.lease_seconds / 6 if self._turns else None
 
     def _renew(self, turns: dict[int, Turn], now: datetime) -> None:
-        kept = self._ledger.renew(turns, lease_seconds=LEASE_SECONDS, now=now)
+        kept = self._ledger.renew(turns, lease_seconds=self.lease_seconds, now=now)
         self._renewed = now
         for number, turn in turns.items():
             if number not in kept:
@@ -233,7 +237,7 @@ class QueueWatch:
             if seen.stamp == self._stamp and (self._until is None or now < self._until):
                 return
         # After a standstill of this machine nobody's lease says anything until all had time to renew.
-        stood_still = now - self._looked > timedelta(seconds=LEASE_SECONDS / 3 + LOOK_SECONDS)
+        stood_still = now - self._looked > timedelta(seconds=self.lease_seconds / 3 + LOOK_SECONDS)
         judged = self._looked if stood_still and turns else now
         self._take(turns, asking, self._decided(turns, asking, judged))
 
