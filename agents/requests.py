@@ -36,7 +36,8 @@ from sluice.trust.high_water import read_high_water, write_high_water
 from sluice.trust.keys import load_private_key
 from sluice.trust.roles import DISTFILE, MANIFEST
 from sluice.trust.targets import Target
-from sluice.trust.verify import FILES_MAX, TrustDirectory, TrustedView
+from sluice.trust.verify import FILES_MAX, TrustDirectory
+from sluice.trust.view import TrustedView
 
 LOCK_WAIT = 30.0
 """Seconds to wait for another conversation that accepts metadata."""

@@ -22,7 +22,8 @@ from statistics import median
 
 from infra.ledger import group
 from infra.ledger.sql import open_ledger
-from sluice.model.state import CurrentState, Event, EventKind
+from sluice.model.event import Event, EventKind
+from sluice.model.state import CurrentState
 from tests.conftest import PLACES
 from tests.system.postgres import cluster
 

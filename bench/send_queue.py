@@ -118,7 +118,8 @@ def make_site(directory: Path, count: int) -> Path:
 def copy_to_others(site: Path, count: int) -> None:
     """What the first Subscriber holds, as if all others had been sent it too: a thousand real sends take many minutes."""
     from infra.workplace import open_workplace
-    from sluice.model.state import CurrentState, Event, EventKind, Record
+    from sluice.model.event import Event, EventKind
+    from sluice.model.state import CurrentState, Record
 
     held = "sluice/distributors/hq/distributions"
     with open_workplace(site, "hq") as work:
@@ -206,9 +207,10 @@ def waits(site: Path, count: int) -> Callable[[], None]:
     """Tickets that wait for one slot, which another process has."""
     from infra.workplace import open_workplace
     from sluice.distributor.send_queue.watch import QueueWatch
+    from sluice.model.event import Event, EventKind
     from sluice.model.revision import RevisionNumber
     from sluice.model.site import Priority
-    from sluice.model.state import Event, EventKind, Record
+    from sluice.model.state import Record
     from sluice.model.ticket import Ticket, Waiting
 
     place = open_workplace(site, "hq")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from cli.ledgers import ledger_of, site_snapshot
 from cli.tables import duration, size, table
-from sluice.model.state import CurrentState, Event, EventKind, State
+from sluice.model.event import Event, EventKind
+from sluice.model.state import CurrentState, State
 
 if TYPE_CHECKING:
     from sluice.model.site import Site

@@ -111,7 +111,7 @@ def _of_one(
     from infra.store.projected import projected_delta
     from sluice.blueprint.render.recipe import recipe
     from sluice.distributor.predict.predictor import Predictor
-    from sluice.model.state import EventKind
+    from sluice.model.event import EventKind
     from sluice.rules.lifetimes import longest_send_interval
     from sluice.trust.projected import ProjectedPublisher
 

@@ -117,7 +117,7 @@ def described(store: Store, name: str, number: RevisionNumber, built: datetime |
 
 def build_times(site: Site, name: str) -> dict[RevisionNumber, datetime]:
     """When each revision was built, as the ledger's events say."""
-    from sluice.model.state import EventKind
+    from sluice.model.event import EventKind
 
     found: dict[RevisionNumber, datetime] = {}
     with ledger_of(site, site.distribution(name).distributor) as ledger:

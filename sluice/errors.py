@@ -64,6 +64,13 @@ class SluiceError(Exception):
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
 
+    def __init_subclass__(cls, *, exit_code: int | None = None, retryable: bool | None = None) -> None:
+        """Take what a class states of itself; what it doesn't state is its base's."""
+        if exit_code is not None:
+            cls.exit_code = exit_code
+        if retryable is not None:
+            cls.retryable = retryable
+
     def __init__(self, message: str, *, remedy: str = "") -> None:
         self.message = _unicode(message)
         self.remedy = _unicode(remedy)
@@ -85,10 +92,8 @@ def _unicode(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-class BlueprintError(SluiceError):
+class BlueprintError(SluiceError, exit_code=3):
     """One error in one blueprint document; ``line`` is 0 where it is of a file or directory as a whole."""
-
-    exit_code = 3
 
     def __init__(self, message: str, *, file: str, line: int, path: str = "", remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
@@ -102,20 +107,16 @@ class BlueprintError(SluiceError):
         return f"{place}: {self.remedy}" if self.remedy else place
 
 
-class SiteError(SluiceError):
+class SiteError(SluiceError, exit_code=3):
     """Every error of a site at once, in file and line order."""
-
-    exit_code = 3
 
     def __init__(self, errors: Sequence[BlueprintError]) -> None:
         super().__init__("\n".join(str(e) for e in errors))
         self.errors = tuple(errors)
 
 
-class TrustError(SluiceError):
+class TrustError(SluiceError, exit_code=4):
     """Something wasn't signed by whom it must be, or isn't what was signed. Trying again can't help."""
-
-    exit_code = 4
 
 
 class UnknownDistributorError(TrustError):
@@ -138,16 +139,12 @@ class TruncatedError(TrustError):
     """Fewer bytes than were signed."""
 
 
-class StoreError(SluiceError):
+class StoreError(SluiceError, exit_code=5):
     """The store of revisions can't do what is asked."""
 
-    exit_code = 5
 
-
-class StoreLockedError(StoreError):
+class StoreLockedError(StoreError, retryable=True):
     """Another process builds or receives this Distribution now."""
-
-    retryable = True
 
 
 class StoreCorruptError(StoreError):
@@ -158,26 +155,20 @@ class StoreMendedError(StoreCorruptError):
     """What was to be sent was damaged at the Distributor. It was set aside and made again: the Channel's next start sends it (E4)."""
 
 
-class NoSpaceError(StoreError):
+class NoSpaceError(StoreError, retryable=True):
     """Less free space than the step needs."""
 
-    retryable = True
 
-
-class SourceError(SluiceError):
+class SourceError(SluiceError, exit_code=6):
     """What is to be built can't be read or can't be distributed."""
-
-    exit_code = 6
 
 
 class SourceMissingError(SourceError):
     """A source path doesn't exist or can't be read."""
 
 
-class SourceChangedError(SourceError):
+class SourceChangedError(SourceError, retryable=True):
     """A file changed while it was read."""
-
-    retryable = True
 
 
 class CaseCollisionError(SourceError):
@@ -188,28 +179,20 @@ class NameImpossibleError(SourceError):
     """A name that some Subscriber platform can't hold (B5)."""
 
 
-class TransportError(SluiceError):
+class TransportError(SluiceError, exit_code=7):
     """The way to a Subscriber."""
 
-    exit_code = 7
 
-
-class UnreachableError(TransportError):
+class UnreachableError(TransportError, retryable=True):
     """Nothing answers at the address."""
 
-    retryable = True
 
-
-class ConnectionLostError(TransportError):
+class ConnectionLostError(TransportError, retryable=True):
     """The connection broke under way; what arrived is kept."""
 
-    retryable = True
 
-
-class TransportTimeoutError(TransportError):
+class TransportTimeoutError(TransportError, retryable=True):
     """No progress within ``connection_timeout``."""
-
-    retryable = True
 
 
 class HostKeyError(TransportError):
@@ -232,20 +215,16 @@ class ProtocolError(TransportError):
     """Bytes that are no frame, or a frame out of turn."""
 
 
-class ExtractError(SluiceError):
+class ExtractError(SluiceError, exit_code=8):
     """The extraction on a Subscriber."""
-
-    exit_code = 8
 
 
 class DestinationError(ExtractError):
     """A destination can't be used: a link in the way, no directory, no right."""
 
 
-class LockedTargetError(ExtractError):
+class LockedTargetError(ExtractError, retryable=True):
     """A target is locked or immutable (F2)."""
-
-    retryable = True
 
 
 class BaseDiffersError(ExtractError):
@@ -268,47 +247,32 @@ class UndoFailedError(ExtractError):
     """The prior files couldn't be restored; the message names them."""
 
 
-class RolloutError(SluiceError):
+class RolloutError(SluiceError, exit_code=9):
     """A group distribution can't do what is asked."""
 
-    exit_code = 9
 
-
-class LedgerError(SluiceError):
+class LedgerError(SluiceError, exit_code=10):
     """The ledger can't be read or written."""
 
-    exit_code = 10
 
-
-class LeaseLostError(LedgerError):
+class LeaseLostError(LedgerError, retryable=True):
     """A place in the send queue was taken over after its lease ran out."""
 
-    retryable = True
 
-
-class OrchestratorError(SluiceError):
+class OrchestratorError(SluiceError, exit_code=11):
     """Prefect can't be reached, or refuses what is asked."""
 
-    exit_code = 11
 
-
-class MailError(SluiceError):
+class MailError(SluiceError, exit_code=12, retryable=True):
     """A mail couldn't be handed to its server (C7)."""
 
-    exit_code = 12
-    retryable = True
 
-
-class NoMailServerError(MailError):
+class NoMailServerError(MailError, retryable=False):
     """The mail server's host is unknown or refuses the connection: waiting within a run changes nothing, the next build tries again."""
 
-    retryable = False
 
-
-class NotFoundError(SluiceError):
+class NotFoundError(SluiceError, exit_code=2):
     """No such Distribution, Subscriber, Channel or revision."""
-
-    exit_code = 2
 
 
 class SupersededError(NotFoundError):

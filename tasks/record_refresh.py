@@ -6,7 +6,7 @@ import asyncio
 
 from prefect import task
 
-from sluice.model.state import Event, EventKind
+from sluice.model.event import Event, EventKind
 from tasks.place import here
 from tasks.settings import COMMON
 

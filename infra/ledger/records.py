@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Connection, Table, Update, and_, bindparam
 
 from infra.ledger.rows import event_values, state_of, state_values
 from infra.ledger.tables import events, states
-from sluice.model.state import CurrentState, Event, Record
+from sluice.model.event import Event
+from sluice.model.state import CurrentState, Record
 
 # Made once: most of what a write costs is making its statements. Values come when they are executed.
 _APPEND = insert(events).inline()

@@ -11,10 +11,11 @@ from typing import Any
 from sqlalchemy import Row, Select, String, select, type_coerce
 
 from infra.ledger.tables import UtcTime, tickets
+from sluice.model.event import EVENT_DATA_MAX, Event, EventKind, JsonValue, RecordedEvent
 from sluice.model.order import Failure
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import EVENT_DATA_MAX, Built, CurrentState, Event, EventKind, JsonValue, RecordedEvent, State
+from sluice.model.state import Built, CurrentState, State
 from sluice.model.ticket import Phase, Ticket
 
 _TEXT_MAX = 1000

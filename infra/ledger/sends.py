@@ -17,9 +17,10 @@ from infra.ledger.records import append, keep, put
 from infra.ledger.rows import select_tickets, ticket_of
 from infra.ledger.tables import cancels, queues, tickets
 from sluice.errors import LeaseLostError
+from sluice.model.event import Event, EventKind, JsonValue
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import CurrentState, Event, EventKind, JsonValue, Record
+from sluice.model.state import CurrentState, Record
 from sluice.model.ticket import Lost, Occupied, Phase, QueueLook, QueueTurn, Ticket
 from sluice.rules import dispatch
 

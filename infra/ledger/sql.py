@@ -20,10 +20,11 @@ from infra.ledger.sqlite import open_sqlite
 from infra.ledger.tables import built as built_table
 from infra.ledger.tables import cancels, events, receipts, sequences, states
 from sluice.errors import LedgerError
+from sluice.model.event import Event, EventKind, RecordedEvent
 from sluice.model.order import CLAIMED_SEQUENCE_MAX, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import Built, CurrentState, Event, EventKind, LedgerSnapshot, ReceiptStored, Record, RecordedEvent
+from sluice.model.state import Built, CurrentState, LedgerSnapshot, ReceiptStored, Record
 from sluice.model.ticket import Lost, Occupied, QueueLook, QueueTurn, Ticket
 
 POSTGRES = ("postgresql://", "postgresql+psycopg://")

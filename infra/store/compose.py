@@ -10,7 +10,8 @@ from blake3 import blake3
 from infra.store.contents import Contents
 from infra.store.packs import REPAIR, Packs
 from sluice.errors import StoreCorruptError
-from sluice.formats.ted.file import FRAME_MAX, TedWriter
+from sluice.formats.ted.file import TedWriter
+from sluice.formats.ted.frame import FRAME_MAX
 from sluice.formats.zstd import compress_frame
 
 COPY_MIN = 1024 * 1024

@@ -10,11 +10,12 @@ from typing import IO, Any
 
 from infra.store.contents import Contents, translated
 from infra.store.packs import Packs
+from sluice.delta.line import Blob
 from sluice.delta.make import default_reference, make_frames
 from sluice.errors import BaseDiffersError, StoreCorruptError
 from sluice.formats.manifest.delta import manifest_delta
 from sluice.formats.ted.file import TedWriter, needed_contents
-from sluice.formats.ted.frame import Blob, Frame, Range
+from sluice.formats.ted.frame import Frame, Range
 from sluice.formats.ted.index import RECIPE_MAX, delta_fits
 from sluice.formats.ted.recipe import RANGES_MAX, Recipe, gone_contents, recipe_bytes
 from sluice.formats.zstd import compress_frame

@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from sluice.errors import StoreCorruptError
 from sluice.formats.pack import PACK_MAGIC, PackIndex
-from sluice.formats.ted.file import FRAME_MAX
+from sluice.formats.ted.frame import FRAME_MAX
 from sluice.formats.zstd import decompress_frame, first_frame, frame_max
 
 

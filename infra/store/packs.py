@@ -75,7 +75,7 @@ class Packs:
 
 
 class PackBlob:
-    """One content in a pack. Implements ``sluice.formats.ted.frame.Blob``."""
+    """One content in a pack. Implements ``sluice.delta.line.Blob``."""
 
     def __init__(self, packs: Packs, digest: str, pack: str, first: int, size: int) -> None:
         self._packs = packs

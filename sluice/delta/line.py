@@ -5,13 +5,27 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Protocol
 
-from sluice.formats.ted.frame import Blob, Range
+from sluice.formats.ted.frame import Range
 
 _CHUNK = 4 * 1024 * 1024
 """Bytes read at a time: contents may stand compressed in frames of this size."""
 _CHUNKS = 4
 """How many of those are kept."""
+
+
+class Blob(Protocol):
+    """One content, readable anywhere."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes."""
+        ...
 
 
 class Line:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from sluice.delta.candidates import smallest
 from sluice.delta.groups import Part, parts
-from sluice.delta.line import Line
-from sluice.formats.ted.frame import GROUP_MAX, SMALL_GROUP_MAX, Blob, Frame, FrameKind, Range
+from sluice.delta.line import Blob, Line
+from sluice.formats.ted.frame import GROUP_MAX, SMALL_GROUP_MAX, Frame, FrameKind, Range
 from sluice.model.site import Effort
 
 _COPY = 1024 * 1024

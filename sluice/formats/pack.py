@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from sluice.errors import StoreCorruptError, TrustError
 from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
-from sluice.formats.ted.file import FRAME_MAX
+from sluice.formats.ted.frame import FRAME_MAX
 from sluice.formats.zstd import compress_frame, frame_max
 
 PACK_MAGIC = b"SLUICEP1"

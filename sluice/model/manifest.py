@@ -9,6 +9,9 @@ from enum import StrEnum
 from sluice.model.action import Action
 from sluice.model.revision import RevisionNumber
 
+PLACEHOLDER = "#"
+"""First character of the digest of an unknown content in an outline; its number follows, counted from 0 by first appearance."""
+
 
 class EntryKind(StrEnum):
     """What an entry is."""

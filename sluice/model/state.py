@@ -27,11 +27,12 @@ The place in the send queue is in ``model/ticket.py``; the retry decision is mad
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from sluice.errors import BaseDiffersError, StoreCorruptError
+from sluice.model.event import Event
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.ticket import Ticket
@@ -55,67 +56,7 @@ class State(StrEnum):
     NOT_BUILT = "not built"
 
 
-class EventKind(StrEnum):
-    """What happened. Append-only: a kind is never renamed."""
-
-    BUILT = "built"
-    NO_CHANGE = "no change"
-    BUILD_FAILED = "build failed"
-    SIGNED = "signed"
-    OFFERED = "offered"
-    SEND_STARTED = "send started"
-    SEND_PAUSED = "send paused"
-    SEND_RESUMED = "send resumed"
-    SENT = "sent"
-    ALREADY_HELD = "already held"
-    SEND_FAILED = "send failed"
-    EXTRACT_STARTED = "extract started"
-    INSTALLED = "installed"
-    EXTRACT_FAILED = "extract failed"
-    RECEIPT_REFUSED = "receipt refused"
-    RECEIPT_CONFLICT = "receipt conflict"
-    LEASE_EXPIRED = "lease expired"
-    CANCEL_REQUESTED = "cancel requested"
-    CANCELLED = "cancelled"
-    REFRESHED = "refreshed"
-    VERIFIED = "verified"
-    DAMAGE_FOUND = "damage found"
-    DAMAGE_MENDED = "damage mended"
-    MAIL_DUE = "mail due"
-    MAIL_SENT = "mail sent"
-    MAIL_FAILED = "mail failed"
-
-
-EVENT_DATA_MAX = 4096
-"""Bytes of an event's data as JSON."""
-
 _HELD_IN_VAIN = frozenset({StoreCorruptError.__name__, BaseDiffersError.__name__})
-
-JsonValue = str | int | float | bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened, for the event log. Empty fields don't apply."""
-
-    at: datetime
-    kind: EventKind
-    distributor: str = ""
-    distribution: str = ""
-    revision: RevisionNumber | None = None
-    subscriber: str = ""
-    channel: str = ""
-    flow_run: str = ""
-    data: Mapping[str, JsonValue] = field(default_factory=dict)
-    """Small and flat, at most EVENT_DATA_MAX; never a secret."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedEvent:
-    """An event with its number: strictly increasing in the order of recording."""
-
-    number: int
-    event: Event
 
 
 @dataclass(frozen=True, slots=True)

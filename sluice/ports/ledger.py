@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from sluice.model.event import Event, EventKind, RecordedEvent
 from sluice.model.order import Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import Built, CurrentState, Event, EventKind, LedgerSnapshot, ReceiptStored, Record, RecordedEvent
+from sluice.model.state import Built, CurrentState, LedgerSnapshot, ReceiptStored, Record
 from sluice.model.ticket import Lost, Occupied, QueueLook, QueueTurn, Ticket
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError, StoreCorruptError, TrustError
+from sluice.model.event import JsonValue
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
-from sluice.model.state import JsonValue
 from sluice.ports import Progress, TedFile, TedStore, Transport
 from sluice.sender.call import Call, call_agent, require
 from sluice.sender.conversation import Put

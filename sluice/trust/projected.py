@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Root, Signed
 
-from sluice.trust.publish import Listing, Published, Publisher, lifetime_of
+from sluice.trust.publish import Published, Publisher, lifetime_of
 from sluice.trust.repository import EARLIER, Repository, signed_bytes
 from sluice.trust.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_role, metadata_file
+from sluice.trust.targets import Listing
 
 
 class ProjectedPublisher(Publisher):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ from sluice.trust.envelope import ORDER_WORD, RECEIPT_WORD, Envelope, seal, unse
 from sluice.trust.keys import ensure_private_key, load_private_key, parse_public_pem, signature_fits
 from sluice.trust.repository import Repository
 from sluice.trust.roles import ORDERS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_role, metadata_file
-from sluice.trust.targets import Target
+from sluice.trust.targets import Listing
 
 ROOT_LIFETIME = timedelta(days=3650)
 ROLE_LIFETIME = timedelta(days=365)
@@ -36,9 +36,6 @@ TIMESTAMP_MARGIN = timedelta(days=7)
 TIMESTAMP_LIFETIME_MIN = timedelta(days=14)
 LOCK_WAIT = 60.0
 """Seconds to wait for another publishing of the same Distributor; it takes milliseconds."""
-
-Listing = Mapping[str, Target]
-"""What can be sent of one Distribution, by target path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +128,7 @@ class Publisher:
     @disk_errors()
     def expires(self) -> dict[str, datetime]:
         """When the root and each published role end, by role."""
-        return self._files.of_one_set(self._expires)
-
-    def _expires(self) -> dict[str, datetime]:
-        found = {}
-        for role, version in (self._files.versions() or {ROOT: self._files.newest_root()}).items():
-            if (signed := self._files.load_role(role, version)) is not None:
-                found[role] = signed.expires
-        return found
+        return self._files.of_one_set(self._files.expires)
 
     @disk_errors()
     def versions(self) -> dict[str, int]:
@@ -154,19 +144,7 @@ class Publisher:
         Raises:
             TrustError: Nothing of it is signed.
         """
-        return self._files.of_one_set(lambda: self._files_for(distribution, held))
-
-    def _files_for(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
-        versions = self._files.versions()
-        if distribution_role(distribution) not in versions:
-            raise TrustError(f"Distribution {distribution} isn't signed yet", remedy=f"run `sluice sign {distribution}`")
-        names = [metadata_file(ROOT, version) for version in range(held.get(ROOT, 0) + 1, versions[ROOT] + 1)]
-        for role in (SNAPSHOT, TARGETS, distribution_role(distribution)):
-            if held.get(role) != versions[role]:
-                names.append(metadata_file(role, versions[role]))
-        if held.get(TIMESTAMP) != versions[TIMESTAMP]:
-            names.append(metadata_file(TIMESTAMP, None))
-        return {name: self._files.read(name) for name in names}
+        return self._files.of_one_set(lambda: self._files.files_for(distribution, held))
 
     @disk_errors()
     def held_files(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
@@ -175,24 +153,12 @@ class Publisher:
         Args:
             held: Versions by role, as it says.
         """
-        found = {}
-        for role in (TARGETS, SNAPSHOT, distribution_role(distribution)):
-            with suppress(FileNotFoundError):
-                if role in held:
-                    found[role] = self._files.read(metadata_file(role, held[role]))
-        return found
+        return self._files.held_files(distribution, held)
 
     @disk_errors()
     def listing(self, distribution: str) -> Listing:
         """What is signed now of one Distribution; empty if nothing is."""
-        return self._files.of_one_set(lambda: self._listing(distribution))
-
-    def _listing(self, distribution: str) -> Listing:
-        version = self._files.versions().get(distribution_role(distribution))
-        if version is None:
-            return {}
-        role = self._files.load(metadata_file(distribution_role(distribution), version), Targets)
-        return {} if role is None else {path: Target(file.length, file.hashes["sha256"]) for path, file in role.targets.items()}
+        return self._files.of_one_set(lambda: self._files.listing(distribution))
 
     def sign_order(self, order: Order) -> Envelope:
         """The order in its envelope."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,8 +20,9 @@ from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestam
 from tuf.api.serialization import DeserializationError
 
 from sluice.durable import replace_atomically
-from sluice.errors import StoreCorruptError, StoreLockedError
-from sluice.trust.roles import ROOT, SNAPSHOT, TIMESTAMP, metadata_file, split_metadata_file
+from sluice.errors import StoreCorruptError, StoreLockedError, TrustError
+from sluice.trust.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_role, metadata_file, split_metadata_file
+from sluice.trust.targets import Listing, Target
 
 EARLIER = 32
 """Versions of each role that are kept beside the newest."""
@@ -112,6 +114,44 @@ class Repository:
         if snapshot is None:
             raise StoreCorruptError(f"{self._directory / name} is missing", remedy="restore trust/repository from your backup")
         return snapshot
+
+    def expires(self) -> dict[str, datetime]:
+        """Return when the root and each role of the published set expire, by role."""
+        found = {}
+        for role, version in (self.versions() or {ROOT: self.newest_root()}).items():
+            if (signed := self.load_role(role, version)) is not None:
+                found[role] = signed.expires
+        return found
+
+    def files_for(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
+        """Return the published files that a Subscriber needs for one Distribution and doesn't hold. Raises TrustError."""
+        versions = self.versions()
+        if distribution_role(distribution) not in versions:
+            raise TrustError(f"Distribution {distribution} isn't signed yet", remedy=f"run `sluice sign {distribution}`")
+        names = [metadata_file(ROOT, version) for version in range(held.get(ROOT, 0) + 1, versions[ROOT] + 1)]
+        for role in (SNAPSHOT, TARGETS, distribution_role(distribution)):
+            if held.get(role) != versions[role]:
+                names.append(metadata_file(role, versions[role]))
+        if held.get(TIMESTAMP) != versions[TIMESTAMP]:
+            names.append(metadata_file(TIMESTAMP, None))
+        return {name: self.read(name) for name in names}
+
+    def held_files(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
+        """Return those files of a Distribution's roles that a Subscriber holds and that are still kept here, by role."""
+        found = {}
+        for role in (TARGETS, SNAPSHOT, distribution_role(distribution)):
+            with suppress(FileNotFoundError):
+                if role in held:
+                    found[role] = self.read(metadata_file(role, held[role]))
+        return found
+
+    def listing(self, distribution: str) -> Listing:
+        """Return the published listing of one Distribution; empty if nothing of it is signed."""
+        version = self.versions().get(distribution_role(distribution))
+        if version is None:
+            return {}
+        role = self.load(metadata_file(distribution_role(distribution), version), Targets)
+        return {} if role is None else {path: Target(file.length, file.hashes["sha256"]) for path, file in role.targets.items()}
 
     def newest_root(self) -> int:
         """Version of the newest trust root; there is one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -21,3 +22,7 @@ class Target:
     def fits(self, data: bytes) -> bool:
         """Whether these bytes are the target."""
         return self == Target.of(data)
+
+
+Listing = Mapping[str, Target]
+"""Targets of one Distribution that can be sent now, by path."""

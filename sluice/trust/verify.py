@@ -11,16 +11,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from securesystemslib.signer import Signature
-from tuf.api.exceptions import (
-    DownloadHTTPError,
-    RepositoryError,
-    UnsignedMetadataError,
-)
+from tuf.api.exceptions import DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Metadata, Root, Signed, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient import Updater, UpdaterConfig
@@ -29,22 +24,18 @@ from tuf.ngclient.fetcher import FetcherInterface
 from sluice.durable import make_directory, replace_atomically, sweep
 from sluice.errors import ExpiredError, TamperedError, TruncatedError, UnknownDistributorError
 from sluice.formats.canonical import check_values
-from sluice.formats.orders import ORDER_MAX, parse_order
-from sluice.model.order import Order
 from sluice.trust.disk import disk_errors
-from sluice.trust.envelope import ORDER_WORD, unseal
 from sluice.trust.held import claimed_version, held_versions, versions_in
 from sluice.trust.high_water import read_high_water, write_high_water
 from sluice.trust.refusals import Translation, is_cut
-from sluice.trust.roles import ORDERS, ROOT, TARGETS, TIMESTAMP, distribution_role, role_is_known, split_metadata_file
+from sluice.trust.roles import ROOT, TARGETS, TIMESTAMP, distribution_role, role_is_known, split_metadata_file
 from sluice.trust.targets import Target
+from sluice.trust.view import TrustedView
 
 FILES_MAX = 300
 """Most files of one received set: a chain of 256 roots, the top roles and one Distribution's role."""
 FILE_MAX = 5_000_000
 """Most bytes of one metadata file; python-tuf bounds each role further."""
-ORDER_AHEAD = timedelta(days=1)
-"""How far a Distributor's clock may be ahead of ours; an order from later than that shows that ours was set back."""
 _BASE = "held://"
 _S = TypeVar("_S", bound=Signed)
 
@@ -251,54 +242,3 @@ class _Received(FetcherInterface):
         except FileNotFoundError:
             return None
         return data if parts[1] in (None, claimed_version(data)) else None
-
-
-class TrustedView:
-    """What one Distributor has signed of one Distribution."""
-
-    def __init__(self, distributor: str, targets: Targets, signed: Mapping[str, Target]) -> None:
-        self._distributor = distributor
-        self._targets = targets
-        self._signed = signed
-
-    def target(self, path: str) -> Target:
-        """Length and digest of a target. Raises TamperedError where the Distributor signed no such target."""
-        found = self._signed.get(path)
-        if found is None:
-            raise TamperedError(
-                f"Distributor {self._distributor} has not signed {path}", remedy="only what is signed now can be sent: run `sluice sign`"
-            )
-        return found
-
-    def open_order(self, envelope: object, *, subscriber: str, now: datetime) -> Order:
-        """The order in an envelope, once it is known to be this Distributor's, for us, and in time.
-
-        The caller checks its sequence against the high-water mark and raises that before acting.
-
-        Raises:
-            UnknownDistributorError, TamperedError, TruncatedError, ExpiredError.
-        """
-        what = f"an order of Distributor {self._distributor}"
-
-        def verify(key: str, signature: bytes, data: bytes) -> None:
-            delegations = self._targets.delegations
-            known = delegations.roles[ORDERS].keyids if delegations and delegations.roles and ORDERS in delegations.roles else []
-            if key not in known:
-                raise UnknownDistributorError(f"{what} is signed by a key its trust root doesn't name: {key[:16]}")
-            try:
-                self._targets.verify_delegate(ORDERS, data, {key: Signature(key, signature.hex())})
-            except (UnsignedMetadataError, ValueError) as error:
-                raise TamperedError(f"{what} doesn't have its signature", remedy="give the order again") from error
-
-        order = parse_order(unseal(ORDER_WORD, envelope, what=what, limit=ORDER_MAX, verify=verify))
-        if order.distributor != self._distributor:
-            raise TamperedError(f"{what} names Distributor {order.distributor}")
-        if order.subscriber != subscriber:
-            raise TamperedError(f"{what} is for Subscriber {order.subscriber}, not for {subscriber}")
-        if order.issued > now + ORDER_AHEAD:  # else a clock set back would make old signatures hold for ever
-            raise ExpiredError(
-                f"{what} was given at {order.issued:%Y-%m-%d %H:%M:%S} UTC, which hasn't come here yet", remedy="set the clocks right"
-            )
-        if order.expires <= now:
-            raise ExpiredError(f"{what} expired at {order.expires:%Y-%m-%d %H:%M:%S} UTC", remedy="give the order again; check both clocks")
-        return order

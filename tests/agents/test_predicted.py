@@ -11,8 +11,8 @@ import pytest
 from infra.store.projected import projected_delta
 from sluice.distributor.predict.predictor import Prediction, Predictor
 from sluice.errors import NoSpaceError
+from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import EventKind
 from sluice.trust.projected import ProjectedPublisher
 from tests.agents.route import DAY, Route
 

@@ -21,10 +21,11 @@ from sluice.formats.canonical import canonical_bytes
 from sluice.formats.manifest.document import read_back_digest
 from sluice.formats.orders import parse_order, receipt_bytes
 from sluice.formats.protocol import message_frame
+from sluice.model.event import EventKind
 from sluice.model.order import Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import EventKind, State
+from sluice.model.state import State
 from sluice.sender.call import Call, call_agent
 from sluice.trust.envelope import RECEIPT_WORD, Envelope, seal
 from tests.attacks.case import SAID_MAX, Case

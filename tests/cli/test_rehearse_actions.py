@@ -13,8 +13,8 @@ from agents.init import init, trust
 from infra.workplace import workplace_in
 from sluice.blueprint import load_site
 from sluice.distributor.build.build import build
+from sluice.model.event import Event, EventKind
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import Event, EventKind
 from sluice.trust.publish import Publisher
 from tests.cli.conftest import Sluice
 from tests.subscriber.programs import Programs

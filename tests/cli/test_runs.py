@@ -12,8 +12,9 @@ import pytest
 from cli.prefect_run import Detached, RunEnd
 from infra.ledger.sql import SqlLedger, open_ledger
 from sluice.errors import HostKeyError, LockedTargetError, SluiceError, UnreachableError
+from sluice.model.event import Event, EventKind
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import Built, CurrentState, Event, EventKind, State
+from sluice.model.state import Built, CurrentState, State
 from sluice.rules.retry import failure_of
 from tests.cli.conftest import NOW, Sluice
 

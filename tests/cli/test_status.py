@@ -12,9 +12,10 @@ import pytest
 
 from infra.ledger.sql import SqlLedger, open_ledger
 from sluice.formats.orders import receipt_bytes
+from sluice.model.event import Event, EventKind
 from sluice.model.order import ActionReport, Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import Built, Event, EventKind
+from sluice.model.state import Built
 from sluice.trust.envelope import RECEIPT_WORD, seal
 from tests.cli.conftest import NOW, Sluice
 from tests.system.postgres import Cluster

@@ -14,11 +14,12 @@ from sluice.distributor.deliver.orders import ExtractResult, Ordering
 from sluice.distributor.plan.sends import SendTarget
 from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.errors import SluiceError, TamperedError, UnreachableError
+from sluice.model.event import Event, EventKind
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor, Priority
-from sluice.model.state import Event, EventKind, State
+from sluice.model.state import State
 from sluice.model.ticket import Occupied, Started
 from sluice.sender.hello import AgentHello, HeldState
 from sluice.sender.transfer import Remedy, SendResult, Transfer

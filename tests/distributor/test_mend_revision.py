@@ -10,8 +10,8 @@ import pytest
 from sluice.distributor.repair.revision import Mender
 from sluice.distributor.repair.store import verify_store
 from sluice.errors import SluiceError, SourceError, StoreCorruptError, StoreMendedError, SupersededError, error_from_code
+from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import EventKind
 from sluice.sender.transfer import Transfer
 from tests.end_to_end.ruled import ForkedTransport, Ruled, ruled
 

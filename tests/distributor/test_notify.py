@@ -12,8 +12,8 @@ from infra.mail import SmtpMailer
 from infra.workplace import SystemClock
 from sluice.distributor.build.notify import notify
 from sluice.errors import MailError
+from sluice.model.event import EventKind
 from sluice.model.site import Mail, Notify
-from sluice.model.state import EventKind
 from sluice.ports import Letter, Mailer
 from tests.distributor.test_build import Site
 from tests.system.smtp import Inbox, smtp_server

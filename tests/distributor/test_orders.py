@@ -23,12 +23,13 @@ from sluice.errors import (
 )
 from sluice.formats.orders import parse_order, parse_receipt
 from sluice.model.action import StopProcess
+from sluice.model.event import EventKind
 from sluice.model.locked import Locked
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Channel, Distribution, DistributionType, Distributor, Site, Subscription
-from sluice.model.state import Built, EventKind, LedgerSnapshot, State
+from sluice.model.state import Built, LedgerSnapshot, State
 from sluice.rules.lifetimes import ORDER_LIFETIME
 from sluice.rules.reasons import why
 from sluice.sender.call import Call, call_agent

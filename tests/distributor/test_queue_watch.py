@@ -13,9 +13,10 @@ from infra.ledger.sql import SqlLedger, open_ledger
 from infra.workplace import Workplace
 from sluice.distributor.send_queue.watch import LEASE_SECONDS, QueueWatch, SendCancelledError, Turn
 from sluice.errors import LeaseLostError, LedgerError
+from sluice.model.event import Event, EventKind
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor, Priority, Site
-from sluice.model.state import Event, EventKind, Record
+from sluice.model.state import Record
 from sluice.model.ticket import Phase, Started, Ticket, Waiting
 
 START = datetime(2026, 3, 1, 22, tzinfo=UTC)

@@ -7,8 +7,8 @@ from infra.ledger.sql import open_ledger
 from infra.sources.files import FilesSource
 from sluice.distributor.build.build import BuildResult
 from sluice.distributor.build.record import build_recorded
+from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import EventKind
 from tests.distributor.test_build import LATER, Site
 from tests.distributor.test_delivery import Place
 

@@ -20,8 +20,8 @@ from sluice.distributor.build.sign import sign
 from sluice.distributor.repair.store import Verified, record_damage, verify_store
 from sluice.formats.ted.file import index_bytes, open_ted, trailer
 from sluice.model.damage import Part
+from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import EventKind
 from sluice.ports import Scan
 from sluice.trust.publish import Publisher
 from tests.distributor.test_build import Site

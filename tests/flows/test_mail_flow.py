@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.workplace import open_workplace
-from sluice.model.state import EventKind
+from sluice.model.event import EventKind
 from tests.flows.blueprint import write_site
 from tests.system.smtp import Inbox, smtp_server
 

@@ -22,10 +22,11 @@ from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.send_queue.claim import Claim
 from sluice.distributor.send_queue.watch import Turn
 from sluice.errors import LockedTargetError, SluiceError, TamperedError, UnreachableError
+from sluice.model.event import Event, EventKind
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import Event, EventKind, Record
+from sluice.model.state import Record
 from sluice.model.state import State as CurrentPlace
 from sluice.model.ticket import Started, Ticket
 from sluice.sender.hello import HeldState

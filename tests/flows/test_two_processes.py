@@ -22,9 +22,10 @@ from infra.orchestrator.server_address import ServerAddress
 from infra.workplace import open_workplace
 from sluice.blueprint import load_site
 from sluice.distributor.build.record import build_recorded, sign_recorded
+from sluice.model.event import Event, EventKind
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import Event, EventKind, Record
+from sluice.model.state import Record
 from sluice.model.ticket import Phase, Started, Ticket
 from sluice.rules.reasons import status_rows
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from sluice.errors import SluiceError, StoreCorruptError
-from sluice.formats.manifest.delta import PLACEHOLDER, apply_manifest_delta, filled, manifest_delta
+from sluice.formats.manifest.delta import apply_manifest_delta, filled, manifest_delta
 from sluice.formats.manifest.document import manifest_bytes, parse_manifest
 from sluice.model.action import Script, ScriptType
-from sluice.model.manifest import Manifest
+from sluice.model.manifest import PLACEHOLDER, Manifest
 from tests.conftest import IN_CI
 from tests.formats.contained import MIB, Say, contained
 from tests.formats.damage import BINARY, TEXT, damaged

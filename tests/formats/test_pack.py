@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sluice.errors import SourceChangedError, StoreCorruptError
 from sluice.formats.canonical import canonical_bytes
 from sluice.formats.pack import PACK_MAGIC, PackIndex, PackWriter, pack_index_bytes, pack_name, parse_pack_index
-from sluice.formats.ted.file import FRAME_MAX
+from sluice.formats.ted.frame import FRAME_MAX
 from sluice.formats.zstd import decompress_frame
 
 

@@ -18,7 +18,6 @@ from sluice.errors import StoreCorruptError
 from sluice.formats.canonical import canonical_bytes
 from sluice.formats.ted.file import (
     BLOCK,
-    FRAME_MAX,
     PAYLOAD_OFFSET,
     TedIndex,
     TedWriter,
@@ -29,7 +28,7 @@ from sluice.formats.ted.file import (
     read_contents,
     verify_payload,
 )
-from sluice.formats.ted.frame import Frame
+from sluice.formats.ted.frame import FRAME_MAX, Frame
 from sluice.formats.zstd import compress_frame, zstd
 from sluice.model.revision import RevisionNumber
 from tests.formats.trees import Tree, trees

@@ -17,7 +17,8 @@ from infra.ledger.group import Batch, GroupCommit
 from infra.ledger.sql import SqlLedger, open_ledger
 from infra.ledger.tables import writers
 from sluice.errors import LedgerError
-from sluice.model.state import CurrentState, Event, EventKind
+from sluice.model.event import Event, EventKind
+from sluice.model.state import CurrentState
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 PATIENCE = 30.0

@@ -20,8 +20,9 @@ from infra.doctor.ledger import look
 from infra.ledger.sql import SqlLedger, open_ledger
 from infra.ledger.tables import events, sequences
 from sluice.errors import LedgerError
+from sluice.model.event import Event, EventKind
 from sluice.model.order import Failure
-from sluice.model.state import CurrentState, Event, EventKind
+from sluice.model.state import CurrentState
 from sluice.rules.diagnosis import Health
 from tests.ports.cut_line import CutLine
 from tests.system.postgres import Cluster, cluster

@@ -23,7 +23,8 @@ from datetime import UTC, datetime
 from infra.ledger.sql import open_ledger
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import Event, EventKind, Record
+from sluice.model.event import Event, EventKind
+from sluice.model.state import Record
 from sluice.model.ticket import Phase, Started
 path, name = sys.argv[1:]
 NOW = datetime(2026, 12, 1, tzinfo=UTC)

@@ -9,10 +9,11 @@ import pytest
 from infra.ledger.sql import open_ledger
 from infra.ledger.tables import SCHEMA_VERSION
 from sluice.errors import LeaseLostError
+from sluice.model.event import Event, EventKind
 from sluice.model.order import Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import Event, EventKind, Record, State
+from sluice.model.state import Record, State
 from sluice.model.ticket import Lost, Occupied, Pausing, Phase, QueueTurn, Started, Ticket, Waiting
 from sluice.ports import Ledger
 from tests.ports.conftest import Opener

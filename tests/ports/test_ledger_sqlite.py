@@ -9,7 +9,7 @@ import pytest
 
 from infra.ledger.sql import open_ledger
 from sluice.errors import LedgerError
-from sluice.model.state import Event, EventKind
+from sluice.model.event import Event, EventKind
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 

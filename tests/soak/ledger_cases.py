@@ -11,9 +11,10 @@ from random import Random
 
 from infra.ledger.sql import SqlLedger, open_ledger
 from sluice.errors import LedgerError
+from sluice.model.event import Event, EventKind
 from sluice.model.order import Outcome, Receipt
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import CurrentState, Event, EventKind
+from sluice.model.state import CurrentState
 from tests.soak.case import After, Places, must
 from tests.soak.process import Tell
 from tests.soak.running import Runner, Work

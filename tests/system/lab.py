@@ -25,7 +25,7 @@ from infra.ledger.sql import open_ledger
 from infra.workplace import open_workplace
 from sluice.blueprint import load_site
 from sluice.distributor.build.record import build_recorded, sign_recorded
-from sluice.model.state import EventKind, RecordedEvent
+from sluice.model.event import EventKind, RecordedEvent
 from sluice.rules.reasons import status_rows
 from tests.system.sshd import Sshd, lab
 

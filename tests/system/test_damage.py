@@ -14,8 +14,8 @@ import pytest
 
 from infra.orchestrator.server_address import ServerAddress
 from infra.workplace import open_workplace
+from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import EventKind
 from tests.system import between
 from tests.system.lab import SiteLab, described, site_lab, two_trees, write_tree
 from tests.system.sshd import Sshd

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from infra.orchestrator.server_address import ServerAddress
-from sluice.model.state import EventKind
+from sluice.model.event import EventKind
 from tests.system import between
 from tests.system.lab import SiteLab, site_lab, two_trees, until, write_tree
 from tests.system.watcher import allowed_contents, watching

@@ -17,9 +17,10 @@ from infra.workplace import open_workplace
 from sluice.blueprint import load_site
 from sluice.distributor.build.record import build_recorded, sign_recorded
 from sluice.distributor.send_queue.watch import LEASE_SECONDS
+from sluice.model.event import Event, EventKind
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
-from sluice.model.state import Event, EventKind, State
+from sluice.model.state import State
 from sluice.model.ticket import Phase, Ticket
 from sluice.rules.reasons import status_rows
 from tests.system import between

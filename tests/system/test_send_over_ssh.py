@@ -21,10 +21,11 @@ from sluice.distributor.deliver.orders import ExtractResult, Ordering
 from sluice.distributor.predict.predictor import Predictor
 from sluice.errors import BaseDiffersError, ConnectionLostError, StoreLockedError
 from sluice.formats.ted.file import BLOCK
+from sluice.model.event import Event, EventKind
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import Event, EventKind, State
+from sluice.model.state import State
 from sluice.sender.transfer import Remedy, SendResult, Transfer
 from sluice.trust.projected import ProjectedPublisher
 from sluice.trust.publish import Publisher

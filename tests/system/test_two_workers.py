@@ -28,7 +28,8 @@ from infra.orchestrator.apply import apply
 from infra.orchestrator.children import Child, end, start_child
 from infra.workplace import LEDGER_VARIABLE, open_workplace
 from sluice.distributor.build.record import build_recorded, sign_recorded
-from sluice.model.state import EventKind, LedgerSnapshot, RecordedEvent
+from sluice.model.event import EventKind, RecordedEvent
+from sluice.model.state import LedgerSnapshot
 from sluice.model.ticket import Phase
 from tests.system import between
 from tests.system.lab import PATIENCE, described, until

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.orchestrator.server_address import ServerAddress
-from sluice.model.state import EventKind
+from sluice.model.event import EventKind
 from tests.system.lab import SiteLab, described, site_lab, two_trees, write_tree
 
 NAMES = ("helsinki", "oslo", "tartu")

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sluice.errors import MailError
+from sluice.model.event import Event, EventKind, JsonValue, RecordedEvent
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution
-from sluice.model.state import Event, EventKind, JsonValue, RecordedEvent
 from sluice.ports import Clock, Ledger, Letter, Mailer, Store
 from sluice.rules.revisions import nears_maximum
 

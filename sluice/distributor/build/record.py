@@ -8,9 +8,10 @@ from datetime import datetime
 from sluice.distributor.build.build import BuildResult, build
 from sluice.distributor.build.sign import sign
 from sluice.errors import SluiceError
+from sluice.model.event import Event, EventKind, JsonValue
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution, Distributor, Site
-from sluice.model.state import Built, Event, EventKind, JsonValue
+from sluice.model.state import Built
 from sluice.ports import Clock, Ledger, Progress, Source, Store
 from sluice.rules.lifetimes import longest_send_interval
 from sluice.rules.retry import failure_of

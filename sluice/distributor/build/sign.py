@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from sluice.errors import NotFoundError
 from sluice.model.revision import RevisionNumber
 from sluice.ports import RevisionReader
-from sluice.trust.publish import Listing, Published, Publisher
+from sluice.trust.publish import Published, Publisher
 from sluice.trust.roles import manifest_target, ted_target
-from sluice.trust.targets import Target
+from sluice.trust.targets import Listing, Target
 
 SENDABLE_REVISIONS = 2
 """Newest revisions that stay listed."""

@@ -11,8 +11,9 @@ from datetime import datetime
 from sluice.distributor.deliver.orders import Ordering
 from sluice.distributor.plan.sends import SendTarget
 from sluice.errors import BaseDiffersError
+from sluice.model.event import Event, EventKind, JsonValue
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import CurrentState, Event, EventKind, JsonValue, Record, State
+from sluice.model.state import CurrentState, Record, State
 
 
 class AttemptState:

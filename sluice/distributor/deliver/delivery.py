@@ -19,10 +19,11 @@ from sluice.distributor.plan.sends import SendTarget
 from sluice.distributor.send_queue.claim import Claim
 from sluice.distributor.send_queue.watch import QueueWatch, SendCancelledError, Turn
 from sluice.errors import BaseDiffersError, SluiceError
+from sluice.model.event import EventKind, JsonValue
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor
-from sluice.model.state import CurrentState, EventKind, JsonValue, Record, State
+from sluice.model.state import CurrentState, Record, State
 from sluice.model.ticket import Occupied, QueueLook
 from sluice.ports import Clock, Progress
 from sluice.rules.retry import Decision, GiveUp, RetryAt, after_failure, describe, failure_of

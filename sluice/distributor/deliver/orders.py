@@ -18,10 +18,11 @@ from datetime import datetime, timedelta
 from sluice.errors import BaseDiffersError, ReadBackError, SluiceError, TamperedError, TransportError, TrustError, error_from_code
 from sluice.formats.canonical import canonical_bytes
 from sluice.formats.manifest.document import read_back_digest
+from sluice.model.event import Event, EventKind
 from sluice.model.order import Order, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import Event, EventKind, Record
+from sluice.model.state import Record
 from sluice.model.ticket import Ticket
 from sluice.ports import Ledger, Store
 from sluice.rules.features import needed_features

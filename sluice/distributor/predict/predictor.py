@@ -20,11 +20,12 @@ from sluice.distributor.deliver.orders import order_of
 from sluice.distributor.predict.projected_store import Making, ProjectedStore
 from sluice.distributor.predict.simulated_agent import SimulatedAgent, SimulatedState
 from sluice.formats.orders import order_bytes, parse_order, receipt_bytes
+from sluice.model.event import Event
 from sluice.model.order import Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
-from sluice.model.state import CurrentState, Event
+from sluice.model.state import CurrentState
 from sluice.ports import TedStore
 from sluice.sender.conversation import Conversation
 from sluice.sender.transfer import Transfer

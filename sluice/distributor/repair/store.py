@@ -16,9 +16,10 @@ from sluice.distributor.build.build import scanned_last
 from sluice.errors import NotFoundError, SourceError, StoreCorruptError
 from sluice.formats.ted.file import PAYLOAD_OFFSET, needed_contents, open_ted, read_contents
 from sluice.model.damage import Concerned, Damage, Examined, Part
+from sluice.model.event import Event, EventKind, JsonValue
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution
-from sluice.model.state import Event, EventKind, JsonValue, Record
+from sluice.model.state import Record
 from sluice.ports import Clock, Ledger, Mending, Progress, Source, Store
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import DISTFILE, MANIFEST, delta_name, manifest_target

@@ -12,10 +12,7 @@ from typing import NamedTuple
 from sluice.errors import StoreCorruptError
 from sluice.formats.manifest.lines import EXTRAS_MAX, MODE_MAX, PATH_MAX, SIZE_MAX, TARGET_MAX, extras_text, parse_extras
 from sluice.formats.varint import Reader, put, zigzag
-from sluice.model.manifest import Entry, EntryKind
-
-PLACEHOLDER = "#"
-"""What the digest of an unknown content begins with in an outline; its number follows, counted from 0 by first appearance."""
+from sluice.model.manifest import PLACEHOLDER, Entry, EntryKind
 
 COLUMNS = ("header", "shifts", "operations", "shared", "lengths", "texts", "flags", "modes", "times", "sizes", "contents", "extras")
 """In their order. ``shared`` and ``lengths`` are of paths, ``texts`` what they end in, link texts and extras."""

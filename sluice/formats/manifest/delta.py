@@ -10,14 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from sluice.errors import StoreCorruptError
-from sluice.formats.manifest.columns import PLACEHOLDER as PLACEHOLDER
 from sluice.formats.manifest.columns import ColumnReader, ColumnWriter, Known
 from sluice.formats.manifest.document import HEADER_MAX, header_bytes, parse_header
 from sluice.formats.manifest.lines import checked
 from sluice.formats.manifest.operations import OperationReader, OperationWriter, walk
 from sluice.formats.manifest.shifts import Shifts, read_shifts, write_shifts
 from sluice.formats.varint import Reader, put
-from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
+from sluice.model.manifest import PLACEHOLDER, Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
 
 _HEADER_VERSION = 2

@@ -15,17 +15,15 @@ from typing import Any
 from blake3 import blake3
 
 from sluice.errors import StoreCorruptError
-from sluice.formats.manifest.columns import PLACEHOLDER
 from sluice.formats.ted.frame import FRAME_MAX, Frame
 from sluice.formats.ted.index import BLOCK, INDEX_MAX, TedIndex, index_bytes, name_of, parse_index
 from sluice.formats.zstd import decompress_frame
-from sluice.model.manifest import Manifest
+from sluice.model.manifest import PLACEHOLDER, Manifest
 from sluice.model.revision import RevisionNumber
 
 __all__ = [
     "BLOCK",
     "END_MAGIC",
-    "FRAME_MAX",
     "INDEX_MAX",
     "MAGIC",
     "PAYLOAD_OFFSET",

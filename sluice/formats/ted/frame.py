@@ -1,10 +1,10 @@
-"""What a delta is made of, as data: contents to read from, ranges of them, frames of a ``.ted`` and the limits of their figures."""
+"""Frames of a ``.ted`` and ranges of the contents they refer to, as data, with the limits of every figure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from sluice.errors import StoreCorruptError
 
@@ -49,19 +49,6 @@ class Frame(NamedTuple):
     """Bytes of the patch, HDIFF only."""
     codec: str = ""
     """What compresses the patch, HDIFF only: ``zstd`` or ``lzma``."""
-
-
-class Blob(Protocol):
-    """One content, readable anywhere."""
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        ...
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Exactly these bytes."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
