@@ -15,7 +15,6 @@ import click
 
 from cli.predictions import (
     bytes_cell,
-    extracting_at_once,
     links_json,
     predicted,
     prediction_json,
@@ -97,12 +96,13 @@ def planned(session: Session) -> tuple[Changes, list[dict[str, Any]], list[dict[
 def sends_due(session: Session) -> list[dict[str, Any]]:
     """What Subscribers lack of the latest revisions, as ``prediction_json``."""
     from cli.ledgers import site_snapshot
+    from sluice.distributor.plan.extractions import extracting_at_once
     from sluice.distributor.plan.sends import plan_sends
 
     snapshot = site_snapshot(session.site)
     latest = {name: built.revision for name, built in snapshot.built.items()}
-    due = [target for target in plan_sends(session.site, latest=latest, states=snapshot.states) if target.is_due and target.revision]
-    predictions = predicted(session, due, exact=False, extracting=extracting_at_once(session, due))
+    due = [target for target in plan_sends(session.site, latest=latest, states=snapshot.states) if target.is_due]
+    predictions = predicted(session, due, exact=False, extracting=extracting_at_once(session.site, due, now()))
     return [prediction_json(target, predictions.get((target.subscriber, target.distribution))) for target in due]
 
 

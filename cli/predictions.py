@@ -31,7 +31,7 @@ def predicted(session: Session, targets: Iterable[SendTarget], *, exact: bool, e
         extracting: Pairs that extract at once what they are sent.
     """
     found: Predictions = {}
-    due = [target for target in targets if target.is_due and target.revision is not None]
+    due = [target for target in targets if target.is_due]
     for distributor in sorted({session.site.distribution(target.distribution).distributor for target in due}):
         mine = [target for target in due if session.site.distribution(target.distribution).distributor == distributor]
         found |= _of_one(session, distributor, mine, exact, extracting)
@@ -89,18 +89,6 @@ def show_links(links: list[dict[str, Any]]) -> None:
         click.echo(table(["link", "sends", "both ways", "time"], cells, right={"sends", "both ways", "time"}))
         total = {"bytes": sum(link["bytes"] for link in links), "exact": all(link["exact"] for link in links)}
         click.echo(f"{count(sum(link['sends'] for link in links), 'send')}, {bytes_cell(total)} in both directions")
-
-
-def extracting_at_once(session: Session, targets: Iterable[SendTarget]) -> list[tuple[str, str]]:
-    """Subscriber and Distribution of those that would extract at once what they would be sent."""
-    from sluice.distributor.plan.extractions import begins
-
-    site, at, found = session.site, now(), []
-    for target in targets:
-        at_once = site.distribution(target.distribution).extract_immediately
-        if target.is_due and (at_once or begins(site.subscriber(target.subscriber).extract, at, at, seed=target.subscriber) is not None):
-            found.append((target.subscriber, target.distribution))
-    return found
 
 
 def _of_one(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.ledgers import site_snapshot
-from cli.predictions import bytes_cell, extracting_at_once, links_json, predicted, prediction_json, seconds_cell, show_links
+from cli.predictions import bytes_cell, links_json, predicted, prediction_json, seconds_cell, show_links
 from cli.rehearse_actions import rehearsed_actions
 from cli.rehearse_removals import newest_manifest, rehearsed_removals, removals_of_newest
 from cli.session import Session, emit, now, utc
@@ -133,19 +133,15 @@ class _Sends:
 def _sends(
     session: Session, *, channel: str = "", distribution: str = "", to: Sequence[str] = (), check: bool = False, extract: bool = False
 ) -> _Sends:
-    from sluice.distributor.plan.sends import plan_sends
+    from sluice.distributor.plan.extractions import extracting_at_once
+    from sluice.distributor.plan.sends import newest_revisions, plan_sends
 
     site, states = session.site, site_snapshot(session.site).states
     meant = [distribution] if distribution else [d.name for d in site.distributions_of_channel(channel)]
-    latest = {name: kept[-1] for name in meant if (kept := session.store(name).revisions(name))}
-    found: dict[tuple[str, str], SendTarget] = {}
-    for each in to or (None,):
-        planned = plan_sends(
-            site, channel=channel or None, distribution=distribution or None, to=each, latest=latest, states=states, check=check
-        )
-        found |= {(target.subscriber, target.distribution): target for target in planned}
-    targets = list(found.values())
-    at_once = list(found) if extract else extracting_at_once(session, targets)
+    latest = newest_revisions(meant, session.store)
+    targets = plan_sends(site, channel=channel or None, distribution=distribution or None, to=to, latest=latest, states=states, check=check)
+    found = {(target.subscriber, target.distribution): target for target in targets}
+    at_once = list(found) if extract else extracting_at_once(site, targets, now())
     predictions = predicted(session, targets, exact=True, extracting=at_once)
     rows = [
         prediction_json(target, predictions.get(pair))

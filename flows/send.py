@@ -8,10 +8,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.settings import COMMON
+from sluice.distributor.plan.sends import sender_of
 from tasks.fan_out import extract_all, send_all
 from tasks.place import is_too_late, read_site, was_scheduled, working
 from tasks.plan_extracts import due_checks
-from tasks.plan_sends import hosts_of, planned_sends, sender_of
+from tasks.plan_sends import hosts_of, planned_sends
 from tasks.report import end_state, ended, name_run, publish_table
 from tasks.wording import counted
 

@@ -68,10 +68,10 @@ def test_everything_that_is_joined_goes_once_by_priority_and_name() -> None:
     [
         ({"channel": "north"}, [("helsinki", "zone")]),
         ({"distribution": "zone"}, [("helsinki", "zone"), ("oslo", "zone")]),
-        ({"distribution": "zone", "to": "oslo"}, [("oslo", "zone")]),
-        ({"to": "oslo"}, [("oslo", "motd"), ("oslo", "zone")]),
+        ({"distribution": "zone", "to": ["oslo"]}, [("oslo", "zone")]),
+        ({"to": ["oslo"]}, [("oslo", "motd"), ("oslo", "zone")]),
         ({"channel": "all", "distributor": "hq"}, [("helsinki", "zone"), ("oslo", "zone")]),
-        ({"channel": "north", "to": "oslo"}, []),
+        ({"channel": "north", "to": ["oslo"]}, []),
         ({"distribution": "alone"}, []),
     ],
 )
@@ -80,13 +80,13 @@ def test_what_is_asked_for_narrows_it(asked: dict[str, str], expected: list[tupl
 
 
 def test_somebody_asked_for_by_name_who_is_not_joined_is_told_so() -> None:
-    target = only(plan(site(), distribution="zone", channel="north", to="oslo"), "oslo")
+    target = only(plan(site(), distribution="zone", channel="north", to=["oslo"]), "oslo")
     assert (target.state, target.reason) == (State.NOT_JOINED, "Channel north doesn't join zone with oslo")
-    target = only(plan(site(), distribution="alone", to="oslo"), "oslo", "alone")
+    target = only(plan(site(), distribution="alone", to=["oslo"]), "oslo", "alone")
     assert target.reason == "no Channel joins alone with oslo"
 
 
-@pytest.mark.parametrize("asked", [{"channel": "none"}, {"distribution": "none"}, {"to": "none"}])
+@pytest.mark.parametrize("asked", [{"channel": "none"}, {"distribution": "none"}, {"to": ["none"]}])
 def test_unknown_names_are_refused(asked: dict[str, str]) -> None:
     with pytest.raises(NotFoundError):
         plan(site(), **asked)

@@ -6,29 +6,26 @@ waits for them, so that the hosts of a site don't all start at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sluice.model.revision import RevisionNumber
+from sluice.distributor.plan.sends import SendTarget
+from sluice.model.assignment import Assignment
 from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import Site
 from sluice.model.state import CurrentState, State
 from sluice.rules.due import extracts_at_once, is_open, may_begin, next_start
 
 
-@dataclass(frozen=True, slots=True)
-class ExtractTarget:
-    """One Subscriber with one Distribution it holds and hasn't extracted, or is to verify (C10)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractTarget(Assignment):
+    """What a Subscriber holds and hasn't extracted, or is to verify (C10)."""
 
-    subscriber: str
-    distribution: str
-    channel: str
-    revision: RevisionNumber
     at: datetime
     """When it begins; the reference time or later in the open window."""
     is_check: bool = False
-    """It has extracted it: what stands is verified and mended."""
+    """It has extracted it: its tree is verified and repaired."""
 
 
 def plan_extracts(
@@ -41,7 +38,7 @@ def plan_extracts(
     distribution: str | None = None,
     at_once: bool = False,
 ) -> list[ExtractTarget]:
-    """Every pair of this Distributor whose Extract schedule lets it begin now or later in its open window, in name order.
+    """List every pair of this Distributor whose Extract schedule lets it begin now or later in its open window, in name order.
 
     Args:
         subscribers: Only these; empty for all.
@@ -69,15 +66,15 @@ def plan_extracts(
             continue  # with the Channel's starts: see ``plan_checks``
         at = now if is_now else begins(subscriber.extract, since, now, seed=name)
         if at is not None:
-            found.append(ExtractTarget(name, about, state.channel, held, at, is_check))
+            found.append(ExtractTarget(name, about, held, state.channel, subject.priority, at=at, is_check=is_check))
     return found
 
 
 def plan_checks(
     site: Site, distributor: str, channel: str, states: Mapping[tuple[str, str], CurrentState], now: datetime
 ) -> list[ExtractTarget]:
-    """What is to be verified as a Channel starts, in name order: of those it joins, what is extracted at once, so that no Extract schedule
-    sees to it.
+    """List what is to be verified as a Channel starts, in name order: of those it joins, what is extracted at once, so that no Extract
+    schedule sees to it.
     """
     joined = {each.subscriber for each in site.channel(channel).subscriptions if each.active}
     found = []
@@ -88,8 +85,21 @@ def plan_checks(
         if not (subject.verify and subject.active and subscriber.active and subject.distributor == distributor):
             continue
         if state.extracted is not None and state.held == state.extracted and stands(state) and extracts_at_once(subject, subscriber):
-            found.append(ExtractTarget(name, about, channel, state.extracted, now, is_check=True))
+            found.append(ExtractTarget(name, about, state.extracted, channel, subject.priority, at=now, is_check=True))
     return found
+
+
+def extracting_at_once(site: Site, targets: Iterable[SendTarget], now: datetime) -> list[tuple[str, str]]:
+    """Find the Subscriber and Distribution of those that would extract at once what they would be sent now."""
+    return [
+        (target.subscriber, target.distribution)
+        for target in targets
+        if target.is_due
+        and (
+            site.distribution(target.distribution).extract_immediately
+            or begins(site.subscriber(target.subscriber).extract, now, now, seed=target.subscriber) is not None
+        )
+    ]
 
 
 def stands(state: CurrentState) -> bool:
@@ -98,7 +108,7 @@ def stands(state: CurrentState) -> bool:
 
 
 def begins(schedule: Schedule, since: datetime, now: datetime, *, seed: str) -> datetime | None:
-    """When something that waits since a time begins: now, at its random instant in the window that is open now, or not yet (None)."""
+    """Find when something that waits since a time begins: now, at its random instant in the window that is open now, or not yet (None)."""
     if schedule.kind is Kind.NEVER:
         return None
     if may_begin(schedule, since, now, seed=seed):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from sluice.errors import NotFoundError
+from sluice.model.assignment import Assignment
 from sluice.model.platforms import platform_matches
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Channel, Distribution, Priority, Site, Subscription
 from sluice.model.state import CurrentState, State
+from sluice.ports import RevisionReader
 from sluice.rules.due import extracts_at_once
 from sluice.rules.reasons import inactive_reason, not_applicable_reason
 
@@ -20,16 +23,16 @@ class SendTarget:
     subscriber: str
     distribution: str
     channel: str
-    """Through which; empty where no Channel joins the two."""
+    """Through which; empty if no Channel joins the two."""
     revision: RevisionNumber | None
-    """The newest; None where nothing was built."""
+    """The newest; None if nothing was built."""
     priority: Priority
     state: State | None = None
-    """Set where it isn't sent: inactive, not applicable, not built, not joined, received or installed."""
+    """Set if it isn't sent: inactive, not applicable, not built, not joined, received or installed."""
     reason: str = ""
-    """Why it isn't sent, for a person; empty where it is."""
+    """Why it isn't sent, for a person; empty if it is."""
     is_held: bool = False
-    """By receipts it is there, and only its extraction at once is left: an earlier run didn't get that far."""
+    """By receipts it is held there, and only the extraction that follows at once remains: an earlier run didn't get that far."""
     check: bool = False
     """The Subscriber is asked although receipts say it holds it."""
 
@@ -38,6 +41,13 @@ class SendTarget:
         """Whether it is to be sent."""
         return self.state is None
 
+    @property
+    def assignment(self) -> Assignment:
+        """What is to be sent, if it is due."""
+        if self.revision is None:
+            raise ValueError(f"nothing of {self.distribution} can be assigned: nothing was built")
+        return Assignment(self.subscriber, self.distribution, self.revision, self.channel, self.priority)
+
 
 def plan_sends(
     site: Site,
@@ -45,19 +55,20 @@ def plan_sends(
     distributor: str | None = None,
     channel: str | None = None,
     distribution: str | None = None,
-    to: str | None = None,
+    to: Collection[str] = (),
     latest: Mapping[str, RevisionNumber],
     states: Mapping[tuple[str, str], CurrentState],
     check: bool = False,
 ) -> list[SendTarget]:
-    """Every pair of Subscriber and Distribution that is asked for, once each, highest priority first.
+    """List every pair of Subscriber and Distribution that is asked for, once each, highest priority first.
 
     A pair that several Channels join is sent if one of them lets it; the first in name order is named.
 
     Args:
         distributor: Only Distributions it owns.
-        channel: Only what this Channel joins; ``distribution`` and ``to`` narrow in the same way.
-        latest: Newest revision of each Distribution; missing where nothing was built.
+        channel: Only what this Channel joins; ``distribution`` narrows in the same way.
+        to: Only these Subscribers; empty for all.
+        latest: Newest revision of each Distribution (``newest_revisions``); missing if nothing was built.
         states: From the ledger, by (Subscriber, Distribution).
         check: Ask the Subscribers although receipts say they hold it.
     Raises:
@@ -66,8 +77,8 @@ def plan_sends(
     """
     if channel is not None:
         site.channel(channel)
-    if to is not None:
-        site.subscriber(to)
+    for name in to:
+        site.subscriber(name)
     if distribution is not None:
         wanted = [site.distribution(distribution)]
     else:
@@ -76,19 +87,48 @@ def plan_sends(
     for each in wanted:
         if distributor is not None and each.distributor != distributor:
             continue
-        for name, found in _candidates(site, each, channel).items():
-            if to is None or name == to:
-                targets.append(_target(site, each, name, found, latest.get(each.name), states, check))
-        if to is not None and distribution is not None and not any(t.subscriber == to for t in targets):
-            reason = (
-                f"no Channel joins {each.name} with {to}" if channel is None else f"Channel {channel} doesn't join {each.name} with {to}"
-            )
-            targets.append(SendTarget(to, each.name, "", latest.get(each.name), each.priority, State.NOT_JOINED, reason))
+        candidates, revision = _candidates(site, each, channel), latest.get(each.name)
+        targets += [_target(site, each, name, found, revision, states, check) for name, found in candidates.items() if not to or name in to]
+        if distribution is not None:
+            joins = "no Channel joins" if channel is None else f"Channel {channel} doesn't join"
+            targets += [
+                SendTarget(name, each.name, "", revision, each.priority, State.NOT_JOINED, f"{joins} {each.name} with {name}")
+                for name in dict.fromkeys(to)
+                if name not in candidates
+            ]
     return sorted(targets, key=lambda t: (t.priority.rank, t.distribution, t.subscriber))
 
 
+def newest_revisions(distributions: Iterable[str], store_of: Callable[[str], RevisionReader]) -> dict[str, RevisionNumber]:
+    """Look up the newest revision of each Distribution in its Distributor's store; missing if nothing was built."""
+    return {name: kept[-1] for name in distributions if (kept := store_of(name).revisions(name))}
+
+
+def sender_of(site: Site, *, channel: str, distribution: str, distributor: str) -> str:
+    """Find the Distributor whose Distributions are to be sent; empty if nothing is listed.
+
+    Raises:
+        NotFoundError: A Channel lists Distributions of several, and none of them was named.
+    """
+    if distribution:
+        owners = {site.distribution(distribution).distributor}
+    else:
+        owners = {d.distributor for d in site.distributions_of_channel(channel)} if channel else set()
+    if distributor:
+        owners &= {distributor}
+    if len(owners) > 1:
+        raise NotFoundError(f"Channel {channel} has Distributions of {', '.join(sorted(owners))}", remedy="name one as distributor")
+    return next(iter(owners), "")
+
+
+def were_never_offered(targets: Iterable[SendTarget], states: Mapping[tuple[str, str], CurrentState]) -> bool:
+    """Whether somebody is due, and no run has offered its newest revision to anybody yet."""
+    due = [target.assignment for target in targets if target.is_due]
+    return bool(due) and all(each.pair not in states or states[each.pair].offered != each.revision for each in due)
+
+
 def _candidates(site: Site, distribution: Distribution, channel: str | None) -> dict[str, list[tuple[Channel, Subscription]]]:
-    """By Subscriber: every Channel that joins it with the Distribution."""
+    """Every Channel that joins a Subscriber with the Distribution, by Subscriber."""
     found: dict[str, list[tuple[Channel, Subscription]]] = {}
     for name in sorted(distribution.channels):
         if channel is None or name == channel:
