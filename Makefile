@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 # Which Python makes .venv; empty: the first suitable one of PYTHONS.
 PYTHON ?=
 PYTHONS := python3 python3.13 python3.12 python3.11
+# Processes that `make test` and `make test-fast` run in; each file's tests are in one (tests/conftest.py).
+WORKERS ?= 2
 # How long `make soak` tries, and what it begins with; empty: something new.
 SOAK_MINUTES ?= 30
 SOAK_SEED ?=
@@ -64,7 +66,7 @@ demo: setup ## A site on this machine, from blueprint to extracted files; KEEP=1
 	$(BIN)/python -m demo
 
 test: setup test-packages ## All tests but the long matrices
-	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not soak" $(ARGS)
 
 soak: setup test-packages ## Kills, failing calls and power cuts at every operation, for SOAK_MINUTES (30); SOAK_SEED repeats one
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(if $(SOAK_SEED),--seed $(SOAK_SEED))

@@ -9,12 +9,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
 if TYPE_CHECKING:
+    from infra.orchestrator.server_address import ServerAddress
     from tests.system.postgres import Cluster
 
 _PREFECT_HOME = tempfile.mkdtemp(prefix="sluice-tests-prefect-")
@@ -38,6 +39,43 @@ hypothesis.settings.load_profile("ci" if IN_CI else "here")
 # Daemons live in sbin, which a user's PATH may lack, and Debian keeps PostgreSQL's programs by version.
 _POSTGRES = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda place: float(Path(place).parent.name), reverse=True)
 PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", *_POSTGRES])
+
+
+# --- two processes ----------------------------------------------------------------------------------------------------
+# `make test` runs with pytest-xdist: a worker takes a group, and has its fixtures to itself. A group is a file, unless its tests use
+# what is made once for several files.
+
+SHARED = {"server": "prefect", "postgres": "postgresql"}
+"""Fixtures that are made once for all tests, and the group of the tests that use one."""
+LONGEST_FIRST = ("prefect", "tests/system/test_deploy_production.py", "tests/soak", "tests/attacks", "tests/system", "tests/end_to_end")
+"""Groups, or how their files' paths begin: so that at the end no worker waits for the other's last group."""
+
+
+@pytest.hookimpl(tryfirst=True)  # ahead of xdist, which writes the groups into the names of the tests
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Say which tests one process takes, and which come first where there are several."""
+    ranks = {}
+    for item in items:
+        group = next((SHARED[name] for name in getattr(item, "fixturenames", ()) if name in SHARED), "")
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+        found = next(item.iter_markers("xdist_group"), None)
+        group = str(found.args[0]) if found else item.nodeid
+        ranks[item] = next((rank for rank, name in enumerate(LONGEST_FIRST) if group.startswith(name)), len(LONGEST_FIRST))
+    if hasattr(config, "workerinput"):
+        items.sort(key=ranks.__getitem__)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of the tests outside of groups, those of one file go to one worker: they share its fixtures."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByFile(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return super()._split_scope(nodeid).partition("::")[0]
+
+    return ByFile(config, log)
 
 
 def pytest_unconfigure() -> None:
@@ -77,3 +115,22 @@ def postgres(real_part: Callable[[str], Path]) -> Iterator["Cluster"]:
 
     with cluster(real_part) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ServerAddress"]:
+    """A real Prefect server on a free port, with a database of its own, once for all tests; who needs another starts one."""
+    from infra.orchestrator.embedded import reached
+
+    state = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLUICE_STATE", str(state))
+        with reached(state, say=lambda _: None) as address:
+            yield address
+
+
+@pytest.fixture(autouse=True)
+def _no_server_by_chance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that doesn't ask for the server finds none, whatever ran before it in its process."""
+    if "server" not in request.fixturenames:
+        monkeypatch.delenv("PREFECT_API_URL", raising=False)

@@ -7,13 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.orchestrator.embedded import reached
+from infra.orchestrator.server_address import ServerAddress
 from tests.cli.conftest import Result, Sluice
 
 PROJECT = Path(__file__).parents[2]
@@ -23,15 +22,6 @@ PROJECT = Path(__file__).parents[2]
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keeps the agent bundle from one test to the next."""
     return tmp_path_factory.mktemp("state")
-
-
-@pytest.fixture(scope="module")
-def api_url(state: Path) -> Iterator[str]:
-    """A Prefect server for these tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLUICE_STATE", str(state))
-        with reached(state, say=lambda _: None) as address:
-            yield address.api_url
 
 
 class Shell:
@@ -62,9 +52,9 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, state: Path, api_url: str, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> Shell:
+def shell(tmp_path: Path, state: Path, server: ServerAddress, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """A new site whose Subscribers are bootstrapped."""
-    shell = Shell(tmp_path, state, PREFECT_API_URL=api_url)
+    shell = Shell(tmp_path, state, PREFECT_API_URL=server.api_url)
     monkeypatch.setenv("SLUICE_SITE", str(shell.site))
     monkeypatch.setenv("SLUICE_STATE", str(state))
     assert sluice("init", shell.site).code == 0

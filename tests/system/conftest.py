@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from infra.orchestrator.embedded import reached
-from infra.orchestrator.server_address import ServerAddress
 from tests.system.sshd import SshLab, lab
 
 
@@ -15,16 +13,6 @@ def ssh_lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str],
     """Real sshd hosts of this test's own: ``ssh_lab.host("helsinki-1").subscriber``."""
     with lab(tmp_path_factory.mktemp("ssh-lab"), real_part) as made:
         yield made
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
-    """A real Prefect server on a free port; the one that other tests of this session started, if they did."""
-    state = tmp_path_factory.mktemp("state")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLUICE_STATE", str(state))
-        with reached(Path(state), say=lambda _: None) as address:
-            yield address
 
 
 @pytest.fixture(scope="session")
