@@ -209,7 +209,7 @@ def pins_of(lock: str, names: list[str]) -> str:
 
 def our_files() -> dict[str, bytes]:
     """Our own part of a bundle, by path below ``lib``."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     found = {name: (root / name).read_bytes() for name in OUR_FILES}
     for package in OUR_PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
