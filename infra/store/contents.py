@@ -23,11 +23,17 @@ Place = tuple[str, int, int]
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """The store's seam: operating system errors become StoreError, or NoSpaceError."""
+def translate_errors(path: Path, *, pass_missing: bool = False) -> Iterator[None]:
+    """The store's seam: operating system errors become StoreError, or NoSpaceError.
+
+    Args:
+        pass_missing: Let a FileNotFoundError through, for the caller to name what is missing.
+    """
     try:
         yield
     except OSError as error:
+        if pass_missing and isinstance(error, FileNotFoundError):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpaceError(f"no space left for {path}", remedy="free some, then repeat") from error
         raise StoreError(f"{path}: {error.strerror}", remedy="see that this account may read and write there") from error
@@ -39,14 +45,14 @@ class WholeWrites(io.FileIO):
     def write(self, data: Any, /) -> int:
         """Write all of ``data``."""
         view = memoryview(data)
-        with translated(Path(str(self.name))):
+        with translate_errors(Path(str(self.name))):
             done = 0
             while done < len(view):
                 done += super().write(view[done:])
         return done
 
 
-def private(name: str, flags: int) -> int:
+def open_private(name: str, flags: int) -> int:
     """An opener of files that only this account may read."""
     return os.open(name, flags | os.O_CLOEXEC, 0o600)
 
@@ -61,8 +67,9 @@ class Contents:
 
     def refresh(self) -> None:
         """Learn what other processes added or deleted; a damaged index is as good as none."""
-        with translated(self.directory):
-            names = {n.removesuffix(INDEX) for n in os.listdir(self.directory) if n.endswith(INDEX) and not n.startswith(TEMP_PREFIX)}
+        with translate_errors(self.directory):
+            files = os.listdir(self.directory) if self.directory.is_dir() else ()
+        names = {name.removesuffix(INDEX) for name in files if name.endswith(INDEX) and not name.startswith(TEMP_PREFIX)}
         if self._indexes.keys() - names:
             indexes, places = {name: index for name, index in self._indexes.items() if name in names}, dict[str, Place]()
             for name, index in indexes.items():
@@ -96,7 +103,7 @@ class Contents:
         """Give a finished pack its name, durably; the index follows, so that one without is a leftover."""
         data = pack_index_bytes(index)
         name = pack_name(data)
-        with translated(self.directory):
+        with translate_errors(self.directory):
             move_into_place(temp, self.path(name), file)
             replace_atomically(self.directory / f"{name}{INDEX}", data)
         self._add(name, index)
@@ -107,7 +114,7 @@ class Contents:
         Returns:
             Bytes freed.
         """
-        with translated(self.directory):
+        with translate_errors(self.directory):
             freed = 0
             sweep(self.directory)
             self.refresh()
@@ -125,7 +132,7 @@ class Contents:
         return freed
 
     def _read_index(self, name: str) -> PackIndex:
-        with translated(self.directory):
+        with translate_errors(self.directory):
             data = (self.directory / f"{name}{INDEX}").read_bytes()
             index = parse_pack_index(data, name)
             if _size(self.path(name)) != index.length:
@@ -168,8 +175,8 @@ class PackSink:
             self.finish()
         if self._writer is None:
             path = self._contents.directory / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
-            with translated(path):
-                self._file = WholeWrites(path, "xb", opener=private)
+            with translate_errors(path):
+                self._file = WholeWrites(path, "xb", opener=open_private)
             self._writer = PackWriter(cast("BinaryIO", self._file))
         self._writer.put(digest, size, pieces)
         self._pending.add(digest)
@@ -187,7 +194,7 @@ class PackSink:
         """Throw away what wasn't finished."""
         if self._file is not None:
             self._file.close()
-            with translated(Path(str(self._file.name))), suppress(FileNotFoundError):
+            with translate_errors(Path(str(self._file.name))), suppress(FileNotFoundError):
                 os.unlink(str(self._file.name))
             self._writer = self._file = None
             self._pending.clear()

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from infra.store.contents import Contents, translated
+from infra.store.contents import Contents, translate_errors
 from infra.store.packs import Packs
 from sluice.delta.line import Blob
 from sluice.delta.make import default_reference, make_frames
@@ -73,10 +73,10 @@ def write_delta(
         if len(recipe) > RECIPE_MAX or sum(map(len, making.references)) > RANGES_MAX or not is_one:
             raise _too_different(base, new)
         writer.recipe(compress_frame(recipe, level=RECIPE_LEVEL if len(recipe) < LARGE_RECIPE else LARGE_RECIPE_LEVEL), len(recipe))
-        with translated(directory):
+        with translate_errors(directory):
             spool.seek(0)
         for frame in making.frames:
-            with translated(directory):
+            with translate_errors(directory):
                 data = spool.read(frame.length)
             writer.delta_frame(frame, data)
 
@@ -126,12 +126,12 @@ class _Making:
         """Have all frames made; repeated, it begins anew."""
         self.frames.clear()
         self.references.clear()
-        with translated(self._directory):
+        with translate_errors(self._directory):
             self._spool.seek(0)
             self._spool.truncate()
         default = default_reference(gone)
         for made in make_frames(old, gone, self._new, **self._options):
-            with translated(self._directory):
+            with translate_errors(self._directory):
                 self._spool.write(made.data)
             self.frames.append(made.frame)
             if made.frame.reference:

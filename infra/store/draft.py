@@ -12,12 +12,11 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from infra.store.compose import compose
-from infra.store.contents import PackSink, WholeWrites, private, translated
+from infra.store.contents import PackSink, WholeWrites, open_private, translate_errors
 from infra.store.deltas import write_delta
-from infra.store.locks import shared
+from infra.store.layout import MANIFEST, SCAN, UNFINISHED, StoreLayout, ted_name
 from sluice.durable import TEMP_PREFIX, move_into_place, replace_atomically, sync_directory, temporary, write_all
 from sluice.errors import BaseDiffersError, NotFoundError, StoreCorruptError
 from sluice.formats.manifest.document import manifest_bytes, parse_manifest
@@ -25,20 +24,12 @@ from sluice.formats.ted.file import TedWriter, needed_contents
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.ports import Progress, TedFile
-from sluice.trust.roles import DISTFILE, delta_name
-
-if TYPE_CHECKING:
-    from infra.store.files import FileStore
-
-UNFINISHED = "unfinished"
-MANIFEST = "manifest"
-SCAN = "scan"
 
 
 class FileDraft:
     """Implements ``sluice.ports.Draft``. ``FileStore.lock`` makes it."""
 
-    def __init__(self, store: FileStore, distribution: str) -> None:
+    def __init__(self, store: StoreLayout, distribution: str) -> None:
         self._store = store
         self._distribution = distribution
         self._directory = store.distribution_directory(distribution)
@@ -63,7 +54,7 @@ class FileDraft:
 
     def remember(self, memory: bytes) -> None:
         """See ``sluice.ports.Draft``."""
-        with translated(self._directory):
+        with translate_errors(self._directory):
             replace_atomically(self._directory / SCAN, memory)
 
     def add_revision(
@@ -79,17 +70,17 @@ class FileDraft:
         data = manifest_bytes(manifest)
         parse_manifest(data)
         temp = revisions / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
-        with translated(final):
+        with translate_errors(final):
             temp.mkdir(0o700)
             try:
-                with open(temp / MANIFEST, "xb", buffering=0, opener=private) as file:
+                with open(temp / MANIFEST, "xb", buffering=0, opener=open_private) as file:
                     write_all(file.fileno(), data)
                     os.fsync(file.fileno())
                 teds = []
                 for base, small in self._variants(bases):
                     name = ted_name(base, small)
                     try:
-                        with WholeWrites(temp / name, "xb", opener=private) as file:
+                        with WholeWrites(temp / name, "xb", opener=open_private) as file:
                             index, payload = self._compose(file, manifest, base, small, progress)
                             os.fsync(file.fileno())
                     except BaseDiffersError:  # its holders are sent everything
@@ -103,7 +94,7 @@ class FileDraft:
                 raise
             sync_directory(revisions)
         if not self._must_prune:
-            with translated(self._marker):
+            with translate_errors(self._marker):
                 self._marker.unlink()
         return teds
 
@@ -120,7 +111,7 @@ class FileDraft:
             self._store.check_space(f"Distribution {self._distribution}: {name} of {revision}", total)
         path = self._store.revision_directory(self._distribution, revision) / name
         self._packs()
-        with translated(path), temporary(path.parent) as (fd, temp):
+        with translate_errors(path), temporary(path.parent) as (fd, temp):
             with WholeWrites(temp, "wb") as file:
                 index, payload = self._compose(file, manifest, base, small, progress)
             move_into_place(temp, path, fd)
@@ -136,7 +127,7 @@ class FileDraft:
             self._mark()
             self._must_prune = True
             gone = directory / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
-            with translated(path):
+            with translate_errors(path):
                 path.rename(gone)
                 sync_directory(directory)
                 shutil.rmtree(gone)
@@ -145,7 +136,7 @@ class FileDraft:
         """All went well: prune what nobody refers to any more. If others are building now, the next holder of the lock does it."""
         self.close()
         if self._marker.exists() and self._store.prune():
-            with translated(self._marker):
+            with translate_errors(self._marker):
                 self._marker.unlink()
                 sync_directory(self._directory)
 
@@ -158,9 +149,7 @@ class FileDraft:
 
     def _packs(self) -> PackSink:
         if self._sink is None:
-            with translated(self._store.lock_path):
-                self._stack.enter_context(shared(self._store.lock_path))
-            self._store.contents.refresh()
+            self._stack.enter_context(self._store.share_packs())
             self._sink = PackSink(self._store.contents)
         return self._sink
 
@@ -197,10 +186,5 @@ class FileDraft:
 
     def _mark(self) -> None:
         if not self._marker.exists():
-            with translated(self._marker):
+            with translate_errors(self._marker):
                 replace_atomically(self._marker, b"")
-
-
-def ted_name(base: RevisionNumber | None, small: bool = False) -> str:
-    """The file name of a ``.ted``, the last part of its TUF target."""
-    return DISTFILE if base is None else delta_name(base, small)

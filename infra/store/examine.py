@@ -11,13 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from infra.store.contents import INDEX, PACK, translated
-from infra.store.draft import MANIFEST, ted_name
-from infra.store.locks import shared
+from infra.store.contents import INDEX, PACK, translate_errors
+from infra.store.layout import MANIFEST, StoreLayout, ted_name
 from infra.store.pack_reader import PackReader
 from sluice.durable import TEMP_PREFIX
 from sluice.errors import NotFoundError, StoreCorruptError
@@ -25,10 +23,7 @@ from sluice.formats.pack import PACK_MAGIC, PackIndex, parse_pack_index
 from sluice.formats.ted.file import verify_payload
 from sluice.model.damage import Concerned, Damage, Examined, Part
 from sluice.model.revision import RevisionNumber
-
-if TYPE_CHECKING:
-    from infra.store.files import FileStore
-    from sluice.ports import Progress
+from sluice.ports import Progress
 
 TED = ".ted"
 
@@ -36,13 +31,13 @@ Needed = Mapping[str, tuple[int, tuple[Concerned, ...]]]
 """By digest: size, and the revisions that refer to the content."""
 
 
-def examine(store: FileStore, distributions: Iterable[str], progress: Progress | None = None) -> Examined:
+def examine(store: StoreLayout, distributions: Iterable[str], progress: Progress | None = None) -> Examined:
     """See ``sluice.ports.Store.examine``."""
-    names = sorted(distributions) or kept_distributions(store)
+    names = sorted(distributions) or store.distributions()
     reading = _Reading(progress)
     if not store.root.is_dir():
         return Examined(0, 0, 0, 0, 0, ())
-    with translated(store.lock_path), shared(store.lock_path):  # from the manifests on: nothing they refer to is pruned meanwhile
+    with store.share_packs():  # from the manifests on: nothing they refer to is pruned meanwhile
         damages, needed = _manifests(store, names, reading)
         packs = sorted(_packs(store, needed if distributions else None))
         teds = list(_teds(store, names))
@@ -53,14 +48,6 @@ def examine(store: FileStore, distributions: Iterable[str], progress: Progress |
         damages += _missing(needed, found, damages)
     damages += _examined_teds(teds, reading)
     return Examined(reading.packs, reading.contents, reading.manifests, reading.teds, reading.bytes, tuple(damages))
-
-
-def kept_distributions(store: FileStore) -> list[str]:
-    """Those that have anything in the store, in name order."""
-    try:
-        return sorted(os.listdir(store.root / "distributions"))
-    except FileNotFoundError:
-        return []
 
 
 @dataclass
@@ -88,7 +75,7 @@ class _Reading:
 
 
 def _manifests(
-    store: FileStore, names: Iterable[str], reading: _Reading
+    store: StoreLayout, names: Iterable[str], reading: _Reading
 ) -> tuple[list[Damage], dict[str, tuple[int, tuple[Concerned, ...]]]]:
     """Damaged ones, and what the others refer to."""
     damages: list[Damage] = []
@@ -98,8 +85,9 @@ def _manifests(
             of = ((name, revision),)
             path = store.revision_directory(name, revision) / MANIFEST
             try:
-                reading.read(len(store.manifest_bytes(name, revision)))
-                for digest, size in store.manifest(name, revision).contents():
+                encoded = store.encoded_manifest(name, revision)
+                reading.read(len(encoded.data))
+                for digest, size in encoded.manifest.contents():
                     known = needed.get(digest)
                     needed[digest] = (size, (*known[1], *of) if known else of)
             except StoreCorruptError as error:
@@ -112,24 +100,23 @@ def _manifests(
     return damages, needed
 
 
-def _packs(store: FileStore, needed: Needed | None) -> Iterator[str]:
+def _packs(store: StoreLayout, needed: Needed | None) -> Iterator[str]:
     """All packs, or those that hold what is needed or can't be read."""
     contents = store.contents
     if not contents.directory.is_dir():
         return iter(())
-    contents.refresh()
     names = os.listdir(contents.directory)
     whole = {n.removesuffix(PACK) for n in names if n.endswith(PACK)} & {n.removesuffix(INDEX) for n in names if n.endswith(INDEX)}
     whole = {n for n in whole if not n.startswith(TEMP_PREFIX)}
     return iter(whole if needed is None else (whole & contents.holding(needed.keys())) | (whole - contents.packs()))
 
 
-def _pack(store: FileStore, pack: str, needed: Needed, found: set[str], reading: _Reading) -> list[Damage]:
+def _pack(store: StoreLayout, pack: str, needed: Needed, found: set[str], reading: _Reading) -> list[Damage]:
     """Read a pack; ``found`` gets the contents that are sound there."""
     reading.packs += 1
     path = store.contents.path(pack)
     index_path = path.with_suffix(INDEX)
-    with translated(path):
+    with translate_errors(path):
         try:
             index = parse_pack_index(index_path.read_bytes(), pack)
         except StoreCorruptError as error:
@@ -183,7 +170,7 @@ def _layout(path: Path, index: PackIndex) -> str:
     return "" if length == index.length else f"it has {length} bytes where its index says {index.length}"
 
 
-def _teds(store: FileStore, names: Iterable[str]) -> Iterator[tuple[str, RevisionNumber, Path]]:
+def _teds(store: StoreLayout, names: Iterable[str]) -> Iterator[tuple[str, RevisionNumber, Path]]:
     for name in names:
         for revision in store.revisions(name):
             with suppress(FileNotFoundError):
@@ -194,7 +181,7 @@ def _teds(store: FileStore, names: Iterable[str]) -> Iterator[tuple[str, Revisio
 
 def _examined_teds(teds: Iterable[tuple[str, RevisionNumber, Path]], reading: _Reading) -> Iterator[Damage]:
     for name, revision, path in teds:
-        with translated(path):
+        with translate_errors(path):
             try:
                 reading.read(path.stat().st_size)
                 reading.teds += 1

@@ -7,24 +7,19 @@ index and its pack away. A content that nobody gave back isn't held from then on
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from infra.store.contents import INDEX, PACK, PackSink, translated
-from infra.store.examine import is_sound, kept_distributions, verify_ted
-from infra.store.locks import alone, shared
+from infra.store.contents import INDEX, PACK, PackSink, translate_errors
+from infra.store.examine import is_sound, verify_ted
+from infra.store.layout import StoreLayout
 from infra.store.pack_reader import PackReader, found_again
 from sluice.durable import make_directory, replace_atomically, sweep, sync_directory
 from sluice.errors import NotFoundError, StoreCorruptError, StoreLockedError
 from sluice.formats.pack import PackIndex, pack_index_bytes, pack_name, parse_pack_index
 from sluice.model.damage import Damage, Part
 from sluice.model.revision import RevisionNumber
-
-if TYPE_CHECKING:
-    from infra.store.files import FileStore
 
 ALONE_WAIT = 120.0
 """Seconds to wait for builds to end before a damaged pack can go."""
@@ -60,12 +55,12 @@ class PackMending:
 
 
 @contextmanager
-def mending(store: FileStore, damages: Sequence[Damage]) -> Iterator[PackMending]:
+def mending(store: StoreLayout, damages: Sequence[Damage]) -> Iterator[PackMending]:
     """See ``sluice.ports.Store.mending``."""
     damaged = [Path(damage.path).stem for damage in damages if damage.part in (Part.PACK, Part.INDEX)]
-    with translated(store.lock_path), shared(store.lock_path):
+    with translate_errors(store.root):
         make_directory(store.contents.directory)
-        store.contents.refresh()
+    with store.share_packs():
         sink = PackSink(store.contents)
         try:
             lost = {digest: size for damage in damages for digest, size in damage.lost}
@@ -87,10 +82,10 @@ def mending(store: FileStore, damages: Sequence[Damage]) -> Iterator[PackMending
         _drop(store, gone)
 
 
-def set_aside(store: FileStore, distribution: str, revision: RevisionNumber, name: str) -> str | None:
+def set_aside(store: StoreLayout, distribution: str, revision: RevisionNumber, name: str) -> str | None:
     """See ``sluice.ports.Store.set_aside``."""
     path = store.revision_directory(distribution, revision) / name
-    with store.lock(distribution, wait=TED_WAIT), translated(path):
+    with store.lock_distribution(distribution, wait=TED_WAIT), translate_errors(path):
         try:
             verify_ted(path, distribution, revision)
         except FileNotFoundError:
@@ -102,11 +97,11 @@ def set_aside(store: FileStore, distribution: str, revision: RevisionNumber, nam
     return None
 
 
-def _saved(store: FileStore, pack: str, sink: PackSink) -> tuple[set[str], bool]:
+def _saved(store: StoreLayout, pack: str, sink: PackSink) -> tuple[set[str], bool]:
     """The contents of a damaged pack that are sound: in a new pack, or where they are, if only the index was damaged and is whole again."""
     path = store.contents.path(pack)
     sound: set[str] = set()
-    with translated(path):
+    with translate_errors(path):
         try:
             index = parse_pack_index(path.with_suffix(INDEX).read_bytes(), pack)
         except FileNotFoundError:
@@ -130,11 +125,11 @@ def _copy(path: Path, index: PackIndex, sink: PackSink, sound: set[str]) -> None
                 sound.add(digest)
 
 
-def _known(store: FileStore) -> tuple[dict[str, int], dict[str, str]]:
+def _known(store: StoreLayout) -> tuple[dict[str, int], dict[str, str]]:
     """Contents that kept revisions refer to: their sizes, and which one follows which."""
     sizes: dict[str, int] = {}
     after: dict[str, str] = {}
-    for name in kept_distributions(store):
+    for name in store.distributions():
         for revision in store.revisions(name):
             with suppress(StoreCorruptError, NotFoundError):
                 before = ""
@@ -145,24 +140,20 @@ def _known(store: FileStore) -> tuple[dict[str, int], dict[str, str]]:
     return sizes, after
 
 
-def _drop(store: FileStore, packs: Iterable[str]) -> None:
-    """Delete damaged packs. Whoever reads a pack or relies on one holds the lock in common: they are waited for."""
-    deadline = time.monotonic() + ALONE_WAIT
-    while True:
-        with translated(store.root), alone(store.lock_path) as held:
-            if held:
-                for pack in packs:
-                    if is_sound(store.contents.path(pack)):  # another process mended it meanwhile
-                        continue
-                    for suffix in (INDEX, PACK):  # a pack without its index is a leftover, for whoever prunes next
-                        with suppress(FileNotFoundError):
-                            os.unlink(store.contents.directory / f"{pack}{suffix}")
-                sweep(store.contents.directory)
-                sync_directory(store.contents.directory)
-                store.contents.refresh()
-                return
-        if time.monotonic() >= deadline:
-            raise StoreLockedError(
-                f"{store.root}: a build is under way, so that damaged packs can't be removed", remedy="repeat the repair when it has ended"
-            )
-        time.sleep(0.1)
+def _drop(store: StoreLayout, packs: Iterable[str]) -> None:
+    """Delete damaged packs. Whoever reads a pack or relies on one shares the lock: they are waited for."""
+    try:
+        with store.lock_packs(wait=ALONE_WAIT), translate_errors(store.root):
+            for pack in packs:
+                if is_sound(store.contents.path(pack)):  # another process mended it meanwhile
+                    continue
+                for suffix in (INDEX, PACK):  # a pack without its index is a leftover, for whoever prunes next
+                    with suppress(FileNotFoundError):
+                        os.unlink(store.contents.directory / f"{pack}{suffix}")
+            sweep(store.contents.directory)
+            sync_directory(store.contents.directory)
+            store.contents.refresh()
+    except StoreLockedError as error:
+        raise StoreLockedError(
+            f"{store.root}: a build is under way, so that damaged packs can't be removed", remedy="repeat the repair when it has ended"
+        ) from error

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
-from infra.store.contents import Contents, translated
+from infra.store.contents import Contents, translate_errors
 from sluice.errors import StoreCorruptError
 from sluice.formats.zstd import decompress_frame
 
@@ -34,7 +34,7 @@ class Packs:
     def frame(self, pack: str, number: int) -> bytes:
         """A frame as it lies there."""
         path, index = self.contents.path(pack), self.contents.index(pack)
-        with translated(path):
+        with translate_errors(path):
             file = self._files.get(pack)
             if file is None:
                 if len(self._files) == PACKS_OPEN:

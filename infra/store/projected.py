@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from infra.store.contents import WholeWrites, translated
+from infra.store.contents import WholeWrites
 from infra.store.deltas import write_delta
-from infra.store.draft import ted_name
-from infra.store.files import FileStore
-from infra.store.locks import shared
+from infra.store.layout import StoreLayout, ted_name
 from infra.store.scratch import scratch_file
 from sluice.formats.ted.file import TedWriter, needed_contents
 from sluice.model.revision import RevisionNumber
@@ -21,7 +19,9 @@ from sluice.ports import TedFile
 
 
 @contextmanager
-def projected_delta(store: FileStore, distribution: str, revision: RevisionNumber, base: RevisionNumber, small: bool) -> Iterator[TedFile]:
+def projected_delta(
+    store: StoreLayout, distribution: str, revision: RevisionNumber, base: RevisionNumber, small: bool
+) -> Iterator[TedFile]:
     """What ``FileStore.ensure_ted`` would make; gone afterwards.
 
     Raises:
@@ -31,14 +31,12 @@ def projected_delta(store: FileStore, distribution: str, revision: RevisionNumbe
     """
     old, new = store.manifest(distribution, base), store.manifest(distribution, revision)
     name = ted_name(base, small)
-    with scratch_file(store.root / "lent") as path:
+    with scratch_file(store.scratch_directory()) as path:
         if total := sum(size for _, size in needed_contents(new, old)):
             store.check_space(f"Distribution {distribution}: {name} of {revision}, made for a prediction", total)
-        with translated(store.lock_path), shared(store.lock_path):
-            store.contents.refresh()
-            with WholeWrites(path, "wb") as file:
-                writer = TedWriter(file.write, distribution=distribution, revision=revision, base=base, small=small)
-                effort = store.effort(distribution)
-                write_delta(writer, store.contents, old, new, effort=effort, small=small, directory=path.parent)
-                index, data = writer.finish()
+        with store.share_packs(), WholeWrites(path, "wb") as file:
+            writer = TedWriter(file.write, distribution=distribution, revision=revision, base=base, small=small)
+            effort = store.effort(distribution)
+            write_delta(writer, store.contents, old, new, effort=effort, small=small, directory=path.parent)
+            index, data = writer.finish()
         yield TedFile(revision, base, str(path), name, data, index.payload, small)

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from infra.store.contents import translated
+from infra.store.contents import translate_errors
 from sluice.durable import TEMP_PREFIX, make_directory
 
 
 @contextmanager
 def scratch_file(directory: Path) -> Iterator[Path]:
     """An empty file of one's own, gone afterwards. Raises StoreError, NoSpaceError."""
-    with translated(directory):
+    with translate_errors(directory):
         make_directory(directory)
         _sweep(directory)
         file, path = _held(directory)
