@@ -1,4 +1,4 @@
-"""Blueprints: a site's YAML files, validated into the model. The only package that imports yaml, jinja2 and pydantic."""
+"""Read a site's YAML files (blueprints) and validate them into the model. The only package that imports yaml, jinja2 and pydantic."""
 
 from sluice.blueprint.load import load_site
 

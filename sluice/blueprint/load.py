@@ -1,11 +1,11 @@
-"""``load_site``: the whole way from a directory of blueprints to a validated Site, with every error at once."""
+"""Load a site (``load_site``): from a directory of blueprints to a validated Site, or to every error at once."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sluice.blueprint.check.checks import check_site
-from sluice.blueprint.convert.convert import Converter
+from sluice.blueprint.check.site import check_site
+from sluice.blueprint.convert.converter import Converter
 from sluice.blueprint.schema.parse import Parts
 from sluice.errors import BlueprintError, SiteError
 from sluice.model.site import Site

@@ -1,4 +1,4 @@
-"""``sluice init``: a new site with one of each document, commented, that runs as it is. The repository's ``blueprints/`` is one."""
+"""Write a new site (``sluice init``) with one of each document, commented, that runs as it is. The repository's ``blueprints/`` is one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ PAYLOAD = {
     "files/greeting/welcome.txt": "Sluice put this file here.\n",
     ".gitignore": "# What Distributor and agents keep here when the site runs as it is, and private keys.\n/var/\n/keys/\n",
 }
-"""What the site distributes, and what it keeps out of version control."""
+"""The file that the site distributes, and the list of files to keep out of version control."""
 
 
 def site_files() -> dict[str, str]:
-    """Path below the site to text, of everything a new site has."""
+    """Map the path of every file of a new site to its text."""
     templates = files("sluice.blueprint.templates")
     documents = {entry.name: entry.read_text("utf-8") for entry in templates.iterdir() if entry.name.endswith(".yaml")}
     return dict(sorted((documents | PAYLOAD).items()))
@@ -25,7 +25,7 @@ def init_site(directory: Path) -> list[Path]:
     """Write a new site.
 
     Args:
-        directory: Made where it doesn't exist; nothing in it is replaced.
+        directory: Created if it doesn't exist; nothing in it is replaced.
     Returns:
         The files written.
     Raises:
@@ -36,7 +36,10 @@ def init_site(directory: Path) -> list[Path]:
     taken += [p.name for p in sorted(directory.glob("*.y*ml"))] if directory.is_dir() else []
     if taken:
         raise BlueprintError(
-            f"the directory has {taken[0]} already", file=str(directory), line=0, remedy="name a new directory, or add to this one by hand"
+            f"the directory already contains {taken[0]}",
+            file=str(directory),
+            line=0,
+            remedy="name a new directory, or add to this one by hand",
         )
     for path, text in wanted.items():
         target = directory / path

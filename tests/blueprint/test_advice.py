@@ -34,16 +34,17 @@ def told(site_of: SiteOf, actions: str) -> list[str]:
 
 
 def test_a_start_with_no_stop_before_it_fails_where_it_runs(site_of: SiteOf) -> None:
-    assert told(site_of, f"post_actions: [{{{START}}}]\n") == [f"7: post_actions[0].start_process: fails where it runs already: {PUT_STOP}"]
+    advised = [f"7: post_actions[0].start_process: fails if it is already running: {PUT_STOP}"]
+    assert told(site_of, f"post_actions: [{{{START}}}]\n") == advised
     assert told(site_of, f"pre_actions: [{{stop_process: {{name: serve, wait: true, undo: none}}}}]\npost_actions: [{{{START}}}]\n") == []
     other = f"pre_actions: [{{stop_process: {{name: served, wait: true, undo: none}}}}]\npost_actions: [{{{START}}}]\n"
-    assert told(site_of, other) == [f"8: post_actions[0].start_process: fails where it runs already: {PUT_STOP}"]
+    assert told(site_of, other) == [f"8: post_actions[0].start_process: fails if it is already running: {PUT_STOP}"]
 
 
 @pytest.mark.parametrize("name", ["sshd", "sluice-agent"])
 def test_a_stop_of_what_the_agent_runs_under_is_told_to_fail(site_of: SiteOf, name: str) -> None:
     actions = f"pre_actions: [{{stop_process: {{name: {name}, wait: true, undo: none}}}}]\n"
-    said = "fails where the agent runs under it, which is never stopped: stop the service by a script"
+    said = "fails if the agent runs under it: such a program is never stopped: stop the service with a script"
     assert told(site_of, actions) == [f"7: pre_actions[0].stop_process: {said}"]
     assert told(site_of, actions.replace(name, f"{name}s")) == []
 
@@ -72,8 +73,8 @@ def test_what_is_not_waited_for_may_still_run(site_of: SiteOf) -> None:
 
 def test_a_script_that_names_another_shell_runs_by_sh_all_the_same(site_of: SiteOf) -> None:
     script = 'pre_actions: [{script: {type: shell, run: "#!/bin/bash\\ntrue", undo: none}}]\n'
-    remedy = "write what every shell knows, or call it by start_process"
-    assert told(site_of, script) == [f"7: pre_actions[0].script.run: names bash, and /bin/sh runs it: {remedy}"]
+    remedy = "use only what /bin/sh understands, or run it with start_process"
+    assert told(site_of, script) == [f"7: pre_actions[0].script.run: its first line names bash, but /bin/sh runs it: {remedy}"]
     assert told(site_of, script.replace("bash", "sh")) == []
 
 
@@ -85,7 +86,7 @@ def test_owners_take_an_agent_that_runs_as_root(site_of: SiteOf) -> None:
     joined = f"{HEAD}channels: [all]\n{hosts}---\nkind: Channel\nname: all\nsubscribers: [a, b, c, web-1]\n"
     assert told(site_of, "") == []
     owned = joined.replace("/opt/app}", '/opt/app, owner: "app:app"}')
-    said = "b and 1 more, reached as ted, can't set owners and gets nothing: write root in its address, or leave owner: out"
+    said = "b and 1 more, reached as ted, cannot set owners, so nothing is sent there: write root in its address, or leave owner: out"
     assert [str(each).partition("advice: ")[2] for each in advice(site_of(joined))] == []
     assert [str(each).partition("advice: ")[2] for each in advice(site_of(owned))] == [f"files[0].owner: {said}"]
 
@@ -102,7 +103,7 @@ def test_owners_take_an_agent_that_runs_as_root(site_of: SiteOf) -> None:
 def test_mail_for_every_revision_tells_nothing(site_of: SiteOf, limit: int, left: int, remedy: str | None) -> None:
     text = f"{HEAD}max_revisions: {limit}\nnotify: {{to: [ops@example.org], when_left: {left}}}\n---\n{DISTRIBUTOR}"
     found = [str(each).partition("advice: ")[2] for each in advice(site_of(text.replace("distributor: hq", "distributor: mailing")))]
-    assert found == ([] if remedy is None else [f"notify: mails for every revision: {remedy}"])
+    assert found == ([] if remedy is None else [f"notify: sends mail for every revision: {remedy}"])
 
 
 def test_advice_comes_by_line_and_reads_like_an_error(site_of: SiteOf) -> None:

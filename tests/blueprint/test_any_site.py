@@ -95,7 +95,7 @@ def test_a_hostile_file_is_refused_without_endless_work(text: str) -> None:
 
 def test_a_pipe_in_the_site_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.yaml")
-    with pytest.raises(SiteError, match="isn't a file"):
+    with pytest.raises(SiteError, match="is not a file"):
         load_site(tmp_path)
 
 

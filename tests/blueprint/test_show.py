@@ -143,6 +143,6 @@ def test_the_sources_of_the_example_site_exist() -> None:
 
 def test_a_new_site_replaces_nothing(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("kind: Channel\nname: c\n")
-    with pytest.raises(BlueprintError, match=r"the directory has mine\.yaml already"):
+    with pytest.raises(BlueprintError, match=r"the directory already contains mine\.yaml"):
         init_site(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.yaml"]

@@ -290,8 +290,8 @@ def test_a_file_that_is_no_yaml_hides_no_other_error_and_makes_none_up(tmp_path:
     ("content", "message"),
     [
         (b"x: " + b"a" * (1 << 20), "larger than 1 MiB"),
-        (b"kind: Channel\nname: \xff\n", "isn't UTF-8 text"),
-        (b"kind: Channel\nname: \x07\n", "isn't YAML: control characters are not allowed"),
+        (b"kind: Channel\nname: \xff\n", "is not UTF-8 text"),
+        (b"kind: Channel\nname: \x07\n", "is not valid YAML: control characters are not allowed"),
         (b"---\nkind: Channel\n" * 5001, "more than 5000 documents"),
         (b"# nothing\n", None),
     ],
@@ -309,7 +309,7 @@ def test_files_have_limits(tmp_path: Path, content: bytes, message: str | None) 
 
 
 def test_an_empty_or_missing_site_is_refused(tmp_path: Path) -> None:
-    for directory, message in ((tmp_path, "no blueprint here"), (tmp_path / "none", "no such directory")):
+    for directory, message in ((tmp_path, "contains no blueprints"), (tmp_path / "none", "no such directory")):
         with pytest.raises(SiteError, match=message):
             load_site(directory)
 

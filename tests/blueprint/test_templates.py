@@ -78,7 +78,7 @@ def test_what_could_repeat_call_or_look_inside_is_refused(template: str) -> None
 
 
 def test_an_undefined_variable_is_named_with_its_place() -> None:
-    with pytest.raises(UndefinedVariableError, match="the destination uses PORT, which isn't defined"):
+    with pytest.raises(UndefinedVariableError, match="the destination uses PORT, which is not defined"):
         render("{{ PORT }}", VARIABLES, what="the destination")
 
 

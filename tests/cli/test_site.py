@@ -38,7 +38,7 @@ def test_init_dry_run_writes_nothing(sluice: Sluice, tmp_path: Path) -> None:
 def test_init_where_a_site_is_names_the_directory_without_a_line(sluice: Sluice, site: Path) -> None:
     result = sluice("init", site)
     assert result.code == 3
-    assert result.err.startswith(f"{site}: the directory has site.yaml already: name a new directory")
+    assert result.err.startswith(f"{site}: the directory already contains site.yaml: name a new directory")
 
 
 def test_ted_show_of_another_file_never_says_to_delete_it(sluice: Sluice, tmp_path: Path) -> None:

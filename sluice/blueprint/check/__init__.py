@@ -1,1 +1,1 @@
-"""Check what only the whole site shows, and give advice."""
+"""Check what needs the whole site, and give advice on a site without errors."""

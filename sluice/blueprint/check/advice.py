@@ -1,17 +1,17 @@
-"""Advice on a site without errors: what works as written, and likely isn't meant so (B2, C7, F4, F5, F9). It never fails a site.
+"""Give advice on a site without errors: settings that work as written and are likely mistakes (B2, C7, F4, F5, F9). It never fails a site.
 
 Given for a Distribution:
 
-- an owner is set, and a Subscriber is reached by an account that isn't root: its agent can't set owners, and gets nothing.
+- an owner is set, and a Subscriber is reached by an account that isn't root: its agent cannot set owners, and receives nothing.
 - mail goes out for every revision, since ``when_left`` reaches down to the first.
 
 Given for actions:
 
-- a program is started, and nothing before it stops it: it fails where the program runs. Not where the start is waited for, since such
-  a program ends by itself; and never with ``kill: true``, since a program that asks its user before it ends is its author's to know.
-- a program is stopped and not waited for, and what follows counts on its being gone: files are placed, or it is started again.
-- a program is stopped, rollback is on, and nothing says what is to start it again.
-- a program is stopped that the agent itself may run under: it is never stopped, and the order fails.
+- a program is started, and nothing before it stops it: it fails if the program runs. Not given if the start is waited for, since such
+  a program ends by itself; and ``kill: true`` is never suggested: only the author knows whether a program asks its user before it ends.
+- a program is stopped and not waited for, and the next step relies on its end: files are placed, or it is started again.
+- a program is stopped, rollback is on, and no ``undo:`` starts it again.
+- a program is stopped that the agent itself may run under: such a program is never stopped, and the order fails.
 - a shell script names a shell that isn't the one that runs it.
 """
 
@@ -20,20 +20,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sluice.blueprint.check.reach import reached_subscribers
 from sluice.blueprint.schema.actions import PHASES
 from sluice.model.action import Action, Script, ScriptType, StartProcess, StopProcess
-from sluice.model.platforms import platform_matches
 from sluice.model.site import Distribution, Origin, Site, Subscriber
 from sluice.rules.interpreters import interpreter
 
 _RUNS_UNDER = ("sshd", "sluice-agent")
-"""Where an agent is called over SSH, and the agent."""
+"""Programs that an agent runs under: the SSH server, and the agent itself."""
 _POSIX = ("", "sh", "dash", "ash")
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One piece of it, with the place it is about."""
+    """One piece of advice, with the position it is about."""
 
     file: str
     line: int
@@ -46,7 +46,7 @@ class Advice:
 
 
 def advice(site: Site) -> list[Advice]:
-    """All there is to say of a site, by file and line."""
+    """List all advice on a site, by file and line."""
     found = [each for distribution in site.distributions.values() for each in _of_distribution(site, distribution)]
     return sorted(found, key=lambda each: (each.file, each.line, each.path, each.message))
 
@@ -55,11 +55,11 @@ def _of_distribution(site: Site, distribution: Distribution) -> Iterator[Advice]
     notify, limit = distribution.notify, distribution.max_revisions
     if notify is not None and limit is not None and notify.when_left >= limit - 1:
         remedy = f"write when_left: {limit - 2} or less" if limit > 1 else "write a larger max_revisions, or leave notify: out"
-        yield _advice(distribution, "notify", "mails for every revision", remedy)
+        yield _advice(distribution, "notify", "sends mail for every revision", remedy)
     owned = [index for index, entry in enumerate(distribution.files) if entry.owner]
     if owned and (unable := _without_root(site, distribution)):
         more = f" and {len(unable) - 1} more" if len(unable) > 1 else ""
-        what = f"{unable[0].name}{more}, reached as {unable[0].address.user}, can't set owners and gets nothing"
+        what = f"{unable[0].name}{more}, reached as {unable[0].address.user}, cannot set owners, so nothing is sent there"
         yield _advice(distribution, f"files[{owned[0]}].owner", what, "write root in its address, or leave owner: out")
     earlier: list[Action] = []
     for key, actions in zip(PHASES, (distribution.pre_actions, distribution.post_actions), strict=True):
@@ -77,11 +77,11 @@ def _of_action(
             name = _name(start)
             if "{{" not in name and not any(isinstance(each, StopProcess) and each.name == name for each in earlier):
                 remedy = f"put stop_process: {{name: {name}, wait: true}} before it, unless it asks its user before it ends"
-                yield f"{key}[{index}].start_process", "fails where it runs already", remedy
+                yield f"{key}[{index}].start_process", "fails if it is already running", remedy
         case StopProcess() as stop:
             path = f"{key}[{index}].stop_process"
             if stop.name in _RUNS_UNDER:
-                yield path, "fails where the agent runs under it, which is never stopped", "stop the service by a script"
+                yield path, "fails if the agent runs under it: such a program is never stopped", "stop the service with a script"
             if distribution.rollback and f"{path}.undo" not in distribution.origins:
                 yield path, "stays stopped after a rollback", "add undo: with a script that starts it again, or undo: none"
             again = any(isinstance(each, StartProcess) and _name(each) == stop.name for each in actions[index + 1 :])
@@ -91,15 +91,14 @@ def _of_action(
         case Script(type=ScriptType.SHELL) as script if (named := interpreter(script.run)) not in _POSIX:
             yield (
                 f"{key}[{index}].script.run",
-                f"names {named}, and /bin/sh runs it",
-                "write what every shell knows, or call it by start_process",
+                f"its first line names {named}, but /bin/sh runs it",
+                "use only what /bin/sh understands, or run it with start_process",
             )
 
 
 def _without_root(site: Site, distribution: Distribution) -> list[Subscriber]:
-    """Subscribers whose address names another account than root, in name order; what a local agent runs as isn't known here."""
-    joined = (site.subscribers[name] for name in site.subscribers_of_distribution(distribution.name))
-    return [s for s in joined if s.address.user not in ("", "root") and platform_matches(s.platform, distribution.platforms)]
+    """List Subscribers whose address names another account than root, in name order; the account of a local agent isn't known here."""
+    return [s for s in reached_subscribers(site, distribution) if s.address.user not in ("", "root")]
 
 
 def _name(start: StartProcess) -> str:

@@ -1,1 +1,1 @@
-"""Convert checked documents into the model, with defaults merged in."""
+"""Convert checked documents into the model's objects, with defaults merged in."""

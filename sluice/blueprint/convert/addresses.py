@@ -1,4 +1,4 @@
-"""Addresses, host keys and paths of a blueprint: checked by form here, by contact elsewhere."""
+"""Parse addresses, host keys and paths of a blueprint. Only their form is checked here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
+from sluice.blueprint.author_error import AuthorError
 from sluice.model.site import Address
 
 HOST_KEY_TYPES = (
@@ -23,78 +24,69 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
-class AddressError(ValueError):
-    """Not an address, key or path. ``what`` and ``remedy`` are for the author."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what}: {remedy}")
-        self.what = what
-        self.remedy = remedy
-
-
 def site_path(text: str, directory: Path) -> PurePosixPath:
-    """A path on the Distributor's own machine: absolute as it is, else below the site directory; normalised.
+    """Parse a path on the Distributor's own machine: absolute, or relative to the site directory; it is normalised.
 
     Raises:
-        AddressError: It begins with ``~`` or contains a template.
+        AuthorError: It begins with ``~`` or contains a template.
     """
     if text.startswith("~"):
-        raise AddressError("~ isn't expanded", "write the path in full, or relative to the site directory")
+        raise AuthorError("~ is not expanded", "write the path in full, or relative to the site directory")
     if "{{" in text:
-        raise AddressError("is no template: variables belong to Subscribers", "write the path itself")
+        raise AuthorError("must not contain {{ }}: variables belong to Subscribers", "write the path itself")
     return PurePosixPath(os.path.normpath(os.path.join(os.path.abspath(directory), text)))
 
 
 def absolute_path(text: str) -> PurePosixPath:
-    """A path on another machine: absolute and without ``..``; AddressError otherwise."""
+    """Parse a path on another machine: absolute and without ``..``; AuthorError otherwise."""
     if "{{" in text:
-        raise AddressError("is no template", "write the path itself")
+        raise AuthorError("must not contain {{ }}", "write the path itself")
     if not text.startswith("/"):
-        raise AddressError(f"{text!r} is not an absolute path", "begin it with /")
+        raise AuthorError(f"{text!r} is not an absolute path", "begin it with /")
     if ".." in text.split("/"):
-        raise AddressError(f"{text!r} contains ..", "write the path without ..")
+        raise AuthorError(f"{text!r} contains ..", "write the path without ..")
     return PurePosixPath(os.path.normpath(text))
 
 
 def parse_address(text: str, directory: Path) -> Address:
-    """``ssh://user@host:port`` or ``local:/directory``; AddressError for anything else."""
+    """Parse ``ssh://user@host:port`` or ``local:/directory``; AuthorError for anything else."""
     if text.startswith("local:"):
         path = text.removeprefix("local:")
         if not path or path.startswith("//"):
-            raise AddressError(f"{text!r} names no directory", "write local: and a directory, such as local:/srv/target")
+            raise AuthorError(f"{text!r} names no directory", "write local: and a directory, such as local:/srv/target")
         return Address("local", path=str(site_path(path, directory)))
     match = _SSH.fullmatch(text)
     if match is None:
-        raise AddressError(f"{text!r} is no address", "write ssh://user@host:port or local:/directory")
+        raise AuthorError(f"{text!r} is not an address", "write ssh://user@host:port or local:/directory")
     if match["rest"]:
-        raise AddressError(f"{text!r} contains a path", "end it after host and port; directories are keys of their own")
+        raise AuthorError(f"{text!r} contains a path", "end it after host and port; directories are keys of their own")
     user = match["user"]
     if user and ":" in user:
-        raise AddressError("the address contains a password", "remove it; identity: names a private key")
+        raise AuthorError("the address contains a password", "remove it; identity: names a private key")
     if not user or _USER.fullmatch(user) is None:
-        raise AddressError(f"{text!r} names no user", "write ssh://user@host:port")
+        raise AuthorError(f"{text!r} names no user", "write ssh://user@host:port")
     host = match["host"].lower()
     if host.startswith("["):
         host = host[1:-1]
         try:
             ipaddress.IPv6Address(host)
         except ValueError:
-            raise AddressError(f"{host!r} is no IPv6 address", "correct it") from None
+            raise AuthorError(f"{host!r} is not an IPv6 address", "correct it") from None
     elif _HOST.fullmatch(host) is None:
-        raise AddressError(f"{text!r} names no host", "write ssh://user@host:port")
+        raise AuthorError(f"{text!r} names no host", "write ssh://user@host:port")
     port = int(match["port"]) if match["port"] else 22
     if not 1 <= port <= 65535 or match["port"] == "":
-        raise AddressError(f"{match['port']!r} is no port", "write a number from 1 to 65535, or leave it out for 22")
+        raise AuthorError(f"{match['port']!r} is not a port", "write a number from 1 to 65535, or leave it out for 22")
     return Address("ssh", host=host, port=port, user=user)
 
 
 def host_key(text: str) -> str:
-    """``type base64`` without comment; AddressError where the type is unknown or the base64 isn't such a key."""
+    """Parse ``type base64``, dropping a comment; AuthorError if the type is unknown or the base64 isn't such a key."""
     kind, _, rest = text.strip().partition(" ")
     encoded = rest.strip().split(" ")[0]
     if kind not in HOST_KEY_TYPES:
-        raise AddressError(
-            f"{kind!r} is no type of host key", f"write what ssh-keyscan prints after the host; types are {', '.join(HOST_KEY_TYPES)}"
+        raise AuthorError(
+            f"{kind!r} is not a type of host key", f"write what ssh-keyscan prints after the host; types are {', '.join(HOST_KEY_TYPES)}"
         )
     try:
         blob = base64.b64decode(encoded, validate=True)
@@ -102,5 +94,5 @@ def host_key(text: str) -> str:
         blob = b""
     name = kind.encode()
     if len(blob) < 40 or blob[:4] != len(name).to_bytes(4, "big") or blob[4 : 4 + len(name)] != name:
-        raise AddressError(f"isn't a whole {kind} key", "write type and base64 as ssh-keyscan prints them")
+        raise AuthorError(f"is not a complete {kind} key", "write type and base64 as ssh-keyscan prints them")
     return f"{kind} {encoded}"

@@ -1,1 +1,1 @@
-"""Read the YAML files of a site into documents that know where everything in them stands."""
+"""Read the YAML files of a site into documents that know the file and line of everything in them."""

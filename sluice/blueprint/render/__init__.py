@@ -1,1 +1,1 @@
-"""Render templates for one Subscriber, and settings as text for people."""
+"""Render templates for one Subscriber, and settings as text that people read."""

@@ -1,13 +1,13 @@
 """Recipes: one Distribution for one Subscriber, with that Subscriber's variables filled in (D15).
 
-Predefined for every Subscriber: ``NAME``, ``PLATFORM`` (empty where none is given) and ``WORKING_DIRECTORY``; for a ``local:``
+Predefined for every Subscriber: ``NAME``, ``PLATFORM`` (empty if none is given) and ``WORKING_DIRECTORY``; for a ``local:``
 one also ``LOCAL_DIRECTORY``, the directory its address names. The Subscriber's own variables may use these and each other.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 
 from sluice.blueprint.render.template import ValueTemplateError, render, undefined_variables, variables_of
@@ -19,14 +19,14 @@ from sluice.model.site import Distribution, Site, Subscriber
 __all__ = ["PREDEFINED", "recipe", "render", "rendered_destination", "subscriber_variables", "undefined_variables"]
 
 PREDEFINED = ("NAME", "PLATFORM", "WORKING_DIRECTORY", "LOCAL_DIRECTORY")
-"""Variables no blueprint may define itself."""
+"""Variables that a blueprint must not define."""
 
 DESTINATION_MAX = 4096
-"""Characters of a destination, as PATH_MAX."""
+"""Characters of a destination, like PATH_MAX."""
 
 
 def subscriber_variables(subscriber: Subscriber) -> Mapping[str, str]:
-    """Every variable of a Subscriber, predefined ones too, fully resolved.
+    """Resolve every variable of a Subscriber, also the predefined ones.
 
     Raises:
         ValueTemplateError: Variables use each other in a circle, or one that isn't defined. Never after ``load_site``.
@@ -39,27 +39,32 @@ def subscriber_variables(subscriber: Subscriber) -> Mapping[str, str]:
     if subscriber.address.scheme == "local":
         found["LOCAL_DIRECTORY"] = subscriber.address.path
     waiting = {name: text for name, text in subscriber.variables.items() if name not in PREDEFINED}
+    uses = {name: variables_of(text) for name, text in waiting.items()}
+    if circle := find_circle(uses):
+        raise ValueTemplateError(f"variables use each other in a circle: {' -> '.join(circle)}", "give one of them a plain value")
     while waiting:
-        ready = [name for name, text in waiting.items() if not variables_of(text) & waiting.keys()]
-        if not ready:
-            circle = _circle(waiting)
-            raise ValueTemplateError(f"variables use each other in a circle: {' -> '.join(circle)}", "give one of them a plain value")
-        for name in ready:
+        for name in [name for name in waiting if not uses[name] & waiting.keys()]:
             found[name] = render(waiting.pop(name), found, what=f"variable {name}")
     return found
 
 
-def _circle(waiting: Mapping[str, str]) -> list[str]:
-    trail = [min(waiting)]
-    while True:
-        following = min(variables_of(waiting[trail[-1]]) & waiting.keys())
+def find_circle(uses: Mapping[str, Set[str]]) -> list[str]:
+    """Find variables that use each other in a circle: the first once more at the end; empty if there are none."""
+    remaining = dict(uses)
+    while ready := [name for name, used in remaining.items() if not used & remaining.keys()]:
+        for name in ready:
+            del remaining[name]
+    trail = [min(remaining)] if remaining else []
+    while trail:
+        following = min(remaining[trail[-1]] & remaining.keys())
         if following in trail:
             return [*trail[trail.index(following) :], following]
         trail.append(following)
+    return []
 
 
 def rendered_destination(template: str, variables: Mapping[str, str], *, what: str) -> str:
-    """A destination filled in: absolute, normalised and without ``..``; ValueTemplateError otherwise."""
+    """Render a destination: absolute, normalised and without ``..``; ValueTemplateError otherwise."""
     path = render(template, variables, what=what)
     if not path.startswith("/"):
         raise ValueTemplateError(f"{what} is {path!r}, not an absolute path", "begin it with / or with a variable that does")
@@ -71,17 +76,17 @@ def rendered_destination(template: str, variables: Mapping[str, str], *, what: s
 
 
 def recipe(site: Site, distribution: str, subscriber: str) -> RenderedRecipe:
-    """What an order to one Subscriber says about one Distribution.
+    """Render what an order to one Subscriber contains of one Distribution.
 
     Args:
         site: From ``load_site``.
         distribution: Name of the Distribution.
-        subscriber: Name of the Subscriber; it needn't be joined by a Channel.
+        subscriber: Name of the Subscriber; no Channel needs to join it.
     Returns:
         Destinations and actions with the Subscriber's variables filled in.
     Raises:
         NotFoundError: No such Distribution or Subscriber.
-        BlueprintError: A value can't be rendered for this Subscriber; names the variable and the Subscriber.
+        BlueprintError: A value cannot be rendered for this Subscriber; names the variable and the Subscriber.
     Source: TED "Variables in destinations".
     """
     chosen = site.distribution(distribution)

@@ -1,4 +1,4 @@
-"""Effective settings and where each came from (A15): what ``sluice show`` prints."""
+"""Write effective settings and the origin of each (A15) as text, for ``sluice show``."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from sluice.model.site import Channel, Distribution, Distributor, Origin, Site, 
 from sluice.model.ticket import UNLIMITED_IN_PROCESS
 
 BUILT_IN = "built-in"
-"""The origin of what no document says."""
+"""The origin of a setting that no document gives."""
 KINDS = ("Distributor", "Subscriber", "Channel", "Distribution")
 
 Row = tuple[str, str, str]
 
 
 def effective_settings(site: Site, kind: str, name: str) -> list[Row]:
-    """Every setting of one object, those nobody wrote too.
+    """List every setting of one object, also those that no document gives.
 
     Args:
         site: From ``load_site``.
         kind: ``Distributor``, ``Subscriber``, ``Channel`` or ``Distribution``, in any case.
-        name: Of the object.
+        name: Name of the object.
     Returns:
         (setting path, value as text, origin): origin is ``file:line``, ``defaults file:line`` or ``built-in``.
     Raises:
@@ -125,7 +125,7 @@ def _distribution(d: Distribution) -> Iterator[tuple[str, str]]:
         yield f"files[{index}].exclude", ", ".join(entry.exclude) or "nothing"
         yield f"files[{index}].mode", entry.mode
         yield f"files[{index}].synchronize", synchronize_text(entry.synchronize)
-        yield f"files[{index}].owner", entry.owner or "the account that extracts"
+        yield f"files[{index}].owner", entry.owner or "the extracting account"
         yield f"files[{index}].xattrs", xattrs_text(entry.xattrs)
     yield from _actions("pre_actions", d.pre_actions)
     yield from _actions("post_actions", d.post_actions)

@@ -2,7 +2,7 @@
 
 Only values are rendered, never documents. Jinja2's sandbox bounds no work, so work is bounded by construction: a template may
 hold names, texts, numbers, ``~``, comparisons, ``a if b else c`` and the filters below, nothing that repeats, calls or
-multiplies; its length, its parts and every text it makes are capped. ``{%`` and ``{#`` are ordinary characters.
+multiplies; its length, its parts and every text it produces are capped. ``{%`` and ``{#`` are ordinary characters.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from jinja2 import StrictUndefined, Template, TemplateError, nodes
 from jinja2.exceptions import TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from sluice.blueprint.author_error import AuthorError
+
 LENGTH_MAX = 64 * 1024
-"""Characters of a template, and of what it makes."""
+"""Characters of a template, and of its output."""
 PARTS_MAX = 1_000
 """Nodes of a template's tree."""
 DEPTH_MAX = 50
@@ -51,21 +53,16 @@ _REFUSED = {
 }
 
 
-class ValueTemplateError(ValueError):
-    """A template that isn't allowed, or can't be rendered. ``what`` and ``remedy`` are for the author."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what}: {remedy}")
-        self.what = what
-        self.remedy = remedy
+class ValueTemplateError(AuthorError):
+    """A template that isn't allowed, or cannot be rendered."""
 
 
 class UndefinedVariableError(ValueTemplateError):
-    """A variable nobody gave the Subscriber."""
+    """A variable that isn't defined for the Subscriber."""
 
 
 def _too_long() -> ValueTemplateError:
-    return ValueTemplateError(f"makes more than {LENGTH_MAX // 1024} KiB", "shorten it")
+    return ValueTemplateError(f"renders to more than {LENGTH_MAX // 1024} KiB", "shorten it")
 
 
 def _capped(text: str) -> str:
@@ -98,7 +95,7 @@ def _quote(text: object) -> str:
 
 
 FILTERS = ("default", "lower", "upper", "trim", "replace", "quote")
-"""Every filter there is; ``quote`` makes one word of a text for a shell."""
+"""Every filter; ``quote`` makes one shell word of a text."""
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
@@ -130,12 +127,12 @@ def _parsed(template: str) -> nodes.Template:
         tree = _ENVIRONMENT.parse(template)
     except TemplateSyntaxError as e:
         raise ValueTemplateError(
-            f"{{{{ }}}} holds no expression: {e.message}", 'write a variable such as {{ DEST }}; literal braces are {{ "{{" }}'
+            f"{{{{ }}}} contains no valid expression: {e.message}", 'write a variable such as {{ DEST }}; literal braces are {{ "{{" }}'
         ) from None
     except RecursionError:
         raise ValueTemplateError("nested too deep", "simplify it") from None
     except ValueError:
-        raise ValueTemplateError("holds a number of too many digits", "write it in quotes") from None
+        raise ValueTemplateError("contains a number with too many digits", "write it in quotes") from None
     for parts, (node, depth) in enumerate(_walk(tree, 0), 1):
         if parts > PARTS_MAX or depth > DEPTH_MAX:
             raise ValueTemplateError(f"has more than {PARTS_MAX} parts or {DEPTH_MAX} levels", "simplify it")
@@ -143,7 +140,7 @@ def _parsed(template: str) -> nodes.Template:
             raise ValueTemplateError(f"there is no filter {node.name}", f"the filters are {', '.join(FILTERS)}")
         if not isinstance(node, _ALLOWED):
             what = next((word for kind, word in _REFUSED.items() if isinstance(node, kind)), type(node).__name__)
-            raise ValueTemplateError(f"{what} isn't allowed in {{{{ }}}}", "use variables, texts, ~, if/else, comparisons and filters")
+            raise ValueTemplateError(f"{what} is not allowed in {{{{ }}}}", "use variables, texts, ~, if/else, comparisons and filters")
     return tree
 
 
@@ -161,7 +158,7 @@ def _compiled(template: str) -> Template:
     try:
         return _ENVIRONMENT.from_string(template)
     except (TemplateError, RecursionError, MemoryError, SyntaxError, ValueError) as e:
-        raise ValueTemplateError(f"can't be used: {type(e).__name__}", "simplify it") from None
+        raise ValueTemplateError(f"cannot be used: {type(e).__name__}", "simplify it") from None
 
 
 def _check_text(template: str) -> None:
@@ -172,7 +169,7 @@ def _check_text(template: str) -> None:
 
 
 def check(template: str) -> None:
-    """ValueTemplateError where a template isn't allowed, whatever the variables are."""
+    """Raise ValueTemplateError if a template isn't allowed, whatever the variables are."""
     if "{{" in template:
         _compiled(template)
     else:
@@ -181,7 +178,7 @@ def check(template: str) -> None:
 
 @lru_cache(maxsize=4096)
 def _names(template: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Variables a template asks for, and those of them it can't do without."""
+    """Return the variables a template uses, and those of them without a ``default``."""
     if "{{" not in template:
         return frozenset(), frozenset()
     tree = _parsed(template)
@@ -191,12 +188,12 @@ def _names(template: str) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def variables_of(template: str) -> frozenset[str]:
-    """Every variable a template asks for, those with a ``default`` too."""
+    """Return every variable a template uses, also those with a ``default``."""
     return _names(template)[0]
 
 
 def undefined_variables(template: str, variables: Mapping[str, str]) -> list[str]:
-    """Variables a template needs and hasn't, in name order. One that goes through ``default`` isn't needed."""
+    """List the variables a template needs that aren't defined, in name order. One with a ``default`` isn't needed."""
     return sorted(_names(template)[1].difference(variables))
 
 
@@ -206,16 +203,16 @@ def render(template: str, variables: Mapping[str, str], *, what: str) -> str:
     Args:
         template: Text with ``{{ }}`` expressions.
         variables: Name to value, already resolved.
-        what: What is rendered, for the error: ``files[0].destination of zoneinfo for helsinki-1``.
+        what: Subject of the error message: ``files[0].destination of zoneinfo for helsinki-1``.
     Raises:
         UndefinedVariableError: Names the variable and ``what``.
-        ValueTemplateError: The template isn't allowed, fails, or makes more than 64 KiB.
+        ValueTemplateError: The template isn't allowed, fails, or renders to more than 64 KiB.
     """
     if "{{" not in template:
         return _capped(template)
     compiled = _compiled(template)
     if missing := undefined_variables(template, variables):
-        raise UndefinedVariableError(f"{what} uses {missing[0]}, which isn't defined", f"give it under variables: {missing[0]}")
+        raise UndefinedVariableError(f"{what} uses {missing[0]}, which is not defined", f"define {missing[0]} under variables:")
     made: list[str] = []
     length = 0
     try:
@@ -227,5 +224,5 @@ def render(template: str, variables: Mapping[str, str], *, what: str) -> str:
     except (TemplateError, TypeError, ValueError) as e:
         if isinstance(e, ValueTemplateError):
             raise type(e)(f"{what} {e.what}", e.remedy) from None
-        raise ValueTemplateError(f"{what} can't be rendered: {e}", "correct the expression") from None
+        raise ValueTemplateError(f"{what} cannot be rendered: {e}", "correct the expression") from None
     return "".join(made)

@@ -1,4 +1,4 @@
-"""The model's values as text that a person reads: schedules and settings."""
+"""Write the model's values as text that people read: schedules and settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sluice.model.site import Mail, Notify, Synchronize
 
 
 def schedule_text(schedule: Schedule) -> str:
-    """One line: ``daily 01:00 to 05:00 at random, mon tue wed (Europe/Helsinki)``."""
+    """Write one line: ``daily 01:00 to 05:00 at random, mon tue wed (Europe/Helsinki)``."""
     match schedule.kind:
         case Kind.NEVER | Kind.IMMEDIATELY:
             return schedule.kind.value
@@ -34,7 +34,7 @@ def schedule_text(schedule: Schedule) -> str:
 
 
 def action_text(action: Action) -> str:
-    """One line without arguments, which may hold secrets: ``stop process clamd, waited for, killed if need be, undo: by script``."""
+    """Write one line without arguments, which may hold secrets: ``stop process clamd, waited for, killed if need be, undo: by script``."""
     words = [action.label]
     if not isinstance(action, Script) and action.wait:
         words.append("waited for")
@@ -44,7 +44,7 @@ def action_text(action: Action) -> str:
 
 
 def locked_text(locked: Locked) -> str:
-    """One line: ``looks again up to 3 times, 10 s apart, then fails``."""
+    """Write one line: ``looks again up to 3 times, 10 s apart, then fails``."""
     if not locked.retries:
         return "fails at once"
     times = "once" if locked.retries == 1 else f"up to {locked.retries} times"
@@ -52,7 +52,7 @@ def locked_text(locked: Locked) -> str:
 
 
 def mail_text(mail: Mail | None) -> str:
-    """One line: ``from sluice@example.org through smtp.example.org:25``."""
+    """Write one line: ``from sluice@example.org through smtp.example.org:25``."""
     if mail is None:
         return "none"
     host = f"[{mail.host}]" if ":" in mail.host else mail.host
@@ -60,7 +60,7 @@ def mail_text(mail: Mail | None) -> str:
 
 
 def notify_text(notify: Notify | None) -> str:
-    """One line: ``ops@example.org, when at most 2 are left until max_revisions``."""
+    """Write one line: ``ops@example.org, when at most 2 are left until max_revisions``."""
     if notify is None:
         return "nobody"
     few = {0: "none is", 1: "at most one is"}.get(notify.when_left, f"at most {notify.when_left} are")
@@ -68,12 +68,12 @@ def notify_text(notify: Notify | None) -> str:
 
 
 def synchronize_text(synchronize: Synchronize) -> str:
-    """As a blueprint writes it."""
+    """Write it as in a blueprint."""
     return {Synchronize.NO: "false", Synchronize.YES: "true", Synchronize.MIRROR: "mirror"}[synchronize]
 
 
 def xattrs_text(xattrs: str | Mapping[str, str]) -> str:
-    """One line: ``keep``, ``none``, or names with their texts."""
+    """Write one line: ``keep``, ``none``, or names with their texts."""
     if isinstance(xattrs, str):
         return xattrs or "none"
     return ", ".join(f"{name}: {text}" for name, text in sorted(xattrs.items()))

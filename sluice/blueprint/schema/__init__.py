@@ -1,1 +1,1 @@
-"""What a blueprint may contain: kinds, keys and values, and each document checked on its own."""
+"""Say what a blueprint may contain (kinds, keys and values), and check each document by itself."""

@@ -1,6 +1,6 @@
-"""Pre and post actions as a blueprint writes them (F3 to F9): their keys, and what can be said of each by itself.
+"""Pre and post actions of a blueprint (F3 to F9): their keys, and the checks of each by itself.
 
-What an action does to a host is checked there; what needs its neighbours is advice (``advice.py``).
+Effects on a host are checked there; checks that need the other actions are advice (``check/advice.py``).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sluice.blueprint.read.documents import PathKey
+from sluice.blueprint.read.document import PathKey
 from sluice.blueprint.schema import values
-from sluice.blueprint.schema.schedules import Part, left_out
+from sluice.blueprint.schema.part import Part, left_out
 from sluice.blueprint.schema.values import refuse
 from sluice.model.action import ARGUMENTS_MAX, Action, Script, ScriptType, StartProcess, StopProcess
 from sluice.rules.interpreters import foreign_interpreter
@@ -25,11 +25,11 @@ TYPES_WITHOUT_ACTIONS = {
     "policy_package": "the Subscriber enforces it by itself, again and again",
     "desktop_application": "it only hooks up an application",
 }
-"""Types that take no pre and post actions (B21), and why."""
+"""Types that take no pre and post actions (B21), and the reason."""
 
 
 def refused_actions(data: Mapping[str, object]) -> Iterator[tuple[PathKey, str, str]]:
-    """Where a Distribution has actions that its type doesn't take: path, what, remedy."""
+    """Yield path, message and remedy of actions that the Distribution's type does not take."""
     type_ = data.get("type")
     for key in PHASES:
         if isinstance(type_, str) and type_ in TYPES_WITHOUT_ACTIONS and data.get(key):
@@ -39,10 +39,10 @@ def refused_actions(data: Mapping[str, object]) -> Iterator[tuple[PathKey, str, 
 class ScriptPart(Part):
     """A script on the Subscriber."""
 
-    type: Literal["shell", "python", "perl"] = Field(description="What interprets it.")
+    type: Literal["shell", "python", "perl"] = Field(description="Its interpreter.")
     run: values.ScriptText | None = left_out("Its text; may use {{ }}.")
     path: values.Filled | None = left_out("A file on the Subscriber instead of run.")
-    undo: values.ScriptText | None = left_out("What takes it back when a later step fails, or none.")
+    undo: values.ScriptText | None = left_out("A script that undoes it when a later step fails, or none.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -60,7 +60,7 @@ class ScriptPart(Part):
         return self
 
     def action(self) -> Script:
-        """As the model has it."""
+        """Convert it into the model."""
         return Script(ScriptType(self.type), self.undo or "none", self.run or "", self.path or "")
 
 
@@ -69,10 +69,10 @@ class StartProcessPart(Part):
 
     path: values.Filled = Field(description="The program's full path on the Subscriber; may use {{ }}.")
     arguments: list[values.Text] | None = Field(
-        default=None, max_length=ARGUMENTS_MAX, description="What follows it, one text each; may use {{ }}."
+        default=None, max_length=ARGUMENTS_MAX, description="Its arguments, one text each; may use {{ }}."
     )
-    wait: bool | None = left_out("Wait for its end, at most 10 minutes, and fail unless it ends well; false when left out.")
-    undo: values.ScriptText | None = left_out("A shell script that takes it back when a later step fails, or none.")
+    wait: bool | None = left_out("Wait for its end, at most 10 minutes, and fail unless it succeeds; false when left out.")
+    undo: values.ScriptText | None = left_out("A shell script that undoes it when a later step fails, or none.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -81,7 +81,7 @@ class StartProcessPart(Part):
         return self
 
     def action(self) -> StartProcess:
-        """As the model has it."""
+        """Convert it into the model."""
         return StartProcess(self.path, tuple(self.arguments or ()), bool(self.wait), self.undo or "none")
 
 
@@ -90,7 +90,7 @@ class StopProcessPart(Part):
 
     name: values.Filled = Field(description="The program's exact name, without a directory; may use {{ }}.")
     wait: bool | None = left_out("Wait until all are gone, at most 10 minutes; false when left out.")
-    kill: bool | None = left_out("End by force what doesn't end by itself; false when left out.")
+    kill: bool | None = left_out("Kill processes that don't end by themselves; false when left out.")
     undo: values.ScriptText | None = left_out("A shell script that starts it again when a later step fails, or none.")
 
     @model_validator(mode="after")
@@ -101,7 +101,7 @@ class StopProcessPart(Part):
         return self
 
     def action(self) -> StopProcess:
-        """As the model has it."""
+        """Convert it into the model."""
         return StopProcess(self.name, bool(self.wait), bool(self.kill), self.undo or "none")
 
 
@@ -116,7 +116,7 @@ class ActionPart(Part):
     def _check(self) -> Self:
         given = [key for key in ActionPart.model_fields if getattr(self, key) is not None]
         if len(given) != 1:
-            what = "is no action" if not given else f"has {' and '.join(given)}"
+            what = "is not an action" if not given else f"has {' and '.join(given)}"
             raise refuse(what, f"write one of {', '.join(ActionPart.model_fields)}; several actions are several entries of the list")
         return self
 
@@ -127,14 +127,14 @@ class ActionPart(Part):
 
     @property
     def given(self) -> ScriptPart | StartProcessPart | StopProcessPart:
-        """What stands under the key."""
+        """Return the value under the key."""
         found: ScriptPart | StartProcessPart | StopProcessPart = getattr(self, self.key)
         return found
 
     def lacks_undo(self) -> bool:
-        """Whether its author must say how it is taken back, where rollback is on (F9).
+        """Whether its author must give an ``undo:`` if rollback is on (F9).
 
-        A process that isn't waited for is ended again by us; what is stopped is advice, since stopping loses nothing.
+        Sluice itself ends a started process that isn't waited for; a stopped process is only advice, since stopping loses nothing.
         """
         return self.given.undo is None and (isinstance(self.given, ScriptPart) or (isinstance(self.given, StartProcessPart) and self.wait))
 
@@ -145,9 +145,9 @@ class ActionPart(Part):
 
 
 def templates(key: str, actions: tuple[Action, ...]) -> Iterator[tuple[PathKey, str]]:
-    """Every text of actions that may use ``{{ }}``, and where it stands."""
+    """Yield the path and text of everything in actions that may use ``{{ }}``."""
     for index, action in enumerate(actions):
-        yield from (((key, index, *where), text) for where, text in _texts(action) if text)
+        yield from (((key, index, *path), text) for path, text in _texts(action) if text)
 
 
 def _texts(action: Action) -> list[tuple[PathKey, str]]:
@@ -162,7 +162,7 @@ def _texts(action: Action) -> list[tuple[PathKey, str]]:
 
 
 def problem_of(path: PathKey, made: str) -> tuple[str, str] | None:
-    """What is wrong with a rendered text of an action, and the remedy; None where nothing is."""
+    """Return the problem of a rendered text of an action and the remedy; None if it is valid."""
     if path[-1] == "path" and not made.startswith("/"):
         return f"{made!r}, not an absolute path", "write the full path"
     if path[2:] == ("stop_process", "name") and (problem := problem_of_name(made)):
@@ -173,12 +173,12 @@ def problem_of(path: PathKey, made: str) -> tuple[str, str] | None:
 
 
 def problem_of_name(name: str) -> tuple[str, str] | None:
-    """What is wrong with the name of a program to stop, and the remedy; None where nothing is."""
+    """Return the problem of the name of a program to stop and the remedy; None if it is valid."""
     if "/" in name:
         last = name.rstrip("/").rpartition("/")[2]
         return "is a path, not a name", f"write {last}" if last else "write the program's name"
     if not name.strip() or len(name) > 255:
-        return "is no name of a program", "write the name that ps shows, at most 255 characters"
+        return "is not the name of a program", "write the name that ps shows, at most 255 characters"
     return None
 
 
@@ -189,4 +189,4 @@ def _check_path(path: str | None) -> None:
 
 def _check_undo(undo: str | None) -> None:
     if undo is not None and not undo.strip():
-        raise refuse("is empty", "write what takes it back, or none", "undo")
+        raise refuse("is empty", "write a script that undoes it, or none", "undo")

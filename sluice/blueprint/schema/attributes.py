@@ -1,7 +1,7 @@
-"""Removal, owner and extended attributes as a ``files:`` entry writes them (B2, C9): their forms. What a host can do, its agent tells.
+"""The forms of removal, owner and extended attributes in a ``files:`` entry (B2, C9). Whether a host supports them, its agent reports.
 
 Of extended attributes only ``user.*`` can be written: the others are rights (``security.*``, ``trusted.*``) or what a file system does
-for itself (``system.*``), and a blueprint gives out no rights of a host. ``keep`` keeps a source's capabilities and ACLs as well.
+for itself (``system.*``), and a blueprint must not grant rights on a host. ``keep`` keeps a source's capabilities and ACLs as well.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from sluice.model.site import Synchronize
 XATTRS_MAX = 32
 """Extended attributes of one entry."""
 NAME_BYTES_MAX = 255
-"""Of an extended attribute's name, as Linux has it."""
+"""Bytes of an extended attribute's name, as Linux limits it."""
 VALUE_BYTES_MAX = 3072
-"""Of all names and values together: ext4 keeps them in a block of 4 KiB, with a head for each."""
+"""Bytes of all names and values together: ext4 keeps them in a block of 4 KiB, with a header for each."""
 KEEP = "keep"
 MIRROR = "mirror"
 
@@ -37,14 +37,14 @@ def _synchronize(value: object) -> Synchronize:
         return Synchronize.MIRROR
     if not isinstance(value, str):
         raise wrong_type("false, true or mirror", "true")
-    raise refuse(f"{value!r} is none of its values", nearest(value, (MIRROR,)) or "write false, true or mirror")
+    raise refuse(f"{value!r} is not one of its values", nearest(value, (MIRROR,)) or "write false, true or mirror")
 
 
 def _file_owner(text: str) -> str:
     if text == KEEP or _OWNER.fullmatch(text):
         return text
     remedy = f'write keep, or user and group such as "{text}:{text}"' if re.fullmatch(_ACCOUNT, text) else 'write keep, or "user:group"'
-    raise refuse(f"{text!r} is no user:group", remedy)
+    raise refuse(f"{text!r} is not a user:group", remedy)
 
 
 def _xattrs(value: object) -> str | dict[str, str]:
@@ -56,11 +56,13 @@ def _xattrs(value: object) -> str | dict[str, str]:
         raise refuse(f"names {len(value) or 'none'}", f"write 1 to {XATTRS_MAX}, or leave the key out")
     for name, text in value.items():
         if _XATTR.fullmatch(name) is None or len(name) > NAME_BYTES_MAX:
-            raise refuse("isn't the name of one that can be set", f"write user. and a name, at most {NAME_BYTES_MAX} characters", name)
+            raise refuse(
+                "is not an extended attribute that can be set", f"write user. and a name, at most {NAME_BYTES_MAX} characters", name
+            )
         if not isinstance(text, str):
-            raise refuse("isn't text", f'quote it: {name}: "..."', name)
+            raise refuse("is not text", f'quote it: {name}: "..."', name)
     if sum(len(name) + len(text.encode()) for name, text in value.items()) > VALUE_BYTES_MAX:
-        raise refuse(f"is longer than {VALUE_BYTES_MAX} bytes", "shorten it: a file system has room for little more")
+        raise refuse(f"is longer than {VALUE_BYTES_MAX} bytes", "shorten it: file systems have room for little more")
     return value
 
 

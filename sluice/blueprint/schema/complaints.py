@@ -1,4 +1,4 @@
-"""Pydantic's findings in the author's words: what is wrong, and what to write instead."""
+"""Put Pydantic's findings in the author's words: the error, and what to write instead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Union
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from sluice.blueprint.read.documents import Document, Mark, PathKey
+from sluice.blueprint.read.document import Document, Mark, PathKey
 from sluice.blueprint.schema.suggest import nearest
 from sluice.errors import BlueprintError
 
@@ -37,7 +37,7 @@ _EXAMPLES = {
 def complaints(
     document: Document, kind: str, model: type[BaseModel], found: ValidationError, refused: Collection[PathKey]
 ) -> list[BlueprintError]:
-    """One BlueprintError for each finding, but for those that a refused path already explains."""
+    """Make a BlueprintError for each finding that no refused path already explains."""
     errors = []
     for detail in found.errors(include_url=False):
         path = tuple(step for step in detail["loc"] if step != "[key]")
@@ -57,7 +57,7 @@ def _complaint(document: Document, kind: str, model: type[BaseModel], path: Path
         case "extra_forbidden":
             parent = model_at(model, path[:-1])
             known = keys_of(parent)
-            what = f"no key of {_title(parent, kind, path)}"
+            what = f"unknown key of {_title(parent, kind, path)}"
             return document.error(path, what, nearest(str(path[-1]), known) or f"the keys are {', '.join(known)}")
         case "missing":
             key = str(path[-1])
@@ -96,12 +96,12 @@ def _wrong_type(document: Document, path: PathKey, expected: str, example: str, 
         if "with a unit" in expected:
             return document.error(path, f"{typed} has no unit", f"write {expected}, such as {example}")
         if expected in ("text", "a name"):
-            return document.error(path, f"{typed} is a number where {expected} is due", f'write "{typed}"')
-        return document.error(path, f"{typed} is a number where {expected} is due", f"write {expected}, such as {shown}")
-    return document.error(path, f"is {_what_it_is(value)} where {expected} is due", f"write {expected}, such as {shown}")
+            return document.error(path, f"{typed} is a number, not {expected}", f'write "{typed}"')
+        return document.error(path, f"{typed} is a number, not {expected}", f"write {expected}, such as {shown}")
+    return document.error(path, f"is {_type_name(value)}, not {expected}", f"write {expected}, such as {shown}")
 
 
-def _what_it_is(value: object) -> str:
+def _type_name(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
@@ -114,7 +114,7 @@ def _what_it_is(value: object) -> str:
 def _not_a_choice(document: Document, path: PathKey, expected: str, value: object) -> BlueprintError:
     words = [w.strip("'") for w in expected.replace(" or ", ", ").split(", ")]
     shown = (
-        "has no value" if value is None else f"{value!r} is none of its values" if isinstance(value, str) else f"is {_what_it_is(value)}"
+        "has no value" if value is None else f"{value!r} is not one of its values" if isinstance(value, str) else f"is {_type_name(value)}"
     )
     choices = ", ".join(w.lower() if w in ("True", "False") else w for w in words)
     remedy = nearest(value, words) if isinstance(value, str) else ""
@@ -129,12 +129,12 @@ def _title(model: type[BaseModel] | None, kind: str, path: PathKey) -> str:
 
 
 def keys_of(model: type[BaseModel] | None) -> list[str]:
-    """The keys an author may write, in the order of the model."""
+    """List the keys an author may write, in the order of the model."""
     return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
 
 
 def model_at(model: type[BaseModel], path: PathKey) -> type[BaseModel] | None:
-    """The model of the mapping at a path."""
+    """Return the model of the mapping at a path."""
     current: Any = model
     for step in path:
         if isinstance(step, int):

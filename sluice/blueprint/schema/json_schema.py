@@ -1,7 +1,7 @@
 """The JSON Schema of one blueprint document, for editors to complete and check with: ``python -m sluice.blueprint.schema.json_schema``.
 
-It accepts every document that ``load_site`` accepts. It refuses most that ``load_site`` refuses: what needs two settings, two
-documents or a parser (selectors, rules, templates) is beyond it.
+It accepts every document that ``load_site`` accepts, and refuses most that ``load_site`` refuses; checks that need two settings, two
+documents or a parser (selectors, rules, templates) are beyond it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TITLE = "A document of a Sluice blueprint"
 
 
 def schema() -> dict[str, Any]:
-    """The schema as data."""
+    """Make the schema as data."""
     _, made = models_json_schema([(model, "validation") for model in KINDS.values()], ref_template="#/$defs/{model}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -38,7 +38,7 @@ def schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as the text that is committed: the same for the same models."""
+    """Make the schema as the text that is committed: the same for the same models."""
     return json.dumps(schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""The kinds of documents and their keys: the one place that says what a blueprint may contain. The JSON Schema comes from here.
+"""The kinds of documents and their keys: the one definition of what a blueprint may contain. The JSON Schema is generated from it.
 
-``...Settings`` are what a Defaults document may supply; ``...Document`` adds what only a document of its own can say. A key that
-was left out is None here and gets its default from the model, so that the model alone knows the defaults.
+``...Settings`` hold the keys that a Defaults document may supply; ``...Document`` adds those that only the object's own document has.
+A key that was left out is None here and gets its default from the model, so that the model alone knows the defaults.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from sluice.blueprint.schema import values
 from sluice.blueprint.schema.actions import ActionPart
 from sluice.blueprint.schema.attributes import FileOwner, Removal, Xattrs
 from sluice.blueprint.schema.mails import MailPart, NotifyPart
-from sluice.blueprint.schema.schedules import Part, SchedulePart, left_out
+from sluice.blueprint.schema.part import Part, left_out
+from sluice.blueprint.schema.schedules import SchedulePart
 from sluice.blueprint.schema.values import refuse, wrong_type
 from sluice.model.action import ACTIONS_MAX
 from sluice.model.locked import RETRIES_MAX
@@ -25,25 +26,25 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class RetryPart(Part):
-    """How a failed send is tried again (D7)."""
+    """When a failed send is retried (D7)."""
 
     every: values.PositiveDuration | None = left_out("Time between tries; 2 min when left out.")
-    for_: values.Duration | None = Field(default=None, alias="for", description="How long to try; 30 min when left out.")
+    for_: values.Duration | None = Field(default=None, alias="for", description="How long to retry; 30 min when left out.")
 
 
 class DistributorSettings(Part):
-    """What a Defaults document may supply to Distributors."""
+    """Settings of Distributors, which a Defaults document may supply."""
 
     blanks: ClassVar[frozenset[str]] = frozenset({"max_concurrent"})
 
     description: values.Text | None = left_out("Free text.")
     working_directory: values.Filled | None = left_out("Where revisions, keys and the ledger are kept; absolute, or below the site.")
-    refresh: SchedulePart | None = left_out("When it takes up changes of the site; not more often than every 3 minutes.")
+    refresh: SchedulePart | None = left_out("When it acts on changes of the site; not more often than every 3 minutes.")
     max_concurrent: Count | None = left_out("Most Subscriber x Distribution transfers at once; blank: unlimited.")
-    retry: RetryPart | None = left_out("How a failed send is tried again.")
+    retry: RetryPart | None = left_out("When a failed send is retried.")
     connection_timeout: values.PositiveDuration | None = left_out("How long a connection may make no progress; 300 s when left out.")
-    min_free: values.Size | None = left_out("What stays free on the file system of the working directory.")
-    mail: MailPart | None = left_out("Where its mail goes; without it there is none.")
+    min_free: values.Size | None = left_out("Space to leave free on the file system of the working directory.")
+    mail: MailPart | None = left_out("The server for its mail; no mail is sent when left out.")
     tags: dict[str, values.Text] | None = left_out("Words for selectors of Defaults documents.")
 
 
@@ -55,17 +56,17 @@ class DistributorDocument(DistributorSettings):
 
 
 class SubscriberSettings(Part):
-    """What a Defaults document may supply to Subscribers."""
+    """Settings of Subscribers, which a Defaults document may supply."""
 
     description: values.Text | None = left_out("Free text.")
     active: bool | None = left_out("Whether anything is sent to it; true when left out.")
     host_key: values.Filled | None = left_out("The host's public key, as in known_hosts: type and base64.")
     host_keys: values.Filled | None = left_out("A known_hosts file instead of host_key; absolute, or below the site.")
     identity: values.Filled | None = left_out("The private key to log in with; absolute, or below the site.")
-    platform: values.Filled | None = left_out("What the host runs: linux, debian, debian-12 and the like.")
+    platform: values.Filled | None = left_out("The host's system: linux, debian, debian-12 and the like.")
     working_directory: values.Filled | None = left_out("Where the agent keeps its state; absolute, for local: also below the site.")
-    connection_timeout: values.PositiveDuration | None = left_out("Instead of the Distributor's.")
-    min_free: values.Size | None = left_out("What stays free there, in the working directory and wherever it extracts to.")
+    connection_timeout: values.PositiveDuration | None = left_out("Used instead of the Distributor's.")
+    min_free: values.Size | None = left_out("Space to leave free there, in the working directory and at every destination.")
     extract: SchedulePart | None = left_out("When received revisions are extracted; immediately when left out.")
     variables: dict[str, values.Text] | None = left_out("For {{ }} in destinations and scripts; may use each other.")
     tags: dict[str, values.Text] | None = left_out("Words for selectors.")
@@ -113,14 +114,14 @@ class MemberPart(Part):
 
 
 class ChannelDocument(Part):
-    """Joins Distributions with Subscribers and says when to send."""
+    """Joins Distributions with Subscribers and has the Send schedule."""
 
     kind: Literal["Channel"]
     name: values.Name = Field(description="Unique among Channels.")
     description: values.Text | None = left_out("Free text.")
     active: bool | None = left_out("Whether anything is sent; true when left out.")
     send: SchedulePart | None = left_out("When to send; never when left out.")
-    subscribers: list[MemberPart] | None = left_out("Who receives: names and selectors.")
+    subscribers: list[MemberPart] | None = left_out("Its Subscribers: names and selectors.")
 
 
 class FilePart(Part):
@@ -129,19 +130,19 @@ class FilePart(Part):
     source: values.Filled = Field(description="A file or directory of the Distributor; absolute, or below the site.")
     destination: values.Filled = Field(description="Where it goes on the Subscriber; may use {{ }}.")
     synchronize: Removal | None = left_out(
-        "true: also removes there what an earlier revision placed and this one lacks; mirror: whatever this one lacks. false when left out."
+        "true: also removes files that only an earlier revision has; mirror: all files that it does not have. false when left out."
     )
     exclude: list[values.Filled] | None = left_out("Globs against the path below source.")
     mode: values.Mode | None = left_out('keep, or octal digits in quotes such as "0644".')
-    owner: FileOwner | None = left_out('keep, or "user:group" for everything; the account that extracts when left out.')
+    owner: FileOwner | None = left_out('keep, or "user:group" for everything; the extracting account when left out.')
     xattrs: Xattrs | None = left_out("keep, or extended attributes user.* with their texts; none when left out.")
 
 
 class LockedPart(Part):
-    """How often and how long an extraction waits for locked files (F2)."""
+    """How often and how long an extraction retries when files are locked (F2)."""
 
-    retries: Annotated[int, Field(ge=1, le=RETRIES_MAX)] = Field(description="How often it looks again before it fails.")
-    wait: values.Wait = Field(description="Time between two looks, in whole seconds; at most 1 h.")
+    retries: Annotated[int, Field(ge=1, le=RETRIES_MAX)] = Field(description="How often it checks again before it fails.")
+    wait: values.Wait = Field(description="Time between two checks, in whole seconds; at most 1 h.")
 
 
 class DistributionDocument(Part):
@@ -153,10 +154,10 @@ class DistributionDocument(Part):
     name: values.Name = Field(description="Unique among Distributions.")
     description: values.Text | None = left_out("Free text.")
     distributor: values.Owner = Field(description="The one Distributor that owns, builds and sends it.")
-    type: Literal["file"] = Field(description="What is distributed.")
-    channels: list[values.Name] | None = left_out("Channels that list it; none: it is built and not sent.")
+    type: Literal["file"] = Field(description="The type of its contents.")
+    channels: list[values.Name] | None = left_out("Channels that list it; with none it is built and not sent.")
     active: bool | None = left_out("Whether it is built and sent; true when left out.")
-    priority: Literal["high", "medium", "low"] | None = left_out("Which goes first; medium when left out.")
+    priority: Literal["high", "medium", "low"] | None = left_out("Position in the send queue; medium when left out.")
     build: SchedulePart | None = left_out("When a new revision is built, if anything changed; never when left out.")
     send: Literal["immediately", "on schedule"] | None = left_out("After a build: at once, or by the Channel's schedule (default).")
     extract: Literal["immediately", "on schedule"] | None = left_out("When received: at once, or by the Subscriber's schedule (default).")
@@ -164,12 +165,12 @@ class DistributionDocument(Part):
     notify: NotifyPart | None = left_out("Mail when few revisions are left until max_revisions.")
     effort: Literal["fast", "default", "max"] | None = left_out("How much CPU a delta may cost: the more, the smaller.")
     platforms: list[values.Filled] | None = left_out("Only these platforms; blank: no restriction.")
-    verify: bool | None = left_out("Hash the whole tree at every extraction, also what did not change, and restore damaged files.")
+    verify: bool | None = left_out("Hash the whole tree at every extraction, also unchanged files, and restore damaged ones.")
     encrypt: Literal[False] | None = left_out("Only false in this version.")
     copy_: Literal["differing", "all"] | None = Field(default=None, alias="copy", description="Copy differing files (default), or all.")
     rollback: bool | None = left_out("Restore the prior files when a step fails; true when left out.")
-    locked: LockedPart | None = left_out("Waits for locked files; fails at once when left out, and the next extraction tries again.")
-    files: list[FilePart] = Field(min_length=1, description="What goes where.")
+    locked: LockedPart | None = left_out("Retries when files are locked; left out: the extraction fails at once, and the next tries again.")
+    files: list[FilePart] = Field(min_length=1, description="The files and directories, each with its destination.")
     pre_actions: list[ActionPart] | None = Field(
         default=None, max_length=ACTIONS_MAX, description="Before the files are placed, in this order."
     )
@@ -179,12 +180,12 @@ class DistributionDocument(Part):
 
 
 class DefaultsDocument(Part):
-    """Supplies what the others leave out (A15)."""
+    """Supplies settings that other documents leave out (A15)."""
 
     blanks: ClassVar[frozenset[str]] = frozenset({"where"})
 
     kind: Literal["Defaults"]
-    where: values.Where | None = left_out("Only for those it selects; blank: all.")
+    where: values.Where | None = left_out("Only for the selected ones; blank: all.")
     subscriber: SubscriberSettings | None = left_out("Settings for Subscribers.")
     distributor: DistributorSettings | None = left_out("Settings for Distributors.")
 

@@ -1,4 +1,4 @@
-"""Mail as a blueprint writes it (C7): the server a Distributor's mail goes through, and whom a Distribution tells of its last revisions.
+"""Mail in a blueprint (C7): the server for a Distributor's mail, and the people a Distribution notifies of its last revisions.
 
 Addresses are checked by form: one address, no display name. Leaves out whether the server takes them.
 """
@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, WithJsonSchema
 
-from sluice.blueprint.schema.schedules import Part
+from sluice.blueprint.schema.part import Part
 from sluice.blueprint.schema.values import refuse, text_value
 from sluice.model.site import Mail, Notify
 
@@ -29,26 +29,26 @@ _SERVER = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(?P<port>[0-9]{1,5
 def _address(text: str) -> str:
     match = _ADDRESS.fullmatch(text)
     if match is None or len(match["local"]) > 64 or len(text) > ADDRESS_MAX:
-        raise refuse(f"{text!r} is no mail address", "write one such as ops@example.org")
+        raise refuse(f"{text!r} is not a mail address", "write one such as ops@example.org")
     return text
 
 
 def _server(text: str) -> tuple[str, int]:
     match = _SERVER.fullmatch(text)
     if match is None:
-        raise refuse(f"{text!r} isn't host:port", "write both, such as smtp.example.org:25")
+        raise refuse(f"{text!r} is not host:port", "write both, such as smtp.example.org:25")
     host = match["host"]
     if host.startswith("["):
         host = host[1:-1]
         try:
             ipaddress.IPv6Address(host)
         except ValueError:
-            raise refuse(f"{host!r} is no IPv6 address", "correct it") from None
+            raise refuse(f"{host!r} is not an IPv6 address", "correct it") from None
     elif _HOST.fullmatch(host) is None or len(host) > 253:
-        raise refuse(f"{host!r} is no host", "write host:port, such as smtp.example.org:25")
+        raise refuse(f"{host!r} is not a host", "write host:port, such as smtp.example.org:25")
     port = int(match["port"])
     if not 1 <= port <= 65535:
-        raise refuse(f"{port} is no port", "write a number from 1 to 65535")
+        raise refuse(f"{port} is not a port", "write a number from 1 to 65535")
     return host, port
 
 
@@ -63,7 +63,7 @@ Server = Annotated[
 
 
 class MailPart(Part):
-    """Where a Distributor's mail goes (C7)."""
+    """The server for a Distributor's mail (C7)."""
 
     server: Server = Field(description="The SMTP server, host:port.")
     from_: MailAddress = Field(alias="from", description="The sender's address.")
@@ -74,10 +74,10 @@ class MailPart(Part):
 
 
 class NotifyPart(Part):
-    """Who gets mail when few revisions are left until max_revisions (C7)."""
+    """Mail when few revisions are left until max_revisions (C7)."""
 
-    to: list[MailAddress] = Field(min_length=1, max_length=RECIPIENTS_MAX, description="Addresses that get it.")
-    when_left: Annotated[int, Field(ge=0, le=1_000_000)] = Field(description="Mail for each revision that leaves at most so many.")
+    to: list[MailAddress] = Field(min_length=1, max_length=RECIPIENTS_MAX, description="Recipients.")
+    when_left: Annotated[int, Field(ge=0, le=1_000_000)] = Field(description="Mail is sent when at most this many are left.")
 
     def notify(self) -> Notify:
         """As the model has it."""

@@ -1,6 +1,6 @@
-"""What the interface names and this version can't do yet: refused as such, never accepted and ignored, never called unknown.
+"""Refuse what is planned and not supported yet: it is never accepted and ignored, and never called unknown.
 
-Each entry leaves this list in the change that brings what it names.
+Each entry leaves this list in the change that supports it.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sluice.blueprint.read.documents import Document, PathKey
+from sluice.blueprint.read.document import Document, PathKey
 from sluice.blueprint.schema.actions import PHASES
 
 KINDS = {
     "SubscriberGroup": "list Subscribers by name or where: in each Channel",
-    "Site": "approval of group distributions comes later; leave the document out",
-    "Person": "roles come later; leave the document out",
+    "Site": "leave the document out: there is no approval of group distributions yet",
+    "Person": "leave the document out: there are no roles yet",
     "GroupDistribution": "use a Channel",
     "SoftwarePackage": "use a Distribution of type file",
 }
@@ -50,7 +50,7 @@ _ACTION = {
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One thing of a later version at a path."""
+    """A planned feature at a path."""
 
     path: PathKey
     message: str
@@ -58,7 +58,7 @@ class Refusal:
 
 
 def refusals(kind: str, document: Document) -> Iterator[Refusal]:
-    """Everything of later versions in one document."""
+    """Yield everything in one document that is not supported yet."""
     match kind:
         case "Distributor":
             yield from _distributor(document.data, ())
@@ -75,11 +75,7 @@ def refusals(kind: str, document: Document) -> Iterator[Refusal]:
 
 def _keys(found: Mapping[str, object], table: Mapping[str, str], path: PathKey) -> Iterator[Refusal]:
     for key in found.keys() & table.keys():
-        yield _refusal((*path, key), f"not in this version yet ({table[key]})", "leave the key out")
-
-
-def _refusal(path: PathKey, message: str, remedy: str) -> Refusal:
-    return Refusal(path, message, remedy)
+        yield Refusal((*path, key), f"not supported yet ({table[key]})", "leave the key out")
 
 
 def _distributor(found: Mapping[str, object], path: PathKey) -> Iterator[Refusal]:
@@ -89,26 +85,26 @@ def _distributor(found: Mapping[str, object], path: PathKey) -> Iterator[Refusal
 def _subscriber(found: Mapping[str, object], path: PathKey) -> Iterator[Refusal]:
     yield from _keys(found, _SUBSCRIBER, path)
     if str(found.get("address", "")).startswith("smb:"):
-        yield _refusal((*path, "address"), "smb:// isn't in this version yet", "reach the host by ssh://user@host")
+        yield Refusal((*path, "address"), "smb:// is not supported yet", "reach the host by ssh://user@host")
     if str(found.get("identity", "")).startswith("secret:"):
-        yield _refusal((*path, "identity"), "secret: isn't in this version yet", "write the path of a private key")
+        yield Refusal((*path, "identity"), "secret: is not supported yet", "write the path of a private key")
 
 
 def _distribution(found: Mapping[str, object]) -> Iterator[Refusal]:
     if found.get("type") in TYPES:
-        yield _refusal(("type",), f"type {found['type']} isn't in this version yet", "this version distributes type: file")
+        yield Refusal(("type",), f"type {found['type']} is not supported yet", "this version distributes type: file")
         return
     yield from _keys(found, _DISTRIBUTION, ())
     if found.get("encrypt") is True:
-        yield _refusal(("encrypt",), "encryption isn't in this version yet", "write false, or leave the key out")
+        yield Refusal(("encrypt",), "encryption is not supported yet", "write false, or leave the key out")
     for key in PHASES:
         for index, entry in _entries(found, key):
             for name in entry.keys() & _ACTION.keys():
-                yield _refusal((key, index, name), f"not in this version yet ({_ACTION[name]})", "use script:")
+                yield Refusal((key, index, name), f"not supported yet ({_ACTION[name]})", "use script:")
             script = entry.get("script")
             if isinstance(script, dict) and script.get("type") == "powershell":
-                what = "type powershell isn't in this version yet (Subscribers on Windows)"
-                yield _refusal((key, index, "script", "type"), what, "use shell, python or perl")
+                what = "type powershell is not supported yet (Subscribers on Windows)"
+                yield Refusal((key, index, "script", "type"), what, "use shell, python or perl")
 
 
 def _entries(found: Mapping[str, object], key: str) -> Iterator[tuple[int, dict[str, object]]]:

@@ -1,4 +1,4 @@
-"""From documents to parts: each document checked on its own, against its kind."""
+"""Parse documents into parts: each is checked by itself, against its kind."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
-from sluice.blueprint.read.documents import Document, blueprint_files, path_text, read_documents
+from sluice.blueprint.read.document import Document, path_text
+from sluice.blueprint.read.files import blueprint_files, read_documents
 from sluice.blueprint.schema.actions import refused_actions
 from sluice.blueprint.schema.complaints import complaints
 from sluice.blueprint.schema.kinds import KINDS
 from sluice.blueprint.schema.not_yet import KINDS as LATER_KINDS
 from sluice.blueprint.schema.not_yet import refusals
-from sluice.blueprint.schema.schedules import Part
+from sluice.blueprint.schema.part import Part
 from sluice.blueprint.schema.suggest import nearest
 from sluice.errors import BlueprintError
 
@@ -24,7 +25,7 @@ P = TypeVar("P", bound=Part)
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[P]):
-    """One document of a known kind. ``part`` is None where it has errors; its name still counts as known."""
+    """One document of a known kind. ``part`` is None if it has errors; its name still counts as known."""
 
     document: Document
     kind: str
@@ -39,27 +40,27 @@ class Parts:
         self.directory = directory
         self.errors: list[BlueprintError] = []
         self.found: list[Parsed[Part]] = []
-        self.whole = True
-        """Whether every file could be read: else names may be missing that are there."""
+        self.are_complete = True
+        """Whether every file could be read; if not, a name that seems unknown may be in one that couldn't."""
         try:
             files = blueprint_files(directory)
         except BlueprintError as e:
             self.errors.append(e)
             return
         for file in files:
-            documents = read_documents(file, str(file), self.errors)
-            self.whole = self.whole and documents is not None
+            documents = read_documents(file, self.errors)
+            self.are_complete &= documents is not None
             for document in documents or []:
                 if (parsed := self._parse(document)) is not None:
                     self.found.append(parsed)
 
     def of(self, model: type[P]) -> list[Parsed[P]]:
-        """Every document of one kind, those with errors too."""
+        """Return every document of one kind, also those with errors."""
         kind = next(k for k, m in KINDS.items() if m is model)
         return [cast("Parsed[P]", p) for p in self.found if p.kind == kind]
 
-    def good(self, model: type[P]) -> Iterator[tuple[Parsed[P], P]]:
-        """Every document of one kind without errors of its own; of duplicates the first."""
+    def valid(self, model: type[P]) -> Iterator[tuple[Parsed[P], P]]:
+        """Yield every document of one kind without errors of its own; of duplicates the first."""
         seen: set[str] = set()
         for parsed in self.of(model):
             if parsed.part is not None and (parsed.name not in seen or not parsed.name):
@@ -67,7 +68,7 @@ class Parts:
                 yield parsed, parsed.part
 
     def names(self, model: type[P]) -> set[str]:
-        """Every name of one kind, those of documents with errors too."""
+        """Return every name of one kind, also those of documents with errors."""
         return {p.name for p in self.of(model) if p.name}
 
     def _parse(self, document: Document) -> Parsed[Part] | None:
@@ -77,11 +78,11 @@ class Parts:
             self.errors.append(document.error(("kind",), "missing" if "kind" not in document.data else "has no value", remedy))
             return None
         if isinstance(kind, str) and kind in LATER_KINDS:
-            self.errors.append(document.error(("kind",), f"{kind} isn't in this version yet", LATER_KINDS[kind]))
+            self.errors.append(document.error(("kind",), f"{kind} is not supported yet", LATER_KINDS[kind]))
             return None
         if not isinstance(kind, str) or kind not in KINDS:
             remedy = nearest(str(kind), [*KINDS, *LATER_KINDS]) or f"the kinds are {', '.join(KINDS)}"
-            self.errors.append(document.error(("kind",), f"{kind!r} is no kind of document", remedy))
+            self.errors.append(document.error(("kind",), f"{kind!r} is not a kind of document", remedy))
             return None
         name = document.data.get("name")
         return Parsed(document, kind, name if isinstance(name, str) else "", self._part(document, kind))

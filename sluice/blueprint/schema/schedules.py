@@ -4,56 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import time, timedelta
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, PrivateAttr, model_validator
 from pydantic_core import CoreSchema
 
 from sluice.blueprint.schema import values
+from sluice.blueprint.schema.part import Part, left_out
 from sluice.blueprint.schema.values import refuse
 from sluice.model.schedule import IMMEDIATELY, NEVER, Kind, Schedule, Window
 from sluice.rules import due
 
 
-def left_out(description: str) -> Any:
-    """A key that may be left out; None then, and never otherwise."""
-    return Field(default=None, description=description)
-
-
-class Part(BaseModel):
-    """Anything in a blueprint: unknown keys are errors, nothing is converted by guessing."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    blanks: ClassVar[frozenset[str]] = frozenset()
-    """Keys whose blank value means something; any other blank is a value that was forgotten."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_blanks(cls, value: object, info: ValidationInfo) -> object:
-        if value is None and info.field_name not in cls.blanks:
-            raise refuse("has no value", "write one, or leave the key out")
-        return value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        made = handler.resolve_ref_schema(handler(core_schema))
-        for key, described in made.get("properties", {}).items():
-            described.pop("default", None)
-            described.pop("title", None)
-            kinds = described.get("anyOf", [])
-            if {"type": "null"} in kinds and key not in cls.blanks:
-                kinds.remove({"type": "null"})
-                if len(kinds) == 1:
-                    described.pop("anyOf")
-                    described.update(kinds[0])
-        made.pop("title", None)
-        return made
-
-
 class WindowPart(Part):
-    """When in the day: ``at``, or ``from`` and ``to``."""
+    """A time of day (``at``) or a window (``from`` and ``to``)."""
 
     at: values.Clock | None = left_out("Time of day, in quotes.")
     from_: values.Clock | None = Field(default=None, alias="from", description="Begin of a window of the day, in quotes.")
@@ -62,7 +27,7 @@ class WindowPart(Part):
     every: values.PositiveDuration | None = left_out("Start again and again in the window, this often.")
 
     def window(self) -> Window:
-        """As the model has it."""
+        """Convert it into the model."""
         start = self.at or self.from_ or time()
         return Window(start, self.to or start, random=bool(self.random), every=self.every)
 
@@ -89,7 +54,7 @@ class WindowPart(Part):
     def _check_every(self, every: timedelta) -> None:
         minutes, rest = divmod(every, timedelta(minutes=1))
         if rest or minutes < 3 or all(minutes % n for n in (3, 4, 5)):
-            raise refuse("can't be repeated like this in a window", "write a multiple of 3, 4 or 5 min, such as 15 min", "every")
+            raise refuse("cannot be repeated in a window", "write a multiple of 3, 4 or 5 min, such as 15 min", "every")
 
 
 class DailyPart(WindowPart):
@@ -105,19 +70,19 @@ class WeeklyPart(WindowPart):
 
 
 class DatePart(WindowPart):
-    """On dates; its windows can't repeat."""
+    """On dates; its windows cannot repeat."""
 
     @model_validator(mode="after")
     def _check_date(self) -> Self:
         if self.every is not None:
-            raise refuse("works in daily and weekly windows", "leave every: out, or write daily:", "every")
+            raise refuse("works in daily and weekly windows", "leave out every:, or write daily:", "every")
         return self
 
 
 class MonthlyPart(DatePart):
     """On days of the month."""
 
-    days: values.MonthDays = Field(description="1 to 31, or last; a month without the day is left out.")
+    days: values.MonthDays = Field(description="1 to 31, or last; a month without the day is skipped.")
 
 
 class YearlyPart(DatePart):
@@ -142,13 +107,13 @@ class SchedulePart(Part):
 
     _word: str = PrivateAttr(default="")
 
-    def meaning(self, word: str) -> Self:
-        """This one, as the word ``never`` or ``immediately``."""
+    def from_word(self, word: str) -> Self:
+        """Return this one as the word ``never`` or ``immediately``."""
         self._word = word
         return self
 
     def schedule(self) -> Schedule:
-        """As the model has it."""
+        """Convert it into the model."""
         if self._word:
             return NEVER if self._word == "never" else IMMEDIATELY
         zone = self.timezone or "UTC"
@@ -174,8 +139,8 @@ class SchedulePart(Part):
     def _word_or_mapping(cls, value: Any, handler: Callable[[Any], Self]) -> Self:
         if isinstance(value, str):
             if value not in ("never", "immediately"):
-                raise refuse(f"{value!r} is no schedule", _schedule_remedy(value))
-            return cls.model_construct().meaning(value)
+                raise refuse(f"{value!r} is not a schedule", _schedule_remedy(value))
+            return cls.model_construct().from_word(value)
         if not isinstance(value, dict):
             raise values.wrong_type("a schedule", "{every: 3 h}")
         return handler(value)
@@ -186,11 +151,11 @@ class SchedulePart(Part):
             return self
         kinds = [k for k in ("every", "at", "daily", "weekly", "monthly", "yearly", "cron", "rrule") if getattr(self, k) is not None]
         if not kinds:
-            raise refuse("is no schedule", "write never, immediately, or one of every, at, daily, weekly, monthly, yearly, cron, rrule")
+            raise refuse("is not a schedule", "write never, immediately, or one of every, at, daily, weekly, monthly, yearly, cron, rrule")
         if len(kinds) > 1:
             raise refuse(f"has {' and '.join(kinds)}", "a schedule has one kind: keep one of them")
         if self.starting is not None and self.every is None:
-            raise refuse("means nothing without every:", "leave starting: out", "starting")
+            raise refuse("has no effect without every:", "leave out starting:", "starting")
         for kind in ("cron", "rrule"):
             if kind in kinds and (problem := due.problem_with(self.schedule())):
                 raise refuse(problem, _EXAMPLE[kind], kind)

@@ -1,4 +1,4 @@
-"""Selectors (``where:``): which Subscribers a Channel or a Defaults document means.
+"""Selectors (``where:``): the Subscribers that a Channel or a Defaults document selects.
 
 ::
 
@@ -10,7 +10,7 @@
     TEXT   = in single or double quotes, without escapes
 
 A tag a Subscriber doesn't have, and a platform that isn't given, is the empty text. ``platform == "linux"`` holds for every
-Linux, ``debian-12`` too (B20). Parsed here, evaluated here, nothing is ever executed.
+Linux, ``debian-12`` too (B20). Selectors are parsed and evaluated here; nothing is ever executed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
+from sluice.blueprint.author_error import AuthorError
 from sluice.model.platforms import lineage
 
 LENGTH_MAX = 2_000
@@ -33,19 +34,14 @@ RESERVED = frozenset({"and", "or", "not", "in", "name", "platform"})
 """No tag may be called one of these."""
 
 Facts: TypeAlias = Mapping[str, frozenset[str]]
-"""What is known of one Subscriber: the texts each NAME is equal to."""
+"""Facts about one Subscriber: the texts each NAME is equal to."""
 
 _TOKEN = re.compile(r"""\s*(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<text>"[^"]*"|'[^']*')|(?P<sign>==|!=|[()\[\],])|(?P<bad>\S))""")
 _EMPTY = frozenset({""})
 
 
-class SelectorError(ValueError):
-    """Not a selector. ``what`` and ``remedy`` are for the author."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what}: {remedy}")
-        self.what = what
-        self.remedy = remedy
+class SelectorError(AuthorError):
+    """Not a selector."""
 
 
 class Selector(ABC):
@@ -53,11 +49,11 @@ class Selector(ABC):
 
     @abstractmethod
     def matches(self, facts: Facts) -> bool:
-        """Whether the Subscriber with these facts is meant."""
+        """Whether the Subscriber with these facts is selected."""
 
     @abstractmethod
     def names(self) -> frozenset[str]:
-        """Every NAME it asks about."""
+        """Return every NAME it asks about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +129,7 @@ class Any(Selector):
 
 
 def subscriber_facts(name: str, platform: str, tags: Mapping[str, str]) -> Facts:
-    """What selectors can ask about one Subscriber."""
+    """Collect the facts that selectors can ask about one Subscriber."""
     facts = {tag: frozenset({text}) for tag, text in tags.items()}
     facts["name"] = frozenset({name})
     facts["platform"] = frozenset(lineage(platform) or {platform})
@@ -142,7 +138,7 @@ def subscriber_facts(name: str, platform: str, tags: Mapping[str, str]) -> Facts
 
 @lru_cache(maxsize=4096)
 def parse_selector(text: str) -> Selector:
-    """The selector a text says; SelectorError where it says none."""
+    """Parse a selector; SelectorError if the text isn't one."""
     if len(text) > LENGTH_MAX:
         raise SelectorError(f"longer than {LENGTH_MAX} characters", "split it, or give the Subscribers a tag")
     tokens = _Tokens(text)
@@ -150,7 +146,7 @@ def parse_selector(text: str) -> Selector:
         raise SelectorError("the selector is empty", 'write one such as site == "helsinki"')
     selector = _or(tokens, 0)
     if (rest := tokens.peek()) is not None:
-        raise SelectorError(f"{rest!r} at character {tokens.column} is one too many", "join conditions with and, or; group them with ( )")
+        raise SelectorError(f"unexpected {rest!r} at character {tokens.column}", "join conditions with and, or; group them with ( )")
     return selector
 
 
@@ -165,10 +161,8 @@ class _Tokens:
                 if sign in "\"'":
                     raise SelectorError(f"the text that begins at character {column} has no closing quote", f"end it with {sign}")
                 if sign == "=":
-                    raise SelectorError(f"'=' at character {column} isn't a comparison", "write == for equal, != for unequal")
-                raise SelectorError(
-                    f"{sign!r} at character {column} means nothing here", "a selector uses ==, !=, in, and, or, not and ( )"
-                )
+                    raise SelectorError(f"'=' at character {column} is not a comparison", "write == for equal, != for unequal")
+                raise SelectorError(f"{sign!r} at character {column} is not allowed", "a selector uses ==, !=, in, and, or, not and ( )")
             self.found.append((kind, match[kind], column))
         self.at = 0
 
@@ -192,8 +186,8 @@ class _Tokens:
         return None
 
     def expected(self, what: str, remedy: str) -> SelectorError:
-        found = f"{self.peek()!r} stands" if self.peek() is not None else "it ends"
-        return SelectorError(f"{found} at character {self.column} where {what} is due", remedy)
+        found = "the end" if self.peek() is None else repr(self.peek())
+        return SelectorError(f"expected {what} at character {self.column}, found {found}", remedy)
 
 
 def _or(tokens: _Tokens, depth: int) -> Selector:

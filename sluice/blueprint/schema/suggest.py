@@ -1,4 +1,4 @@
-"""The nearest known word to one that isn't known."""
+"""Suggest the nearest known word for an unknown one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``did you mean X?``, or nothing where no known word is near."""
+    """Return ``did you mean X?``, or nothing if no known word is near."""
     names = sorted(known)
     lowered = {name.lower(): name for name in reversed(names)}
     found = get_close_matches(word.lower(), lowered, n=1, cutoff=0.5 if len(word) <= 3 else 0.6)
@@ -15,9 +15,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def nearest_or_all(word: str, known: Iterable[str], what: str) -> str:
-    """The nearest known word; where none is near, the first of those there are."""
+    """Suggest the nearest known word; if none is near, list the first known ones."""
     names = sorted(known)
     if not names:
         return f"the site has no {what}"
     shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-    return nearest(word, names) or f"there are {shown}"
+    return nearest(word, names) or f"the {what} are {shown}"

@@ -1,6 +1,6 @@
 """Sizes and durations as authors write them: a number and a unit (``30 min``, ``2 GiB``).
 
-Every number has a unit, so that nobody has to guess. ``format_*`` writes what ``parse_*`` reads back exactly.
+Every number has a unit, so that no reader has to guess. ``format_*`` writes what ``parse_*`` reads back exactly.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from fractions import Fraction
+
+from sluice.blueprint.author_error import AuthorError
 
 _NUMBER_UNIT = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,6})?)\s*([A-Za-z]+)")
 
@@ -45,20 +47,15 @@ DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?\s*(" + "|".join(sorted(_DURATION_WORDS, 
 SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?\s*(" + "|".join(BYTES) + r")$"
 
 
-class UnitError(ValueError):
-    """Not a number with a known unit. ``what`` and ``remedy`` are for the author."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what}: {remedy}")
-        self.what = what
-        self.remedy = remedy
+class UnitError(AuthorError):
+    """Not a number with a known unit."""
 
 
 def parse_duration(text: str) -> timedelta:
-    """``30 min`` and the like, down to a microsecond; UnitError for anything else."""
+    """Parse ``30 min`` and the like, down to a microsecond; UnitError for anything else."""
     number, unit = _split(text, "duration", "30 min", "s, min, h, day or week")
     if unit not in _DURATION_WORDS:
-        raise UnitError(f"{unit!r} is no unit of time", "use s, min, h, day or week")
+        raise UnitError(f"{unit!r} is not a unit of time", "use s, min, h, day or week")
     seconds = number * SECONDS[_DURATION_WORDS[unit]]
     if seconds > Fraction(DURATION_MAX.total_seconds()):
         raise UnitError(f"{text.strip()} is more than ten years", "write a shorter time")
@@ -66,7 +63,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """The shortest exact form: ``90 s`` is ``90 s``, ``120 s`` is ``2 min``."""
+    """Write the shortest exact form: ``90 s`` is ``90 s``, ``120 s`` is ``2 min``."""
     for unit in ("week", "day", "h", "min"):
         if duration and duration % timedelta(seconds=SECONDS[unit]) == timedelta(0):
             return f"{duration // timedelta(seconds=SECONDS[unit])} {unit}"
@@ -76,20 +73,20 @@ def format_duration(duration: timedelta) -> str:
 
 
 def parse_size(text: str) -> int:
-    """``2 GiB`` and the like, in bytes; UnitError for anything else."""
+    """Parse ``2 GiB`` and the like into bytes; UnitError for anything else."""
     number, unit = _split(text, "size", "2 GiB", "B, KiB, MiB, GiB or TiB")
     if unit not in BYTES:
-        raise UnitError(f"{unit!r} is no unit of size", "use B, KiB, MiB, GiB or TiB (or kB, MB, GB, TB)")
+        raise UnitError(f"{unit!r} is not a unit of size", "use B, KiB, MiB, GiB or TiB (or kB, MB, GB, TB)")
     size = number * BYTES[unit]
     if size.denominator != 1:
-        raise UnitError(f"{text.strip()} is no whole number of bytes", "write a whole number or a smaller unit")
+        raise UnitError(f"{text.strip()} is not a whole number of bytes", "write a whole number or a smaller unit")
     if size > SIZE_MAX:
         raise UnitError(f"{text.strip()} is more than 1 EiB", "write a smaller size")
     return int(size)
 
 
 def format_size(size: int) -> str:
-    """The shortest exact form in binary units: 1536 is ``1536 B``, 2048 is ``2 KiB``."""
+    """Write the shortest exact form in binary units: 1536 is ``1536 B``, 2048 is ``2 KiB``."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size and size % BYTES[unit] == 0:
             return f"{size // BYTES[unit]} {unit}"

@@ -1,7 +1,7 @@
 """The values of a blueprint as types: names, texts, durations, sizes, times of day, days, time zones, selectors.
 
-Each is checked here once, says what is wrong in the author's words, and describes itself to the JSON Schema. YAML's own guesses
-are never followed: a number where text is due is refused, because ``22:00`` without quotes is 1320.
+Each is checked here once, names its error in the author's words, and describes itself to the JSON Schema. YAML's own guesses
+are never followed: a number in the place of text is refused, because ``22:00`` without quotes is 1320.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.schema import units
-from sluice.blueprint.schema.selector import SelectorError, parse_selector
+from sluice.blueprint.schema.selector import parse_selector
 from sluice.blueprint.schema.suggest import nearest
 from sluice.model.locked import WAIT_MAX
 from sluice.model.names import NAME_MAX, name_is_valid, suggested_name
@@ -27,28 +28,28 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 TEXT_MAX = 4096
 """Characters of a one-line text."""
 YEARS = range(1970, 9999)
-"""What a date may say: near the calendar's ends other zones have no time."""
+"""Years of a date: near the calendar's ends other zones have no time."""
 
 
 def refuse(what: str, remedy: str, *sub: str | int) -> PydanticCustomError:
-    """An error at the value (or below it, at ``sub``)."""
+    """Make an error at the value (or below it, at ``sub``)."""
     return PydanticCustomError("sluice", "{what}", {"what": what, "remedy": remedy, "sub": list(sub)})
 
 
 def wrong_type(expected: str, example: str) -> PydanticCustomError:
-    """An error about YAML having read something else than what is due; worded where the typed text is known."""
+    """Make an error about a value that YAML reads as another type; it is worded later, when the typed text is known."""
     return PydanticCustomError("sluice_type", "{expected}", {"expected": expected, "example": example})
 
 
 def text_value(parse: Callable[[str], T], expected: str, example: str) -> PlainValidator:
-    """A validator for a value that is written as text."""
+    """Make a validator for a value that is written as text."""
 
     def validate(value: object) -> T:
         if not isinstance(value, str):
             raise wrong_type(expected, example)
         try:
             return parse(value)
-        except (units.UnitError, SelectorError) as e:
+        except AuthorError as e:
             raise refuse(e.what, e.remedy) from None
 
     return PlainValidator(validate)
@@ -57,7 +58,8 @@ def text_value(parse: Callable[[str], T], expected: str, example: str) -> PlainV
 def _name(text: str) -> str:
     if name_is_valid(text):
         return text
-    raise refuse(f"{text!r} is no name", f"write {suggested_name(text)} (letters, digits, - and _, at most {NAME_MAX}, no period)")
+    remedy = f"write {suggested_name(text)} (letters, digits, - and _, at most {NAME_MAX}, no period)"
+    raise refuse(f"{text!r} is not a valid name", remedy)
 
 
 def _line(text: str) -> str:
@@ -75,14 +77,14 @@ def _filled(text: str) -> str:
 def _positive_duration(text: str) -> timedelta:
     duration = units.parse_duration(text)
     if duration <= timedelta(0):
-        raise refuse("is no time at all", "write more than 0 s")
+        raise refuse("is zero", "write more than 0 s")
     return duration
 
 
 def _wait(text: str) -> timedelta:
     duration = units.parse_duration(text)
     if duration % timedelta(seconds=1) or not timedelta(seconds=1) <= duration <= WAIT_MAX:
-        raise refuse(f"{text.strip()} is no wait", "write whole seconds, from 1 s to 1 h")
+        raise refuse(f"{text.strip()} is not a valid wait", "write whole seconds, from 1 s to 1 h")
     return duration
 
 
@@ -90,7 +92,7 @@ def _clock(text: str) -> time:
     if re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
         return time.fromisoformat(text)
     remedy = 'write "00:00" for midnight' if text.startswith("24") else 'write hours and minutes, such as "02:00" or "22:30"'
-    raise refuse(f"{text!r} is no time of day", remedy)
+    raise refuse(f"{text!r} is not a time of day", remedy)
 
 
 def _moment(text: str) -> datetime:
@@ -103,16 +105,16 @@ def _moment(text: str) -> datetime:
             if found.year in YEARS:
                 return found
             raise refuse(f"{text!r} is before {YEARS.start} or after {YEARS.stop - 1}", 'write it like "2026-12-01 02:00"')
-    raise refuse(f"{text!r} is no date and time", 'write it like "2026-12-01 02:00"; timezone: is a key of its own')
+    raise refuse(f"{text!r} is not a date and time", 'write it like "2026-12-01 02:00"; timezone: is a key of its own')
 
 
 def timezone(text: str) -> str:
-    """The IANA name itself, or an error with the nearest one."""
+    """Return the IANA name itself, or raise an error with the nearest one."""
     try:
         ZoneInfo(text)
     except (OSError, ValueError, KeyError):
         raise refuse(
-            f"{text!r} is no IANA time zone", nearest(text, available_timezones()) or "write one such as Europe/Helsinki"
+            f"{text!r} is not an IANA time zone", nearest(text, available_timezones()) or "write one such as Europe/Helsinki"
         ) from None
     return text
 
@@ -133,13 +135,13 @@ def _owner(value: object) -> str:
 def _mode(text: str) -> str:
     if text == "keep" or re.fullmatch(r"[0-7]{3,4}", text):
         return text
-    raise refuse(f"{text!r} is no mode", 'write keep, or octal digits in quotes such as "0644"')
+    raise refuse(f"{text!r} is not a valid mode", 'write keep, or octal digits in quotes such as "0644"')
 
 
 def _weekday(text: str) -> int:
     if text.lower() in WEEKDAYS:
         return WEEKDAYS.index(text.lower())
-    raise refuse(f"{text!r} is no day of the week", f"the days are {', '.join(WEEKDAYS)}")
+    raise refuse(f"{text!r} is not a day of the week", f"the days are {', '.join(WEEKDAYS)}")
 
 
 def _weekdays(value: object) -> tuple[int, ...]:
@@ -165,7 +167,7 @@ def _month_days(value: object) -> tuple[int, ...]:
         elif isinstance(part, int) and not isinstance(part, bool) and 1 <= part <= 31:
             found.append(part)
         else:
-            raise refuse(f"{part!r} is no day of a month", "write numbers from 1 to 31, or last")
+            raise refuse(f"{part!r} is not a day of a month", "write numbers from 1 to 31, or last")
     if not found:
         raise refuse("names no day", "write a day such as 1 or last")
     return tuple(sorted(set(found), key=lambda d: (d < 0, d)))
@@ -181,7 +183,7 @@ def _year_days(value: object) -> tuple[date, ...]:
                 raise ValueError
             found.append(date.fromisoformat(f"2000-{part}"))
         except ValueError:
-            raise refuse(f"{part!r} is no day of a year", 'write month and day, such as "12-24"') from None
+            raise refuse(f"{part!r} is not a day of a year", 'write month and day, such as "12-24"') from None
     if not found:
         raise refuse("names no day", 'write a day such as "12-24"')
     return tuple(sorted(set(found)))

@@ -1,0 +1,242 @@
+"""Convert checked parts into the model, one object at a time; ``check/`` checks what needs two objects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any
+
+from sluice.blueprint.author_error import AuthorError
+from sluice.blueprint.convert.addresses import absolute_path, host_key, parse_address, site_path
+from sluice.blueprint.convert.defaults import DefaultsDocuments
+from sluice.blueprint.convert.effective import Effective, own_leaves
+from sluice.blueprint.convert.members import subscriptions
+from sluice.blueprint.convert.words import check_tags, check_variables
+from sluice.blueprint.read.document import Document, PathKey, path_text
+from sluice.blueprint.schema.actions import PHASES, ActionPart
+from sluice.blueprint.schema.kinds import ChannelDocument, DistributionDocument, DistributorDocument, FilePart, SubscriberDocument
+from sluice.blueprint.schema.mails import MailPart
+from sluice.blueprint.schema.parse import Parsed, Parts
+from sluice.blueprint.schema.part import Part
+from sluice.blueprint.schema.suggest import nearest
+from sluice.model.action import Action
+from sluice.model.locked import FAILS_AT_ONCE, Locked
+from sluice.model.platforms import FAMILY_OF, is_case_sensitive, lineage
+from sluice.model.schedule import Kind
+from sluice.model.site import (
+    Channel,
+    Copy,
+    Distribution,
+    DistributionType,
+    Distributor,
+    Effort,
+    FileSource,
+    Origin,
+    Priority,
+    RetryRule,
+    Site,
+    Subscriber,
+    Synchronize,
+)
+from sluice.rules.due import SHORTEST_REFRESH, shortest_gap
+
+
+class Converter:
+    """Makes the Site from a site's parts, and remembers the position of each object."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.errors = parts.errors
+        self.documents: dict[tuple[str, str], Document] = {}
+        """(kind, name) to the document of each object that was made."""
+        self.effective: dict[tuple[str, str], Effective] = {}
+        """(kind, name) to the settings of each Distributor and Subscriber that was made."""
+        self._defaults = DefaultsDocuments(parts)
+
+    def site(self) -> Site:
+        """Make the Site of everything that is valid; errors are in ``parts.errors``."""
+        made = (self._distributor(p, d) for p, d in self.parts.valid(DistributorDocument))
+        distributors = {d.name: d for d in made if d is not None}
+        receivers = (self._subscriber(p, d) for p, d in self.parts.valid(SubscriberDocument))
+        subscribers = {s.name: s for s in receivers if s is not None}
+        channels = {p.name: self._channel(p, d, subscribers) for p, d in self.parts.valid(ChannelDocument)}
+        distributions = {p.name: self._distribution(p, d) for p, d in self.parts.valid(DistributionDocument)}
+        return Site(os.path.abspath(self.parts.directory), distributors, subscribers, channels, distributions)
+
+    def refuse(self, kind: str, name: str, path: PathKey, what: str, remedy: str) -> None:
+        """Append an error at a path of an object's document."""
+        self.errors.append(self.documents[kind, name].error(path, what, remedy))
+
+    def _own(self, parsed: Parsed[Any], part: Part) -> Effective:
+        """Return the settings of an object that takes no defaults."""
+        self.documents[parsed.kind, parsed.name] = parsed.document
+        return Effective(dict(own_leaves(parsed.document, part)), self.errors)
+
+    def _completed(self, parsed: Parsed[Any], part: Part) -> Effective:
+        """Return the settings of an object that takes defaults."""
+        self.documents[parsed.kind, parsed.name] = parsed.document
+        effective = self.effective[parsed.kind, parsed.name] = self._defaults.apply(parsed, part)
+        check_tags(effective)
+        return effective
+
+    def _site_path(self, text: str) -> PurePosixPath:
+        return site_path(text, self.parts.directory)
+
+    def _distributor(self, parsed: Parsed[DistributorDocument], part: DistributorDocument) -> Distributor | None:
+        before = len(self.errors)
+        effective = self._completed(parsed, part)
+        directory = effective.required("working_directory", self._site_path, parsed.document, "/var/lib/sluice/hq")
+        refresh = effective.schedule("refresh")
+        if refresh is not None and refresh.kind is Kind.IMMEDIATELY:
+            effective.refuse("refresh", "a refresh needs a schedule", "write one such as {every: 1 day}, or never and use sluice refresh")
+        elif refresh is not None and (gap := shortest_gap(refresh)) is not None and gap < SHORTEST_REFRESH:
+            effective.refuse("refresh", "refreshes more often than every 3 minutes", "write every: 3 min or more")
+        retry = RetryRule()
+        every, span = effective.get("retry", "every"), effective.get("retry", "for")
+        # A leaf holds any value; the schema has made these two durations.
+        retry = RetryRule(every.value if every else retry.every, span.value if span else retry.for_)  # type: ignore[arg-type]
+        mail = effective.get("mail")
+        if directory is None or len(self.errors) > before:
+            return None
+        return Distributor(
+            part.name,
+            directory,
+            retry=retry,
+            mail=mail.value.mail() if mail is not None and isinstance(mail.value, MailPart) else None,
+            tags=effective.texts("tags"),
+            origins=effective.origins() | {"name": Origin(parsed.document.position(("name",)))},
+            **effective.arguments("description", "max_concurrent", "connection_timeout", "min_free", "refresh"),
+        )
+
+    def _subscriber(self, parsed: Parsed[SubscriberDocument], part: SubscriberDocument) -> Subscriber | None:
+        before = len(self.errors)
+        effective = self._completed(parsed, part)
+        address = effective.parsed("address", lambda text: parse_address(text, self.parts.directory))
+        scheme = address.scheme if address is not None else "ssh"
+        host_path = self._site_path if scheme == "local" else absolute_path
+        directory = effective.required("working_directory", host_path, parsed.document, "/var/lib/sluice")
+        platform = effective.parsed("platform", _platform) or ""
+        login = self._login(effective, scheme, parsed.document)
+        check_variables(effective)
+        if address is None or directory is None or len(self.errors) > before:
+            return None
+        return Subscriber(
+            part.name,
+            address,
+            directory,
+            platform=platform,
+            variables=effective.texts("variables"),
+            tags=effective.texts("tags"),
+            origins=effective.origins() | {"name": Origin(parsed.document.position(("name",)))},
+            **login,
+            **effective.arguments("description", "active", "connection_timeout", "min_free", "extract"),
+        )
+
+    def _login(self, effective: Effective, scheme: str, document: Document) -> dict[str, Any]:
+        """Return host key and identity: needed by ssh, without effect on local unless a Defaults document supplies them to all."""
+        if scheme == "local":
+            for key in ("host_key", "host_keys", "identity"):
+                leaf = effective.get(key)
+                if leaf is not None and not leaf.supplied:
+                    effective.refuse(key, "does not apply to a local: address", "leave the key out")
+            return {}
+        pinned, listed = effective.get("host_key"), effective.get("host_keys")
+        if pinned is not None and listed is not None:
+            if pinned.supplied is listed.supplied:
+                effective.refuse("host_keys", "is given together with host_key:", "keep one of them")
+            elif listed.supplied:
+                listed = None
+            else:
+                pinned = None
+        if pinned is None and listed is None:
+            remedy = "add host_key: as ssh-keyscan prints it, or host_keys: and a known_hosts file"
+            self.errors.append(document.error(("address",), "no host key is pinned", remedy))
+        found: dict[str, Any] = {}
+        if pinned is not None:
+            found["host_key"] = effective.parsed("host_key", host_key) or ""
+        if listed is not None:
+            found["host_keys"] = str(effective.parsed("host_keys", self._site_path) or "")
+        found["identity"] = str(effective.required("identity", self._site_path, document, "keys/hq_ed25519") or "")
+        return found
+
+    def _channel(self, parsed: Parsed[ChannelDocument], part: ChannelDocument, subscribers: dict[str, Subscriber]) -> Channel:
+        effective = self._own(parsed, part)
+        send = effective.schedule("send")
+        if send is not None and send.kind is Kind.IMMEDIATELY:
+            effective.refuse("send", "immediately is not supported yet for a Channel", "write send: immediately in its Distributions")
+        return Channel(
+            part.name,
+            subscriptions=subscriptions(parsed.document, part, subscribers, self.parts),
+            origins=effective.origins(),
+            **effective.arguments("description", "active", "send"),
+        )
+
+    def _distribution(self, parsed: Parsed[DistributionDocument], part: DistributionDocument) -> Distribution:
+        document, effective = parsed.document, self._own(parsed, part)
+        build = effective.schedule("build")
+        if build is not None and build.kind is Kind.IMMEDIATELY:
+            effective.refuse("build", "a build needs a schedule", "write one such as {every: 1 h}, or never and use sluice build")
+        platforms = tuple(self._platform(document, i, p) for i, p in enumerate(part.platforms or ()))
+        rollback = part.rollback is not False
+        return Distribution(
+            part.name,
+            part.distributor,
+            DistributionType(part.type),
+            channels=tuple(part.channels or ()),
+            priority=Priority(part.priority or "medium"),
+            send_immediately=part.send == "immediately",
+            extract_immediately=part.extract == "immediately",
+            notify=part.notify.notify() if part.notify else None,
+            effort=Effort(part.effort or "default"),
+            platforms=platforms,
+            locked=Locked(part.locked.retries, part.locked.wait) if part.locked else FAILS_AT_ONCE,
+            copy=Copy(part.copy_ or "differing"),
+            case_sensitive_only=bool(platforms) and all(is_case_sensitive(p) for p in platforms),
+            files=tuple(self._file(document, i, f) for i, f in enumerate(part.files)),
+            pre_actions=self._actions(document, "pre_actions", part.pre_actions or (), rollback),
+            post_actions=self._actions(document, "post_actions", part.post_actions or (), rollback),
+            origins=effective.origins() | _entry_origins(document),
+            **effective.arguments("description", "active", "max_revisions", "verify", "rollback", "build"),
+        )
+
+    def _platform(self, document: Document, index: int, text: str) -> str:
+        try:
+            return _platform(text)
+        except AuthorError as e:
+            self.errors.append(document.error(("platforms", index), e.what, e.remedy))
+            return text
+
+    def _file(self, document: Document, index: int, part: FilePart) -> FileSource:
+        try:
+            source = self._site_path(part.source)
+        except AuthorError as e:
+            self.errors.append(document.error(("files", index, "source"), e.what, e.remedy))
+            source = PurePosixPath("/")
+        synchronize = part.synchronize or Synchronize.NO
+        return FileSource(
+            source, part.destination, tuple(part.exclude or ()), part.mode or "keep", synchronize, part.owner or "", part.xattrs or ""
+        )
+
+    def _actions(self, document: Document, key: str, parts: Iterable[ActionPart], rollback: bool) -> tuple[Action, ...]:
+        found = []
+        for index, part in enumerate(parts):
+            if rollback and part.lacks_undo():
+                remedy = "add undo: with a script that undoes it, or undo: none"
+                self.errors.append(document.error((key, index, part.key), "has no undo:, and rollback is on", remedy))
+            found.append(part.given.action())
+        return tuple(found)
+
+
+def _entry_origins(document: Document) -> dict[str, Origin]:
+    """Map everything in the lists of a Distribution to its position."""
+    lists = ("files", *PHASES)
+    return {path_text(path): Origin(document.position(path)) for path in document.marks if len(path) > 1 and path[0] in lists}
+
+
+def _platform(text: str) -> str:
+    if lineage(text):
+        return text
+    product = text.partition("-")[0]
+    known = f"write one of {', '.join(FAMILY_OF)}, with -version if need be"
+    raise AuthorError(f"{text!r} is not a known platform", nearest(product, FAMILY_OF) or known)
