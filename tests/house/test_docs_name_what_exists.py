@@ -24,7 +24,7 @@ LIVING = [path for path in ALL if path.parts[:2] != ("docs", "adr")]
 PLANNED = {"cleanup", "reassign", "resend", "simulate"}
 """Commands that the documents promise for later, and say so."""
 
-CODE = re.compile(r"`([^`\n]+)`")
+CODE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 A_PATH = re.compile(rf"(?:{ROOMS})/[\w.\-/*{{}},]*|[\w.\-/*{{}},]+\.py")
 A_MODULE = re.compile(r"(?<![\w./-])(?:agents|bench|cli|flows|infra|sluice|tasks|tests)(?:\.[a-zA-Z_]\w*)+(?![\w/-])")
@@ -34,15 +34,13 @@ SUFFIXES = {"db", "yml", "yaml", "service", "env"}
 
 
 def in_code(document: Path) -> Iterator[str]:
-    """Text between backticks, and the lines of fenced blocks."""
-    fenced = False
-    for line in (ROOT / document).read_text().splitlines():
-        if line.lstrip().startswith("```"):
-            fenced = not fenced
-        elif fenced:
-            yield line.strip()
+    """Text between backticks, which may be broken over lines of a paragraph, and the lines of fenced blocks."""
+    for number, part in enumerate((ROOT / document).read_text().split("```")):
+        if number % 2:
+            yield from map(str.strip, part.splitlines())
         else:
-            yield from CODE.findall(line)
+            for paragraph in re.split(r"\n\s*\n", part):
+                yield from (" ".join(code.split()) for code in CODE.findall(paragraph))
 
 
 def expanded(pattern: str) -> Iterator[str]:
