@@ -1,7 +1,7 @@
 """Files that survive a crash: the only home of the temp, fsync, rename, fsync-directory rule, and of the file lock.
 
-After a function here returns, a power cut can't take its effect back; killed inside it, the old state stands and at most a
-``.tmp-`` file remains, which ``sweep`` removes. Directories given here are ours alone (working directories); hostile trees are
+After a function here returns, a power cut can't take its effect back; if the process is killed inside it, the old state stands and at
+most a ``.tmp-`` file remains, which ``sweep`` removes. Directories given here are ours alone (working directories); hostile trees are
 the Filesystem port's business.
 """
 
@@ -47,7 +47,7 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
 
 @contextmanager
 def temporary(directory: Path, *, mode: int = 0o600) -> Iterator[tuple[int, Path]]:
-    """A new file in ``directory`` as (descriptor, path); removed on leaving unless it was renamed away. Raises NoSpaceError, OSError."""
+    """Open a new file in ``directory`` as (descriptor, path); removed on leaving unless it was renamed. Raises NoSpaceError, OSError."""
     path = directory / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
     with _no_space_named(directory):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -65,12 +65,12 @@ def _no_space_named(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpaceError(f"no space left in {directory}", remedy="free some, then repeat") from error
+            raise NoSpaceError(f"no space left in {directory}", remedy="free some space there, then repeat the command") from error
         raise
 
 
 def move_into_place(temp: Path, path: Path, fd: int) -> None:
-    """Make ``temp`` (open as ``fd``, in the same file system) durable and give it its final name, replacing what had it."""
+    """Make ``temp`` (open as ``fd``, in the same file system) durable and give it its final name, replacing a file that has it."""
     os.fsync(fd)
     temp.rename(path)
     sync_directory(path.parent)
@@ -91,7 +91,7 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what killed processes left in ``directory``. The caller holds the lock that covers it."""
+    """Remove the temporary files of killed processes from ``directory``. The caller holds the lock that covers it."""
     with suppress(FileNotFoundError), os.scandir(directory) as found:
         for item in found:
             if item.name.startswith(TEMP_PREFIX):
@@ -123,14 +123,16 @@ def locked(path: Path, *, what: str, wait: float = 0.0) -> Iterator[None]:
         what: Names the object in the error, for example ``Distribution zone``.
         wait: Seconds to wait for another holder.
     Raises:
-        StoreLockedError: Somebody else still holds it after ``wait``.
+        StoreLockedError: Another process still holds it after ``wait``.
         NoSpaceError, StoreError: The file can't be made or opened.
     """
     try:
         with _no_space_named(path.parent):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StoreError(f"{what}: {path}: {error.strerror}", remedy="see which account it belongs to, and run as that one") from error
+        raise StoreError(
+            f"{what}: {path}: {error.strerror}", remedy="look up which account owns it, and run the command as that account"
+        ) from error
     try:
         deadline = time.monotonic() + wait
         while True:
@@ -140,7 +142,7 @@ def locked(path: Path, *, what: str, wait: float = 0.0) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise StoreLockedError(
-                        f"{what} is locked by another process ({path})", remedy="wait until it has finished, then repeat"
+                        f"{what} is locked by another process ({path})", remedy="wait until it has finished, then repeat the command"
                     ) from None
                 time.sleep(LOCK_POLL)
         yield

@@ -1,4 +1,4 @@
-"""The whole tree of Sluice's errors.
+"""The tree of Sluice's errors.
 
 ::
 
@@ -6,17 +6,17 @@
     ├── BlueprintError                   exit 3   file, line, path, suggestion; SiteError carries all of a site at once
     │   └── SiteError                    exit 3
     ├── TrustError                       exit 4   never retryable
-    │   ├── UnknownDistributorError               no trust root installed for it, or signed by keys the root doesn't name
+    │   ├── UnknownDistributorError               no trust root is installed for it, or keys that the root doesn't name signed
     │   ├── ReplayedError                         older than the high-water mark
     │   ├── ExpiredError                          signed, but its lifetime is over
-    │   ├── TamperedError                         a signature or a digest doesn't fit
+    │   ├── TamperedError                         a signature or a digest doesn't match
     │   └── TruncatedError                        fewer bytes than were signed
     ├── StoreError                       exit 5
     │   ├── StoreLockedError                      another process holds the lock; retryable
     │   ├── StoreCorruptError                     content at rest no longer has its digest
-    │   │   └── StoreMendedError                  found while sending, mended: the Channel's next start sends (E4)
+    │   │   └── StoreMendedError                  found while sending and repaired: the Channel's next start sends (E4)
     │   └── NoSpaceError                          retryable
-    ├── SourceError                      exit 6   what is to be built can't be read, or can't be distributed
+    ├── SourceError                      exit 6   a source can't be read, or can't be distributed
     │   ├── SourceMissingError
     │   ├── SourceChangedError                    changed while it was read; retryable
     │   ├── CaseCollisionError                    B4
@@ -25,31 +25,31 @@
     │   ├── UnreachableError                      retryable
     │   ├── ConnectionLostError                   retryable
     │   ├── TransportTimeoutError                 retryable
-    │   ├── HostKeyError                          not retryable: somebody must look
+    │   ├── HostKeyError                          not retryable: an administrator must look
     │   ├── AuthenticationError                   not retryable
     │   ├── AgentMissingError                     not retryable: ``sluice subscriber bootstrap``
     │   ├── AgentVersionError                     not retryable
-    │   └── ProtocolError                         not retryable: bytes that are no frame, or a frame out of turn
+    │   └── ProtocolError                         not retryable: bytes that aren't a frame, or a frame out of turn
     ├── ExtractError                     exit 8
     │   ├── DestinationError                      a destination can't be used
     │   ├── LockedTargetError                     F2; retryable
-    │   ├── BaseDiffersError                      the tree the delta builds on was changed; a whole send is needed
+    │   ├── BaseDiffersError                      the tree that the delta builds on was changed; whole contents are needed
     │   ├── OutOfOrderError                       B3
     │   ├── ActionFailedError                     a pre or post action failed or overran its limit
-    │   ├── ReadBackError                         what was extracted doesn't read back as signed
-    │   └── UndoFailedError                       the prior files couldn't be restored; names them
+    │   ├── ReadBackError                         extracted files don't read back as signed
+    │   └── UndoFailedError                       the previous files couldn't be restored; names them
     ├── RolloutError                     exit 9
     ├── LedgerError                      exit 10
-    │   └── LeaseLostError                        somebody else took the place over; retryable
-    ├── OrchestratorError                exit 11  Prefect can't be reached, or refuses
-    ├── MailError                        exit 12  a mail couldn't be handed over; retryable
-    │   └── NoMailServerError                     nobody listens there, or no such host: not retryable within a run
+    │   └── LeaseLostError                        another run took the claim over; retryable
+    ├── OrchestratorError                exit 11  Prefect can't be reached, or refuses a request
+    ├── MailError                        exit 12  a mail couldn't be handed to its server; retryable
+    │   └── NoMailServerError                     no such host, or it refuses the connection: not retryable within a run
     └── NotFoundError                    exit 2   no such Distribution, Subscriber, Channel, revision
-        └── SupersededError                       what was to be sent went with its baseline: the Channel's next start sends the newest
+        └── SupersededError                       the revision was deleted with its baseline: the Channel's next start sends the newest
 
-Rules: the class states ``exit_code`` and ``retryable``; an instance has ``message`` (object, place) and ``remedy`` (what to do),
-both safe to log. ``code`` (the class's name) travels over the agent protocol; ``error_from_code`` brings it back.
-An unmet prerequisite, "not applicable", postponed and inactive are outcomes, not errors.
+Rules: the class states ``exit_code`` and ``retryable``, and inherits what it doesn't state; an instance has ``message`` (object and place)
+and ``remedy`` (a command or an act), both safe to log. ``code`` (the class's name) travels over the agent protocol; ``error_from_code``
+makes the error again. An unmet prerequisite, "not applicable", postponed and inactive are outcomes, not errors.
 """
 
 from __future__ import annotations
@@ -59,13 +59,12 @@ from typing import ClassVar
 
 
 class SluiceError(Exception):
-    """Anything Sluice reports itself. ``message`` names object and place; ``remedy`` says what to do."""
+    """Any error that Sluice reports. ``message`` names object and place; ``remedy`` says what to do."""
 
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, exit_code: int | None = None, retryable: bool | None = None) -> None:
-        """Take what a class states of itself; what it doesn't state is its base's."""
         if exit_code is not None:
             cls.exit_code = exit_code
         if retryable is not None:
@@ -75,12 +74,12 @@ class SluiceError(Exception):
         self.message = _unicode(message)
         self.remedy = _unicode(remedy)
         self.is_reported = False
-        """Whether a peer said it: it is about the peer's own things, and a claim."""
+        """Whether a peer reported it: it concerns the peer's own objects, and is a claim."""
         super().__init__(self.message)
 
     @property
     def code(self) -> str:
-        """The class's name: how the error is named in JSON and on the wire."""
+        """The class's name, which stands for the error in JSON and on the wire."""
         return type(self).__name__
 
     def __str__(self) -> str:
@@ -88,12 +87,12 @@ class SluiceError(Exception):
 
 
 def _unicode(text: str) -> str:
-    """Names on disk that are no UTF-8 stand in messages as lone surrogates, which no log, ledger or terminal takes."""
+    """Escape lone surrogates: names on disk that aren't UTF-8 contain them, and no log, ledger or terminal accepts them."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 class BlueprintError(SluiceError, exit_code=3):
-    """One error in one blueprint document; ``line`` is 0 where it is of a file or directory as a whole."""
+    """One error in one blueprint document; ``line`` is 0 if it concerns a file or directory as a whole."""
 
     def __init__(self, message: str, *, file: str, line: int, path: str = "", remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
@@ -103,12 +102,12 @@ class BlueprintError(SluiceError, exit_code=3):
 
     def __str__(self) -> str:
         what = f"{self.path}: {self.message}" if self.path else self.message
-        place = f"{self.file}:{self.line}: {what}" if self.line else f"{self.file}: {what}"
-        return f"{place}: {self.remedy}" if self.remedy else place
+        located = f"{self.file}:{self.line}: {what}" if self.line else f"{self.file}: {what}"
+        return f"{located}: {self.remedy}" if self.remedy else located
 
 
 class SiteError(SluiceError, exit_code=3):
-    """Every error of a site at once, in file and line order."""
+    """All errors of a site, in order of file and line."""
 
     def __init__(self, errors: Sequence[BlueprintError]) -> None:
         super().__init__("\n".join(str(e) for e in errors))
@@ -116,15 +115,15 @@ class SiteError(SluiceError, exit_code=3):
 
 
 class TrustError(SluiceError, exit_code=4):
-    """Something wasn't signed by whom it must be, or isn't what was signed. Trying again can't help."""
+    """The required key didn't sign it, or its bytes aren't the signed ones. A retry can't help."""
 
 
 class UnknownDistributorError(TrustError):
-    """No trust root of this Distributor is installed, or other keys signed."""
+    """No trust root of this Distributor is installed, or keys that the root doesn't name signed."""
 
 
 class ReplayedError(TrustError):
-    """Older than what was accepted before."""
+    """Older than a version or sequence that was accepted before."""
 
 
 class ExpiredError(TrustError):
@@ -132,15 +131,15 @@ class ExpiredError(TrustError):
 
 
 class TamperedError(TrustError):
-    """A signature or digest doesn't fit its bytes."""
+    """A signature or digest doesn't match its bytes."""
 
 
 class TruncatedError(TrustError):
-    """Fewer bytes than were signed."""
+    """Fewer bytes arrived than were signed."""
 
 
 class StoreError(SluiceError, exit_code=5):
-    """The store of revisions can't do what is asked."""
+    """The store of revisions can't serve a request."""
 
 
 class StoreLockedError(StoreError, retryable=True):
@@ -152,15 +151,15 @@ class StoreCorruptError(StoreError):
 
 
 class StoreMendedError(StoreCorruptError):
-    """What was to be sent was damaged at the Distributor. It was set aside and made again: the Channel's next start sends it (E4)."""
+    """A file to be sent was damaged at the Distributor. It was set aside and made again: the Channel's next start sends it (E4)."""
 
 
 class NoSpaceError(StoreError, retryable=True):
-    """Less free space than the step needs."""
+    """The file system has less free space than the step needs."""
 
 
 class SourceError(SluiceError, exit_code=6):
-    """What is to be built can't be read or can't be distributed."""
+    """A source can't be read or can't be distributed."""
 
 
 class SourceMissingError(SourceError):
@@ -180,7 +179,7 @@ class NameImpossibleError(SourceError):
 
 
 class TransportError(SluiceError, exit_code=7):
-    """The way to a Subscriber."""
+    """The connection to a Subscriber's agent failed."""
 
 
 class UnreachableError(TransportError, retryable=True):
@@ -188,7 +187,7 @@ class UnreachableError(TransportError, retryable=True):
 
 
 class ConnectionLostError(TransportError, retryable=True):
-    """The connection broke under way; what arrived is kept."""
+    """The connection broke during a conversation; bytes that arrived are kept."""
 
 
 class TransportTimeoutError(TransportError, retryable=True):
@@ -196,11 +195,11 @@ class TransportTimeoutError(TransportError, retryable=True):
 
 
 class HostKeyError(TransportError):
-    """The host shows a key that isn't the pinned one."""
+    """The host presents a key that isn't the pinned one."""
 
 
 class AuthenticationError(TransportError):
-    """The host refuses our identity."""
+    """The host refuses the sender's identity."""
 
 
 class AgentMissingError(TransportError):
@@ -208,15 +207,15 @@ class AgentMissingError(TransportError):
 
 
 class AgentVersionError(TransportError):
-    """The agent is too old or too new for what is asked (F10)."""
+    """The agent is too old or too new for the request (F10)."""
 
 
 class ProtocolError(TransportError):
-    """Bytes that are no frame, or a frame out of turn."""
+    """Bytes aren't a frame, or a frame came out of turn."""
 
 
 class ExtractError(SluiceError, exit_code=8):
-    """The extraction on a Subscriber."""
+    """An extraction on a Subscriber failed."""
 
 
 class DestinationError(ExtractError):
@@ -228,27 +227,27 @@ class LockedTargetError(ExtractError, retryable=True):
 
 
 class BaseDiffersError(ExtractError):
-    """The extracted tree a delta builds on was changed; whole contents are needed."""
+    """The extracted tree that a delta builds on was changed; whole contents are needed."""
 
 
 class OutOfOrderError(ExtractError):
-    """A revision may not be extracted before or after what is there (B3)."""
+    """A revision may not be extracted before or after the extracted one (B3)."""
 
 
 class ActionFailedError(ExtractError):
-    """A pre or post action failed or overran its limit."""
+    """A pre or post action failed or exceeded its time limit."""
 
 
 class ReadBackError(ExtractError):
-    """What was extracted doesn't read back as signed (X2)."""
+    """Extracted files don't read back as signed (X2)."""
 
 
 class UndoFailedError(ExtractError):
-    """The prior files couldn't be restored; the message names them."""
+    """The previous files couldn't be restored; the message names them."""
 
 
 class RolloutError(SluiceError, exit_code=9):
-    """A group distribution can't do what is asked."""
+    """A group distribution can't serve a request."""
 
 
 class LedgerError(SluiceError, exit_code=10):
@@ -256,11 +255,11 @@ class LedgerError(SluiceError, exit_code=10):
 
 
 class LeaseLostError(LedgerError, retryable=True):
-    """A place in the send queue was taken over after its lease ran out."""
+    """Another run took over a ticket of the send queue after its lease ran out."""
 
 
 class OrchestratorError(SluiceError, exit_code=11):
-    """Prefect can't be reached, or refuses what is asked."""
+    """Prefect can't be reached, or refuses a request."""
 
 
 class MailError(SluiceError, exit_code=12, retryable=True):
@@ -276,7 +275,7 @@ class NotFoundError(SluiceError, exit_code=2):
 
 
 class SupersededError(NotFoundError):
-    """A revision went while it was to be sent, because a newer baseline stands (C3): the Channel's next start sends that."""
+    """A revision was deleted before it was sent, because a newer baseline exists (C3): the Channel's next start sends that."""
 
 
 def _leaves(cls: type[SluiceError]) -> dict[str, type[SluiceError]]:
@@ -287,7 +286,7 @@ def _leaves(cls: type[SluiceError]) -> dict[str, type[SluiceError]]:
 
 
 def error_from_code(code: str, message: str, remedy: str = "") -> SluiceError:
-    """The error a peer reported by name; an unknown name (a newer peer) becomes a plain ``SluiceError``.
+    """Return the error that a peer reported by name; an unknown name (of a newer peer) becomes a plain ``SluiceError``.
 
     Blueprint errors need file and line and never travel.
     """
