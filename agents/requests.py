@@ -22,7 +22,7 @@ from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
 from sluice.formats.manifest.document import parse_manifest
 from sluice.formats.orders import ORDER_MAX, RECEIPT_MAX
 from sluice.formats.protocol import LACKS_MAX, LENT, MESSAGE_MAX, METADATA_MAX, Message
-from sluice.formats.rehearsals import OUTLINE_MAX, mets_to_json, recipe_from_json, removals_to_json
+from sluice.formats.rehearsals import OUTLINE_MAX, recipe_from_json, rehearsals_to_json, removals_to_json
 from sluice.formats.zstd import decompress_frame, decompress_wide
 from sluice.subscriber.actions.rehearse import rehearse
 from sluice.subscriber.complete import complete, supplement_contents
@@ -259,7 +259,7 @@ class Requests:
         if len(packed) > length:
             raise TamperedError("more bytes of an outline than announced")
         self._check_known()
-        found: Message = {"type": "rehearsal", "actions": mets_to_json(rehearse(recipe))}
+        found: Message = {"type": "rehearsal", "actions": rehearsals_to_json(rehearse(recipe))}
         if length:
             try:
                 manifest = parse_manifest(decompress_frame(bytes(packed), plain, what="an outline"))

@@ -18,7 +18,7 @@ from cli.session import Session
 from cli.tables import table
 
 if TYPE_CHECKING:
-    from sluice.model.action import Action, Met
+    from sluice.model.action import Action, ActionRehearsal
     from sluice.model.site import Subscriber
 
 ASK_SECONDS = 30.0
@@ -109,7 +109,7 @@ def _asked(session: Session, subscriber: Subscriber, distribution: str, transpor
     return found
 
 
-def _outlook(action: Action, met: Met) -> str:
+def _outlook(action: Action, met: ActionRehearsal) -> str:
     from sluice.model.action import Script, StopProcess
 
     if met.problem:

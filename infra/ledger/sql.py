@@ -189,7 +189,7 @@ class SqlLedger:
             }
             connection.execute(insert(receipts).values(key | values))
             append(connection, pair)
-            change_state(connection, pair, lambda state: state.answered(receipt))
+            change_state(connection, pair, lambda state: state.apply_receipt(receipt))
             return ReceiptStored.NEW
 
         return self._database.write(work)

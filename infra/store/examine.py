@@ -21,22 +21,22 @@ from sluice.durable import TEMP_PREFIX
 from sluice.errors import NotFoundError, StoreCorruptError
 from sluice.formats.pack import PACK_MAGIC, PackIndex, parse_pack_index
 from sluice.formats.ted.file import verify_payload
-from sluice.model.damage import Concerned, Damage, Examined, Part
+from sluice.model.damage import AffectedRevision, Damage, Examination, Part
 from sluice.model.revision import RevisionNumber
 from sluice.ports import Progress
 
 TED = ".ted"
 
-Needed = Mapping[str, tuple[int, tuple[Concerned, ...]]]
+Needed = Mapping[str, tuple[int, tuple[AffectedRevision, ...]]]
 """By digest: size, and the revisions that refer to the content."""
 
 
-def examine(store: StoreLayout, distributions: Iterable[str], progress: Progress | None = None) -> Examined:
+def examine(store: StoreLayout, distributions: Iterable[str], progress: Progress | None = None) -> Examination:
     """See ``sluice.ports.Store.examine``."""
     names = sorted(distributions) or store.distributions()
     reading = _Reading(progress)
     if not store.root.is_dir():
-        return Examined(0, 0, 0, 0, 0, ())
+        return Examination(0, 0, 0, 0, 0, ())
     with store.share_packs():  # from the manifests on: nothing they refer to is pruned meanwhile
         damages, needed = _manifests(store, names, reading)
         packs = sorted(_packs(store, needed if distributions else None))
@@ -47,7 +47,7 @@ def examine(store: StoreLayout, distributions: Iterable[str], progress: Progress
             damages += _pack(store, pack, needed, found, reading)
         damages += _missing(needed, found, damages)
     damages += _examined_teds(teds, reading)
-    return Examined(reading.packs, reading.contents, reading.manifests, reading.teds, reading.bytes, tuple(damages))
+    return Examination(reading.packs, reading.contents, reading.manifests, reading.teds, reading.bytes, tuple(damages))
 
 
 @dataclass
@@ -76,10 +76,10 @@ class _Reading:
 
 def _manifests(
     store: StoreLayout, names: Iterable[str], reading: _Reading
-) -> tuple[list[Damage], dict[str, tuple[int, tuple[Concerned, ...]]]]:
+) -> tuple[list[Damage], dict[str, tuple[int, tuple[AffectedRevision, ...]]]]:
     """Damaged ones, and what the others refer to."""
     damages: list[Damage] = []
-    needed: dict[str, tuple[int, tuple[Concerned, ...]]] = {}
+    needed: dict[str, tuple[int, tuple[AffectedRevision, ...]]] = {}
     for name in names:
         for revision in store.revisions(name):
             of = ((name, revision),)
@@ -209,5 +209,5 @@ def _missing(needed: Needed, found: set[str], damages: Iterable[Damage]) -> list
     return [Damage(Part.CONTENT, "", what, _concerned(needed, gone), tuple(gone.items()))]
 
 
-def _concerned(needed: Needed, lost: Iterable[str]) -> tuple[Concerned, ...]:
+def _concerned(needed: Needed, lost: Iterable[str]) -> tuple[AffectedRevision, ...]:
     return tuple(sorted({each for digest in lost for each in needed[digest][1]}))

@@ -21,7 +21,7 @@ from infra.store.scratch import scratch_file
 from sluice.errors import NotFoundError
 from sluice.formats.manifest.document import HEADER_MAX, parse_header
 from sluice.formats.ted.file import TedWriter
-from sluice.model.damage import Damage, Examined
+from sluice.model.damage import Damage, Examination
 from sluice.model.revision import RevisionNumber
 from sluice.ports import DiskUse, Progress, TedFile
 
@@ -124,7 +124,7 @@ class FileStore(StoreLayout):
         files = sum(_allocated(os.path.join(place, name)) for place, _, names in os.walk(directory) for name in names)
         return DiskUse(files, sum(size for size, _ in packs.values()), sum(size for size, users in packs.values() if users == 1))
 
-    def examine(self, distributions: Collection[str] = (), *, progress: Progress | None = None) -> Examined:
+    def examine(self, distributions: Collection[str] = (), *, progress: Progress | None = None) -> Examination:
         """See ``sluice.ports.Store``."""
         return examine(self, distributions, progress)
 

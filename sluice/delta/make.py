@@ -37,7 +37,7 @@ _ALIKE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DeltaFrame:
     """A frame with its payload, and what it refers to."""
 
     frame: Frame
@@ -60,7 +60,7 @@ def make_frames(
     small: bool = False,
     most: int | None = None,
     progress: Callable[[int], object] | None = None,
-) -> Iterator[Made]:
+) -> Iterator[DeltaFrame]:
     """Frames whose plaintext is the concatenation of ``new``.
 
     Args:
@@ -85,7 +85,7 @@ def make_frames(
         if is_slow := not part.is_copy and part.size <= slow:
             slow -= part.size
         for frame, data in _frames(part, base, line, effort, small=small, is_slow=is_slow):
-            yield Made(frame, data, ranges if frame.reference else ())
+            yield DeltaFrame(frame, data, ranges if frame.reference else ())
         done += part.length
         if progress is not None:
             progress(done)

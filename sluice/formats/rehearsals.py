@@ -10,7 +10,7 @@ from sluice.errors import TamperedError
 from sluice.formats.canonical import Fields
 from sluice.formats.manifest.document import manifest_bytes
 from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_to_json, texts
-from sluice.model.action import ACTIONS_MAX, Met
+from sluice.model.action import ACTIONS_MAX, ActionRehearsal
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.recipe import RenderedRecipe
 
@@ -41,7 +41,7 @@ class Removals:
     """Why it would fail; nothing goes then."""
 
 
-def rehearsal_to_json(distribution: str, recipe: RenderedRecipe) -> dict[str, Any]:
+def rehearse_request(distribution: str, recipe: RenderedRecipe) -> dict[str, Any]:
     """The request."""
     return {
         "type": "rehearse",
@@ -61,12 +61,12 @@ def recipe_from_json(fields: Fields) -> RenderedRecipe:
     )
 
 
-def mets_to_json(found: Sequence[Met]) -> list[Any]:
+def rehearsals_to_json(found: Sequence[ActionRehearsal]) -> list[Any]:
     """The answer's ``actions``, within its limits."""
     return [{"pids": list(met.pids[:PIDS_MAX]), "count": met.count, "problem": _plain(met.problem)} for met in found]
 
 
-def mets_from_json(values: Sequence[Any]) -> list[Met]:
+def rehearsals_from_json(values: Sequence[Any]) -> list[ActionRehearsal]:
     """The same, as an agent said it: texts end up in terminals, so that control characters become question marks. Raises TamperedError."""
     found = []
     for value in values:
@@ -74,7 +74,9 @@ def mets_from_json(values: Sequence[Any]) -> list[Met]:
         pids = fields.items("pids", limit=PIDS_MAX)
         if not all(type(pid) is int and 0 < pid < 2**31 for pid in pids):
             raise TamperedError("what an action meets: pids are no PIDs")
-        found.append(Met(tuple(pids), fields.number("count", least=len(pids)), _plain(fields.text("problem", limit=PROBLEM_MAX))))
+        found.append(
+            ActionRehearsal(tuple(pids), fields.number("count", least=len(pids)), _plain(fields.text("problem", limit=PROBLEM_MAX)))
+        )
         fields.done()
     return found
 

@@ -1,1 +1,1 @@
-"""What Sluice talks about, as frozen dataclasses."""
+"""The objects that Sluice works with, as frozen dataclasses."""

@@ -1,7 +1,7 @@
-"""Pre and post actions (F3 to F9): what runs on a Subscriber before and after the files are placed, in the author's order.
+"""Pre and post actions (F3 to F9): programs that run on a Subscriber before and after its files are replaced, in the author's order.
 
-Each has an ``undo``: a script text that takes its effect back when a later step fails, or the word ``none``, the author's
-acknowledgement that nothing can or need be undone (F9). A script's undo is of its own type, that of the others is shell.
+Each has an ``undo``: a script text that reverts its effect if a later step fails, or the word ``none``, by which the author
+acknowledges that nothing can or need be undone (F9). A script's undo has the script's own type; the others' is a shell script.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ARGUMENTS_MAX = 1000
 
 
 class ScriptType(StrEnum):
-    """What interprets a script (F7)."""
+    """The interpreter of a script (F7)."""
 
     SHELL = "shell"
     PYTHON = "python"
@@ -37,15 +37,15 @@ class Script:
 
     @property
     def label(self) -> str:
-        """What a person reads in a run: type and path. Never of the text, whose variables may be secrets."""
+        """Type and path, as a run shows them. Nothing of the text, whose variables may be secrets."""
         return f"script ({self.type}): {self.path[:60]}" if self.path else f"script ({self.type})"
 
 
 @dataclass(frozen=True, slots=True)
 class StartProcess:
-    """Start a program (F4). It fails where that program runs already.
+    """Start a program (F4). It fails if that program runs already.
 
-    Without ``wait`` it is left running, and ended again when a later step fails; with it, it must end well within ACTION_TIMEOUT.
+    Without ``wait`` it keeps running, and is ended again if a later step fails; with it, it must exit with 0 within ACTION_TIMEOUT.
     """
 
     path: str
@@ -56,7 +56,7 @@ class StartProcess:
 
     @property
     def label(self) -> str:
-        """Never of the arguments, which may hold secrets."""
+        """The end of its path, as a run shows it. Nothing of the arguments, which may be secrets."""
         return f"start process {self.path[-60:]}"
 
 
@@ -64,7 +64,7 @@ class StartProcess:
 class StopProcess:
     """Ask every process of exactly that name to end (F5).
 
-    With ``wait`` they must be gone within ACTION_TIMEOUT, else it fails and names those that stayed; ``kill`` ends them by force.
+    With ``wait`` they must have ended within ACTION_TIMEOUT, else it fails and names those that still run; ``kill`` ends them by force.
     """
 
     name: str
@@ -75,7 +75,7 @@ class StopProcess:
 
     @property
     def label(self) -> str:
-        """As a person reads it."""
+        """The name, as a run shows it."""
         return f"stop process {self.name[:60]}"
 
 
@@ -83,7 +83,7 @@ Action = Script | StartProcess | StopProcess
 
 
 def file_of(action: Action) -> PurePosixPath | None:
-    """The file on the Subscriber that an action runs, which may come with the revision itself."""
+    """Return the file on the Subscriber that an action runs; it may come with the revision itself."""
     match action:
         case Script(path="") | StopProcess():
             return None
@@ -92,12 +92,12 @@ def file_of(action: Action) -> PurePosixPath | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
-    """What one action would meet on a Subscriber now: a dry run's answer, changed by the next process that starts."""
+class ActionRehearsal:
+    """The answer to a dry run of one action on a Subscriber; the next process that starts or ends may change it."""
 
     pids: tuple[int, ...]
-    """Of what would be stopped, or runs already: the first ones."""
+    """The first processes that it would stop, or that keep it from starting."""
     count: int
-    """Of all of those."""
+    """Number of all such processes."""
     problem: str
-    """Why it would fail; empty where nothing is known against it."""
+    """Why it would fail; empty if no reason is known."""

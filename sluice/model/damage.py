@@ -1,4 +1,4 @@
-"""What a look through a Distributor's store found: what was read, what is damaged there, and whom that concerns (E4)."""
+"""The result of verifying a Distributor's store: how much was read, which parts are damaged, and which revisions need them (E4)."""
 
 from __future__ import annotations
 
@@ -7,50 +7,50 @@ from enum import StrEnum
 
 from sluice.model.revision import RevisionNumber
 
-Concerned = tuple[str, RevisionNumber]
-"""A Distribution and one of its kept revisions."""
+AffectedRevision = tuple[str, RevisionNumber]
+"""A Distribution and one of its kept revisions, which needs a damaged part."""
 
 
 class Part(StrEnum):
-    """What of the store a damage is in."""
+    """The kind of file or content that is damaged."""
 
     PACK = "pack"
-    """Contents that lie there no longer have their digest."""
+    """Contents in it no longer have their digest."""
     INDEX = "pack index"
-    """What lies where in a pack can't be read: none of its contents can be found."""
+    """The positions of a pack's contents can't be read: none of them can be found."""
     CONTENT = "content"
-    """No pack has it."""
+    """No pack contains it."""
     MANIFEST = "manifest"
     TED = ".ted file"
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that isn't as it was written."""
+    """One file or content that isn't as it was written."""
 
     part: Part
     path: str
-    """The file; empty for a content that lies nowhere."""
+    """The file; empty for a content that no pack contains."""
     problem: str
-    """What is wrong and where in it, without a full stop."""
-    concerns: tuple[Concerned, ...] = ()
-    """Revisions that can't be made, sent or built upon because of it; empty where nothing kept needs it."""
+    """A description of the damage and its position, without a full stop."""
+    concerns: tuple[AffectedRevision, ...] = ()
+    """Revisions that can't be made, sent or built upon because of it; empty if no kept revision needs it."""
     lost: tuple[tuple[str, int], ...] = ()
-    """Digest and size of each content that a kept revision needs and that can't be read here."""
+    """Digest and size of each content that a kept revision needs and that can't be read from here."""
 
     @property
     def is_of_contents(self) -> bool:
-        """Whether contents are lost by it, rather than a file of a revision."""
+        """Whether it lost contents, rather than a file of a revision."""
         return self.part in (Part.PACK, Part.INDEX, Part.CONTENT)
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """One look through a store, or through what some Distributions have in it."""
+class Examination:
+    """One verification of a store, or of some Distributions' part of it."""
 
     packs: int
     contents: int
-    """Whose digest was computed anew."""
+    """Number of contents whose digest was computed again."""
     manifests: int
     teds: int
     bytes: int

@@ -10,13 +10,13 @@ from enum import StrEnum
 from sluice.model.revision import RevisionNumber
 
 EVENT_DATA_MAX = 4096
-"""Bytes of an event's data as JSON."""
+"""Most bytes of an event's data as JSON."""
 
 JsonValue = str | int | float | bool | None
 
 
 class EventKind(StrEnum):
-    """What happened. Append-only: a kind is never renamed."""
+    """The kind of an event. Append-only: a kind is never renamed."""
 
     BUILT = "built"
     NO_CHANGE = "no change"
@@ -48,7 +48,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened, for the event log. Empty fields don't apply."""
+    """One event for the log. Empty fields don't apply."""
 
     at: datetime
     kind: EventKind

@@ -1,6 +1,6 @@
-"""What an agent can do, by name (F10): told in its ``hello``, compared with what a Distribution needs before anything is sent.
+"""Abilities of an agent, by name (F10): its ``hello`` lists them, and a sender compares them with the needed ones before it sends anything.
 
-A feature is added with what it names, and never changes its meaning; every agent of this version has all of them.
+A feature is added together with the ability that it names, and never changes its meaning; every agent of this version has all of them.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ class Feature(StrEnum):
     START_PROCESS = "start process"
     STOP_PROCESS = "stop process"
     REHEARSE = "rehearse"
-    """Says what actions would meet, for a dry run."""
+    """Answers dry runs of actions and removals."""
     LOCKED = "locked"
-    """Waits for locked targets as an order says."""
+    """Waits for locked targets as its order asks."""
     MIN_FREE = "min free"
-    """Leaves as much space free as an order or a put says."""
+    """Keeps as much space free as an order or a put asks."""
     DELTA = "delta"
-    """Takes deltas, completes them, is lent what its tree lacks; speaks of what it is asked about, takes metadata against what it holds."""
+    """Receives deltas, completes them, and accepts supplements of contents that its tree lacks; answers about the Distributions that it is
+    asked about, and accepts metadata as differences from its own."""
     SYNCHRONIZE = "synchronize"
-    """Removes from a destination what a revision lacks."""
+    """Removes paths from a destination that a revision lacks."""
     OWNER = "owner"
-    """Sets owners; only of an agent that runs as root."""
+    """Sets owners; only an agent that runs as root has it."""
     XATTRS = "xattrs"
     """Sets extended attributes."""

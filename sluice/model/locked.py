@@ -1,4 +1,4 @@
-"""What an extraction does when files that it must replace are locked (F2). Data only."""
+"""How an extraction waits for locked files that it must replace (F2). Data only."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from datetime import timedelta
 
 RETRIES_MAX = 100
 WAIT_MAX = timedelta(hours=1)
-"""Most time between two looks at locked files."""
+"""Longest time between two checks of locked files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """Wait and look again, before anything is replaced; afterwards it fails, and the next Extract tries again."""
+    """Wait and check again before anything is replaced; if they stay locked the extraction fails, and the next Extract tries again."""
 
     retries: int = 0
-    """Looks after the first one."""
+    """Number of checks after the first one."""
     wait: timedelta = timedelta(0)
-    """Between two looks; at least one second where there are retries."""
+    """Time between two checks; at least one second if there are retries."""
 
 
 FAILS_AT_ONCE = Locked()

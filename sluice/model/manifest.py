@@ -1,4 +1,4 @@
-"""The manifest: what a revision puts where. Data only; ``formats/manifest/document.py`` writes and reads its bytes."""
+"""The manifest: the paths of a revision's destinations. Data only; ``formats/manifest/document.py`` writes and reads its bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLACEHOLDER = "#"
 
 
 class EntryKind(StrEnum):
-    """What an entry is."""
+    """The kind of an entry."""
 
     FILE = "f"
     DIRECTORY = "d"
@@ -40,9 +40,9 @@ class Entry:
     digest: str = ""
     """BLAKE3 of the content, 64 hex digits; files only."""
     target: str = ""
-    """Symlinks only: the link's text, as it stood."""
+    """Symlinks only: the link's text, unchanged."""
     owner: str = ""
-    """``user:group`` by name, or by number where it has none; empty: whoever extracts."""
+    """``user:group`` by name, or by number if it has none; empty: the account that extracts."""
     xattrs: tuple[tuple[str, bytes], ...] = ()
     """Extended attributes by name, in name order."""
 
@@ -55,14 +55,14 @@ class Destination:
     """The destination with its variables unrendered; the order carries the rendered one."""
     is_directory: bool
     entries: tuple[Entry, ...]
-    """Sorted by path as bytes; a directory stands before what it holds."""
+    """Sorted by path as bytes; a directory comes before its contents."""
     synchronize: str = "no"
-    """``model.site.Synchronize``: what the directory loses (C9)."""
+    """A value of ``model.site.Synchronize``: which paths are removed from the directory (C9)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything one revision says, but for values that differ by Subscriber (those are in the order)."""
+    """Everything about one revision but the values that differ by Subscriber, which are in the order."""
 
     distribution: str
     revision: RevisionNumber
@@ -76,7 +76,7 @@ class Manifest:
     max_revisions: int | None = 10
 
     def contents(self) -> Iterator[tuple[str, int]]:
-        """Each distinct content once as (digest, size), in order of first appearance: the order of a ``.ted`` stream."""
+        """Yield each distinct content once as (digest, size), in order of first appearance: the order of a ``.ted`` stream."""
         seen: set[str] = set()
         for destination in self.destinations:
             for entry in destination.entries:

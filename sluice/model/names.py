@@ -1,4 +1,4 @@
-"""The rule of names (A9, A10): what a Distributor, Subscriber, Channel or Distribution may be called. Its only home.
+"""The only home of the rule of names (A9, A10) of Distributors, Subscribers, Channels and Distributions.
 
 TED refused periods because a Distribution with one was silently never sent. The rest keeps a name safe as a file name, a
 TUF role, a URL segment and a Prefect tag on every platform.
@@ -20,6 +20,6 @@ def name_is_valid(name: str) -> bool:
 
 
 def suggested_name(name: str) -> str:
-    """The nearest valid name: every other character becomes ``-``."""
+    """Return the nearest valid name: every invalid character becomes ``-``."""
     cleaned = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:NAME_MAX]
     return cleaned or "unnamed"

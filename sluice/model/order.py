@@ -1,4 +1,4 @@
-"""Orders and receipts: what a Distributor tells a Subscriber to do, and what the Subscriber swears it did.
+"""Orders, by which a Distributor has a Subscriber extract a revision, and receipts, in which the Subscriber attests the result.
 
 Data only. ``trust/envelope.py`` signs and verifies them; docs/formats.md has their JSON.
 """
@@ -14,7 +14,7 @@ from sluice.model.locked import FAILS_AT_ONCE, Locked
 from sluice.model.revision import RevisionNumber
 
 CLAIMED_SEQUENCE_MAX = 2**62
-"""From here on, what a Subscriber says was the last order isn't believed: its numbers end at 2**63 - 1."""
+"""From here on a Subscriber's claim about the last order isn't believed: its numbers end at 2**63 - 1."""
 
 
 class Outcome(StrEnum):
@@ -25,9 +25,9 @@ class Outcome(StrEnum):
     ALREADY_INSTALLED = "already installed"
     """That revision was extracted before, and its status file says so."""
     FAILED = "failed"
-    """Nothing changed: what was placed was taken back (F9)."""
+    """Nothing changed: replaced files were restored (F9)."""
     FAILED_KEPT = "failed, kept"
-    """Rollback is off: what was done stays."""
+    """Rollback is off: the changes made so far stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +47,26 @@ class Order:
     post_actions: tuple[Action, ...]
     locked: Locked = FAILS_AT_ONCE
     min_free: int = 0
-    """Bytes that stay free on every file system that is written to (C13)."""
+    """Bytes that must stay free on every file system that is written to (C13)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActionReport:
-    """One pre or post action as it went."""
+    """The result of one pre or post action."""
 
     phase: str
     """``pre``, ``post`` or ``undo``."""
     label: str
     seconds: float
     exit_code: int | None
-    """None where the limit ended it."""
+    """None if the time limit ended it."""
     output: str
-    """The last lines of what it printed, at most 4 KiB."""
+    """The last lines that it printed, at most 4 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why it failed: an error by its name on the wire."""
+    """The cause of a failure: an error by its name on the wire."""
 
     code: str
     message: str
@@ -76,12 +76,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the Subscriber read back. Signed by its own key, so that a parent can carry it without being believed."""
+    """The result of an order, with the digest of the files read back. Signed by the Subscriber's own key, so that a parent that forwards it
+    needn't be believed."""
 
     distributor: str
     subscriber: str
     sequence: int
-    """Of the order it answers."""
+    """The order that it answers."""
     distribution: str
     revision: RevisionNumber
     outcome: Outcome
@@ -91,8 +92,8 @@ class Receipt:
     files_unchanged: int
     bytes_written: int
     read_back: str
-    """BLAKE3 over the manifest's files as read back from disk (docs/formats.md); empty where it failed."""
+    """BLAKE3 over the manifest's files as read back from disk (docs/formats.md); empty if it failed."""
     actions: tuple[ActionReport, ...] = ()
     failure: Failure | None = None
     paths_removed: int = 0
-    """Files, links and directories that ``synchronize`` took away (C9)."""
+    """Files, links and directories that ``synchronize`` removed (C9)."""

@@ -1,7 +1,7 @@
-"""Platforms (B20): a version belongs to a product, a product to a family, and who names the family means all of it.
+"""Platforms (B20): a version belongs to a product, a product to a family, and the name of a family stands for all its products.
 
-A platform is written ``family``, ``product`` or ``product-version``: ``linux``, ``debian``, ``debian-12``. Its lineage is what it
-is, from narrow to wide. Leaves out: finding out what a host really runs; the agent says that.
+A platform is written ``family``, ``product`` or ``product-version``: ``linux``, ``debian``, ``debian-12``. Its lineage are its own name
+and the wider ones. Left out: finding out which platform a host has; the agent reports that.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PLATFORM = re.compile(r"([a-z]+)(-[a-z0-9][a-z0-9._-]{0,30})?")
 
 
 def lineage(platform: str) -> tuple[str, ...]:
-    """From narrow to wide: ``debian-12`` is ``debian-12``, ``debian``, ``linux``. Empty for what isn't a known platform."""
+    """Return its names from narrow to wide: ``debian-12``, ``debian``, ``linux``. Empty if the platform isn't known."""
     match = _PLATFORM.fullmatch(platform)
     if match is None or match[1] not in FAMILY_OF:
         return ()
@@ -49,7 +49,7 @@ def lineage(platform: str) -> tuple[str, ...]:
 def platform_matches(platform: str, restriction: Iterable[str]) -> bool:
     """Whether a host of this platform is among those a Distribution is restricted to; no restriction means all (B20).
 
-    A host whose platform isn't known matches only where there is no restriction.
+    A host whose platform isn't known matches only if there is no restriction.
     """
     wanted = tuple(restriction)
     return not wanted or any(p in wanted for p in lineage(platform))

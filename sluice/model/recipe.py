@@ -1,4 +1,4 @@
-"""What differs by Subscriber in an order: destinations and actions with that Subscriber's variables filled in (D15)."""
+"""The part of an order that differs by Subscriber: destinations and actions with that Subscriber's variables filled in (D15)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sluice.model.locked import FAILS_AT_ONCE, Locked
 
 @dataclass(frozen=True, slots=True)
 class RenderedRecipe:
-    """One Distribution for one Subscriber, ready to be put into an order."""
+    """One Distribution rendered for one Subscriber, ready for an order."""
 
     destinations: tuple[str, ...]
     """In ``files:`` order; each absolute, normalised and without ``..``."""
@@ -18,4 +18,4 @@ class RenderedRecipe:
     post_actions: tuple[Action, ...] = ()
     locked: Locked = FAILS_AT_ONCE
     min_free: int = 0
-    """Bytes."""
+    """Bytes that must stay free (C13)."""

@@ -21,10 +21,10 @@ class RevisionNumber:
 
     @classmethod
     def parse(cls, text: str) -> RevisionNumber:
-        """From ``"2.3"``; anything else is a NotFoundError."""
+        """Read ``"2.3"``; raise NotFoundError for anything else."""
         match = _TEXT.fullmatch(text)
         if match is None:
-            raise NotFoundError(f"{text!r} is no revision", remedy="write it as baseline.number, for example 2.3")
+            raise NotFoundError(f"{text!r} isn't a revision number", remedy="write it as baseline.number, for example 2.3")
         return cls(int(match[1]), int(match[2]))
 
     @property

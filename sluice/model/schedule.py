@@ -49,11 +49,11 @@ class Schedule:
     at: datetime | None = None
     window: Window | None = None
     weekdays: tuple[int, ...] = ()
-    """0 is Monday. Daily: the days it runs on, empty for all. Weekly: at least one."""
+    """0 is Monday. Daily: the days on which it runs, empty for all. Weekly: at least one."""
     month_days: tuple[int, ...] = ()
-    """1 to 31, or -1 for the last. A month without the day is left out."""
+    """1 to 31, or -1 for the last. A month without the day has no start."""
     year_days: tuple[date, ...] = ()
-    """Yearly: month and day count, the year doesn't."""
+    """Yearly: only month and day of each date count."""
     cron: str = ""
     rrule: str = ""
 

@@ -1,7 +1,7 @@
 """The objects of a site (requirements A): Distributor, Subscriber, Channel, Distribution, and the Site that holds them.
 
 Frozen data, complete: defaults are applied and their origin is kept in ``origins`` (A15), selectors are resolved into names.
-Everything here came through ``sluice.blueprint``, which is where it is validated; nothing here reads files.
+``sluice.blueprint`` reads the documents and validates them; nothing here reads files.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Priority(StrEnum):
 
 
 class Copy(StrEnum):
-    """B6: copy only files that differ on the Subscriber, or all in their original state."""
+    """Which files an extraction copies (B6): those that differ on the Subscriber, or all."""
 
     DIFFERING = "differing"
     ALL = "all"
@@ -48,24 +48,24 @@ class Effort(StrEnum):
 
 
 class Synchronize(StrEnum):
-    """C9: what a destination directory loses with a revision."""
+    """Which paths an extraction removes from a destination directory (C9)."""
 
     NO = "no"
     YES = "yes"
-    """What an earlier revision placed and this one lacks."""
+    """Paths that an earlier revision placed and this one lacks."""
     MIRROR = "mirror"
-    """Whatever this one lacks, whoever put it there."""
+    """Every path that this revision lacks, including foreign ones."""
 
 
 class DistributionType(StrEnum):
-    """B1. The types this version builds."""
+    """The types of Distribution that this version builds (B1)."""
 
     FILE = "file"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an effective setting came from: a document of the site, or ``built-in``."""
+    """The origin of an effective setting: a document of the site, or ``built-in``."""
 
     source: str
     """``file:line`` of the document, ``defaults file:line``, or ``built-in``."""
@@ -73,7 +73,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class RetryRule:
-    """D7: TED's sender retries every 2 minutes for 30 minutes, then waits for the Channel's next start."""
+    """When a failed send is retried (D7). TED: every 2 minutes for 30 minutes, then at the Channel's next start."""
 
     every: timedelta = timedelta(minutes=2)
     for_: timedelta = timedelta(minutes=30)
@@ -81,17 +81,17 @@ class RetryRule:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """The SMTP server that a Distributor's mail goes through (C7)."""
+    """The SMTP server for a Distributor's mail (C7)."""
 
     host: str
     port: int
     sender: str
-    """Its address: what ``From`` says."""
+    """The address in ``From``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """C7: mail for each revision that leaves at most ``when_left`` until the maximum."""
+    """Mail for each revision after which at most ``when_left`` remain until the maximum (C7)."""
 
     to: tuple[str, ...]
     when_left: int
@@ -109,18 +109,18 @@ class Distributor:
     retry: RetryRule = RetryRule()
     connection_timeout: timedelta = timedelta(seconds=300)
     min_free: int = 0
-    """Bytes that stay free on the working directory's file system."""
+    """Bytes that must stay free on the working directory's file system."""
     mail: Mail | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
-    """What ``where`` of a Defaults document can ask about a Distributor."""
+    """Properties that ``where`` of a Defaults document can select a Distributor by."""
     origins: Mapping[str, Origin] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """How a Subscriber is reached.
+    """The address of a Subscriber.
 
-    ``ssh://user@host:port`` has all three; ``local:/directory`` has ``path``: an agent run on the Distributor's own machine.
+    ``ssh://user@host:port`` has all three; ``local:/directory`` has ``path``: its agent runs on the Distributor's own machine.
     """
 
     scheme: str
@@ -150,11 +150,11 @@ class Subscriber:
     host_keys: str = ""
     """Path of a known_hosts file, absolute or below the site; either this or ``host_key`` for ssh."""
     identity: str = ""
-    """Path of the private key the sender logs in with, absolute or below the site."""
+    """Path of the private key with which the sender logs in, absolute or below the site."""
     platform: str = ""
     connection_timeout: timedelta | None = None
     min_free: int = 0
-    """Bytes that stay free there, in the working directory and wherever it extracts to."""
+    """Bytes that must stay free there, in the working directory and at every destination."""
     extract: Schedule = IMMEDIATELY
     variables: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -171,7 +171,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Joins Distributions with Subscribers and says when to send (TED Channel)."""
+    """Joins Distributions with Subscribers and has the Send schedule (TED Channel)."""
 
     name: str
     description: str = ""
@@ -184,7 +184,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """One ``files:`` entry of a File Distribution (B2): a file or directory of the Distributor and where it goes."""
+    """One ``files:`` entry of a File Distribution (B2): a file or directory of the Distributor and its destination."""
 
     source: PurePosixPath
     destination: str
@@ -192,12 +192,12 @@ class FileSource:
     exclude: tuple[str, ...] = ()
     """Globs against the path below ``source``."""
     mode: str = "keep"
-    """``keep``, or octal digits that every file gets."""
+    """``keep``, or the octal mode of every file."""
     synchronize: Synchronize = Synchronize.NO
     owner: str = ""
-    """Empty: whoever extracts; ``keep``: the source's; else ``user:group`` for everything. Takes an agent that runs as root."""
+    """Empty: the account that extracts; ``keep``: the source's; else ``user:group`` of every entry. Needs an agent that runs as root."""
     xattrs: str | Mapping[str, str] = ""
-    """Empty: none; ``keep``: the source's; else those that every file gets."""
+    """Empty: none; ``keep``: the source's; else those of every file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,31 +242,31 @@ class Site:
     distributions: Mapping[str, Distribution]
 
     def distributor(self, name: str) -> Distributor:
-        """By name; NotFoundError lists those there are."""
+        """Return it by its name; NotFoundError lists the names that exist."""
         return _get(self.distributors, name, "Distributor")
 
     def subscriber(self, name: str) -> Subscriber:
-        """By name; NotFoundError lists those there are."""
+        """Return it by its name; NotFoundError lists the names that exist."""
         return _get(self.subscribers, name, "Subscriber")
 
     def channel(self, name: str) -> Channel:
-        """By name; NotFoundError lists those there are."""
+        """Return it by its name; NotFoundError lists the names that exist."""
         return _get(self.channels, name, "Channel")
 
     def distribution(self, name: str) -> Distribution:
-        """By name; NotFoundError lists those there are."""
+        """Return it by its name; NotFoundError lists the names that exist."""
         return _get(self.distributions, name, "Distribution")
 
     def distributions_of_channel(self, channel: str) -> tuple[Distribution, ...]:
-        """Every Distribution listed in a Channel, in name order."""
+        """Return every Distribution listed in a Channel, in name order."""
         return tuple(d for _, d in sorted(self.distributions.items()) if channel in d.channels)
 
     def distributions_of_distributor(self, distributor: str) -> tuple[Distribution, ...]:
-        """Every Distribution a Distributor owns, in name order."""
+        """Return every Distribution that a Distributor owns, in name order."""
         return tuple(d for _, d in sorted(self.distributions.items()) if d.distributor == distributor)
 
     def subscribers_of_distribution(self, distribution: str) -> tuple[str, ...]:
-        """Names of all Subscribers any of its Channels joins it with, active or not, in name order."""
+        """Return the names of all Subscribers that its Channels join with it, active or not, in name order."""
         channels = self.distribution(distribution).channels
         return tuple(sorted({s.subscriber for c in channels for s in self.channel(c).subscriptions}))
 

@@ -1,7 +1,7 @@
-"""Tickets: places in the send queue (D9, D10). Data only; ``rules/dispatch.py`` decides who starts, the ledger keeps them.
+"""Tickets of the send queue (D9, D10). Data only; ``rules/dispatch.py`` decides who starts, the ledger keeps them.
 
-One ticket of each Subscriber with each Distribution at a time, whoever sends. Every ticket is leased, also while it waits: one whose
-holder died is freed when its lease runs out.
+Each pair of Subscriber and Distribution has one ticket at a time, whichever sender it belongs to. Every ticket is leased, also while it
+waits: one whose holder died is freed when its lease runs out.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 
 UNLIMITED_IN_PROCESS = 64
-"""Transfers at once in one flow run (a process) where ``max_concurrent`` is blank (D9); ``sluice show`` says so."""
+"""Concurrent transfers of one flow run (a process) if ``max_concurrent`` is blank (D9); ``sluice show`` says so."""
 
 
 class Phase(StrEnum):
-    """How far a ticket is."""
+    """The progress of a ticket."""
 
     ENTERED = "entered"
-    """Claims the pair of Subscriber and Distribution; its host hasn't answered yet, so it stands in nobody's way (D10)."""
+    """Claims the pair of Subscriber and Distribution; its host hasn't answered yet, so that it delays no other ticket (D10)."""
     READY = "ready"
     """Its host answers: it wants a slot."""
     RUNNING = "running"
     """Has a slot."""
     PAUSED = "paused"
-    """Gave its slot to a higher priority in mid-transfer; it comes before those of its own that haven't begun."""
+    """Gave its slot to a higher priority in mid-transfer; it goes before those of its own priority that haven't begun."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One transfer's place in its sender's queue."""
+    """One transfer's entry in its sender's queue."""
 
     number: int
     """Strictly increasing, never reused; first come, first served within a priority."""
@@ -50,13 +50,13 @@ class Ticket:
     lease_until: datetime
 
     def live(self, now: datetime) -> bool:
-        """Whether its holder still counts."""
+        """Whether its lease still holds."""
         return now < self.lease_until
 
 
 @dataclass(frozen=True, slots=True)
 class Occupied:
-    """Another run is at the same Distribution of the same Subscriber. Wait and enter again, or report ``reason``."""
+    """Another run has the ticket of this Subscriber and Distribution. Wait and try again, or report ``reason``."""
 
     ticket: Ticket
     reason: str
@@ -72,7 +72,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """No slot, or it gave it away; ``reason`` is a sentence for status and log."""
+    """It has no slot, or gave it up; ``reason`` is a sentence for status and log."""
 
     ticket: Ticket
     reason: str
@@ -80,7 +80,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Pausing:
-    """It has a slot that it must give away at the next block; ``reason`` likewise."""
+    """It has a slot that it must give up at the next block; ``reason`` is a sentence for status and log."""
 
     ticket: Ticket
     reason: str
@@ -88,7 +88,7 @@ class Pausing:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The ticket isn't in the queue any more: its lease ran out and its place was given away."""
+    """The ticket is no longer in the queue: its lease ran out and another run took over."""
 
 
 Verdict = Started | Waiting | Pausing
@@ -96,12 +96,12 @@ Verdict = Started | Waiting | Pausing
 
 @dataclass(frozen=True, slots=True)
 class QueueLook:
-    """What a sender's queue is watched by, cheaply."""
+    """A cheap look at a sender's queue, for those that watch it."""
 
     stamp: int
-    """Grows with every change of who is in the queue and how far."""
+    """Grows with every change of the queue's tickets or their phases."""
     cancelled: Mapping[str, datetime]
-    """Distributions and Channels that somebody cancelled, and when last (I10): it means the runs that had begun by then."""
+    """When each Distribution or Channel was last cancelled (I10), which concerns the runs that had begun by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ class QueueTurn:
     """One decision on a sender's whole queue."""
 
     stamp: int
-    """As of the decision."""
+    """The queue's stamp at the decision."""
     verdicts: Mapping[int, Verdict]
-    """By number: of every live ticket that wants a slot or has one, whosever it is."""
+    """Verdict by number, for every live ticket that wants a slot or has one, whichever run it belongs to."""
     until: datetime | None
-    """When the first lease of somebody else in it ends, after which it has to be looked at again, whatever the stamp says."""
+    """When the first lease of another holder ends; the queue must be looked at again then, whatever the stamp says."""

@@ -1,3 +1,3 @@
-"""Which Sluice this is. Said in ``hello`` by both ends; a test keeps it equal to the project file."""
+"""The version of Sluice. Both ends send it in ``hello``; a test keeps it equal to the project file."""
 
 VERSION = "0.1.0"

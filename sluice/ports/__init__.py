@@ -4,7 +4,7 @@ One small port per kind of I/O, in a file of its own. Adapters translate foreign
 """
 
 from sluice.ports.clock import Clock
-from sluice.ports.filesystem import Filesystem, Found, Located, LockedPath, Owner, Root, Xattrs
+from sluice.ports.filesystem import Filesystem, LockedPath, Owner, PathStat, ResolvedPath, Root, Xattrs
 from sluice.ports.ledger import Ledger
 from sluice.ports.mailer import Letter, Mailer
 from sluice.ports.source import Progress, Scan, Source
@@ -17,15 +17,15 @@ __all__ = [
     "DiskUse",
     "Draft",
     "Filesystem",
-    "Found",
     "Ledger",
     "Letter",
-    "Located",
     "LockedPath",
     "Mailer",
     "Mending",
     "Owner",
+    "PathStat",
     "Progress",
+    "ResolvedPath",
     "RevisionReader",
     "Root",
     "Scan",

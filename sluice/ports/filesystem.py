@@ -14,7 +14,7 @@ Xattrs = tuple[tuple[str, bytes], ...]
 """Extended attributes in name order: those of a user's, capabilities and POSIX ACLs."""
 
 
-class Found(NamedTuple):
+class PathStat(NamedTuple):
     """What stands at a path below a root."""
 
     path: str
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class ResolvedPath:
     """Where a destination lies once the trusted links on the way to it are followed."""
 
     directory: str
@@ -67,7 +67,7 @@ class Filesystem(Protocol):
     Everything raises DestinationError (a link in the way, no right, ...), LockedTargetError (F2) or NoSpaceError.
     """
 
-    def locate(self, path: str, *, is_directory: bool) -> Located:
+    def locate(self, path: str, *, is_directory: bool) -> ResolvedPath:
         """Resolve a destination; nothing is created. Links count on the way only where nobody but root and the agent could set them.
 
         Args:
@@ -93,11 +93,11 @@ class Root(Protocol):
         """Its absolute path when it was opened: for messages and the journal."""
         ...
 
-    def find(self, path: str) -> Found | None:
+    def find(self, path: str) -> PathStat | None:
         """What stands there, a link as itself; None if nothing does."""
         ...
 
-    def list(self, path: str, most: int | None = None) -> Sequence[Found]:
+    def list(self, path: str, most: int | None = None) -> Sequence[PathStat]:
         """What stands in a directory, in no order; what vanishes meanwhile, a name or the directory itself, is passed over.
 
         Args:

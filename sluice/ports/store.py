@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from sluice.model.damage import Damage, Examined
+from sluice.model.damage import Damage, Examination
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 
@@ -185,7 +185,7 @@ class Store(TedStore, Protocol):
         """Bytes on disk of each (C6). One look at the whole store, however many are asked for."""
         ...
 
-    def examine(self, distributions: Collection[str] = (), *, progress: Callable[[int, int], None] | None = None) -> Examined:
+    def examine(self, distributions: Collection[str] = (), *, progress: Callable[[int, int], None] | None = None) -> Examination:
         """Read everything again and hash it: packs, manifests, ``.ted`` files. Nothing is changed.
 
         Args:

@@ -88,7 +88,7 @@ def after_failure(
     if failure.code not in NEXT_START_CODES:
         decision = decide(rule, first_failure=state.first_failure or now, attempts=state.attempts + 1, now=now, retryable=failure.retryable)
     moved = State.FAILED if isinstance(decision, GiveUp) else _absent(failure)
-    changed = state.tried_in_vain(
+    changed = state.fail_sending(
         failure,
         state=moved,
         reason=f"{describe(decision)}: {failure.message}",

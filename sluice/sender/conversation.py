@@ -15,10 +15,10 @@ from typing import Any
 
 from sluice.errors import AgentVersionError, ConnectionLostError, ProtocolError, SluiceError, TrustError
 from sluice.formats.protocol import LACKS_MAX, LENT, METADATA_MAX, PROTOCOL_VERSION, Message
-from sluice.formats.rehearsals import OUTLINE_MAX, Removals, mets_from_json, outline_bytes, rehearsal_to_json, removals_from_json
+from sluice.formats.rehearsals import OUTLINE_MAX, Removals, outline_bytes, rehearsals_from_json, rehearse_request, removals_from_json
 from sluice.formats.ted.file import BLOCK
 from sluice.formats.zstd import compress_frame, compress_wide
-from sluice.model.action import Met
+from sluice.model.action import ActionRehearsal
 from sluice.model.manifest import Manifest
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.version import VERSION
@@ -212,13 +212,13 @@ class Conversation:
             line.say({"type": "order", "envelope": envelope})
             return _envelope(self._final("receipt", on_event, EVENTS_MAX).get("envelope"), line.who)
 
-    def rehearse(self, distribution: str, recipe: RenderedRecipe) -> Sequence[Met]:
+    def rehearse(self, distribution: str, recipe: RenderedRecipe) -> Sequence[ActionRehearsal]:
         """Ask what actions would meet there now: one answer for each, pre actions first. Nothing there changes."""
         asked = len(recipe.pre_actions) + len(recipe.post_actions)
         with self._request() as line:
-            line.say(rehearsal_to_json(distribution, recipe))
+            line.say(rehearse_request(distribution, recipe))
             fields = line.fields(line.reply("rehearsal"))
-            found = mets_from_json(fields.items("actions", limit=asked))
+            found = rehearsals_from_json(fields.items("actions", limit=asked))
             fields.done()
             if len(found) != asked:
                 raise ProtocolError(f"{line.who}: its agent answered for {len(found)} of {asked} actions")
@@ -233,7 +233,7 @@ class Conversation:
         if len(plain) > OUTLINE_MAX:
             raise ProtocolError(f"the outline of {manifest.distribution} has {len(plain)} bytes, more than {OUTLINE_MAX}")
         packed = compress_frame(plain)
-        message = rehearsal_to_json(manifest.distribution, RenderedRecipe(tuple(destinations)))
+        message = rehearse_request(manifest.distribution, RenderedRecipe(tuple(destinations)))
         with self._request() as line:
             line.say(message | {"outline": len(packed), "plain": len(plain)})
             line.data(packed)

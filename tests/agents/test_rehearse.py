@@ -15,14 +15,14 @@ from sluice.formats.rehearsals import (
     PROBLEM_MAX,
     REMOVALS_MAX,
     Removals,
-    mets_from_json,
-    mets_to_json,
     outline_bytes,
+    rehearsals_from_json,
+    rehearsals_to_json,
     removals_from_json,
     removals_to_json,
 )
 from sluice.formats.zstd import compress_frame
-from sluice.model.action import Met, Script, ScriptType, StartProcess, StopProcess
+from sluice.model.action import ActionRehearsal, Script, ScriptType, StartProcess, StopProcess
 from sluice.model.recipe import RenderedRecipe
 from sluice.subscriber.held.directory import DistributionDirectory
 from tests.agents.workbench import PROJECT, Workbench
@@ -63,9 +63,9 @@ def test_each_action_is_answered_in_order_and_nothing_changes(bench: Workbench, 
     conversation.close()
     assert (start.pids, start.count) == ((pid,), 1)
     assert f"it runs already, with PID {pid}" in start.problem
-    assert stop == Met((pid,), 1, "")
-    assert none == comes == runs == Met((), 0, "")
-    assert again == Met((pid,), 1, "")
+    assert stop == ActionRehearsal((pid,), 1, "")
+    assert none == comes == runs == ActionRehearsal((), 0, "")
+    assert again == ActionRehearsal((pid,), 1, "")
     assert "is no file on this Subscriber" in gone.problem
     assert "#! line for perl" in other.problem
     assert tree_of(bench.work) == before
@@ -75,7 +75,9 @@ def test_it_takes_no_lock_and_makes_nothing(bench: Workbench) -> None:
     held = DistributionDirectory(bench.held)
     with held.lock():
         conversation = bench.connect()
-        assert conversation.rehearse("zone", RenderedRecipe(("/srv/a",), (StopProcess("none-of-that-name"),))) == [Met((), 0, "")]
+        assert conversation.rehearse("zone", RenderedRecipe(("/srv/a",), (StopProcess("none-of-that-name"),))) == [
+            ActionRehearsal((), 0, "")
+        ]
         conversation.close()
     conversation = bench.connect()
     conversation.rehearse("another", RenderedRecipe(("/srv/a",), (StopProcess("none-of-that-name"),)))
@@ -95,18 +97,18 @@ def test_it_is_answered_to_a_trusted_distributor_and_about_names_alone(bench: Wo
 
 def test_an_answer_for_other_than_was_asked_is_refused(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     conversation = bench.connect()
-    monkeypatch.setattr("sluice.sender.conversation.mets_from_json", lambda _: [])
+    monkeypatch.setattr("sluice.sender.conversation.rehearsals_from_json", lambda _: [])
     with pytest.raises(ProtocolError, match="answered for 0 of 1 actions"):
         conversation.rehearse("zone", RenderedRecipe((), (StopProcess("none-of-that-name"),)))
     conversation.close()
 
 
 def test_what_is_said_is_bounded_and_harmless() -> None:
-    told = mets_to_json([Met(tuple(range(1, 300)), 299, "\x1b[2Jgone\n" + "x" * 1000 + os.fsdecode(b"\xff"))])
+    told = rehearsals_to_json([ActionRehearsal(tuple(range(1, 300)), 299, "\x1b[2Jgone\n" + "x" * 1000 + os.fsdecode(b"\xff"))])
     assert len(told[0]["pids"]) == PIDS_MAX
     assert len(told[0]["problem"]) == PROBLEM_MAX
     hostile = {"pids": [1, 2], "count": 2, "problem": "\x1b]0;owned\x07"}
-    assert mets_from_json([hostile]) == [Met((1, 2), 2, "?]0;owned?")]
+    assert rehearsals_from_json([hostile]) == [ActionRehearsal((1, 2), 2, "?]0;owned?")]
     for wrong in (
         {"pids": ["1"]},
         {"pids": [0]},
@@ -117,7 +119,7 @@ def test_what_is_said_is_bounded_and_harmless() -> None:
         {"more": 1},
     ):
         with pytest.raises(TamperedError):
-            mets_from_json([hostile | wrong])
+            rehearsals_from_json([hostile | wrong])
 
 
 def test_what_an_extraction_would_take_away_is_told_of_a_revision_that_isnt_there(bench: Workbench, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_extract_asks_those_that_hold_something(sluice: Sluice, site: Path, near
         revision = RevisionNumber(1, 1)
         event = Event(at, EventKind.SENT, "hq", "zone", revision, "near", "daily")
         work.ledger.record(event, lambda state: state.offer(revision, distributor="hq", channel="daily", at=at))
-        work.ledger.record(event, lambda state: state.received(revision, sent=1, resumed=0, at=at))
+        work.ledger.record(event, lambda state: state.mark_received(revision, sent=1, resumed=0, at=at))
     found = sluice("extract", "--dry-run", "--json").json
     assert [row["subscriber"] for row in found["extract"]] == ["near"]
     assert [(row["subscriber"], row["action"]) for row in found["actions"]] == [("near", f"stop process {stopping}")]

@@ -51,7 +51,7 @@ def _failed(state: CurrentState, error: SluiceError) -> CurrentState:
     offered = state.offer(V1, distributor="hq", channel="daily", at=NOW)
     next_try = NOW + timedelta(minutes=2) if error.retryable else None
     kind = State.UNAVAILABLE if error.retryable else State.FAILED
-    return offered.tried_in_vain(failure_of(error), state=kind, reason="tried", next_try=next_try, at=NOW, sent=300)
+    return offered.fail_sending(failure_of(error), state=kind, reason="tried", next_try=next_try, at=NOW, sent=300)
 
 
 @pytest.fixture

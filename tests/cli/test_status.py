@@ -38,7 +38,7 @@ def fill(opened: SqlLedger) -> None:
     opened.record(Event(BUILT, EventKind.BUILT, "hq", "zone", REVISION), built=Built("zone", REVISION, BUILT, files=1, bytes=2))
     sent = Event(SENT, EventKind.SENT, "hq", "zone", REVISION, "near", "daily")
     opened.record(sent, lambda s: s.offer(REVISION, distributor="hq", channel="daily", at=SENT))
-    opened.record(sent, lambda s: s.received(REVISION, sent=2048, resumed=0, at=SENT))
+    opened.record(sent, lambda s: s.mark_received(REVISION, sent=2048, resumed=0, at=SENT))
     receipt = Receipt("hq", "near", 1, "zone", REVISION, Outcome.INSTALLED, SENT, SENT, 1, 0, 2, "0" * 64)
     opened.accept_receipt(receipt, "{}", Event(SENT, EventKind.INSTALLED, "hq", "zone", REVISION, "near"))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sluice.delta.apply import read_delta
-from sluice.delta.make import Made, make_frames
+from sluice.delta.make import DeltaFrame, make_frames
 from sluice.formats.ted.frame import FrameKind, Range
 from sluice.model.site import Effort
 
@@ -41,17 +41,17 @@ def made(
     effort: Effort = Effort.DEFAULT,
     small: bool = False,
     most: int | None = None,
-) -> list[Made]:
+) -> list[DeltaFrame]:
     gone = len(old) if gone is None else gone
     contents = [Content(data) for data in old]
     return list(make_frames(contents, gone, [Content(data) for data in new], effort=effort, small=small, most=most))
 
 
-def applied(old: Sequence[bytes], delta: Sequence[Made], *, small: bool = False) -> bytes:
+def applied(old: Sequence[bytes], delta: Sequence[DeltaFrame], *, small: bool = False) -> bytes:
     payload = io.BytesIO(b"".join(each.data for each in delta))
     ranges = [each.reference for each in delta if each.frame.kind is not FrameKind.PLAIN]
     return b"".join(read_delta(payload.read, [each.frame for each in delta], ranges, lambda wanted: referred(old, wanted), small=small))
 
 
-def cost(delta: Sequence[Made]) -> int:
+def cost(delta: Sequence[DeltaFrame]) -> int:
     return sum(len(each.data) for each in delta)

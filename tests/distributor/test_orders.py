@@ -279,7 +279,7 @@ def test_what_is_extracted_already_is_verified_and_that_is_another_event(hq: Ben
     (last,) = [each.event for each in hq.ledger.events() if each.event.kind is EventKind.VERIFIED]
     assert last.data == {"files_mended": 1, "paths_removed": 0}
     state = hq.ledger.state("helsinki-1", "zone")
-    assert (state.state, str(state.extracted), state.reason) == (State.INSTALLED, "1.1", "1.1 is installed, 1 file mended")
+    assert (state.state, str(state.extracted), state.reason) == (State.INSTALLED, "1.1", "1.1 is installed, 1 file repaired")
 
 
 def test_a_tree_found_changed_says_what_follows_and_what_was_lent_counts(hq: Bench, agent: AgentDouble) -> None:

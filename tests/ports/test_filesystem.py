@@ -17,7 +17,7 @@ from infra.filesystem.local import LocalFilesystem, calls, directories, seam
 from infra.filesystem.local.root import LocalRoot
 from sluice.errors import DestinationError, ExtractError, LockedTargetError, NoSpaceError, SluiceError
 from sluice.model.manifest import EntryKind
-from sluice.ports import Located, Root
+from sluice.ports import ResolvedPath, Root
 
 
 @pytest.fixture(params=["openat2", "part by part"])
@@ -476,20 +476,20 @@ def test_a_destination_is_an_absolute_path(filesystem: LocalFilesystem, path: st
 
 def test_missing_parents_are_told_apart_from_what_stands(filesystem: LocalFilesystem, tmp_path: Path) -> None:
     located = filesystem.locate(f"{tmp_path}//a/./b/c/", is_directory=True)
-    assert located == Located(str(tmp_path), "a/b/c")
+    assert located == ResolvedPath(str(tmp_path), "a/b/c")
     assert located.path == f"{tmp_path}/a/b/c"
-    assert filesystem.locate("/", is_directory=True) == Located("/", "")
-    assert filesystem.locate("/tmp", is_directory=True) == Located("/", "tmp")
+    assert filesystem.locate("/", is_directory=True) == ResolvedPath("/", "")
+    assert filesystem.locate("/tmp", is_directory=True) == ResolvedPath("/", "tmp")
 
 
 def test_a_trusted_link_on_the_way_is_followed_and_at_the_end_only_for_directories(filesystem: LocalFilesystem, tmp_path: Path) -> None:
     (tmp_path / "real/deep").mkdir(parents=True)
     (tmp_path / "way").symlink_to("real/deep/..")
     (tmp_path / "absolute").symlink_to(tmp_path / "way/deep")
-    assert filesystem.locate(f"{tmp_path}/way/x", is_directory=True) == Located(f"{tmp_path}/real", "x")
-    assert filesystem.locate(f"{tmp_path}/absolute/x/y", is_directory=False) == Located(f"{tmp_path}/real/deep", "x/y")
-    assert filesystem.locate(f"{tmp_path}/way", is_directory=True) == Located(str(tmp_path), "real")
-    assert filesystem.locate(f"{tmp_path}/way", is_directory=False) == Located(str(tmp_path), "way")
+    assert filesystem.locate(f"{tmp_path}/way/x", is_directory=True) == ResolvedPath(f"{tmp_path}/real", "x")
+    assert filesystem.locate(f"{tmp_path}/absolute/x/y", is_directory=False) == ResolvedPath(f"{tmp_path}/real/deep", "x/y")
+    assert filesystem.locate(f"{tmp_path}/way", is_directory=True) == ResolvedPath(str(tmp_path), "real")
+    assert filesystem.locate(f"{tmp_path}/way", is_directory=False) == ResolvedPath(str(tmp_path), "way")
 
 
 @pytest.mark.parametrize("weakness", ["directory others may write in", "link of somebody else", "directory of somebody else"])

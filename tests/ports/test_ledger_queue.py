@@ -31,7 +31,7 @@ def enter(ledger: Ledger, host: str, priority: Priority = Priority.MEDIUM, *, ho
 
 def record(kind: EventKind, host: str) -> Record:
     event = Event(NOW, kind, distributor="hq", distribution="zone", subscriber=host, flow_run="run-1")
-    return Record(event, lambda state: state.sending(V1, NOW))
+    return Record(event, lambda state: state.begin_sending(V1, NOW))
 
 
 def turns(ledger: Ledger, *asking: Ticket, kept: tuple[Ticket, ...] = (), limit: int | None = 1, now: datetime = NOW) -> QueueTurn:

@@ -95,7 +95,7 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
     (
         "unsubscribed after it was installed",
         site(channel=replace(CHANNEL, subscriptions=())),
-        snapshot(OFFERED.answered(receipt())),
+        snapshot(OFFERED.apply_receipt(receipt())),
         State.NOT_JOINED,
         "not joined: helsinki-1 isn't in Channel patterns; 1.2 stays installed",
     ),
@@ -105,7 +105,7 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
     (
         "subscription",
         site(channel=replace(CHANNEL, subscriptions=(Subscription("helsinki-1", active=False),))),
-        snapshot(OFFERED.answered(receipt())),
+        snapshot(OFFERED.apply_receipt(receipt())),
         State.INACTIVE,
         "the subscription of helsinki-1 to Channel patterns is inactive; 1.2 stays installed",
     ),
@@ -123,7 +123,7 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
     (
         "family of the platform fits",
         site(distribution=replace(ZONE, platforms=("linux",))),
-        snapshot(OFFERED.answered(receipt())),
+        snapshot(OFFERED.apply_receipt(receipt())),
         State.INSTALLED,
         "1.2 is installed since 2026-12-01 11:00:00 UTC",
     ),
@@ -173,14 +173,14 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
     (
         "sending",
         site(),
-        snapshot(OFFERED.sending(V2, T0), ticket(Phase.RUNNING)),
+        snapshot(OFFERED.begin_sending(V2, T0), ticket(Phase.RUNNING)),
         State.SENDING,
         "sending 1.2 since 2026-12-01 11:00:00 UTC",
     ),
     (
         "the sender died",
         site(),
-        snapshot(OFFERED.sending(V2, T0), ticket(Phase.RUNNING, lease=0)),
+        snapshot(OFFERED.begin_sending(V2, T0), ticket(Phase.RUNNING, lease=0)),
         State.WAITING,
         (
             "sending 1.2, begun 2026-12-01 11:00:00 UTC, was interrupted; "
@@ -221,28 +221,28 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
     (
         "extraction failed",
         site(),
-        snapshot(OFFERED.received(V2, sent=1000, resumed=0, at=T0).answered(receipt(Outcome.FAILED))),
+        snapshot(OFFERED.mark_received(V2, sent=1000, resumed=0, at=T0).apply_receipt(receipt(Outcome.FAILED))),
         State.FAILED,
         "1.2 failed at 2026-12-01 11:00:00 UTC: post action 1 ended with 3: see its output",
     ),
     (
         "received",
         site(subscriber=replace(HOST, extract=AT_23)),
-        snapshot(OFFERED.received(V2, sent=1000, resumed=0, at=T0)),
+        snapshot(OFFERED.mark_received(V2, sent=1000, resumed=0, at=T0)),
         State.RECEIVED,
         "received 1.2, waiting for its Extract schedule at 2026-12-01 23:00:00 UTC",
     ),
     (
         "received, extract immediately",
         site(subscriber=replace(HOST, extract=NEVER), distribution=replace(ZONE, extract_immediately=True)),
-        snapshot(OFFERED.received(V2, sent=1000, resumed=0, at=T0)),
+        snapshot(OFFERED.mark_received(V2, sent=1000, resumed=0, at=T0)),
         State.RECEIVED,
         "received 1.2, to be extracted at once",
     ),
     (
         "received, and its host was away when it was to extract",
         site(subscriber=replace(HOST, extract=AT_23)),
-        snapshot(OFFERED.received(V2, sent=1, resumed=0, at=T0).extracted_in_vain(failure_of(UnreachableError("nothing answers")), T0)),
+        snapshot(OFFERED.mark_received(V2, sent=1, resumed=0, at=T0).fail_extracting(failure_of(UnreachableError("nothing answers")), T0)),
         State.RECEIVED,
         (
             "received 1.2, waiting for its Extract schedule at 2026-12-01 23:00:00 UTC, "
@@ -252,21 +252,21 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
     (
         "an order that its host refuses",
         site(),
-        snapshot(OFFERED.received(V2, sent=1, resumed=0, at=T0).extracted_in_vain(failure_of(ExpiredError("it is over")), T0)),
+        snapshot(OFFERED.mark_received(V2, sent=1, resumed=0, at=T0).fail_extracting(failure_of(ExpiredError("it is over")), T0)),
         State.FAILED,
         "1.2 failed at 2026-12-01 11:00:00 UTC: it is over",
     ),
     (
         "installing",
         site(),
-        snapshot(OFFERED.received(V2, sent=1, resumed=0, at=T0).installing(V2, T0), ticket(Phase.ENTERED)),
+        snapshot(OFFERED.mark_received(V2, sent=1, resumed=0, at=T0).begin_extracting(V2, T0), ticket(Phase.ENTERED)),
         State.INSTALLING,
         "extracting 1.2 since 2026-12-01 11:00:00 UTC",
     ),
     (
         "an extraction at once whose run died",
         site(),
-        snapshot(OFFERED.received(V2, sent=1, resumed=0, at=T0).installing(V2, T0)),
+        snapshot(OFFERED.mark_received(V2, sent=1, resumed=0, at=T0).begin_extracting(V2, T0)),
         State.RECEIVED,
         (
             "extracting 1.2, begun 2026-12-01 11:00:00 UTC, was interrupted; "
@@ -276,21 +276,21 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
     (
         "an extraction by its schedule whose run died",
         site(subscriber=replace(HOST, extract=AT_23)),
-        snapshot(OFFERED.received(V2, sent=1, resumed=0, at=T0).installing(V2, T0)),
+        snapshot(OFFERED.mark_received(V2, sent=1, resumed=0, at=T0).begin_extracting(V2, T0)),
         State.RECEIVED,
         "extracting 1.2, begun 2026-12-01 11:00:00 UTC, was interrupted; waiting for its Extract schedule at 2026-12-01 23:00:00 UTC",
     ),
     (
         "an older one is installed",
         site(),
-        snapshot(replace(OFFERED, offered=V1).answered(receipt(revision=V1))),
+        snapshot(replace(OFFERED, offered=V1).apply_receipt(receipt(revision=V1))),
         State.WAITING,
         "1.2 waits for the next start of Channel patterns at 2026-12-01 22:00:00 UTC",
     ),
     (
         "cancelled",
         site(),
-        snapshot(OFFERED.cancelled("anna cancelled zone", T0)),
+        snapshot(OFFERED.cancel("anna cancelled zone", T0)),
         State.CANCELLED,
         (
             "cancelled at 2026-12-01 11:00:00 UTC: anna cancelled zone; "
@@ -310,7 +310,7 @@ def test_each_gate_gives_its_reason(made: Site, known: LedgerSnapshot, state: St
 
 
 def test_why_begins_with_what_the_subscriber_has() -> None:
-    older = snapshot(replace(OFFERED, offered=V1).answered(receipt(revision=V1)))
+    older = snapshot(replace(OFFERED, offered=V1).apply_receipt(receipt(revision=V1)))
     assert why(site(), older, "helsinki-1", "zone", NOW).startswith("helsinki-1 has 1.1 of zone (latest: 1.2): 1.2 waits")
     assert why(site(), snapshot(built=None), "helsinki-1", "zone", NOW).startswith("helsinki-1 has no revision of zone: not built")
 
@@ -322,7 +322,7 @@ def test_why_knows_whom_it_is_asked_about(names: tuple[str, str]) -> None:
 
 
 def test_a_row_has_the_keys_of_the_interface() -> None:
-    (row,) = status_rows(site(), snapshot(OFFERED.received(V2, sent=600, resumed=0, at=T0).answered(receipt())), NOW)
+    (row,) = status_rows(site(), snapshot(OFFERED.mark_received(V2, sent=600, resumed=0, at=T0).apply_receipt(receipt())), NOW)
     assert row.as_json() == {
         "subscriber": "helsinki-1",
         "distribution": "zone",
@@ -343,7 +343,7 @@ def test_a_distribution_that_reaches_nobody_still_has_a_row() -> None:
 
 
 def test_what_the_site_no_longer_has_but_a_subscriber_holds_is_listed() -> None:
-    gone = replace(OFFERED.answered(receipt()), distribution="old")
+    gone = replace(OFFERED.apply_receipt(receipt()), distribution="old")
     rows = status_rows(site(), snapshot(gone), NOW)
     assert [(r.distribution, r.state) for r in rows] == [("old", State.NOT_JOINED), ("zone", State.WAITING)]
     assert rows[0].reason == "the site has no Distribution old any more; 1.2 stays installed"
@@ -361,36 +361,36 @@ def test_rows_can_be_asked_for_by_name(wanted: dict[str, str], count: int) -> No
 def test_what_a_subscriber_wrote_cant_move_the_cursor() -> None:
     failure = Failure("ActionFailedError", "\x1b[2Jall is well\n", "trust\x07me", retryable=False)
     answer = Receipt("hq", "helsinki-1", 1, "zone", V2, Outcome.FAILED, T0, T0, 0, 0, 0, "", (), failure)
-    said = why(site(), snapshot(OFFERED.answered(answer)), "helsinki-1", "zone", NOW)
+    said = why(site(), snapshot(OFFERED.apply_receipt(answer)), "helsinki-1", "zone", NOW)
     assert said.endswith("?[2Jall is well?: trust?me.")
     assert said.isprintable()
 
 
 def verified(written: int) -> CurrentState:
     """Installed at T0, and asked again an hour later."""
-    installed = OFFERED.answered(receipt())
+    installed = OFFERED.apply_receipt(receipt())
     later = T0 + timedelta(hours=1)
     again = replace(receipt(), sequence=2, files_written=written, finished=later)
-    return installed.installing(V2, later).answered(again)
+    return installed.begin_extracting(V2, later).apply_receipt(again)
 
 
 def test_what_is_verified_says_when_and_what_was_mended() -> None:
     checked = site(distribution=replace(ZONE, verify=True))
     at = moment(T0 + timedelta(hours=1))
-    for written, said in ((0, "1.2 is installed"), (1, "1.2 is installed, 1 file mended"), (3, "1.2 is installed, 3 files mended")):
+    for written, said in ((0, "1.2 is installed"), (1, "1.2 is installed, 1 file repaired"), (3, "1.2 is installed, 3 files repaired")):
         row = status_row(checked, snapshot(verified(written)), "helsinki-1", "zone", NOW)
         assert (row.state, row.reason) == (State.INSTALLED, f"{said}, verified at {at}")
 
 
 def test_a_check_that_came_to_no_answer_leaves_it_installed_and_damage_that_cant_be_mended_has_it_sent_again() -> None:
-    asked = OFFERED.answered(receipt()).installing(V2, NOW)
+    asked = OFFERED.apply_receipt(receipt()).begin_extracting(V2, NOW)
     assert asked.reason == "verifying 1.2"
-    back = asked.extracted_in_vain(failure_of(UnreachableError("nothing answers")), NOW)
+    back = asked.fail_extracting(failure_of(UnreachableError("nothing answers")), NOW)
     assert (back.state, back.extracted, back.held, back.error) == (State.INSTALLED, V2, V2, None)
-    refused = asked.extracted_in_vain(failure_of(ExpiredError("it is over")), NOW)
+    refused = asked.fail_extracting(failure_of(ExpiredError("it is over")), NOW)
     assert (refused.state, refused.extracted) == (State.FAILED, V2)
     differs = replace(receipt(Outcome.FAILED), sequence=2, failure=Failure("BaseDiffersError", "changed", "send it whole", False))
-    lost = asked.answered(differs)
+    lost = asked.apply_receipt(differs)
     assert (lost.state, lost.extracted, lost.held) == (State.FAILED, V2, None)
-    mended = lost.answered(replace(receipt(), sequence=3, files_written=2))
-    assert (mended.state, mended.held, mended.reason) == (State.INSTALLED, V2, "1.2 is installed, 2 files mended")
+    mended = lost.apply_receipt(replace(receipt(), sequence=3, files_written=2))
+    assert (mended.state, mended.held, mended.reason) == (State.INSTALLED, V2, "1.2 is installed, 2 files repaired")

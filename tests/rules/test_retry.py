@@ -48,7 +48,7 @@ def trace(clock: FakeClock, state: CurrentState, error: SluiceError, *, takes: f
     found: list[str] = []
     while True:
         found.append(f"{(clock.now() - T0) / timedelta(minutes=1):g}")
-        state = state.sending(REVISION, clock.now())
+        state = state.begin_sending(REVISION, clock.now())
         clock.sleep(takes)
         state, decision = after_failure(state, failure_of(error), rule, clock.now())
         match decision:
@@ -105,7 +105,7 @@ def test_the_channels_next_start_counts_anew() -> None:
 
 def test_success_clears_the_count_and_the_error() -> None:
     state, _ = after_failure(offered(), failure_of(UnreachableError("no")), RULE, T0, sent=600)
-    state = state.sending(REVISION, T0).received(REVISION, sent=400, resumed=600, at=T0)
+    state = state.begin_sending(REVISION, T0).mark_received(REVISION, sent=400, resumed=600, at=T0)
     assert (state.attempts, state.first_failure, state.next_try, state.error) == (0, None, None, None)
     assert (state.held, state.bytes_sent, state.bytes_last, state.bytes_resumed) == (REVISION, 1000, 1000, 600)
 

@@ -41,10 +41,10 @@ def _receipt(subscriber: str, sequence: int) -> Step:
 def _send(subscriber: str) -> list[Step]:
     return [
         _record(EventKind.OFFERED, subscriber, lambda s: s.offer(R12, distributor="hq", channel="fast", at=NOW)),
-        _record(EventKind.SEND_STARTED, subscriber, lambda s: s.sending(R12, NOW)),
-        _record(EventKind.SENT, subscriber, lambda s: s.received(R12, sent=1000, resumed=0, at=NOW)),
+        _record(EventKind.SEND_STARTED, subscriber, lambda s: s.begin_sending(R12, NOW)),
+        _record(EventKind.SENT, subscriber, lambda s: s.mark_received(R12, sent=1000, resumed=0, at=NOW)),
         lambda ledger: ledger.next_sequence("hq", subscriber),
-        _record(EventKind.EXTRACT_STARTED, subscriber, lambda s: s.installing(R12, NOW)),
+        _record(EventKind.EXTRACT_STARTED, subscriber, lambda s: s.begin_extracting(R12, NOW)),
         _receipt(subscriber, 1),
     ]
 

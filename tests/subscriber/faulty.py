@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from infra.filesystem.local import LocalFilesystem
-from sluice.ports import Located, Owner
+from sluice.ports import Owner, ResolvedPath
 
 MUTATING = (
     "write_file",
@@ -29,7 +29,7 @@ class FaultyFilesystem:
         self._real = LocalFilesystem()
         self._before = before
 
-    def locate(self, path: str, *, is_directory: bool) -> Located:
+    def locate(self, path: str, *, is_directory: bool) -> ResolvedPath:
         return self._real.locate(path, is_directory=is_directory)
 
     def owner(self, text: str) -> Owner:

@@ -14,7 +14,7 @@ from blake3 import blake3
 from infra.filesystem.local.root import LocalRoot
 from sluice.model.manifest import Destination, Entry, EntryKind
 from sluice.model.order import Outcome
-from sluice.ports import Found
+from sluice.ports import PathStat
 from sluice.subscriber.held.stat_cache import MARGIN_NS, UNKNOWN, Row, StatCache, StatRecorder, parse_stat_cache, stat_cache_bytes
 from tests.end_to_end.deltas import Completing, delta
 from tests.subscriber.host import Host, shell
@@ -154,8 +154,8 @@ def test_a_failed_extraction_leaves_what_fits_nothing_else(tmp_path: Path, reads
     assert parse_stat_cache(scene.host.held.stat_cache_path.read_bytes(), blake3(made.manifest_bytes).hexdigest()) == ()
 
 
-def found(ctime_ns: int) -> Found:
-    return Found("x", EntryKind.FILE, 0o644, 5, 1, 2, 3, 1, True, True, ctime_ns, (0, 0))
+def found(ctime_ns: int) -> PathStat:
+    return PathStat("x", EntryKind.FILE, 0o644, 5, 1, 2, 3, 1, True, True, ctime_ns, (0, 0))
 
 
 def test_only_what_had_been_left_alone_for_a_while_is_noted() -> None:

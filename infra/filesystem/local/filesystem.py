@@ -11,7 +11,7 @@ from infra.filesystem.local.metadata import numbers_of
 from infra.filesystem.local.root import LocalRoot
 from infra.filesystem.local.seam import translated
 from sluice.errors import DestinationError
-from sluice.ports import Located, Owner
+from sluice.ports import Owner, ResolvedPath
 
 LINKS_MAX = 40
 """Most links on the way to one destination, as the kernel counts."""
@@ -31,7 +31,7 @@ class LocalFilesystem:
     def __init__(self, *, use_openat2: bool | None = None) -> None:
         self._use_openat2 = kernel_opens_beneath() if use_openat2 is None else use_openat2
 
-    def locate(self, path: str, *, is_directory: bool) -> Located:
+    def locate(self, path: str, *, is_directory: bool) -> ResolvedPath:
         """See the port."""
         if not path.startswith("/") or "\0" in path or ".." in path.split("/"):
             raise DestinationError(f"the destination {path!r} is no absolute path without ..", remedy="name an absolute path")
@@ -81,7 +81,7 @@ class _Way:
         while self._open:
             os.close(self._open.pop())
 
-    def follow(self, pending: list[str], whole: str, *, follow_last: bool) -> Located:
+    def follow(self, pending: list[str], whole: str, *, follow_last: bool) -> ResolvedPath:
         links = 0
         while pending:
             name = pending.pop(0)
@@ -93,7 +93,7 @@ class _Way:
             except FileNotFoundError:
                 if ".." in pending:
                     raise DestinationError(f"the destination {whole} leads through a link into nothing") from None
-                return Located(self.path, "/".join([name, *pending]))
+                return ResolvedPath(self.path, "/".join([name, *pending]))
             if kind == stat.S_IFLNK and (pending or follow_last):
                 links += 1
                 target = self._trusted_link(name, whole)
@@ -104,14 +104,14 @@ class _Way:
                         self._up()
                 pending = _parts(target) + pending
             elif not pending:
-                return Located(self.path, name)
+                return ResolvedPath(self.path, name)
             else:
                 self._open.append(os.open(name, DIRECTORY, dir_fd=self._open[-1]))
                 self._names.append(name)
         # The root itself, or a link that ends in "..": the directory we are in is the destination.
         name = self._names[-1] if self._names else ""
         self._up()
-        return Located(self.path, name)
+        return ResolvedPath(self.path, name)
 
     def _up(self) -> None:
         if self._names:

@@ -18,7 +18,7 @@ from infra.filesystem.local.sparse import SparseWriter
 from infra.filesystem.local.swap import UNSUPPORTED, exchange, exchange_by_link, move, settle
 from sluice.errors import DestinationError, SluiceError
 from sluice.model.manifest import EntryKind
-from sluice.ports import Found, LockedPath, Owner, Root, Xattrs
+from sluice.ports import LockedPath, Owner, PathStat, Root, Xattrs
 
 PIECE = 1024 * 1024
 """Most bytes read at once."""
@@ -43,7 +43,7 @@ class LocalRoot:
         """See the port."""
         return self._path
 
-    def find(self, path: str) -> Found | None:
+    def find(self, path: str) -> PathStat | None:
         """See the port."""
         try:
             directory, name = self.names.at(path)
@@ -53,9 +53,9 @@ class LocalRoot:
         except OSError as error:
             raise self._error(error, path) from error
 
-    def list(self, path: str, most: int | None = None) -> Sequence[Found]:
+    def list(self, path: str, most: int | None = None) -> Sequence[PathStat]:
         """See the port."""
-        prefix, found = f"{path}/" if path else "", list[Found]()
+        prefix, found = f"{path}/" if path else "", list[PathStat]()
         try:
             fd = self.names.open(path, _READ | os.O_DIRECTORY)
             try:
@@ -351,12 +351,12 @@ def _local(root: Root) -> LocalRoot:
     return root
 
 
-def _found(path: str, status: os.stat_result) -> Found:
+def _found(path: str, status: os.stat_result) -> PathStat:
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     mode = 0 if kind is EntryKind.SYMLINK else stat.S_IMODE(status.st_mode)
     account, size = os.geteuid(), status.st_size
     is_ours = status.st_uid == account
-    return Found(
+    return PathStat(
         path,
         kind,
         mode,

@@ -39,7 +39,7 @@ class AttemptState:
 
     def offered(self, now: datetime) -> Record:
         """What begins it: the count of retries starts anew."""
-        return self.record(EventKind.OFFERED, now, lambda s: s.check(now) if self.stands(s) else self.offer(s, now))
+        return self.record(EventKind.OFFERED, now, lambda s: s.reset_retries(now) if self.stands(s) else self.offer(s, now))
 
     def offer(self, state: CurrentState, now: datetime) -> CurrentState:
         """The state after the revision was offered."""

@@ -143,7 +143,9 @@ class Delivery:
         self.close()
         now, reason = self._clock.now(), f"{name} was cancelled"
         self._claim.leave(
-            self._attempt.record(EventKind.CANCELLED, now, lambda s: s.check(now) if self._attempt.stands(s) else s.cancelled(reason, now))
+            self._attempt.record(
+                EventKind.CANCELLED, now, lambda s: s.reset_retries(now) if self._attempt.stands(s) else s.cancel(reason, now)
+            )
         )
         return self._delivered(State.CANCELLED, reason)
 
@@ -164,7 +166,7 @@ class Delivery:
         if self._sending.needs_transfer:
             if self.revision in (state.held, state.extracted) and self.revision not in (there.held, there.extracted):
                 gone = self._attempt.record(
-                    EventKind.OFFERED, now, lambda s: self._attempt.offer(s.gone(self.revision, is_held=False), now)
+                    EventKind.OFFERED, now, lambda s: self._attempt.offer(s.forget_extracted(self.revision, is_held=False), now)
                 )
                 self._ledger.record_all([gone])
             return True
@@ -173,9 +175,9 @@ class Delivery:
 
         def change(state: CurrentState) -> CurrentState:
             if self._stands_there:
-                return state.still_installed(now, sent=sent)
-            known = state if there.extracted == self.revision else state.gone(self.revision, is_held=True)
-            return known.received(self.revision, sent=sent, resumed=0, at=now)
+                return state.confirm_installed(now, sent=sent)
+            known = state if there.extracted == self.revision else state.forget_extracted(self.revision, is_held=True)
+            return known.mark_received(self.revision, sent=sent, resumed=0, at=now)
 
         self._arrived(self._attempt.record(EventKind.ALREADY_HELD, now, change))
         return False
@@ -218,7 +220,9 @@ class Delivery:
         data = result.as_event(self._seconds_called + (now - begun).total_seconds())
         kind = EventKind.ALREADY_HELD if result.already_held else EventKind.SENT
         self._arrived(
-            self._attempt.record(kind, now, lambda s: s.received(self.revision, sent=result.sent, resumed=result.resumed, at=now), data)
+            self._attempt.record(
+                kind, now, lambda s: s.mark_received(self.revision, sent=result.sent, resumed=result.resumed, at=now), data
+            )
         )
         return None
 
@@ -297,7 +301,7 @@ class Delivery:
 
     def _sends_now(self) -> Record:
         now = self._clock.now()
-        return self._attempt.record(EventKind.SEND_STARTED, now, lambda s: s.sending(self.revision, now))
+        return self._attempt.record(EventKind.SEND_STARTED, now, lambda s: s.begin_sending(self.revision, now))
 
     def _arrived(self, record: Record) -> None:
         """It is there: the claim stays only where an extraction follows."""

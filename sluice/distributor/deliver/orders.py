@@ -113,7 +113,7 @@ class Ordering:
         started = self._event(EventKind.EXTRACT_STARTED, subscriber, distribution, revision, now, channel)
         if lent:
             started = replace(started, data={"lent": lent})
-        begun = Record(started, lambda state: state.installing(revision, now, sent=lent))
+        begun = Record(started, lambda state: state.begin_extracting(revision, now, sent=lent))
         # A receipt of any of its Distributions may still wait there under a number that a new ledger would give again.
         sequence = self.ledger.next_sequence(self.distributor, subscriber, above=call.hello.sequence, record=begun)
         order = order_of(self.distributor, subscriber, sequence, distribution, revision, recipe, now=now)
@@ -155,7 +155,7 @@ class Ordering:
         """Record that an extraction by schedule or by hand came to no receipt: a row of status says why (F1)."""
         data = {"code": error.code, "message": error.message[:1000]}
         event = Event(now, EventKind.EXTRACT_FAILED, self.distributor, distribution, revision, subscriber, "", self.flow_run, data)
-        self.ledger.record(event, lambda state: state.extracted_in_vain(failure_of(error), now))
+        self.ledger.record(event, lambda state: state.fail_extracting(failure_of(error), now))
 
     def _believed(self, envelope: Envelope, call: Call, distribution: str, now: datetime) -> Receipt:
         """The receipt, its signature and what it read back verified; what isn't believed is recorded."""

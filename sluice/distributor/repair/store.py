@@ -15,7 +15,7 @@ from pathlib import Path
 from sluice.distributor.build.build import scanned_last
 from sluice.errors import NotFoundError, SourceError, StoreCorruptError
 from sluice.formats.ted.file import PAYLOAD_OFFSET, needed_contents, open_ted, read_contents
-from sluice.model.damage import Concerned, Damage, Examined, Part
+from sluice.model.damage import AffectedRevision, Damage, Examination, Part
 from sluice.model.event import Event, EventKind, JsonValue
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution
@@ -41,7 +41,7 @@ class Verdict:
 class Verified:
     """A store after it was read through."""
 
-    examined: Examined
+    examined: Examination
     verdicts: tuple[Verdict, ...]
 
     @property
@@ -137,7 +137,7 @@ def _verdict(damage: Damage, left: set[str], saved: set[str], from_teds: set[str
     return Verdict(damage, mended="; ".join(ways) or rest)
 
 
-def _from_teds(mending: Mending, concerned: Iterable[Concerned], store: Store) -> None:
+def _from_teds(mending: Mending, concerned: Iterable[AffectedRevision], store: Store) -> None:
     """Take what is lost from whole ``.ted`` files. What they give is hashed on the way."""
     for name, revision in concerned:
         if not mending.lost:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sluice.errors import DestinationError
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
-from sluice.ports import Filesystem, Found, Owner, Root, Xattrs
+from sluice.ports import Filesystem, Owner, PathStat, Root, Xattrs
 from sluice.subscriber.extract.journal import MetadataStep
 from sluice.subscriber.extract.plan import Place
 from sluice.subscriber.held.paths import full
@@ -46,7 +46,7 @@ class Metadata:
         return entry.xattrs if number in self._with_xattrs else None
 
     def step(
-        self, number: int, root: Root, path: str, entry: Entry, found: Found, place: Callable[[], Place], *, touched: bool = False
+        self, number: int, root: Root, path: str, entry: Entry, found: PathStat, place: Callable[[], Place], *, touched: bool = False
     ) -> MetadataStep | None:
         """What mends a file or directory that stays; None where nothing differs.
 

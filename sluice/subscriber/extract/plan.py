@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sluice.errors import DestinationError
 from sluice.model.manifest import Entry, EntryKind
-from sluice.ports import Found, Owner, Root, Xattrs
+from sluice.ports import Owner, PathStat, Root, Xattrs
 from sluice.subscriber.extract.journal import MetadataStep, StagingPlace
 from sluice.subscriber.held.paths import full
 
@@ -26,7 +26,7 @@ class Place:
     root: Root
     staging_path: str
     """Relative to ``root``."""
-    holder: Found | None = None
+    holder: PathStat | None = None
     """The directory that staging stands in, where that is a destination's own."""
     staging: Root | None = None
     """Once it was made."""
@@ -129,7 +129,7 @@ class Plan:
     """Of what stays."""
     located: list[tuple[Root, str]] = field(default_factory=list)
     """Root and path of each destination."""
-    unchanged: dict[tuple[int, str], Found] = field(default_factory=dict)
+    unchanged: dict[tuple[int, str], PathStat] = field(default_factory=dict)
     """Files whose content was read and found right, by destination number and entry path; as they will stand."""
 
     @property

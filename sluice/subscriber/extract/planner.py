@@ -15,7 +15,7 @@ from functools import partial
 from sluice.errors import DestinationError, LockedTargetError
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.site import Copy, Synchronize
-from sluice.ports import Filesystem, Found, Root
+from sluice.ports import Filesystem, PathStat, Root
 from sluice.subscriber.extract.journal import MetadataStep
 from sluice.subscriber.extract.metadata import Metadata
 from sluice.subscriber.extract.others import Other
@@ -53,7 +53,7 @@ class Planner:
         protected: str,
         now_ns: int,
         look: Callable[[], None] = lambda: None,
-        known: Callable[[str, Found], str] = lambda _path, _found: "",
+        known: Callable[[str, PathStat], str] = lambda _path, _found: "",
     ) -> None:
         self._filesystem = filesystem
         self._staging_name = staging_name
@@ -82,11 +82,11 @@ class Planner:
             self._locate(manifest, destinations)
             before = self._before()
             self._metadata = Metadata(self._filesystem, manifest, [destination for _, destination in before.tops])
-            stand: list[dict[str, Found]] = []
+            stand: list[dict[str, PathStat]] = []
             for number, (destination, (root, base)) in enumerate(zip(manifest.destinations, self._plan.located, strict=True)):
                 self._check_protected(root, base, destination.entries)
                 self._missing_parents(root, base)
-                standing: dict[str, Found] = {}
+                standing: dict[str, PathStat] = {}
                 for entry in destination.entries:
                     self._entry(number, root, base, entry, standing)
                 stand.append(standing)
@@ -161,7 +161,7 @@ class Planner:
             entry = Entry(EntryKind.DIRECTORY, "", MISSING_PARENT_MODE, self._now_ns)
             self._stage_directory(_OF_NO_DESTINATION, root, path, entry, before="")
 
-    def _entry(self, number: int, root: Root, base: str, entry: Entry, standing: dict[str, Found]) -> None:
+    def _entry(self, number: int, root: Root, base: str, entry: Entry, standing: dict[str, PathStat]) -> None:
         path = below(base, entry.path)
         parent, _, name = path.rpartition("/")
         if name == self._staging_name:
@@ -186,7 +186,7 @@ class Planner:
             place = self._place(root, parent)
             self._stage(number, root, path, place, self._swap(root, path, place, before), entry)
 
-    def _stays(self, number: int, root: Root, path: str, entry: Entry, found: Found, standing: dict[str, Found]) -> bool:
+    def _stays(self, number: int, root: Root, path: str, entry: Entry, found: PathStat, standing: dict[str, PathStat]) -> bool:
         """Whether what stands there needn't be replaced; notes what must be mended."""
         if entry.kind is EntryKind.DIRECTORY:
             standing[entry.path] = found
@@ -211,7 +211,7 @@ class Planner:
         self._plan.unchanged[number, entry.path] = found
         return True
 
-    def _check_replaceable(self, root: Root, path: str, entry: Entry, found: Found | None) -> None:
+    def _check_replaceable(self, root: Root, path: str, entry: Entry, found: PathStat | None) -> None:
         if found is None:
             return
         if entry.kind is EntryKind.DIRECTORY and self._placed().get(full(root, path)) is not found.kind:
@@ -293,7 +293,7 @@ class Planner:
         deeper = [below(mount, "/".join(parts[: depth + 1])) for depth in range(len(parts))] if parts != [""] else []
         return next((point for point in (mount, *deeper) if root.is_writable(point)), mount)
 
-    def _directory_metadata(self, number: int, root: Root, base: str, entries: Sequence[Entry], standing: dict[str, Found]) -> None:
+    def _directory_metadata(self, number: int, root: Root, base: str, entries: Sequence[Entry], standing: dict[str, PathStat]) -> None:
         """What is mended of directories that stay, also where only what is placed in them moves their time; the deepest first."""
         for entry in reversed(entries):
             found = standing.get(entry.path) if entry.kind is EntryKind.DIRECTORY else None

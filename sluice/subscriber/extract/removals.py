@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from sluice.errors import DestinationError
 from sluice.model.manifest import Destination, EntryKind, Manifest
 from sluice.model.site import Synchronize
-from sluice.ports import Filesystem, Found, Root
+from sluice.ports import Filesystem, PathStat, Root
 from sluice.rules.names_on_disk import folded
 from sluice.subscriber.extract.others import Other
 from sluice.subscriber.held.paths import below, full
@@ -42,7 +42,7 @@ class Removal:
     """One path that goes, with everything below it."""
 
     root: Root
-    found: Found
+    found: PathStat
     is_mirrored: bool
 
     @property
@@ -171,7 +171,7 @@ class Remover:
                     if each.kind is EntryKind.DIRECTORY and kept in (None, EntryKind.DIRECTORY):
                         directories.append(each.path)
 
-    def _listed(self, root: Root, directory: str) -> Sequence[Found]:
+    def _listed(self, root: Root, directory: str) -> Sequence[PathStat]:
         if self._looks is None:
             return root.list(directory)
         listed = root.list(directory, self._looks + 1)
@@ -234,7 +234,7 @@ class Remover:
         except DestinationError:  # a link of somebody's stands in the way now
             return None
 
-    def _goes(self, path: str, candidate: _Candidate, found: Found, going: Mapping[str, Removal]) -> bool:
+    def _goes(self, path: str, candidate: _Candidate, found: PathStat, going: Mapping[str, Removal]) -> bool:
         root = candidate.root
         if self._is_closed(path, root) or self._is_renamed_by_case(path, found):
             return False
@@ -247,7 +247,7 @@ class Remover:
                 return False  # only what is in it may be changed by us
         return found.kind is not EntryKind.DIRECTORY or all(full(root, each.path) in going for each in root.list(found.path))
 
-    def _is_renamed_by_case(self, path: str, found: Found) -> bool:
+    def _is_renamed_by_case(self, path: str, found: PathStat) -> bool:
         """Whether the manifest has it under a name of another case, which its file system takes for the same."""
         if self._folded is None:
             self._folded = {folded(each): each for each in self._keep}
@@ -277,7 +277,7 @@ def _joined(top: str, path: str) -> str:
     return below(top, path) if top != "/" else f"/{path}"
 
 
-def _found(root: Root, path: str) -> Found | None:
+def _found(root: Root, path: str) -> PathStat | None:
     try:
         return root.find(path)
     except DestinationError:  # a link or a file stands where a directory was: what was placed below it is gone

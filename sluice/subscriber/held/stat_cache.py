@@ -17,7 +17,7 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from sluice.model.manifest import Destination, EntryKind
-from sluice.ports import Found
+from sluice.ports import PathStat
 from sluice.subscriber.held.paths import below
 
 MARGIN_NS = 2 * 10**9
@@ -39,7 +39,7 @@ UNKNOWN = Row(0, 0, 0)
 """Of a file that has to be read again."""
 
 
-def row_of(found: Found, read_ns: int) -> Row:
+def row_of(found: PathStat, read_ns: int) -> Row:
     """Of a file that was looked at before it was read at a time."""
     return Row(found.device, found.inode, found.ctime_ns) if found.ctime_ns + MARGIN_NS < read_ns else UNKNOWN
 
@@ -57,11 +57,11 @@ class StatRecorder:
         self._begun_ns = clock_ns()
         self.rows: list[Row] = []
 
-    def stayed(self, found: Found, compared: Found) -> None:
+    def stayed(self, found: PathStat, compared: PathStat) -> None:
         """A file whose content was found right when it was compared. One that was mended since has another time: it is read next time."""
         self.rows.append(row_of(found, self._begun_ns) if found.ctime_ns == compared.ctime_ns else UNKNOWN)
 
-    def look(self, found: Found | None) -> None:
+    def look(self, found: PathStat | None) -> None:
         """A file, just before it is read."""
         self.rows.append(row_of(found, self._clock_ns()) if found is not None else UNKNOWN)
 
@@ -95,7 +95,7 @@ class StatCache:
             if row != UNKNOWN:
                 self._known[below(top, entry.path)] = (row, entry.size, entry.mtime_ns, entry.digest)
 
-    def digest(self, path: str, found: Found) -> str:
+    def digest(self, path: str, found: PathStat) -> str:
         """The digest of what stands at a path; empty where it must be read."""
         known = self._known.get(path)
         if known is None or known[:3] != (Row(found.device, found.inode, found.ctime_ns), found.size, found.mtime_ns):
