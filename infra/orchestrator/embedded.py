@@ -39,6 +39,8 @@ from sluice.model.site import Site
 
 DEFAULT_PORT = 4200
 LOOPBACK = "127.0.0.1"
+SERVER = ("infra.orchestrator.embedded_server",)
+"""The module that is run, with its first arguments."""
 START_SECONDS = 180.0
 """The first start makes the database: 10 s here, longer on a busy machine."""
 STALLED_SECONDS = 120.0
@@ -203,7 +205,7 @@ def worker_environment(state: Path, api_url: str, site_directory: Path) -> dict[
 
 def _start_server(state: Path, port: int, children: list[Child], **settings: str) -> ServerAddress:
     _refuse_taken(port)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
+    command = [sys.executable, "-m", *SERVER, "--host", LOOPBACK, "--port", str(port)]
     environment = server_environment(state, port) | settings
     children.append(start_child("the Prefect server", command, environment, state / "logs" / "server.log"))
     address = ServerAddress(f"http://{LOOPBACK}:{port}/api")
