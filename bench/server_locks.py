@@ -27,13 +27,16 @@ def measure(server: tuple[str, ...], directory: str) -> tuple[float, int, int]:
     """Return the wall seconds of all flow runs, lock errors in the server's log, and how many processes failed."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "SLUICE_"))}
     environment |= {"SLUICE_STATE": directory, "PREFECT_HOME": f"{directory}/client", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
-    with mock.patch.dict(os.environ, environment, clear=True), mock.patch.object(embedded, "SERVER", server):
-        with embedded.reached(Path(directory), say=lambda _: None):
-            asyncio.run(_create_automation())
-            began = time.monotonic()
-            processes = [subprocess.Popen([sys.executable, "-m", "bench.server_locks", "--drive"]) for _ in range(PROCESSES)]
-            failed = sum(process.wait() != 0 for process in processes)
-            seconds = time.monotonic() - began
+    with (
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch.object(embedded, "SERVER", server),
+        embedded.reached(Path(directory), say=lambda _: None),
+    ):
+        asyncio.run(_create_automation())
+        began = time.monotonic()
+        processes = [subprocess.Popen([sys.executable, "-m", "bench.server_locks", "--drive"]) for _ in range(PROCESSES)]
+        failed = sum(process.wait() != 0 for process in processes)
+        seconds = time.monotonic() - began
     log = (Path(directory) / "logs" / "server.log").read_text(errors="replace")
     return seconds, log.count("(sqlite3.OperationalError) database is locked"), failed
 

@@ -1,11 +1,11 @@
-"""Prefect's server as ``sluice up`` and commands start it: its SQLite transactions that may write begin IMMEDIATE (ADR 0017).
+"""Run Prefect's server with SQLite transactions that begin IMMEDIATE (ADR 0017): the embedded server of ``sluice up`` and commands.
 
-``python -m infra.orchestrator.embedded_server ARGUMENTS`` is ``prefect server start ARGUMENTS``, with one method of Prefect's replaced
-before. A test pins Prefect's version and that method's source. Servers in production use PostgreSQL and Prefect's own command.
+``python -m infra.orchestrator.embedded_server ARGUMENTS`` is ``prefect server start ARGUMENTS`` with one method of Prefect's replaced. A test
+pins Prefect's version and that method's source. Servers in production use PostgreSQL and Prefect's own command.
 
-Prefect begins DEFERRED what it marks as a transaction: one that reads first and then writes is refused at once ("database is
-locked", whatever the timeout) if another wrote in between, and what was refused is tried again, against more of its kind. Begun
-IMMEDIATE, it waits for its turn before it reads. Sessions that Prefect doesn't mark only read; they begin nothing and wait for nobody.
+Prefect begins transactions DEFERRED: one that reads first and then writes is refused at once ("database is locked", whatever the timeout)
+if another connection committed in between. Begun IMMEDIATE, it waits for its turn before it reads. Sessions that Prefect doesn't mark as
+transactions only read, or write in single statements; they begin nothing, so reads wait for no writer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 async def begin_immediate(
     _configuration: AioSqliteConfiguration,
     session: AsyncSession,
-    with_for_update: bool = False,  # noqa: ARG001 - Prefect's signature
+    with_for_update: bool = False,
 ) -> AsyncGenerator[AsyncSessionTransaction, None]:
     """Begin a transaction with the write lock held, in place of ``AioSqliteConfiguration.begin_transaction``."""
     from prefect.server.database.configurations import SQLITE_BEGIN_MODE
