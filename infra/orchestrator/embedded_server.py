@@ -1,7 +1,7 @@
 """Run Prefect's server with SQLite transactions that begin IMMEDIATE (ADR 0017): the embedded server of ``sluice up`` and commands.
 
-``python -m infra.orchestrator.embedded_server ARGUMENTS`` is ``prefect server start ARGUMENTS`` with one method of Prefect's replaced. A test
-pins Prefect's version and that method's source. Servers in production use PostgreSQL and Prefect's own command.
+``python -m infra.orchestrator.embedded_server ARGUMENTS`` is ``prefect server start ARGUMENTS`` with one method of Prefect's replaced. A
+test pins Prefect's version and that method's source. Servers in production use PostgreSQL and Prefect's own command.
 
 Prefect begins transactions DEFERRED: one that reads first and then writes is refused at once ("database is locked", whatever the timeout)
 if another connection committed in between. Begun IMMEDIATE, it waits for its turn before it reads. Sessions that Prefect doesn't mark as
