@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +95,6 @@ def _of_one(
 ) -> Predictions:
     from cli.ledgers import ledger_of
     from infra.store.files import FileStore
-    from infra.store.projected import projected_delta
     from sluice.blueprint.render.recipe import recipe
     from sluice.distributor.predict.predictor import Predictor
     from sluice.model.event import EventKind
@@ -119,7 +117,7 @@ def _of_one(
         sends=[event for event in events if event.distributor == distributor],
         longest_interval=longest_send_interval(site, distributor),
         now=now(),
-        making=partial(projected_delta, store) if exact and isinstance(store, FileStore) else None,
+        making=store.projected_delta if exact and isinstance(store, FileStore) else None,
     ) as predictor:
         for target in targets:
             if target.revision is None:

@@ -1,11 +1,11 @@
 """The ledger on PostgreSQL, for several Distributors or machines that share one.
 
 libpq reads the URL, so everything it knows holds: TLS (``sslmode``, ``sslrootcert``), several hosts, a service, and the password of
-PGPASSFILE. A ledger is named without user and password wherever it is named.
+PGPASSFILE. No message names the user or the password.
 
 Reads are REPEATABLE READ and read only: one moment. Writes are READ COMMITTED, behind the lock on ``schema_version``. Waits are bounded,
-in the server too, so that a stopped process or a vanished machine holds the lock for half a minute at most. Leaves out: poolers that give
-each transaction another session (their sessions don't keep these settings).
+in the server too, so that a stopped process or a vanished machine holds the lock for half a minute at most. Leaves out poolers that give
+each transaction another session: their sessions don't keep these settings.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from infra.ledger.database import Database, Fault, Trouble
 from sluice.errors import LedgerError
 
 STATEMENT_SECONDS = 60
-"""How long one statement may take, its wait for a lock included."""
+"""Most seconds of one statement, its wait for a lock included."""
 IDLE_SECONDS = 30
-"""How long a transaction may do nothing, before the server ends it: who holds the lock and is stopped holds up all. Less than all tries."""
+"""Seconds without a statement after which the server ends a transaction: a stopped holder of the lock holds up all. Less than all tries."""
 CONNECT_SECONDS = 10
 SILENT_SECONDS = 30
-"""After which a peer that answers nothing is given up, by the system."""
+"""Seconds of silence after which the system gives up a peer."""
 POOL_KEPT, POOL_MORE = 1, 3
-"""Connections of one process: kept, and at most more at a time. A server has about 100, and every flow run is a process."""
+"""Connections of one process: kept open, and at most more at a time. A server has about 100, and every flow run is a process."""
 POOL_SECONDS = 60
 
 _DEFAULTS: dict[str, Any] = {
@@ -40,7 +40,7 @@ _DEFAULTS: dict[str, Any] = {
     "tcp_user_timeout": SILENT_SECONDS * 1000,
 }
 
-_PASSWORD = "see the URL's user and database; a password comes from PGPASSFILE or a service file"  # noqa: S105 # names where it comes from
+_PASSWORD = "see the URL's user and database; a password comes from PGPASSFILE or a service file"  # noqa: S105 # where it comes from
 _REMEDIES = {
     "25006": "name the primary: ?target_session_attrs=read-write in its URL",
     "42501": "grant its user CREATE on the schema, and all on the tables",
@@ -51,10 +51,10 @@ _REMEDIES = {
 
 
 def open_postgres(url: str, *, busy_seconds: float, tries: int) -> Database:
-    """Open the database at ``url`` (``postgresql://``, or ``postgresql+psycopg://`` as SQLAlchemy writes it); its tables are made.
+    """Open the database at ``url`` (``postgresql://``, or ``postgresql+psycopg://`` as SQLAlchemy writes it); creating missing tables.
 
     Raises:
-        LedgerError: It can't be read, reached or used; the message holds no password.
+        LedgerError: The URL can't be parsed, or the database can't be reached or used; the message has no password.
     """
     settings = _settings(url)
     limits = {
@@ -94,21 +94,21 @@ def open_postgres(url: str, *, busy_seconds: float, tries: int) -> Database:
 
 
 def connect(url: str) -> psycopg.Connection[Any]:
-    """A connection as ``open_postgres`` makes them, for who only looks. Raises psycopg.Error; LedgerError: the URL can't be read."""
+    """Connect as ``open_postgres`` does, for reading only. Raises psycopg.Error; LedgerError if the URL can't be parsed."""
     return psycopg.connect(**{**_DEFAULTS, **_settings(url)})
 
 
 def name_of(url: str) -> str:
-    """How the database at ``url`` is named to people: host, port, database or service. Raises LedgerError."""
+    """Return the name of the database at ``url`` in messages: host, port, database or service. Raises LedgerError."""
     return _name(_settings(url))
 
 
 def _settings(url: str) -> dict[str, Any]:
-    """What a URL says, as libpq reads it."""
+    """Parse a URL as libpq does."""
     try:
         return conninfo_to_dict("postgresql://" + url.partition("://")[2])
     except psycopg.ProgrammingError:
-        # Its message quotes what it couldn't read.
+        # Its message quotes the URL, which may have a password.
         remedy = "write postgresql://USER@HOST/DATABASE, with %xx for what isn't plain"
         raise LedgerError("the ledger's URL can't be read", remedy=remedy) from None
 

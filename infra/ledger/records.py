@@ -1,4 +1,4 @@
-"""What every transaction of the ledger is made of: an event appended, a state changed, a row put in its place."""
+"""The parts of the ledger's transactions: append an event, change a state, update or insert a row."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, Update, and_, bindparam, insert, select, update
 
-from infra.ledger.rows import event_values, state_of, state_values
+from infra.ledger.rows import event_values, read_state, state_values
 from infra.ledger.tables import events, states
 from sluice.model.event import Event
 from sluice.model.state import CurrentState, Record
 
-# Made once: most of what a write costs is making its statements. Values come when they are executed.
+# Made once: making its statements is most of what a write costs. Values come when they are executed.
 _APPEND = insert(events).inline()
 
 
 def append(connection: Connection, event: Event) -> None:
-    """One more event."""
+    """Append an event."""
     connection.execute(_APPEND, event_values(event))
 
 
-def keep(connection: Connection, record: Record) -> CurrentState | None:
-    """Append the event and change the state it is about; returns the new one, None where nothing is to change."""
+def apply_record(connection: Connection, record: Record) -> CurrentState | None:
+    """Append the record's event and change its pair's state; returns the new state, None if the record changes none."""
     append(connection, record.event)
     return None if record.change is None else change_state(connection, record.event, record.change)
 
 
-def state_now(connection: Connection, subscriber: str, distribution: str) -> CurrentState:
-    """Of a pair, as it stands; all defaults for one that was never recorded."""
+def read_current_state(connection: Connection, subscriber: str, distribution: str) -> CurrentState:
+    """Return the current state of a pair; all defaults if it was never recorded."""
     row = connection.execute(_STATE, {"of_subscriber": subscriber, "of_distribution": distribution}).one_or_none()
-    return CurrentState(subscriber, distribution) if row is None else state_of(row)
+    return CurrentState(subscriber, distribution) if row is None else read_state(row)
 
 
 def change_state(connection: Connection, event: Event, change: Callable[[CurrentState], CurrentState]) -> CurrentState:
     """Change the state of the event's pair; returns the new one."""
-    before = state_now(connection, event.subscriber, event.distribution)
+    before = read_current_state(connection, event.subscriber, event.distribution)
     after = replace(change(before), flow_run=event.flow_run or before.flow_run)
     if (after.subscriber, after.distribution) != (event.subscriber, event.distribution):
         raise ValueError("a change of state may not change whose state it is")
-    put(connection, states, {"subscriber": event.subscriber, "distribution": event.distribution}, state_values(after))
+    upsert(connection, states, {"subscriber": event.subscriber, "distribution": event.distribution}, state_values(after))
     return after
 
 
-def put(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any]) -> None:
-    """Update the row of ``key``, or insert it. Safe because a writer is alone."""
+def upsert(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any]) -> None:
+    """Update the row of ``key``, or insert it. Safe because there is one writer at a time."""
     bound = {f"of_{name}": value for name, value in key.items()}
     if connection.execute(_update(table), bound | values).rowcount == 0:
         connection.execute(insert(table), key | values)
@@ -54,7 +54,7 @@ def put(connection: Connection, table: Table, key: dict[str, Any], values: dict[
 
 @cache
 def _update(table: Table) -> Update:
-    """Of the row whose primary key is bound as ``of_<column>``, to the values that come with it."""
+    """Return the update of the row whose primary key is bound as ``of_<column>``."""
     return update(table).where(and_(*(column == bindparam(f"of_{column.name}") for column in table.primary_key)))
 
 
@@ -62,5 +62,5 @@ _STATE = select(states).where(and_(*(column == bindparam(f"of_{column.name}") fo
 
 
 def matches(table: Table, key: dict[str, Any]) -> ColumnElement[bool]:
-    """Whether a row has this key."""
+    """Return the condition that a row has this key."""
     return and_(*(table.c[name] == value for name, value in key.items()))

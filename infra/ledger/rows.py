@@ -1,4 +1,4 @@
-"""Rows of the ledger's tables to the model and back."""
+"""Convert rows of the ledger's tables to the model and back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TEXT_MAX = 1000
 
 
 def event_values(event: Event) -> dict[str, Any]:
-    """Of a row of ``events``."""
+    """Return the values of a row of ``events``."""
     return {
         "at": event.at,
         "kind": event.kind.value,
@@ -37,8 +37,8 @@ def event_values(event: Event) -> dict[str, Any]:
     }
 
 
-def event_of(row: Row[Any]) -> RecordedEvent:
-    """From a row of ``events``."""
+def read_event(row: Row[Any]) -> RecordedEvent:
+    """Read a row of ``events``."""
     event = Event(
         row.at,
         EventKind(row.kind),
@@ -54,7 +54,7 @@ def event_of(row: Row[Any]) -> RecordedEvent:
 
 
 def state_values(state: CurrentState) -> dict[str, Any]:
-    """Of a row of ``states``, but for its key."""
+    """Return the values of a row of ``states``, without its key."""
     error = state.error or Failure("", "", "", False)
     return {
         "distributor": state.distributor,
@@ -63,7 +63,7 @@ def state_values(state: CurrentState) -> dict[str, Any]:
         "extracted": _text(state.extracted),
         "offered": _text(state.offered),
         "state": state.state.value,
-        "reason": _plain(state.reason),
+        "reason": _without_nul(state.reason),
         "since": state.since,
         "bytes_sent": state.bytes_sent,
         "bytes_last": state.bytes_last,
@@ -72,16 +72,16 @@ def state_values(state: CurrentState) -> dict[str, Any]:
         "first_failure": state.first_failure,
         "next_try": state.next_try,
         "error_code": error.code,
-        "error_message": _plain(error.message),
-        "error_remedy": _plain(error.remedy),
+        "error_message": _without_nul(error.message),
+        "error_remedy": _without_nul(error.remedy),
         "error_retryable": int(error.retryable),
         "sequence": state.sequence,
         "flow_run": state.flow_run,
     }
 
 
-def state_of(row: Row[Any]) -> CurrentState:
-    """From a row of ``states``."""
+def read_state(row: Row[Any]) -> CurrentState:
+    """Read a row of ``states``."""
     error = Failure(row.error_code, row.error_message, row.error_remedy, bool(row.error_retryable)) if row.error_code else None
     return CurrentState(
         subscriber=row.subscriber,
@@ -107,22 +107,22 @@ def state_of(row: Row[Any]) -> CurrentState:
 
 
 def built_values(built: Built) -> dict[str, Any]:
-    """Of a row of ``built``, but for its key."""
+    """Return the values of a row of ``built``, without its key."""
     return {"revision": str(built.revision), "at": built.at, "files": built.files, "bytes": built.bytes}
 
 
-def built_of(row: Row[Any]) -> Built:
-    """From a row of ``built``."""
+def read_built(row: Row[Any]) -> Built:
+    """Read a row of ``built``."""
     return Built(row.distribution, RevisionNumber.parse(row.revision), row.at, row.files, row.bytes)
 
 
 def select_tickets() -> Select[Any]:
-    """Rows for ``ticket_of``, with times as text: those who wait read the queue often, and most of its rows haven't changed."""
+    """Select rows for ``read_ticket``, with times as text: waiting tasks read the queue often, and most of its rows haven't changed."""
     return select(*(type_coerce(c, String) if isinstance(c.type, UtcTime) else c for c in tickets.c))
 
 
-def ticket_of(row: Row[Any]) -> Ticket:
-    """From a row of ``select_tickets``."""
+def read_ticket(row: Row[Any]) -> Ticket:
+    """Read a row of ``select_tickets``."""
     return _ticket(*row)
 
 
@@ -161,8 +161,8 @@ def _number(text: str | None) -> RevisionNumber | None:
     return None if text is None else RevisionNumber.parse(text)
 
 
-def _plain(text: str) -> str:
-    """PostgreSQL's text holds no NUL, which a message may quote."""
+def _without_nul(text: str) -> str:
+    """Replace NUL, which a message may quote and PostgreSQL's text can't hold."""
     return text.replace("\0", "?")
 
 
@@ -175,5 +175,5 @@ def _data(data: Mapping[str, JsonValue]) -> str:
 
 
 def _cut(text: str) -> str:
-    """Messages quote what stands on disks and what other machines say: an event must be recorded whatever that is."""
+    """Shorten a text and make it printable: messages quote disks and other machines, and an event must be recorded whatever they say."""
     return "".join(c if c.isprintable() else "?" for c in text[:_TEXT_MAX]).encode()[:_TEXT_MAX].decode(errors="ignore")

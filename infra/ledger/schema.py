@@ -1,4 +1,4 @@
-"""Making the ledger's tables, and upgrading what an older Sluice made, in place."""
+"""Create the ledger's tables, and upgrade those of an older Sluice in place."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from sqlalchemy import Connection, func, insert, inspect, select, update
 from infra.ledger.tables import SCHEMA_VERSION, metadata, queues, schema_version, writers
 
 CREATION_LOCK = 0x536C75696365
-"""Of PostgreSQL's advisory locks: who holds it makes the tables."""
+"""Number of PostgreSQL's advisory lock that is held while the tables are created."""
 
 UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: queues.create, 2: writers.create}
-"""By the version found: what makes the next one of it. Data stay; the version is raised in the same transaction."""
+"""By the version found: the step to the next one. Data stay; the version is raised in the same transaction."""
 
 
 def version(connection: Connection) -> int | None:
-    """Of the tables that are there; None where they aren't."""
+    """Return the version of the tables; None if there are none."""
     if not inspect(connection).has_table(schema_version.name):
         return None
     return connection.execute(select(schema_version.c.version)).scalar_one_or_none()
 
 
-def make(connection: Connection) -> None:
-    """Make what is missing. Two processes that start at once both succeed: on SQLite the transaction began IMMEDIATE."""
+def create(connection: Connection) -> None:
+    """Create missing tables. Two processes that start at once both succeed: on SQLite the transaction began IMMEDIATE."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(CREATION_LOCK)))
     if version(connection) is None:

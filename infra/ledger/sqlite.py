@@ -1,7 +1,7 @@
 """The ledger in an SQLite file.
 
-A rollback journal, because the versions around 3.40 can corrupt a WAL; ``synchronous=EXTRA``, because a commit that was answered must not
-be taken back by a power cut: an order's sequence would be given twice. The journal file stays (``PERSIST``): a commit ends with its header
+A rollback journal, because the versions around 3.40 can corrupt a WAL; ``synchronous=EXTRA``, because a power cut must not undo a commit
+that was reported: an order's sequence would be given twice. The journal file stays (``PERSIST``): a commit ends with its header
 zeroed and synced, which writes one block, where removing or truncating it changes metadata and takes a commit of the file system's own.
 
 Writes begin IMMEDIATE, so that no transaction has to be upgraded. Connections aren't pooled: opening one costs far less than the write
@@ -29,7 +29,7 @@ JOURNAL_KEPT = 1 << 20
 
 
 def open_sqlite(path: Path, *, busy_seconds: float, tries: int) -> Database:
-    """Open the SQLite file ``path`` (0600), made if missing with its directory (0700)."""
+    """Open the SQLite file ``path`` (0600), creating it and its directory (0700) if they are missing."""
     try:
         make_directory(path.parent)
         _make_file(path)
@@ -59,7 +59,7 @@ def open_sqlite(path: Path, *, busy_seconds: float, tries: int) -> Database:
 
 
 def _make_file(path: Path) -> None:
-    """SQLite gives its journal the mode of this file."""
+    """Create the file, private: SQLite gives its journal the same mode."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
@@ -73,7 +73,7 @@ def _make_file(path: Path) -> None:
 def _fault_of(error: SQLAlchemyError) -> Fault:
     original = getattr(error, "orig", None)
     code = getattr(original, "sqlite_errorcode", 0) & 0xFF
-    cause = f": {original or type(error).__name__}"  # what the driver says: no statement, no parameters
+    cause = f": {original or type(error).__name__}"  # the driver's message: no statement, no parameters
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Fault(Trouble.LOCKED, cause)
     if code == sqlite3.SQLITE_FULL:

@@ -1,6 +1,6 @@
 """The tables of the ledger: one metadata for every database (docs/ledger.md describes the columns).
 
-Portable on purpose: text, integers and nothing that only one database has. Revisions are text (``2.3``); times are RFC 3339 text in UTC,
+Portable on purpose: text, integers and nothing special to one database. Revisions are text (``2.3``); times are RFC 3339 text in UTC,
 27 characters, so that they sort as text and a person reads them.
 """
 
@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 SCHEMA_VERSION = 3
-"""Of these tables. An older ledger is brought up to it when it is opened (``schema.UPGRADES``), a newer one isn't opened."""
+"""Version of these tables. An older ledger is upgraded when it is opened (``schema.UPGRADES``), a newer one isn't opened."""
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -26,7 +26,7 @@ class UtcTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
-        """To text; a naive time is a programming error."""
+        """Convert to text; a naive time is a programming error."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -34,7 +34,7 @@ class UtcTime(TypeDecorator[datetime]):
         return value.astimezone(UTC).strftime(_FORMAT)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        """From text."""
+        """Convert from text."""
         return None if value is None else datetime.fromisoformat(value)
 
 
@@ -44,7 +44,7 @@ _NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts by itsel
 
 
 def _name(column: str, *, primary_key: bool = False) -> Column[str]:
-    """A name of the site, or an id; empty where it doesn't apply."""
+    """Return a column for a name of the site, or an id; empty if it doesn't apply."""
     return Column(column, String(255), nullable=False, primary_key=primary_key)
 
 
@@ -58,7 +58,7 @@ schema_version = Table(
     Column("only", Integer, CheckConstraint('"only" = 1'), primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),
 )
-"""One row. A writer locks it first, so that one writes at a time on every database."""
+"""One row. A writer locks it first, so that there is one writer at a time on every database."""
 
 events = Table(
     "events",
@@ -167,7 +167,7 @@ queues = Table(
     _name("sender", primary_key=True),
     Column("stamp", BigInteger, nullable=False),
 )
-"""Since version 2. The stamp grows with every change of who is in a sender's queue and how far; not where a lease is renewed."""
+"""Since version 2. The stamp grows with every change of a sender's queue: of its tickets and their phases, not of their leases."""
 
 writers = Table(
     "writers",
@@ -176,4 +176,4 @@ writers = Table(
     Column("last", BigInteger, nullable=False),
     Column("at", UtcTime, nullable=False),
 )
-"""Since version 3. The last transaction of each process: so one whose connection broke at COMMIT finds out whether it was committed."""
+"""Since version 3. The last transaction of each process, so that one whose connection broke at COMMIT knows whether it was committed."""

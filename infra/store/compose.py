@@ -1,4 +1,4 @@
-"""Composing a ``.ted`` from packs: whole frames go over as they are, the rest is compressed anew; every content is verified on the way."""
+"""Compose a ``.ted`` from packs: whole frames are copied as they are, the rest is compressed anew; every content is verified on the way."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 from blake3 import blake3
 
-from infra.store.contents import Contents
-from infra.store.packs import REPAIR, Packs
+from infra.store.contents import REPAIR, Contents, Location
+from infra.store.packs import Packs
 from sluice.errors import StoreCorruptError
 from sluice.formats.ted.file import TedWriter
 from sluice.formats.ted.frame import FRAME_MAX
@@ -19,37 +19,31 @@ COPY_MIN = 1024 * 1024
 
 
 def compose(writer: TedWriter, contents: Contents, needed: Sequence[tuple[str, int]]) -> None:
-    """Write the payload for ``needed`` contents, in their order.
+    """Write the payload for the ``needed`` contents, in their order.
 
     Raises:
-        StoreCorruptError: A content isn't held or no longer has its digest; names it.
+        StoreCorruptError: A content isn't in the store or no longer has its digest; names it.
     """
     with ExitStack() as stack:
         packs = Packs(contents, stack)
         verifier = _Verifier(needed)
         pending = bytearray()
-        for pack, first, end in _runs(contents, needed):
-            at = first
-            while at < end:
-                number, start = contents.index(pack).frame_at(at)
-                plain = contents.index(pack).frames[number][1]
-                whole = at == start and end >= start + plain
+        for pack, size, first in _runs(contents, needed):
+            for number, start, end in contents.index(pack).spans(first, size):
                 data = packs.plain(pack, number)
-                if whole and (not pending or plain >= COPY_MIN):
+                if end - start == len(data) and (not pending or len(data) >= COPY_MIN):
                     _flush(writer, pending)
                     verifier.feed(data)
-                    writer.frame(packs.frame(pack, number), plain)
-                    at += plain
+                    writer.frame(packs.frame(pack, number), len(data))
                     continue
-                piece = memoryview(data)[at - start : min(plain, end - start)]
+                piece = memoryview(data)[start:end]
                 verifier.feed(piece)
-                at += len(piece)
                 pending += piece
                 while len(pending) >= FRAME_MAX:
                     writer.frame(compress_frame(pending[:FRAME_MAX]), FRAME_MAX)
                     del pending[:FRAME_MAX]
         _flush(writer, pending)
-        verifier.end()
+        verifier.finish()
 
 
 def _flush(writer: TedWriter, pending: bytearray) -> None:
@@ -58,53 +52,44 @@ def _flush(writer: TedWriter, pending: bytearray) -> None:
         pending.clear()
 
 
-def _runs(contents: Contents, needed: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int, int]]:
-    """Pack, first and end byte in its plaintext, with neighbours joined."""
-    run: tuple[str, int, int] | None = None
+def _runs(contents: Contents, needed: Sequence[tuple[str, int]]) -> Iterator[Location]:
+    """Yield the locations of the contents, with neighbours joined."""
+    run: Location | None = None
     for digest, size in needed:
-        place = contents.place(digest)
-        if place is None or place[1] != size:
-            raise StoreCorruptError(f"content {digest} of {size} bytes isn't in the store", remedy=REPAIR)
-        pack, _, first = place
-        if run is not None and run[0] == pack and run[2] == first:
-            run = (pack, run[1], first + size)
+        location = contents.locate(digest, size)
+        if run is not None and (run.pack, run.first + run.size) == (location.pack, location.first):
+            run = run._replace(size=run.size + size)
             continue
         if run is not None:
             yield run
-        run = (pack, first, first + size)
+        run = location
     if run is not None:
         yield run
 
 
 class _Verifier:
-    """Takes the plaintext of a ``.ted`` as it is composed and checks each content's digest at its end."""
+    """Takes the plaintext of a ``.ted`` while it is composed and checks each content's digest at its end."""
 
     def __init__(self, needed: Sequence[tuple[str, int]]) -> None:
         self._needed = iter(needed)
         self._digest = ""
-        self._left = 0
+        self._remaining = 0
         self._hash = blake3()
 
     def feed(self, data: bytes | memoryview) -> None:
-        """The next bytes of plaintext."""
+        """Take the next bytes of plaintext."""
         view = memoryview(data)
         while view:
-            while not self._left:
-                self._next()
-            part = view[: self._left]
+            while not self._remaining:
+                self.finish()
+                self._digest, self._remaining = next(self._needed)
+                self._hash = blake3()
+            part = view[: self._remaining]
             self._hash.update(part)
-            self._left -= len(part)
+            self._remaining -= len(part)
             view = view[len(part) :]
 
-    def end(self) -> None:
-        """All has come."""
-        self._check()
-
-    def _next(self) -> None:
-        self._check()
-        self._digest, self._left = next(self._needed)
-        self._hash = blake3()
-
-    def _check(self) -> None:
+    def finish(self) -> None:
+        """Check the content that has just ended."""
         if self._digest and self._hash.hexdigest() != self._digest:
             raise StoreCorruptError(f"content {self._digest} no longer has its digest in the store", remedy=REPAIR)

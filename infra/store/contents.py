@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from sluice.durable import TEMP_PREFIX, move_into_place, replace_atomically, sweep, sync_directory
 from sluice.errors import NoSpaceError, StoreCorruptError, StoreError
@@ -18,8 +18,16 @@ from sluice.formats.pack import PACK_PLAIN, PackIndex, PackWriter, pack_index_by
 PACK = ".pack"
 INDEX = ".idx"
 
-Place = tuple[str, int, int]
-"""A pack's name, a content's size and its first byte in the pack's plaintext."""
+REPAIR = "run `sluice store verify --repair` while the sources are there"
+
+
+class Location(NamedTuple):
+    """Where a content lies."""
+
+    pack: str
+    size: int
+    first: int
+    """Its first byte in the pack's plaintext."""
 
 
 @contextmanager
@@ -40,7 +48,7 @@ def translate_errors(path: Path, *, pass_missing: bool = False) -> Iterator[None
 
 
 class WholeWrites(io.FileIO):
-    """An unbuffered file whose writes are whole or a StoreError, so that they aren't taken for errors of what is being read."""
+    """An unbuffered file that writes everything or raises StoreError, so that its errors aren't taken for errors of the file being read."""
 
     def write(self, data: Any, /) -> int:
         """Write all of ``data``."""
@@ -53,17 +61,17 @@ class WholeWrites(io.FileIO):
 
 
 def open_private(name: str, flags: int) -> int:
-    """An opener of files that only this account may read."""
+    """Open a file that only this account may read; for ``open(opener=)``."""
     return os.open(name, flags | os.O_CLOEXEC, 0o600)
 
 
 class Contents:
-    """The packs of one store, as seen while its lock is held in common (``refresh`` after taking it)."""
+    """The packs of one store, as they are while their lock is shared (``refresh`` after taking it)."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._indexes: dict[str, PackIndex] = {}
-        self._places: dict[str, Place] = {}
+        self._locations: dict[str, Location] = {}
 
     def refresh(self) -> None:
         """Learn what other processes added or deleted; a damaged index is as good as none."""
@@ -71,35 +79,42 @@ class Contents:
             files = os.listdir(self.directory) if self.directory.is_dir() else ()
         names = {name.removesuffix(INDEX) for name in files if name.endswith(INDEX) and not name.startswith(TEMP_PREFIX)}
         if self._indexes.keys() - names:
-            indexes, places = {name: index for name, index in self._indexes.items() if name in names}, dict[str, Place]()
+            indexes, locations = {name: index for name, index in self._indexes.items() if name in names}, dict[str, Location]()
             for name, index in indexes.items():
-                _learn(places, name, index)
-            self._indexes, self._places = indexes, places  # at once: other threads may be reading
+                _add_locations(locations, name, index)
+            self._indexes, self._locations = indexes, locations  # at once: other threads may be reading
         for name in sorted(names - self._indexes.keys()):
             with suppress(StoreCorruptError):
                 self._add(name, self._read_index(name))
 
-    def place(self, digest: str) -> Place | None:
-        """Where a content lies, None if it isn't held."""
-        return self._places.get(digest)
+    def find(self, digest: str) -> Location | None:
+        """Return where a content lies; None if no pack has it."""
+        return self._locations.get(digest)
+
+    def locate(self, digest: str, size: int) -> Location:
+        """Return where a content lies. Raises StoreCorruptError if no pack has it."""
+        location = self._locations.get(digest)
+        if location is None or location.size != size:
+            raise StoreCorruptError(f"content {digest} of {size} bytes isn't in the store", remedy=REPAIR)
+        return location
 
     def packs(self) -> set[str]:
-        """Those whose index is sound."""
+        """Return the packs whose index is sound."""
         return set(self._indexes)
 
     def index(self, pack: str) -> PackIndex:
-        """Of a pack that ``place`` named."""
+        """Return the index of a pack that is sound."""
         return self._indexes[pack]
 
     def path(self, pack: str) -> Path:
-        """The file of a pack."""
+        """Return the file of a pack."""
         return self.directory / f"{pack}{PACK}"
 
-    def holding(self, digests: Collection[str]) -> set[str]:
-        """The packs that hold any of these contents."""
+    def packs_with(self, digests: Collection[str]) -> set[str]:
+        """Return the packs that have any of these contents."""
         return {name for name, index in self._indexes.items() if any(content[0] in digests for content in index.contents)}
 
-    def adopt(self, temp: Path, file: int, index: PackIndex) -> None:
+    def add_pack(self, temp: Path, file: int, index: PackIndex) -> None:
         """Give a finished pack its name, durably; the index follows, so that one without is a leftover."""
         data = pack_index_bytes(index)
         name = pack_name(data)
@@ -109,7 +124,7 @@ class Contents:
         self._add(name, index)
 
     def prune(self, referenced: Collection[str]) -> int:
-        """Delete every pack without a referenced content, and leftovers. The caller has the store's lock alone.
+        """Delete every pack without a referenced content, and leftovers. The caller holds the lock of the packs exclusively.
 
         Returns:
             Bytes freed.
@@ -121,7 +136,7 @@ class Contents:
             found = sorted(os.listdir(self.directory))  # .idx before its .pack: either without the other is a leftover
             indexes, packs = ({n.removesuffix(end) for n in found if n.endswith(end)} for end in (INDEX, PACK))
             damaged = (indexes & packs) - self._indexes.keys()
-            keep = self.holding(referenced) | damaged  # what can't be read may be needed: repairing is for others
+            keep = self.packs_with(referenced) | damaged  # a pack that can't be read may be needed: repairing is for others
             for file in found:
                 pack, suffix = os.path.splitext(file)
                 if suffix in (PACK, INDEX) and pack not in keep:
@@ -132,32 +147,30 @@ class Contents:
         return freed
 
     def _read_index(self, name: str) -> PackIndex:
-        with translate_errors(self.directory):
-            data = (self.directory / f"{name}{INDEX}").read_bytes()
-            index = parse_pack_index(data, name)
-            if _size(self.path(name)) != index.length:
-                raise StoreCorruptError(f"{self.path(name)} is missing or hasn't the length its index says")
+        path = self.path(name)
+        with translate_errors(path):
+            index = read_pack_index(path)
+            if not path.exists() or path.stat().st_size != index.length:
+                raise StoreCorruptError(f"{path} is missing or hasn't the length its index says")
         return index
 
     def _add(self, name: str, index: PackIndex) -> None:
         self._indexes[name] = index
-        _learn(self._places, name, index)
+        _add_locations(self._locations, name, index)
 
 
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
+def read_pack_index(pack: Path) -> PackIndex:
+    """Read the index beside a pack's file. Raises StoreCorruptError, OSError."""
+    return parse_pack_index(pack.with_suffix(INDEX).read_bytes(), pack.stem)
 
 
-def _learn(places: dict[str, Place], name: str, index: PackIndex) -> None:
+def _add_locations(locations: dict[str, Location], pack: str, index: PackIndex) -> None:
     for digest, size, first in index.contents:
-        places.setdefault(digest, (name, size, first))
+        locations.setdefault(digest, Location(pack, size, first))
 
 
 class PackSink:
-    """Puts new contents into new packs. Nothing it wrote is relied on until ``finish``; killed before, it leaves ``.tmp-`` files."""
+    """Puts new contents into new packs. Nothing that it wrote is relied on before ``finish``; killed earlier, it leaves ``.tmp-`` files."""
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
@@ -167,7 +180,7 @@ class PackSink:
 
     def holds(self, digest: str) -> bool:
         """Whether the content is in a pack, or in the one being written."""
-        return digest in self._pending or self._contents.place(digest) is not None
+        return digest in self._pending or self._contents.find(digest) is not None
 
     def put(self, digest: str, size: int, pieces: Iterable[bytes]) -> None:
         """See ``sluice.ports.ContentSink``."""
@@ -187,11 +200,11 @@ class PackSink:
             return
         index = self._writer.finish()
         if index.contents:
-            self._contents.adopt(Path(str(self._file.name)), self._file.fileno(), index)
+            self._contents.add_pack(Path(str(self._file.name)), self._file.fileno(), index)
         self.close()
 
     def close(self) -> None:
-        """Throw away what wasn't finished."""
+        """Discard what wasn't finished."""
         if self._file is not None:
             self._file.close()
             with translate_errors(Path(str(self._file.name))), suppress(FileNotFoundError):

@@ -1,9 +1,9 @@
-"""Making a delta ``.ted``: contents from packs through the engine, the recipe before its frames (docs/formats.md section 4)."""
+"""Make a delta ``.ted``: contents from packs through the engine, the recipe before its frames (docs/formats.md section 4)."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -21,16 +21,14 @@ from sluice.formats.ted.recipe import RANGES_MAX, Recipe, gone_contents, recipe_
 from sluice.formats.zstd import compress_frame
 from sluice.model.manifest import Manifest
 from sluice.model.site import Effort
+from sluice.ports import Progress
 
 RECIPE_LEVEL = 19
-"""Of zstd: a recipe is small, and most of what travels where little changed."""
+"""Of zstd: a recipe is small, and most of what travels if little changed."""
 LARGE_RECIPE, LARGE_RECIPE_LEVEL = 4 * 1024 * 1024, 9
-"""Bytes from which it takes too long for what it saves, and the level then."""
+"""Bytes from which that level takes too long for what it saves, and the level then."""
 SPOOL_MEMORY = 8 * 1024 * 1024
 """Bytes of frames kept in memory until the recipe is known; more are in a file without a name."""
-
-Told = Callable[[int, int], None]
-"""Progress: bytes of new contents done, and in all."""
 
 
 def write_delta(
@@ -42,54 +40,58 @@ def write_delta(
     effort: Effort,
     small: bool,
     directory: Path,
-    progress: Told | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write recipe and frames of the delta from ``base`` to ``new``. Every content is verified by its digest.
 
-    An old content that is missing or damaged costs its use, not the delta: then nothing is made from old ones.
+    An old content that is missing or damaged doesn't stop the delta: then nothing is made from old contents.
 
     Args:
-        directory: Where frames are kept until the recipe is written; nothing is left there, however this ends.
+        directory: For the frames until the recipe is written; nothing remains there, however this ends.
+        progress: Called with (done, total) of the bytes of new contents.
     Raises:
-        StoreCorruptError: A new content isn't held or no longer has its digest; names it.
-        BaseDiffersError: What leads from one manifest to the other is beyond the format's limits: only the whole will do.
+        StoreCorruptError: A new content isn't in the store or no longer has its digest; names it.
+        BaseDiffersError: The difference of the manifests is beyond the format's limits: only a full ``.ted`` will do.
     """
-    leads = manifest_delta(base, new)
-    if len(leads) > RECIPE_MAX:  # before hours are spent on frames, by each who asks
+    difference = manifest_delta(base, new)
+    if len(difference) > RECIPE_MAX:  # before hours are spent on frames, again at each request
         raise _too_different(base, new)
     with ExitStack() as stack:
         packs = Packs(contents, stack)
-        fresh = [packs.blob(*content) for content in needed_contents(new, base)]
+        added = [packs.blob(*content) for content in needed_contents(new, base)]
         spool: IO[bytes] = stack.enter_context(tempfile.SpooledTemporaryFile(SPOOL_MEMORY, dir=str(directory)))
-        making = _Making(fresh, spool, directory, effort, small, progress)
-        held, gone = list(base.contents()), gone_contents(base, new) if fresh else []
-        order = gone + sorted(set(range(len(held))) - set(gone)) if fresh else []
+        maker = _FrameMaker(added, spool, directory, effort, small, progress)
+        old, gone = list(base.contents()), gone_contents(base, new) if added else []
+        order = gone + sorted(set(range(len(old))) - set(gone)) if added else []
         try:
-            making.make([_Old(packs, *held[ordinal]) for ordinal in order], len(gone), order)
+            maker.make([_OldContent(packs, *old[ordinal]) for ordinal in order], len(gone), order)
         except _OldContentError:
-            making.make([], 0, [])
-        recipe = recipe_bytes(Recipe(leads, tuple(making.references)))
-        is_one = delta_fits(making.frames, len(recipe) + sum(frame.length for frame in making.frames))
-        if len(recipe) > RECIPE_MAX or sum(map(len, making.references)) > RANGES_MAX or not is_one:
+            maker.make([], 0, [])
+        recipe = recipe_bytes(Recipe(difference, tuple(maker.references)))
+        fits = delta_fits(maker.frames, len(recipe) + sum(frame.length for frame in maker.frames))
+        if len(recipe) > RECIPE_MAX or sum(map(len, maker.references)) > RANGES_MAX or not fits:
             raise _too_different(base, new)
         writer.recipe(compress_frame(recipe, level=RECIPE_LEVEL if len(recipe) < LARGE_RECIPE else LARGE_RECIPE_LEVEL), len(recipe))
         with translate_errors(directory):
             spool.seek(0)
-        for frame in making.frames:
+        for frame in maker.frames:
             with translate_errors(directory):
                 data = spool.read(frame.length)
             writer.delta_frame(frame, data)
 
 
 def _too_different(base: Manifest, new: Manifest) -> BaseDiffersError:
-    return BaseDiffersError(f"{new.distribution} {new.revision} has too little in common with {base.revision}", remedy="send it whole")
+    return BaseDiffersError(
+        f"{new.distribution} {new.revision} has too little in common with {base.revision}",
+        remedy="nothing to do: Sluice sends everything instead",
+    )
 
 
 class _OldContentError(StoreCorruptError):
-    """A content that the delta is made from, not one that it is to hold."""
+    """Damage of a content that the delta is made from, not of one that it is to hold."""
 
 
-class _Old:
+class _OldContent:
     """A content of the base."""
 
     def __init__(self, packs: Packs, digest: str, size: int) -> None:
@@ -99,7 +101,7 @@ class _Old:
         self.size = size
 
     def read(self, offset: int, length: int) -> bytes:
-        """As ``PackBlob``; what is missing or damaged is an _OldContentError."""
+        """Read as ``PackBlob`` does; a content that is missing or damaged raises _OldContentError."""
         try:
             if self._blob is None:
                 self._blob = self._packs.blob(self._digest, self.size)
@@ -108,10 +110,12 @@ class _Old:
             raise _OldContentError(error.message, remedy=error.remedy) from error
 
 
-class _Making:
-    """Frames on their way from the engine to the file."""
+class _FrameMaker:
+    """Has the engine make the frames of a delta, and keeps them in the spool."""
 
-    def __init__(self, new: Sequence[Blob], spool: IO[bytes], directory: Path, effort: Effort, small: bool, progress: Told | None) -> None:
+    def __init__(
+        self, new: Sequence[Blob], spool: IO[bytes], directory: Path, effort: Effort, small: bool, progress: Progress | None
+    ) -> None:
         self._new = new
         self._spool = spool
         self._directory = directory
@@ -123,7 +127,7 @@ class _Making:
         self.references: list[tuple[Range, ...]] = []
 
     def make(self, old: Sequence[Blob], gone: int, ordinals: Sequence[int]) -> None:
-        """Have all frames made; repeated, it begins anew."""
+        """Make all frames; a repeated call begins anew."""
         self.frames.clear()
         self.references.clear()
         with translate_errors(self._directory):

@@ -1,8 +1,8 @@
-"""The writing side of one Distribution in the store: what may be done while its lock is held.
+"""Write one Distribution in the store: what may be done while its lock is held.
 
 Order of writes, so that a kill at any point loses nothing and the next holder of the lock can finish: marker ``unfinished``, packs, the
-revision by one rename, old revisions away by one rename each, packs that nobody needs, the marker. While the marker stands, packs without a
-revision may exist, and the next successful holder prunes them.
+revision by one rename, old revisions away by one rename each, packs that no revision needs, the marker. While the marker stands, packs
+without a revision may exist, and the next successful holder prunes them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from infra.store.compose import compose
 from infra.store.contents import PackSink, WholeWrites, open_private, translate_errors
@@ -39,7 +40,7 @@ class FileDraft:
         self._must_prune = self._marker.exists()
 
     def expect(self, size: int) -> None:
-        """See ``sluice.ports.ContentSink``. Pack and ``.ted`` together take about the plaintext's size where it compresses to half."""
+        """See ``sluice.ports.ContentSink``. Pack and ``.ted`` together take about the plaintext's size if it compresses to half."""
         if size:
             self._store.check_space(f"Distribution {self._distribution}: new content", size)
 
@@ -66,7 +67,7 @@ class FileDraft:
         revisions = self._directory / "revisions"
         final = revisions / str(manifest.revision)
         if final.exists():
-            raise StoreCorruptError(f"{final} is there already", remedy="see who else writes into this working directory")
+            raise StoreCorruptError(f"{final} exists already", remedy="see which other program writes into this working directory")
         data = manifest_bytes(manifest)
         parse_manifest(data)
         temp = revisions / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
@@ -81,9 +82,9 @@ class FileDraft:
                     name = ted_name(base, small)
                     try:
                         with WholeWrites(temp / name, "xb", opener=open_private) as file:
-                            index, payload = self._compose(file, manifest, base, small, progress)
+                            index, payload = write_ted(self._store, file, manifest, base, self._directory, small=small, progress=progress)
                             os.fsync(file.fileno())
-                    except BaseDiffersError:  # its holders are sent everything
+                    except BaseDiffersError:  # Subscribers that have this base are sent everything
                         (temp / name).unlink()
                         continue
                     teds.append(TedFile(manifest.revision, base, str(final / name), name, index, payload, small))
@@ -107,13 +108,12 @@ class FileDraft:
             return found
         name = ted_name(base, small)
         manifest = self._store.manifest(self._distribution, revision)
-        if total := sum(size for _, size in self._needed(manifest, base)):  # hardly exceeded by what can't be compressed
-            self._store.check_space(f"Distribution {self._distribution}: {name} of {revision}", total)
+        check_ted_space(self._store, manifest, base, f"{name} of {revision}")
         path = self._store.revision_directory(self._distribution, revision) / name
         self._packs()
         with translate_errors(path), temporary(path.parent) as (fd, temp):
             with WholeWrites(temp, "wb") as file:
-                index, payload = self._compose(file, manifest, base, small, progress)
+                index, payload = write_ted(self._store, file, manifest, base, self._directory, small=small, progress=progress)
             move_into_place(temp, path, fd)
         return TedFile(revision, base, str(path), name, index, payload, small)
 
@@ -126,14 +126,14 @@ class FileDraft:
                 raise NotFoundError(f"{self._distribution} has no revision {revision}")
             self._mark()
             self._must_prune = True
-            gone = directory / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
+            removed = directory / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
             with translate_errors(path):
-                path.rename(gone)
+                path.rename(removed)
                 sync_directory(directory)
-                shutil.rmtree(gone)
+                shutil.rmtree(removed)
 
     def finish(self) -> None:
-        """All went well: prune what nobody refers to any more. If others are building now, the next holder of the lock does it."""
+        """End well: prune packs that no revision refers to any more. If others are building now, the next holder of the lock does it."""
         self.close()
         if self._marker.exists() and self._store.prune():
             with translate_errors(self._marker):
@@ -141,7 +141,7 @@ class FileDraft:
                 sync_directory(self._directory)
 
     def close(self) -> None:
-        """Let go of everything but the Distribution's lock."""
+        """Release everything but the Distribution's lock."""
         if self._sink is not None:
             self._sink.close()
             self._sink = None
@@ -153,38 +153,49 @@ class FileDraft:
             self._sink = PackSink(self._store.contents)
         return self._sink
 
-    def _needed(self, manifest: Manifest, base: RevisionNumber | None) -> Sequence[tuple[str, int]]:
-        return needed_contents(manifest, None if base is None else self._store.manifest(self._distribution, base))
-
     @staticmethod
     def _variants(bases: Sequence[RevisionNumber | None]) -> Iterator[tuple[RevisionNumber | None, bool]]:
-        """What is made for a new revision: for a base that is about to go the small delta too, which nobody could make afterwards."""
+        """Yield what to make for a new revision: for a base that is about to go the small delta too, which can't be made afterwards."""
         for base in bases:
             yield base, False
             if base is not None and None in bases:
                 yield base, True
 
-    def _compose(
-        self, file: WholeWrites, manifest: Manifest, base: RevisionNumber | None, small: bool, progress: Progress | None
-    ) -> tuple[bytes, int]:
-        writer = TedWriter(file.write, distribution=manifest.distribution, revision=manifest.revision, base=base, small=small)
-        if base is None:
-            compose(writer, self._store.contents, needed_contents(manifest))
-        else:
-            write_delta(
-                writer,
-                self._store.contents,
-                self._store.manifest(self._distribution, base),
-                manifest,
-                effort=self._store.effort(self._distribution),
-                small=small,
-                directory=self._directory,
-                progress=progress,
-            )
-        index, data = writer.finish()
-        return data, index.payload
-
     def _mark(self) -> None:
         if not self._marker.exists():
             with translate_errors(self._marker):
                 replace_atomically(self._marker, b"")
+
+
+def check_ted_space(store: StoreLayout, manifest: Manifest, base: RevisionNumber | None, what: str) -> None:
+    """See that there is room for a ``.ted``. Raises NoSpaceError."""
+    needed = needed_contents(manifest, None if base is None else store.manifest(manifest.distribution, base))
+    if total := sum(size for _, size in needed):  # hardly exceeded by contents that can't be compressed
+        store.check_space(f"Distribution {manifest.distribution}: {what}", total)
+
+
+def write_ted(
+    store: StoreLayout,
+    file: WholeWrites,
+    manifest: Manifest,
+    base: RevisionNumber | None,
+    directory: Path,
+    *,
+    small: bool,
+    progress: Progress | None = None,
+) -> tuple[bytes, int]:
+    """Write the ``.ted`` of a revision while the lock of the packs is shared.
+
+    Args:
+        directory: For temporary files.
+    Returns:
+        Its index, and bytes of its payload.
+    """
+    writer = TedWriter(file.write, distribution=manifest.distribution, revision=manifest.revision, base=base, small=small)
+    if base is None:
+        compose(writer, store.contents, needed_contents(manifest))
+    else:
+        old, effort = store.manifest(manifest.distribution, base), store.effort(manifest.distribution)
+        write_delta(writer, store.contents, old, manifest, effort=effort, small=small, directory=directory, progress=progress)
+    index, data = writer.finish()
+    return data, index.payload

@@ -1,7 +1,7 @@
-"""Reads a store through and hashes everything: packs frame by frame, manifests, ``.ted`` files block by block.
+"""Read a whole store and hash everything: packs frame by frame, manifests, ``.ted`` files block by block.
 
-Nothing is believed: neither names nor sizes nor times. The store's lock is held in common while packs are read, so that none is pruned
-meanwhile; a revision that a build supersedes meanwhile isn't damaged, it is gone. Leaves out what was signed: the operation knows that.
+Nothing is believed: neither names nor sizes nor times. The lock of the packs is shared while they are read, so that none is pruned
+meanwhile; a revision that a build supersedes meanwhile isn't damaged, it is gone. Leaves out signatures: the caller compares those.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blake3 import blake3
-
-from infra.store.contents import INDEX, PACK, translate_errors
+from infra.store.contents import INDEX, PACK, read_pack_index, translate_errors
 from infra.store.layout import MANIFEST, StoreLayout, ted_name
 from infra.store.pack_reader import PackReader
 from sluice.durable import TEMP_PREFIX
 from sluice.errors import NotFoundError, StoreCorruptError
-from sluice.formats.pack import PACK_MAGIC, PackIndex, parse_pack_index
+from sluice.formats.pack import PACK_MAGIC, PackIndex
 from sluice.formats.ted.file import verify_payload
 from sluice.model.damage import AffectedRevision, Damage, Examination, Part
 from sluice.model.revision import RevisionNumber
@@ -46,13 +44,13 @@ def examine(store: StoreLayout, distributions: Iterable[str], progress: Progress
         for pack in packs:
             damages += _pack(store, pack, needed, found, reading)
         damages += _missing(needed, found, damages)
-    damages += _examined_teds(teds, reading)
+    damages += _examine_teds(teds, reading)
     return Examination(reading.packs, reading.contents, reading.manifests, reading.teds, reading.bytes, tuple(damages))
 
 
 @dataclass
 class _Reading:
-    """Counts what is read, and tells."""
+    """Counts what is read, and reports progress."""
 
     progress: Progress | None
     packs: int = 0
@@ -77,97 +75,87 @@ class _Reading:
 def _manifests(
     store: StoreLayout, names: Iterable[str], reading: _Reading
 ) -> tuple[list[Damage], dict[str, tuple[int, tuple[AffectedRevision, ...]]]]:
-    """Damaged ones, and what the others refer to."""
+    """Return damage of manifests, and the contents that sound ones refer to."""
     damages: list[Damage] = []
     needed: dict[str, tuple[int, tuple[AffectedRevision, ...]]] = {}
     for name in names:
         for revision in store.revisions(name):
-            of = ((name, revision),)
+            concerned = ((name, revision),)
             path = store.revision_directory(name, revision) / MANIFEST
             try:
                 encoded = store.encoded_manifest(name, revision)
                 reading.read(len(encoded.data))
                 for digest, size in encoded.manifest.contents():
-                    known = needed.get(digest)
-                    needed[digest] = (size, (*known[1], *of) if known else of)
+                    others = needed[digest][1] if digest in needed else ()
+                    needed[digest] = (size, (*others, *concerned))
             except StoreCorruptError as error:
-                damages.append(Damage(Part.MANIFEST, str(path), error.message, of))
+                damages.append(Damage(Part.MANIFEST, str(path), error.message, concerned))
             except NotFoundError:
                 if path.parent.is_dir():
-                    damages.append(Damage(Part.MANIFEST, str(path), "it is missing", of))
+                    damages.append(Damage(Part.MANIFEST, str(path), "it is missing", concerned))
                 continue
             reading.manifests += 1
     return damages, needed
 
 
 def _packs(store: StoreLayout, needed: Needed | None) -> Iterator[str]:
-    """All packs, or those that hold what is needed or can't be read."""
+    """Yield all packs, or those that have a needed content or can't be read."""
     contents = store.contents
     if not contents.directory.is_dir():
         return iter(())
     names = os.listdir(contents.directory)
-    whole = {n.removesuffix(PACK) for n in names if n.endswith(PACK)} & {n.removesuffix(INDEX) for n in names if n.endswith(INDEX)}
-    whole = {n for n in whole if not n.startswith(TEMP_PREFIX)}
-    return iter(whole if needed is None else (whole & contents.holding(needed.keys())) | (whole - contents.packs()))
+    complete = {n.removesuffix(PACK) for n in names if n.endswith(PACK)} & {n.removesuffix(INDEX) for n in names if n.endswith(INDEX)}
+    complete = {n for n in complete if not n.startswith(TEMP_PREFIX)}
+    return iter(complete if needed is None else (complete & contents.packs_with(needed.keys())) | (complete - contents.packs()))
 
 
 def _pack(store: StoreLayout, pack: str, needed: Needed, found: set[str], reading: _Reading) -> list[Damage]:
-    """Read a pack; ``found`` gets the contents that are sound there."""
+    """Read a pack; sound contents are added to ``found``."""
     reading.packs += 1
     path = store.contents.path(pack)
     index_path = path.with_suffix(INDEX)
     with translate_errors(path):
         try:
-            index = parse_pack_index(index_path.read_bytes(), pack)
+            index = read_pack_index(path)
         except StoreCorruptError as error:
             reading.read(path.stat().st_size)
             return [Damage(Part.INDEX, str(index_path), error.message)]
         bad: dict[str, int] = {}
-        first = _layout(path, index)
+        first = _layout_problem(path, index)
         reading.read(len(PACK_MAGIC))
         with PackReader(path, index) as reader:
             for digest, size, at in index.contents:
                 before = reader.read
-                problem = _problem(reader, digest, size, at)
+                try:
+                    reader.check(digest, size, at)
+                    found.add(digest)
+                except StoreCorruptError as error:
+                    if digest in needed:
+                        bad[digest] = size
+                    first = first or error.message
                 reading.contents += 1
                 reading.read(reader.read - before)
-                if not problem:
-                    found.add(digest)
-                elif digest in needed:
-                    bad[digest] = size
-                first = first or problem
     return [Damage(Part.PACK, str(path), first, _concerned(needed, bad), tuple(bad.items()))] if first else []
 
 
 def is_sound(path: Path) -> bool:
     """Whether a pack and its index are there and every content has its digest. Raises OSError."""
     try:
-        index = parse_pack_index(path.with_suffix(INDEX).read_bytes(), path.stem)
-        if _layout(path, index):
+        index = read_pack_index(path)
+        if _layout_problem(path, index):
             return False
         with PackReader(path, index) as reader:
-            return not any(_problem(reader, digest, size, at) for digest, size, at in index.contents)
+            return all(reader.is_at(*content) for content in index.contents)
     except (FileNotFoundError, StoreCorruptError):
         return False
 
 
-def _problem(reader: PackReader, digest: str, size: int, at: int) -> str:
-    """What is wrong with a content; empty where it has its digest."""
-    hasher = blake3()
-    try:
-        for piece in reader.pieces(at, size):
-            hasher.update(piece)
-    except StoreCorruptError as error:
-        return error.message
-    return "" if hasher.hexdigest() == digest else f"content {digest} no longer has its digest"
-
-
-def _layout(path: Path, index: PackIndex) -> str:
+def _layout_problem(path: Path, index: PackIndex) -> str:
     with open(path, "rb") as file:
         if file.read(len(PACK_MAGIC)) != PACK_MAGIC:
             return "it doesn't begin as a pack does"
         length = file.seek(0, os.SEEK_END)
-    return "" if length == index.length else f"it has {length} bytes where its index says {index.length}"
+    return "" if length == index.length else f"it has {length} bytes, but its index says {index.length}"
 
 
 def _teds(store: StoreLayout, names: Iterable[str]) -> Iterator[tuple[str, RevisionNumber, Path]]:
@@ -179,7 +167,7 @@ def _teds(store: StoreLayout, names: Iterable[str]) -> Iterator[tuple[str, Revis
                         yield name, revision, directory / file
 
 
-def _examined_teds(teds: Iterable[tuple[str, RevisionNumber, Path]], reading: _Reading) -> Iterator[Damage]:
+def _examine_teds(teds: Iterable[tuple[str, RevisionNumber, Path]], reading: _Reading) -> Iterator[Damage]:
     for name, revision, path in teds:
         with translate_errors(path):
             try:
@@ -193,20 +181,20 @@ def _examined_teds(teds: Iterable[tuple[str, RevisionNumber, Path]], reading: _R
 
 
 def verify_ted(path: Path, distribution: str, revision: RevisionNumber) -> None:
-    """Read a ``.ted`` through. Raises StoreCorruptError unless it is whole and what its place and name say; OSError."""
+    """Read a whole ``.ted``. Raises StoreCorruptError unless it is whole and what its directory and name say; OSError."""
     index = verify_payload(path)
     if (index.distribution, index.revision, ted_name(index.base, index.small)) != (distribution, revision, path.name):
         raise StoreCorruptError(f"{path} is {ted_name(index.base, index.small)} of {index.distribution} {index.revision}")
 
 
 def _missing(needed: Needed, found: set[str], damages: Iterable[Damage]) -> list[Damage]:
-    """Contents that no pack has."""
+    """Return damage for contents that no pack has."""
     known = {digest for damage in damages for digest, _ in damage.lost}
-    gone = {d: size for d, (size, _) in needed.items() if d not in found and d not in known}
-    if not gone:
+    missing = {d: size for d, (size, _) in needed.items() if d not in found and d not in known}
+    if not missing:
         return []
-    what = f"no pack that can be read has {next(iter(gone))}" + (f" and {len(gone) - 1} more contents" if len(gone) > 1 else "")
-    return [Damage(Part.CONTENT, "", what, _concerned(needed, gone), tuple(gone.items()))]
+    what = f"no pack that can be read has {next(iter(missing))}" + (f" and {len(missing) - 1} more contents" if len(missing) > 1 else "")
+    return [Damage(Part.CONTENT, "", what, _concerned(needed, missing), tuple(missing.items()))]
 
 
 def _concerned(needed: Needed, lost: Iterable[str]) -> tuple[AffectedRevision, ...]:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from infra.store.compose import compose
 from infra.store.contents import WholeWrites, translate_errors
-from infra.store.draft import FileDraft
+from infra.store.draft import FileDraft, check_ted_space, write_ted
 from infra.store.examine import examine
-from infra.store.layout import MANIFEST, SCAN, StoreLayout, referenced_contents
-from infra.store.mend import PackMending, mending, set_aside
+from infra.store.layout import MANIFEST, SCAN, StoreLayout, referenced_contents, ted_name
+from infra.store.repair import FilePackRepair, repair_packs, set_aside
 from infra.store.scratch import scratch_file
 from sluice.errors import NotFoundError
 from sluice.formats.manifest.document import HEADER_MAX, parse_header
@@ -27,6 +27,7 @@ from sluice.ports import DiskUse, Progress, TedFile
 
 TED_WAIT = 600.0
 """Seconds ``ensure_ted`` waits for another holder of the Distribution's lock: many Subscribers may want one ``.ted`` at once."""
+WHOLE_INSTEAD = "nothing to do: Sluice sends everything instead"
 
 
 class FileStore(StoreLayout):
@@ -52,7 +53,7 @@ class FileStore(StoreLayout):
         small: bool = False,
         progress: Progress | None = None,
     ) -> TedFile:
-        """See ``sluice.ports.Store``. No lock is taken where it is there already.
+        """See ``sluice.ports.TedStore``. No lock is taken if it was made already.
 
         Raises:
             NotFoundError: The revision or the base isn't kept.
@@ -77,7 +78,7 @@ class FileStore(StoreLayout):
     def supplement(
         self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, digests: Sequence[str]
     ) -> Iterator[TedFile]:
-        """See ``sluice.ports.Store``."""
+        """See ``sluice.ports.TedStore``."""
         known = referenced_contents(self.manifest_bytes(distribution, revision))
         if base:
             with suppress(NotFoundError):
@@ -86,16 +87,35 @@ class FileStore(StoreLayout):
             with self.share_packs():
                 needed = []
                 for digest in digests:
-                    place = self.contents.place(digest)
-                    if place is None or digest not in known:
-                        raise NotFoundError(f"content {digest} of {distribution} {revision} isn't kept", remedy="send it whole")
-                    needed.append((digest, place[1]))
-                self.check_space(f"Distribution {distribution}: what is lent of {revision}", sum(size for _, size in needed))
+                    location = self.contents.find(digest)
+                    if location is None or digest not in known:
+                        raise NotFoundError(f"content {digest} of {distribution} {revision} isn't kept", remedy=WHOLE_INSTEAD)
+                    needed.append((digest, location.size))
+                total = sum(size for _, size in needed)
+                self.check_space(f"Distribution {distribution}: the supplement of missing contents of {revision}", total)
                 with WholeWrites(path, "wb") as file:
                     writer = TedWriter(file.write, distribution=distribution, revision=revision, base=None)
                     compose(writer, self.contents, needed)
                     index, data = writer.finish()
             yield TedFile(revision, None, str(path), "", data, index.payload)
+
+    @contextmanager
+    def projected_delta(self, distribution: str, revision: RevisionNumber, base: RevisionNumber, small: bool) -> Iterator[TedFile]:
+        """Make the delta that ``ensure_ted`` would make, for a prediction: nobody else sees it, and it is gone afterwards.
+
+        It is made on the store's own file system: a directory for temporary files may be memory.
+
+        Raises:
+            NotFoundError: The revision or the base isn't kept.
+            StoreCorruptError: A content is missing or damaged.
+            NoSpaceError: It may not be made either.
+        """
+        manifest, name = self.manifest(distribution, revision), ted_name(base, small)
+        with scratch_file(self.scratch_directory()) as path:
+            check_ted_space(self, manifest, base, f"{name} of {revision}, made for a prediction")
+            with self.share_packs(), WholeWrites(path, "wb") as file:
+                index, payload = write_ted(self, file, manifest, base, path.parent, small=small)
+            yield TedFile(revision, base, str(path), name, index, payload, small)
 
     def scan_memory(self, distribution: str) -> bytes:
         """See ``sluice.ports.Store``."""
@@ -113,24 +133,24 @@ class FileStore(StoreLayout):
             if self.contents.directory.is_dir():
                 with self.share_packs():
                     for name in self.distributions():
-                        places = map(self.contents.place, self.references(name))
-                        packs[name] = {place[0] for place in places if place is not None}
+                        locations = map(self.contents.find, self.references(name))
+                        packs[name] = {location.pack for location in locations if location is not None}
             users = Counter(pack for found in packs.values() for pack in found)
             sizes = {pack: _allocated(self.contents.path(pack)) for pack in users}
             return {name: self._disk_used(name, {p: (sizes[p], users[p]) for p in packs.get(name, ())}) for name in distributions}
 
     def _disk_used(self, distribution: str, packs: Mapping[str, tuple[int, int]]) -> DiskUse:
         directory = self.distribution_directory(distribution)
-        files = sum(_allocated(os.path.join(place, name)) for place, _, names in os.walk(directory) for name in names)
+        files = sum(_allocated(os.path.join(parent, name)) for parent, _, names in os.walk(directory) for name in names)
         return DiskUse(files, sum(size for size, _ in packs.values()), sum(size for size, users in packs.values() if users == 1))
 
     def examine(self, distributions: Collection[str] = (), *, progress: Progress | None = None) -> Examination:
         """See ``sluice.ports.Store``."""
         return examine(self, distributions, progress)
 
-    def mending(self, damages: Sequence[Damage]) -> AbstractContextManager[PackMending]:
+    def repair_packs(self, damages: Sequence[Damage]) -> AbstractContextManager[FilePackRepair]:
         """See ``sluice.ports.Store``."""
-        return mending(self, damages)
+        return repair_packs(self, damages)
 
     def set_aside(self, distribution: str, revision: RevisionNumber, name: str) -> str | None:
         """See ``sluice.ports.Store``."""

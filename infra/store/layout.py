@@ -232,7 +232,7 @@ def _open_ted(path: Path, distribution: str, revision: RevisionNumber, base: Rev
             f"{path} is of {index.distribution} {index.revision} from {index.base}", remedy="delete it: it is made again when needed"
         )
     if base is not None and index.recipe is None:
-        raise StoreCorruptError(f"{path} is from before there were deltas", remedy="nothing: it is made again when needed")
+        raise StoreCorruptError(f"{path} was made before there were deltas", remedy="nothing to do: it is made again when needed")
     return TedFile(revision, base, str(path), path.name, data, index.payload, small)
 
 

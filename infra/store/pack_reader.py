@@ -1,8 +1,7 @@
-"""Reads contents out of a pack one by one, however damaged it is, and finds out again what lies where in one whose index is lost."""
+"""Read contents out of one pack, however damaged it is, and rebuild the index of a pack that lost it."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +21,7 @@ class PackReader:
     def __init__(self, path: Path, index: PackIndex) -> None:
         self._path, self._index = path, index
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by the context
-        self._held: tuple[int, bytes] = (-1, b"")
+        self._cached: tuple[int, bytes] = (-1, b"")
         self.read = 0
         """Bytes read from the file."""
 
@@ -33,40 +32,55 @@ class PackReader:
         self._file.close()
 
     def content(self, digest: str, size: int, first: int) -> Iterator[bytes]:
-        """Its bytes, piece by piece; ends in a StoreCorruptError unless they have that digest."""
+        """Yield a content piece by piece; ends in a StoreCorruptError unless it has that digest."""
         hasher = blake3()
         for piece in self.pieces(first, size):
             hasher.update(piece)
             yield bytes(piece)
-        if hasher.hexdigest() != digest:
-            raise StoreCorruptError(f"content {digest} no longer has its digest")
+        _check(hasher.hexdigest(), digest)
+
+    def check(self, digest: str, size: int, first: int) -> None:
+        """Raise StoreCorruptError unless these bytes have that digest."""
+        hasher = blake3()
+        for piece in self.pieces(first, size):
+            hasher.update(piece)
+        _check(hasher.hexdigest(), digest)
+
+    def is_at(self, digest: str, size: int, first: int) -> bool:
+        """Whether these bytes are there and have that digest."""
+        try:
+            self.check(digest, size, first)
+        except StoreCorruptError:
+            return False
+        return True
 
     def pieces(self, first: int, size: int) -> Iterator[memoryview]:
-        """A range of the plaintext. Raises StoreCorruptError where a frame can't be decompressed."""
-        at, end = first, first + size
-        while at < end:
-            number, start = self._index.frame_at(at)
-            piece = memoryview(self._plain(number))[at - start : end - start]
-            yield piece
-            at += len(piece)
+        """Yield a range of the plaintext, frame by frame. Raises StoreCorruptError if a frame can't be decompressed."""
+        for number, start, end in self._index.spans(first, size):
+            yield memoryview(self._plain(number))[start:end]
 
     def _plain(self, number: int) -> bytes:
-        if self._held[0] != number:
+        if self._cached[0] != number:
             length, plain = self._index.frames[number]
             self._file.seek(self._index.frame_start(number))
             data = self._file.read(length)
             self.read += len(data)
-            self._held = (number, decompress_frame(data, plain, what=f"frame {number}"))
-        return self._held[1]
+            self._cached = (number, decompress_frame(data, plain, what=f"frame {number}"))
+        return self._cached[1]
 
 
-def found_again(path: Path, known: Mapping[str, int], after: Mapping[str, str]) -> PackIndex:
-    """The index of a pack that lost it: its frames as they follow one another, and the contents that are recognised by their digests.
+def _check(found: str, digest: str) -> None:
+    if found != digest:
+        raise StoreCorruptError(f"content {digest} no longer has its digest")
 
-    Contents lie one after another, so each is looked for where the one before ends; behind one that nobody knows, at the next frame.
+
+def rebuild_index(path: Path, known: Mapping[str, int], after: Mapping[str, str]) -> PackIndex:
+    """Make the index of a pack anew: its frames as they follow one another, and the contents that are recognised by their digests.
+
+    Contents lie one after another, so each is looked for where the one before ends; behind one that isn't recognised, at the next frame.
 
     Args:
-        known: Contents that may be in it, by digest: sizes.
+        known: Sizes of the contents that may be in it, by digest.
         after: By digest, the content that follows it in a manifest: the first guess.
     """
     index = PackIndex(tuple(_frame_lengths(path)), ())
@@ -74,27 +88,21 @@ def found_again(path: Path, known: Mapping[str, int], after: Mapping[str, str]) 
     for digest, size in known.items():
         sizes.setdefault(size, set()).add(digest)
     found: list[tuple[str, int, int]] = []
-    starts = [0]
-    for _, plain in index.frames:
-        starts.append(starts[-1] + plain)
     at, guess = 0, ""
     with PackReader(path, index) as reader:
         while at < index.plain or known.get(guess) == 0:
-            digest = (
-                guess
-                if guess in known and _is_at(reader, guess, known[guess], at, index.plain)
-                else _any_at(reader, sizes, at, index.plain)
-            )
+            fits = guess in known and at + known[guess] <= index.plain and reader.is_at(guess, known[guess], at)
+            digest = guess if fits else _any_at(reader, sizes, at, index.plain)
             if digest:
                 found.append((digest, known[digest], at))
                 at, guess = at + known[digest], after.get(digest, "")
             else:
-                at, guess = starts[bisect_right(starts, at)], ""
+                at, guess = index.next_frame(at), ""
     return PackIndex(index.frames, tuple(found))
 
 
 def _frame_lengths(path: Path) -> Iterator[tuple[int, int]]:
-    """Length and plaintext length of each frame, up to the first that is damaged."""
+    """Yield length and plaintext length of each frame, up to the first that is damaged."""
     with open(path, "rb") as file:
         at, length = len(PACK_MAGIC), file.seek(0, 2)
         while at < length:
@@ -106,20 +114,8 @@ def _frame_lengths(path: Path) -> Iterator[tuple[int, int]]:
             at += frame[0]
 
 
-def _is_at(reader: PackReader, digest: str, size: int, at: int, end: int) -> bool:
-    if at + size > end:
-        return False
-    hasher = blake3()
-    try:
-        for piece in reader.pieces(at, size):
-            hasher.update(piece)
-    except StoreCorruptError:
-        return False
-    return hasher.hexdigest() == digest
-
-
 def _any_at(reader: PackReader, sizes: Mapping[int, set[str]], at: int, end: int) -> str:
-    """The content that begins at ``at``; empty if it is none that is known. One pass, a digest at every size there is."""
+    """Return the known content that begins at ``at``, or nothing. One pass: a digest at every size there is."""
     hasher, done = blake3(), 0
     for size in sorted(size for size in sizes if size and at + size <= end):
         try:

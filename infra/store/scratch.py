@@ -1,4 +1,4 @@
-"""Files of what is lent: each is its lender's for as long as that holds it open; what killed ones left goes with the next."""
+"""Scratch files: each belongs to its maker for as long as that holds it open; files of killed makers go when the next one is made."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sluice.durable import TEMP_PREFIX, make_directory
 
 @contextmanager
 def scratch_file(directory: Path) -> Iterator[Path]:
-    """An empty file of one's own, gone afterwards. Raises StoreError, NoSpaceError."""
+    """Make an empty private file, removed afterwards. Raises StoreError, NoSpaceError."""
     with translate_errors(directory):
         make_directory(directory)
         _sweep(directory)
-        file, path = _held(directory)
+        file, path = _create_locked(directory)
     try:
         yield path
     finally:
@@ -28,8 +28,8 @@ def scratch_file(directory: Path) -> Iterator[Path]:
         os.close(file)
 
 
-def _held(directory: Path) -> tuple[int, Path]:
-    """Made, locked, and still there: one that was swept between the two is made again."""
+def _create_locked(directory: Path) -> tuple[int, Path]:
+    """Create a file and lock it; one that was swept between the two is made again."""
     while True:
         file, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=directory)
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -39,6 +39,7 @@ def _held(directory: Path) -> tuple[int, Path]:
 
 
 def _sweep(directory: Path) -> None:
+    """Remove files whose makers are gone."""
     for name in os.listdir(directory):
         with suppress(FileNotFoundError):
             file = os.open(directory / name, os.O_RDONLY | os.O_CLOEXEC)

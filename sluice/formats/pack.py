@@ -53,13 +53,21 @@ class PackIndex:
         """Bytes of the whole pack file."""
         return self._starts[-1]
 
-    def frame_at(self, position: int) -> tuple[int, int]:
-        """The frame that holds a byte of the plaintext, and that frame's first byte there."""
-        number = bisect_right(self._plain_starts, position) - 1
-        return number, self._plain_starts[number]
+    def spans(self, first: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """Yield the frames that hold a range of the plaintext: each one's number, and where the range begins and ends within it."""
+        at, end = first, first + length
+        number = bisect_right(self._plain_starts, at) - 1
+        while at < end:
+            start, plain = self._plain_starts[number], self.frames[number][1]
+            yield number, at - start, min(plain, end - start)
+            at, number = start + plain, number + 1
+
+    def next_frame(self, position: int) -> int:
+        """Return the first byte in the plaintext of the frame after the one that holds ``position``."""
+        return self._plain_starts[bisect_right(self._plain_starts, position)]
 
     def frame_start(self, number: int) -> int:
-        """Where a frame begins in the pack file."""
+        """Return where a frame begins in the pack file."""
         return self._starts[number]
 
 

@@ -8,7 +8,7 @@ from sluice.ports.filesystem import Filesystem, LockedPath, Owner, PathStat, Res
 from sluice.ports.ledger import Ledger
 from sluice.ports.mailer import Letter, Mailer
 from sluice.ports.source import Progress, Scan, Source
-from sluice.ports.store import ContentSink, DiskUse, Draft, Mending, RevisionReader, Store, TedFile, TedStore
+from sluice.ports.store import ContentSink, DiskUse, Draft, PackRepair, RevisionReader, Store, TedFile, TedStore
 from sluice.ports.transport import Stream, Transport
 
 __all__ = [
@@ -21,8 +21,8 @@ __all__ = [
     "Letter",
     "LockedPath",
     "Mailer",
-    "Mending",
     "Owner",
+    "PackRepair",
     "PathStat",
     "Progress",
     "ResolvedPath",

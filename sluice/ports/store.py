@@ -21,7 +21,7 @@ class TedFile:
     path: str
     """On this machine."""
     name: str
-    """``distfile.ted``, ``from-B.N.ted`` or ``from-B.N.small.ted``: the last part of its TUF target; of what is lent, empty."""
+    """``distfile.ted``, ``from-B.N.ted`` or ``from-B.N.small.ted``: the last part of its TUF target; empty for a supplement."""
     index: bytes
     payload: int
     """Bytes; they begin at offset 8 of the file."""
@@ -45,11 +45,11 @@ class ContentSink(Protocol):
     """Takes contents in, each once."""
 
     def expect(self, size: int) -> None:
-        """Said before anything is put: about ``size`` bytes of new content follow. Raises NoSpaceError (C13)."""
+        """Announce about ``size`` bytes of new content, before anything is put. Raises NoSpaceError (C13)."""
         ...
 
     def holds(self, digest: str) -> bool:
-        """Whether this content is there already."""
+        """Whether this content is in the store already."""
         ...
 
     def put(self, digest: str, size: int, pieces: Iterable[bytes]) -> None:
@@ -57,20 +57,20 @@ class ContentSink(Protocol):
         ...
 
 
-class Mending(ContentSink, Protocol):
-    """Takes back contents that were lost, and no others; they are kept when the context ends well."""
+class PackRepair(ContentSink, Protocol):
+    """Takes in contents that were lost, and no others; they are kept when the context ends well."""
 
     @property
     def lost(self) -> Mapping[str, int]:
-        """Sizes by digest: what nobody has given back yet."""
+        """Sizes by digest of the contents that haven't been put in again yet."""
         ...
 
 
 class Draft(ContentSink, Protocol):
-    """One Distribution of a Store while its lock is held: the writing side. What a killed process left was removed before."""
+    """One Distribution of a Store while its lock is held: the writing side. Leftovers of killed processes were removed before."""
 
     def remember(self, memory: bytes) -> None:
-        """Keep what the next scan wants back (``Store.scan_memory``)."""
+        """Keep a scan's memory for the next one (``Store.scan_memory``)."""
         ...
 
     def add_revision(
@@ -78,12 +78,12 @@ class Draft(ContentSink, Protocol):
     ) -> Sequence[TedFile]:
         """Make a revision visible, whole or not at all, with its ``.ted`` for each of ``bases`` (None: for everybody).
 
-        For a base that goes once the revision stands (C3), a small delta is made too: nobody could make it afterwards.
+        For a base that goes once the revision is kept (C3), a small delta is made too: it couldn't be made afterwards.
 
         Args:
-            progress: Told (done, total) of the bytes of each delta's new contents.
+            progress: Called with (done, total) of the bytes of each delta's new contents.
         Raises:
-            StoreCorruptError: A content of the manifest isn't held, or no longer has its digest.
+            StoreCorruptError: A content of the manifest isn't in the store, or no longer has its digest.
             NoSpaceError: The disk is full; nothing is visible.
         """
         ...
@@ -96,11 +96,11 @@ class Draft(ContentSink, Protocol):
         small: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> TedFile:
-        """As the Store's, under the lock held already."""
+        """Do as the Store's, under the lock that is held already."""
         ...
 
     def remove(self, revisions: Sequence[RevisionNumber]) -> None:
-        """Delete revisions, and later the contents that only they had."""
+        """Delete revisions, and later the contents that only they referred to."""
         ...
 
 
@@ -108,24 +108,24 @@ class RevisionReader(Protocol):
     """Kept revisions of Distributions, read."""
 
     def revisions(self, distribution: str) -> Sequence[RevisionNumber]:
-        """Kept ones, oldest first."""
+        """Return the kept revisions, oldest first."""
         ...
 
     def manifest(self, distribution: str, revision: RevisionNumber) -> Manifest:
-        """Of a kept revision. Raises NotFoundError, StoreCorruptError."""
+        """Return a kept revision's manifest. Raises NotFoundError, StoreCorruptError."""
         ...
 
     def manifest_bytes(self, distribution: str, revision: RevisionNumber) -> bytes:
-        """The bytes that are signed."""
+        """Return the bytes that are signed."""
         ...
 
     def teds(self, distribution: str, revision: RevisionNumber) -> Sequence[TedFile]:
-        """Those made so far; a damaged one is as good as none: ``ensure_ted`` makes it again."""
+        """Return the ``.ted`` files made so far; a damaged one is as good as none: ``ensure_ted`` makes it again."""
         ...
 
 
 class TedStore(RevisionReader, Protocol):
-    """What a sender needs: every ``.ted`` of a kept revision, made when it is missing."""
+    """A store as a sender needs it: every ``.ted`` of a kept revision, made if it is missing."""
 
     def ensure_ted(
         self,
@@ -136,36 +136,36 @@ class TedStore(RevisionReader, Protocol):
         small: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> TedFile:
-        """The ``.ted`` from ``base``, made now if it is missing; then it is kept. Takes the Distribution's lock.
+        """Return the ``.ted`` from ``base``, made now if it is missing; then it is kept. Takes the Distribution's lock.
 
-        Many may want one at once: it is made once.
+        If several ask at once, it is made once.
 
         Args:
             base: One of ``bases``; None: everything.
             small: A delta for agents with little memory.
-            progress: Told (done, total) of the bytes of new contents.
+            progress: Called with (done, total) of the bytes of new contents.
         Raises:
             BaseDiffersError: No delta can lead from ``base`` to it: only everything will do.
         """
         ...
 
     def bases(self, distribution: str, revision: RevisionNumber, *, small: bool = False) -> Sequence[RevisionNumber]:
-        """Revisions from which a delta is there or can be made, oldest first: kept older ones, and those whose delta was made before
-        they went (C3). None where every revision is sent whole (C4).
+        """Return the revisions from which a delta was or can be made, oldest first: kept older ones, and those whose delta was made
+        before they went (C3). Empty if every revision is sent whole (C4).
         """
         ...
 
     def supplement(
         self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, digests: Sequence[str]
     ) -> AbstractContextManager[TedFile]:
-        """These contents of a revision or its base in a whole ``.ted`` of their own, in this order, for as long as the context lasts.
+        """Make a supplement: these contents of a revision or its base, in this order, as a ``.ted`` that lasts as long as the context.
 
-        Its index is unsigned: who has signed manifests knows the contents by their digests.
+        Its index is unsigned: its receiver knows the contents by their digests in signed manifests.
 
         Raises:
-            NotFoundError: The revision isn't kept, or a content is none of either's or isn't kept any more.
+            NotFoundError: The revision isn't kept, or a content isn't in the store or isn't referred to by either.
             StoreCorruptError: A content no longer has its digest.
-            NoSpaceError: Less than ``min_free`` would be left.
+            NoSpaceError: Less than ``min_free`` would remain free.
         """
         ...
 
@@ -178,30 +178,30 @@ class Store(TedStore, Protocol):
         ...
 
     def scan_memory(self, distribution: str) -> bytes:
-        """What the last scan left for the next; empty if nothing did. Not to be believed: the reader checks it."""
+        """Return what the last scan remembered for the next; empty if nothing was. Not to be believed: the reader checks it."""
         ...
 
     def disk_used(self, distributions: Collection[str]) -> Mapping[str, DiskUse]:
-        """Bytes on disk of each (C6). One look at the whole store, however many are asked for."""
+        """Return bytes on disk of each (C6). Reads the whole store once, however many are asked for."""
         ...
 
     def examine(self, distributions: Collection[str] = (), *, progress: Callable[[int, int], None] | None = None) -> Examination:
         """Read everything again and hash it: packs, manifests, ``.ted`` files. Nothing is changed.
 
         Args:
-            distributions: Only what these have; empty: all of the store.
-            progress: Told (done, total) of the bytes to read.
+            distributions: Only the parts of these; empty: all of the store.
+            progress: Called with (done, total) of the bytes to read.
         """
         ...
 
-    def mending(self, damages: Sequence[Damage]) -> AbstractContextManager[Mending]:
-        """Mend the packs that ``examine`` found damaged: what is sound in them is saved, what is given back is kept, then they go.
+    def repair_packs(self, damages: Sequence[Damage]) -> AbstractContextManager[PackRepair]:
+        """Repair the packs that ``examine`` found damaged: their sound contents are saved, contents put in are kept, then they go.
 
         Raises:
-            StoreLockedError: Builds are under way and don't end, so that they can't go yet; nothing is lost.
+            StoreLockedError: Builds are under way and don't end, so that damaged packs can't go yet; nothing is lost.
         """
         ...
 
     def set_aside(self, distribution: str, revision: RevisionNumber, name: str) -> str | None:
-        """Rename a ``.ted`` that is damaged to ``.corrupt`` (E4), so that ``ensure_ted`` makes it again. None: it is sound, or gone."""
+        """Rename a ``.ted`` that is damaged to ``.corrupt`` (E4), so that ``ensure_ted`` makes it again; None if it is sound, or gone."""
         ...

@@ -3,12 +3,10 @@
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from infra.store.projected import projected_delta
 from sluice.distributor.predict.predictor import Prediction, Predictor
 from sluice.errors import NoSpaceError
 from sluice.model.event import EventKind
@@ -37,7 +35,7 @@ def predictor(route: Route, *, exact: bool = True) -> Predictor:
         sends=[each.event for each in events],
         longest_interval=DAY,
         now=datetime.now(UTC),
-        making=partial(projected_delta, route.store) if exact else None,
+        making=route.store.projected_delta if exact else None,
     )
 
 
@@ -95,13 +93,13 @@ def test_a_delta_for_a_prediction_is_made_in_the_store_and_leaves_its_space_free
     first = route.build("zone", "1.1", FILES)
     revision = route.build("zone", "1.2", changed(FILES))
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
-    with projected_delta(route.store, "zone", revision, first, False) as ted:
+    with route.store.projected_delta("zone", revision, first, False) as ted:
         assert Path(ted.path).is_relative_to(route.store.root)
         assert ted.name == "from-1.1.ted"
         assert all(each.base is None for each in route.store.teds("zone", revision))
     assert not Path(ted.path).exists()
     route.store.min_free = 1 << 62
-    with pytest.raises(NoSpaceError, match="made for a prediction"), projected_delta(route.store, "zone", revision, first, False):
+    with pytest.raises(NoSpaceError, match="made for a prediction"), route.store.projected_delta("zone", revision, first, False):
         pass
     assert not list((route.store.root / "lent").iterdir())
 

@@ -50,9 +50,12 @@ def test_a_large_content_begins_a_frame_and_frames_are_full() -> None:
     index = writer.finish()
     assert [plain for _, plain in index.frames] == [5, FRAME_MAX, FRAME_MAX, FRAME_MAX, 15]
     assert plaintext(file.getvalue(), index) == b"".join(contents)
-    assert index.frame_at(0) == (0, 0)
-    assert index.frame_at(5) == (1, 5)
-    assert index.frame_at(4 + FRAME_MAX) == (1, 5)
+    assert list(index.spans(0, 5)) == [(0, 0, 5)]
+    assert list(index.spans(5, FRAME_MAX)) == [(1, 0, FRAME_MAX)]
+    assert list(index.spans(4, FRAME_MAX + 3)) == [(0, 4, 5), (1, 0, FRAME_MAX), (2, 0, 2)]
+    assert list(index.spans(4 + FRAME_MAX, 1)) == [(1, FRAME_MAX - 1, FRAME_MAX)]
+    assert list(index.spans(index.plain, 0)) == []
+    assert index.next_frame(4) == 5
 
 
 def test_a_content_whose_reading_fails_leaves_the_pack_as_it_was() -> None:

@@ -154,14 +154,14 @@ def test_interrupted_with_others_in_its_transaction_theirs_is_written_once(ledge
     interrupted = queue.enter("interrupted", lambda state: state)
     others = [queue.enter(name) for name in "abc"]
     database = ledger._database
-    sign, times = database._sign, iter(range(9))
+    sign, times = database._mark_writer, iter(range(9))
 
     def sign_and_stop(connection: object) -> None:
         sign(connection)  # type: ignore[arg-type]
         if next(times) == 1:
             raise KeyboardInterrupt
 
-    database._sign = sign_and_stop  # type: ignore[method-assign, assignment]
+    database._mark_writer = sign_and_stop  # type: ignore[method-assign, assignment]
     queue.go()
     queue.first.result(PATIENCE)
     with pytest.raises(KeyboardInterrupt):
@@ -208,7 +208,7 @@ def test_wherever_the_first_is_interrupted_the_others_go_on(pool: ThreadPoolExec
             inside.set()
             assert go.wait(PATIENCE)
             for entry in batch.entries:
-                if not entry.left:
+                if not entry.abandoned:
                     entry.run(None)  # type: ignore[arg-type]
 
         def interrupt(frame: FrameType, event: str, _: object, points: Iterator[int] = points, point: int = point) -> None:

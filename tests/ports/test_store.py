@@ -145,7 +145,7 @@ def test_any_ted_holds_what_its_base_lacks_however_contents_lie_in_packs(revisio
         patched.setattr(packing, "FRAME_MAX", frame)
         patched.setattr(composing, "FRAME_MAX", frame)
         patched.setattr(composing, "COPY_MIN", copied)
-        patched.setattr(packs, "FRAMES_HELD", 2)
+        patched.setattr(packs, "FRAMES_CACHED", 2)
         patched.setattr(packs, "PACKS_OPEN", 1)
         patched.setattr("infra.store.contents.PACK_PLAIN", 4 * frame)
         store, made = FileStore(directory), {}

@@ -41,13 +41,13 @@ def flip(path: Path, at: int) -> None:
 
 
 def mend(store: FileStore, damages: tuple[Damage, ...], *given: bytes) -> set[str]:
-    """Mend with these contents at hand; what is still lost."""
-    with store.mending(damages) as mending:
+    """Repair with these contents at hand; returns those that are still lost."""
+    with store.repair_packs(damages) as repair:
         for data in given:
             digest = blake3(data).hexdigest()
-            if not mending.holds(digest):
-                mending.put(digest, len(data), [data])
-        return set(mending.lost)
+            if not repair.holds(digest):
+                repair.put(digest, len(data), [data])
+        return set(repair.lost)
 
 
 def test_a_sound_store_is_read_whole_and_nothing_is_said(store: FileStore) -> None:
@@ -151,7 +151,7 @@ def test_of_a_pack_without_index_everything_that_revisions_need_is_saved(store: 
 
 
 def test_a_damaged_pack_stays_until_no_build_relies_on_packs(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infra.store.mend.ALONE_WAIT", 0.0)
+    monkeypatch.setattr("infra.store.repair.PACKS_WAIT", 0.0)
     add(store, "zone", R11, [LARGE, *SMALL])
     (pack,) = packs(store)
     flip(pack, 100)

@@ -121,9 +121,9 @@ def test_a_ted_from_before_there_were_deltas_is_made_again(store: FileStore) -> 
 
 def damage(store: FileStore, content: bytes) -> None:
     """Flip a byte of the pack that holds it."""
-    place = store.contents.place(digest_of(content))
-    assert place
-    pack = store.contents.path(place[0])
+    location = store.contents.find(digest_of(content))
+    assert location
+    pack = store.contents.path(location.pack)
     raw = bytearray(pack.read_bytes())
     raw[len(raw) // 2] ^= 1
     pack.write_bytes(raw)
@@ -153,7 +153,7 @@ def test_a_content_whose_pack_lies_is_never_used(store: FileStore) -> None:
     """A pack that decompresses well to something else: only the digest can tell."""
     add(store, R11, [b"a" * 500])
     add(store, R12, [b"b" * 500])
-    packs = {text: store.contents.path(store.contents.place(digest_of(text * 500))[0]) for text in (b"a", b"b")}  # type: ignore[index]
+    packs = {text: store.contents.path(store.contents.locate(digest_of(text * 500), 500).pack) for text in (b"a", b"b")}
     packs[b"b"].write_bytes(packs[b"a"].read_bytes())
     with pytest.raises(StoreCorruptError, match=digest_of(b"b" * 500)):
         FileStore(store.root.parent).ensure_ted("zone", R12, R11)
@@ -256,7 +256,10 @@ def test_what_neither_revision_has_or_nobody_keeps_is_not_lent(store: FileStore)
 def test_what_would_leave_less_than_min_free_is_not_lent(store: FileStore) -> None:
     add(store, R11, [b"one"])
     full = FileStore(store.root.parent, min_free=2**62)
-    with pytest.raises(NoSpaceError, match=r"what is lent of 1\.1"), full.supplement("zone", R11, None, [digest_of(b"one")]):
+    with (
+        pytest.raises(NoSpaceError, match=r"supplement of missing contents of 1\.1"),
+        full.supplement("zone", R11, None, [digest_of(b"one")]),
+    ):
         pass
     assert not [name for name in files(store) if name.startswith("lent/")]
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from blake3 import blake3
 from infra.hosts.bootstrap import bootstrap
 from infra.ledger.sql import SqlLedger, open_ledger
 from infra.store.files import FileStore
-from infra.store.projected import projected_delta
 from infra.transports.ssh import SshTransport
 from sluice.distributor.build.sign import sign
 from sluice.distributor.deliver.orders import ExtractResult, Ordering
@@ -111,7 +109,7 @@ class Route:
         publisher = ProjectedPublisher(self.directory / "hq", distributor="hq")
         sent = Event(self.sent_at, EventKind.SENT, "hq", "zone", None, "helsinki")
         states = self.ledger.snapshot().states
-        making = partial(projected_delta, self.store)
+        making = self.store.projected_delta
         known: dict[str, Any] = {"longest_interval": timedelta(days=1), "now": datetime.now(UTC), "making": making}
         return Predictor("hq", store=self.store, publisher=publisher, states=states, sends=[sent], **known)
 

@@ -20,7 +20,7 @@ from sluice.model.event import Event, EventKind, JsonValue
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution
 from sluice.model.state import Record
-from sluice.ports import Clock, Ledger, Mending, Progress, Source, Store
+from sluice.ports import Clock, Ledger, PackRepair, Progress, Source, Store
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import DISTFILE, MANIFEST, delta_name, manifest_target
 from sluice.trust.targets import Target
@@ -102,18 +102,18 @@ def _unsigned(names: Iterable[str], store: Store, publisher: Publisher, known: I
 
 def _mended_contents(damages: Sequence[Damage], distributions: Mapping[str, Distribution], store: Store, source: Source) -> list[Verdict]:
     notes: list[str] = []
-    with store.mending(damages) as mending:
-        saved = {digest for damage in damages for digest, _ in damage.lost} - mending.lost.keys()
+    with store.repair_packs(damages) as pack_repair:
+        saved = {digest for damage in damages for digest, _ in damage.lost} - pack_repair.lost.keys()
         concerned = sorted({each for damage in damages for each in damage.concerns}, reverse=True)
-        _from_teds(mending, concerned, store)
-        from_teds = {digest for damage in damages for digest, _ in damage.lost} - mending.lost.keys() - saved
+        _from_teds(pack_repair, concerned, store)
+        from_teds = {digest for damage in damages for digest, _ in damage.lost} - pack_repair.lost.keys() - saved
         for name in sorted({name for name, _ in concerned}):
-            if mending.lost and name in distributions:
+            if pack_repair.lost and name in distributions:
                 try:
-                    source.scan(distributions[name], scanned_last(store, name), sink=mending, entries=True)
+                    source.scan(distributions[name], scanned_last(store, name), sink=pack_repair, entries=True)
                 except SourceError as error:
                     notes.append(str(error))
-        left = set(mending.lost)
+        left = set(pack_repair.lost)
     return [_verdict(damage, left, saved, from_teds, notes) for damage in damages]
 
 
@@ -137,17 +137,17 @@ def _verdict(damage: Damage, left: set[str], saved: set[str], from_teds: set[str
     return Verdict(damage, mended="; ".join(ways) or rest)
 
 
-def _from_teds(mending: Mending, concerned: Iterable[AffectedRevision], store: Store) -> None:
+def _from_teds(pack_repair: PackRepair, concerned: Iterable[AffectedRevision], store: Store) -> None:
     """Take what is lost from whole ``.ted`` files. What they give is hashed on the way."""
     for name, revision in concerned:
-        if not mending.lost:
+        if not pack_repair.lost:
             return
         try:
             whole = [ted for ted in store.teds(name, revision) if ted.base is None]
             needed = needed_contents(store.manifest(name, revision))
         except (NotFoundError, StoreCorruptError):
             continue
-        if not any(digest in mending.lost for digest, _ in needed):
+        if not any(digest in pack_repair.lost for digest, _ in needed):
             continue
         for ted in whole:
             try:
@@ -155,8 +155,8 @@ def _from_teds(mending: Mending, concerned: Iterable[AffectedRevision], store: S
                 with open(ted.path, "rb") as file:
                     file.seek(PAYLOAD_OFFSET)
                     for digest, size, pieces in read_contents(file.read, index, needed):
-                        if digest in mending.lost:
-                            mending.put(digest, size, pieces)
+                        if digest in pack_repair.lost:
+                            pack_repair.put(digest, size, pieces)
             except (StoreCorruptError, FileNotFoundError):
                 continue  # what came before the damage is kept
 
