@@ -60,7 +60,7 @@ class Occupied:
 
     ticket: Ticket
     reason: str
-    """``already being sent by flow run X``, or ``flow run X is calling it or has it extract``."""
+    """``already being sent by flow run X``, or ``flow run X is connecting to it or has it extract``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""What ``sluice doctor`` makes of what was found: each a finding with its sentence and remedy. Pure; ``infra/doctor/`` looks.
+"""Judge the facts that ``infra/doctor/`` collects for ``sluice doctor``: each becomes a finding with a sentence and a remedy. Pure.
 
-FAILED is what stops builds, sends or schedules, now or soon by itself; WARNING is what works and shouldn't be left so.
+FAILED findings stop builds, sends or schedules, now or soon by themselves; WARNING findings work now but need attention.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ PYTHON_MIN = (3, 11)
 PYTHON_BELOW = (3, 14)
 CLOCK_WARNING = timedelta(minutes=1)
 CLOCK_FAILED = timedelta(minutes=5)
-"""Between two machines: schedules, lifetimes of signatures and leases are compared with clocks."""
+"""Difference between two machines' clocks: schedules, lifetimes of signatures and leases are compared with them."""
 FREE_LOW = 1 << 30
-"""Bytes: below it a working directory's file system is nearly full whatever its ``min_free``."""
+"""Free bytes below which a working directory's file system is nearly full, whatever its ``min_free``."""
 LIFETIME_LOW = 0.25
-"""The share of a signature's lifetime that is left when somebody should look: renewing begins at a half."""
+"""Remaining share of a signature's lifetime that is worth a warning: renewing begins at a half."""
 SQLITE_SUBSCRIBERS = 50
-"""From here on a Channel's run keeps SQLite's one writer busy."""
+"""Number of Subscribers from which on a Channel's run keeps SQLite's one writer busy."""
 
 
 class Health(StrEnum):
-    """How an object is."""
+    """The health of an object."""
 
     OK = "ok"
     WARNING = "warning"
@@ -47,36 +47,42 @@ class Finding:
 
 
 def python_version(found: tuple[int, int]) -> Finding:
-    """Of this machine."""
+    """Check the version of Python on this machine."""
     text, fits = f"{found[0]}.{found[1]}", PYTHON_MIN <= found < PYTHON_BELOW
-    remedy = "" if fits else "install Python 3.11, 3.12 or 3.13 and run `make setup` anew"
+    remedy = "" if fits else "install Python 3.11, 3.12 or 3.13 and run `make setup` again"
     return Finding(Health.OK if fits else Health.FAILED, "machine", "python", text, remedy)
 
 
 def free_space(where: str, *, free: int, kept: int) -> Finding:
-    """Of a Distributor's working directory.
+    """Check the free space of a Distributor's working directory.
 
     Args:
         free: Bytes free there.
-        kept: ``min_free``.
+        kept: Bytes that must stay free: ``min_free``.
     """
     sentence = f"{size(free)} free, {size(kept)} must stay free"
     if free < kept:
-        return Finding(Health.FAILED, "machine", where, sentence, "free some, lower max_revisions or min_free, or move it")
+        return Finding(
+            Health.FAILED,
+            "machine",
+            where,
+            sentence,
+            "free some space there, lower max_revisions or min_free, or move the working directory",
+        )
     if free < max(2 * kept, FREE_LOW):
-        return Finding(Health.WARNING, "machine", where, sentence, "it will soon be too little: free some")
+        return Finding(Health.WARNING, "machine", where, sentence, "free some space there: it will soon be too little")
     return Finding(Health.OK, "machine", where, sentence)
 
 
 def private_directory(where: str, *, mode: int, ours: bool) -> Finding:
-    """A directory that nobody else may read. ``ours``: it belongs to the account that asks."""
+    """Check a directory that no other account may read. ``ours``: it belongs to the account that asks."""
     if not ours:
         return Finding(
             Health.FAILED,
             "machine",
             where,
             "it belongs to another account",
-            "run `sluice` as the account that the workers run as, or chown it",
+            "run `sluice` as the account of the workers, or change the owner with chown",
         )
     if mode & 0o077:
         return Finding(Health.FAILED, "machine", where, f"others can read it: mode {mode:04o}", f"chmod 700 {where}")
@@ -84,30 +90,30 @@ def private_directory(where: str, *, mode: int, ours: bool) -> Finding:
 
 
 def clock_went_back(now: datetime, newest: datetime | None, *, what: str) -> Finding:
-    """This machine's clock beside the newest time that is written down."""
+    """Compare this machine's clock with the newest recorded time."""
     if newest is not None and newest - now > CLOCK_WARNING:
         return Finding(
             Health.FAILED,
             "machine",
             "clock",
-            f"it says {_moment(now)}, but {what} is of {_moment(newest)}",
-            "set it, and have NTP keep it; until then schedules and signatures are out of step",
+            f"it shows {_moment(now)}, but {what} is from {_moment(newest)}",
+            "set the clock and let NTP keep it; until then schedules and signatures go wrong",
         )
-    return Finding(Health.OK, "machine", "clock", f"{_moment(now)}, after everything that is written down")
+    return Finding(Health.OK, "machine", "clock", f"{_moment(now)}, later than every recorded time")
 
 
 def clocks_apart(area: str, name: str, difference: timedelta) -> Finding:
-    """Another machine's clock; ``difference`` is positive where it is ahead."""
+    """Compare another machine's clock with ours; ``difference`` is positive if it is ahead."""
     apart = abs(difference)
     if apart < CLOCK_WARNING:
         return Finding(Health.OK, area, name, f"clock within {CLOCK_WARNING.seconds} s")
     health = Health.FAILED if apart >= CLOCK_FAILED else Health.WARNING
     side = "ahead" if difference > timedelta(0) else "behind"
-    return Finding(health, area, name, f"its clock is {round(apart.total_seconds())} s {side}", "have NTP keep the clocks of both machines")
+    return Finding(health, area, name, f"its clock is {round(apart.total_seconds())} s {side}", "let NTP keep the clocks of both machines")
 
 
 def server_version(found: str, ours: str) -> Finding:
-    """Prefect's, of server and client."""
+    """Compare the versions of Prefect's server and client."""
     if found == ours:
         return Finding(Health.OK, "prefect", "version", found)
     same = found.split(".")[:2] == ours.split(".")[:2]
@@ -116,14 +122,14 @@ def server_version(found: str, ours: str) -> Finding:
         "prefect",
         "version",
         f"the server has {found}, this is {ours}",
-        f"run Prefect {ours} there",
+        f"install Prefect {ours} on the server",
     )
 
 
 def database(kind: str, *, distributors: int, subscribers: int) -> Finding:
-    """Of Prefect's server. ``kind`` is ``sqlite``, ``postgresql``, or empty where the server doesn't tell."""
+    """Check the database of Prefect's server. ``kind`` is ``sqlite``, ``postgresql``, or empty if the server doesn't report it."""
     if kind != "sqlite":
-        sentence = {"postgresql": "PostgreSQL"}.get(kind, "the server doesn't tell which")
+        sentence = {"postgresql": "PostgreSQL"}.get(kind, "the server doesn't report which")
         return Finding(Health.OK, "prefect", "database", sentence)
     if distributors > 1 or subscribers >= SQLITE_SUBSCRIBERS:
         many = f"{distributors} Distributors" if distributors > 1 else f"{subscribers} Subscribers"
@@ -133,7 +139,7 @@ def database(kind: str, *, distributors: int, subscribers: int) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSeen:
-    """A worker as Prefect knows it."""
+    """A worker, as Prefect reports it."""
 
     name: str
     online: bool
@@ -141,7 +147,7 @@ class WorkerSeen:
 
 
 def workers(pool: str, found: Sequence[WorkerSeen], now: datetime) -> Finding:
-    """Of one pool: without any online its runs are late."""
+    """Check the workers of one pool: if none is online its runs are late."""
     online = [worker for worker in found if worker.online]
     if online:
         last = max((worker.heartbeat for worker in online if worker.heartbeat), default=None)
@@ -157,22 +163,22 @@ def workers(pool: str, found: Sequence[WorkerSeen], now: datetime) -> Finding:
 
 
 def lifetime(role: str, *, expires: datetime, lasts: timedelta, now: datetime, distributor: str) -> Finding:
-    """Of one role's metadata.
+    """Check the lifetime of one role's metadata.
 
     Args:
-        lasts: What it is given when it is signed anew.
+        lasts: Its lifetime from signing on.
     """
-    left, what = expires - now, f"{distributor}: {role}"
-    remedy = f"run `sluice refresh {distributor}`, and see that its schedule runs"
-    if left <= timedelta(0):
-        return Finding(Health.FAILED, "trust", what, f"expired {_days(-left)} ago: Subscribers refuse it", remedy)
-    if left < lasts * LIFETIME_LOW:
-        return Finding(Health.WARNING, "trust", what, f"{_days(left)} left of {_days(lasts)}: nobody renewed it", remedy)
-    return Finding(Health.OK, "trust", what, f"{_days(left)} left")
+    remaining, name = expires - now, f"{distributor}: {role}"
+    remedy = f"run `sluice refresh {distributor}`, and check that its Refresh schedule runs"
+    if remaining <= timedelta(0):
+        return Finding(Health.FAILED, "trust", name, f"expired {_days(-remaining)} ago: Subscribers refuse it", remedy)
+    if remaining < lasts * LIFETIME_LOW:
+        return Finding(Health.WARNING, "trust", name, f"{_days(remaining)} of {_days(lasts)} remain: no refresh renewed it", remedy)
+    return Finding(Health.OK, "trust", name, f"{_days(remaining)} remain")
 
 
 def queue(ledger: str, tickets: Iterable[Ticket], now: datetime) -> Finding:
-    """Of the send queue."""
+    """Check the send queue for tickets of dead runs."""
     every = list(tickets)
     stale = sum(not ticket.live(now) for ticket in every)
     if stale:
@@ -180,25 +186,27 @@ def queue(ledger: str, tickets: Iterable[Ticket], now: datetime) -> Finding:
             Health.WARNING,
             "ledger",
             ledger,
-            f"{stale} of {len(every)} places in the send queue are of runs that died",
-            "they hold nobody up; the next send of each takes its place over",
+            f"{stale} of {len(every)} tickets in the send queue belong to runs that died",
+            "nothing to do: they delay no other send, and the next send of each takes its ticket over",
         )
     return Finding(Health.OK, "ledger", ledger, f"{len(every)} in the send queue")
 
 
 def schema(ledger: str, found: int | None, *, ours: int, upgrades: Mapping[int, object]) -> Finding:
-    """Of the ledger's tables; None: there are none yet."""
+    """Check the version of the ledger's tables; None: there are none yet."""
     if found is None or found == ours:
-        return Finding(Health.OK, "ledger", ledger, f"schema version {ours}" if found else "nothing in it yet")
+        return Finding(Health.OK, "ledger", ledger, f"schema version {ours}" if found else "it is empty")
     if found in upgrades:
         return Finding(
             Health.WARNING,
             "ledger",
             ledger,
-            f"schema version {found}, this Sluice makes it {ours} when it next opens it",
-            "upgrade Sluice on every machine that uses it",
+            f"schema version {found}, which this Sluice upgrades to {ours} when it next opens it",
+            "upgrade Sluice on every machine that uses this ledger",
         )
-    return Finding(Health.FAILED, "ledger", ledger, f"schema version {found}, this Sluice needs {ours}", "use the Sluice that made it")
+    return Finding(
+        Health.FAILED, "ledger", ledger, f"schema version {found}, but this Sluice needs {ours}", "use the version of Sluice that made it"
+    )
 
 
 def _seen(at: datetime | None, now: datetime) -> str:

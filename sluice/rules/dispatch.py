@@ -1,16 +1,16 @@
-"""Who may start, who must pause, who goes on: the send queue's decision (D9, D10). Pure: tickets in, verdicts out.
+"""Decide which tickets of the send queue start, pause or go on (D9, D10). Pure: tickets in, verdicts out.
 
 The rules, over all flow runs and Channels of one sender:
 
-1. A ticket whose lease ran out counts as gone, one whose host hasn't answered yet stands in nobody's way.
-2. Priorities never mix: nothing starts or goes on while one of a higher priority waits, runs or is paused, and what runs of a lower one
-   must pause at its next block. The limit is subordinate.
+1. A ticket whose lease ran out counts as gone, one whose host hasn't answered yet delays no other.
+2. Priorities never mix: nothing starts or goes on while one of a higher priority waits, runs or is paused, and running transfers of a lower
+   one must pause at their next block. The limit is subordinate.
 3. Never more than the limit run. Without a limit it is UNLIMITED_IN_PROCESS for each holder (a flow run is a process). A slot is free
    when its transfer has said that it paused or ended: a higher arrival waits for that.
-4. First come, first served within a priority; what was paused comes before what hasn't begun. A free slot is kept for those that came
-   before, who take it when their process next looks.
+4. First come, first served within a priority; paused tickets go before those that haven't begun. A free slot is kept for those that came
+   before, which take it at their process's next look.
 
-Because the queue is drained from its front and a dead ticket's lease ends, everybody starts some time, unless higher priorities
+Because the queue is drained from its front and a dead ticket's lease ends, every ticket starts some time, unless higher priorities
 arrive for ever. One pass over the queue, and a sort of those whose turn it is.
 """
 
@@ -25,10 +25,10 @@ from sluice.model.ticket import UNLIMITED_IN_PROCESS, Occupied, Pausing, Phase, 
 
 
 def decide(queue: Iterable[Ticket], limit: int | None, now: datetime) -> Mapping[int, Verdict]:
-    """What is true of everybody now, by number: of the live tickets whose host has answered.
+    """Return the verdict on each live ticket whose host has answered, by number.
 
-    A verdict's ticket has the phase it would have: a Started one that was ready or paused takes a slot, which has to be saved before
-    anybody acts on it.
+    A verdict's ticket has the phase it would have: a Started one that was ready or paused takes a slot, which must be saved before
+    a caller acts on it.
 
     Args:
         queue: Every ticket of one sender, in any order.
@@ -65,19 +65,19 @@ def decide(queue: Iterable[Ticket], limit: int | None, now: datetime) -> Mapping
 
 
 def leased(ticket: Ticket, now: datetime, lease_seconds: float) -> Ticket:
-    """The ticket with its lease counted from now; never shortened."""
+    """Return the ticket with its lease counted from now; never shortened."""
     return replace(ticket, lease_until=max(ticket.lease_until, now + timedelta(seconds=lease_seconds)))
 
 
 def occupied(ticket: Ticket) -> Occupied:
-    """What a second sender of the same Distribution to the same Subscriber is told; one that extracts only is a sender, too."""
+    """Return the answer to a second run for the same pair of Subscriber and Distribution, whether the first sends or only extracts."""
     if ticket.phase is Phase.ENTERED:  # before it asks for a slot, and after it gave it back
-        return Occupied(ticket, f"flow run {ticket.holder} is calling it or has it extract")
+        return Occupied(ticket, f"flow run {ticket.holder} is connecting to it or has it extract")
     return Occupied(ticket, f"already being sent by flow run {ticket.holder}")
 
 
 class _Higher:
-    """What goes before a priority, counted once."""
+    """Number of running and waiting tickets of higher priorities, counted once."""
 
     def __init__(self, counted: list[Ticket]) -> None:
         self._counts = Counter((t.priority.rank, t.phase is Phase.RUNNING) for t in counted)
@@ -97,5 +97,5 @@ def _state(ticket: Ticket) -> str:
 
 
 def _pool(ticket: Ticket, limit: int | None) -> str:
-    """Whose slots it takes: the sender's, or without a limit its own process'."""
+    """Return the pool whose slots it takes: the sender's, or without a limit its own process'."""
     return ticket.holder if limit is None else ""

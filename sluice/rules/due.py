@@ -1,13 +1,13 @@
-"""When a schedule is due (D1 to D4): pure decisions on a schedule and a given time.
+"""Decide when a schedule is due (D1 to D4): pure decisions on a schedule and a given time.
 
 Wall-clock kinds follow their time zone. A time of day that the clock skips in spring counts as if the clock had been put
-forward already, 03:30 as 02:30: so does Prefect, whose run must find what it was started for. One that comes twice in autumn
-counts the first time. Intervals of whole days keep their time of day, others count elapsed seconds. Random instants come from a
-seed, so that everybody computes the same one.
+forward already, 03:30 as 02:30: Prefect does the same, and its run must find the start that it was scheduled for. A time that comes
+twice in autumn counts the first time. Intervals of whole days keep their time of day, others count elapsed seconds. Random instants
+come from a seed, so that every process computes the same one.
 
 Words: a *start* is an instant at which something begins; of a window without ``every`` it is the window's begin, or with
-``random`` an instant in it. All times are aware; results are UTC. Leaves out: what a start means, and who acts on it. How the
-same schedules look to Prefect is ``rules/triggers.py``.
+``random`` an instant in it. All times are aware; results are UTC. Left out: the meaning of a start, and the acts that follow.
+``rules/triggers.py`` has Prefect's form of the same schedules.
 """
 
 from __future__ import annotations
@@ -24,44 +24,44 @@ from sluice.model.site import Distribution, Subscriber
 from sluice.rules.recurrence import ANCHOR, HORIZON, cron_problem, cron_times, rule_problem, rule_times
 
 SHORTEST_REFRESH = timedelta(minutes=3)
-"""D5."""
+"""Shortest time between two starts of a Refresh schedule (D5)."""
 
 _PROBES = 70
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One start, and the end of the window it belongs to (``start`` itself where there is none)."""
+    """One start, and the end of the window that it belongs to (``start`` itself if there is none)."""
 
     start: datetime
     end: datetime
 
 
 def starts(schedule: Schedule, after: datetime, *, seed: str = "") -> Iterator[datetime]:
-    """Every start strictly after a time, in order; ends with the schedule or its ten-year horizon.
+    """Yield every start strictly after a time, in order; ends with the schedule or its ten-year horizon.
 
     Args:
         schedule: ``never`` has none; ``immediately`` has none either: it is always due.
         after: Aware.
-        seed: Whose random instants: a Subscriber's name.
+        seed: Selects random instants: a Subscriber's name.
     """
     return (span.start for span in spans(schedule, after, seed=seed))
 
 
 def next_start(schedule: Schedule, after: datetime, *, seed: str = "") -> datetime | None:
-    """The first start strictly after a time; None where there is none within ten years."""
+    """Return the first start strictly after a time; None if there is none within ten years."""
     return next(starts(schedule, after, seed=seed), None)
 
 
 def is_due(schedule: Schedule, last: datetime | None, now: datetime, *, seed: str = "") -> bool:
-    """Whether something that repeats (build, refresh, send) is to begin now.
+    """Whether a repeated act (build, refresh, send) is to begin now.
 
-    Due when a start lies after ``last`` and not after ``now`` and its window, if it has one, is still open: a start that was
+    It is due if a start lies after ``last`` and not after ``now`` and its window, if it has one, is still open: a start that was
     missed is caught up, but never outside its window.
 
     Args:
         schedule: ``immediately`` is always due, ``never`` never.
-        last: When it last began; None for never, and then any start up to now counts.
+        last: When it last began; None if it never did, and then any start up to now counts.
         now: The reference time.
         seed: As in ``starts``.
     """
@@ -81,15 +81,15 @@ def is_due(schedule: Schedule, last: datetime | None, now: datetime, *, seed: st
 
 
 def may_begin(schedule: Schedule, since: datetime, now: datetime, *, seed: str = "") -> bool:
-    """Whether something that waits since a time (a send, an extraction) may begin now.
+    """Whether an act that waits since a time (a send, an extraction) may begin now.
 
-    As ``is_due``; also while a window is open whose start came before the waiting began.
+    As ``is_due``; also while a window is open whose start came before the wait began.
     """
     return is_due(schedule, since, now, seed=seed) or is_open(schedule, now, seed=seed)
 
 
 def is_open(schedule: Schedule, now: datetime, *, seed: str = "") -> bool:
-    """Whether now lies in a window of the schedule, after its (random) start; False where it has no windows."""
+    """Whether now lies in a window of the schedule, after its (random) start; False if it has no windows."""
     if schedule.window is None or _is_moment(schedule.window):
         return False
     for span in spans(schedule, now - timedelta(days=3), seed=seed):
@@ -101,14 +101,14 @@ def is_open(schedule: Schedule, now: datetime, *, seed: str = "") -> bool:
 
 
 def window_is_over(schedule: Schedule, planned: datetime, now: datetime) -> bool:
-    """Whether a run that was planned for a start comes after the end of that start's window; False where it has none."""
+    """Whether a run that was planned for a start comes after the end of that start's window; False if it has none."""
     whole = schedule if schedule.window is None else replace(schedule, window=replace(schedule.window, random=False))
     span = next(spans(whole, planned - timedelta(seconds=1)), None)
     return span is not None and span.start <= planned + timedelta(seconds=1) and span.start < span.end <= now
 
 
 def spans(schedule: Schedule, after: datetime, *, seed: str = "") -> Iterator[Span]:
-    """As ``starts``, each with the end of its window."""
+    """Yield starts as ``starts`` does, each with the end of its window."""
     if after.tzinfo is None:
         raise ValueError("due: times must be aware")
     after = after.astimezone(UTC)
@@ -120,7 +120,7 @@ def spans(schedule: Schedule, after: datetime, *, seed: str = "") -> Iterator[Sp
 
 
 def shortest_gap(schedule: Schedule) -> timedelta | None:
-    """The shortest time between two of its next starts; None where there are less than two."""
+    """Return the shortest time between two of its next starts; None if there are fewer than two."""
     if schedule.kind is Kind.INTERVAL:
         return schedule.interval
     found = list(islice(starts(schedule, ANCHOR.replace(year=2026, tzinfo=UTC)), _PROBES))
@@ -128,12 +128,12 @@ def shortest_gap(schedule: Schedule) -> timedelta | None:
 
 
 def extracts_at_once(distribution: Distribution, subscriber: Subscriber) -> bool:
-    """Whether a Subscriber is to extract what it receives of a Distribution at once (D6): no Extract schedule will see to it."""
+    """Whether a Subscriber extracts revisions of a Distribution at once when it receives them, without an Extract schedule (D6)."""
     return distribution.extract_immediately or subscriber.extract.kind is Kind.IMMEDIATELY
 
 
 def problem_with(schedule: Schedule) -> str:
-    """What is wrong with a cron expression or rule, in words; nothing where it is fine."""
+    """Describe the error of a cron expression or rule; empty if it is valid."""
     if schedule.kind is Kind.CRON:
         return cron_problem(schedule.cron)
     if schedule.kind is Kind.RRULE:
@@ -142,7 +142,7 @@ def problem_with(schedule: Schedule) -> str:
 
 
 def localized(wall: datetime, zone: ZoneInfo) -> datetime:
-    """A wall-clock time as UTC: a doubled one is the first, a skipped one counts as if the clock had been put forward already."""
+    """Return a wall-clock time as UTC: the first of a doubled one; a skipped one counts as if the clock had been put forward already."""
     instant = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
     if instant.astimezone(zone).replace(tzinfo=None) == wall.replace(fold=0):
         return instant
@@ -150,7 +150,7 @@ def localized(wall: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _long_ago(schedule: Schedule, now: datetime) -> datetime:
-    """Early enough that, seen from there, the latest start up to now is found, without walking through years of short ones."""
+    """Return a time from which the latest start up to now is found, without walking through years of short intervals."""
     if schedule.kind is Kind.AT and schedule.at is not None:
         return min(now, schedule.at) - timedelta(days=1)
     if schedule.kind is Kind.INTERVAL and schedule.interval is not None:
@@ -184,7 +184,7 @@ def _spans(schedule: Schedule, after: datetime, seed: str) -> Iterator[Span]:
 
 
 def _wall(schedule: Schedule, after: datetime) -> datetime:
-    """A day earlier than ``after``, so that nothing is lost at a clock change; what lies before ``after`` is left out later."""
+    """Return a wall-clock time a day before ``after``, so that a clock change hides no start; starts before ``after`` are dropped later."""
     return after.astimezone(ZoneInfo(schedule.timezone)).replace(tzinfo=None) - timedelta(days=1)
 
 

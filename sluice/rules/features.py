@@ -1,4 +1,4 @@
-"""What an agent must be able to do for a Distribution on a Subscriber (F10): found out from what its order will say."""
+"""Derive the features that an agent needs for a Distribution on a Subscriber (F10) from the order that it will get."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sluice.model.site import Distribution, Synchronize
 
 
 def needed_features(asking: Distribution | RenderedRecipe, *, min_free: int) -> frozenset[Feature]:
-    """Features that an agent must have.
+    """Return the features that an agent must have.
 
-    What files ask for (removal, owners, extended attributes) stands in the Distribution alone: its manifest carries that, no order.
+    Only the Distribution tells which files need removal, owners or extended attributes: its manifest has that, no order does.
 
     Args:
-        min_free: The Subscriber's, in bytes.
+        min_free: Bytes that must stay free on the Subscriber.
     """
     needed: set[Feature] = {Feature.LOCKED} if asking.locked.retries else set()
     for entry in asking.files if isinstance(asking, Distribution) else ():

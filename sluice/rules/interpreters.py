@@ -1,6 +1,7 @@
-"""Whether a script's ``#!`` line fits the type its author gave it (F7). Pure: text in, a name out.
+"""Compare a script's ``#!`` line with the type that its author gave it (F7). Pure: text in, a name out.
 
-The line doesn't decide what runs the script, the type does; one that names another language shows that type or text is wrong.
+The type decides which interpreter runs a script, its ``#!`` line doesn't; a line that names another language shows that type or text is
+wrong.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from sluice.model.action import ScriptType
 
 LINE_MAX = 256
-"""Characters of a first line that are looked at, as the kernel does."""
+"""Characters of a first line that are read, as by the kernel."""
 
 _FITTING: Mapping[ScriptType, re.Pattern[str]] = {
     ScriptType.SHELL: re.compile(r"(sh|ash|dash|bash|ksh|mksh|zsh|busybox)"),
@@ -21,7 +22,7 @@ _FITTING: Mapping[ScriptType, re.Pattern[str]] = {
 
 
 def interpreter(text: str) -> str:
-    """The program that a text's ``#!`` line names, without its directory; empty where there is no such line."""
+    """Return the program that a text's ``#!`` line names, without its directory; empty if there is no such line."""
     line = text[:LINE_MAX].partition("\n")[0]
     if not line.startswith("#!"):
         return ""
@@ -33,6 +34,6 @@ def interpreter(text: str) -> str:
 
 
 def foreign_interpreter(type_: ScriptType, text: str) -> str:
-    """The interpreter a text names that isn't one of its type's; empty where it fits or names none."""
+    """Return the interpreter that a text names if it isn't one of its type's; empty if it is, or if the text names none."""
     name = interpreter(text)
     return "" if not name or _FITTING[type_].fullmatch(name) else name

@@ -1,4 +1,4 @@
-"""How long signatures hold: expiry must outlast the time between two sends, or an idle Channel would find its own metadata expired."""
+"""Lifetimes of signatures: they must outlast the time between two sends, or an idle Channel would find its own metadata expired."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import Site
 
 ORDER_LIFETIME = timedelta(days=1)
-"""An order is carried out at once; a day allows for clocks that differ and for a parent that carries it."""
+"""An order is carried out at once; a day allows for clocks that differ and for a parent that forwards it."""
 _LONGEST = {
     Kind.NEVER: timedelta(0),
     Kind.IMMEDIATELY: timedelta(0),
@@ -20,17 +20,17 @@ _LONGEST = {
     Kind.CRON: timedelta(days=366),
     Kind.RRULE: timedelta(days=366),
 }
-"""By kind, an upper bound of the time between two starts: daily may name one weekday, monthly a day that every other month lacks."""
+"""Upper bound of the time between two starts by kind: daily may name one weekday, monthly a day that every other month lacks."""
 
 
 def longest_interval(schedule: Schedule) -> timedelta:
-    """An upper bound of the time between two starts of a schedule; zero where it doesn't repeat."""
+    """Return an upper bound of the time between two starts of a schedule; zero if it doesn't repeat."""
     if schedule.kind is Kind.INTERVAL and schedule.interval is not None:
         return schedule.interval
     return _LONGEST.get(schedule.kind, timedelta(0))
 
 
 def longest_send_interval(site: Site, distributor: str) -> timedelta:
-    """The longest time between two sends of a Distributor's Channels: what its timestamp's lifetime is computed from."""
+    """Return the longest time between two sends of a Distributor's Channels, from which its timestamp's lifetime is computed."""
     channels = {name for d in site.distributions_of_distributor(distributor) for name in d.channels}
     return max((longest_interval(site.channel(name).send) for name in channels), default=timedelta(0))

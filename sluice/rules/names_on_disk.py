@@ -1,8 +1,8 @@
-"""Which names found on the Distributor's disk can be distributed (B4, B5). Pure.
+"""Check whether names on the Distributor's disk can be distributed (B4, B5). Pure.
 
-Names travel as UTF-8 in NFC: a name in another normal form is given its NFC one, unless that is taken. What no manifest can hold is
-refused always; what Windows can't hold, and paths that differ only by case, are refused unless the Distribution names only platforms
-that tell case apart. (TED silently distributed the first of two such paths.)
+Names travel as UTF-8 in NFC: a name in another normal form gets its NFC one, unless another file has it. Names that no manifest can
+contain are always refused; names that are impossible on Windows, and paths that differ only by case, are refused unless the
+Distribution names only platforms that tell case apart. (TED silently distributed the first of two such paths.)
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ PART_MAX = 255
 PATH_MAX = 4096
 """Most bytes of a path below a destination."""
 LISTED = 20
-"""Most names an error lists."""
+"""Most names that an error lists."""
 
 _RENAME = "rename it, or exclude it"
-_RESTRICT = f"{_RENAME}, or say `platforms: [linux]` in the Distribution"
+_RESTRICT = f"{_RENAME}, or set `platforms: [linux]` in the Distribution"
 _WINDOWS = re.compile(
     r'[\x00-\x1f<>:"|?*]|[ .]\Z|\A(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(?:\.|\Z)', re.IGNORECASE
 )
 
 
 def distributed_name(name: str, *, where: str, case_sensitive_only: bool) -> str:
-    """The name a file gets in the manifest: NFC.
+    """Return the name that a file gets in the manifest, in NFC.
 
     Args:
-        name: One part of a path as the disk has it; bytes that are no UTF-8 stand as lone surrogates.
+        name: One part of a path as on disk; bytes that aren't UTF-8 are lone surrogates.
         where: The directory's path, for the error.
     Raises:
-        NameImpossibleError: Some platform of the Distribution can't hold it; names path, reason and remedy.
+        NameImpossibleError: The name is impossible on a platform of the Distribution; names path, reason and remedy.
     """
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
-        raise _impossible(where, name, "is no UTF-8", _RENAME) from None
+        raise _impossible(where, name, "isn't UTF-8", _RENAME) from None
     if not name.isascii():
         name = unicodedata.normalize("NFC", name)
     if "\\" in name:
-        raise _impossible(where, name, "has a backslash, which is a separator on Windows and so in no manifest", _RENAME)
+        raise _impossible(where, name, "has a backslash, which is a separator on Windows", _RENAME)
     if len(name) * 4 > PART_MAX and len(name.encode()) > PART_MAX:
         raise _impossible(where, name, f"has more than {PART_MAX} bytes in UTF-8", _RENAME)
     if not case_sensitive_only and _WINDOWS.search(name):
@@ -52,7 +52,7 @@ def distributed_name(name: str, *, where: str, case_sensitive_only: bool) -> str
 
 
 def check_path_length(path: str, *, where: str) -> None:
-    """Refuse a path below a destination that is longer than a manifest holds. Raises NameImpossibleError."""
+    """Refuse a path below a destination that is too long for a manifest. Raises NameImpossibleError."""
     if len(path) * 4 > PATH_MAX and len(path.encode("utf-8", "surrogateescape")) > PATH_MAX:
         raise NameImpossibleError(
             f"{shown_path(f'{where}/{path[:80]}')}...: the path has more than {PATH_MAX} bytes", remedy="shorten it, or exclude it"
@@ -60,11 +60,11 @@ def check_path_length(path: str, *, where: str) -> None:
 
 
 def all_impossible(first: Sequence[NameImpossibleError], number: int) -> NameImpossibleError:
-    """One error for all names that can't be distributed, so that nobody meets them one build at a time.
+    """Return one error for all names that can't be distributed, so that no build is needed for each of them.
 
     Args:
         first: The first ``LISTED`` of them.
-        number: Of all.
+        number: Number of all.
     """
     if number == 1:
         return first[0]
@@ -74,16 +74,16 @@ def all_impossible(first: Sequence[NameImpossibleError], number: int) -> NameImp
 
 
 def shown_path(path: str) -> str:
-    """A path for a message: bytes that are no UTF-8 and control characters are escaped, they could move the cursor of a terminal."""
+    """Return a path for a message, with escaped bytes that aren't UTF-8 and control characters, which could move a terminal's cursor."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def check_collisions(paths: Iterable[tuple[str, str]], *, case_sensitive_only: bool) -> None:
-    """Refuse paths of one destination that are one path on some Subscriber.
+    """Refuse paths of one destination that are the same path on some Subscriber.
 
     Args:
-        paths: Path below the destination, and where it was found on disk.
+        paths: Path below the destination, and its path on disk.
     Raises:
         NameImpossibleError: Two have the same NFC form.
         CaseCollisionError: Two differ only by case; the message lists every such pair.
@@ -105,7 +105,7 @@ def check_collisions(paths: Iterable[tuple[str, str]], *, case_sensitive_only: b
 
 
 def folded(path: str) -> str:
-    """The same for all paths that a file system which doesn't tell names by case takes for one."""
+    """Return a key that is equal for all paths that a case-insensitive file system takes for the same."""
     return path.lower() if path.isascii() else unicodedata.normalize("NFC", path.casefold())
 
 

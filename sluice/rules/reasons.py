@@ -1,12 +1,12 @@
-"""Why a Subscriber has, or has not, which revision (X1): one sentence, and the state that goes with it.
+"""Explain in one sentence why a Subscriber has, or doesn't have, which revision (X1), and give the state that goes with it.
 
-``status`` and ``why`` are the same answer of the same function, so they can't disagree. Pure: the site, what the ledger holds and the
-time go in. The gates are asked in the order in which a revision passes them; the first that holds it up gives the reason:
+``status`` and ``why`` print the answer of the same function, so they can't disagree. Pure: the site, the ledger's snapshot and the time
+go in. The gates are checked in the order in which a revision passes them; the first that stops it gives the reason:
 
 no Channel (A4) → not joined → inactive Distribution, Subscriber, Channel or subscription (A7) → platform (B20) → never built →
-its place in the send queue → what the ledger says happened last.
+its ticket in the send queue → the last event in the ledger.
 
-Leaves out: group distributions, parents on the way, prerequisites.
+Left out: group distributions, parents on the way, prerequisites.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sluice.rules.due import extracts_at_once, next_start
 from sluice.rules.retry import moment
 
 OVERDUE = timedelta(minutes=2)
-"""How long after its time a retry may begin before status says that nobody is at it."""
+"""Time after which status reports a retry that hasn't begun as overdue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class StatusRow:
     """A row of ``sluice status``."""
 
     subscriber: str
-    """Empty for a Distribution without Channel that nobody holds."""
+    """Empty for a Distribution without a Channel that no Subscriber holds."""
     distribution: str
     channel: str
-    """Through which it comes; empty where none joins them."""
+    """The Channel through which it comes; empty if none joins them."""
     held: RevisionNumber | None
     extracted: RevisionNumber | None
     latest: RevisionNumber | None
@@ -46,11 +46,11 @@ class StatusRow:
     reason: str
     """One sentence, without a full stop."""
     since: datetime | None
-    """When the ledger's state was entered; None for what it never met."""
+    """When the ledger's state was entered; None if the ledger doesn't know the pair."""
     bytes_sent: int
 
     def as_json(self) -> Mapping[str, str | int | None]:
-        """The keys of ``status --json``: revisions as ``2.3``, the time as RFC 3339 in UTC."""
+        """Return the object of ``status --json``: revisions as ``2.3``, the time as RFC 3339 in UTC."""
         return {
             "subscriber": self.subscriber,
             "distribution": self.distribution,
@@ -66,7 +66,7 @@ class StatusRow:
 
 
 def why(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str, now: datetime) -> str:
-    """One sentence (X1), beginning with what the Subscriber has.
+    """Return one sentence (X1) that begins with the revision that the Subscriber has.
 
     Raises:
         NotFoundError: The site has no such Subscriber or Distribution.
@@ -78,14 +78,14 @@ def why(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str
 
 
 def status_row(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str, now: datetime) -> StatusRow:
-    """The row of one pair, whatever joins it."""
+    """Return the row of one pair, even if no Channel joins it."""
     return _Reader(site, snapshot, now).row(subscriber, distribution)
 
 
 def status_rows(
     site: Site, snapshot: LedgerSnapshot, now: datetime, *, subscriber: str = "", distribution: str = ""
 ) -> Sequence[StatusRow]:
-    """A row for each pair that a Channel joins or the ledger knows, and one for each Distribution that reaches nobody.
+    """Return a row for each pair that a Channel joins or the ledger knows, and one for each Distribution without a Subscriber.
 
     Args:
         subscriber: Only this one; empty for all. ``distribution`` likewise.
@@ -103,7 +103,7 @@ _Verdict = tuple[State, str]
 
 
 class _Reader:
-    """One reading of a snapshot: indexes and remembered next starts."""
+    """Indexes over one snapshot, and next starts that were computed."""
 
     def __init__(self, site: Site, snapshot: LedgerSnapshot, now: datetime) -> None:
         self._site = site
@@ -130,7 +130,7 @@ class _Reader:
         )  # fmt: skip
 
     def _ways(self, subscriber: str, distribution: str) -> tuple[list[Channel], list[Channel]]:
-        """The Channels that join the two, and those of them through which it goes now."""
+        """Return the Channels that join the two, and those of them that are active for it."""
         found = self._site.distributions.get(distribution)
         channels = [self._site.channel(c) for c in found.channels] if found else []
         subscriptions = [(c, s) for c in channels for s in c.subscriptions if s.subscriber == subscriber]
@@ -141,7 +141,7 @@ class _Reader:
         subscriber = self._site.subscribers.get(state.subscriber)
         stays = f"; {state.extracted} stays installed" if state.extracted else ""
         if distribution is None:
-            return State.NOT_JOINED, f"the site has no Distribution {state.distribution} any more{stays}"
+            return State.NOT_JOINED, f"the site no longer has a Distribution {state.distribution}{stays}"
         ticket = self._tickets.get((state.subscriber, state.distribution))
         if ticket is not None and ticket.phase is Phase.RUNNING:
             verdict = self._decision(ticket)
@@ -150,7 +150,7 @@ class _Reader:
         if not distribution.channels:
             return State.NOT_SENT, f"not sent: no Channel{stays}"
         if subscriber is None:
-            return State.NOT_JOINED, f"the site has no Subscriber {state.subscriber} any more{stays}"
+            return State.NOT_JOINED, f"the site no longer has a Subscriber {state.subscriber}{stays}"
         if not ways:
             return State.NOT_JOINED, f"not joined: {subscriber.name} isn't in {_channels(distribution.channels)}{stays}"
         if closed := inactive_reason(distribution, subscriber, ways, active):
@@ -160,7 +160,7 @@ class _Reader:
         if ticket is not None and ticket.phase is Phase.ENTERED and state.state is State.INSTALLING:
             return State.INSTALLING, f"extracting {state.held or state.offered} since {moment(state.since or ticket.entered)}"
         if ticket is not None and ticket.phase is Phase.ENTERED and state.state is State.RECEIVED and state.held == ticket.revision:
-            return State.RECEIVED, f"received {state.held}, its extraction begins"
+            return State.RECEIVED, f"received {state.held}, its extraction is about to begin"
         if ticket is not None:
             return State.WAITING, self._in_queue(ticket)
         if latest is None:
@@ -173,10 +173,10 @@ class _Reader:
         verdict = self._decision(ticket)
         if isinstance(verdict, Waiting):
             return verdict.reason
-        return f"{'paused' if ticket.phase is Phase.PAUSED else 'waiting'}: a slot is free, its flow run takes it when it next looks"
+        return f"{'paused' if ticket.phase is Phase.PAUSED else 'waiting'}: a slot is free, and its flow run takes it at its next look"
 
     def _decision(self, ticket: Ticket) -> Verdict | None:
-        """Of the send queue, which is decided on once for all of its rows."""
+        """Return the verdict on a ticket; a queue is decided on once for all of its rows."""
         if ticket.sender not in self._decided:
             self._decided[ticket.sender] = dispatch.decide(self._queues[ticket.sender], self._limit(ticket), self._now)
         return self._decided[ticket.sender].get(ticket.number)
@@ -188,7 +188,7 @@ class _Reader:
     def _happened(
         self, state: CurrentState, latest: RevisionNumber, distribution: Distribution, subscriber: Subscriber, active: Sequence[Channel]
     ) -> _Verdict:
-        """What the ledger's last word means now, with no ticket in the queue."""
+        """Interpret the last state in the ledger, without a ticket in the queue."""
         since = moment(state.since) if state.since else ""
         next_send = self._next_send(active, subscriber)
         newer = f"; {latest} {next_send}" if latest != state.offered else ""
@@ -199,7 +199,7 @@ class _Reader:
             case State.FAILED:
                 return State.FAILED, f"{_failed(state)}{newer}"
             case State.RECEIVED:
-                tried = f", after a try to extract at {since}: {_said(state.error)}" if state.error else ""
+                tried = f", after an extraction failed at {since}: {_text_of(state.error)}" if state.error else ""
                 return State.RECEIVED, f"received {state.held}, {self._next_extract(distribution, subscriber)}{tried}{newer}"
             case State.INSTALLED if state.extracted == latest and distribution.verify:
                 return State.INSTALLED, f"{state.reason}, verified at {since}"
@@ -212,18 +212,18 @@ class _Reader:
             case State.WAITING | State.UNAVAILABLE if state.attempts:
                 return state.state, self._retrying(state, next_send)
             case State.WAITING if state.since is not None and not newer:
-                return State.WAITING, f"{latest} is offered since {since}: no flow run has called the host yet"
+                return State.WAITING, f"{latest} is offered since {since}: no flow run has connected to the host yet"
         return State.WAITING, f"{latest} {next_send}"
 
     def _retrying(self, state: CurrentState, next_send: str) -> str:
         if state.next_try is None:
             first = moment(state.first_failure) if state.first_failure else "then"
-            return f"{state.offered} {next_send}, after {state.attempts} failed tries since {first}: {_said(state.error)}"
-        overdue = "; overdue: no flow run is at it" if self._now - state.next_try > OVERDUE else ""
+            return f"{state.offered} {next_send}, after {state.attempts} failed tries since {first}: {_text_of(state.error)}"
+        overdue = "; overdue: no flow run is retrying it" if self._now - state.next_try > OVERDUE else ""
         return f"{state.reason}{overdue}"
 
     def _next_send(self, active: Sequence[Channel], subscriber: Subscriber) -> str:
-        """What the latest revision waits for."""
+        """Describe the start that the latest revision waits for."""
         starts = [(at, c) for c in active if (at := self._next(c.send, subscriber.name)) is not None]
         if starts:
             at, channel = min(starts, key=lambda found: (found[0], found[1].name))
@@ -250,7 +250,7 @@ class _Reader:
 
 
 def inactive_reason(distribution: Distribution, subscriber: Subscriber, ways: Sequence[Channel], active: Sequence[Channel]) -> str:
-    """What is inactive (A7); empty where something goes: ``ways`` join the two, ``active`` are those of them that let it through."""
+    """Name the inactive object (A7); empty if none stops it: ``ways`` join the two, ``active`` are those of them that are active."""
     if not distribution.active:
         return f"Distribution {distribution.name} is inactive"
     if not subscriber.active:
@@ -265,24 +265,24 @@ def inactive_reason(distribution: Distribution, subscriber: Subscriber, ways: Se
 
 
 def not_applicable_reason(distribution: Distribution, subscriber: Subscriber) -> str:
-    """Why the platform of a Subscriber doesn't match (B20)."""
+    """Explain why the platform of a Subscriber doesn't match (B20)."""
     wanted = f"not applicable: {distribution.name} is for {', '.join(distribution.platforms)}"
     if not lineage(subscriber.platform):
         return f"{wanted}, and the platform of {subscriber.name} isn't known: set its `platform:`"
-    return f"{wanted}, {subscriber.name} is {subscriber.platform}"
+    return f"{wanted}, but {subscriber.name} is {subscriber.platform}"
 
 
 def _failed(state: CurrentState) -> str:
     again = ", tried again at the next Extract" if state.error and state.error.retryable else ""
     at = f" at {moment(state.since)}" if state.since else ""
-    return f"{state.offered or state.held} failed{at}{again}: {_said(state.error)}"
+    return f"{state.offered or state.held} failed{at}{again}: {_text_of(state.error)}"
 
 
-def _said(error: Failure | None) -> str:
+def _text_of(error: Failure | None) -> str:
     if error is None:
         return "no error was reported"
-    said = f"{error.message}: {error.remedy}" if error.remedy else error.message
-    return "".join(c if c.isprintable() else "?" for c in said)  # a Subscriber wrote it, and a terminal shows it
+    text = f"{error.message}: {error.remedy}" if error.remedy else error.message
+    return "".join(c if c.isprintable() else "?" for c in text)  # a Subscriber wrote it, and a terminal shows it
 
 
 def _channels(names: Sequence[str]) -> str:

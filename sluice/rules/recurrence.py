@@ -1,7 +1,7 @@
 """Cron expressions and RFC 5545 rules as wall-clock times, through cronsim and python-dateutil, with their work bounded.
 
-Times here are naive: a wall clock in whatever zone the schedule names; ``rules/due.py`` puts them into it. The libraries are
-imported when a schedule needs them.
+Times here are naive: they show a wall clock in the schedule's time zone, which ``rules/due.py`` adds. The libraries are imported when
+a schedule needs them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from functools import lru_cache
 from itertools import islice
 
 HORIZON = timedelta(days=3660)
-"""How far ahead starts are looked for; covers every 29 February."""
+"""Time ahead in which starts are searched; covers every 29 February."""
 ANCHOR = datetime(2020, 1, 1)  # noqa: DTZ001 a wall-clock time
-"""From which intervals and rules count that say nothing else (Prefect's own anchor for rules)."""
+"""Begin of intervals and rules that state no other (Prefect's own anchor for rules)."""
 TIMES_A_DAY_MAX = 48
-"""Times a day of a rule; cron and intervals do for more."""
+"""Most times a day of a rule; cron and intervals allow more."""
 YEAR_MIN = 2000
 """Earliest year of DTSTART."""
 
@@ -26,27 +26,27 @@ _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 
 
 def cron_times(cron: str, after: datetime) -> Iterator[datetime]:
-    """Every time of a cron expression strictly after one."""
+    """Yield every time of a cron expression strictly after ``after``."""
     from cronsim import CronSim
 
     return CronSim(cron, after)
 
 
 def cron_problem(cron: str) -> str:
-    """What is wrong with an expression, in words; nothing where it is fine."""
+    """Describe the error of an expression; empty if it is valid."""
     from cronsim import CronSimError
 
     if len(cron.split()) != 5:
-        return f"{cron!r} hasn't five fields"
+        return f"{cron!r} doesn't have five fields"
     try:
         comes = next(cron_times(cron, ANCHOR), None) is not None
     except CronSimError as e:
-        return f"{cron!r} is no cron expression ({str(e).lower()})"
+        return f"{cron!r} isn't a cron expression ({str(e).lower()})"
     return "" if comes else f"{cron!r} never comes"
 
 
 def rule_times(rule: str, after: datetime) -> Iterator[datetime]:
-    """Every time of a rule from its beginning to ten years after one, those before it too."""
+    """Yield every time of a rule from its beginning to ten years after ``after``, including those before ``after``."""
     until = ANCHOR.replace(year=after.year + 2)
     seen = ANCHOR.min
     while True:
@@ -60,7 +60,7 @@ def rule_times(rule: str, after: datetime) -> Iterator[datetime]:
 
 
 def rule_problem(rule: str) -> str:
-    """What is wrong with a rule, in words; nothing where it is fine."""
+    """Describe the error of a rule; empty if it is valid."""
     try:
         start, parts = _read(rule)
         if parts.get("FREQ") not in _FREQUENCIES:
@@ -74,7 +74,7 @@ def rule_problem(rule: str) -> str:
             return f"begins before {YEAR_MIN}"
         comes = _ever_comes(start, parts) and next(rule_times(rule, start), None) is not None
     except (ValueError, TypeError, KeyError) as e:
-        return f"{rule!r} is no rule ({e})"
+        return f"{rule!r} isn't a rule ({e})"
     return "" if comes else f"{rule!r} never comes"
 
 
@@ -88,9 +88,9 @@ def _times_until(rule: str, until: datetime) -> tuple[datetime, ...]:
 
 
 def _ever_comes(start: datetime, parts: dict[str, str]) -> bool:
-    """Whether a rule has any time at all: without one, dateutil searches to the end of the calendar.
+    """Whether a rule has any time at all: if it has none, dateutil searches to the end of the calendar.
 
-    So it is asked near that end, a multiple of 400 years later, after which the calendar repeats with its weekdays.
+    So it is evaluated near that end, a multiple of 400 years later, after which the calendar repeats with its weekdays.
     """
     late = start.replace(year=start.year % 400 + (9600 if start.year % 400 < 300 else 9200))
     return next(_walk(late, {k: v for k, v in parts.items() if k not in ("COUNT", "UNTIL")}), None) is not None
@@ -103,7 +103,7 @@ def _walk(start: datetime, parts: dict[str, str]) -> Iterator[datetime]:
 
 
 def _read(rule: str) -> tuple[datetime, dict[str, str]]:
-    """Beginning and parts of one rule with at most a DTSTART before it; ValueError for anything else."""
+    """Read beginning and parts of one rule with at most a DTSTART before it; raise ValueError for anything else."""
     lines = rule.split()
     start = ANCHOR
     if lines and lines[0].startswith("DTSTART:"):

@@ -2,10 +2,10 @@
 
 TED: "tries every 2 minutes for 30 minutes, then waits for the Channel's next start". The retries stand on a grid that begins at
 the first failure: 2, 4, ... 30 minutes after it, so a host that refuses at once sees one try and 15 retries. A try that
-itself takes long (a timeout of 5 minutes, D8) passes points of the grid, which are left out: the 30 minutes hold. Either way there
+takes long itself (a timeout of 5 minutes, D8) passes points of the grid, which are left out: the 30 minutes hold. Either way there
 are never more retries than points. The count is in the ledger, so that the same flow run started again continues it; a success or another
-run clears it, since that is the Channel's next start or somebody who asks by hand. Only errors whose class says ``retryable`` are retried.
-What was damaged at the Distributor and is mended (E4), or went with its baseline (C3), waits for the Channel's next start too.
+run clears it, since that is the Channel's next start or a command. Only errors whose class says ``retryable`` are retried. A revision that
+was damaged at the Distributor and is repaired (E4), or was deleted with its baseline (C3), waits for the Channel's next start too.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from sluice.model.site import RetryRule
 from sluice.model.state import CurrentState, State
 
 UNAVAILABLE_CODES = frozenset({"UnreachableError", "ConnectionLostError", "TransportTimeoutError"})
-"""Errors that say the host isn't there, rather than that something is wrong ("unavailable" isn't "failed", I9)."""
+"""Errors of a host that doesn't answer, which is "unavailable" and not "failed" (I9)."""
 NEXT_START_CODES = frozenset({StoreMendedError.__name__, SupersededError.__name__})
-"""Errors whose cause is over at the Distributor: the Channel's next start sends (C3, E4), and no retry before."""
+"""Errors whose cause is removed at the Distributor: the Channel's next start sends (C3, E4), and no retry before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """Try again then."""
+    """Try again at this time."""
 
     at: datetime
     number: int
-    """Which point of the grid, from 1."""
+    """The point of the grid, counted from 1."""
     of: int
-    """How many points the grid has."""
+    """Number of points of the grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +42,21 @@ class WaitForChannel:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Trying again can't help: somebody must do what the error's remedy says."""
+    """A retry can't help: an administrator must follow the error's remedy."""
 
 
 Decision = RetryAt | WaitForChannel | GiveUp
 
 
 def retries_of(rule: RetryRule) -> int:
-    """How many retries the rule has room for: 15 by default."""
+    """Return the number of retries that a rule allows: 15 by default."""
     if rule.every <= timedelta(0):
         return 0
     return max(0, rule.for_ // rule.every)
 
 
 def decide(rule: RetryRule, *, first_failure: datetime, attempts: int, now: datetime, retryable: bool) -> Decision:
-    """What follows a failed try.
+    """Decide what follows a failed try.
 
     Args:
         first_failure: When the count began; ``now`` for the first failed try.
@@ -78,11 +78,11 @@ def decide(rule: RetryRule, *, first_failure: datetime, attempts: int, now: date
 def after_failure(
     state: CurrentState, failure: Failure, rule: RetryRule, now: datetime, *, sent: int = 0, resumed: int = 0
 ) -> tuple[CurrentState, Decision]:
-    """The state after a failed try to send, and what to do next.
+    """Return the state after a failed try to send, and the decision about a retry.
 
     Args:
-        sent: Bytes that went over the wire in this try; kept on the Subscriber, so that the next try resumes (D8).
-        resumed: Bytes this try needn't send.
+        sent: Bytes on the wire in this try; the Subscriber keeps them, so that the next try resumes (D8).
+        resumed: Bytes that this try needn't send.
     """
     decision: Decision = WaitForChannel()
     if failure.code not in NEXT_START_CODES:
@@ -101,7 +101,7 @@ def after_failure(
 
 
 def describe(decision: Decision) -> str:
-    """A decision in the words of status and log."""
+    """Return a decision in the words of status and log."""
     match decision:
         case RetryAt(at=at, number=number, of=of):
             return f"retry {number} of {of} at {moment(at)}"
@@ -112,20 +112,20 @@ def describe(decision: Decision) -> str:
 
 
 def moment(at: datetime) -> str:
-    """A time in the sentences of status, ``why`` and log."""
+    """Return a time as it appears in the sentences of status, ``why`` and log."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def failure_of(error: SluiceError) -> Failure:
-    """An error as the ledger keeps it."""
+    """Return an error in the form that the ledger keeps."""
     return Failure(error.code, error.message, error.remedy, error.retryable)
 
 
 def prefect_retry_settings(rule: RetryRule) -> tuple[int, float]:
-    """(``retries``, ``retry_delay_seconds``) for the Prefect task of a send.
+    """Return (``retries``, ``retry_delay_seconds``) for the Prefect task of a send.
 
-    The task's condition function still asks ``decide`` through the ledger: it stops earlier where tries take long or where the
-    count began in another run.
+    The task's condition function still asks ``decide`` through the ledger: it stops earlier if tries take long or if the count began in
+    another run.
     """
     return retries_of(rule), rule.every.total_seconds()
 

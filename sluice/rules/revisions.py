@@ -1,8 +1,8 @@
-"""Which number the next revision gets, and which revisions it puts out of use (C2 to C5, C7, C8, C12). Pure.
+"""Decide the number of the next revision and which revisions it makes obsolete (C2 to C5, C7, C8, C12). Pure.
 
-File Distributions are kept as a baseline and what follows it: when the baseline has ``max_revisions`` revisions the next one begins a new
-baseline, and everything of older baselines goes once that one stands. Distributions that are built whole each time
-are baselines one and all, and lose the oldest beyond the maximum.
+Of a File Distribution a baseline and the revisions after it are kept: when the baseline has ``max_revisions`` revisions the next one
+begins a new baseline, and everything of older baselines is deleted once that one exists. Distributions that are built whole each time
+have only baselines, and lose the oldest beyond the maximum.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ FIRST = RevisionNumber(1, 1)
 def next_revision(
     newest: RevisionNumber | None, *, max_revisions: int | None, rebaseline: bool = False, whole: bool = False
 ) -> RevisionNumber:
-    """The number of the revision after ``newest``.
+    """Return the number of the revision after ``newest``.
 
     Args:
         newest: The last one built; None before the first.
-        max_revisions: Revisions a baseline may count, itself included; None is unlimited.
-        rebaseline: Begin a new baseline whatever the count (C8).
+        max_revisions: Most revisions of a baseline, itself included; None is unlimited.
+        rebaseline: Begin a new baseline whatever their number (C8).
         whole: The type builds every revision whole (C5).
     Source: TED "Maximum revisions".
     """
@@ -35,12 +35,12 @@ def next_revision(
 
 
 def nears_maximum(number: RevisionNumber, *, max_revisions: int | None, when_left: int) -> bool:
-    """Whether a revision has at most ``when_left`` after it in its baseline, so that somebody is told (C7)."""
+    """Whether at most ``when_left`` revisions remain after this one in its baseline, so that a mail is due (C7)."""
     return max_revisions is not None and number.number + when_left >= max_revisions
 
 
 def superseded(kept: Sequence[RevisionNumber], *, max_revisions: int | None, whole: bool = False) -> tuple[RevisionNumber, ...]:
-    """Those of the kept revisions that are to be deleted now, oldest first; the newest never is."""
+    """Return the kept revisions that are to be deleted now, oldest first; the newest never is."""
     ordered = sorted(kept)
     if not ordered:
         return ()
@@ -50,10 +50,10 @@ def superseded(kept: Sequence[RevisionNumber], *, max_revisions: int | None, who
 
 
 def delta_bases(number: RevisionNumber, newest: RevisionNumber | None, *, max_revisions: int | None) -> tuple[RevisionNumber | None, ...]:
-    """For whom contents are composed when a revision is built: None is everybody (``distfile.ted``), else holders of a base.
+    """Return the bases for which a ``.ted`` is composed when a revision is built; None stands for the whole one (``distfile.ted``).
 
-    A baseline is made whole, and a delta from the last revision too, before that one goes (C3); at a maximum of one revision nothing is
-    ever a delta (C4). Any other is a delta from the one before; deltas from other kept ones are made when first needed.
+    A baseline is made whole, and as a delta from the last revision too, before that one is deleted (C3); at a maximum of one revision
+    there are no deltas (C4). Any other is a delta from the one before; deltas from other kept ones are made when first needed.
     """
     if newest is None or max_revisions == 1:
         return (None,)

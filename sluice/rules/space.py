@@ -1,4 +1,4 @@
-"""Free space (C13): whether there is enough, and how that is said. Pure: figures in, an error with the figures out."""
+"""Check free space (C13). Pure: figures in, an error with the figures out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def size(number: int) -> str:
-    """Bytes in binary units: ``17 B``, ``1.5 KiB``, ``20 MiB``."""
+    """Format bytes in binary units: ``17 B``, ``1.5 KiB``, ``20 MiB``."""
     if number < 1024:
         return f"{number} B"
     value = float(number)
@@ -20,11 +20,11 @@ def size(number: int) -> str:
 
 
 def check_space(what: str, *, needed: int, free: int, kept: int, where: str, remedy: str) -> None:
-    """Refuse what would leave too little.
+    """Refuse a step that would leave too little space free.
 
     Args:
-        what: What needs it, for a person.
-        needed: Bytes it takes.
+        what: Names the step for a person.
+        needed: Bytes that it takes.
         free: Bytes that are free on the file system.
         kept: Bytes that must stay free there.
         where: A path on that file system.
@@ -34,7 +34,7 @@ def check_space(what: str, *, needed: int, free: int, kept: int, where: str, rem
     short = needed + kept - free
     if short > 0:
         raise NoSpaceError(
-            f"{what} needs {size(needed)} on the file system of {where}, where {size(free)} is free and {size(kept)} must stay free: "
+            f"{what} needs {size(needed)} on the file system of {where}; {size(free)} is free there and {size(kept)} must stay free: "
             f"{size(short)} too little",
             remedy=remedy,
         )

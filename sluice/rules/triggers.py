@@ -1,7 +1,7 @@
-"""Schedules as Prefect takes them: data from which its interval, cron and rrule schedules are made, without importing Prefect.
+"""Schedules in Prefect's form: the data of its interval, cron and rrule schedules, without importing Prefect.
 
-Cron where it says the same: Prefect walks through a rule from its beginning each time it looks ahead, which costs its server
-seconds for a rule that comes often. A random window maps to its begin: the run decides by ``rules/due.py`` who starts when.
+A schedule becomes cron if cron can express it: Prefect evaluates a rule from its beginning each time it looks ahead, which costs its
+server seconds for a frequent rule. A random window maps to its begin: the run decides by ``rules/due.py`` which Subscriber starts when.
 ``never`` and ``immediately`` map to nothing.
 """
 
@@ -23,7 +23,7 @@ _CRON_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def prefect_schedule(schedule: Schedule) -> PrefectSchedule | None:
-    """The keyword arguments of Prefect's schedule, or None where nothing is to be scheduled."""
+    """Return the keyword arguments of Prefect's schedule, or None if nothing is to be scheduled."""
     match schedule.kind:
         case Kind.NEVER | Kind.IMMEDIATELY:
             return None
@@ -43,9 +43,9 @@ def prefect_schedule(schedule: Schedule) -> PrefectSchedule | None:
 
 
 def _daily_cron(schedule: Schedule, hours: dict[tuple[int, int], list[int]]) -> str | None:
-    """Daily and weekly times that are one cron expression: the same hours for each minute, and no day moved.
+    """Return daily or weekly times as one cron expression if the hours are the same for each minute and no day is shifted.
 
-    Days of the month aren't left to cron: Prefect's leaves out 1 March for ``1,31``.
+    Days of the month never become cron: Prefect's leaves out 1 March for ``1,31``.
     """
     first, *others = hours.values()
     if schedule.kind not in (Kind.DAILY, Kind.WEEKLY) or any(shift for shift, _ in hours) or any(found != first for found in others):
@@ -55,7 +55,7 @@ def _daily_cron(schedule: Schedule, hours: dict[tuple[int, int], list[int]]) -> 
 
 
 def _interval(schedule: Schedule) -> PrefectSchedule:
-    """Whole days as cron or rule: Prefect's interval schedules move them by an hour, depending on when they are asked."""
+    """Return an interval; whole days become cron or a rule, because Prefect's interval schedules may shift them by an hour."""
     interval = schedule.interval or timedelta(0)
     zone = ZoneInfo(schedule.timezone)
     anchor = schedule.at.astimezone(zone) if schedule.at is not None else ANCHOR.replace(tzinfo=zone)
@@ -76,7 +76,7 @@ def _rrule(schedule: Schedule, text: str) -> PrefectSchedule:
 
 
 def _hours(schedule: Schedule) -> dict[tuple[int, int], list[int]]:
-    """(Days after the window opened, minute) to the hours of its starts. Without days of the week the days don't matter."""
+    """Return the hours of a window's starts by (days after it opened, minute). Without days of the week the days don't matter."""
     found: dict[tuple[int, int], list[int]] = defaultdict(list)
     for moment in _starts_of_a_day(schedule.window):
         shift = (moment.date() - ANCHOR.date()).days if schedule.weekdays else 0
@@ -98,7 +98,7 @@ def _starts_of_a_day(window: Window | None) -> Iterator[datetime]:
 
 
 def _rules(schedule: Schedule, at: tuple[int, int], hours: list[int]) -> list[str]:
-    """One rule, or for several days of the year one each; only days of the week can be shifted."""
+    """Return one rule, or one for each of several days of the year; only days of the week can be shifted."""
     shift, minute = at
     times = f"BYHOUR={','.join(map(str, hours))};BYMINUTE={minute};BYSECOND=0"
     match schedule.kind:

@@ -37,5 +37,5 @@ def test_who_waits_says_for_whom_and_how_to_leave_once(monkeypatch: pytest.Monke
     waiting = claims.entered(AtOnce(), lambda: looks.pop(0), lambda: None, "oslo: zone 1.1", instead=MEANWHILE)  # type: ignore[arg-type]
     assert asyncio.run(waiting) is None
     (said,) = caplog.messages
-    assert said.startswith("oslo: zone 1.1: flow run run-1 is calling it or has it extract; waits until that ends; ")
+    assert said.startswith("oslo: zone 1.1: flow run run-1 is connecting to it or has it extract; waits until that ends; ")
     assert said.endswith("Ctrl-C leaves it, and `sluice extract OTHER` is for other Subscribers")

@@ -53,7 +53,7 @@ def phases(ledger: Ledger) -> list[Phase]:
 def test_the_same_send_started_twice_is_told_who_is_at_it(ledger: Ledger, opener: Opener) -> None:
     first = enter(ledger, "a")
     second = opener().enqueue("hq", "a", "zone", V2, Priority.HIGH, "run-2", lease_seconds=LEASE, now=NOW)
-    assert second == Occupied(first, "flow run run-1 is calling it or has it extract")
+    assert second == Occupied(first, "flow run run-1 is connecting to it or has it extract")
     ledger.finish(first)
     assert isinstance(ledger.enqueue("hq", "a", "zone", V2, Priority.HIGH, "run-2", lease_seconds=LEASE, now=NOW), Ticket)
 

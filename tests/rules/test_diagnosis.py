@@ -97,12 +97,12 @@ def test_metadata_of_which_less_than_a_quarter_is_left(left: timedelta, health: 
     assert found.health is health
 
 
-def test_places_of_dead_runs_are_counted() -> None:
+def test_tickets_of_dead_runs_are_counted() -> None:
     def ticket(lease: timedelta) -> Ticket:
         return Ticket(1, "hq", "oslo", "zone", RevisionNumber(1, 1), Priority.HIGH, "run", Phase.RUNNING, NOW, NOW + lease)
 
     found = diagnosis.queue("ledger.db", [ticket(timedelta(seconds=-1)), ticket(timedelta(seconds=1))], NOW)
-    assert (found.health, found.sentence) == (Health.WARNING, "1 of 2 places in the send queue are of runs that died")
+    assert (found.health, found.sentence) == (Health.WARNING, "1 of 2 tickets in the send queue belong to runs that died")
     assert diagnosis.queue("ledger.db", [ticket(timedelta(seconds=1))], NOW).health is Health.OK
 
 

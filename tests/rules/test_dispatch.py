@@ -168,7 +168,7 @@ def test_the_reasons_are_sentences() -> None:
     ]
     for phase in (Phase.READY, Phase.RUNNING, Phase.PAUSED):
         assert occupied(ticket(1, phase=phase)).reason == "already being sent by flow run run-1"
-    assert occupied(ticket(1, phase=Phase.ENTERED)).reason == "flow run run-1 is calling it or has it extract"
+    assert occupied(ticket(1, phase=Phase.ENTERED)).reason == "flow run run-1 is connecting to it or has it extract"
 
 
 def test_a_high_one_whose_host_has_not_answered_delays_and_pauses_no_low_one() -> None:

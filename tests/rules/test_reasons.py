@@ -132,7 +132,7 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
         site(distribution=replace(ZONE, platforms=("windows", "rhel"))),
         snapshot(),
         State.NOT_APPLICABLE,
-        "not applicable: zone is for windows, rhel, helsinki-1 is debian-12",
+        "not applicable: zone is for windows, rhel, but helsinki-1 is debian-12",
     ),
     (
         "unknown platform",
@@ -199,7 +199,7 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
         site(),
         snapshot(failed(OFFERED, AWAY)),
         State.UNAVAILABLE,
-        "retry 1 of 15 at 2026-12-01 11:02:00 UTC: helsinki-1 doesn't answer; overdue: no flow run is at it",
+        "retry 1 of 15 at 2026-12-01 11:02:00 UTC: helsinki-1 doesn't answer; overdue: no flow run is retrying it",
     ),
     (
         "retries used up",
@@ -246,7 +246,7 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
         State.RECEIVED,
         (
             "received 1.2, waiting for its Extract schedule at 2026-12-01 23:00:00 UTC, "
-            "after a try to extract at 2026-12-01 11:00:00 UTC: nothing answers"
+            "after an extraction failed at 2026-12-01 11:00:00 UTC: nothing answers"
         ),
     ),
     (
@@ -346,7 +346,7 @@ def test_what_the_site_no_longer_has_but_a_subscriber_holds_is_listed() -> None:
     gone = replace(OFFERED.apply_receipt(receipt()), distribution="old")
     rows = status_rows(site(), snapshot(gone), NOW)
     assert [(r.distribution, r.state) for r in rows] == [("old", State.NOT_JOINED), ("zone", State.WAITING)]
-    assert rows[0].reason == "the site has no Distribution old any more; 1.2 stays installed"
+    assert rows[0].reason == "the site no longer has a Distribution old; 1.2 stays installed"
 
 
 @pytest.mark.parametrize(
