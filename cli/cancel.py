@@ -1,4 +1,4 @@
-"""``sluice cancel NAME``: what waits stops, what runs finishes (I10). Prefect's own Cancel is an abort."""
+"""``sluice cancel NAME``: waiting sends are stopped, running ones finish (I10). Prefect's own Cancel is an abort."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from contextlib import suppress
 import click
 
 from cli.ledgers import ledger_of, site_snapshot
-from cli.session import Session, dry_run_option, now, session
+from cli.session import Session, distributions_of, dry_run_option, now, session
 from cli.tables import count
-from sluice.errors import NotFoundError
-from sluice.model.site import Site
 from sluice.model.ticket import Phase
 
 
@@ -20,12 +18,12 @@ from sluice.model.ticket import Phase
 @dry_run_option
 @session
 def cancel(session: Session, name: str, dry_run: bool) -> None:
-    """Stop what waits to be sent; what runs finishes.
+    """Stop sends that wait; those under way finish.
 
-    NAME is a Distribution or a Channel. Runs that begin later aren't stopped by it.
+    NAME is a Distribution or a Channel. Runs that begin later aren't stopped.
     """
     site, at = session.site, now()
-    distributions = _meant(site, name)
+    distributions = distributions_of(site, name) | (distributions_of(site, name, is_channel=True) if name in site.channels else set())
     snapshot = site_snapshot(site)
     tickets = [t for t in snapshot.tickets if t.live(at) and t.distribution in distributions]
     running = {(t.subscriber, t.distribution) for t in tickets if t.phase is Phase.RUNNING}
@@ -35,22 +33,12 @@ def cancel(session: Session, name: str, dry_run: bool) -> None:
         for distributor in sorted({site.distribution(each).distributor for each in distributions}):
             with ledger_of(site, distributor) as ledger:
                 if ledger is not None:
-                    ledger.request_cancel(name, at=at, by=_who())
+                    ledger.request_cancel(name, at=at, by=_account())
     done = "would be cancelled" if dry_run else "is cancelled"
-    click.echo(f"{name} {done}: {count(len(waiting), 'send')} waiting, {count(len(running), 'send')} under way to be finished")
+    click.echo(f"{name} {done}: {count(len(waiting), 'send')} waiting, {count(len(running), 'send')} under way that will finish")
 
 
-def _who() -> str:
+def _account() -> str:
     with suppress(OSError, KeyError):  # an account without a name
         return getpass.getuser()
     return ""
-
-
-def _meant(site: Site, name: str) -> set[str]:
-    found = {d.name for d in site.distributions_of_channel(name)} if name in site.channels else set()
-    if name in site.distributions:
-        found.add(name)
-    if not found and name not in site.channels:
-        known = ", ".join(sorted({*site.distributions, *site.channels})) or "none"
-        raise NotFoundError(f"no Distribution or Channel is named {name!r}", remedy=f"the site has: {known}")
-    return found

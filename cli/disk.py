@@ -1,10 +1,9 @@
-"""What Distributions take on their Distributor's disk, as every command that shows them says it (C6)."""
+"""The disk space of Distributions on their Distributor, for every command that shows it (C6)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.session import Session
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def disk_used(session: Session, names: Iterable[str]) -> dict[str, DiskUse]:
-    """By Distribution, in name order; without those whose Distributor's store isn't on this machine or can't be read."""
+    """Map Distributions to disk use, in name order; without those whose store isn't on this machine or cannot be read."""
     from infra.workplace import store_of
 
     by_owner: dict[str, list[str]] = {}
@@ -24,20 +23,19 @@ def disk_used(session: Session, names: Iterable[str]) -> dict[str, DiskUse]:
         by_owner.setdefault(session.site.distributions[name].distributor, []).append(name)
     found: dict[str, DiskUse] = {}
     for owner, owned in by_owner.items():
-        distributor = session.site.distributors[owner]
-        if (Path(distributor.working_directory) / "store").is_dir():
-            with suppress(StoreError):  # what else is shown is worth more than a refusal
-                found |= store_of(distributor, session.site).disk_used(owned)
+        if session.has_store(owner):
+            with suppress(StoreError):  # the rest of the output is worth more than a refusal
+                found |= store_of(session.site.distributors[owner], session.site).disk_used(owned)
     return dict(sorted(found.items()))
 
 
 def disk_json(used: DiskUse) -> dict[str, int]:
-    """Bytes."""
+    """Return its figures in bytes."""
     return {"revisions": used.revisions, "contents": used.contents, "own_contents": used.own_contents}
 
 
 def disk_text(used: DiskUse) -> str:
-    """``4.1 MiB: revisions 2.0 MiB, contents 2.1 MiB``, and what of the latter others need too."""
+    """Write ``4.1 MiB: revisions 2.0 MiB, contents 2.1 MiB``, and the share of contents that other Distributions need too."""
     shared = used.contents - used.own_contents
     others = f", {size(shared)} of them shared with other Distributions" if shared else ""
     return f"{size(used.revisions + used.contents)}: revisions {size(used.revisions)}, contents {size(used.contents)}{others}"

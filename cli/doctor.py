@@ -1,7 +1,7 @@
-"""``sluice doctor``: this machine, the site, Prefect, ledger, trust and Subscribers, each looked at and nothing changed.
+"""``sluice doctor``: check this machine, the site, Prefect, ledger, trust and Subscribers, and change nothing.
 
 ``--json``: ``{"failed", "warnings", "findings": [{"health", "area", "object", "sentence", "remedy"}]}``; ``health`` is ok, warning or
-failed. Exit code 0 where nothing failed, 1 otherwise: a warning is no failure.
+failed. Exit code 0 if nothing failed, 1 otherwise: a warning is not a failure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.failures import SOME_FAILED
-from cli.hosts import Done, bundle_directory, on_each, publishers_here, timeout_of, transport_of
+from cli.hosts import HostResult, bundle_directory, on_each, publishers_here, timeout_of, transport_of
 from cli.session import Session, emit, json_option, now, session
 from cli.tables import count, table
 from sluice.errors import SluiceError, TrustError
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 def doctor(ctx: click.Context, session: Session, subscribers: bool, as_json: bool) -> None:
     """Check this machine, Prefect, workers, keys and Subscribers.
 
-    Says of each what is well and what isn't, and what to do. Changes nothing. Run it as the account that the workers run as, with
-    their settings.
+    Each check is ok, a warning or failed, with a remedy. Changes nothing. Run it as the account of the workers, with their
+    settings.
     """
     found = list(_findings(session, subscribers))
     failed = sum(finding.health is Health.FAILED for finding in found)
@@ -64,15 +64,15 @@ def _findings(session: Session, subscribers: bool) -> Iterator[Finding]:
         return
     yield machine.site_is_valid(site, os.environ.get("SLUICE_SITE"))
     yield from machine.identities(site)
-    yield from _of_distributors(site, now())
+    yield from _distributor_findings(site, now())
     yield machine.agent_bundle(bundle_directory(session))
-    yield from _of_prefect(session, site)
+    yield from _prefect_findings(session, site)
     if subscribers:
-        yield from _of_subscribers(session, site)
+        yield from _subscribers_findings(session, site)
 
 
-def _of_distributors(site: Site, at: datetime) -> Iterator[Finding]:
-    """What those at home on this machine have here, and this machine's clock beside what their ledgers hold."""
+def _distributor_findings(site: Site, at: datetime) -> Iterator[Finding]:
+    """Check the files of the Distributors of this machine, and compare its clock with their ledgers."""
     from infra.doctor import ledger, machine
     from infra.workplace import ledger_place
 
@@ -81,61 +81,61 @@ def _of_distributors(site: Site, at: datetime) -> Iterator[Finding]:
     for distributor in here:
         yield from machine.working_directory(distributor)
         yield from machine.trust(site, distributor, at)
-    looked = [ledger.look(place, at) for place in dict.fromkeys(ledger_place(distributor) for distributor in here)]
-    for each in looked:
+    examined = [ledger.look(place, at) for place in dict.fromkeys(ledger_place(distributor) for distributor in here)]
+    for each in examined:
         yield from each.findings
-    newest = max((time for each in looked if (time := each.newest())), default=None)
+    newest = max((time for each in examined if (time := each.newest())), default=None)
     yield clock_went_back(at, newest, what="what the ledger holds")
 
 
-def _of_prefect(session: Session, site: Site) -> Iterator[Finding]:
+def _prefect_findings(session: Session, site: Site) -> Iterator[Finding]:
     from infra.orchestrator.server_address import is_healthy, read_address, running_server, state_directory
 
     address = running_server(session.directory)
     if address is None or not is_healthy(address.api_url):
-        where = f"nothing answers at {address.api_url}" if address else "no server is known"
-        remedy = "start `sluice up`, or sluice-server.service (docs/deploy.md); PREFECT_API_URL says where it is"
-        yield Finding(Health.FAILED, "prefect", "server", where, remedy)
+        problem = f"nothing answers at {address.api_url}" if address else "no server is known"
+        remedy = "start `sluice up`, or sluice-server.service (docs/deploy.md), and set PREFECT_API_URL to its address"
+        yield Finding(Health.FAILED, "prefect", "server", problem, remedy)
         return
     from cli.prefect_run import PrefectSession
 
     own = read_address(state_directory(session.directory))
-    with PrefectSession(session):  # it answers, so none is started
+    with PrefectSession(session):  # a server answers, so none is started
         from infra.doctor import orchestrator
 
         yield from asyncio.run(orchestrator.look(site, embedded=own is not None and own.api_url == address.api_url, now=now()))
 
 
-def _of_subscribers(session: Session, site: Site) -> Iterator[Finding]:
+def _subscribers_findings(session: Session, site: Site) -> Iterator[Finding]:
     from infra.hosts.agent_bundle import Platform, bundles
     from infra.hosts.bootstrap import distributors_of
     from infra.hosts.check import check, needs_of
 
     transport, kept = transport_of(session), bundle_directory(session)
-    # Checking one compares its agent with the bundle for it, which is made where there is none: for this once, elsewhere.
-    with tempfile.TemporaryDirectory(prefix="sluice-doctor-") as apart:
+    # A check compares the agent with its bundle, which is made if there is none: here in a temporary directory.
+    with tempfile.TemporaryDirectory(prefix="sluice-doctor-") as temporary:
         current = any(bundle.platform == Platform.here() and bundle.is_current for bundle in bundles(kept))
 
         def work(host: Subscriber) -> list[CheckItem]:
             try:
                 publishers = publishers_here(site, distributors_of(site, host.name))
-            except TrustError:  # said of its Distributors above
+            except TrustError:  # reported of its Distributors above
                 publishers = {}
             return check(
                 host,
                 publishers,
                 transport=transport,
-                bundles=kept if current else Path(apart),
+                bundles=kept if current else Path(temporary),
                 timeout=timeout_of(site, host),
                 needs=needs_of(site, host.name),
             )
 
         active = [each for _, each in sorted(site.subscribers.items()) if each.active]
-        for done in on_each(active, work, said=lambda _: None):
-            yield from _of_subscriber(done)
+        for done in on_each(active, work):
+            yield from _subscriber_findings(done)
 
 
-def _of_subscriber(done: Done[list[CheckItem]]) -> Iterator[Finding]:
+def _subscriber_findings(done: HostResult[list[CheckItem]]) -> Iterator[Finding]:
     if done.error is not None:
         yield Finding(Health.FAILED, "subscriber", done.subscriber.name, done.error.message, done.error.remedy)
     for item in done.result or ():

@@ -1,4 +1,4 @@
-"""How an error leaves the command: one clear message (or JSON), and an exit code from ``sluice/errors.py``.
+"""Report an error: one clear message (or JSON), and an exit code from ``sluice/errors.py``.
 
 With ``--json`` an error is one JSON document on stdout, where the result would have been::
 
@@ -20,10 +20,11 @@ from typing import Any
 
 import click
 
+from cli.tables import count
 from sluice.errors import BlueprintError, SiteError, SluiceError, StoreError, error_from_code
 
 SOME_FAILED = 1
-"""Exit code where several things failed, for different reasons."""
+"""Exit code if several things failed for different reasons."""
 USAGE = 2
 UNEXPECTED = 70
 """A mistake in Sluice itself, or on this machine (EX_SOFTWARE)."""
@@ -33,20 +34,20 @@ TERMINATED = 143
 """As shells report SIGTERM."""
 
 EXIT_CODES = (
-    (0, "all was done, or there was nothing to do"),
-    (1, "something failed, or several things for different reasons"),
+    (0, "everything was done, or there was nothing to do"),
+    (1, "something failed, or several things failed for different reasons"),
     (2, "wrong usage, or no such Distribution, Subscriber, Channel, revision"),
     (3, "the site's blueprints have errors"),
-    (4, "trust: not signed by whom it must be, replayed, expired, tampered or truncated"),
-    (5, "the store of revisions: locked, damaged, no space; or files of this machine that can't be read or written"),
-    (6, "a source can't be read or distributed"),
-    (7, "the way to a Subscriber: unreachable, host key, login, agent"),
+    (4, "trust: signed by an unknown key, replayed, expired, tampered with or truncated"),
+    (5, "the store of revisions: locked, damaged, no space; or files of this machine that cannot be read or written"),
+    (6, "a source cannot be read or distributed"),
+    (7, "the connection to a Subscriber: unreachable, host key, login, agent"),
     (8, "the extraction on a Subscriber"),
-    (9, "a group distribution can't do what is asked"),
-    (10, "the ledger can't be read or written"),
-    (11, "Prefect can't be reached, or refuses"),
-    (12, "a mail couldn't be handed to its server"),
-    (UNEXPECTED, "an error nobody expected; the message says where its traceback is"),
+    (9, "a group distribution is not in a state for that"),
+    (10, "the ledger cannot be read or written"),
+    (11, "Prefect cannot be reached, or refuses"),
+    (12, "a mail could not be handed to its server"),
+    (UNEXPECTED, "an unexpected error; the message says where its traceback is"),
     (INTERRUPTED, "interrupted"),
     (TERMINATED, "terminated"),
 )
@@ -60,16 +61,16 @@ _REMEDIES = {
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "make room there, or raise this account's quota",
 }
-_OF_FILES = frozenset({*_REMEDIES, errno.EIO, errno.EFBIG})
-"""What is said of files even where the system doesn't name one, as in a write."""
+_FILE_ERRORS = frozenset({*_REMEDIES, errno.EIO, errno.EFBIG})
+"""Errors of files, even if the system doesn't name one, as in a write."""
 
 
 class Terminated(BaseException):
-    """SIGTERM came."""
+    """SIGTERM arrived."""
 
 
 def worst_exit(codes: Iterable[str]) -> int:
-    """The exit code of a run in which these errors (by their names on the wire) happened: 0 for none, else theirs if it is the same."""
+    """Return the exit code of a run with these errors (their names on the wire): 0 for none, else theirs if it is the same."""
     found = {error_from_code(code, "").exit_code for code in codes}
     if not found:
         return 0
@@ -77,46 +78,46 @@ def worst_exit(codes: Iterable[str]) -> int:
 
 
 def report(error: BaseException, *, as_json: bool, debug: bool) -> int:
-    """Print an error, and say with which code to exit."""
+    """Print an error, and return the exit code."""
     if debug and not isinstance(error, click.ClickException):
         traceback.print_exception(error)
     if isinstance(error, click.ClickException):
-        return _usage(error, as_json=as_json)
+        return _report_usage(error, as_json=as_json)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         click.echo("sluice: interrupted; every step may be repeated", err=True)
         return INTERRUPTED
-    # Within a flow run Prefect takes the signal and raises a class of its own, which mustn't be imported for this.
+    # Within a flow run Prefect handles the signal and raises a class of its own, which must not be imported for this.
     if isinstance(error, Terminated) or type(error).__name__ == "TerminationSignal":
         click.echo("sluice: terminated; every step may be repeated", err=True)
         return TERMINATED
     if isinstance(error, OSError):
-        error = _of_this_machine(error) or error
+        error = _file_error(error) or error
     if isinstance(error, SluiceError):
         if as_json:
             _print_json(error_json(error))
         else:
-            click.echo(_text(error), err=True)
+            click.echo(_message(error), err=True)
         return error.exit_code
-    return _unexpected(error, as_json=as_json)
+    return _report_unexpected(error, as_json=as_json)
 
 
 def error_json(error: SluiceError) -> dict[str, Any]:
-    """What ``--json`` says of an error."""
+    """Make the JSON of an error."""
     found: dict[str, Any] = {"code": error.code, "message": str(error.message), "remedy": error.remedy, "exit": error.exit_code}
     if isinstance(error, SiteError):
-        found["message"] = f"{len(error.errors)} error{'' if len(error.errors) == 1 else 's'} in the site"
+        found["message"] = f"{count(len(error.errors), 'error')} in the site"
         found["errors"] = [error_json(e) for e in error.errors]
     if isinstance(error, BlueprintError):
         found |= {"file": error.file, "line": error.line, "path": error.path}
     return found
 
 
-def _of_this_machine(error: OSError) -> StoreError | None:
-    """What the system says of a file that no step has named itself; None for anything but files."""
-    if isinstance(error, ConnectionError) or (error.filename is None and error.errno not in _OF_FILES):
+def _file_error(error: OSError) -> StoreError | None:
+    """Turn an error of the system about a file into a StoreError; None if it isn't about a file."""
+    if isinstance(error, ConnectionError) or (error.filename is None and error.errno not in _FILE_ERRORS):
         return None
     remedy = _REMEDIES.get(
-        error.errno or 0, "look at that path and its disk, or run it again with `sluice --debug` to see where it was needed"
+        error.errno or 0, "check that path and its disk, or run it again with `sluice --debug` to see where it was needed"
     )
     return StoreError(f"{_path(error)}: {error.strerror or error}", remedy=remedy)
 
@@ -127,17 +128,16 @@ def _path(error: OSError) -> str:
     return os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
 
 
-def _text(error: SluiceError) -> str:
+def _message(error: SluiceError) -> str:
     if isinstance(error, SiteError):
-        number = len(error.errors)
-        return f"{error}\nsluice: {number} error{'' if number == 1 else 's'} in the site"
+        return f"{error}\nsluice: {count(len(error.errors), 'error')} in the site"
     if isinstance(error, BlueprintError):
         return str(error)
     return f"sluice: {error}"
 
 
-def _usage(error: click.ClickException, *, as_json: bool) -> int:
-    message = _usage_text(error)
+def _report_usage(error: click.ClickException, *, as_json: bool) -> int:
+    message = _usage_message(error)
     if as_json:
         _print_json({"code": "UsageError", "message": message, "remedy": "see --help", "exit": USAGE})
         return USAGE
@@ -148,8 +148,8 @@ def _usage(error: click.ClickException, *, as_json: bool) -> int:
     return USAGE
 
 
-def _usage_text(error: click.ClickException) -> str:
-    """Click's message; who gives ``--to`` to a command that takes Subscribers as arguments is told that, not a name that looks like it."""
+def _usage_message(error: click.ClickException) -> str:
+    """Return Click's message; of a ``--to`` for a command that takes Subscribers as arguments say that, and suggest no similar name."""
     if isinstance(error, click.NoSuchOption) and error.option_name == "--to" and error.ctx is not None:
         taken = [p.make_metavar(error.ctx) for p in error.ctx.command.params if isinstance(p, click.Argument)]
         named = next((metavar for metavar in taken if "SUBSCRIBER" in metavar), "")
@@ -158,7 +158,7 @@ def _usage_text(error: click.ClickException) -> str:
     return error.format_message()
 
 
-def _unexpected(error: BaseException, *, as_json: bool) -> int:
+def _report_unexpected(error: BaseException, *, as_json: bool) -> int:
     what = f"{type(error).__name__}: {error}".splitlines()[0][:300]
     try:
         handle, path = tempfile.mkstemp(prefix="sluice-traceback-", suffix=".txt")
@@ -171,7 +171,7 @@ def _unexpected(error: BaseException, *, as_json: bool) -> int:
     if as_json:
         _print_json({"code": "UnexpectedError", "message": what, "remedy": remedy, "exit": UNEXPECTED})
     else:
-        click.echo(f"sluice: an error nobody expected: {what}: {remedy}", err=True)
+        click.echo(f"sluice: an unexpected error: {what}: {remedy}", err=True)
     return UNEXPECTED
 
 

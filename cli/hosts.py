@@ -1,4 +1,4 @@
-"""Work on several Subscribers at once: who is meant, who signs for them here, and a result or an error for each."""
+"""Work on several Subscribers at once, with a result or an error for each; find the Distributors that sign for them here."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from sluice.trust.publish import Publisher
 
 AT_ONCE = 8
-"""Hosts that are logged in to at once."""
+"""Hosts to log in to at once."""
 BUNDLES = "agent-bundles"
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[R]):
-    """What became of one Subscriber: exactly one of the two is set."""
+class HostResult(Generic[R]):
+    """The outcome on one Subscriber: exactly one of result and error is set."""
 
     subscriber: Subscriber
     result: R | None
@@ -34,7 +34,7 @@ class Done(Generic[R]):
 
 
 def chosen(session: Session, names: tuple[str, ...], every: bool) -> list[Subscriber]:
-    """Those named, or with ``--all`` every active one."""
+    """Return the named Subscribers, or with ``--all`` every active one."""
     site = session.site
     if bool(names) is every:
         raise click.UsageError("name Subscribers, or give --all" if not names else "give names or --all, not both")
@@ -43,28 +43,30 @@ def chosen(session: Session, names: tuple[str, ...], every: bool) -> list[Subscr
     return [site.subscriber(name) for name in no_repeats(names)]
 
 
-def on_each(subscribers: Sequence[Subscriber], work: Callable[[Subscriber], R], *, said: Callable[[Done[R]], None]) -> list[Done[R]]:
-    """Run ``work`` for each, several at once; ``said`` hears of each as it ends. In the order given."""
+def on_each(
+    subscribers: Sequence[Subscriber], work: Callable[[Subscriber], R], *, show: Callable[[HostResult[R]], None] = lambda _: None
+) -> list[HostResult[R]]:
+    """Run ``work`` for each, several at once, and show each result; both results and calls of ``show`` are in the order given."""
 
-    def one(subscriber: Subscriber) -> Done[R]:
+    def attempt(subscriber: Subscriber) -> HostResult[R]:
         try:
-            return Done(subscriber, work(subscriber), None)
+            return HostResult(subscriber, work(subscriber), None)
         except SluiceError as error:
-            return Done(subscriber, None, error)
+            return HostResult(subscriber, None, error)
 
     pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="host")
     try:
-        found = []
-        for done in pool.map(one, subscribers):
-            said(done)
-            found.append(done)
-        return found
+        results = []
+        for result in pool.map(attempt, subscribers):
+            show(result)
+            results.append(result)
+        return results
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def publishers_here(site: Site, distributors: Iterable[str]) -> Mapping[str, Publisher]:
-    """Those of the Distributors whose keys are on this machine.
+    """Return the publishers of the Distributors whose keys are on this machine.
 
     Raises:
         TrustError: None of them has keys here.
@@ -86,21 +88,21 @@ def publishers_here(site: Site, distributors: Iterable[str]) -> Mapping[str, Pub
 
 
 def timeout_of(site: Site, subscriber: Subscriber) -> float:
-    """Seconds without progress: its own, else the longest of the Distributors'."""
+    """Return seconds without progress: the Subscriber's own, else the longest of the Distributors'."""
     if subscriber.connection_timeout is not None:
         return subscriber.connection_timeout.total_seconds()
     return max((d.connection_timeout.total_seconds() for d in site.distributors.values()), default=300.0)
 
 
 def transport_of(session: Session) -> AddressTransport:
-    """The way to any Subscriber of the site."""
+    """Return a transport to any Subscriber of the site."""
     from infra.transports.address import AddressTransport
 
     return AddressTransport(session.directory)
 
 
 def bundle_directory(session: Session) -> Path:
-    """Where this site's agent bundles are kept, out of its own directory."""
+    """Return the directory of this site's agent bundles, which is outside the site's own."""
     from infra.orchestrator.server_address import state_directory
 
     return state_directory(session.directory) / BUNDLES

@@ -1,9 +1,9 @@
-"""The ledgers of a whole site, as one reading. Nothing is made: a Distributor that never built has no ledger, and nothing in it."""
+"""Read the ledgers of a whole site as one. Nothing is created: a Distributor that never built has no ledger."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sluice.model.state import LedgerSnapshot
 
 if TYPE_CHECKING:
+    from sluice.model.event import EventKind, RecordedEvent
     from sluice.model.order import ActionReport
     from sluice.model.site import Site
     from sluice.ports import Ledger
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def ledger_of(site: Site, distributor: str) -> Iterator[Ledger | None]:
-    """A Distributor's ledger for reading; None where it has none yet."""
+    """Open a Distributor's ledger for reading; None if it has none yet."""
     from infra.ledger.sql import open_existing
     from infra.workplace import ledger_place
 
@@ -30,8 +31,18 @@ def ledger_of(site: Site, distributor: str) -> Iterator[Ledger | None]:
             ledger.close()
 
 
+def events_of(
+    site: Site, distributor: str, *, after: int = 0, distribution: str = "", kinds: Collection[EventKind] = ()
+) -> Iterator[RecordedEvent]:
+    """Yield the events of a Distributor's ledger above a number, oldest first."""
+    with ledger_of(site, distributor) as ledger:
+        while ledger is not None and (page := ledger.events(after=after, distribution=distribution, kinds=kinds)):
+            yield from page
+            after = page[-1].number
+
+
 def site_snapshot(site: Site) -> LedgerSnapshot:
-    """What the ledgers of all its Distributors know; of a Distribution only its owner's word counts."""
+    """Join the ledgers of all Distributors; of a Distribution only its owner's is used."""
     found = LedgerSnapshot({}, {}, ())
     for distributor in sorted(site.distributors):
         with ledger_of(site, distributor) as ledger:
@@ -41,7 +52,7 @@ def site_snapshot(site: Site) -> LedgerSnapshot:
 
 
 def failed_actions(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str) -> Sequence[ActionReport]:
-    """The actions that failed and what undoing said, where its last answer is a failure. The receipt was verified when it came."""
+    """Return the failed actions and the output of undoing, if the last receipt is a failure; it was verified when it arrived."""
     state = snapshot.states.get((subscriber, distribution))
     if state is None or not state.sequence:
         return ()
@@ -60,14 +71,14 @@ def failed_actions(site: Site, snapshot: LedgerSnapshot, subscriber: str, distri
 
 
 def _own(site: Site, distributor: str, snapshot: LedgerSnapshot) -> LedgerSnapshot:
-    def counts(distribution: str) -> bool:
+    def is_own(distribution: str) -> bool:
         owned = site.distributions.get(distribution)
         return owned is None or owned.distributor == distributor
 
     return LedgerSnapshot(
-        {pair: state for pair, state in snapshot.states.items() if counts(pair[1])},
-        {name: built for name, built in snapshot.built.items() if counts(name)},
-        tuple(ticket for ticket in snapshot.tickets if counts(ticket.distribution)),
+        {pair: state for pair, state in snapshot.states.items() if is_own(pair[1])},
+        {name: built for name, built in snapshot.built.items() if is_own(name)},
+        tuple(ticket for ticket in snapshot.tickets if is_own(ticket.distribution)),
     )
 
 

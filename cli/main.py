@@ -1,4 +1,4 @@
-"""``sluice``: the entry point. One file for each noun; Prefect and everything else heavy is imported by the command that needs it."""
+"""``sluice``: the entry point. Each noun has one file; Prefect and everything else heavy is imported by the command that needs it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from cli.up import up
 
 
 class Commands(click.Group):
-    """Lists its commands in the order in which a site's life needs them, and the exit codes after them."""
+    """Lists its commands in the order of a site's life, and the exit codes after them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -55,8 +55,8 @@ class Commands(click.Group):
 def sluice(ctx: click.Context, site: str | None, verbose: bool, debug: bool) -> None:
     """Distribute software and files, in tiers, from Distributors to Subscribers, as Prefect flows.
 
-    Every command that reads takes --json, every one that changes something --dry-run. Nothing needs a terminal: results go
-    to stdout, what goes on to stderr.
+    Every command that reads takes --json, every one that changes something --dry-run. No terminal is needed: results go to
+    stdout, progress to stderr.
     """
     ctx.obj = Session(site_directory(site), verbose=verbose, debug=debug)
 
@@ -71,7 +71,7 @@ for _command in (
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code. Expected errors become a message; none leaves as an exception."""
+    """Run one command and return its exit code. Errors become messages; none is raised."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     try:
         result = sluice.main(args=list(arguments), prog_name="sluice", standalone_mode=False)
@@ -82,13 +82,13 @@ def run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _terminated(_number: int, _frame: object) -> None:
+def _raise_terminated(_number: int, _frame: object) -> None:
     raise Terminated
 
 
 def main() -> None:
-    """The console script. SIGTERM ends it as Ctrl-C does: with what was started for this command."""
-    signal.signal(signal.SIGTERM, _terminated)
+    """Run as the console script. SIGTERM ends it as Ctrl-C does: with everything that was started for this command."""
+    signal.signal(signal.SIGTERM, _raise_terminated)
     code = run(sys.argv[1:])
     gc.freeze()  # the system takes all memory back: a last search for cycles in it would cost a tenth of a second
     sys.exit(code)

@@ -1,6 +1,6 @@
-"""What a run did to each Subscriber, read from the ledger: the table at its end, and whether anything failed.
+"""Read from the ledger what a run did to each Subscriber: for the table at its end, and for the exit code.
 
-Prefect holds runs, the ledger holds truth: so this shows the same whoever runs the flow, and whatever it dies of.
+Prefect holds runs, the ledger holds the truth: so the result is the same wherever the flow runs, and whatever kills it.
 """
 
 from __future__ import annotations
@@ -10,40 +10,36 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cli.ledgers import ledger_of, site_snapshot
+from cli.ledgers import events_of, ledger_of, site_snapshot
 from cli.tables import duration, size, table
 from sluice.model.event import Event, EventKind
 from sluice.model.state import CurrentState, State
 
 if TYPE_CHECKING:
     from sluice.model.site import Site
-    from sluice.ports import Ledger
     from sluice.rules.reasons import StatusRow
-
-EVENTS = 1000
-"""Events read at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one Subscriber with one Distribution."""
+    """The outcome of a run for one Subscriber and one Distribution."""
 
     row: StatusRow
     bytes: int
-    """Sent to it in this run, what it answered not counted; a prediction counts both ways."""
+    """Sent to it in this run, without its answers; a prediction counts both ways."""
     time: timedelta | None
-    """From its first event in this run to its last; None where nothing happened."""
+    """From its first event in this run to its last; None if there is none."""
     error: str
-    """The error's name on the wire; empty where it didn't fail."""
+    """The error's name on the wire; empty if nothing failed."""
 
     def as_json(self) -> dict[str, Any]:
-        """A status row with what this run did."""
+        """Return a status row with the figures of this run."""
         seconds = None if self.time is None else round(self.time.total_seconds(), 3)
         return {**self.row.as_json(), "bytes": self.bytes, "seconds": seconds, "error": self.error or None}
 
 
 class Watch:
-    """Notes where a site's ledgers stand before something runs, and says afterwards what that did."""
+    """Notes the last event of a site's ledgers before a run, and collects afterwards what the run did."""
 
     def __init__(self, site: Site, distributions: Iterable[str]) -> None:
         self._site = site
@@ -52,7 +48,7 @@ class Watch:
         self._marks = {name: _last_event(site, name) for name in sorted(owners)}
 
     def outcomes(self, at: datetime, *, wanted: Callable[[StatusRow], bool]) -> list[Outcome]:
-        """Where everything asked for stands now, with what happened to it since."""
+        """Collect the current state of the wanted rows, with what has happened since."""
         from sluice.rules.reasons import status_rows
 
         events, snapshot = self._events(), site_snapshot(self._site)
@@ -66,11 +62,8 @@ class Watch:
     def _events(self) -> dict[tuple[str, str], list[Event]]:
         found: dict[tuple[str, str], list[Event]] = {}
         for distributor, mark in self._marks.items():
-            with ledger_of(self._site, distributor) as ledger:
-                while ledger is not None and (recorded := ledger.events(after=mark, limit=EVENTS)):
-                    mark = recorded[-1].number
-                    for event in (r.event for r in recorded):
-                        found.setdefault((event.subscriber, event.distribution), []).append(event)
+            for event in (recorded.event for recorded in events_of(self._site, distributor, after=mark)):
+                found.setdefault((event.subscriber, event.distribution), []).append(event)
         return found
 
 
@@ -80,20 +73,20 @@ def _outcome(row: StatusRow, state: CurrentState | None, events: Sequence[Event]
     return Outcome(row, sent, events[-1].at - events[0].at if events else None, error)
 
 
-_NOTHING = frozenset({State.NOT_SENT, State.NOT_JOINED, State.INACTIVE, State.NOT_APPLICABLE, State.NOT_BUILT})
+_WITHOUT_REVISION = frozenset({State.NOT_SENT, State.NOT_JOINED, State.INACTIVE, State.NOT_APPLICABLE, State.NOT_BUILT})
 """No revision is on its way."""
 _SENDS = frozenset({EventKind.SEND_STARTED, EventKind.SENT, EventKind.SEND_FAILED, EventKind.ALREADY_HELD})
 _FAILED = frozenset({State.FAILED, State.UNAVAILABLE, State.WAITING})
-"""With an error in the ledger; WAITING because it will be tried again."""
+"""States with an error in the ledger; WAITING is one because the send will be retried."""
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> str:
-    """Subscriber, revision, state, bytes sent to it (what it answered isn't in it), time, reason."""
+    """Lay out Subscriber, revision, state, bytes sent to it (without its answers), time and reason."""
     several = len({o.row.distribution for o in outcomes}) > 1
     headers = ["subscriber", *(["distribution"] if several else []), "revision", "state", "sent", "time", "reason"]
     rows = []
     for o in outcomes:
-        revision = "-" if o.row.state in _NOTHING else str(o.row.latest or "-")
+        revision = "-" if o.row.state in _WITHOUT_REVISION else str(o.row.latest or "-")
         time = "-" if o.time is None else duration(o.time)
         rows.append(
             [
@@ -110,18 +103,7 @@ def outcome_table(outcomes: Sequence[Outcome]) -> str:
 
 
 def _last_event(site: Site, distributor: str) -> int:
-    """The number of a ledger's last event, by bisection: numbers only rise."""
+    """Return the number of a ledger's last event; 0 if there is none."""
     with ledger_of(site, distributor) as ledger:
-        if ledger is None or not _any_after(ledger, 0):
-            return 0
-        low, high = 0, 1
-        while _any_after(ledger, high):
-            low, high = high, high * 2
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if _any_after(ledger, middle) else (low, middle)
-        return high
-
-
-def _any_after(ledger: Ledger, number: int) -> bool:
-    return bool(ledger.events(after=number, limit=1))
+        newest = ledger.events(limit=1, newest_first=True) if ledger is not None else ()
+        return newest[0].number if newest else 0

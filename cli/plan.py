@@ -1,9 +1,9 @@
-"""``sluice plan`` and ``sluice apply``: what would change, in Prefect and on Subscribers, and doing it (A12).
+"""``sluice plan`` and ``sluice apply``: show what would change in Prefect and on Subscribers, and change Prefect (A12).
 
 ``plan --json``: ``{"create": [], "update": [], "delete": [], "send": [{"subscriber", "distribution", "revision", "base", "bytes", "exact",
 "seconds", "link"}], "links": [{"link", "sends", "bytes", "exact", "seconds"}], "refresh": [{"distributor", "next"}]}``; the first three
-list ``{"kind", "name"}``, an update with ``"differs"``. ``apply --json`` prints those. ``bytes`` cross the line in both directions, null is
-unknown; where ``exact`` is false a delta isn't made yet, and ``bytes`` is about the most it can be.
+list ``{"kind", "name"}``, an update with ``"differs"``. ``apply --json`` prints those. ``bytes`` count both directions, null is
+unknown; if ``exact`` is false a delta isn't made yet, and ``bytes`` is about the most it can be.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def plan(session: Session, as_json: bool) -> None:
     """Show what would change in Prefect and on Subscribers.
 
-    What would change in Prefect is what `sluice apply` does; then come the sends that are due, with the bytes and the time they will take.
+    Changes in Prefect are made by `sluice apply`; then come the sends that are due, with the bytes and the time they will take.
     """
     changes, sends, refreshes = planned(session)
     if as_json:
@@ -52,8 +52,8 @@ def plan(session: Session, as_json: bool) -> None:
 def apply(ctx: click.Context, session: Session, dry_run: bool, and_refresh: bool, as_json: bool) -> None:
     """Bring Prefect in line with the site.
 
-    Pools, queues, deployments and schedules are made, changed and removed; a schedule that was paused in Prefect stays so. What
-    concerns Subscribers, revisions and trust acts at the Distributor's refresh.
+    Pools, queues, deployments and schedules are created, changed and removed; a schedule that was paused in Prefect stays paused.
+    Changes that concern Subscribers, revisions and trust take effect at the Distributor's refresh.
     """
     from cli.prefect_run import PrefectSession
 
@@ -82,7 +82,7 @@ def apply(ctx: click.Context, session: Session, dry_run: bool, and_refresh: bool
 
 
 def planned(session: Session) -> tuple[Changes, list[dict[str, Any]], list[dict[str, Any]]]:
-    """What apply would change, what is to be sent, and when the Distributors refresh. Reads only."""
+    """Return what apply would change, the sends that are due, and when the Distributors refresh. Reads only."""
     from cli.prefect_run import PrefectSession
 
     site = session.site
@@ -94,7 +94,7 @@ def planned(session: Session) -> tuple[Changes, list[dict[str, Any]], list[dict[
 
 
 def sends_due(session: Session) -> list[dict[str, Any]]:
-    """What Subscribers lack of the latest revisions, as ``prediction_json``."""
+    """List the sends of latest revisions that are due, as ``prediction_json``."""
     from cli.ledgers import site_snapshot
     from sluice.distributor.plan.extractions import extracting_at_once
     from sluice.distributor.plan.sends import plan_sends
@@ -107,7 +107,7 @@ def sends_due(session: Session) -> list[dict[str, Any]]:
 
 
 def refresh_times(session: Session) -> list[dict[str, Any]]:
-    """When each Distributor acts on a changed site by itself."""
+    """List when each Distributor acts on a changed site by itself."""
     from sluice.rules.due import next_start
 
     at = now()
@@ -117,12 +117,12 @@ def refresh_times(session: Session) -> list[dict[str, Any]]:
 def _show_plan(changes: Changes, sends: list[dict[str, Any]], refreshes: list[dict[str, Any]]) -> None:
     _show_changes(changes, "Prefect is in line with the site")
     if sends:
-        click.echo("\nto be sent:")
+        click.echo("\nsends that are due:")
         cells = [[s["subscriber"], s["distribution"], s["revision"], s["base"] or "-", bytes_cell(s), seconds_cell(s)] for s in sends]
         click.echo(table(["subscriber", "distribution", "revision", "from", "both ways", "time"], cells, right={"both ways", "time"}))
         show_links(links_json(sends))
     else:
-        click.echo("nothing is to be sent")
+        click.echo("no send is due")
     if changes:
         _show_refreshes(refreshes)
 

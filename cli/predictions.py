@@ -1,4 +1,4 @@
-"""What sends would move, for ``sluice plan`` and dry runs (C11): rows for each Subscriber and Distribution, and sums for each link."""
+"""Predict the bytes of sends for ``sluice plan`` and dry runs (C11): rows for each Subscriber and Distribution, and sums for each link."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from sluice.distributor.predict.predictor import Prediction
 
 SENDS_MAX = 10_000
-"""Last sends of a Distributor that are looked through."""
+"""Last sends of a Distributor to look through."""
 
 Predictions = dict[tuple[str, str], "Prediction"]
 """By Subscriber and Distribution."""
 
 
 def predicted(session: Session, targets: Iterable[SendTarget], *, exact: bool, extracting: Collection[tuple[str, str]]) -> Predictions:
-    """A prediction for each target that is due; none where its Distributor has no trust yet.
+    """Make a prediction for each target that is due; none if its Distributor has no trust yet.
 
     Args:
-        exact: Take the time to make deltas that aren't there, in a temporary place.
+        exact: Take the time to make missing deltas, in a temporary directory.
         extracting: Pairs that extract at once what they are sent.
     """
     found: Predictions = {}
     due = [target for target in targets if target.is_due]
     for distributor in sorted({session.site.distribution(target.distribution).distributor for target in due}):
         mine = [target for target in due if session.site.distribution(target.distribution).distributor == distributor]
-        found |= _of_one(session, distributor, mine, exact, extracting)
+        found |= _predicted_of(session, distributor, mine, exact, extracting)
     return found
 
 
 def prediction_json(target: SendTarget, prediction: Prediction | None) -> dict[str, Any]:
-    """``{"subscriber", "distribution", "revision", "base", "bytes", "exact", "seconds", "link"}``; bytes both ways; null is unknown."""
+    """Make ``{"subscriber", "distribution", "revision", "base", "bytes", "exact", "seconds", "link"}``; bytes both ways; null: unknown."""
     return {
         "subscriber": target.subscriber,
         "distribution": target.distribution,
@@ -52,7 +52,7 @@ def prediction_json(target: SendTarget, prediction: Prediction | None) -> dict[s
 
 
 def links_json(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """``[{"link", "sends", "bytes", "exact", "seconds"}]``: the sends to each host together; seconds are null where one's are."""
+    """Make ``[{"link", "sends", "bytes", "exact", "seconds"}]``: the sends to each host together; seconds are null if one's are."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["link"] is not None:
@@ -70,19 +70,19 @@ def links_json(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def bytes_cell(row: Mapping[str, Any]) -> str:
-    """``about 1.2 MB`` where it isn't exact, ``-`` where it is unknown."""
+    """Write ``about 1.2 MB`` if it isn't exact, ``-`` if it is unknown."""
     if row["bytes"] is None:
         return "-"
     return size(row["bytes"]) if row["exact"] else f"about {size(row['bytes'])}"
 
 
 def seconds_cell(row: Mapping[str, Any]) -> str:
-    """``unknown`` before the first send."""
+    """Write the time; ``unknown`` before the first send."""
     return "unknown" if row["seconds"] is None else f"{row['seconds']:.1f} s"
 
 
 def show_links(links: list[dict[str, Any]]) -> None:
-    """The sums, where there is more than one send to a link, or more than one link."""
+    """Print the sums of each link and of all."""
     cells = [[link["link"], str(link["sends"]), bytes_cell(link), seconds_cell(link)] for link in links]
     if cells:
         click.echo(table(["link", "sends", "both ways", "time"], cells, right={"sends", "both ways", "time"}))
@@ -90,7 +90,7 @@ def show_links(links: list[dict[str, Any]]) -> None:
         click.echo(f"{count(sum(link['sends'] for link in links), 'send')}, {bytes_cell(total)} in both directions")
 
 
-def _of_one(
+def _predicted_of(
     session: Session, distributor: str, targets: list[SendTarget], exact: bool, extracting: Collection[tuple[str, str]]
 ) -> Predictions:
     from cli.ledgers import ledger_of
@@ -102,8 +102,7 @@ def _of_one(
     from sluice.trust.projected import ProjectedPublisher
 
     site, found = session.site, Predictions()
-    directory = Path(site.distributor(distributor).working_directory)
-    if not (directory / "trust/repository").is_dir():
+    if not session.has_trust(distributor):
         return found
     with ledger_of(site, distributor) as ledger:
         events = [] if ledger is None else [e.event for e in ledger.events(kinds=[EventKind.SENT], limit=SENDS_MAX, newest_first=True)]
@@ -112,7 +111,7 @@ def _of_one(
     with Predictor(
         distributor,
         store=store,
-        publisher=ProjectedPublisher(directory, distributor=distributor),
+        publisher=ProjectedPublisher(Path(site.distributor(distributor).working_directory), distributor=distributor),
         states=states,
         sends=[event for event in events if event.distributor == distributor],
         longest_interval=longest_send_interval(site, distributor),

@@ -1,4 +1,4 @@
-"""Prefect for a command: which server, how much of its log is shown, and one flow run, here or left to a worker.
+"""Use Prefect in a command: connect to a server, show its log, and run a flow here or leave it to a worker.
 
 Everything Prefect reads from the environment is set before it is imported, which happens nowhere else in ``cli``.
 """
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from infra.orchestrator.server_address import ServerAddress
 
 PROGRESS_LOGGER = "sluice.progress"
-"""Where long steps say how far they are; see tasks/progress.py."""
+"""The logger of long steps' progress; see tasks/progress.py."""
 Value = str | bool | list[str] | None
-"""What a flow takes: names, never objects."""
+"""A parameter of a flow: names, never objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,9 @@ class PrefectSession:
         """Run a flow in this process, seen in Prefect, and wait for its end.
 
         Returns:
-            How it ended as a whole. What happened on which Subscriber is in the ledger.
+            How it ended as a whole. The outcome on each Subscriber is in the ledger.
         Raises:
-            SluiceError: What the flow as a whole failed with.
+            SluiceError: The error of the flow as a whole.
         """
         from importlib import import_module
 
@@ -78,7 +78,7 @@ class PrefectSession:
         found = getattr(import_module(f"flows.{name}"), name)
         if not self._session.verbose:
             show_progress()
-        with translated(f"running flow {name}"):  # what the flow itself raises is in the state
+        with translated(f"running flow {name}"):  # errors of the flow itself are in the state
             state = found(**parameters, return_state=True)
             if asyncio.iscoroutine(state):
                 state = asyncio.run(_awaited(state))
@@ -87,7 +87,7 @@ class PrefectSession:
         error = state.data if isinstance(state.data, BaseException) else _result(state)
         if isinstance(error, SluiceError):
             raise error
-        if error is not None and not _is_prefects(error):
+        if error is not None and not _is_of_prefect(error):
             raise error
         return RunEnd(False, str(state.message or state.name))
 
@@ -103,7 +103,7 @@ def detach(session: Session, deployment: str, parameters: Mapping[str, Value]) -
 
     address = running_server(session.directory)
     if address is None:
-        raise OrchestratorError("no Prefect server runs that could take it", remedy="start `sluice up`, or leave out --detach")
+        raise OrchestratorError("no Prefect server is running to take it", remedy="start `sluice up`, or leave out --detach")
     os.environ.setdefault("PREFECT_API_URL", address.api_url)
     from prefect.deployments import arun_deployment
     from prefect.exceptions import ObjectNotFound
@@ -119,7 +119,7 @@ def detach(session: Session, deployment: str, parameters: Mapping[str, Value]) -
 
 
 class _Progress(logging.Handler):
-    """What our own flows and tasks say, without what Prefect's engine says of them."""
+    """Prints the log of our own flows and tasks, without that of Prefect's engine."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.name == PROGRESS_LOGGER or Path(record.pathname).parent.name in ("flows", "tasks")
@@ -129,7 +129,7 @@ class _Progress(logging.Handler):
 
 
 def show_progress() -> None:
-    """Say what the flows and tasks of this process log, a line each."""
+    """Print what the flows and tasks of this process log, a line each."""
     handler = _Progress()
     for name in ("prefect.flow_runs", "prefect.task_runs", PROGRESS_LOGGER):
         logger = logging.getLogger(name)
@@ -143,7 +143,7 @@ def _prepare(session: Session) -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if not session.verbose:
-        # The console only: what Prefect shows of the run keeps its log.
+        # The console only: Prefect keeps the log of the run.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
         os.environ.setdefault("PREFECT_LOGGING_COLORS", "false")
@@ -156,7 +156,7 @@ def _result(state: Any) -> BaseException | None:
     return found if isinstance(found, BaseException) else None
 
 
-def _is_prefects(error: BaseException) -> bool:
+def _is_of_prefect(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] == "prefect"
 
 

@@ -1,7 +1,7 @@
-"""Dry runs: what build, sign, send, extract, distribute and refresh would do, by the same rules and without Prefect. Nothing is changed.
+"""Dry runs of build, sign, send, extract, distribute and refresh, by the same rules and without Prefect. Nothing is changed.
 
-With ``--json``: ``{"build": {...}, "send": [...]}`` and the like, as each function says; where actions would run also what they would
-meet (``rehearse_actions.py``): ``"actions"`` and ``"unasked"``.
+With ``--json``: ``{"build": {...}, "send": [...]}`` and the like, as each function says; if something would be extracted, also what hosts
+answer (``rehearse_removals.py``, ``rehearse_actions.py``): ``"removals"``, ``"actions"`` and ``"unasked"``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: bool, sends_to: Collection[str] = ()) -> None:
     """``{"build": {"revision", "previous", "files", "bytes", "bytes_new", "added", "modified", "removed"}, "send_to": []}``.
 
-    ``revision`` is null where nothing changed; then ``send`` and ``links`` say what would be sent, as ``rehearsed_send`` does.
+    ``revision`` is null if nothing changed; then ``send`` and ``links`` say what would be sent, as ``rehearsed_send`` does.
     """
     from infra.workplace import workplace_in
     from sluice.distributor.build.build import build
@@ -42,8 +42,8 @@ def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: b
     last = newest_manifest(session, name) if result.manifest is None else result.manifest
     removed = rehearsed_removals(session, {(subscriber, name): last for subscriber in sends_to} if last else {})
     if as_json:
-        told = {**(sends.as_json() if is_built else {}), "removals": removed.as_json(), **met.as_json()}
-        emit({"build": _build_json(result), "send_to": sorted(sends_to), **told})
+        more = {**(sends.as_json() if is_built else {}), "removals": removed.as_json(), **met.as_json()}
+        emit({"build": _build_json(result), "send_to": sorted(sends_to), **more})
         return
     found = f"{count(result.files, 'file')}, {size(result.bytes)}"
     if result.revision is None:
@@ -54,21 +54,16 @@ def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: b
     if sends.rows:
         sends.show()
     elif sends_to:
-        click.echo(f"would send it to those of {', '.join(sorted(sends_to))} that lack it, and have them extract it")
+        click.echo(f"would send it to those of {', '.join(sorted(sends_to))} that do not have it, and have them extract it")
     met.show()
     removed.show()
 
 
 def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
     """``{"publish": [targets that would be listed anew], "withdraw": [targets that would no longer be]}``."""
-    from pathlib import Path
-
     from sluice.distributor.build.sign import listing
-    from sluice.trust.publish import Publisher
 
-    _, distributor = session.owner(name)
-    directory = Path(distributor.working_directory)
-    listed = Publisher(directory, distributor=distributor.name).listing(name) if (directory / "trust/repository").is_dir() else {}
+    listed = session.signed(name)
     wanted = listing(name, session.store(name), listed)
     new = sorted(target for target, digest in wanted.items() if listed.get(target) != digest)
     gone = sorted(set(listed) - set(wanted))
@@ -80,13 +75,13 @@ def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
     for target in gone:
         click.echo(f"would withdraw {target}")
     if not new and not gone:
-        click.echo("what is signed is up to date")
+        click.echo("the signed metadata is up to date")
 
 
 def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Sequence[str], check: bool, as_json: bool) -> None:
     """``{"send": [{..., "state", "reason"}], "links": [...]}``, the first as of ``sluice plan``.
 
-    ``state`` and ``reason`` are null where it would be sent. Deltas that aren't there yet are made for their size, and thrown away.
+    ``state`` and ``reason`` are null if it would be sent. Deltas that aren't there yet are made for their size, and thrown away.
     """
     sends = _sends(session, channel=channel, distribution=distribution, to=to, check=check)
     met = rehearsed_actions(session, sends.at_once)
@@ -97,19 +92,19 @@ def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Seq
     if sends.rows:
         sends.show()
     else:
-        click.echo("nobody would be sent anything")
+        click.echo("nothing would be sent to any Subscriber")
     met.show()
     removed.show()
 
 
 @dataclass(frozen=True, slots=True)
 class _Sends:
-    """What would be sent now, and what isn't."""
+    """Sends that would happen now, and those that would not, with the reason."""
 
     targets: list[SendTarget]
     rows: list[dict[str, Any]]
     at_once: list[tuple[str, str]]
-    """Subscriber and Distribution where an extraction follows at once."""
+    """Subscriber and Distribution of those that an extraction follows at once."""
 
     def as_json(self) -> dict[str, Any]:
         return {"send": self.rows, "links": links_json(self.rows)}
@@ -167,14 +162,14 @@ def rehearsed_extract(session: Session, owners: Sequence[str], subscribers: Sequ
     removed = removals_of_newest(session, [(target.subscriber, target.distribution) for target in found])
     if as_json:
         rows = [(t.subscriber, t.distribution, str(t.revision), utc(t.at)) for t in found]
-        told = [dict(zip(("subscriber", "distribution", "revision", "at"), row, strict=True)) for row in rows]
-        emit({"extract": told, "removals": removed.as_json(), **met.as_json()})
+        extracts = [dict(zip(("subscriber", "distribution", "revision", "at"), row, strict=True)) for row in rows]
+        emit({"extract": extracts, "removals": removed.as_json(), **met.as_json()})
         return
     for target in found:
         does = "verify" if target.is_check else "extract"
         click.echo(f"{target.subscriber} would {does} {target.distribution} {target.revision}")
     if not found:
-        click.echo("no Subscriber holds something that it hasn't extracted")
+        click.echo("no Subscriber holds a revision that it has not extracted")
     met.show()
     removed.show()
 
@@ -187,13 +182,13 @@ def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json:
         emit({"refresh": [{"distributor": name, "sign": owned} for name, owned in found.items()]})
         return
     for name, owned in found.items():
-        click.echo(f"would refresh {name}: renew what is signed of {', '.join(owned) or 'nothing'}, withdraw what left the site")
+        click.echo(f"would refresh {name}: renew the signatures of {', '.join(owned) or 'nothing'}, withdraw what is no longer in the site")
 
 
 def _outlook(target: SendTarget, row: dict[str, Any]) -> str:
     if target.is_held:
         return "extracted"
-    return f"sent as what differs from {row['base']}" if row["base"] else "sent"
+    return f"sent as a delta from {row['base']}" if row["base"] else "sent"
 
 
 def _build_json(result: BuildResult) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What actions would meet on the hosts that answer: the part of a dry run that asks them. Nothing there changes, no lock is taken.
+"""Ask hosts for a dry run what actions would meet there now.
 
 With ``--json`` rows ``{"subscriber", "distribution", "phase", "number", "action", "pids", "count", "problem"}``, and
 ``{"subscriber", "error"}`` for those that couldn't be asked, which fails nothing.
@@ -13,22 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.hosts import on_each, timeout_of, transport_of
+from cli.ask import ask_agents
 from cli.session import Session
 from cli.tables import table
 
 if TYPE_CHECKING:
     from sluice.model.action import Action, ActionRehearsal
-    from sluice.model.site import Subscriber
+    from sluice.model.recipe import RenderedRecipe
+    from sluice.sender.conversation import Conversation
 
-ASK_SECONDS = 30.0
-"""Most seconds that a host that doesn't answer is waited for."""
 SHOWN_MAX = 20
 """PIDs shown of one action."""
 
 
 @dataclass(frozen=True, slots=True)
-class MetRow:
+class ActionOutlook:
     """One action of one Distribution on one Subscriber."""
 
     subscriber: str
@@ -45,68 +44,53 @@ class MetRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
-    """What the hosts answered, and why the others didn't."""
+class RehearsedActions:
+    """The answers of the hosts, and the errors of those that couldn't be asked."""
 
-    rows: list[MetRow]
+    rows: list[ActionOutlook]
     unasked: list[tuple[str, str]]
     """Subscriber, error."""
 
     def as_json(self) -> dict[str, Any]:
-        """``{"actions": [...], "unasked": [...]}``."""
+        """Return ``{"actions": [...], "unasked": [...]}``."""
         rows = [{key: value for key, value in asdict(row).items() if key != "outlook"} for row in self.rows]
         return {"actions": rows, "unasked": [{"subscriber": name, "error": error} for name, error in self.unasked]}
 
     def show(self) -> None:
-        """As a table; nothing where no action would run."""
+        """Print a table; nothing if no action would run."""
         if self.rows:
             cells = [[r.subscriber, r.distribution, f"{r.phase} {r.number}", r.action, r.outlook] for r in self.rows]
             click.echo(table(["subscriber", "distribution", "when", "action", "now"], cells))
         for name, error in self.unasked:
-            click.echo(f"{name} couldn't be asked what its actions would meet: {error}")
+            click.echo(f"{name} could not be asked what its actions would meet: {error}")
 
 
-def rehearsed_actions(session: Session, pairs: Iterable[tuple[str, str]]) -> Rehearsed:
-    """Ask each Subscriber about the actions of its Distributions: pairs of both. Those that nothing would run on aren't asked."""
+def rehearsed_actions(session: Session, pairs: Iterable[tuple[str, str]]) -> RehearsedActions:
+    """Ask each Subscriber about the actions of its Distributions, unless none would run.
+
+    Args:
+        pairs: Subscriber, Distribution.
+    """
+    from sluice.model.feature import Feature
     from sluice.model.platforms import platform_matches
 
-    site = session.site
     wanted: dict[str, list[str]] = {}
-    for subscriber, distribution in sorted(set(pairs)):
-        meant, host = site.distribution(distribution), site.subscriber(subscriber)
-        if host.active and platform_matches(host.platform, meant.platforms) and (meant.pre_actions or meant.post_actions):
-            wanted.setdefault(subscriber, []).append(distribution)
-    transport = transport_of(session) if wanted else None
-
-    def ask(subscriber: Subscriber) -> list[MetRow]:
-        return list(chain.from_iterable(_asked(session, subscriber, name, transport) for name in wanted[subscriber.name]))
-
-    done = on_each([site.subscriber(name) for name in wanted], ask, said=lambda _: None)
-    rows = list(chain.from_iterable(each.result for each in done if each.result))
-    return Rehearsed(rows, [(each.subscriber.name, each.error.message) for each in done if each.error])
+    for name, distribution in sorted(set(pairs)):
+        found, host = session.site.distribution(distribution), session.site.subscriber(name)
+        if host.active and platform_matches(host.platform, found.platforms) and (found.pre_actions or found.post_actions):
+            wanted.setdefault(name, []).append(distribution)
+    answers, unasked = ask_agents(session, wanted, Feature.REHEARSE, _ask)
+    return RehearsedActions(list(chain.from_iterable(answers)), unasked)
 
 
-def _asked(session: Session, subscriber: Subscriber, distribution: str, transport: Any) -> list[MetRow]:
-    from sluice.blueprint.render.recipe import recipe
-    from sluice.errors import AgentVersionError
-    from sluice.model.feature import Feature
-    from sluice.sender.call import call_agent
-
-    made, owner = recipe(session.site, distribution, subscriber.name), session.site.distribution(distribution).distributor
-    call = call_agent(subscriber, owner, transport=transport, timeout=min(ASK_SECONDS, timeout_of(session.site, subscriber)))
-    try:
-        if Feature.REHEARSE not in call.hello.features:
-            raise AgentVersionError("its agent is too old to say", remedy=f"run: sluice subscriber bootstrap {subscriber.name}")
-        met = call.conversation.rehearse(distribution, made)
-    finally:
-        call.close()
-    found = []
-    for number, (action, each) in enumerate(zip((*made.pre_actions, *made.post_actions), met, strict=True)):
-        late = number >= len(made.pre_actions)
-        place = ("post", number - len(made.pre_actions) + 1) if late else ("pre", number + 1)
-        outlook = _outlook(action, each)
-        found.append(MetRow(subscriber.name, distribution, *place, action.label, each.pids, each.count, each.problem, outlook))
-    return found
+def _ask(conversation: Conversation, subscriber: str, distribution: str, recipe: RenderedRecipe) -> list[ActionOutlook]:
+    met = conversation.rehearse(distribution, recipe)
+    actions = [("pre", *each) for each in enumerate(recipe.pre_actions, 1)]
+    actions += [("post", *each) for each in enumerate(recipe.post_actions, 1)]
+    return [
+        ActionOutlook(subscriber, distribution, phase, number, action.label, each.pids, each.count, each.problem, _outlook(action, each))
+        for (phase, number, action), each in zip(actions, met, strict=True)
+    ]
 
 
 def _outlook(action: Action, met: ActionRehearsal) -> str:

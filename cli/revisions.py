@@ -1,12 +1,12 @@
-"""``sluice revisions NAME``: the kept revisions of a Distribution, what can be sent of each, and what all that takes on disk.
+"""``sluice revisions NAME``: the kept revisions of a Distribution, the files to send of each, and the disk space they take.
 
 ``--json``: ``{"distribution", "distributor", "max_revisions", "effort", "disk": {"revisions", "contents", "own_contents"},
 "revisions": [{"revision", "built", "files", "bytes", "manifest_bytes", "manifest_sha256", "signed",
 "damage", "teds": [{"file", "base", "small", "bytes", "payload", "of_whole",
 "frames": {kind: number}, "made", "index_sha256", "path"}]}]}``.
 ``of_whole`` is the payload's share of the whole ``.ted``'s, its own revision's or the latest before it; null where there is none.
-Of a revision whose manifest can't be read ``damage`` says why and what to do, what it would tell is null, and the exit code is that of a
-StoreError; else ``damage`` is null.
+If a revision's manifest cannot be read, ``damage`` says why and what to do, the fields read from it are null, and the exit code is that of
+a StoreError; else ``damage`` is null.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.disk import disk_json, disk_text
-from cli.ledgers import ledger_of
+from cli.ledgers import events_of
 from cli.session import Session, emit, json_option, session, utc
 from cli.tables import moment, size, table
 from sluice.errors import NotFoundError, StoreError
@@ -28,9 +28,6 @@ from sluice.model.revision import RevisionNumber
 if TYPE_CHECKING:
     from sluice.model.site import Site
     from sluice.ports import Store, TedFile
-
-EVENTS = 1000
-"""Events read at once."""
 
 
 @click.command()
@@ -41,18 +38,15 @@ EVENTS = 1000
 def revisions(ctx: click.Context, session: Session, name: str, as_json: bool) -> None:
     """List the revisions of a Distribution.
 
-    Those that are kept, oldest first. Of each the files that were made to send it: whole or from a base, their sizes beside that
-    of the whole, and what they are made of. Last, the disk they take.
+    Kept revisions are shown, oldest first, each with the files that were made to send it: whole or from a base, their sizes compared
+    with the whole, and the frames in them. Last comes the disk space they take.
     """
-    from sluice.trust.publish import Publisher
-
     distribution, distributor = session.owner(name)
-    directory = Path(distributor.working_directory)
     store = session.store(name)
-    signed = set(Publisher(directory, distributor=distributor.name).listing(name)) if (directory / "trust/repository").is_dir() else set()
+    signed = set(session.signed(name))
     times = build_times(session.site, name)
     rows = [described(store, name, number, times.get(number), signed) for number in store.revisions(name)]
-    kept = set(map(str, store.revisions(name)))  # a newer baseline may have taken the place of some meanwhile
+    kept = set(map(str, store.revisions(name)))  # a newer baseline may have replaced some meanwhile
     rows = [row for row in rows if row["revision"] in kept]
     _compare(rows)
     used = store.disk_used([name])[name]
@@ -81,7 +75,7 @@ def revisions(ctx: click.Context, session: Session, name: str, as_json: bool) ->
 
 
 def described(store: Store, name: str, number: RevisionNumber, built: datetime | None, signed: set[str]) -> dict[str, Any]:
-    """The JSON of one revision, also of one whose manifest is damaged or gone."""
+    """Make the JSON of one revision, also of one whose manifest is damaged or gone."""
     import hashlib
 
     from sluice.model.manifest import EntryKind
@@ -105,7 +99,7 @@ def described(store: Store, name: str, number: RevisionNumber, built: datetime |
     except StoreError as error:
         return {**found, "damage": str(error)}
     except NotFoundError:
-        return {**found, "damage": f"its manifest is gone: run `sluice build {name} --rebaseline`: a new baseline takes its place"}
+        return {**found, "damage": f"its manifest is gone: run `sluice build {name} --rebaseline` to replace it by a new baseline"}
     files = sum(entry.kind is EntryKind.FILE for destination in manifest.destinations for entry in destination.entries)
     return found | {
         "files": files,
@@ -116,22 +110,18 @@ def described(store: Store, name: str, number: RevisionNumber, built: datetime |
 
 
 def build_times(site: Site, name: str) -> dict[RevisionNumber, datetime]:
-    """When each revision was built, as the ledger's events say."""
+    """Return the time at which each revision was built, by the ledger's events."""
     from sluice.model.event import EventKind
 
     found: dict[RevisionNumber, datetime] = {}
-    with ledger_of(site, site.distribution(name).distributor) as ledger:
-        after = 0
-        while ledger is not None and (events := ledger.events(distribution=name, after=after, limit=EVENTS)):
-            after = events[-1].number
-            for recorded in events:
-                if recorded.event.kind is EventKind.BUILT and recorded.event.revision is not None:
-                    found.setdefault(recorded.event.revision, recorded.event.at)
+    for recorded in events_of(site, site.distribution(name).distributor, distribution=name, kinds=[EventKind.BUILT]):
+        if recorded.event.revision is not None:
+            found.setdefault(recorded.event.revision, recorded.event.at)
     return found
 
 
 def _ted(ted: TedFile) -> dict[str, Any] | None:
-    """None where it went meanwhile: set aside as damaged, or with its revision."""
+    """Make the JSON of a file; None if it is gone by now: set aside as damaged, or removed with its revision."""
     import hashlib
 
     from sluice.formats.ted.file import parse_index
@@ -175,7 +165,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _compare(rows: list[dict[str, Any]]) -> None:
-    """Set every file's payload against that of a whole one."""
+    """Compare every file's payload with that of a whole one."""
     whole = None
     for row in rows:
         whole = next((ted["payload"] for ted in row["teds"] if ted["base"] is None), whole)
@@ -184,7 +174,7 @@ def _compare(rows: list[dict[str, Any]]) -> None:
 
 
 def _newest_text(row: dict[str, Any]) -> str:
-    """How much less than everything goes to who has the base; empty where that can't be said."""
+    """Say which share of the whole a Subscriber with the base receives; empty if that is unknown."""
     deltas = [ted for ted in row["teds"] if ted["base"] is not None and ted["of_whole"] is not None]
     if not deltas:
         return ""

@@ -12,7 +12,7 @@ from sluice.model.site import Site
 
 
 def schedule_rows(site: Site, at: datetime) -> list[dict[str, Any]]:
-    """The JSON of ``show schedules``: every schedule of the site with its next start after ``at``."""
+    """Make the JSON of ``show schedules``: every schedule of the site with its next start after ``at``."""
     from sluice.blueprint.render.texts import schedule_text
     from sluice.rules.due import next_start
 
@@ -37,7 +37,7 @@ def schedule_rows(site: Site, at: datetime) -> list[dict[str, Any]]:
 
 
 def schedule_table(rows: list[dict[str, Any]]) -> str:
-    """For people."""
+    """Lay out the rows of ``schedule_rows`` for people."""
     return table(
         ["stage", "name", "schedule", "next (utc)"],
         [[row["stage"], row["name"], row["schedule"], _next(row)] for row in rows],

@@ -1,4 +1,4 @@
-"""What every command shares: where the site is, how to print, and the options that several commands have.
+"""Everything commands share: the site, the options that several have, and printing.
 
 A command asks the session for the site; only then is the blueprint package imported, so that ``--help`` stays fast.
 """
@@ -6,7 +6,7 @@ A command asks the session for the site; only then is the blueprint package impo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from sluice.errors import NotFoundError
 if TYPE_CHECKING:
     from sluice.model.site import Distribution, Distributor, Site
     from sluice.ports import Store
+    from sluice.trust.targets import Target
 
 DEFAULT_SITE = "blueprints"
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -29,44 +30,61 @@ class Session:
     """One call of the command."""
 
     directory: Path
-    """Of the site, absolute."""
+    """The site's, absolute."""
     verbose: bool = False
     debug: bool = False
     _site: Site | None = None
 
     @property
     def site(self) -> Site:
-        """The validated site, read once. Raises SiteError, NotFoundError."""
+        """Return the validated site, which is read once. Raises SiteError, NotFoundError."""
         if self._site is None:
             from sluice.blueprint import load_site
 
             if not self.directory.is_dir():
                 raise NotFoundError(
                     f"there is no site directory {self.directory}",
-                    remedy="name it with `sluice --site DIR` or SLUICE_SITE, or make one with `sluice init DIR`",
+                    remedy="name it with `sluice --site DIR` or SLUICE_SITE, or create one with `sluice init DIR`",
                 )
             self._site = load_site(self.directory)
         return self._site
 
     def store(self, distribution: str) -> Store:
-        """The store of the Distributor that owns a Distribution; reading it makes nothing."""
+        """Return the store of the Distributor that owns a Distribution; reading it creates nothing."""
         from infra.workplace import store_of
 
         return store_of(self.owner(distribution)[1], self.site)
 
     def owner(self, distribution: str) -> tuple[Distribution, Distributor]:
-        """A Distribution and who owns it."""
+        """Return a Distribution and its Distributor."""
         found = self.site.distribution(distribution)
         return found, self.site.distributor(found.distributor)
+
+    def has_store(self, distributor: str) -> bool:
+        """Whether a Distributor's store is on this machine."""
+        return (Path(self.site.distributor(distributor).working_directory) / "store").is_dir()
+
+    def has_trust(self, distributor: str) -> bool:
+        """Whether a Distributor's signed metadata is on this machine."""
+        return (Path(self.site.distributor(distributor).working_directory) / "trust/repository").is_dir()
+
+    def signed(self, distribution: str) -> Mapping[str, Target]:
+        """Return the signed targets of a Distribution with their digests; none before its Distributor has a trust root."""
+        from sluice.trust.publish import Publisher
+
+        _, owner = self.owner(distribution)
+        if not self.has_trust(owner.name):
+            return {}
+        return Publisher(Path(owner.working_directory), distributor=owner.name).listing(distribution)
 
 
 session = click.make_pass_decorator(Session)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done and do nothing.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 
 
 def now() -> datetime:
-    """The one reference time of a command."""
+    """Return the one reference time of a command."""
     return datetime.now(UTC)
 
 
@@ -76,23 +94,34 @@ def emit(data: Any) -> None:
 
 
 def utc(at: datetime | None) -> str | None:
-    """A time in JSON: RFC 3339 in UTC with ``Z``."""
+    """Write a time for JSON: RFC 3339 in UTC with ``Z``."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def say(text: str) -> None:
-    """A line about what goes on: to stderr, so that stdout holds results only."""
+    """Print a line of progress to stderr, so that stdout holds results only."""
     click.echo(text, err=True)
 
 
 def site_directory(given: str | None) -> Path:
-    """``--site``, else SLUICE_SITE (both through click), else ``blueprints`` in the current directory."""
+    """Return ``--site``, else SLUICE_SITE (both through click), else ``blueprints`` in the current directory."""
     return Path(given or DEFAULT_SITE).expanduser().absolute()
 
 
+def distributions_of(site: Site, name: str, *, is_channel: bool = False) -> frozenset[str]:
+    """Resolve a name to Distributions: the one of that name, else those of the Channel of that name.
+
+    Raises:
+        NotFoundError: The site has no such name.
+    """
+    if name in site.distributions and not is_channel:
+        return frozenset({name})
+    if name not in site.channels:
+        known = ", ".join(sorted({*site.distributions, *site.channels})) or "none"
+        raise NotFoundError(f"no Distribution or Channel is named {name!r}", remedy=f"the site has: {known}")
+    return frozenset(d.name for d in site.distributions_of_channel(name))
+
+
 def no_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Names as given, each once."""
+    """Return names as given, each once."""
     return tuple(dict.fromkeys(values))
-
-
-__all__ = ["Session", "dry_run_option", "emit", "json_option", "no_repeats", "now", "say", "session", "site_directory", "utc"]

@@ -1,4 +1,4 @@
-"""``sluice show``: effective settings and where each came from (A15), and the next times of every schedule (D1)."""
+"""``sluice show``: effective settings and their origin (A15), and the next time of every schedule (D1)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SCHEDULES = "schedules"
 @json_option
 @session
 def show(session: Session, kind: str, name: str | None, as_json: bool) -> None:
-    """Show effective settings and where each came from.
+    """Show effective settings and their origin.
 
-    KIND is distributor, subscriber, channel or distribution, and may be left out where the name is enough.
+    KIND is distributor, subscriber, channel or distribution, and may be left out if the name is unique.
     `sluice show schedules` lists the next time of every schedule.
     """
     if kind == SCHEDULES and name is None:

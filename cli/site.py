@@ -9,6 +9,7 @@ import click
 
 from cli.session import Session, dry_run_option, emit, json_option, now, say, session
 from cli.tables import count
+from cli.trust import BACK_UP_KEYS
 
 
 @click.command()
@@ -25,9 +26,9 @@ def init(directory: Path, dry_run: bool) -> None:
     from sluice.trust.publish import Publisher
 
     if dry_run:
-        there = sorted(str(p.relative_to(directory)) for p in directory.rglob("*.yaml")) if directory.is_dir() else []
+        existing = sorted(str(p.relative_to(directory)) for p in directory.rglob("*.yaml")) if directory.is_dir() else []
         click.echo(f"would write a site into {directory} and make the keys of its Distributor")
-        for name in there:
+        for name in existing:
             click.echo(f"would leave {name} as it is")
         return
     for path in init_site(directory):
@@ -36,7 +37,7 @@ def init(directory: Path, dry_run: bool) -> None:
         working_directory = Path(distributor.working_directory)
         if Publisher(working_directory, distributor=distributor.name).ensure_keys(now()):
             click.echo(f"made the keys of Distributor {distributor.name} in {working_directory / 'keys'}")
-            click.echo("back them up: who has them can sign, who lost them must install new trust everywhere")
+            click.echo(BACK_UP_KEYS)
     say(_next_steps(directory))
 
 
@@ -46,7 +47,7 @@ def init(directory: Path, dry_run: bool) -> None:
 def validate(session: Session, as_json: bool) -> None:
     """Report every error of the site at once.
 
-    Each is a line: file:line: what: what to do. Advice is about what works as written and likely isn't meant so; it fails nothing.
+    Each is a line: file:line: what: what to do. Advice names settings that work as written and are likely mistakes; it fails nothing.
     """
     from sluice.blueprint.check.advice import advice
 

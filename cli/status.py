@@ -1,9 +1,9 @@
-"""``sluice status`` and ``sluice why``: where each Subscriber stands with each Distribution (X1).
+"""``sluice status`` and ``sluice why``: the state of each Subscriber with each Distribution (X1).
 
 ``status --json``: ``{"rows": [{"subscriber", "distribution", "channel", "held", "extracted", "latest", "state", "reason", "since",
 "bytes_sent"}], "disk": {distribution: {"revisions", "contents", "own_contents"}}}`` (C6); ``why --json``: one such row with
-``"sentence"`` and ``"actions": [{"phase", "label", "exit_code", "seconds", "output"}]``, those that failed where the Subscriber's last
-answer is a failure.
+``"sentence"`` and ``"actions": [{"phase", "label", "exit_code", "seconds", "output"}]``, those that failed if the Subscriber's last
+receipt is a failure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import click
 
 from cli.disk import disk_json, disk_text, disk_used
 from cli.ledgers import failed_actions, site_snapshot
-from cli.session import Session, emit, json_option, now, session
+from cli.session import Session, distributions_of, emit, json_option, now, session
 from cli.tables import lines, moment, size, table
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @json_option
 @session
 def status(session: Session, name: str, subscriber: str, as_json: bool) -> None:
-    """Show where each Subscriber stands.
+    """Show the state of each Subscriber.
 
     A row for each Subscriber and Distribution, from the reporting database. NAME is a Distribution or a Channel; without it
     everything is shown.
@@ -56,10 +56,9 @@ def status(session: Session, name: str, subscriber: str, as_json: bool) -> None:
 @json_option
 @session
 def why(session: Session, subscriber: str, distribution: str, as_json: bool) -> None:
-    """Say why a Subscriber has, or has not, which revision.
+    """Say why a Subscriber has, or does not have, a revision.
 
-    Where an action failed there, what it printed follows, and what undoing left
-    behind.
+    If an action failed there, its output follows, and that of undoing it.
     """
     from sluice.rules import reasons
 
@@ -93,7 +92,7 @@ def _end(report: ActionReport) -> str:
 
 
 def status_table(rows: Sequence[StatusRow]) -> str:
-    """For people; times are in UTC, as in the reasons."""
+    """Lay out status rows for people; times are in UTC, as in the reasons."""
     return table(
         ["subscriber", "distribution", "channel", "held", "extracted", "latest", "state", "since (utc)", "sent", "reason"],
         [
@@ -121,9 +120,6 @@ def _of_name(site: Site, name: str, rows: Sequence[StatusRow]) -> Sequence[Statu
     found = [row for row in rows if row.distribution == name]
     if found or name in site.distributions:
         return found
-    if name in site.channels:
-        listed = {d.name for d in site.distributions_of_channel(name)}
-        members = {s.subscriber for s in site.channel(name).subscriptions}
-        return [row for row in rows if row.distribution in listed and row.subscriber in members]
-    site.distribution(name)
-    return []
+    listed = distributions_of(site, name)
+    members = {s.subscriber for s in site.channel(name).subscriptions}
+    return [row for row in rows if row.distribution in listed and row.subscriber in members]

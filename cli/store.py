@@ -1,7 +1,7 @@
-"""``sluice store verify``: everything that Distributors keep, read again and hashed; with ``--repair`` mended (E4).
+"""``sluice store verify``: read and hash everything that Distributors keep; with ``--repair`` also mend it (E4).
 
 ``--json``: ``{"distributors": [{"distributor", "packs", "contents", "manifests", "teds", "bytes", "damages": [{"part", "path", "problem",
-"concerns": [{"distribution", "revision"}], "contents", "mended", "remedy"}]}]}``; ``contents`` counts those that can't be read there.
+"concerns": [{"distribution", "revision"}], "contents", "mended", "remedy"}]}]}``; ``contents`` counts those that cannot be read there.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from cli.tables import count, size
 if TYPE_CHECKING:
     from sluice.distributor.repair.store import Verdict, Verified
 
-TOLD_EVERY = 5.0
+PROGRESS_EVERY = 5.0
 """Seconds between two lines of progress."""
 DAMAGED = 5
-"""Exit code where something is damaged and not mended: that of a StoreError."""
+"""Exit code if something stays damaged: that of a StoreError."""
 
 
 @click.group()
 def store() -> None:
-    """Check what Distributors keep: revisions and their contents."""
+    """Check the revisions and contents that Distributors keep."""
 
 
 @store.command("verify")
 @click.argument("names", metavar="[DISTRIBUTION]...", nargs=-1)
-@click.option("--repair", is_flag=True, help="Mend what can be mended, from sources and from .ted files at hand.")
+@click.option("--repair", is_flag=True, help="Mend damaged parts from sources and from .ted files at hand.")
 @dry_run_option
 @json_option
 @session
@@ -39,28 +39,25 @@ def store() -> None:
 def verify(ctx: click.Context, session: Session, names: tuple[str, ...], repair: bool, dry_run: bool, as_json: bool) -> None:
     """Read everything again and hash it: contents, manifests, .ted files.
 
-    Of these Distributions, or of all there are. Says what is damaged, which revisions that concerns, and what to do about it. The
-    Distributor works on meanwhile.
+    Of the named Distributions, or of all. Lists damaged parts, the revisions that they concern, and what to do. The Distributor can
+    work meanwhile.
     """
     found = [(name, _verified(session, name, only, repair=repair and not dry_run)) for name, only in _stores(session, no_repeats(names))]
     if as_json:
         emit({"distributors": [_json(name, verified) for name, verified in found]})
     else:
         for name, verified in found:
-            _print(name, verified, tried=repair and not dry_run, rehearsed=repair and dry_run)
+            _print(name, verified, tried=repair and not dry_run, is_dry_run=repair and dry_run)
         if not found:
-            click.echo("nothing is built yet: there is no store on this machine")
+            click.echo("there is no store on this machine: nothing is built yet")
     ctx.exit(DAMAGED if any(verified.unmended for _, verified in found) else 0)
 
 
 def _stores(session: Session, names: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
-    """Distributors whose store is on this machine, and what of it is asked for."""
-    from pathlib import Path
-
+    """List Distributors whose store is on this machine, each with the Distributions that are named."""
     owners = {name: session.owner(name)[1].name for name in names}
-    asked = no_repeats(tuple(owners.values())) if names else tuple(session.site.distributors)
-    here = [each for each in asked if (Path(session.site.distributor(each).working_directory) / "store").is_dir()]
-    return [(each, tuple(name for name in names if owners[name] == each)) for each in here]
+    named = no_repeats(tuple(owners.values())) if names else tuple(session.site.distributors)
+    return [(each, tuple(name for name in names if owners[name] == each)) for each in named if session.has_store(each)]
 
 
 def _verified(session: Session, distributor: str, names: tuple[str, ...], *, repair: bool) -> Verified:
@@ -75,36 +72,36 @@ def _verified(session: Session, distributor: str, names: tuple[str, ...], *, rep
             source=work.source,
             publisher=work.publisher,
             repair=repair,
-            progress=_told(distributor),
+            progress=_progress(distributor),
         )
         if repair and verified.verdicts:
             record_damage(verified.verdicts, distributor=distributor, ledger=work.ledger, clock=work.clock)
         return verified
 
 
-def _told(distributor: str) -> Callable[[int, int], None]:
-    """Progress on stderr, every few seconds of long work."""
-    next_line = time.monotonic() + TOLD_EVERY
+def _progress(distributor: str) -> Callable[[int, int], None]:
+    """Make a function that prints progress to stderr, every few seconds of long work."""
+    next_line = time.monotonic() + PROGRESS_EVERY
 
-    def told(done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         nonlocal next_line
         if time.monotonic() >= next_line:
-            next_line = time.monotonic() + TOLD_EVERY
+            next_line = time.monotonic() + PROGRESS_EVERY
             say(f"{distributor}: {size(done)} of {size(total)} read ({done * 100 // max(total, 1)} %)")
 
-    return told
+    return show
 
 
-def _print(distributor: str, verified: Verified, *, tried: bool, rehearsed: bool) -> None:
+def _print(distributor: str, verified: Verified, *, tried: bool, is_dry_run: bool) -> None:
     from sluice.model.damage import Part
 
     found = verified.examined
     read = ", ".join(
         (count(found.packs, "pack"), count(found.contents, "content"), count(found.manifests, "manifest"), count(found.teds, ".ted file"))
     )
-    bad, left = len(verified.verdicts), len(verified.unmended)
-    end = "all sound" if not bad else f"{bad} damaged" + (f", {bad - left} of them mended" if tried else "")
-    if bad and rehearsed:
+    bad, unmended = len(verified.verdicts), len(verified.unmended)
+    end = "all sound" if not bad else f"{bad} damaged" + (f", {bad - unmended} of them mended" if tried else "")
+    if bad and is_dry_run:
         end += f"; --repair would try to mend {sum(each.damage.part is not Part.MANIFEST for each in verified.verdicts)} of them"
     click.echo(f"{distributor}: {read}, {size(found.bytes)} read: {end}")
     for line in _lines(verified.verdicts):

@@ -1,4 +1,4 @@
-"""``sluice subscriber`` and ``sluice subscribers``: agents on hosts, what is missing there, and which Subscribers the site has."""
+"""``sluice subscriber`` and ``sluice subscribers``: install and check agents on hosts, and list the Subscribers of the site."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.failures import error_json, worst_exit
-from cli.hosts import Done, bundle_directory, chosen, on_each, publishers_here, timeout_of, transport_of
+from cli.hosts import HostResult, bundle_directory, chosen, on_each, publishers_here, timeout_of, transport_of
 from cli.session import Session, dry_run_option, emit, json_option, say, session
 from cli.tables import table
 
@@ -22,13 +22,13 @@ _every = click.option("--all", "every", is_flag=True, help="Every active Subscri
 
 @click.group()
 def subscriber() -> None:
-    """Install agents, and see what is missing."""
+    """Install and check agents on hosts."""
 
 
 @subscriber.command("bootstrap")
 @_names
 @_every
-@click.option("--replace-key", is_flag=True, help="Believe another receipt key than the one known: the host was set up anew.")
+@click.option("--replace-key", is_flag=True, help="Accept a new receipt key: the host was set up anew.")
 @dry_run_option
 @json_option
 @session
@@ -38,8 +38,8 @@ def subscriber_bootstrap(
 ) -> None:
     """Install agent, identity, keys and trust on hosts.
 
-    Over the login the blueprint names; the host needs Python 3.11 and nothing else. What is there already is left as it is, so
-    it may be repeated, and repairs what `sluice subscriber check` finds missing.
+    Over the login that the blueprint names; the host needs Python 3.11 and nothing else. Existing parts are left as they are, so it
+    may be repeated, and repairs what `sluice subscriber check` finds missing.
     """
     from infra.hosts import bootstrap
 
@@ -56,7 +56,7 @@ def subscriber_bootstrap(
             dry_run=dry_run,
         )
 
-    def said(done: Done[Bootstrapped]) -> None:
+    def show(done: HostResult[Bootstrapped]) -> None:
         name = done.subscriber.name
         if done.result is None:
             say(f"{name}: failed: {done.error}")
@@ -65,7 +65,7 @@ def subscriber_bootstrap(
         for line in (*lines, *done.result.notes):
             say(f"{name}: {line}")
 
-    done = on_each(chosen(session, names, every), work, said=said)
+    done = on_each(chosen(session, names, every), work, show=show)
     if as_json:
         emit({"subscribers": [_bootstrapped(each) for each in done]})
     else:
@@ -81,7 +81,7 @@ def subscriber_bootstrap(
 @session
 @click.pass_context
 def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...], every: bool, as_json: bool) -> None:
-    """Say what is missing on hosts, changing nothing."""
+    """List what is missing on hosts, changing nothing."""
     from infra.hosts.bootstrap import distributors_of
     from infra.hosts.check import check, needs_of
 
@@ -93,7 +93,7 @@ def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...
             host, publishers, transport=transport, bundles=bundles, timeout=timeout_of(site, host), needs=needs_of(site, host.name)
         )
 
-    done = on_each(chosen(session, names, every), work, said=lambda _: None)
+    done = on_each(chosen(session, names, every), work)
     if as_json:
         emit({"subscribers": [_checked(each) for each in done]})
     else:
@@ -105,7 +105,7 @@ def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...
 
 @click.group()
 def subscribers() -> None:
-    """Look into the inventory."""
+    """Query the inventory."""
 
 
 @subscribers.command("list")
@@ -155,7 +155,7 @@ def _described(found: Subscriber) -> dict[str, Any]:
     }
 
 
-def _bootstrapped(done: Done[Bootstrapped]) -> dict[str, Any]:
+def _bootstrapped(done: HostResult[Bootstrapped]) -> dict[str, Any]:
     steps = (
         [{"act": step.act.value, "distributor": step.distributor or None, "text": step.text} for step in done.result.steps]
         if done.result
@@ -169,7 +169,7 @@ def _bootstrapped(done: Done[Bootstrapped]) -> dict[str, Any]:
     }
 
 
-def _checked(done: Done[list[CheckItem]]) -> dict[str, Any]:
+def _checked(done: HostResult[list[CheckItem]]) -> dict[str, Any]:
     items = [{"item": i.item, "ok": i.ok, "detail": i.detail, "remedy": i.remedy} for i in done.result or ()]
     return {
         "subscriber": done.subscriber.name,
@@ -179,7 +179,7 @@ def _checked(done: Done[list[CheckItem]]) -> dict[str, Any]:
     }
 
 
-def _check_rows(done: Done[list[CheckItem]]) -> list[list[str]]:
+def _check_rows(done: HostResult[list[CheckItem]]) -> list[list[str]]:
     if done.error is not None:
         return [[done.subscriber.name, "-", "no", done.error.message, done.error.remedy]]
     names = [done.subscriber.name] + [""] * len(done.result or ())

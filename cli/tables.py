@@ -1,4 +1,4 @@
-"""Plain text for people: tables, sizes, times. No colours and no terminal needed; what is piped is what is shown."""
+"""Lay out plain text for people: tables, sizes, times. No colours; output to a pipe is the same as to a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINES_MAX = 4096
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:
-    """Columns as wide as their widest cell, two spaces apart, under capital headers; no trailing spaces.
+    """Lay out columns as wide as their widest cell, two spaces apart, under capital headers; no trailing spaces.
 
     A cell beyond ``WIDE`` pushes the rest of its own line only.
 
@@ -33,43 +33,43 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Colle
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> str:
-    """Names and values, aligned."""
+    """Lay out names and values, aligned."""
     width = max((len(name) for name, _ in rows), default=0)
     return "\n".join(f"{name.ljust(width)}  {_one_line(value)}".rstrip() for name, value in rows)
 
 
 def duration(span: timedelta) -> str:
-    """``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 days 4 h``: the two largest units."""
+    """Write ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 days 4 h``: the two largest units."""
     seconds = span.total_seconds()
     if seconds < 9.95:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
-    left = round(seconds)
+    rest = round(seconds)
     found = []
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, length)
-        if count:
-            found.append(f"{count} {'day' if unit == 'days' and count == 1 else unit}")
+        number, rest = divmod(rest, length)
+        if number:
+            found.append(f"{number} {'day' if unit == 'days' and number == 1 else unit}")
         elif found:
             break
     return " ".join(found[:2])
 
 
 def moment(at: datetime | None) -> str:
-    """A time for people: to the second, in UTC, which the header or the text says; empty for None."""
+    """Write a time to the second, in UTC, which the header or the text says; empty for None."""
     return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def count(number: int, noun: str) -> str:
-    """``1 Subscriber``, ``2 Subscribers``."""
+    """Write ``1 Subscriber``, ``2 Subscribers``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def lines(text: str) -> str:
-    """A text from another machine, for a terminal: its last bytes, without control characters but newlines and tabs."""
+    """Make a text from another machine safe for a terminal: its last bytes, without control characters except newlines and tabs."""
     kept = "".join(c for c in text if c.isprintable() or c in "\n\t")
     return kept.encode("utf-8", "replace")[-LINES_MAX:].decode("utf-8", "ignore")
 
 
 def _one_line(text: str) -> str:
-    """Control characters could move the cursor: names and messages come from other machines."""
+    """Replace control characters, which could move the cursor: names and messages come from other machines."""
     return "".join(c if c.isprintable() else " " for c in " ".join(text.splitlines()))

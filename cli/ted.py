@@ -1,4 +1,4 @@
-"""``sluice ted show FILE``: what a ``.ted`` file says of itself (docs/formats.md section 4)."""
+"""``sluice ted show FILE``: show the contents of a ``.ted`` file's index (docs/formats.md section 4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def ted() -> None:
-    """Look into .ted files."""
+    """Inspect .ted files."""
 
 
 @ted.command("show")
@@ -27,7 +27,7 @@ def ted() -> None:
 def ted_show(file: Path, verify: bool, as_json: bool) -> None:
     """Show the revision, base, sizes and digest of a .ted file.
 
-    What it says is its own word: only a Subscriber, or `sluice revisions`, holds it against what was signed.
+    The file's own data is shown: only a Subscriber, or `sluice revisions`, compares it with what was signed.
     """
     found = described(file, verify=verify)
     if as_json:
@@ -38,7 +38,7 @@ def ted_show(file: Path, verify: bool, as_json: bool) -> None:
             [
                 ("Distribution", found["distribution"]),
                 ("revision", found["revision"]),
-                ("base", found["base"] or "none: everything is in it"),
+                ("base", found["base"] or "none: it contains everything"),
                 ("file", f"{size(found['bytes'])} ({found['bytes']} B)"),
                 (
                     "payload",
@@ -66,7 +66,7 @@ def _kind(kind: dict[str, Any]) -> str:
 
 
 def _kinds(index: TedIndex) -> list[dict[str, Any]]:
-    """Sums by kind of frame, and by what compresses a patch; the largest first."""
+    """Sum up by kind of frame and by the codec of patches; the largest first."""
     found: dict[str, dict[str, Any]] = {}
     for frame in index.frames:
         kind = f"{frame.kind.value} {frame.codec}".strip()
@@ -77,7 +77,7 @@ def _kinds(index: TedIndex) -> list[dict[str, Any]]:
 
 
 def described(file: Path, *, verify: bool = False) -> dict[str, Any]:
-    """The JSON of ``ted show``. Raises StoreCorruptError, NotFoundError, StoreError."""
+    """Make the JSON of ``ted show``. Raises StoreCorruptError, NotFoundError, StoreError."""
     from sluice.errors import NotFoundError, StoreCorruptError, StoreError
     from sluice.formats.ted.file import open_ted, verify_payload
 
@@ -86,12 +86,12 @@ def described(file: Path, *, verify: bool = False) -> dict[str, Any]:
         if verify:
             verify_payload(file)
         length = file.stat().st_size
-    except StoreCorruptError as error:  # its remedy is for a file of ours; this may be any file
+    except StoreCorruptError as error:  # its remedy is for a file of the store; this may be any file
         raise StoreCorruptError(error.message, remedy="name a whole .ted file: `sluice revisions NAME` prints where they are") from error
     except (FileNotFoundError, IsADirectoryError) as error:
         raise NotFoundError(f"there is no file {file}", remedy="`sluice revisions NAME` prints where they are") from error
     except OSError as error:
-        raise StoreError(f"{file} can't be read: {error.strerror}", remedy="check its rights and its disk") from error
+        raise StoreError(f"{file} cannot be read: {error.strerror}", remedy="check its permissions and its disk") from error
     return {
         "file": str(file.absolute()),
         "distribution": index.distribution,

@@ -1,4 +1,4 @@
-"""``sluice trust``: a Distributor's keys, and the trust root that Subscribers believe it by (E1, E2)."""
+"""``sluice trust``: a Distributor's keys, and the trust root by which Subscribers verify it (E1, E2)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.failures import worst_exit
-from cli.hosts import Done, on_each, publishers_here, timeout_of, transport_of
+from cli.hosts import HostResult, on_each, publishers_here, timeout_of, transport_of
 from cli.session import Session, dry_run_option, now, session
 from sluice.errors import NotFoundError, StoreError
 
 if TYPE_CHECKING:
     from sluice.model.site import Subscriber
     from sluice.trust.publish import Publisher
+
+BACK_UP_KEYS = "back them up: whoever has them can sign, and if they are lost new trust must be installed on every Subscriber"
 
 
 @click.group()
@@ -27,23 +29,23 @@ def trust() -> None:
 @dry_run_option
 @session
 def trust_init(session: Session, distributor: str, dry_run: bool) -> None:
-    """Make the keys and the first trust root of a Distributor; what is there stays."""
+    """Make the keys and the first trust root of a Distributor; existing ones are kept."""
     from sluice.trust.publish import Publisher
 
     found = session.site.distributor(distributor)
     keys = Path(found.working_directory) / "keys"
     if dry_run:
-        click.echo(f"would make keys in {keys}, where there are none")
+        click.echo(f"would make keys in {keys}, unless there are some")
         return
     kept = all((keys / name).exists() for name in ("root.pem", "online.pem"))
     if Publisher(Path(found.working_directory), distributor=distributor).ensure_keys(now()):
         made = (
-            f"the first trust root of Distributor {distributor} with the keys that were"
+            f"the first trust root of Distributor {distributor} with the existing keys"
             if kept
             else f"the keys of Distributor {distributor}"
         )
         click.echo(f"made {made} in {keys}")
-        click.echo("back them up: who has them can sign, who lost them must install new trust everywhere")
+        click.echo(BACK_UP_KEYS)
     else:
         click.echo(f"Distributor {distributor} has keys in {keys}")
 
@@ -57,8 +59,8 @@ def trust_init(session: Session, distributor: str, dry_run: bool) -> None:
 def trust_push(ctx: click.Context, session: Session, distributor: str | None, to: str | None, dry_run: bool) -> None:
     """Install Distributors' trust roots on their Subscribers.
 
-    Over the login the blueprint names: that is the act of trusting. Without names: every Distributor with keys on this machine,
-    every active Subscriber it serves.
+    Over the login that the blueprint names: that is the act of trusting. Without names: of every Distributor with keys on this
+    machine, on every active Subscriber it serves.
     """
     from infra.hosts.bootstrap import distributors_of, push_trust
 
@@ -66,25 +68,22 @@ def trust_push(ctx: click.Context, session: Session, distributor: str | None, to
     publishers = publishers_here(site, [site.distributor(distributor).name] if distributor else site.distributors)
     subscribers = [site.subscriber(to)] if to else [s for _, s in sorted(site.subscribers.items()) if s.active]
 
-    def concerned(subscriber: Subscriber) -> dict[str, Publisher]:
+    def publishers_for(subscriber: Subscriber) -> dict[str, Publisher]:
         wanted = [distributor] if distributor and to else distributors_of(site, subscriber.name)
         return {name: publishers[name] for name in wanted if name in publishers}
 
     def work(subscriber: Subscriber) -> list[str]:
-        roots = concerned(subscriber)
+        roots = publishers_for(subscriber)
         if not dry_run:
             push_trust(subscriber, roots, transport=transport, timeout=timeout_of(site, subscriber))
         return sorted(roots)
 
-    def said(done: Done[list[str]]) -> None:
+    def show(done: HostResult[list[str]]) -> None:
         act = "would install" if dry_run else "installed"
-        click.echo(
-            f"{done.subscriber.name}: {act} the trust root of {', '.join(done.result)}"
-            if done.result
-            else f"{done.subscriber.name}: {done.error}"
-        )
+        outcome = f"{act} the trust root of {', '.join(done.result)}" if done.result else str(done.error)
+        click.echo(f"{done.subscriber.name}: {outcome}")
 
-    done = on_each([s for s in subscribers if concerned(s)], work, said=said)
+    done = on_each([s for s in subscribers if publishers_for(s)], work, show=show)
     ctx.exit(worst_exit(each.error.code for each in done if each.error is not None))
 
 
@@ -94,7 +93,7 @@ def trust_push(ctx: click.Context, session: Session, distributor: str | None, to
 @dry_run_option
 @session
 def trust_export(session: Session, distributor: str, file: Path, dry_run: bool) -> None:
-    """Save a Distributor's trust root for carrying to Subscribers by hand; it is public.
+    """Save a Distributor's trust root, to carry it to Subscribers by hand; it is public.
 
     On the Subscriber it is <working directory>/distributors/DISTRIBUTOR/trust/root.json.
     """
@@ -111,5 +110,5 @@ def trust_export(session: Session, distributor: str, file: Path, dry_run: bool) 
     try:
         replace_atomically(file.absolute(), root, mode=0o644)
     except OSError as error:
-        raise StoreError(f"{file} can't be written: {error.strerror}", remedy="name a file in a directory you may write to") from error
+        raise StoreError(f"{file} cannot be written: {error.strerror}", remedy="name a file in a directory you may write to") from error
     click.echo(f"saved the trust root of Distributor {distributor} to {file}")

@@ -11,14 +11,14 @@ DEFAULT_PORT = 4200
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="Of Prefect's API and UI, on loopback."
+    "--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="Port of Prefect's API and UI, on loopback."
 )
 @session
 def up(session: Session, port: int) -> None:
     """Run Prefect for this site, in the foreground.
 
-    A server and workers, on loopback, with SQLite. Applies the site first. Ctrl-C ends it; what was under way is continued by
-    the next run.
+    A server and workers, on loopback, with SQLite. Applies the site first. Ctrl-C ends it; the next run continues what was under
+    way.
     """
     site = session.site
     from infra.orchestrator import embedded

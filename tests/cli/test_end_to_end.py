@@ -146,7 +146,7 @@ def test_plan_apply_and_detach(shell: Shell) -> None:
     assert [(link["link"], link["sends"]) for link in after["links"]] == [("this machine", 2)]
     assert after["links"][0]["bytes"] == sum(send["bytes"] for send in after["send"])
     shown = shell("plan").out
-    assert "Prefect is in line with the site\n\nto be sent:\n" in shown
+    assert "Prefect is in line with the site\n\nsends that are due:\n" in shown
     assert shown.count(" BOTH WAYS ") == 2, "of the sends and of the links"
     detached = shell("distribute", "greeting", "--detach", "--json")
     assert detached.code == 0, detached.err

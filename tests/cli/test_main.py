@@ -93,7 +93,7 @@ def test_without_a_site_the_message_says_how_to_name_one(sluice: Sluice, tmp_pat
     assert result.code == 2
     assert result.err == (
         f"sluice: there is no site directory {tmp_path}/blueprints: "
-        "name it with `sluice --site DIR` or SLUICE_SITE, or make one with `sluice init DIR`\n"
+        "name it with `sluice --site DIR` or SLUICE_SITE, or create one with `sluice init DIR`\n"
     )
 
 
@@ -116,7 +116,7 @@ def test_an_unexpected_error_says_where_its_traceback_is(
     (written,) = tmp_path.glob("sluice-traceback-*.txt")
     assert (result.code, result.out) == (70, "")
     assert result.err == (
-        f"sluice: an error nobody expected: ZeroDivisionError: division by zero: the traceback is in {written}; please report it\n"
+        f"sluice: an unexpected error: ZeroDivisionError: division by zero: the traceback is in {written}; please report it\n"
     )
     assert "schedule_rows" in written.read_text()
     assert written.stat().st_mode & 0o777 == 0o600

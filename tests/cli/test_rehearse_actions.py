@@ -67,7 +67,7 @@ def test_distribute_says_what_its_actions_would_meet(sluice: Sluice, site: Path,
     lines = {tuple(line.split()[:4]): line for line in result.out.splitlines()}
     assert lines["near", "zone", "pre", "1"].endswith(f"would stop PID {pid}")
     assert "would fail: " in lines["near", "zone", "post", "1"]
-    assert "far couldn't be asked what its actions would meet: " in result.out
+    assert "far could not be asked what its actions would meet: " in result.out
 
 
 def test_without_actions_nobody_is_asked(sluice: Sluice, site: Path) -> None:

@@ -187,11 +187,11 @@ def test_a_distribution_without_channel_cant_be_sent(prefect: FakePrefect, sluic
     ("words", "said"),
     [
         (("build", "zone"), "would build zone 1.1: 1 file, 2 B; "),
-        (("distribute", "zone"), "would send it to those of far, near that lack it"),
-        (("sign", "zone"), "what is signed is up to date"),
+        (("distribute", "zone"), "would send it to those of far, near that do not have it"),
+        (("sign", "zone"), "the signed metadata is up to date"),
         (("send", "zone"), "zone has no revision yet"),
-        (("extract",), "no Subscriber holds something"),
-        (("refresh",), "would refresh hq: renew what is signed of unlisted, zone"),
+        (("extract",), "no Subscriber holds a revision that it has not extracted"),
+        (("refresh",), "would refresh hq: renew the signatures of unlisted, zone"),
         (("cancel", "zone"), "zone would be cancelled"),
     ],
     ids=lambda words: words[0] if isinstance(words, tuple) else "",
@@ -207,7 +207,7 @@ def test_a_dry_run_changes_nothing(words: tuple[str, ...], said: str, site: Path
 def test_cancel_stops_what_waits_under_a_name(prefect: FakePrefect, sluice: Sluice) -> None:
     prefect.failures = {"far": UnreachableError("nothing answers")}
     sluice("send", "zone")
-    assert sluice("cancel", "daily", "--dry-run").out == "daily would be cancelled: 1 send waiting, 0 sends under way to be finished\n"
+    assert sluice("cancel", "daily", "--dry-run").out == "daily would be cancelled: 1 send waiting, 0 sends under way that will finish\n"
     assert prefect.ledger.look("hq").cancelled == {}
-    assert sluice("cancel", "daily").out == "daily is cancelled: 1 send waiting, 0 sends under way to be finished\n"
+    assert sluice("cancel", "daily").out == "daily is cancelled: 1 send waiting, 0 sends under way that will finish\n"
     assert set(prefect.ledger.look("hq").cancelled) == {"daily"}

@@ -54,7 +54,7 @@ def test_a_sound_store_is_one_line_and_exit_code_0(built: Path, sluice: Sluice) 
 
 def test_before_anything_is_built_there_is_nothing_to_verify(site: Path, sluice: Sluice) -> None:
     for words in ((), ("zone",)):
-        assert sluice("store", "verify", *words).out == "nothing is built yet: there is no store on this machine\n"
+        assert sluice("store", "verify", *words).out == "there is no store on this machine: nothing is built yet\n"
     assert not (site / "var").exists()
 
 

@@ -1,0 +1,60 @@
+"""Ask the agents of several Subscribers a question for a dry run. Nothing on the hosts changes, and no lock is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from cli.hosts import on_each, timeout_of, transport_of
+from cli.session import Session
+
+if TYPE_CHECKING:
+    from sluice.model.feature import Feature
+    from sluice.model.recipe import RenderedRecipe
+    from sluice.model.site import Subscriber
+    from sluice.sender.conversation import Conversation
+
+ASK_SECONDS = 30.0
+"""Most seconds to wait for a host that doesn't answer."""
+A = TypeVar("A")
+
+
+def ask_agents(
+    session: Session,
+    wanted: Mapping[str, Sequence[str]],
+    feature: Feature,
+    question: Callable[[Conversation, str, str, RenderedRecipe], A],
+) -> tuple[list[A], list[tuple[str, str]]]:
+    """Ask each Subscriber about its Distributions.
+
+    Args:
+        wanted: Subscriber to Distributions.
+        feature: The feature that an agent needs to answer.
+        question: Gets the conversation, the Subscriber, the Distribution and its recipe.
+    Returns:
+        The answers, and (Subscriber, error) for each that couldn't be asked, which fails nothing.
+    """
+    from sluice.blueprint.render.recipe import recipe
+    from sluice.errors import AgentVersionError
+    from sluice.sender.call import call_agent
+
+    site = session.site
+    transport = transport_of(session)
+
+    def ask(subscriber: Subscriber, distribution: str) -> A:
+        rendered = recipe(site, distribution, subscriber.name)
+        owner, timeout = site.distribution(distribution).distributor, min(ASK_SECONDS, timeout_of(site, subscriber))
+        call = call_agent(subscriber, owner, transport=transport, timeout=timeout)
+        try:
+            if feature not in call.hello.features:
+                raise AgentVersionError("its agent is too old to say", remedy=f"run: sluice subscriber bootstrap {subscriber.name}")
+            return question(call.conversation, subscriber.name, distribution, rendered)
+        finally:
+            call.close()
+
+    def ask_all(subscriber: Subscriber) -> list[A]:
+        return [ask(subscriber, distribution) for distribution in wanted[subscriber.name]]
+
+    results = on_each([site.subscriber(name) for name in wanted], ask_all)
+    answers = [answer for each in results for answer in each.result or ()]
+    return answers, [(each.subscriber.name, each.error.message) for each in results if each.error]
