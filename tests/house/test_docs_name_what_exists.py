@@ -1,4 +1,4 @@
-"""The documents name paths, modules, commands and make targets that exist.
+"""The documents name paths, modules, classes, commands and make targets that exist.
 
 docs/adr/ is history and keeps its names; its links must work all the same.
 """
@@ -6,6 +6,7 @@ docs/adr/ is history and keeps its names; its links must work all the same.
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -16,6 +17,7 @@ import click
 import pytest
 
 from cli.main import sluice
+from sluice.blueprint.schema.not_yet import KINDS
 
 ROOT = Path(__file__).parents[2]
 ROOMS = "agents|bench|blueprints|cli|demo|deploy|docs|flows|infra|sluice|tasks|tests"
@@ -28,6 +30,7 @@ CODE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 A_PATH = re.compile(rf"(?:{ROOMS})/[\w.\-/*{{}},]*|[\w.\-/*{{}},]+\.py")
 A_MODULE = re.compile(r"(?<![\w./-])(?:agents|bench|cli|flows|infra|sluice|tasks|tests)(?:\.[a-zA-Z_]\w*)+(?![\w/-])")
+A_CLASS = re.compile(r"([A-Z][a-z]+[A-Z][a-z]\w+)(?:\.\w+)?")
 A_TARGET = re.compile(r"^make ([a-z][a-z-]*)")
 A_COMMAND = re.compile(r"^sluice((?: [a-z][a-z-]*)+)")
 SUFFIXES = {"db", "yml", "yaml", "service", "env"}
@@ -75,6 +78,13 @@ def module_exists(dotted: str) -> bool:
     return False
 
 
+@cache
+def classes() -> frozenset[str]:
+    """Every class of the six packages."""
+    modules = [module for room in ("agents", "cli", "flows", "infra", "sluice", "tasks") for module in (ROOT / room).rglob("*.py")]
+    return frozenset(name for module in modules for name in re.findall(r"^class (\w+)", module.read_text(), re.MULTILINE))
+
+
 def command_exists(words: list[str]) -> bool:
     """Words up to the first that isn't a command's name; a group needs none after it."""
     command: click.Command = sluice
@@ -94,12 +104,14 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", LIVING, ids=str)
-def test_paths_and_modules_exist(document: Path) -> None:
+def test_paths_modules_and_classes_exist(document: Path) -> None:
     code = list(in_code(document))
     paths = [each for text in code if (match := A_PATH.fullmatch(text.partition("::")[0])) for each in expanded(match[0])]
+    named = {match[1] for text in code if (match := A_CLASS.fullmatch(text))}
     modules = [each for text in code for each in A_MODULE.findall(text) if each.rpartition(".")[2] not in SUFFIXES]
     assert [path for path in paths if not any(list(root.glob(path.rstrip("/"))) for root in (ROOT, ROOT / "tests"))] == []
     assert [module for module in modules if not module_exists(module)] == []
+    assert named - classes() - KINDS.keys() - vars(builtins).keys() == set()
 
 
 @pytest.mark.parametrize("document", LIVING, ids=str)
