@@ -14,6 +14,7 @@ from typing import Any
 from sluice.durable import write_all
 from sluice.errors import ProtocolError
 from sluice.formats.protocol import Message, message_frame, read_frame
+from sluice.rules.wording import printable
 
 QUICK_SECONDS = 0.5
 """What is over by then tells of nothing: its answer is there."""
@@ -131,9 +132,7 @@ class Events:
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         """Called often; most calls say nothing, or not at once."""
-        phase = phase[:PHASE_MAX]
-        if not phase.isprintable():
-            phase = "".join(c if c.isprintable() else "?" for c in phase)
+        phase = printable(phase[:PHASE_MAX])
         self._last = {"type": "event", "phase": phase, "done": done, "total": total}
         self._say_if_due()
 

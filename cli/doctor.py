@@ -19,9 +19,10 @@ import click
 from cli.failures import SOME_FAILED
 from cli.hosts import HostResult, bundle_directory, on_each, publishers_here, timeout_of, transport_of
 from cli.session import Session, emit, json_option, now, session
-from cli.tables import count, table
+from cli.tables import table
 from sluice.errors import SluiceError, TrustError
 from sluice.rules.diagnosis import Finding, Health, clock_went_back
+from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from infra.hosts.check import CheckItem
@@ -49,7 +50,7 @@ def doctor(ctx: click.Context, session: Session, subscribers: bool, as_json: boo
         click.echo(
             table(["", "area", "object", "finding", "remedy"], [[f.health.value, f.area, f.object, f.sentence, f.remedy] for f in found])
         )
-        click.echo(f"\n{len(found)} checks: {failed} failed, {count(warnings, 'warning')}")
+        click.echo(f"\n{len(found)} checks: {failed} failed, {counted(warnings, 'warning')}")
     ctx.exit(SOME_FAILED if failed else 0)
 
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import click
 
-from cli.tables import count
 from sluice.errors import BlueprintError, SiteError, SluiceError, StoreError, error_from_code
+from sluice.rules.wording import counted
 
 SOME_FAILED = 1
 """Exit code if several things failed for different reasons."""
@@ -105,7 +105,7 @@ def error_json(error: SluiceError) -> dict[str, Any]:
     """Make the JSON of an error."""
     found: dict[str, Any] = {"code": error.code, "message": str(error.message), "remedy": error.remedy, "exit": error.exit_code}
     if isinstance(error, SiteError):
-        found["message"] = f"{count(len(error.errors), 'error')} in the site"
+        found["message"] = f"{counted(len(error.errors), 'error')} in the site"
         found["errors"] = [error_json(e) for e in error.errors]
     if isinstance(error, BlueprintError):
         found |= {"file": error.file, "line": error.line, "path": error.path}
@@ -130,7 +130,7 @@ def _path(error: OSError) -> str:
 
 def _message(error: SluiceError) -> str:
     if isinstance(error, SiteError):
-        return f"{error}\nsluice: {count(len(error.errors), 'error')} in the site"
+        return f"{error}\nsluice: {counted(len(error.errors), 'error')} in the site"
     if isinstance(error, BlueprintError):
         return str(error)
     return f"sluice: {error}"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.session import Session, now
-from cli.tables import count, size, table
+from cli.tables import size, table
+from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from sluice.distributor.plan.sends import SendTarget
@@ -87,7 +88,7 @@ def show_links(links: list[dict[str, Any]]) -> None:
     if cells:
         click.echo(table(["link", "sends", "both ways", "time"], cells, right={"sends", "both ways", "time"}))
         total = {"bytes": sum(link["bytes"] for link in links), "exact": all(link["exact"] for link in links)}
-        click.echo(f"{count(sum(link['sends'] for link in links), 'send')}, {bytes_cell(total)} in both directions")
+        click.echo(f"{counted(sum(link['sends'] for link in links), 'send')}, {bytes_cell(total)} in both directions")
 
 
 def _predicted_of(

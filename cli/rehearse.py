@@ -17,7 +17,8 @@ from cli.predictions import bytes_cell, links_json, predicted, prediction_json, 
 from cli.rehearse_actions import rehearsed_actions
 from cli.rehearse_removals import newest_manifest, rehearsed_removals, removals_of_newest
 from cli.session import Session, emit, now, utc
-from cli.tables import count, size, table
+from cli.tables import size, table
+from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from sluice.distributor.build.build import BuildResult
@@ -45,7 +46,7 @@ def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: b
         more = {**(sends.as_json() if is_built else {}), "removals": removed.as_json(), **met.as_json()}
         emit({"build": _build_json(result), "send_to": sorted(sends_to), **more})
         return
-    found = f"{count(result.files, 'file')}, {size(result.bytes)}"
+    found = f"{counted(result.files, 'file')}, {size(result.bytes)}"
     if result.revision is None:
         click.echo(f"would build nothing: {name} has no change since {result.previous or 'ever'} ({found})")
     else:

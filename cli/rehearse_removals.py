@@ -14,7 +14,8 @@ import click
 
 from cli.ask import ask_agents
 from cli.session import Session
-from cli.tables import count, lines
+from cli.tables import lines
+from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from sluice.formats.rehearsals import Removals
@@ -67,7 +68,7 @@ class RehearsedRemovals:
 def _number(found: Removals) -> str:
     from sluice.formats.rehearsals import COUNT_MAX
 
-    return f"more than {count(COUNT_MAX, 'path')}" if found.count > COUNT_MAX else count(found.count, "path")
+    return f"more than {counted(COUNT_MAX, 'path')}" if found.count > COUNT_MAX else counted(found.count, "path")
 
 
 def newest_manifest(session: Session, distribution: str) -> Manifest | None:

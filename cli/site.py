@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from cli.session import Session, dry_run_option, emit, json_option, now, say, session
-from cli.tables import count
 from cli.trust import BACK_UP_KEYS
+from sluice.rules.wording import counted
 
 
 @click.command()
@@ -64,7 +64,7 @@ def validate(session: Session, as_json: bool) -> None:
     else:
         for each in advised:
             click.echo(str(each))
-        numbers = ", ".join(count(number, kind[:-1].capitalize()) for kind, number in found.items())
+        numbers = ", ".join(counted(number, kind[:-1].capitalize()) for kind, number in found.items())
         click.echo(f"{site.directory}: no errors in {numbers}")
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.session import Session, dry_run_option, emit, json_option, no_repeats, say, session
-from cli.tables import count, size
+from cli.tables import size
+from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from sluice.distributor.repair.store import Verdict, Verified
@@ -96,9 +97,8 @@ def _print(distributor: str, verified: Verified, *, tried: bool, is_dry_run: boo
     from sluice.model.damage import Part
 
     found = verified.examined
-    read = ", ".join(
-        (count(found.packs, "pack"), count(found.contents, "content"), count(found.manifests, "manifest"), count(found.teds, ".ted file"))
-    )
+    figures = {"pack": found.packs, "content": found.contents, "manifest": found.manifests, ".ted file": found.teds}
+    read = ", ".join(counted(number, noun) for noun, number in figures.items())
     bad, unmended = len(verified.verdicts), len(verified.unmended)
     end = "all sound" if not bad else f"{bad} damaged" + (f", {bad - unmended} of them mended" if tried else "")
     if bad and is_dry_run:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sluice.rules.space import size as size
+from sluice.rules.wording import printable
 
 WIDE = 80
 """Characters of the widest cell that a column makes room for: an error's message may be a paragraph."""
@@ -59,17 +60,12 @@ def moment(at: datetime | None) -> str:
     return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def count(number: int, noun: str) -> str:
-    """Write ``1 Subscriber``, ``2 Subscribers``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def lines(text: str) -> str:
     """Make a text from another machine safe for a terminal: its last bytes, without control characters except newlines and tabs."""
-    kept = "".join(c for c in text if c.isprintable() or c in "\n\t")
+    kept = printable(text, replacement="", keep="\n\t")
     return kept.encode("utf-8", "replace")[-LINES_MAX:].decode("utf-8", "ignore")
 
 
 def _one_line(text: str) -> str:
     """Replace control characters, which could move the cursor: names and messages come from other machines."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.splitlines()))
+    return printable(" ".join(text.splitlines()), replacement=" ")

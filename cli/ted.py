@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.session import emit, json_option
-from cli.tables import count, pairs, size
+from cli.tables import pairs, size
+from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from sluice.formats.ted.index import TedIndex
@@ -42,7 +43,7 @@ def ted_show(file: Path, verify: bool, as_json: bool) -> None:
                 ("file", f"{size(found['bytes'])} ({found['bytes']} B)"),
                 (
                     "payload",
-                    f"{size(found['payload'])} in {count(found['frames'], 'frame')} and {count(found['blocks'], 'block')} of 1 MiB",
+                    f"{size(found['payload'])} in {counted(found['frames'], 'frame')} and {counted(found['blocks'], 'block')} of 1 MiB",
                 ),
                 *([("delta", _delta(found["delta"]))] if found["delta"] else []),
                 *((kind["kind"], _kind(kind)) for kind in found["kinds"] if found["delta"]),
@@ -62,7 +63,7 @@ def _delta(delta: dict[str, Any]) -> str:
 
 def _kind(kind: dict[str, Any]) -> str:
     made_from = f" from {size(kind['reference'])} of old contents" if kind["reference"] else ""
-    return f"{count(kind['frames'], 'frame')}, {size(kind['payload'])}, make {size(kind['plain'])}{made_from}"
+    return f"{counted(kind['frames'], 'frame')}, {size(kind['payload'])}, make {size(kind['plain'])}{made_from}"
 
 
 def _kinds(index: TedIndex) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from email.utils import format_datetime
 from sluice.errors import MailError, NoMailServerError
 from sluice.model.site import Mail
 from sluice.ports import Letter
+from sluice.rules.wording import output_text
 
 TIMEOUT = 30.0
 """Seconds a server may take for each answer."""
@@ -84,5 +85,4 @@ def _context() -> ssl.SSLContext:
 
 def _text(said: bytes | str) -> str:
     """What a server said, for a message of ours."""
-    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-    return "".join(c if c.isprintable() else " " for c in text)[:300]
+    return output_text(said if isinstance(said, bytes) else said.encode())[:300]

@@ -14,6 +14,7 @@ from sluice.model.site import Distributor, Site
 from sluice.rules import diagnosis
 from sluice.rules.diagnosis import Finding, Health
 from sluice.rules.lifetimes import longest_send_interval
+from sluice.rules.wording import counted
 from sluice.trust.publish import Publisher, lifetime_of
 
 ROOT_KEY, ONLINE_KEY = "root.pem", "online.pem"
@@ -113,7 +114,7 @@ def identities(site: Site) -> list[Finding]:
 def site_is_valid(site: Site, variable: str | None) -> Finding:
     """A site that was read has no errors; how it was found is said."""
     how = "named by SLUICE_SITE" if variable else "SLUICE_SITE isn't set: workers need it"
-    number = f"{_count(len(site.distributions), 'Distribution')}, {_count(len(site.subscribers), 'Subscriber')}"
+    number = f"{counted(len(site.distributions), 'Distribution')}, {counted(len(site.subscribers), 'Subscriber')}"
     return Finding(Health.OK, "site", str(site.directory), f"no errors, {number}; {how}")
 
 
@@ -133,7 +134,3 @@ def _failed(area: str, name: str, error: SluiceError | OSError) -> Finding:
     if isinstance(error, SluiceError):
         return Finding(Health.FAILED, area, name, error.message, error.remedy)
     return Finding(Health.FAILED, area, name, f"{error.filename}: {error.strerror}", "see its owner and mode")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from infra.hosts.agent_bundle import Bundle, choose
 from infra.hosts.host_program import NO_SPACE
-from infra.hosts.login import Host, Login, LoginTransport, host_program, logged_in, probe, said_text
+from infra.hosts.login import Host, Login, LoginTransport, host_program, logged_in, probe
 from sluice.errors import AgentMissingError, NoSpaceError, TrustError
 from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_command
 from sluice.model.site import Site, Subscriber
+from sluice.rules.wording import output_text
 from sluice.trust.publish import Publisher
 
 _PIECE = 256 * 1024
@@ -183,16 +184,16 @@ def _run(login: Login, subscriber: Subscriber, command: Sequence[str], stdin: It
     status, output, said = login.run(command, stdin)
     if status in (NOT_FOUND, NOT_EXECUTABLE):
         raise AgentMissingError(
-            f"Subscriber {subscriber.name} ({subscriber.address}): no agent can be started: {said_text(said)}",
+            f"Subscriber {subscriber.name} ({subscriber.address}): no agent can be started: {output_text(said)}",
             remedy=f"run: sluice subscriber bootstrap {subscriber.name}",
         )
     if status == NO_SPACE:
         raise NoSpaceError(
-            f"Subscriber {subscriber.name} ({subscriber.address}): {said_text(said)}",
+            f"Subscriber {subscriber.name} ({subscriber.address}): {output_text(said)}",
             remedy="make room there, or give it a working_directory on a larger disk, then bootstrap it again",
         )
     if status != 0:
-        raise TrustError(f"Subscriber {subscriber.name} ({subscriber.address}) refused: {said_text(said) or f'exit status {status}'}")
+        raise TrustError(f"Subscriber {subscriber.name} ({subscriber.address}) refused: {output_text(said) or f'exit status {status}'}")
     return output
 
 

@@ -14,6 +14,7 @@ from infra.hosts.agent_bundle import Platform
 from sluice.errors import ConnectionLostError, NotFoundError
 from sluice.model.site import Subscriber
 from sluice.ports import Transport
+from sluice.rules.wording import output_text, printable
 
 PYTHONS = ("python3.13", "python3.12", "python3.11", "python3")
 """Looked for on a host's PATH."""
@@ -81,7 +82,7 @@ def probe(login: Login, subscriber: Subscriber) -> Host:
             continue  # what a login script prints
     if not answers:
         raise NotFoundError(
-            f"Subscriber {subscriber.name} ({subscriber.address}) has no python3 on its PATH" + (f": {said_text(said)}" if said else ""),
+            f"Subscriber {subscriber.name} ({subscriber.address}) has no python3 on its PATH" + (f": {output_text(said)}" if said else ""),
             remedy="install Python 3.11 or newer there",
         )
     try:
@@ -112,7 +113,7 @@ def _directory(found: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """What a host says, its texts without control characters but those of a key: they end up in terminals."""
     if isinstance(value, str):
-        return "".join(c if c.isprintable() or c == "\n" else "?" for c in value)
+        return printable(value, keep="\n")
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if isinstance(value, dict):
@@ -123,8 +124,3 @@ def _plain(value: Any) -> Any:
 def host_program() -> str:
     """What a host's own Python is given to run."""
     return Path(agent_host.__file__).read_text()
-
-
-def said_text(said: bytes) -> str:
-    """What a command wrote to stderr, fit for a message."""
-    return "".join(c if c.isprintable() else " " for c in said.decode(errors="replace")).strip()

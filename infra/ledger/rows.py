@@ -17,6 +17,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 from sluice.model.state import Built, CurrentState, State
 from sluice.model.ticket import Phase, Ticket
+from sluice.rules.wording import printable
 
 _TEXT_MAX = 1000
 """Bytes of one text in an event's data; the rest is cut."""
@@ -176,4 +177,4 @@ def _data(data: Mapping[str, JsonValue]) -> str:
 
 def _cut(text: str) -> str:
     """Shorten a text and make it printable: messages quote disks and other machines, and an event must be recorded whatever they say."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_TEXT_MAX]).encode()[:_TEXT_MAX].decode(errors="ignore")
+    return printable(text[:_TEXT_MAX]).encode()[:_TEXT_MAX].decode(errors="ignore")

@@ -18,6 +18,7 @@ from contextlib import suppress
 from sluice.errors import AgentMissingError, ConnectionLostError, TransportError, TransportTimeoutError
 from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, serve_command
 from sluice.model.site import Subscriber
+from sluice.rules.wording import output_text
 
 STDERR_MAX = 4096
 """Last bytes kept of what the child wrote to stderr."""
@@ -235,7 +236,7 @@ class LocalStream:
 
     def _failure(self, doing: str) -> TransportError:
         status = self._status()
-        said = "".join(c if c.isprintable() else " " for c in self._stderr.decode(errors="replace")).strip()
+        said = output_text(self._stderr)
         if status in (NOT_FOUND, NOT_EXECUTABLE):
             return _missing(self._login, said or f"exit status {status}")
         how = f"the agent ended with status {status}" if status >= 0 else "the agent was ended"

@@ -27,6 +27,7 @@ from infra.transports.ssh_keys import compare_host_key, identity_of, pinned_keys
 from sluice.errors import AgentMissingError, ConnectionLostError, TransportError, TransportTimeoutError, UnreachableError
 from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, serve_command
 from sluice.model.site import Subscriber
+from sluice.rules.wording import output_text
 
 WRITE_MAX = 32_704
 """Bytes of one channel write: OpenSSH takes packets of 32,768, of which paramiko reserves 64. Larger writes cost twice the CPU."""
@@ -256,7 +257,7 @@ class SshStream:
             return TransportTimeoutError(f"{who}: {doing}: no progress within {self._login.timeout:g} s")
         status = self._exit_status()
         self._keep_stderr()
-        said = "".join(c if c.isprintable() else " " for c in self._stderr.decode(errors="replace")).strip()
+        said = output_text(self._stderr)
         if status in (NOT_FOUND, NOT_EXECUTABLE):
             return AgentMissingError(
                 f"{who}: no agent can be started: {said or f'exit status {status}'}",

@@ -12,6 +12,7 @@ from typing import Any
 
 from sluice.errors import ProtocolError, SluiceError, TrustError, error_from_code
 from sluice.formats.canonical import canonical_bytes, parse_canonical
+from sluice.rules.wording import printable
 
 PROTOCOL_VERSION = 1
 MESSAGE_MAX = 16 * 1024 * 1024
@@ -96,6 +97,6 @@ def error_of(message: Message) -> SluiceError:
 
     def text(key: str) -> str:
         found = message.get(key)
-        return "".join(c if c.isprintable() else "?" for c in found[:2000]) if isinstance(found, str) else ""
+        return printable(found[:2000]) if isinstance(found, str) else ""
 
     return error_from_code(text("code"), text("message") or "the agent gave no reason", text("remedy"))

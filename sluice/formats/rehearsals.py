@@ -13,6 +13,7 @@ from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_t
 from sluice.model.action import ACTIONS_MAX, ActionRehearsal
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.recipe import RenderedRecipe
+from sluice.rules.wording import printable
 
 PIDS_MAX = 100
 """Most PIDs an agent tells of one action."""
@@ -111,4 +112,4 @@ def removals_from_json(value: Any) -> Removals:
 
 
 def _plain(text: str, limit: int = PROBLEM_MAX) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text.encode(errors="replace").decode()[:limit])
+    return printable(text.encode(errors="replace").decode()[:limit])

@@ -25,6 +25,7 @@ from sluice.model.ticket import Pausing, Phase, Ticket, Verdict, Waiting
 from sluice.rules import dispatch
 from sluice.rules.due import extracts_at_once, next_start
 from sluice.rules.retry import moment
+from sluice.rules.wording import printable
 
 OVERDUE = timedelta(minutes=2)
 """Time after which status reports a retry that hasn't begun as overdue."""
@@ -282,7 +283,7 @@ def _text_of(error: Failure | None) -> str:
     if error is None:
         return "no error was reported"
     text = f"{error.message}: {error.remedy}" if error.remedy else error.message
-    return "".join(c if c.isprintable() else "?" for c in text)  # a Subscriber wrote it, and a terminal shows it
+    return printable(text)
 
 
 def _channels(names: Sequence[str]) -> str:

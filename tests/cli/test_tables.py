@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from cli.predictions import show_links
-from cli.tables import count, duration, moment, pairs, size, table
+from cli.tables import duration, moment, pairs, size, table
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,6 @@ def test_times_are_shown_in_utc() -> None:
     assert moment(datetime(2026, 3, 1, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))) == "2026-02-28 23:02:03"
     assert moment(datetime(2026, 3, 1, tzinfo=UTC)) == "2026-03-01 00:00:00"
     assert moment(None) == ""
-
-
-def test_one_is_singular() -> None:
-    assert (count(0, "send"), count(1, "send"), count(2, "send")) == ("0 sends", "1 send", "2 sends")
 
 
 def test_a_prediction_says_that_it_counts_both_ways(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ from sluice.ports import Ledger, Store
 from sluice.rules.features import needed_features
 from sluice.rules.lifetimes import ORDER_LIFETIME
 from sluice.rules.retry import failure_of
+from sluice.rules.wording import printable
 from sluice.sender.call import Call, require
 from sluice.sender.conversation import AgentEvent
 from sluice.trust.envelope import Envelope
@@ -56,7 +57,7 @@ class ExtractResult:
         if self.is_installed:
             return None
         return (
-            error_from_code(failure.code, _harmless(failure.message), _harmless(failure.remedy))
+            error_from_code(failure.code, printable(failure.message), printable(failure.remedy))
             if failure
             else SluiceError(f"{self.receipt.outcome}")
         )
@@ -202,7 +203,7 @@ class Ordering:
         if kind is EventKind.VERIFIED:
             event = replace(event, data={"files_mended": receipt.files_written, "paths_removed": receipt.paths_removed})
         elif if_changed and receipt.failure and receipt.failure.code == BaseDiffersError.__name__:
-            message = f"{_harmless(receipt.failure.message)[:900]}; {if_changed}"
+            message = f"{printable(receipt.failure.message)[:900]}; {if_changed}"
             event = replace(event, data={"code": receipt.failure.code, "message": message})
         self.ledger.accept_receipt(receipt, canonical_bytes(envelope).decode(), event, done=done)
         with suppress(TransportError):  # it is kept; unacknowledged, it is fetched again and stored no second time
@@ -235,8 +236,3 @@ def order_of(
         locked=recipe.locked,
         min_free=recipe.min_free,
     )
-
-
-def _harmless(text: str) -> str:
-    """A Subscriber wrote it, and it ends up in terminals and logs."""
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -32,6 +32,7 @@ from enum import StrEnum
 from sluice.model.schedule import Schedule
 from sluice.model.site import Channel, Distribution, Distributor, Priority, Site
 from sluice.rules.triggers import prefect_schedule
+from sluice.rules.wording import counted
 
 BUILD_LIMIT = 2
 """Builds of one Distributor at once: each reads a whole tree and compresses it."""
@@ -300,5 +301,4 @@ def _text(*paragraphs: str) -> str:
 
 
 def _count(subscribers: Iterable[str]) -> str:
-    number = len(set(subscribers))
-    return f"{number} Subscriber{'' if number == 1 else 's'}"
+    return counted(len(set(subscribers)), "Subscriber")

@@ -21,6 +21,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution
 from sluice.model.state import Record
 from sluice.ports import Clock, Ledger, PackRepair, Progress, Source, Store
+from sluice.rules.wording import counted
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import DISTFILE, MANIFEST, delta_name, manifest_target
 from sluice.trust.targets import Target
@@ -122,10 +123,10 @@ def _verdict(damage: Damage, left: set[str], saved: set[str], from_teds: set[str
     if gone := lost & left:
         names = ", ".join(sorted({name for name, _ in damage.concerns}))
         also = f" ({'; '.join(notes)})" if notes else ""
-        what = f"{_contents(len(gone))} of {len(lost)} can't be had any more: no source and no whole .ted has it{also}"
+        what = f"{counted(len(gone), 'content')} of {len(lost)} can't be had any more: no source and no whole .ted has it{also}"
         return Verdict(replace(damage, problem=f"{damage.problem}; {what}"), remedy=f"`sluice build NAME --rebaseline` for {names}: {_WHY}")
     ways = [
-        f"{_contents(len(found))} {way}"
+        f"{counted(len(found), 'content')} {way}"
         for found, way in (
             (lost & saved, "found again in packs"),
             (lost & from_teds, "taken from a .ted"),
@@ -198,10 +199,6 @@ def _remedy(damage: Damage) -> str:
     if damage.part is Part.TED:
         return "`sluice store verify --repair` sets it aside and makes it again"
     return "`sluice store verify --repair` saves what is sound and takes the rest from the sources"
-
-
-def _contents(count: int) -> str:
-    return f"{count} content{'' if count == 1 else 's'}"
 
 
 def record_damage(verdicts: Sequence[Verdict], *, distributor: str, ledger: Ledger, clock: Clock, flow_run: str = "") -> None:

@@ -1,0 +1,22 @@
+"""Wording of messages: a count with its noun, and texts of other programs made fit for a terminal. Pure."""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 Subscriber``, ``2 Subscribers``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def printable(text: str, *, replacement: str = "?", keep: str = "") -> str:
+    """Replace characters that aren't printable: other machines' texts are shown in terminals, where control characters move the cursor.
+
+    Args:
+        keep: Characters that stay although they aren't printable.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in keep else replacement for c in text)
+
+
+def output_text(output: bytes) -> str:
+    """Return the output of another program on one line, fit for a message."""
+    return printable(output.decode(errors="replace"), replacement=" ").strip()
