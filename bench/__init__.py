@@ -1,1 +1,1 @@
-"""Measurements against other tools, on this machine; nothing here is part of what is installed."""
+"""Measure Sluice against other tools on this machine; nothing here is installed."""

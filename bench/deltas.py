@@ -1,7 +1,7 @@
-"""``python -m bench.deltas``: a change's bytes on the wire, against rsync, casync and per-file deltas, on the same trees (docs/bench.md).
+"""``python -m bench.deltas``: compare a change's bytes on the wire with rsync, casync and per-file deltas (docs/bench.md).
 
-Two versions of something are fetched or made; every peer and ours bring the one to the other. All bytes count, both ways, SSH's own for
-nobody. CPU time is user and system time: a machine that others use makes it noisy; sizes don't depend on it.
+Two versions of a tree are fetched or made; every peer and Sluice bring the old one to the new one. All bytes count, both ways, except
+SSH's own. CPU time is user and system time: on a machine with other load it is noisy; sizes don't depend on it.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ from bench.lab import program
 from tests.system.sshd import Sshd, lab
 
 SECONDS = 300
-"""CPU time that a per-file method may take for one pair."""
+"""Seconds of CPU time that a per-file method may take for one pair."""
 
 
-def measure(pair: Pair, place: Path, downloads: Path, peers: list[str], efforts: list[str], seconds: int, host: Sshd) -> dict[str, Any]:
-    """Everything about one pair, in an empty directory; whatever has no figure says why."""
+def measure(pair: Pair, directory: Path, downloads: Path, peers: list[str], efforts: list[str], seconds: int, host: Sshd) -> dict[str, Any]:
+    """Measure everything about one pair, in an empty directory; a missing figure has a reason in its place."""
     found: dict[str, Any] = {"about": pair.about, "at": _now(), "peers": {}, "ours": {}}
-    old, new = place / "old", place / "new"
+    old, new = directory / "old", directory / "new"
     try:
         pair.make(downloads, old, new)
     except NotFetchedError as error:
-        return found | {"left_out": f"can't be fetched: {error}"}
+        return found | {"left_out": f"cannot be fetched: {error}"}
     changes = compare(old, new)
     found["tree"] = _about(changes)
-    found["copy_rate"] = deltas_ours.copy_rate(new, place)
+    found["copy_rate"] = deltas_ours.copy_rate(new, directory)
     for effort in efforts:
-        found["ours"][effort] = _ours(old, new, place, effort)
+        found["ours"][effort] = _ours(old, new, directory, effort)
         _say(pair, f"ours, {effort}", found["ours"][effort])
     for peer in peers:
-        found["peers"][peer] = _peer(peer, changes, old, new, place, seconds, host)
+        found["peers"][peer] = _peer(peer, changes, old, new, directory, seconds, host)
         _say(pair, peer, found["peers"][peer])
     return found
 
 
-def _ours(old: Path, new: Path, place: Path, effort: str) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="ours-", dir=place) as site:
+def _ours(old: Path, new: Path, directory: Path, effort: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="ours-", dir=directory) as site:
         try:
             return asdict(deltas_ours.measure(old, new, Path(site), effort))
         except RuntimeError as error:
             return {"left_out": str(error).strip().splitlines()[-1][:300]}
 
 
-def _peer(peer: str, changes: Changes, old: Path, new: Path, place: Path, seconds: int, host: Sshd) -> dict[str, Any]:
+def _peer(peer: str, changes: Changes, old: Path, new: Path, directory: Path, seconds: int, host: Sshd) -> dict[str, Any]:
     if peer in deltas_files.METHODS:
         made = deltas_files.measure(peer, changes, old, new, seconds=seconds)
         return {"left_out": made} if isinstance(made, str) else asdict(made) | {"bytes": made.patches + made.list}
-    with tempfile.TemporaryDirectory(prefix="peer-", dir=place) as empty:
+    with tempfile.TemporaryDirectory(prefix="peer-", dir=directory) as empty:
         try:
             crossed = {
                 RSYNC: lambda: deltas_wire.rsync(old, new, Path(empty), host),
@@ -93,7 +93,7 @@ def _say(pair: Pair, what: str, found: Mapping[str, Any]) -> None:
 
 
 def merged(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """Results of which the later run measured a part anew."""
+    """Join the results of two runs; the later one's figures replace the earlier one's."""
     pairs = {name: dict(pair) for name, pair in earlier.get("pairs", {}).items()}
     for name, pair in later["pairs"].items():
         before = pairs.get(name, {"peers": {}, "ours": {}})
@@ -104,7 +104,7 @@ def merged(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, An
 
 @contextmanager
 def _directory(given: Path | None) -> Iterator[Path]:
-    """The one that is given, which stays, or a temporary one."""
+    """Use the given directory, which is kept, or a temporary one."""
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
         yield given.resolve()
@@ -128,18 +128,18 @@ def _now() -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, print the table, write it; what isn't reached is said, not returned: the figures are for people."""
+    """Measure, print the table and write it. A missed limit is shown, not returned: the figures are for people."""
     parser = argparse.ArgumentParser(prog="python -m bench.deltas", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--pairs", default="all", help="all, small, or names with commas between")
-    parser.add_argument("--peers", type=_listed(PEERS), default=list(PEERS), help="all, none, or names with commas between")
+    parser.add_argument("--pairs", default="all", help="all, small, or names separated by commas")
+    parser.add_argument("--peers", type=_listed(PEERS), default=list(PEERS), help="all, none, or names separated by commas")
     parser.add_argument("--efforts", type=_listed(deltas_ours.EFFORTS), default=["default"], help="all, none, or some of fast,default,max")
     parser.add_argument("--seconds", type=int, default=SECONDS, help=f"CPU time of a per-file method for one pair (default {SECONDS})")
-    parser.add_argument("--downloads", type=Path, default=None, help="where fetched packages are kept (default: nowhere)")
-    parser.add_argument("--directory", type=Path, default=None, help="where to work (default: a temporary directory)")
+    parser.add_argument("--downloads", type=Path, default=None, help="directory that keeps fetched packages (default: they are not kept)")
+    parser.add_argument("--directory", type=Path, default=None, help="working directory (default: a temporary one)")
     parser.add_argument(
-        "--json", type=Path, default=None, help="write every number there; the table and the chart beside it, as .md and .svg"
+        "--json", type=Path, default=None, help="write every number to this file; the table and the chart beside it, as .md and .svg"
     )
-    parser.add_argument("--add", action="store_true", help="keep what the JSON file has and this run doesn't measure")
+    parser.add_argument("--add", action="store_true", help="keep figures of the JSON file that this run doesn't measure")
     options = parser.parse_args(arguments)
     earlier = json.loads(options.json.read_text()) if options.add and options.json and options.json.exists() else {}
     results: dict[str, Any] = {"at": _now(), "machine": machine(), "pairs": {}}
@@ -149,8 +149,8 @@ def main(arguments: list[str] | None = None) -> None:
         with lab(Path(work) / "ssh", program) as hosts:
             host = hosts.host("host")
             for pair in pairs:
-                with tempfile.TemporaryDirectory(prefix="pair-", dir=work) as place:
-                    found = measure(pair, Path(place), downloads, options.peers, options.efforts, options.seconds, host)
+                with tempfile.TemporaryDirectory(prefix="pair-", dir=work) as directory:
+                    found = measure(pair, Path(directory), downloads, options.peers, options.efforts, options.seconds, host)
                 results["pairs"][pair.name] = found
                 if options.json:
                     _write(merged(earlier, results), options.json)

@@ -1,4 +1,4 @@
-"""The figures of ``bench.deltas`` as a picture: bytes on the wire for each pair, as bars on a logarithmic scale, in plain SVG."""
+"""Draw the figures of ``bench.deltas``: bytes on the wire for each pair, as bars on a logarithmic scale, in plain SVG."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNITS = ((1e6, "MB"), (1e3, "KB"), (1.0, "B"))
 
 
 def svg(results: Mapping[str, Any]) -> str:
-    """The picture of a run's results."""
+    """Draw the results of a run."""
     pairs = {name: pair for name, pair in results["pairs"].items() if pair["peers"] or pair["ours"]}
     values = [value for pair in pairs.values() for _, _, of in _SERIES if (value := of(pair))]
     low = 10 ** math.floor(math.log10(min(values, default=100)))
@@ -46,7 +46,7 @@ def _legend() -> Iterator[str]:
 def _scale(low: float, high: float, height: int) -> Iterator[str]:
     value = low
     while value <= high:
-        x = _place(value, low, high)
+        x = _x(value, low, high)
         yield f'<line x1="{x:.1f}" y1="{_TOP - 6}" x2="{x:.1f}" y2="{height - 24}" stroke="#dddddd"/>'
         yield f'<text x="{x:.1f}" y="{height - 10}" text-anchor="middle" fill="#555">{_size(value)}</text>'
         value *= 10
@@ -58,14 +58,14 @@ def _group(name: str, pair: Pair, y: int, low: float, high: float) -> Iterator[s
     for number, (_, colour, of) in enumerate(_SERIES):
         at = y + number * _BAR
         if value := of(pair):
-            width = _place(value, low, high) - _LEFT
+            width = _x(value, low, high) - _LEFT
             yield f'<rect x="{_LEFT}" y="{at}" width="{max(1.0, width):.1f}" height="{_BAR - 2}" fill="{colour}"/>'
             yield f'<text x="{_LEFT + width + 4:.1f}" y="{at + 8}" font-size="9" fill="#555">{_size(value)}</text>'
         else:
             yield f'<text x="{_LEFT + 4}" y="{at + 8}" font-size="9" fill="#999">not measured</text>'
 
 
-def _place(value: float, low: float, high: float) -> float:
+def _x(value: float, low: float, high: float) -> float:
     part = (math.log10(value) - math.log10(low)) / (math.log10(high) - math.log10(low))
     return _LEFT + part * (_WIDTH - _LEFT - _RIGHT)
 

@@ -1,7 +1,7 @@
-"""``python -m bench.deltas_drive STEP SITE``: one step of a Distributor in a process of its own, so that CPU time and memory are known.
+"""``python -m bench.deltas_drive STEP SITE``: run one step of a Distributor in a process of its own, so that CPU time and memory are known.
 
 Steps: ``trust`` (keys, agent), ``build`` (scan, revision, signature), ``delta`` (the newest revision's delta again, alone), ``apply`` (its
-contents rebuilt, alone), ``send`` (the newest revision to a real agent, and its extraction). Each prints what it counted as a JSON line.
+contents rebuilt, alone), ``send`` (the newest revision to a real agent, and its extraction). Each prints its figures as a JSON line.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tests.system.sshd import children
 DISTRIBUTION = "zone"
 HOST = "host"
 BLUEPRINTS = "blueprints"
-"""Apart from the trees, which may hold YAML of their own."""
+"""Directory of the blueprints, apart from the trees, which may contain YAML files."""
 TIMEOUT = 1200.0
-"""Seconds without a word: completing a large tree on a busy machine takes its time."""
+"""Seconds without progress: completing a large tree on a busy machine takes long."""
 
 
 def trust(site: Path) -> Mapping[str, object]:
-    """Keys of the Distributor, and an agent that trusts it."""
+    """Make keys of the Distributor, and an agent that trusts it."""
     from agents.init import init
     from agents.init import trust as trust_distributor
     from infra.workplace import open_workplace
@@ -40,7 +40,7 @@ def trust(site: Path) -> Mapping[str, object]:
 
 
 def build(site: Path) -> Mapping[str, object]:
-    """A revision of what stands in the source now."""
+    """Build a revision of the current source."""
     from infra.sources.files import FilesSource  # noqa: F401 - imports are no part of the CPU time
     from infra.workplace import open_workplace
     from sluice.distributor.build.record import build_recorded, sign_recorded
@@ -55,7 +55,7 @@ def build(site: Path) -> Mapping[str, object]:
 
 
 def delta(site: Path) -> Mapping[str, object]:
-    """Make the delta of the two newest revisions once more, and nothing else: its CPU time; the same bytes must come out."""
+    """Make the delta of the two newest revisions again, to measure its CPU time alone; it must have the same bytes."""
     from infra.workplace import open_workplace
     from sluice.formats.ted.file import parse_index
 
@@ -79,7 +79,7 @@ def delta(site: Path) -> Mapping[str, object]:
 
 
 def apply(site: Path) -> Mapping[str, object]:
-    """Rebuild the new contents from the delta and the older tree that stands extracted, and let them go: the engine's CPU time alone."""
+    """Rebuild the new contents from the delta and the older, extracted tree, and drop them, to measure the CPU time alone."""
     from infra.workplace import open_workplace
     from sluice.delta.apply import read_delta
     from sluice.formats.ted.file import PAYLOAD_OFFSET, parse_index
@@ -111,12 +111,12 @@ def apply(site: Path) -> Mapping[str, object]:
             plain += len(piece)
         spent = cpu(resource.RUSAGE_SELF) - began
     if plain != index.plain:
-        raise RuntimeError(f"{plain} bytes were rebuilt where {index.plain} were announced")
+        raise RuntimeError(f"{plain} bytes were rebuilt, not {index.plain} as announced")
     return {"cpu": spent, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
 def send(site: Path) -> Mapping[str, object]:
-    """Send the newest revision, have it extracted; every byte of the conversation both ways, and what the agent took."""
+    """Send the newest revision and have it extracted; count every byte of the conversation both ways, and measure the agent."""
     from infra.workplace import open_workplace
     from sluice.blueprint.render.recipe import recipe
     from sluice.distributor.build.record import sign_recorded
@@ -157,7 +157,7 @@ def send(site: Path) -> Mapping[str, object]:
 
 
 def cpu(who: int) -> float:
-    """Seconds, user and system."""
+    """Return CPU seconds, user and system."""
     usage = resource.getrusage(who)
     return usage.ru_utime + usage.ru_stime
 
@@ -166,7 +166,7 @@ STEPS: Mapping[str, Callable[[Path], Mapping[str, object]]] = {"trust": trust, "
 
 
 def main(arguments: list[str]) -> None:
-    """One of them."""
+    """Run one step."""
     step, site = arguments
     print(json.dumps(STEPS[step](Path(site))))
 

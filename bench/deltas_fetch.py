@@ -1,4 +1,4 @@
-"""Real versions, fetched through the package tools as this machine has configured them, and unpacked to trees.
+"""Fetch real versions with the package tools of this machine, as they are configured, and unpack them.
 
 No index is named here: pip, npm and apt-get know theirs. What was fetched stays in the directory of downloads, so that a second run asks
 nobody. Contents, modes and times are the package's own.
@@ -17,18 +17,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 FETCH_SECONDS = 600
-"""A download, and an unpacking."""
+"""Downloads a version and unpacks it."""
 _PIP = (sys.executable, "-m", "pip")
 _WHEEL_FOR = ("--only-binary=:all:", "--implementation", "cp", "--python-version", "3.11")
 _PLATFORMS = ("manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux_2_28_x86_64", "any")
 
 
 class NotFetchedError(Exception):
-    """A version can't be had here; the message says why."""
+    """A version cannot be fetched here; the message says why."""
 
 
 def sdist(name: str, version: str) -> Callable[[Path, Path], None]:
-    """A source distribution from the Python index."""
+    """Fetch a source distribution from the Python index."""
 
     def fetch(downloads: Path, tree: Path) -> None:
         command = [*_PIP, "download", "--quiet", "--no-deps", "--no-binary=:all:", f"{name}=={version}"]
@@ -38,7 +38,7 @@ def sdist(name: str, version: str) -> Callable[[Path, Path], None]:
 
 
 def wheel(name: str, version: str) -> Callable[[Path, Path], None]:
-    """A wheel for CPython 3.11 on Linux x86_64."""
+    """Fetch a wheel for CPython 3.11 on Linux x86_64."""
 
     def fetch(downloads: Path, tree: Path) -> None:
         platforms = [option for each in _PLATFORMS for option in ("--platform", each)]
@@ -49,7 +49,7 @@ def wheel(name: str, version: str) -> Callable[[Path, Path], None]:
 
 
 def npm(name: str, version: str) -> Callable[[Path, Path], None]:
-    """A package from the npm registry."""
+    """Fetch a package from the npm registry."""
 
     def fetch(downloads: Path, tree: Path) -> None:
         place = "npm-" + name.replace("/", "-") + "-" + version
@@ -59,7 +59,7 @@ def npm(name: str, version: str) -> Callable[[Path, Path], None]:
 
 
 def debian_source(name: str, version: str) -> Callable[[Path, Path], None]:
-    """A Debian package that holds one tar archive of sources (``linux-source-6.1``)."""
+    """Fetch a Debian package that holds one tar archive of sources (``linux-source-6.1``)."""
 
     def fetch(downloads: Path, tree: Path) -> None:
         found = _fetched(downloads, f"deb-{name}-{version}", ["apt-get", "--quiet", "download", f"{name}={version}"], None)
@@ -72,7 +72,7 @@ def debian_source(name: str, version: str) -> Callable[[Path, Path], None]:
 
 
 def untar(archive: Path, tree: Path) -> None:
-    """Unpack, without the archive's one top directory."""
+    """Unpack, without the archive's single top directory."""
     tree.mkdir(parents=True)
     command = ["tar", "--extract", "--file", str(archive), "--directory", str(tree), "--strip-components=1"]
     _run([*command, "--no-same-owner", "--no-same-permissions"])
@@ -94,11 +94,11 @@ def unzip(archive: Path, tree: Path) -> None:
 
 
 def _fetched(downloads: Path, place: str, command: Sequence[str], destination: str | None) -> Path:
-    """The one file that a command downloads."""
+    """Return the one file that a command downloads."""
     directory = downloads / place
     if not directory.is_dir():
         if shutil.which(command[0]) is None:
-            raise NotFetchedError(f"{command[0]} isn't installed")
+            raise NotFetchedError(f"{command[0]} is not installed")
         partial = downloads / (place + ".part")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -106,7 +106,7 @@ def _fetched(downloads: Path, place: str, command: Sequence[str], destination: s
         partial.rename(directory)
     found = list(directory.iterdir())
     if len(found) != 1:
-        raise NotFetchedError(f"{command[0]} brought {len(found)} files instead of one")
+        raise NotFetchedError(f"{command[0]} downloaded {len(found)} files instead of one")
     return found[0]
 
 
@@ -120,7 +120,7 @@ def _run(command: Sequence[str], directory: Path | None = None) -> None:
 
 
 def _last_line(said: str) -> str:
-    """What a tool complains of, without addresses."""
+    """Return the last line of a tool's errors, without addresses."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     wanted = [line for line in lines if "rror" in line or line.startswith("E:")] or lines or ["it failed without a word"]
     return " ".join(word for word in wanted[-1].split() if "://" not in word)[:200]

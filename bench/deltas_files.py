@@ -1,4 +1,4 @@
-"""The per-file methods: one patch for each file that changed, new files as zstd -19, each method as a process of its own with limits.
+"""Measure the per-file methods: one patch for each changed file, new files as zstd -19, each method as a process of its own with limits.
 
 ``python -m bench.deltas_files METHOD OLD NEW PATHS SECONDS`` prints {"sizes": {path: bytes}, "cpu": seconds}. Patches are what the program
 makes when it is told to leave out what a list or a signature says better: no checksums, no file names. A program's start isn't counted as
@@ -25,7 +25,7 @@ from bench.deltas_trees import LEVEL, Changes, file_list, sent_files
 MEMORY_MOST = 10 * 1024**3
 """Bytes of address space that a method may take."""
 _WALL = 4
-"""Times the CPU limit: a machine that others use."""
+"""Wall time in multiples of the CPU limit: the machine may have other load."""
 _CALIBRATIONS = 9
 _OVER = 75
 """Exit status of a method that took too long."""
@@ -33,18 +33,18 @@ _OVER = 75
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to make one file of another."""
+    """A way to make a file from another one."""
 
     name: str
     patch: Callable[[Path, Path, Path], int]
     """(old, new, scratch file): bytes of the patch."""
     program: str = ""
-    """What has to be installed."""
+    """The program that has to be installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patched:
-    """What a method came to."""
+    """The figures of a method."""
 
     patches: int
     """Bytes."""
@@ -55,7 +55,7 @@ class Patched:
 
 
 def measure(name: str, changes: Changes, old: Path, new: Path, *, seconds: int) -> Patched | str:
-    """One method on one pair, or why there is no figure.
+    """Measure one method on one pair, or return why there is no figure.
 
     Args:
         seconds: CPU time that it may take.
@@ -90,7 +90,7 @@ def _xdelta3(old: Path, new: Path, scratch: Path) -> int:
 
 
 def _hdiffpatch(old: Path, new: Path, _: Path) -> int:
-    """The smaller of HDiffPatch's own compression, stream by stream, and one frame around an uncompressed patch."""
+    """Return the smaller of HDiffPatch's own compression, stream by stream, and one frame around an uncompressed patch."""
     import hdiffpatch
 
     before, after = old.read_bytes(), new.read_bytes()
@@ -106,9 +106,9 @@ def _prefix(level: int) -> Callable[[Path, Path, Path], int]:
         options: dict[int, int] = {
             zstd.CompressionParameter.compression_level: level,
             zstd.CompressionParameter.window_log: window,
-            # As the program does for --patch-from: long matches where the window is beyond what the level's own tables see.
+            # As the program does for --patch-from: long matches if the window is larger than the level's own tables cover.
             zstd.CompressionParameter.enable_long_distance_matching: int(window >= 24),
-            # As the program's default; level 19 would lose nearly all long matches without.
+            # As the program's default; without it level 19 would lose nearly all long matches.
             zstd.CompressionParameter.nb_workers: 1,
         }
         return len(zstd.compress(after, options=options, zstd_dict=zstd.ZstdDict(before, is_raw=True).as_prefix))
@@ -147,10 +147,10 @@ def _cpu_limit() -> int:
 
 
 def _start(method: Method, scratch: Path) -> float:
-    """CPU seconds of starting the program for next to nothing; 0 for what runs in this process."""
+    """Return CPU seconds of starting the program for a tiny file; 0 for a method that runs in this process."""
     if not method.program:
         return 0.0
-    empty = scratch / "next to nothing"
+    empty = scratch / "tiny"
     empty.write_bytes(b"\n")
     spent = []
     for _ in range(_CALIBRATIONS):
@@ -164,8 +164,8 @@ def _run(method: Method, old: Path, new: Path, paths: list[tuple[str, bool]], se
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MOST, MEMORY_MOST))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     sizes = {}
-    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as place:
-        scratch = Path(place)
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory:
+        scratch = Path(directory)
         start = _start(method, scratch)
         began, started = _cpu(), 0
         for path, is_new in paths:
@@ -180,7 +180,7 @@ def _run(method: Method, old: Path, new: Path, paths: list[tuple[str, bool]], se
 
 
 def main(arguments: list[str]) -> None:
-    """One method on one pair, in this process."""
+    """Measure one method on one pair, in this process."""
     name, old, new, paths, seconds = arguments
     wanted = json.loads(Path(paths).read_text())
     try:
@@ -190,8 +190,8 @@ def main(arguments: list[str]) -> None:
     except subprocess.CalledProcessError as error:
         if error.returncode < 0:
             raise SystemExit(_OVER) from error
-        said = error.stderr.decode(errors="replace").strip() or f"status {error.returncode}"
-        raise SystemExit(said) from error
+        message = error.stderr.decode(errors="replace").strip() or f"status {error.returncode}"
+        raise SystemExit(message) from error
 
 
 if __name__ == "__main__":

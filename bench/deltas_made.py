@@ -1,6 +1,6 @@
-"""Pairs that are made here, each from its own seed: the same bytes on every machine, but for SQLite's own layout and the times.
+"""Make pairs, each from its own seed: the same bytes on every machine, except SQLite's own layout and the times.
 
-Every maker writes both trees. What is the same in both has the same time in both; what was changed has a later one.
+Every maker writes both trees. An unchanged file has the same time in both; a changed one has a later time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def rename(old: Path, new: Path) -> None:
 
 
 def touched(old: Path, new: Path) -> None:
-    """10,000 files that were checked out anew: every time is another, no byte is."""
+    """10,000 files that were checked out anew: every time differs, no byte does."""
     chance = random.Random("touched")
     for number in range(10_000):
         _write(old / f"d{number // 100:03}" / f"file-{number:05}.txt", _text(chance, 1_000))
@@ -94,7 +94,7 @@ def sqlite(old: Path, new: Path) -> None:
 
 
 def image(old: Path, new: Path) -> None:
-    """An image of 720 MB; 60 inserts of 80 KB, and 40 MB that move to another place."""
+    """An image of 720 MB; 60 inserts of 80 KB, and 40 MB that move to another offset."""
     chance = random.Random("image")
     old.mkdir(parents=True)
     with open(old / "disk.img", "wb") as file:
@@ -118,7 +118,7 @@ def image(old: Path, new: Path) -> None:
 
 
 def _image(chance: random.Random) -> Iterator[bytes]:
-    """720 MB of what an image is made of: half packed, a third text, the rest zeros."""
+    """Yield 720 MB of an image: half packed, a third text, the rest zeros."""
     text = _text(chance, _PIECE)
     for number in range(720 * MB // _PIECE):
         kind = number % 6
@@ -132,26 +132,26 @@ def _image(chance: random.Random) -> Iterator[bytes]:
 
 
 def _text(chance: random.Random, size: int) -> bytes:
-    """Lines of words, about a third of which zstd keeps."""
+    """Make lines of words, which zstd compresses to about a third."""
     words = _vocabulary()
     lines = []
-    there = 0
-    while there < size:
+    length = 0
+    while length < size:
         line = " ".join(chance.choices(words, k=9))
         lines.append(line)
-        there += len(line) + 1
+        length += len(line) + 1
     return "\n".join(lines).encode()[:size]
 
 
 def _log(chance: random.Random, size: int) -> bytes:
     words = _vocabulary()
     lines = []
-    there, at = 0, FIRST
-    while there < size:
+    length, at = 0, FIRST
+    while length < size:
         at += chance.randrange(3)
         line = f"{at} {chance.choice(('INFO', 'WARN', 'DEBUG'))} [{chance.randrange(4000)}] {' '.join(chance.choices(words, k=6))}"
         lines.append(line)
-        there += len(line) + 1
+        length += len(line) + 1
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -172,7 +172,7 @@ def _write(path: Path, data: bytes, *, at: int = FIRST) -> None:
 
 
 def _copy(old: Path, new: Path) -> None:
-    """The same tree again; directories get one time, files keep theirs."""
+    """Copy a tree; directories get the same time, files keep theirs."""
     for path in (old, *(path for path in old.rglob("*") if path.is_dir())):
         os.utime(path, (FIRST, FIRST))
     if new.exists():

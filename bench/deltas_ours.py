@@ -1,7 +1,7 @@
-"""Ours on one pair: two builds into a real store, the older revision sent and extracted by a real agent, then the newer one as its delta.
+"""Measure Sluice on one pair: two builds into a real store; a real agent receives and extracts the older revision, then the delta.
 
-The agent is a process of its own at the other end of two pipes: a transport changes nothing about the bytes, and SSH's own count for
-nobody.
+The agent is a process of its own at the other end of two pipes: a transport doesn't change the bytes, and SSH's own are not
+counted for any tool.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _PIECE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What one effort came to."""
+    """The figures of one effort."""
 
     bytes: int
     """Both ways: hello, metadata, index, manifest delta, contents, replies, order and receipt."""
     payload: int
-    """Of ``bytes``: of the delta ``.ted``, manifest delta included."""
+    """Bytes of the delta ``.ted``, manifest delta included; a part of ``bytes``."""
     delta_cpu: float
     """Seconds of making the delta, user and system, one process."""
     build_cpu: float
@@ -47,12 +47,12 @@ class Ours:
     apply_cpu: float
     """Seconds of rebuilding them and nothing else."""
     about: dict[str, Any] = field(default_factory=dict)
-    """Everything else that was counted."""
+    """Everything else that was measured."""
 
 
-def measure(old: Path, new: Path, place: Path, effort: str) -> Ours:
-    """One effort, in an empty directory on the trees' file system. Raises RuntimeError with what a step said where it failed."""
-    site = _make_site(place, effort)
+def measure(old: Path, new: Path, directory: Path, effort: str) -> Ours:
+    """Measure one effort, in an empty directory on the trees' file system. Raises RuntimeError with the output of a failed step."""
+    site = _make_site(directory, effort)
     _step("trust", site)
     with _as_source(old, site):
         _step("build", site)
@@ -62,8 +62,8 @@ def measure(old: Path, new: Path, place: Path, effort: str) -> Ours:
         made = _step("delta", site)
         applied = _step("apply", site)
         sent = _step("send", site)
-        if left := differences(site / "there" / DISTRIBUTION, site / "files"):
-            raise RuntimeError(f"{len(left)} paths aren't as they should be: {left[0]}")
+        if wrong := differences(site / "there" / DISTRIBUTION, site / "files"):
+            raise RuntimeError(f"{len(wrong)} paths are not as sent: {wrong[0]}")
     return Ours(
         bytes=sent["sent"] + sent["received"],
         payload=sent["payload"],
@@ -78,19 +78,19 @@ def measure(old: Path, new: Path, place: Path, effort: str) -> Ours:
     )
 
 
-def copy_rate(tree: Path, place: Path) -> float:
-    """Bytes that a plain copy of the largest file moves in a second of CPU time, which applying is compared with; 0 where it is small."""
+def copy_rate(tree: Path, directory: Path) -> float:
+    """Return bytes per second of CPU time of a plain copy of the largest file, to compare applying with; 0 if the file is small."""
     largest = max((path for path in tree.rglob("*") if path.is_file() and not path.is_symlink()), key=lambda path: path.stat().st_size)
     size = largest.stat().st_size
     if size < 16 * _PIECE:
         return 0.0
     began = time.process_time()
-    with open(largest, "rb", buffering=0) as source, open(place / "copy", "wb", buffering=0) as copy:
+    with open(largest, "rb", buffering=0) as source, open(directory / "copy", "wb", buffering=0) as copy:
         buffer = memoryview(bytearray(_PIECE))
         while count := source.readinto(buffer):
             copy.write(buffer[:count])
     spent = time.process_time() - began
-    (place / "copy").unlink()
+    (directory / "copy").unlink()
     return size / spent
 
 
@@ -102,7 +102,7 @@ def _step(step: str, site: Path) -> Any:
 
 @contextmanager
 def _as_source(tree: Path, site: Path) -> Iterator[None]:
-    """The tree under the name that the blueprint says, by a rename: no byte and no time of it changes."""
+    """Move the tree to the blueprint's source by a rename, so that no byte and no time changes."""
     tree.rename(site / "files")
     try:
         yield
@@ -110,9 +110,9 @@ def _as_source(tree: Path, site: Path) -> Iterator[None]:
         (site / "files").rename(tree)
 
 
-def _make_site(place: Path, effort: str) -> Path:
-    """A Distributor, one Distribution, one Subscriber on this machine whose agent runs from this checkout."""
-    site = place / "site"
+def _make_site(directory: Path, effort: str) -> Path:
+    """Make a Distributor, one Distribution, and one Subscriber on this machine whose agent runs from this checkout."""
+    site = directory / "site"
     (site / "there").mkdir(parents=True)
     agent = site / "host" / "agent"
     agent.mkdir(parents=True, mode=0o700)
@@ -124,7 +124,7 @@ def _make_site(place: Path, effort: str) -> Path:
         "name": DISTRIBUTION,
         "distributor": "hq",
         "type": "file",
-        "platforms": ["linux"],  # where the kernel's aux.h may stand
+        "platforms": ["linux"],  # which allow the kernel's aux.h
         "channels": ["all"],
         "files": [{"source": str(site / "files"), "destination": f"{{{{ DEST }}}}/{DISTRIBUTION}", "synchronize": True}],
     }

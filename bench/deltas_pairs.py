@@ -1,4 +1,4 @@
-"""The pairs that are measured: real versions from the package indexes, and made ones."""
+"""List the pairs to measure: real versions from the package indexes, and made ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Fetch = Callable[[Path, Path], None]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two versions of something."""
+    """Two versions of a tree."""
 
     name: str
     about: str
@@ -64,14 +64,14 @@ PAIRS = (
     _npm("jar", "google-closure-compiler-java", "20240317.0.0", "20250407.0.0", "npm, one .jar"),
     _made("one-line", "300 text files, one line changed", made.one_line, is_small=True),
     _made("rename", "3,000 files, a directory of 1,000 renamed", made.rename, is_small=True),
-    _made("touched", "10,000 files, every time another and no byte", made.touched, is_small=True),
+    _made("touched", "10,000 files, every time differs, no byte does", made.touched, is_small=True),
     _made("log", "a log of 60 MB, 1 MB appended", made.log, is_small=True),
     _made("many", "100,000 files, one of them changed", made.many),
 )  # fmt: skip
 
 
 def chosen(names: list[str]) -> list[Pair]:
-    """By name; ``small`` and ``all`` stand for several. Raises SystemExit for one that isn't there."""
+    """Return pairs by name; ``small`` and ``all`` stand for several. Raises SystemExit for an unknown name."""
     found = {pair.name: pair for pair in PAIRS}
     wanted: dict[str, Pair] = {}
     for name in names:

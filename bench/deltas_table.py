@@ -1,4 +1,4 @@
-"""The figures of ``bench.deltas`` as Markdown: bytes, ratios with their limits, costs, and what isn't there and why."""
+"""Write the figures of ``bench.deltas`` as Markdown: bytes, ratios with their limits, costs, and missing figures with the reason."""
 
 from __future__ import annotations
 
@@ -12,55 +12,55 @@ from bench.deltas_ours import EFFORTS
 from bench.deltas_wire import CASYNC, RSYNC, RSYNC_CHECKSUM
 
 NOTHING = "-"
-"""In a cell without a figure."""
+"""A cell without a figure."""
 WHOLE = (RSYNC, RSYNC_CHECKSUM, CASYNC)
 PEERS = (*WHOLE, *METHODS)
 SMALL = 4_000
-"""Bytes below which a method is none to compare with: ours has so many in all, signatures both ways, order and receipt included."""
+"""Bytes below which a method is not compared with: ours takes as many in all, with signatures both ways, order and receipt."""
 RATED = 16_000_000
-"""Bytes rebuilt from which on a rate says something."""
+"""Rebuilt bytes below which a rate means nothing."""
 RATED_CPU = 0.1
-"""Seconds of bsdiff from which on a ratio says something."""
+"""Seconds of bsdiff below which a ratio means nothing."""
 Pair = Mapping[str, Any]
 """One of the JSON's ``pairs``: ``about``, ``tree``, ``peers`` by name, ``ours`` by effort; a figure, or {"left_out": why}."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A ratio, and what it may be at most."""
+    """A ratio and its limits."""
 
     name: str
     of: Callable[[Pair], float | None]
     mean: float | None
-    """Of all pairs, geometric."""
+    """Limit of the geometric mean of all pairs."""
     each: float | None
-    """Of any pair."""
+    """Limit of each pair."""
 
 
 def figure(pair: Pair, side: str, name: str, what: str) -> float | None:
-    """One number; None where it wasn't measured."""
+    """Return one number; None if it wasn't measured."""
     found = pair[side].get(name, {}).get(what)
     return None if found is None else float(found)
 
 
 def rsync_bytes(pair: Pair) -> float | None:
-    """The smaller of rsync's two ways."""
-    return min(_there(figure(pair, "peers", name, "bytes") for name in (RSYNC, RSYNC_CHECKSUM)), default=None)
+    """Return the smaller of rsync's two ways."""
+    return min(_measured(figure(pair, "peers", name, "bytes") for name in (RSYNC, RSYNC_CHECKSUM)), default=None)
 
 
 def smallest(pair: Pair, what: str = "bytes") -> float | None:
-    """Of the per-file methods; ``bytes`` with the file list, ``patches`` without."""
-    return min(_there(figure(pair, "peers", name, what) for name in METHODS), default=None)
+    """Return the smallest of the per-file methods; ``bytes`` with the file list, ``patches`` without."""
+    return min(_measured(figure(pair, "peers", name, what) for name in METHODS), default=None)
 
 
 def _comparable(pair: Pair, what: str = "bytes") -> float | None:
-    """As ``smallest``; None where that is less than what signatures, order and receipt of ours may take, however small the change is."""
+    """Return ``smallest``; None if that is less than signatures, order and receipt of ours take for the smallest change."""
     found = smallest(pair, what)
     return found if found is not None and found >= SMALL else None
 
 
 def _bsdiff_cpu(pair: Pair) -> float | None:
-    """Seconds; None where they are too few to compare with."""
+    """Return the seconds; None if they are too few to compare with."""
     found = figure(pair, "peers", "bsdiff", "cpu")
     return found if found is not None and found >= RATED_CPU else None
 
@@ -70,12 +70,12 @@ def _ours(pair: Pair, effort: str = "default", what: str = "bytes") -> float | N
 
 
 def ratio(one: float | None, other: float | None) -> float | None:
-    """None where one of them is missing, or there is nothing to compare with."""
+    """Divide; None if one of them is missing, or there is nothing to compare with."""
     return None if one is None or not other else one / other
 
 
 def copied(pair: Pair, what: str) -> float | None:
-    """Rebuilt bytes a CPU second, as a part of what a plain copy reaches; None where too little changed to say."""
+    """Return rebuilt bytes a CPU second as a share of a plain copy's; None if too little changed to tell."""
     plain, spent, copy = _ours(pair, what="plain"), _ours(pair, what=what), pair.get("copy_rate")
     return None if not plain or plain < RATED or not spent or not copy else plain / spent / copy
 
@@ -86,7 +86,7 @@ LIMITS = (
     Limit("ours at effort max / smallest per-file method", lambda pair: ratio(_ours(pair, "max"), _comparable(pair)), None, 1.02),
     Limit("ours / smallest per-file method without its list", lambda pair: ratio(_ours(pair), _comparable(pair, "patches")), None, None),
     Limit(
-        "ours / 4 KB, where that method takes less",
+        "ours / 4 KB, if that method takes less",
         lambda pair: ratio(_ours(pair), SMALL if smallest(pair) and not _comparable(pair) else None),
         None,
         1.0,
@@ -101,12 +101,12 @@ LIMITS = (
 
 
 def geometric_mean(values: Sequence[float]) -> float | None:
-    """None of nothing."""
+    """Return the geometric mean; None if there are no values."""
     return math.exp(sum(map(math.log, values)) / len(values)) if values else None
 
 
 def lines(results: Mapping[str, Any]) -> Iterator[str]:
-    """The whole page."""
+    """Write the whole page."""
     pairs: Mapping[str, Pair] = results["pairs"]
     yield from _bytes(pairs)
     yield from _ratios(pairs)
@@ -134,7 +134,7 @@ def _ratios(pairs: Mapping[str, Pair]) -> Iterator[str]:
     yield "|---" * (1 + len(LIMITS)) + "|"
     for name, pair in pairs.items():
         yield f"| {name} | {' | '.join(_judged(limit.of(pair), limit.each) for limit in LIMITS)} |"
-    means = [geometric_mean(_there(limit.of(pair) for pair in pairs.values())) for limit in LIMITS]
+    means = [geometric_mean(_measured(limit.of(pair) for pair in pairs.values())) for limit in LIMITS]
     yield f"| geometric mean | {' | '.join(_judged(mean, limit.mean) for mean, limit in zip(means, LIMITS, strict=True))} |"
     yield f"| limit of the mean | {' | '.join('' if limit.mean is None else f'{limit.mean:.2f}' for limit in LIMITS)} |"
     yield f"| limit of each pair | {' | '.join('' if limit.each is None else f'{limit.each:.2f}' for limit in LIMITS)} |"
@@ -164,16 +164,16 @@ def _costs(pairs: Mapping[str, Pair]) -> Iterator[str]:
 
 
 def _missing(pairs: Mapping[str, Pair]) -> Iterator[str]:
-    said = []
+    missing = []
     for name, pair in pairs.items():
         if why := pair.get("left_out"):
-            said.append(f"- {name}: {why}")
+            missing.append(f"- {name}: {why}")
         for side in ("peers", "ours"):
-            said += [f"- {name}, {each}: {found['left_out']}" for each, found in pair[side].items() if "left_out" in found]
-    if said:
-        yield "## What isn't there"
+            missing += [f"- {name}, {each}: {found['left_out']}" for each, found in pair[side].items() if "left_out" in found]
+    if missing:
+        yield "## Not measured"
         yield ""
-        yield from said
+        yield from missing
         yield ""
 
 
@@ -183,7 +183,7 @@ def _tree(pair: Pair) -> str:
     return f" ({tree['files']:,}; {tree['changed']:,}, {tree['added']:,}, {tree['removed']:,}; {tree['touched']:,})"
 
 
-def _there(values: Iterable[float | None]) -> list[float]:
+def _measured(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 

@@ -1,4 +1,4 @@
-"""What differs between two trees, and the list of it that every per-file method is charged.
+"""Compare two trees, and make the list of changes that every per-file method is charged.
 
 A method that makes one patch a file tells nobody which files there are: whoever applies its patches needs a list beside them. It is
 defined once, for all of them, in ``file_list`` (docs/bench.md says the same in words).
@@ -15,13 +15,13 @@ from pathlib import Path
 from backports import zstd
 
 LEVEL = 19
-"""Of zstd, for the list and for new files."""
+"""Level of zstd, for the list and for new files."""
 _PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What stands at a path."""
+    """The file, directory or symlink at a path."""
 
     kind: str
     """``f``, ``d`` or ``l``."""
@@ -30,14 +30,14 @@ class Node:
     mtime: int
     """Nanoseconds."""
     size: int
-    """0 for what is no file."""
+    """0 if it isn't a file."""
     target: str
-    """Of a symlink."""
+    """Target of a symlink."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Paths, sorted, of which each stands in one of these."""
+    """Sorted paths; each is in one of these."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -50,12 +50,12 @@ class Changes:
 
     @property
     def changed_bytes(self) -> int:
-        """Of the old files that changed."""
+        """Return the bytes of the old files that changed."""
         return sum(self.old[path].size for path in self.changed)
 
 
 def look(root: Path) -> dict[str, Node]:
-    """Everything below, by its path in bytes that decode as the file system's names do; the root itself is ``.``."""
+    """Map the path of everything below to its node, decoded as the file system's names; the root itself is ``.``."""
     found = {".": _node(root)}
     for parent, directories, files in os.walk(root):
         for name in (*directories, *files):
@@ -65,7 +65,7 @@ def look(root: Path) -> dict[str, Node]:
 
 
 def compare(old_root: Path, new_root: Path) -> Changes:
-    """What differs; files of the same size are read."""
+    """Compare two trees; files of the same size are read."""
     old, new = look(old_root), look(new_root)
     changed, touched = [], []
     for path in sorted(old.keys() & new.keys()):
@@ -77,7 +77,7 @@ def compare(old_root: Path, new_root: Path) -> Changes:
 
 
 def file_list(changes: Changes, sizes: Mapping[str, int]) -> bytes:
-    """What a receiver needs beside the patches, as columns in one zstd -19 frame.
+    """Make the list that a receiver needs beside the patches, as columns in one zstd -19 frame.
 
     One entry for each path that is new, gone, has other bytes, or another mode, time or target; sorted by path. Columns: what happened and
     the kind; paths; modes where new or other; times, as nanoseconds' difference to the entry's time before (a new one: to the entry
@@ -113,20 +113,20 @@ def file_list(changes: Changes, sizes: Mapping[str, int]) -> bytes:
 
 
 def sent_files(changes: Changes) -> Iterator[tuple[str, bool]]:
-    """(path, whether it is new) of every file whose bytes have to travel."""
+    """List (path, whether it is new) of every file whose bytes must be sent."""
     yield from ((path, True) for path in changes.added if changes.new[path].kind == "f")
     yield from ((path, False) for path in changes.changed)
 
 
 def differences(there: Path, wanted: Path, *, times: bool = True) -> list[str]:
-    """Paths of two trees that aren't the same, times of directories and links apart: empty where a peer did what it was measured for."""
+    """List paths that differ, except times of directories and links: empty if a peer did its work."""
     changes = compare(there, wanted)
     touched = [path for path in changes.touched if not _only_time(changes, path, times=times)]
     return sorted({*changes.added, *changes.removed, *changes.changed, *touched})
 
 
 def total_size(nodes: Iterable[Node]) -> int:
-    """Bytes of files."""
+    """Return the bytes of files."""
     return sum(node.size for node in nodes)
 
 

@@ -1,4 +1,4 @@
-"""What is compared with as a whole: rsync over a real sshd, and casync's chunks; bytes both ways."""
+"""Measure the tools that send whole trees: rsync over a real sshd, and casync's chunks; bytes both ways."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bench.deltas_trees import differences
 from tests.system.sshd import Sshd
 
 WALL = 1800
-"""Seconds that one of them may take."""
+"""Seconds that a tool may take."""
 RSYNC = "rsync -az --delete"
 RSYNC_CHECKSUM = "rsync -az --delete --checksum"
 CASYNC = "casync"
 _CASYNC_KEEPS = ("--without=all", "--with=symlinks", "--with=permissions", "--with=nsec-time")
-"""What our own manifest says of a file."""
+"""Attributes of a file that our own manifest has."""
 
 
 def rsync(old: Path, new: Path, place: Path, host: Sshd, *more: str) -> int | str:
-    """Bring a copy of the old tree to the new one: the bytes that rsync gives to SSH and takes from it, or why there is no figure."""
+    """Bring a copy of the old tree to the new one; return the bytes that rsync exchanges with SSH, or why there is no figure."""
     if shutil.which("rsync") is None:
         return "rsync isn't installed"
     there = place / "rsync"
@@ -37,7 +37,7 @@ def rsync(old: Path, new: Path, place: Path, host: Sshd, *more: str) -> int | st
 
 
 def casync(old: Path, new: Path, place: Path) -> int | str:
-    """Bytes of the chunks that the new version has and the old one hasn't, and of its index, as files that lie on a server."""
+    """Return the bytes of the chunks that only the new version has, and of its index, as files on a server."""
     if shutil.which("casync") is None:
         return "casync isn't installed"
     store = place / "chunks"
@@ -55,7 +55,7 @@ def casync(old: Path, new: Path, place: Path) -> int | str:
 
 
 def ssh(host: Sshd, place: Path) -> str:
-    """The command line of an OpenSSH client to the host."""
+    """Return the command line of an OpenSSH client to the host."""
     known = place / "known_hosts"
     known.write_text(f"[127.0.0.1]:{host.port} {host.host_key}\n")
     settings = ("-F", "none", "-i", str(host.identity), "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes")
@@ -65,7 +65,7 @@ def ssh(host: Sshd, place: Path) -> str:
 def _count(stats: str, what: str) -> int:
     found = re.search(rf"^{what}: ([\d,]+)$", stats, re.MULTILINE)
     if found is None:
-        raise RuntimeError(f"rsync says no {what!r}:\n{stats}")
+        raise RuntimeError(f"rsync prints no {what!r}:\n{stats}")
     return int(found[1].replace(",", ""))
 
 

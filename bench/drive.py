@@ -1,4 +1,4 @@
-"""What a flow run does, without Prefect: one send or one build through the operations, in a process of its own.
+"""Do the work of a flow run without Prefect: one send or one build by the operations, in a process of its own.
 
 ``python -m bench.drive send SITE DISTRIBUTION [extract]`` and ``... build SITE DISTRIBUTION`` print when each step was done, as JSON of
 CLOCK_MONOTONIC seconds. The steps and the parts are those of ``tasks/send_revision.py`` and ``tasks/build_revision.py``.
@@ -65,11 +65,11 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
         delivery.offer()
         delivery.enter()
         if not delivery.call():
-            raise RuntimeError("the host has it already: nothing would be measured")
+            raise RuntimeError("the host already has it: nothing would be measured")
         heard = threading.Event()
         turn = delivery.ask(heard.set)
         if not heard.wait(SLOT_SECONDS) or not isinstance(turn.told, Started):
-            raise RuntimeError(f"no slot where nobody else sends: {turn.told}")
+            raise RuntimeError(f"no slot although no other process sends: {turn.told}")
         mark("called")
         delivery.transfer()
         mark("sent")
@@ -84,7 +84,7 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
 
 
 def build(site_directory: Path, distribution: str) -> None:
-    """Build and sign the next revision, where anything changed."""
+    """Build and sign the next revision, if anything changed."""
     from infra.ledger.sql import open_ledger  # noqa: F401 - a flow run has imported what it uses
     from infra.sources.files import FilesSource  # noqa: F401 - the same
     from infra.workplace import open_workplace
@@ -102,11 +102,11 @@ def build(site_directory: Path, distribution: str) -> None:
 
 
 def _never(distribution: str) -> None:
-    raise RuntimeError(f"{distribution} isn't signed: nothing would be measured")
+    raise RuntimeError(f"{distribution} is not signed: nothing would be measured")
 
 
 def main(arguments: list[str]) -> None:
-    """One of the two."""
+    """Run a send or a build."""
     mark("started")
     what, site, distribution, *more = arguments
     if what == "send":

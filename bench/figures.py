@@ -1,4 +1,4 @@
-"""Runs, their medians and spread, and what they were to be, as a table and as JSON."""
+"""Collect runs, their medians and spread, and their limits, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ WORST = "min to max"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A ratio of two medians that may not be more than a limit."""
+    """A ratio of two medians and its limit."""
 
     what: str
-    """A series of the case."""
+    """Name of a series of the case."""
     against: str
-    """Another."""
+    """Name of the series to divide by."""
     most: float
 
 
 @dataclass(slots=True)
 class Case:
-    """All series of one case, each a name and its numbers."""
+    """All series of one case: names and numbers."""
 
     name: str
     about: str
@@ -33,29 +33,29 @@ class Case:
     bytes: dict[str, list[int]] = field(default_factory=dict)
     """Peak memory."""
     bytes_most: int = 0
-    """What none of them may exceed; 0: no limit."""
+    """Limit of each; 0: no limit."""
     targets: Sequence[Target] = ()
     left_out: dict[str, str] = field(default_factory=dict)
-    """Peers that couldn't run, and why."""
+    """Peers that couldn't run, and the reason."""
     loads: list[float] = field(default_factory=list)
     """The machine's one-minute load before each round."""
 
     def add(self, series: str, seconds: float) -> None:
-        """One more run."""
+        """Add a run."""
         self.seconds.setdefault(series, []).append(seconds)
 
     def add_bytes(self, series: str, peak: int) -> None:
-        """One more run's memory."""
+        """Add a run's memory."""
         self.bytes.setdefault(series, []).append(peak)
 
     def ratio(self, what: str, against: str) -> float | None:
-        """Of two medians; None where one of them wasn't measured."""
+        """Divide two medians; None if one of them wasn't measured."""
         if what not in self.seconds or against not in self.seconds:
             return None
         return median(self.seconds[what]) / median(self.seconds[against])
 
     def as_json(self) -> dict[str, Any]:
-        """Every number, and what they come to."""
+        """Return every number and the results."""
         return {
             "about": self.about,
             "seconds": self.seconds,
@@ -69,7 +69,7 @@ class Case:
         }
 
     def lines(self) -> Iterable[str]:
-        """The table, as Markdown."""
+        """Write the table as Markdown."""
         yield f"### {self.name}: {self.about}"
         yield ""
         yield f"| | median s | {WORST} | runs |"
@@ -91,7 +91,7 @@ class Case:
 
 
 def machine() -> dict[str, Any]:
-    """Where the figures come from."""
+    """Describe the machine that the figures are from."""
     return {
         "cores": os.cpu_count(),
         "kernel": platform.release(),

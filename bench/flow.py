@@ -1,4 +1,4 @@
-"""The same send as a real flow run: ``python -m bench.flow DISTRIBUTION`` against the server that the environment names."""
+"""Run the same send as a real flow run: ``python -m bench.flow DISTRIBUTION`` against the server that the environment names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.processes import run
 
 @contextmanager
 def measure_flow(lab: Lab, distribution: str) -> Iterator[Callable[[], tuple[float, float]]]:
-    """A Prefect server of our own, and a call that runs the flow once in a process of its own.
+    """Start a Prefect server, and return a call that runs the flow once in a process of its own.
 
     The call returns (seconds of interpreter start and imports, seconds of the flow run).
     """
@@ -47,7 +47,7 @@ def measure_flow(lab: Lab, distribution: str) -> Iterator[Callable[[], tuple[flo
 
 
 def main(distribution: str) -> None:
-    """One flow run; asks the host, whatever the ledger says it holds."""
+    """Run the flow once; it asks the host, whatever the ledger has about it."""
     from flows.send import send
 
     imported = time.monotonic()

@@ -1,4 +1,4 @@
-"""Fresh file systems to measure on: ext4 in a loop-mounted file, made anew before every run, so that no run pays for another's deletions.
+"""Make fresh file systems to measure on: ext4 in a loop-mounted file, made anew before every run: none pays for another's deletions.
 
 Where a loop file can't be mounted (not root, a container) it is a plain directory, emptied; ``kind`` says which, and the table shows it.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 MKFS = ("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-m", "0")
 MOUNT = ("mount", "-o", "loop,relatime")
 BUSY_SECONDS = 30.0
-"""How long an agent or sshd that ends may still stand in a file system."""
+"""Seconds that an ending agent or sshd may still use a file system."""
 _MIB = 1024 * 1024
 JOURNAL = 128 * _MIB
 """Bytes of the journal; an eighth of a smaller file system."""
@@ -24,7 +24,7 @@ class Ground:
     """One file system of ``size`` bytes at ``mount``."""
 
     def __init__(self, directory: Path, name: str, size: int) -> None:
-        """Nothing is there before ``renew``."""
+        """Set the parameters; nothing is mounted before ``renew``."""
         self.mount = directory / name
         self.mount.mkdir(parents=True)
         self._image, self._size = directory / f"{name}.img", size
@@ -32,7 +32,7 @@ class Ground:
         self.kind = "ext4 on a loop file"
 
     def renew(self) -> None:
-        """Empty and durable: nothing that happened before is still to be written."""
+        """Make it empty and durable: no earlier write is pending."""
         self._unmount()
         if not self._is_mountable():
             self.kind = "a plain directory: no loop file can be mounted here"
@@ -67,11 +67,11 @@ class Ground:
             time.sleep(0.1 if self._is_mounted else 0)
 
 
-def sync(place: Path) -> None:
-    """What ``sync -f`` does: everything on the file system of ``place`` becomes durable."""
-    subprocess.run(["sync", "-f", str(place)], check=True)
+def sync(path: Path) -> None:
+    """Make everything on the file system of a path durable, as ``sync -f`` does."""
+    subprocess.run(["sync", "-f", str(path)], check=True)
 
 
 def mib(number: int) -> int:
-    """Bytes."""
+    """Return the size in bytes."""
     return number * _MIB

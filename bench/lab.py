@@ -1,4 +1,4 @@
-"""The site that is measured: a Distributor on one fresh file system, one real sshd Subscriber with a real installed agent on another.
+"""Make the site to measure: a Distributor on one fresh file system, a Subscriber with a real sshd and a real installed agent on another.
 
 What goes on before and after a run isn't timed: the host's file system is made anew and the bootstrapped agent copied back to it, so
 that every run finds a Subscriber that holds nothing, with warm page cache and compiled modules, and no journal of an earlier run.
@@ -40,48 +40,48 @@ class Lab:
 
     @property
     def working_directory(self) -> Path:
-        """Of the Subscriber."""
+        """Return the Subscriber's working directory."""
         return self.receiver.mount / "sluice"
 
     def source(self, distribution: str) -> Path:
-        """What is distributed."""
+        """Return the directory that is distributed."""
         return self.sender.mount / "source" / distribution
 
     def destination(self, what: str) -> Path:
-        """Where it is to stand."""
+        """Return the destination."""
         return self.receiver.mount / what
 
     def add(self, distribution: str) -> None:
-        """Distribute what stands in its source; built and signed."""
+        """Build and sign a revision of its source."""
         self._distributions.append(distribution)
         self._write_site()
         self.build(distribution)
         sync(self.sender.mount)
 
     def build(self, distribution: str) -> Ended:
-        """One build, as a process of its own."""
+        """Build once, as a process of its own."""
         return self._drive("build", distribution)
 
     def send(self, distribution: str, *, extract: bool = True) -> tuple[Ended, int]:
-        """One send, as a process of its own, and the agent's peak memory in bytes."""
+        """Send once, as a process of its own; return it with the agent's peak memory in bytes."""
         agent = PeakWatch(self.host.command_pids)
         with agent.watching():
             ended = self._drive("send", distribution, *(["extract"] if extract else []))
         return ended, agent.peak
 
     def renew(self) -> None:
-        """The Subscriber as it was after bootstrap, on a fresh file system."""
+        """Restore the Subscriber as it was after bootstrap, on a fresh file system."""
         self.receiver.renew()
         subprocess.run(["cp", "-a", str(self._template), str(self.working_directory)], check=True)
         sync(self.receiver.mount)
 
     def keep_compiled(self) -> None:
-        """Keep what the agent's first run left of compiled modules: a Subscriber in use has them."""
+        """Keep the modules that the agent's first run compiled: a Subscriber in use has them."""
         shutil.rmtree(self._template / "agent")
         subprocess.run(["cp", "-a", str(self.working_directory / "agent"), str(self._template)], check=True)
 
     def ssh(self, *options: str) -> str:
-        """The command line of an OpenSSH client to the host, for peers."""
+        """Return the command line of an OpenSSH client to the host, for peers."""
         known = self.directory / "known_hosts"
         known.write_text(f"[127.0.0.1]:{self.host.port} {self.host.host_key}\n")
         settings = ("-F", "none", "-i", str(self.host.identity), "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes")
@@ -133,7 +133,7 @@ class Lab:
 
 
 def program(name: str) -> Path:
-    """A program that is needed. Raises SystemExit where it isn't here."""
+    """Find a program. Raises SystemExit if it is missing."""
     found = shutil.which(name, path=_PROGRAM_PLACES)
     if found is None:
         raise SystemExit(f"bench: {name} is missing; as root, `make bench` installs it")
@@ -142,7 +142,7 @@ def program(name: str) -> Path:
 
 @contextmanager
 def opened_lab(directory: Path, sizes: Sequence[int]) -> Iterator[Lab]:
-    """A lab in ``directory``; everything is ended, unmounted and removed on leaving.
+    """Make a lab in ``directory``; everything is ended, unmounted and removed on leaving.
 
     Args:
         sizes: Bytes of the sender's and of the Subscriber's file system.

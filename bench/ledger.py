@@ -1,4 +1,4 @@
-"""Writes to the ledger by several threads, with and without group commit, on SQLite and on a real PostgreSQL (durable, of its own).
+"""Measure writes to the ledger by several threads, with and without group commit, on SQLite and on a real PostgreSQL (durable, of its own).
 
     python -m bench.ledger [ROUNDS]
 
@@ -30,21 +30,21 @@ from tests.system.postgres import cluster
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 THREADS = (1, 8, 64)
 SECONDS = 1.5
-"""How long one measurement writes."""
+"""Seconds that one measurement writes."""
 
 
 def find(name: str) -> Path:
-    """A program by its name."""
+    """Find a program."""
     return Path(shutil.which(name, path=PLACES) or name)
 
 
 def once_more(state: CurrentState) -> CurrentState:
-    """A change of a state."""
+    """Return a changed state."""
     return replace(state, bytes_sent=state.bytes_sent + 1)
 
 
 def measure(place: str, threads: int) -> tuple[float, float]:
-    """Writes per second, and CPU milliseconds per write."""
+    """Return writes per second, and CPU milliseconds per write."""
     with closing(open_ledger(place)) as ledger, ThreadPoolExecutor(threads) as pool:
         end = time.monotonic() + SECONDS
 
@@ -62,7 +62,7 @@ def measure(place: str, threads: int) -> tuple[float, float]:
 
 @contextmanager
 def places() -> Iterator[dict[str, Callable[[], str]]]:
-    """By the database's name, what makes a new ledger's place."""
+    """Map names of databases to functions that make a new ledger's location."""
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory, cluster(find, durable=True) as server:
         numbers = iter(range(1_000_000))
         yield {

@@ -1,4 +1,4 @@
-"""What is compared with: each peer as a user types it, whole process, followed by ``sync -f`` within its time, since none is durable."""
+"""Run the peers: each as a user types it, whole process, followed by ``sync -f`` within its time, since none is durable."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bench.processes import Ended, run
 
 ANSIBLE = "ansible synchronize"
 _AES = ("-o", "Ciphers=aes128-gcm@openssh.com")
-"""What our own sender prefers; OpenSSH's choice is ChaCha20."""
+"""The cipher that our own sender prefers; OpenSSH's choice is ChaCha20."""
 
 
 def commands(lab: Lab, source: Path, destination: Path) -> Mapping[str, Sequence[str]]:
-    """The command lines, by name, of those that are installed."""
+    """Return the command lines of the installed peers, by name."""
     host = "127.0.0.1"
     shell = shlex.split(lab.ssh())
     found: dict[str, Sequence[str]] = {
@@ -35,14 +35,14 @@ def commands(lab: Lab, source: Path, destination: Path) -> Mapping[str, Sequence
 
 
 def timed(command: Sequence[str], lab: Lab) -> tuple[Ended, float]:
-    """One run, and its seconds up to the end of ``sync -f``."""
+    """Run a peer once; return its seconds up to the end of ``sync -f``."""
     ended = run(command, log=lab.directory / "log")
     sync(lab.receiver.mount)
     return ended, time.monotonic() - ended.began
 
 
 def _ansible(lab: Lab, source: Path, destination: Path) -> Sequence[str]:
-    """A playbook of the one task, without gathering facts, which nothing of it needs."""
+    """Write a playbook of one task, without gathering facts, which it doesn't need."""
     shell = shlex.split(lab.ssh())
     inventory = {
         "all": {

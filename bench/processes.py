@@ -1,4 +1,4 @@
-"""Running what is measured, as a whole process: its seconds and its peak memory, and that of an agent meanwhile."""
+"""Run a whole process to measure its seconds and peak memory, and an agent's peak memory meanwhile."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A process that ended well."""
+    """A process that succeeded."""
 
     began: float
-    """CLOCK_MONOTONIC before it was started, which other processes of this machine read alike."""
+    """CLOCK_MONOTONIC before its start, which is the same in all processes of this machine."""
     seconds: float
     peak: int
     """Bytes of resident memory at most."""
@@ -27,10 +27,10 @@ class Ended:
 
 
 def run(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Ended:
-    """Run it to its end. Raises RuntimeError with what it said where it failed."""
-    with open(log, "w+b") as said:
+    """Run a command to its end. Raises RuntimeError with its output if it failed."""
+    with open(log, "w+b") as errors:
         began = time.monotonic()
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said)
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
         assert process.stdout is not None
         with process.stdout as stdout:
             output = stdout.read().decode()
@@ -38,22 +38,22 @@ def run(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | N
         seconds = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
-            said.seek(0)
-            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output}\n{said.read().decode(errors='replace')}")
+            errors.seek(0)
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output}\n{errors.read().decode(errors='replace')}")
     return Ended(began, seconds, usage.ru_maxrss * 1024, output)
 
 
 class PeakWatch:
-    """The most resident memory that processes came to, read from /proc while they run: they are sshd's children, not ours."""
+    """Watches the peak resident memory of processes in /proc: they are sshd's children, not ours."""
 
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
         self._pids = pids
         self.peak = 0
-        """Bytes."""
+        """Return the peak in bytes."""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Look until the block is left."""
+        """Watch until the block is left."""
         over = threading.Event()
         thread = threading.Thread(target=self._look, args=(over,), daemon=True)
         thread.start()
@@ -70,7 +70,7 @@ class PeakWatch:
 
 
 def peak_of(pid: int) -> int:
-    """Bytes; 0 where it is gone."""
+    """Return its memory in bytes; 0 if it is gone."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

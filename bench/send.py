@@ -1,4 +1,4 @@
-"""``python -m bench.send``: sends and builds against rsync, scp and ansible, interleaved, each on a fresh file system (docs/bench.md).
+"""``python -m bench.send``: compare sends and builds with rsync, scp and ansible, interleaved, each on a fresh file system (docs/bench.md).
 
 Every round runs every series once, in turn, so that a noisy minute hits all alike; the first round warms caches and isn't counted. Times
 are of whole processes, connection included, up to durable on the host; what is measured apart says so in its name.
@@ -27,19 +27,19 @@ from bench.peers import ANSIBLE, commands, timed
 from bench.trees import count_files, many_files, one_file
 
 BYTES_MOST = 200_000_000
-"""Of memory, for sender and agent each."""
+"""Limit of memory in bytes, for sender and agent each."""
 WHOLE = "sluice, whole process"
 INSIDE = "sluice, without interpreter start and imports"
 SENT = "sluice sent, whole process"
 SENT_INSIDE = "sluice sent, without interpreter start and imports"
 APART = "SLUICE_BENCH_APART"
-"""Set within that namespace."""
+"""Environment variable that is set within the mount namespace."""
 AFTER = "(sync -f after sluice, in none of its figures)"
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much."""
+    """Sizes of the cases."""
 
     files: int
     file_size: int
@@ -52,11 +52,11 @@ class Scale:
 FULL = Scale(files=10_000, file_size=4096, big=mib(1024), build_files=78_000, sizes=(mib(6144), mib(4096)))
 QUICK = Scale(files=1_000, file_size=4096, big=mib(64), build_files=5_000, sizes=(mib(1024), mib(768)))
 TINY = Scale(files=8, file_size=512, big=mib(2), build_files=20, sizes=(mib(96), mib(160)))
-"""For a test that it works."""
+"""Sizes for a test that it works."""
 
 
 def many(lab: Lab, scale: Scale, rounds: int) -> Case:
-    """Many small files: sent, verified, extracted, durable."""
+    """Measure many small files: sent, verified, extracted, durable."""
     case = Case("10k", f"{scale.files:,} files of {scale.file_size:,} bytes to one Subscriber", bytes_most=BYTES_MOST)
     case.targets = (Target(WHOLE, "rsync -a", 1.5), Target(INSIDE, "rsync -a", 1.5))
     many_files(lab.source("many"), scale.files, scale.file_size)
@@ -65,7 +65,7 @@ def many(lab: Lab, scale: Scale, rounds: int) -> Case:
 
 
 def big(lab: Lab, scale: Scale, rounds: int) -> Case:
-    """One incompressible file: held and verified in the working directory, then extracted as well."""
+    """Measure one incompressible file: held and verified in the working directory, then extracted as well."""
     case = Case("1g", f"one incompressible file of {scale.big:,} bytes to one Subscriber", bytes_most=BYTES_MOST)
     case.targets = (
         Target(SENT, "rsync -W", 1.2),
@@ -79,14 +79,14 @@ def big(lab: Lab, scale: Scale, rounds: int) -> Case:
 
 
 def no_change(lab: Lab, scale: Scale, rounds: int) -> Case:
-    """A build of a tree that hasn't changed, against rsync's look at it and an identical copy."""
+    """Measure a build of an unchanged tree, compared with rsync of it to an identical copy."""
     case = Case("build", f"a build of {scale.build_files:,} unchanged files", bytes_most=BYTES_MOST)
     case.targets = (Target(WHOLE, "rsync -an", 1.3), Target(INSIDE, "rsync -an", 1.3))
     tree, copy = lab.source("tree"), lab.sender.mount / "copy"
     many_files(tree, scale.build_files, 256)
     subprocess.run(["cp", "-a", str(tree), str(copy)], check=True)
     lab.add("tree")
-    time.sleep(2.1)  # what changed within two seconds of a scan is read once more by the next
+    time.sleep(2.1)  # files changed within two seconds of a scan are read again by the next
     lab.build("tree")
     for round_ in _rounds(case, rounds):
         ended = lab.build("tree")
@@ -102,7 +102,7 @@ def no_change(lab: Lab, scale: Scale, rounds: int) -> Case:
 
 
 def prefect(lab: Lab, scale: Scale, rounds: int) -> Case:
-    """The same send as a flow run, and what of that is Prefect's."""
+    """Measure the same send as a flow run, and Prefect's share of it."""
     case = Case("prefect", "100 small files to one Subscriber, sent and extracted as a flow run")
     many_files(lab.source("few"), min(100, scale.files), 1024)
     lab.add("few")
@@ -162,25 +162,25 @@ def _measure_sends(case: Case, lab: Lab, name: str, rounds: int, *, peers: tuple
 def _check(lab: Lab, name: str, expected: tuple[int, int]) -> None:
     found = count_files(lab.destination(name))
     if found != expected:
-        raise RuntimeError(f"{name}: {found} instead of {expected} files and bytes arrived: what was timed isn't what it says")
+        raise RuntimeError(f"{name}: {found} files and bytes arrived, not {expected}: the time is not that of this case")
 
 
 def _rounds(case: Case, rounds: int) -> Iterator[int]:
-    """Round 0 isn't counted."""
+    """Run all rounds; round 0 isn't counted."""
     for round_ in range(rounds + 1):
         case.loads.append(round(os.getloadavg()[0], 2))
         yield round_
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run cases, print them and write them; what isn't reached is said, not returned: the figures are for people."""
+    """Run cases, print and write the figures. A missed limit is shown, not returned: the figures are for people."""
     parser = argparse.ArgumentParser(prog="python -m bench.send", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--case", action="append", choices=sorted(CASES), help="only this one; may be given several times")
+    parser.add_argument("--case", action="append", choices=sorted(CASES), help="only this case; may be repeated")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each case (default 5)")
-    parser.add_argument("--quick", action="store_true", help="a tenth of everything, 2 rounds")
-    parser.add_argument("--tiny", action="store_true", help="next to nothing, 1 round: only to see that it works")
-    parser.add_argument("--directory", type=Path, default=None, help="where to work (default: a temporary directory)")
-    parser.add_argument("--json", type=Path, default=None, help="write every number there")
+    parser.add_argument("--quick", action="store_true", help="a tenth of all sizes, 2 rounds")
+    parser.add_argument("--tiny", action="store_true", help="tiny sizes, 1 round: only to test that it works")
+    parser.add_argument("--directory", type=Path, default=None, help="working directory (default: a temporary one)")
+    parser.add_argument("--json", type=Path, default=None, help="write every number to this file")
     options = parser.parse_args(arguments)
     _go_apart()
     cases = options.case or list(CASES)
@@ -191,14 +191,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _go_apart() -> None:
-    """Into a mount namespace of our own, started anew: one that somebody else makes meanwhile would keep our file systems mounted."""
+    """Restart in a mount namespace of our own: one that another process makes meanwhile would keep our file systems mounted."""
     unshare = shutil.which("unshare")
     if os.geteuid() == 0 and unshare and APART not in os.environ:
         os.execve(unshare, [unshare, "--mount", "--propagation", "private", sys.executable, *sys.orig_argv[1:]], os.environ | {APART: "1"})
 
 
 def run_cases(names: list[str], scale: Scale, rounds: int, directory: Path | None = None) -> dict[str, object]:
-    """Run and print them; returns what JSON says."""
+    """Run and print the cases; return their JSON."""
     results: dict[str, object] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "rounds": rounds}
     found: dict[str, object] = {}
     for name in names:

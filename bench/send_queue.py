@@ -1,4 +1,4 @@
-"""What a send run costs the Distributor where everything is held: CPU of the flow run's own process, per Subscriber.
+"""Measure what a send run costs the Distributor if every Subscriber holds everything: CPU of the flow run's own process, per Subscriber.
 
     python -m bench.send_queue [--subscribers 1000] [--json FILE] [--profile FILE]
 
@@ -39,11 +39,11 @@ KINDS = ("receipts", "check", "empty tasks", "waiting")
 
 
 def main() -> None:
-    """Set up, measure, print a table; the same as JSON on request."""
+    """Set up, measure, and print a table; write it as JSON on request."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subscribers", type=int, default=1000)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--profile", type=Path, help="directory for one cProfile file of each kind; slows what is measured")
+    parser.add_argument("--profile", type=Path, help="directory for one cProfile file of each kind; slows the measurement")
     parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--site", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -64,11 +64,11 @@ def main() -> None:
 
 
 def compare(directory: Path, count: int, profile: Path | None) -> dict[str, Mapping[str, float]]:
-    """Every kind once, on one site: seconds of own CPU, of the children's, and elapsed."""
+    """Run every kind once, on one site: seconds of own CPU, of the children's, and elapsed."""
     site = make_site(directory / "site", count)
     found = {}
     with server(directory, site) as environment:
-        # Raises where it fails.
+        # Raises if it fails.
         once = "import asyncio; from flows.distribute import distribute; asyncio.run(distribute('zone', to=['host-0000']))"
         run([sys.executable, "-c", once], log=directory / "log", environment=environment)
         copy_to_others(site, count)
@@ -81,7 +81,7 @@ def compare(directory: Path, count: int, profile: Path | None) -> dict[str, Mapp
 
 
 def make_site(directory: Path, count: int) -> Path:
-    """A Distributor, one small Distribution, ``count`` Subscribers whose agents trust it and are run from this checkout."""
+    """Make a Distributor, a small Distribution, and ``count`` Subscribers whose agents trust it and run from this checkout."""
     from agents.init import init, trust
     from infra.workplace import open_workplace
 
@@ -116,7 +116,7 @@ def make_site(directory: Path, count: int) -> Path:
 
 
 def copy_to_others(site: Path, count: int) -> None:
-    """What the first Subscriber holds, as if all others had been sent it too: a thousand real sends take many minutes."""
+    """Copy the first Subscriber's state to all others, as if it had been sent: a thousand real sends take many minutes."""
     from infra.workplace import open_workplace
     from sluice.model.event import Event, EventKind
     from sluice.model.state import CurrentState, Record
@@ -139,7 +139,7 @@ def copy_to_others(site: Path, count: int) -> None:
 
 @contextmanager
 def server(directory: Path, site: Path) -> Iterator[dict[str, str]]:
-    """A Prefect server of our own, and the environment of a process that uses it."""
+    """Start a Prefect server, and return the environment of a process that uses it."""
     for name in [name for name in os.environ if name.startswith(("PREFECT_", "SLUICE_"))]:
         del os.environ[name]
     os.environ |= {"SLUICE_STATE": str(directory / "state"), "PREFECT_HOME": str(directory / "prefect"), "DO_NOT_TRACK": "1"}
@@ -150,7 +150,7 @@ def server(directory: Path, site: Path) -> Iterator[dict[str, str]]:
 
 
 def measured(kind: str, site: Path, count: int, profile: Path | None) -> None:
-    """One kind in this process; the last line printed is its figures."""
+    """Run one kind in this process; its figures are the last line printed."""
     work = {"receipts": sends, "check": checks, "empty tasks": empty_tasks, "waiting": waits}[kind](site, count)
     profiler = cProfile.Profile() if profile else None
     began, own, children = time.monotonic(), _cpu(resource.RUSAGE_SELF), _cpu(resource.RUSAGE_CHILDREN)
@@ -169,7 +169,7 @@ def measured(kind: str, site: Path, count: int, profile: Path | None) -> None:
 
 
 def sends(_site: Path, count: int, *, check: bool = False) -> Callable[[], None]:
-    """A send run; imported, not yet run."""
+    """Import a send run, without running it."""
     from flows.send import send
 
     def work() -> None:
@@ -182,12 +182,12 @@ def sends(_site: Path, count: int, *, check: bool = False) -> Callable[[], None]
 
 
 def checks(site: Path, count: int) -> Callable[[], None]:
-    """A send run that calls every host."""
+    """Return a send run that calls every host."""
     return sends(site, count, check=True)
 
 
 def empty_tasks(_site: Path, count: int) -> Callable[[], None]:
-    """A flow run of empty task runs, set as ours are."""
+    """Return a flow run of empty task runs, with the settings of ours."""
     from prefect import flow, task
 
     from tasks.settings import COMMON
@@ -204,7 +204,7 @@ def empty_tasks(_site: Path, count: int) -> Callable[[], None]:
 
 
 def waits(site: Path, count: int) -> Callable[[], None]:
-    """Tickets that wait for one slot, which another process has."""
+    """Return a run of tickets that wait for one slot, which another process has."""
     from infra.workplace import open_workplace
     from sluice.distributor.send_queue.watch import QueueWatch
     from sluice.model.event import Event, EventKind

@@ -1,4 +1,4 @@
-"""What SQLite's lock costs the embedded Prefect server: ``python -m bench.server_locks``, a few minutes; ``--rounds N`` for more.
+"""Measure what SQLite's lock costs the embedded Prefect server: ``python -m bench.server_locks``, a few minutes; ``--rounds N`` for more.
 
 Three processes at once run 15 flow runs of 10 tasks each, against a new server with Sluice's heartbeat automation: one started by Prefect's
 own command, then one as ``sluice up`` starts it (ADR 0017).

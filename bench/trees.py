@@ -1,4 +1,4 @@
-"""What is sent and built: trees whose content nothing can compress or share."""
+"""Make the trees to send and build: their content cannot be compressed or shared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PIECE = 16 * 1024 * 1024
 
 
 def many_files(root: Path, count: int, size: int) -> None:
-    """``count`` files of ``size`` bytes, a hundred a directory."""
+    """Make ``count`` files of ``size`` bytes, a hundred a directory."""
     for number in range(count):
         directory = root / f"d{number // (_PER_DIRECTORY * 20):03}" / f"e{number // _PER_DIRECTORY:04}"
         if number % _PER_DIRECTORY == 0:
@@ -19,7 +19,7 @@ def many_files(root: Path, count: int, size: int) -> None:
 
 
 def one_file(root: Path, size: int) -> None:
-    """One file of random bytes."""
+    """Make one file of random bytes."""
     root.mkdir(parents=True)
     with open(root / "image.bin", "wb") as file:
         for at in range(0, size, _PIECE):
@@ -27,6 +27,6 @@ def one_file(root: Path, size: int) -> None:
 
 
 def count_files(root: Path) -> tuple[int, int]:
-    """Files below, and their bytes: enough to see that a run did what it was timed for."""
+    """Count files below, and their bytes: enough to verify that a run did its work."""
     found = [path.stat().st_size for path in root.rglob("*") if path.is_file()]
     return len(found), sum(found)

@@ -1,7 +1,7 @@
-"""The demo: one Distributor, three Subscribers over SSH, two releases of the time zone database, one host that is down at first.
+"""Run the demo: one Distributor, three Subscribers over SSH, two releases of the time zone database, one host that is down at first.
 
-Everything it makes is below ``.demo``; the downloaded releases stay there for the next time. It ends by itself; with ``KEEP=1`` it
-stays until Ctrl-C, so that one can look at the Prefect UI. The exit code says whether what arrived equals what was released.
+All its files are below ``.demo``; the downloaded releases stay there for the next run. It ends by itself; with ``KEEP=1`` it runs
+until Ctrl-C, to leave time for the Prefect UI. The exit code says whether every Subscriber's tree equals its release.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from types import FrameType
 
 from demo import releases
 from demo.hosts import Host, end_tree, free_port, is_free, make_key, start_hosts, stop_hosts
-from demo.leftovers import Started
+from demo.leftovers import StartedProcesses
 from demo.narrator import DemoError, Narrator, Running
 from demo.trees import count_files, differences
 
 DIRECTORY = Path(__file__).resolve().parents[1] / ".demo"
 SUBSCRIBERS = ("helsinki", "tartu", "oslo")
 LATE = "oslo"
-"""Who is down while the first revision goes out."""
+"""The Subscriber that is down while the first revision is sent."""
 DISTRIBUTION = "timezones"
 UI_PORT = 4200
 
@@ -38,45 +38,45 @@ class Demo:
     def __init__(self, directory: Path, *, keep: bool) -> None:
         self.directory, self.keep = directory, keep
         self.site, self.source = directory / "site", directory / "source" / "zoneinfo"
-        # A Prefect that the user works with is neither asked nor told.
+        # A Prefect server that the user works with must not be used.
         for name in [name for name in os.environ if name.startswith(("PREFECT_", "SLUICE_"))]:
             del os.environ[name]
         environment = {"SLUICE_STATE": str(directory / "state"), "PREFECT_HOME": str(directory / "state" / "prefect"), "DO_NOT_TRACK": "1"}
-        self.started = Started(directory / "started")
+        self.started = StartedProcesses(directory / "started")
         self.narrator = Narrator(self.site, environment, directory, self.started)
         self.hosts: dict[str, Host] = {}
         self.arrived: list[list[str]] = []
         self.wire: dict[str, int] = dict.fromkeys(SUBSCRIBERS, 0)
 
     def run(self) -> bool:
-        """All of it; whether what arrived is what was released."""
-        with ExitStack() as held:
-            self._prepare(held)
-            up, port = self._start_prefect(held)
+        """Run all steps; whether every tree equals its release."""
+        with ExitStack() as stack:
+            self._prepare(stack)
+            up, port = self._start_prefect(stack)
             self._bootstrap()
-            self.narrator.wait_until("Prefect answers", lambda: up.said("Prefect: "))
+            self.narrator.wait_until("Prefect answers", lambda: up.has_printed("Prefect: "))
             self.narrator.say(f"Prefect's UI: http://127.0.0.1:{port}")
             equal = self._first_release()
             equal = self._second_release() and equal
             self._results(port, equal)
             if self.keep:
                 self.narrator.step(
-                    f"KEEP=1: Prefect's UI stays at http://127.0.0.1:{port}, the site at {self.site}. Ctrl-C ends everything."
+                    f"KEEP=1: Prefect's UI runs on at http://127.0.0.1:{port}, the site is {self.site}. Ctrl-C ends everything."
                 )
                 with suppress(KeyboardInterrupt):
                     signal.pause()
-                print("\nEnding what was started.")
+                print("\nEnding every process of the demo.")
         return equal
 
-    def _prepare(self, held: ExitStack) -> None:
+    def _prepare(self, stack: ExitStack) -> None:
         narrator, directory = self.narrator, self.directory
         print("Sluice: one Distributor sends two releases of the IANA time zone database to three Subscribers over SSH.")
-        narrator.step("fetching two releases from the package index, starting three SSH servers, writing the site")
+        narrator.step("fetch two releases from the package index, start three SSH servers, write the site")
         fetched = directory / "releases"
         fetched.mkdir(exist_ok=True)
         self.released = releases.fetch(fetched)
         make_key(self.site / "keys" / "hq_ed25519")
-        held.callback(lambda: stop_hosts(self.hosts))
+        stack.callback(lambda: stop_hosts(self.hosts))
         self.hosts = start_hosts(SUBSCRIBERS, directory / "hosts", self.site / "keys" / "hq_ed25519", self.started)
         names = {"directory": str(directory), "user": getpass.getuser()}
         for name, host in self.hosts.items():
@@ -88,51 +88,51 @@ class Demo:
         narrator.say(f"site: {self.site}")
         narrator.run("validate")
 
-    def _start_prefect(self, held: ExitStack) -> tuple[Running, int]:
+    def _start_prefect(self, stack: ExitStack) -> tuple[Running, int]:
         port = UI_PORT if is_free(UI_PORT) else free_port()
-        self.narrator.step("starting Prefect's server and workers on loopback, with SQLite, in the background")
+        self.narrator.step("start Prefect's server and workers on loopback, with SQLite, in the background")
         up = self.narrator.begin("up", "--port", str(port))
-        held.callback(lambda: end_tree(up.process, patience=30))
+        stack.callback(lambda: end_tree(up.process, patience=30))
         return up, port
 
     def _bootstrap(self) -> None:
-        self.narrator.step("the Distributor's keys; then agent, trust and working directory for each Subscriber, over SSH")
+        self.narrator.step("make the Distributor's keys; then install agent, trust and working directory on each Subscriber, over SSH")
         self.narrator.run("trust", "init", "hq")
         self.narrator.run("subscriber", "bootstrap", "--all")
 
     def _first_release(self) -> bool:
         narrator, late = self.narrator, self.hosts[LATE]
         release = releases.RELEASES[0]
-        narrator.step(f"{LATE} goes down. Release {release} is put in place and distributed all the same")
+        narrator.step(f"{LATE} goes down. Release {release} is put into the source directory and distributed to all three")
         late.stop()
         releases.replace_tree(self.released[release], self.source)
         began = datetime.now(UTC)
         running = narrator.begin("distribute", DISTRIBUTION)
-        narrator.wait_until(f"all but {LATE} have it", lambda: running.goes_on() and self._states() == self._all_but_late())
+        narrator.wait_until(f"all but {LATE} have it", lambda: running.is_running() and self._states() == self._all_but_late())
         narrator.run("status", DISTRIBUTION)
-        self._note(release, began, who=[name for name in SUBSCRIBERS if name != LATE])
-        narrator.step(f"{LATE} comes up; the sender tries again by itself (every 3 s in this demo, every 2 minutes by default)")
+        self._note(release, began, names=[name for name in SUBSCRIBERS if name != LATE])
+        narrator.step(f"{LATE} comes up; the sender retries by itself (every 3 s in this demo, every 2 minutes by default)")
         late.start()
         running.finish()
-        self._note(release, began, who=[LATE])
+        self._note(release, began, names=[LATE])
         narrator.run("why", LATE, DISTRIBUTION)
         return self._equal(release)
 
     def _second_release(self) -> bool:
         narrator, release = self.narrator, releases.RELEASES[1]
-        narrator.step(f"release {release} replaces it; only what changed crosses the wire")
+        narrator.step(f"release {release} replaces it; only the differences are sent")
         releases.replace_tree(self.released[release], self.source)
         began = datetime.now(UTC)
         narrator.run("distribute", DISTRIBUTION)
-        self._note(release, began, who=list(SUBSCRIBERS))
-        narrator.step("nothing changed since: no new revision")
+        self._note(release, began, names=list(SUBSCRIBERS))
+        narrator.step("nothing has changed since: no new revision")
         narrator.run("build", DISTRIBUTION)
         narrator.run("revisions", DISTRIBUTION)
         return self._equal(release)
 
     def _results(self, port: int, equal: bool) -> None:
         narrator = self.narrator
-        narrator.step("what arrived where")
+        narrator.step("the releases on each Subscriber")
         head = ["subscriber", "release", "revision", "files", "content", "on the wire", "installed after", "tree"]
         widths = [max(len(row[i]) for row in [head, *self.arrived]) for i in range(len(head))]
         for row in [head, *self.arrived]:
@@ -153,23 +153,23 @@ class Demo:
     def _all_but_late(self) -> dict[str, str]:
         return {name: "unavailable" if name == LATE else "installed" for name in SUBSCRIBERS}
 
-    def _note(self, release: str, began: datetime, *, who: list[str]) -> None:
-        """A row of the final table for each of them, and what its tree is worth now."""
+    def _note(self, release: str, began: datetime, *, names: list[str]) -> None:
+        """Add a row to the final table for each of these Subscribers, and compare its tree with the release."""
         files, size = count_files(self.released[release])
         rows = self._rows()
-        for name in who:
+        for name in names:
             sent = int(str(rows[name]["bytes_sent"]))
             verdict = "equal" if not differences(self.released[release], self._destination(name)) else "DIFFERS"
             seconds = (datetime.fromisoformat(str(rows[name]["since"])) - began).total_seconds()
-            after = f"{max(0.0, seconds):.0f} s" + (", by retry" if name == LATE and len(who) == 1 else "")
+            after = f"{max(0.0, seconds):.0f} s" + (", by retry" if name == LATE and len(names) == 1 else "")
             wire = f"{(sent - self.wire[name]) / 1024:.1f} KiB"
             self.arrived.append([name, release, str(rows[name]["extracted"]), str(files), f"{size / 1024:.1f} KiB", wire, after, verdict])
             self.wire[name] = sent
 
     def _equal(self, release: str) -> bool:
         found = {name: differences(self.released[release], self._destination(name)) for name in SUBSCRIBERS}
-        for name, said in found.items():
-            for line in said[:10]:
+        for name, differing in found.items():
+            for line in differing[:10]:
                 self.narrator.say(f"{name}: {line}")
         return not any(found.values())
 
@@ -178,8 +178,8 @@ class Demo:
 
 
 def main() -> int:
-    """Exit code 0 where everything arrived as released, 1 where it didn't, 2 where the demo couldn't be carried out."""
-    # SIGINT too: a script's `make demo &` hands it on as ignored, and Python then leaves it so.
+    """Run the demo: exit code 0 if every tree equals its release, 1 if not, 2 if the demo could not be carried out."""
+    # SIGINT too: a script's `make demo &` passes it on as ignored, and Python does not change that.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
     DIRECTORY.mkdir(exist_ok=True)
@@ -187,17 +187,17 @@ def main() -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            print(f"Another demo runs in {DIRECTORY}; end it first.", file=sys.stderr)
+            print(f"Another demo is running in {DIRECTORY}: end it first.", file=sys.stderr)
             return 2
-        if left := Started(DIRECTORY / "started").end_left():
-            print(f"An earlier demo was killed; ended what it left running: {', '.join(left)}.")
-        for place in DIRECTORY.iterdir():
-            if place.is_dir() and place.name != "releases":
-                shutil.rmtree(place)
+        if ended := StartedProcesses(DIRECTORY / "started").end_remaining():
+            print(f"An earlier demo was killed; its processes were ended: {', '.join(ended)}.")
+        for path in DIRECTORY.iterdir():
+            if path.is_dir() and path.name != "releases":
+                shutil.rmtree(path)
         try:
             return 0 if Demo(DIRECTORY, keep=os.environ.get("KEEP", "") not in ("", "0")).run() else 1
         except (DemoError, RuntimeError, releases.NoReleaseError) as error:
-            print(f"\nThe demo failed: {error}\nWhat it left to look at is in {DIRECTORY}.", file=sys.stderr)
+            print(f"\nThe demo failed: {error}\nLook for the cause in {DIRECTORY}.", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("\nInterrupted.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""An SSH server for machines without OpenSSH's: demo only. One user, one key, commands as child processes.
+"""Serve SSH on machines without OpenSSH's server, for the demo only: one user, one key, commands as child processes.
 
 ``python -m demo.embedded_sshd PORT HOST_KEY AUTHORIZED_KEYS HOME`` serves loopback until it is terminated; commands end with their
 connection. Leaves out: terminals, forwarding, SFTP, other users.
@@ -25,7 +25,7 @@ _running: set[subprocess.Popen[bytes]] = set()
 
 
 class _Connection(paramiko.ServerInterface):
-    """What one connection may ask for."""
+    """Decides what a connection may request."""
 
     def __init__(self, authorized: paramiko.PKey, home: Path) -> None:
         self._authorized, self._home = authorized, home

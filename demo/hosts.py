@@ -1,6 +1,6 @@
 """The demo's Subscribers: real SSH servers on loopback, each with its own port, host key and home.
 
-OpenSSH where it is installed and lets this user in, else the embedded server; either runs the real agent.
+Each is OpenSSH if it is installed and lets this user log in, else the embedded server; both run the real agent.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import psutil
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from demo.leftovers import Started
+from demo.leftovers import StartedProcesses
 
 START_SECONDS = 15.0
-"""A server has that long to answer; a second is usual."""
-# A host of its own has a crontab of its own: bootstrap must not write into that of who runs the demo.
+"""Seconds that a server has to answer; one is usual."""
+# A real host has a crontab of its own: bootstrap must not write into that of the demo's user.
 CRONTAB = """\
 #!/bin/sh
 if [ "$1" = -l ]; then cat "$HOME/crontab" 2>/dev/null; else cat >"$HOME/crontab"; fi
@@ -35,7 +35,7 @@ _SBIN = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", 
 
 
 def make_key(path: Path) -> None:
-    """A new Ed25519 key at ``path``, its public one at ``path.pub``; not by ssh-keygen, which may be missing."""
+    """Make an Ed25519 key at ``path``, its public one at ``path.pub``; not with ssh-keygen, which may be missing."""
     key = Ed25519PrivateKey.generate()
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -45,14 +45,14 @@ def make_key(path: Path) -> None:
 
 
 def free_port() -> int:
-    """A port of loopback nobody listens on now."""
+    """Find a port of loopback that no server uses now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
 def is_free(port: int) -> bool:
-    """Whether a server of ours could listen on that port of loopback."""
+    """Whether a server could listen on that port of loopback."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -63,41 +63,41 @@ def is_free(port: int) -> bool:
 
 
 def openssh() -> Path | None:
-    """OpenSSH's server, if it is installed."""
+    """Find OpenSSH's server, if it is installed."""
     found = shutil.which("sshd", path=_SBIN)
     return Path(found).resolve() if found else None
 
 
 @dataclass
 class Host:
-    """One SSH server. ``program`` None is the embedded one."""
+    """One SSH server; the embedded one if ``program`` is None."""
 
     name: str
     directory: Path
     identity: Path
     program: Path | None
-    noted: Started
+    processes: StartedProcesses
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def kind(self) -> str:
-        """What a person reads of it."""
+        """Name its kind for people."""
         return "OpenSSH sshd" if self.program else "embedded SSH server"
 
     @property
     def host_key(self) -> str:
-        """As a blueprint pins it."""
+        """Return the host key in the form of blueprints."""
         return (self.directory / "host_key.pub").read_text().strip()
 
     @property
     def path(self) -> str:
-        """PATH of its commands; last this very Python's directory, so that there is one the agent bundle fits."""
+        """Return PATH of its commands; last comes this Python's directory, so that one Python fits the agent bundle."""
         own_python = Path(sys.executable).resolve().parent
         return os.pathsep.join([str(self.directory / "bin"), "/usr/local/bin", "/usr/bin", "/bin", str(own_python)])
 
     def prepare(self) -> None:
-        """Keys, home and settings."""
+        """Write keys, home and settings."""
         (self.directory / "home").mkdir(parents=True, exist_ok=True)
         (self.directory / "bin").mkdir(exist_ok=True)
         (self.directory / "bin" / "crontab").write_text(CRONTAB)
@@ -122,7 +122,7 @@ class Host:
         (self.directory / "sshd_config").write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:
-        """Run it as our child; returns when it lets us in. Raises RuntimeError where it doesn't."""
+        """Start it as a child process; return when a login succeeds. Raises RuntimeError if none does."""
         with open(self.directory / "log", "ab") as log:
             # Its own session: Ctrl-C is the demo's, which ends everything in order.
             self.process = subprocess.Popen(
@@ -134,12 +134,12 @@ class Host:
                 cwd=Path(__file__).parents[1],
                 env=dict(os.environ) | ({} if self.program else {"PATH": self.path}),
             )
-        self.noted.note(f"{self.kind} {self.name}", self.process.pid)
+        self.processes.note(f"{self.kind} {self.name}", self.process.pid)
         deadline = time.monotonic() + START_SECONDS
-        while not self._lets_in():
+        while not self._accepts_login():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise RuntimeError(f"{self.kind} {self.name} on port {self.port} lets nobody in; it said: {self._said()}")
+                raise RuntimeError(f"{self.kind} {self.name} on port {self.port} accepts no login; its log ends: {self._log_end()}")
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -153,19 +153,19 @@ class Host:
         own = self.directory
         if self.program:
             if os.geteuid() == 0:
-                # Where sshd separates privileges; a package's service makes it at boot.
+                # sshd needs it to separate privileges; the package's service makes it at boot.
                 Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
             return [str(self.program), "-D", "-e", "-f", str(own / "sshd_config")]
-        places = [str(own / "host_key"), str(own / "authorized_keys"), str(own / "home")]
-        return [sys.executable, "-m", "demo.embedded_sshd", str(self.port), *places]
+        paths = [str(own / "host_key"), str(own / "authorized_keys"), str(own / "home")]
+        return [sys.executable, "-m", "demo.embedded_sshd", str(self.port), *paths]
 
-    def _lets_in(self) -> bool:
-        """A whole login with a command: an account can be locked, or have no shell, where a port answers."""
+    def _accepts_login(self) -> bool:
+        """Whether a login with a command succeeds: a port may answer although the account is locked or has no shell."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), 2) as sock, paramiko.Transport(sock) as transport:
                 kind, encoded = self.host_key.split()[:2]
-                shown = paramiko.PKey.from_type_string(kind, base64.b64decode(encoded))
-                transport.connect(shown, getpass.getuser(), pkey=paramiko.PKey.from_path(self.identity))
+                host_key = paramiko.PKey.from_type_string(kind, base64.b64decode(encoded))
+                transport.connect(host_key, getpass.getuser(), pkey=paramiko.PKey.from_path(self.identity))
                 channel = transport.open_session(timeout=5)
                 channel.settimeout(5)
                 channel.exec_command("exit 7")
@@ -173,12 +173,12 @@ class Host:
         except (OSError, EOFError, paramiko.SSHException):
             return False
 
-    def _said(self) -> str:
+    def _log_end(self) -> str:
         return (self.directory / "log").read_text(errors="replace")[-500:].strip() or "nothing"
 
 
 def end_tree(process: subprocess.Popen[bytes] | subprocess.Popen[str], *, patience: float = 5.0) -> None:
-    """Terminate a child of ours and wait; then kill what it started and left behind, and the child where it didn't obey."""
+    """Terminate a child process and wait; then kill its remaining children, and the child itself if it did not end."""
     started: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):
         started = psutil.Process(process.pid).children(recursive=True)
@@ -192,12 +192,12 @@ def end_tree(process: subprocess.Popen[bytes] | subprocess.Popen[str], *, patien
     process.wait()
 
 
-def start_hosts(names: tuple[str, ...], directory: Path, identity: Path, noted: Started) -> dict[str, Host]:
-    """All of them, started. Falls back to the embedded server where OpenSSH's is missing or refuses this user."""
+def start_hosts(names: tuple[str, ...], directory: Path, identity: Path, processes: StartedProcesses) -> dict[str, Host]:
+    """Start all hosts. Falls back to the embedded server if OpenSSH's is missing or refuses this user."""
     program = openssh()
     hosts: dict[str, Host] = {}
     for name in names:
-        host = hosts[name] = Host(name, directory / name, identity, program, noted)
+        host = hosts[name] = Host(name, directory / name, identity, program, processes)
         host.prepare()
         try:
             host.start()
@@ -211,6 +211,6 @@ def start_hosts(names: tuple[str, ...], directory: Path, identity: Path, noted: 
 
 
 def stop_hosts(hosts: dict[str, Host]) -> None:
-    """All of them."""
+    """Stop all hosts."""
     for host in hosts.values():
         host.stop()

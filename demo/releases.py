@@ -1,6 +1,6 @@
-"""Two real releases of the IANA time zone database, from the package index to directories.
+"""Fetch two real releases of the IANA time zone database from the package index and unpack them.
 
-Each is pinned by its hash in ``demo/releases/``; which index is asked is the business of this machine's pip.
+Each is pinned by its hash in ``demo/releases/``; the settings of this machine's pip choose the index.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ RELEASES = ("2024.1", "2025.2")
 """Older and newer: 50 files differ, one is new."""
 _INSIDE = PurePosixPath("tzdata/zoneinfo")
 _NOT_DATA = {"__init__.py"}
-"""A package's own files, which no time zone database has."""
+"""Files of the Python package, which are not part of the time zone database."""
 _SIZE_MAX = 16 * 1024 * 1024
-"""Bytes of one release unpacked: 0.5 MB are usual."""
+"""Bytes of one unpacked release at most: 0.5 MB are usual."""
 
 
 class NoReleaseError(Exception):
-    """The package index didn't give it."""
+    """A release cannot be fetched from the package index."""
 
 
 def fetch(directory: Path) -> dict[str, Path]:
-    """Each release's tree below ``directory``; what was fetched before isn't fetched again."""
+    """Fetch and unpack each release below ``directory``, unless an earlier run has fetched it."""
     return {release: _unpacked(_downloaded(release, directory), directory / release) for release in RELEASES}
 
 
 def replace_tree(release: Path, source: Path) -> None:
-    """Make ``source`` what ``release`` is, as an administrator would: a copy that keeps modes and times."""
+    """Replace ``source`` by a copy of ``release`` with its modes and times, as an administrator would."""
     if source.exists():
         shutil.rmtree(source)
     shutil.copytree(release, source, symlinks=True)
@@ -46,7 +46,7 @@ def _downloaded(release: str, directory: Path) -> Path:
     )
     found = sorted(directory.glob(f"tzdata-{release}-*.whl"))
     if ran.returncode or not found:
-        raise NoReleaseError(f"tzdata {release} can't be fetched from the package index:\n{ran.stderr.strip()}")
+        raise NoReleaseError(f"tzdata {release} cannot be fetched from the package index:\n{ran.stderr.strip()}")
     return found[0]
 
 
@@ -62,11 +62,11 @@ def _unpacked(wheel: Path, directory: Path) -> Path:
             if path.suffix in (".py", ".pyc") or path.name in _NOT_DATA:
                 continue
             if ".." in path.parts:
-                raise NoReleaseError(f"{wheel.name} names {path}, which leads out of it")
-            place = directory / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(archive.read(info))
-            place.chmod(0o644)
+                raise NoReleaseError(f"{wheel.name} names {path}, which is outside of it")
+            target = directory / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.read(info))
+            target.chmod(0o644)
             changed = datetime(*info.date_time, tzinfo=UTC).timestamp()
-            os.utime(place, (changed, changed))
+            os.utime(target, (changed, changed))
     return directory

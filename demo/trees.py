@@ -1,4 +1,4 @@
-"""Compares what arrived with what was released: every path, content, mode and time, and nothing else beside."""
+"""Compare an extracted tree with its release: every path, content, mode and time, and no further path."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ from pathlib import Path
 
 
 def differences(wanted: Path, found: Path) -> list[str]:
-    """What differs, in words; empty where the trees are equal."""
-    left, right = _described(wanted), _described(found)
-    said = [f"{path} is missing" for path in sorted(left.keys() - right.keys())]
-    said += [f"{path} is too much" for path in sorted(right.keys() - left.keys())]
-    said += [
-        f"{path} differs: {right[path]} where {left[path]} was released"
-        for path in sorted(left)
-        if right.get(path, left[path]) != left[path]
-    ]
-    return said
+    """List the differences in words; empty if the trees are equal."""
+    released, extracted = _described(wanted), _described(found)
+    listed = [f"{path} is missing" for path in sorted(released.keys() - extracted.keys())]
+    listed += [f"{path} is not in the release" for path in sorted(extracted.keys() - released.keys())]
+    changed = [path for path in sorted(released) if extracted.get(path, released[path]) != released[path]]
+    return listed + [f"{path} is {extracted[path]}, not {released[path]} as released" for path in changed]
 
 
 def count_files(tree: Path) -> tuple[int, int]:
-    """Files and their bytes."""
+    """Count files and their bytes."""
     files = [path for path in tree.rglob("*") if path.is_file() and not path.is_symlink()]
     return len(files), sum(path.stat().st_size for path in files)
 

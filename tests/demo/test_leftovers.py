@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from demo.leftovers import Started, start_time
+from demo.leftovers import StartedProcesses, start_time
 
 SLEEP = "import time; print(flush=True); time.sleep(60)"
 PARENT = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEP!r}]).wait()"
@@ -30,24 +30,24 @@ def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def test_what_was_started_is_ended_with_its_children(tmp_path: Path, processes: list[subprocess.Popen[bytes]]) -> None:
-    started = Started(tmp_path / "started")
+    started = StartedProcesses(tmp_path / "started")
     (child,) = psutil.Process(processes[1].pid).children()
     for process in processes:
         started.note("a sleep", process.pid)
-    assert started.end_left() == [f"a sleep (pid {process.pid})" for process in processes]
+    assert started.end_remaining() == [f"a sleep (pid {process.pid})" for process in processes]
     psutil.wait_procs([child], timeout=10)
     for ended in (*(process.pid for process in processes), child.pid):
         assert not psutil.pid_exists(ended) or psutil.Process(ended).status() == psutil.STATUS_ZOMBIE
-    assert started.end_left() == []
+    assert started.end_remaining() == []
 
 
 def test_another_process_of_that_pid_is_left_alone(tmp_path: Path, processes: list[subprocess.Popen[bytes]]) -> None:
-    started = Started(tmp_path / "started")
+    started = StartedProcesses(tmp_path / "started")
     other = processes[0]
     began = start_time(other.pid)
     assert began is not None
     started.path.write_text(f"{other.pid} {began - 1} sluice up\n{other.pid} None sluice up\n{2**22 + 1} None gone\n{other.pid} {began}")
-    assert started.end_left() == []
+    assert started.end_remaining() == []
     assert other.poll() is None
 
 
