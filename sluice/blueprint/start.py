@@ -9,7 +9,7 @@ from sluice.errors import BlueprintError
 
 PAYLOAD = {
     "files/greeting/welcome.txt": "Sluice put this file here.\n",
-    ".gitignore": "# What Distributor and agents keep here when the site runs as it is, and private keys.\n/var/\n/keys/\n",
+    ".gitignore": "# State of Distributor and agents when the site runs as it is, and private keys.\n/var/\n/keys/\n",
 }
 """The file that the site distributes, and the list of files to keep out of version control."""
 
