@@ -177,7 +177,7 @@ def test_a_trust_repository_that_is_gone_is_told_apart_from_keys_that_are(sluice
     before = (keys / "online.pem").read_bytes()
     said_by_init = sluice("trust", "init", "hq").out
     assert "made the keys" not in said_by_init
-    assert f"made the first trust root of Distributor hq with the keys that were in {keys}" in said_by_init
+    assert f"made the first trust root of Distributor hq with the existing keys in {keys}" in said_by_init
     assert (keys / "online.pem").read_bytes() == before
 
 
