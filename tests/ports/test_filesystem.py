@@ -209,7 +209,7 @@ def test_a_very_deep_tree_is_made_and_removed_with_few_open_files(root: Root, to
     depth, before = 1050, open_files()
     for n in range(1, depth):
         root.make_directory("/".join(["d"] * n))
-    assert open_files() < before + 2 * directories.HELD_OPEN
+    assert open_files() < before + 2 * directories.OPEN_MAX
     root.remove("d")
     assert list(top.iterdir()) == []
 
@@ -537,7 +537,7 @@ def test_a_root_is_opened_without_links(filesystem: LocalFilesystem, tmp_path: P
 
 def test_every_errno_becomes_an_error_of_ours() -> None:
     for number in [*errno.errorcode, 0, 9999]:
-        found = seam.translated(OSError(number, "text") if number else OSError("bare"), "/a/b")
+        found = seam.translate(OSError(number, "text") if number else OSError("bare"), "/a/b")
         assert isinstance(found, ExtractError | NoSpaceError), number
         assert type(found) is not ExtractError
         assert "/a/b" in found.message
@@ -559,15 +559,15 @@ def test_every_errno_becomes_an_error_of_ours() -> None:
     ],
 )
 def test_an_errno_means(number: int, expected: type[SluiceError]) -> None:
-    assert type(seam.translated(OSError(number, os.strerror(number)), "x")) is expected
+    assert type(seam.translate(OSError(number, os.strerror(number)), "x")) is expected
 
 
 def test_denied_to_root_means_locked_and_to_others_no_right(monkeypatch: pytest.MonkeyPatch) -> None:
     denied = OSError(errno.EACCES, "Permission denied")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert type(seam.translated(denied, "x")) is LockedTargetError
+    assert type(seam.translate(denied, "x")) is LockedTargetError
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert type(seam.translated(denied, "x")) is DestinationError
+    assert type(seam.translate(denied, "x")) is DestinationError
 
 
 FAILING = "stat open mkdir symlink scandir unlink fsync chmod chown listxattr setxattr read write utime"

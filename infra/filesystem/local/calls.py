@@ -26,7 +26,7 @@ _ATTR_IMMUTABLE = 0x10
 _ATTR_APPEND = 0x20
 _ATTR_MOUNT_ROOT = 0x2000
 _TRIES = 64
-"""openat2 answers EAGAIN while somebody else renames directories."""
+"""Tries of openat2, which fails with EAGAIN while another process renames directories."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -38,7 +38,7 @@ class _How(ctypes.Structure):
 
 
 def open_beneath(directory: int, path: str, flags: int) -> int:
-    """Open ``path`` below an open directory without following any link. Raises OSError; ENOSYS or EPERM where it isn't to be had."""
+    """Open ``path`` below an open directory without following any link. Raises OSError; ENOSYS or EPERM if the call isn't available."""
     how = _How(flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)
     encoded = os.fsencode(path)
     for _ in range(_TRIES):
@@ -66,7 +66,7 @@ def kernel_opens_beneath() -> bool:
 
 
 def rename(from_directory: int, from_name: str, to_directory: int, to_name: str, flags: int) -> None:
-    """renameat2. Raises OSError; EINVAL or ENOSYS where kernel or file system lack the flag."""
+    """Call renameat2. Raises OSError; EINVAL or ENOSYS if kernel or file system lack the flag."""
     old, new = os.fsencode(from_name), os.fsencode(to_name)
     if hasattr(_libc, "renameat2"):
         failed = _libc.renameat2(from_directory, old, to_directory, new, flags)
@@ -81,7 +81,7 @@ def rename(from_directory: int, from_name: str, to_directory: int, to_name: str,
 
 
 class Attributes(NamedTuple):
-    """What of a file stat doesn't say."""
+    """Attributes of a file that stat doesn't report."""
 
     is_immutable: bool
     is_append_only: bool
@@ -90,17 +90,17 @@ class Attributes(NamedTuple):
     """Major and minor number, as stat has them."""
     inode: int
     mount: int
-    """Number of its mount in /proc/self/mountinfo; 0 where the kernel doesn't say."""
+    """Number of its mount in /proc/self/mountinfo; 0 if the kernel doesn't report it."""
 
 
 def attributes(directory: int, name: str) -> Attributes:
-    """statx, a link as itself; what the kernel or its file system doesn't tell is not so. Raises OSError."""
+    """Call statx, a link as itself; attributes that kernel or file system don't report are taken as absent. Raises OSError."""
     buffer = ctypes.create_string_buffer(_STATX_SIZE)
     flags, mask = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT, _STATX_INO | _STATX_MNT_ID
     if hasattr(_libc, "statx"):
         failed = _libc.statx(directory, os.fsencode(name), flags, mask, buffer)
     else:
-        number = ctypes.c_long(_STATX.get(platform.machine(), -1))  # -1 is answered by ENOSYS
+        number = ctypes.c_long(_STATX.get(platform.machine(), -1))  # -1 fails with ENOSYS
         failed = _syscall(number, ctypes.c_int(directory), ctypes.c_char_p(os.fsencode(name)), flags, mask, buffer)
     if failed:
         error = ctypes.get_errno()
@@ -108,7 +108,7 @@ def attributes(directory: int, name: str) -> Attributes:
             raise OSError(error, os.strerror(error), name)
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         return Attributes(False, False, False, (os.major(found.st_dev), os.minor(found.st_dev)), found.st_ino, 0)
-    told, _, bits = struct.unpack_from("=IIQ", buffer, 0)
+    reported, _, bits = struct.unpack_from("=IIQ", buffer, 0)
     (inode,) = struct.unpack_from("=Q", buffer, 32)
     major, minor, mount = struct.unpack_from("=IIQ", buffer, 136)
     return Attributes(
@@ -117,12 +117,12 @@ def attributes(directory: int, name: str) -> Attributes:
         bool(bits & _ATTR_MOUNT_ROOT),
         (major, minor),
         inode,
-        mount if told & _STATX_MNT_ID else 0,
+        mount if reported & _STATX_MNT_ID else 0,
     )
 
 
 def sync_filesystem(fd: int) -> None:
-    """syncfs: everything on the file system of an open file (not O_PATH) becomes durable. Raises OSError, also for earlier write errors."""
+    """Call syncfs: make everything on an open file's file system (not O_PATH) durable. Raises OSError, also for earlier write errors."""
     if not hasattr(_libc, "syncfs"):
         os.sync()
     elif _libc.syncfs(fd):

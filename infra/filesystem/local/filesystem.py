@@ -1,4 +1,4 @@
-"""Finding destinations: where a path leads once the links on the way to it that can be trusted are followed."""
+"""Find destinations: follow those links on the way to one that can be trusted."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from infra.filesystem.local.calls import kernel_opens_beneath, open_beneath
 from infra.filesystem.local.directories import DIRECTORY, open_part_by_part
 from infra.filesystem.local.metadata import numbers_of
 from infra.filesystem.local.root import LocalRoot
-from infra.filesystem.local.seam import translated
+from infra.filesystem.local.seam import translate
 from sluice.errors import DestinationError
 from sluice.ports import Owner, ResolvedPath
 
 LINKS_MAX = 40
-"""Most links on the way to one destination, as the kernel counts."""
+"""Most links on the way to one destination: the kernel's own limit."""
 
 
 class LocalFilesystem:
     """The Filesystem port on this machine.
 
-    A link on the way to a destination is followed only if it is owned by root or by the agent's account, and stands in a directory
-    that only they can change names in (owned by one of them; not writable for others, or sticky). Anything else is refused: whoever
-    may set the link would choose where root writes.
+    A link on the way to a destination is followed only if it is owned by root or by the agent's account, and is in a directory
+    in which only they can change names (owned by one of them; not writable for others, or sticky). Anything else is refused: another
+    account that can set the link would choose where root writes.
 
     Args:
-        use_openat2: False walks part by part, as on kernels before 5.6. None asks the kernel.
+        use_openat2: False opens part by part, as on kernels before 5.6. None asks the kernel.
     """
 
     def __init__(self, *, use_openat2: bool | None = None) -> None:
@@ -34,14 +34,14 @@ class LocalFilesystem:
     def locate(self, path: str, *, is_directory: bool) -> ResolvedPath:
         """See the port."""
         if not path.startswith("/") or "\0" in path or ".." in path.split("/"):
-            raise DestinationError(f"the destination {path!r} is no absolute path without ..", remedy="name an absolute path")
-        way = _Way()
+            raise DestinationError(f"the destination {path!r} isn't an absolute path without ..", remedy="name an absolute path")
+        walk = _Walk()
         try:
-            return way.follow(_parts(path), path, follow_last=is_directory)
+            return walk.follow(_parts(path), path, follow_last=is_directory)
         except OSError as error:
-            raise translated(error, f"{way.path} on the way to {path}") from error
+            raise translate(error, f"{walk.path} on the way to {path}") from error
         finally:
-            way.close()
+            walk.close()
 
     def open_root(self, directory: str) -> LocalRoot:
         """See the port."""
@@ -54,7 +54,7 @@ class LocalFilesystem:
         except OSError as error:
             if fd >= 0:
                 os.close(fd)
-            raise translated(error, directory) from error
+            raise translate(error, directory) from error
         return LocalRoot(fd, directory, use_openat2=self._use_openat2)
 
     def owner(self, text: str) -> Owner:
@@ -66,8 +66,8 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
 
 
-class _Way:
-    """The open directories from the file system's root to where we are."""
+class _Walk:
+    """A walk from the file system's root: the open directories down to the current one."""
 
     def __init__(self) -> None:
         self._open = [os.open("/", DIRECTORY)]
@@ -92,7 +92,7 @@ class _Way:
                 kind = stat.S_IFMT(os.stat(name, dir_fd=self._open[-1], follow_symlinks=False).st_mode)
             except FileNotFoundError:
                 if ".." in pending:
-                    raise DestinationError(f"the destination {whole} leads through a link into nothing") from None
+                    raise DestinationError(f"the destination {whole} leads through a link to a directory that doesn't exist") from None
                 return ResolvedPath(self.path, "/".join([name, *pending]))
             if kind == stat.S_IFLNK and (pending or follow_last):
                 links += 1
@@ -108,7 +108,7 @@ class _Way:
             else:
                 self._open.append(os.open(name, DIRECTORY, dir_fd=self._open[-1]))
                 self._names.append(name)
-        # The root itself, or a link that ends in "..": the directory we are in is the destination.
+        # The root itself, or a link that ends in "..": the current directory is the destination.
         name = self._names[-1] if self._names else ""
         self._up()
         return ResolvedPath(self.path, name)
@@ -120,15 +120,15 @@ class _Way:
 
     def _trusted_link(self, name: str, whole: str) -> str:
         ours = (0, os.geteuid())
-        here = os.fstat(self._open[-1])
+        directory = os.fstat(self._open[-1])
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._open[-1])
         try:
             link = os.fstat(fd)
-            safe_here = here.st_uid in ours and (not here.st_mode & 0o022 or here.st_mode & stat.S_ISVTX)
-            if not stat.S_ISLNK(link.st_mode) or link.st_uid not in ours or not safe_here:
+            is_safe = directory.st_uid in ours and (not directory.st_mode & 0o022 or directory.st_mode & stat.S_ISVTX)
+            if not stat.S_ISLNK(link.st_mode) or link.st_uid not in ours or not is_safe:
                 raise DestinationError(
                     f"the destination {whole} leads through the link {self.path.rstrip('/')}/{name}, which others could have set",
-                    remedy="name the real directory as destination, or let root own the link and the directory it stands in",
+                    remedy="name the real directory as destination, or let root own the link and its directory",
                 )
             return os.readlink("", dir_fd=fd)
         finally:

@@ -1,7 +1,7 @@
-"""What can't be replaced now, as far as the kernel tells without anything being opened or locked (F2, docs/adr/0011).
+"""Find paths that can't be replaced now, as far as the kernel tells without opening or locking anything (F2, docs/adr/0011).
 
 Attributes come from statx, locks of other processes from /proc/locks. That names a file by its inode and by the device of its whole
-file system, which on btrfs and overlays isn't the one that stat says: so it is looked up by the file's mount.
+file system, which on btrfs and overlays isn't the device that stat reports: so it is looked up by the file's mount.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ Inode = tuple[int, int, int]
 
 def locked_paths(names: Directories, paths: Iterable[str], *, replaced: bool) -> Iterator[LockedPath]:
     """See ``Root.locked``. Raises OSError."""
-    held = exclusive_locks() if replaced else {}
-    devices = mount_devices() if held else {}
+    locks = exclusive_locks() if replaced else {}
+    devices = mount_devices() if locks else {}
     for path in paths:
         try:
             found = attributes(*names.at(path))
         except (FileNotFoundError, NotADirectoryError):
             continue
-        why = _attribute(found, replaced)
-        if not why and held:
-            pid = held.get((*devices.get(found.mount, found.device), found.inode))
+        why = _locking_attribute(found, replaced)
+        if not why and locks:
+            pid = locks.get((*devices.get(found.mount, found.device), found.inode))
             why = "" if pid is None else f"held by pid {pid}" if pid > 0 else "held by a process"
         if why:
             yield LockedPath(path, why)
 
 
-def _attribute(found: Attributes, replaced: bool) -> str:
+def _locking_attribute(found: Attributes, replaced: bool) -> str:
     if found.is_immutable:
         return "immutable"
     if found.is_append_only:
@@ -45,19 +45,19 @@ def _attribute(found: Attributes, replaced: bool) -> str:
 
 
 def exclusive_locks() -> Mapping[Inode, int]:
-    """Files with an exclusive lock or lease, and who holds it: a PID, or -1 for locks of open files. Raises OSError."""
+    """Return files with an exclusive lock or lease and its holder: a PID, or -1 for locks of open files. Raises OSError."""
     try:
         lines = LOCKS.read_bytes().splitlines()
     except FileNotFoundError:  # a kernel without file locks
         return {}
     found: dict[Inode, int] = {}
     for line in lines:
-        # 1: POSIX  ADVISORY  WRITE 1234 fe:00:131090 0 EOF, and "1: -> ..." for one who waits
+        # 1: POSIX  ADVISORY  WRITE 1234 fe:00:131090 0 EOF, and "1: -> ..." for a waiting process
         fields = line.split()
         if len(fields) < 6 or fields[1] == b"->":
             continue
         _, _, how, access, pid, where = fields[:6]
-        # A lease under recall shows what it becomes: our own look at a file makes that of a writer's.
+        # A lease under recall shows its next state: our own stat of a file recalls a writer's.
         if access == b"WRITE" or how == b"BREAKING":
             major, _, rest = where.partition(b":")
             minor, _, inode = rest.partition(b":")

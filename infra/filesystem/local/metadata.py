@@ -1,8 +1,8 @@
-"""Mode, time, owner and extended attributes of something that is open, set in the order in which the kernel keeps them all.
+"""Set mode, time, owner and extended attributes of an open file, in the order in which the kernel keeps them all.
 
 The owner comes first, since the kernel takes setuid bits and capabilities away with it; then attributes, since an ACL has a part of the
-mode; then the mode, then the time. Of extended attributes those count that are a file's own: a user's, capabilities and POSIX ACLs. What
-security modules and network file systems keep there for themselves isn't looked at.
+mode; then the mode, then the time. Only a file's own extended attributes count: a user's, capabilities and POSIX ACLs. Those that
+security modules and network file systems keep for themselves are left alone.
 """
 
 from __future__ import annotations
@@ -20,70 +20,70 @@ from sluice.ports import Owner, Xattrs
 USERS = "user."
 KEPT = frozenset({"security.capability", "system.posix_acl_access", "system.posix_acl_default"})
 NUMBER_MAX = 2**32 - 2
-"""The greatest number of a user or group; the one above it means none."""
-_NONE_THERE = frozenset({errno.ENODATA, errno.EOPNOTSUPP})
+"""Highest number of a user or group; the next one means none."""
+_NO_XATTRS = frozenset({errno.ENODATA, errno.EOPNOTSUPP})
 _NO_ROOM = frozenset({errno.E2BIG, errno.ERANGE, errno.ENOSPC, errno.EDQUOT})
 
 
-def xattrs_of(place: int | str) -> Xattrs:
-    """Those that count, of a descriptor or of a path that isn't a link; none where the file system has none. Raises OSError."""
+def xattrs_of(file: int | str) -> Xattrs:
+    """Return the extended attributes that count, of a descriptor or a path that isn't a link. Raises OSError."""
     try:
-        names = sorted(name for name in os.listxattr(place) if name.startswith(USERS) or name in KEPT)
-        return tuple((name, os.getxattr(place, name)) for name in names)
+        names = sorted(name for name in os.listxattr(file) if name.startswith(USERS) or name in KEPT)
+        return tuple((name, os.getxattr(file, name)) for name in names)
     except OSError as error:
-        if error.errno in _NONE_THERE:
+        if error.errno in _NO_XATTRS:
             return ()
         raise
 
 
 def set_all(
-    place: int | str, *, mode: int, times_ns: tuple[int, int], owner: Owner | None = None, xattrs: Xattrs | None = None, where: str
+    file: int | str, *, mode: int, times_ns: tuple[int, int], owner: Owner | None = None, xattrs: Xattrs | None = None, where: str
 ) -> None:
-    """Set what is given; ``xattrs`` are all that are there afterwards, of those that count. Raises OSError, DestinationError.
+    """Set metadata; ``xattrs`` are all that remain, of those that count. Raises OSError, DestinationError.
 
     Args:
-        place: A descriptor, or a path that leads to what is open.
-        times_ns: Of access and change.
+        file: A descriptor, or the path in /proc of one.
+        times_ns: Times of access and change.
         where: For errors.
     """
     if owner is not None:
-        _set_owner(place, owner, where)
+        _set_owner(file, owner, where)
     if xattrs is not None:
-        _set_xattrs(place, xattrs, where)
-    os.chmod(place, mode)
-    os.utime(place, ns=times_ns)
+        _set_xattrs(file, xattrs, where)
+    os.chmod(file, mode)
+    os.utime(file, ns=times_ns)
 
 
 def owner_refused(owner: Owner, where: str) -> DestinationError:
-    """What stands for an owner that may not be given away; the names of user and group are the blueprint's, their numbers ours."""
+    """Return the error for an owner that may not be set; names of user and group are the blueprint's, numbers are this host's."""
     return DestinationError(
         f"{where} may not be given to user {owner[0]}, group {owner[1]}",
         remedy="run the agent as root with the capability CAP_CHOWN (a container may lack it), or leave owner: out of the blueprint",
     )
 
 
-def _set_owner(place: int | str, owner: Owner, where: str) -> None:
+def _set_owner(file: int | str, owner: Owner, where: str) -> None:
     try:
-        os.chown(place, *owner)
+        os.chown(file, *owner)
     except PermissionError as error:
-        if error.errno == errno.EPERM:  # of what is immutable, the mode may not be set either
-            os.chmod(place, stat.S_IMODE(os.stat(place).st_mode))
+        if error.errno == errno.EPERM:  # of an immutable file the mode may not be set either
+            os.chmod(file, stat.S_IMODE(os.stat(file).st_mode))
             raise owner_refused(owner, where) from error
         raise
 
 
-def _set_xattrs(place: int | str, wanted: Xattrs, where: str) -> None:
-    standing = dict(xattrs_of(place))
-    for name in standing.keys() - dict(wanted).keys():
+def _set_xattrs(file: int | str, wanted: Xattrs, where: str) -> None:
+    current = dict(xattrs_of(file))
+    for name in current.keys() - dict(wanted).keys():
         try:
-            os.removexattr(place, name)
+            os.removexattr(file, name)
         except OSError as error:
-            if error.errno != errno.ENODATA:  # somebody else removed it meanwhile
+            if error.errno != errno.ENODATA:  # another process removed it meanwhile
                 raise
     for name, value in wanted:
-        if standing.get(name) != value:
+        if current.get(name) != value:
             try:
-                os.setxattr(place, name, value)
+                os.setxattr(file, name, value)
             except OSError as error:
                 raise _refused(error, name, where) from error
 
@@ -106,7 +106,7 @@ def _refused(error: OSError, name: str, where: str) -> Exception:
 
 
 def numbers_of(owner: str) -> Owner:
-    """``user:group`` as this machine numbers them; digits that nobody has as a name are the number. Raises DestinationError."""
+    """Return this machine's numbers of ``user:group``; digits that no account has as a name are the number. Raises DestinationError."""
     user, _, group = owner.partition(":")
     return (
         _number(user, "user", lambda name: pwd.getpwnam(name).pw_uid),
@@ -117,7 +117,7 @@ def numbers_of(owner: str) -> Owner:
 def _number(name: str, what: str, look_up: Callable[[str], int]) -> int:
     try:
         return look_up(name)
-    except (KeyError, ValueError):  # ValueError: a name that no file of names can hold
+    except (KeyError, ValueError):  # ValueError: a name that can't be in /etc/passwd
         if name.isascii() and name.isdigit() and int(name) <= NUMBER_MAX:
             return int(name)
         raise DestinationError(

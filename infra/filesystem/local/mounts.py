@@ -1,4 +1,4 @@
-"""What is mounted where: a rename can't cross a mount point, also where one file system is mounted twice."""
+"""Read which file systems are mounted where: a rename can't cross a mount point, even if one file system is mounted twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
 def mounts_below(directory: str) -> list[str]:
-    """Mount points below an absolute path without links, relative to it. Raises OSError."""
+    """Return mount points below an absolute path without links, relative to it. Raises OSError."""
     prefix = directory.rstrip("/") + "/"
     found = set()
     for fields in _mounts():
@@ -21,7 +21,7 @@ def mounts_below(directory: str) -> list[str]:
 
 
 def mount_devices() -> Mapping[int, tuple[int, int]]:
-    """Major and minor number of each mount's file system, by the mount's number. Raises OSError."""
+    """Return major and minor number of each mount's file system, by the mount's number. Raises OSError."""
     found = {}
     for fields in _mounts():
         major, _, minor = fields[2].partition(b":")

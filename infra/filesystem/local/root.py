@@ -13,21 +13,19 @@ from infra.filesystem.local.directories import Directories
 from infra.filesystem.local.locks import locked_paths
 from infra.filesystem.local.metadata import owner_refused, set_all, xattrs_of
 from infra.filesystem.local.mounts import mounts_below
-from infra.filesystem.local.seam import translated
+from infra.filesystem.local.seam import translate_errors
 from infra.filesystem.local.sparse import SparseWriter
-from infra.filesystem.local.swap import UNSUPPORTED, exchange, exchange_by_link, move, settle
-from sluice.errors import DestinationError, SluiceError
+from infra.filesystem.local.swap import settle, swap
+from sluice.errors import DestinationError
 from sluice.model.manifest import EntryKind
 from sluice.ports import LockedPath, Owner, PathStat, Root, Xattrs
 
 PIECE = 1024 * 1024
 """Most bytes read at once."""
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a pipe must not hold us
-_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC  # needs no right to read, and opens no device
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK  # NONBLOCK: opening a pipe must not block
+_PATH = os.O_PATH  # needs no right to read, and opens no device
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _KINDS = {stat.S_IFREG: EntryKind.FILE, stat.S_IFDIR: EntryKind.DIRECTORY, stat.S_IFLNK: EntryKind.SYMLINK}
-_SWAP_TRIES = 64
-"""How often something may appear or vanish at a name while we swap."""
 
 
 class LocalRoot:
@@ -45,47 +43,34 @@ class LocalRoot:
 
     def find(self, path: str) -> PathStat | None:
         """See the port."""
-        try:
-            directory, name = self.names.at(path)
-            return _found(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._error(error, path) from error
+        with self._errors(path):
+            try:
+                directory, name = self.names.at(path)
+                return _path_stat(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
+            except FileNotFoundError:
+                return None
 
     def list(self, path: str, most: int | None = None) -> Sequence[PathStat]:
         """See the port."""
         prefix, found = f"{path}/" if path else "", list[PathStat]()
-        try:
-            fd = self.names.open(path, _READ | os.O_DIRECTORY)
-            try:
-                with os.scandir(fd) as names:
-                    for item in islice(names, most):
-                        with suppress(FileNotFoundError):
-                            found.append(_found(prefix + item.name, os.stat(item.name, dir_fd=fd, follow_symlinks=False)))
-            finally:
-                os.close(fd)
-            return found
-        except FileNotFoundError:
-            return found
-        except OSError as error:
-            raise self._error(error, path) from error
+        opened = self.names.opened(path, _READ | os.O_DIRECTORY)
+        with self._errors(path), suppress(FileNotFoundError), opened as fd, os.scandir(fd) as names:
+            for item in islice(names, most):
+                with suppress(FileNotFoundError):
+                    found.append(_path_stat(prefix + item.name, os.stat(item.name, dir_fd=fd, follow_symlinks=False)))
+        return found
 
     def is_writable(self, path: str) -> bool:
         """See the port."""
-        try:
+        with self._errors(path):
             return os.access(".", os.W_OK | os.X_OK, dir_fd=self.names.directory(path), effective_ids=True)
-        except OSError as error:
-            raise self._error(error, path) from error
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """See the port."""
-        fd = -1
-        try:
-            fd = self.names.open(path, _READ)
+        with self._errors(path), self.names.opened(path, _READ) as fd:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
-                raise DestinationError(f"{self._name(path)} is no regular file", remedy="remove it, or choose another destination")
+                raise DestinationError(f"{self._name(path)} isn't a regular file", remedy="remove it, or choose another destination")
             if offset:
                 os.lseek(fd, offset, os.SEEK_SET)
             expected, done = found.st_size - offset, 0
@@ -99,30 +84,17 @@ class LocalRoot:
                     yield piece
                 if len(piece) < wanted:
                     return
-        except OSError as error:
-            raise self._error(error, path) from error
-        finally:
-            if fd >= 0:
-                os.close(fd)
 
     def read_link(self, path: str) -> str:
         """See the port."""
-        try:
+        with self._errors(path):
             directory, name = self.names.at(path)
             return os.readlink(name, dir_fd=directory)
-        except OSError as error:
-            raise self._error(error, path) from error
 
     def xattrs(self, path: str) -> Xattrs:
         """See the port."""
-        try:
-            fd = self.names.open(path, _PLACE)
-            try:
-                return xattrs_of(f"/proc/self/fd/{fd}")
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise self._error(error, path) from error
+        with self._errors(path), self.names.opened(path, _PATH) as fd:
+            return xattrs_of(f"/proc/self/fd/{fd}")
 
     def write_file(
         self,
@@ -136,33 +108,25 @@ class LocalRoot:
         xattrs: Xattrs | None = None,
     ) -> None:
         """See the port."""
-        try:
-            fd = self.names.open(path, _CREATE, 0o600)
-            try:
-                content = SparseWriter(fd)
-                for piece in pieces:
-                    content.write(piece)
-                content.finish()
-                times = (mtime_ns, mtime_ns)
-                set_all(fd, mode=mode, times_ns=times, owner=owner, xattrs=xattrs, where=self._name(path))
-                if durable:
-                    os.fsync(fd)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise self._error(error, path) from error
+        with self._errors(path), self.names.opened(path, _CREATE, 0o600) as fd:
+            content = SparseWriter(fd)
+            for piece in pieces:
+                content.write(piece)
+            content.finish()
+            times = (mtime_ns, mtime_ns)
+            set_all(fd, mode=mode, times_ns=times, owner=owner, xattrs=xattrs, where=self._name(path))
+            if durable:
+                os.fsync(fd)
 
     def make_directory(self, path: str) -> None:
         """See the port."""
-        try:
+        with self._errors(path):
             directory, name = self.names.at(path)
             os.mkdir(name, 0o700, dir_fd=directory)
-        except OSError as error:
-            raise self._error(error, path) from error
 
     def make_symlink(self, path: str, target: str, *, owner: Owner | None = None) -> None:
         """See the port."""
-        try:
+        with self._errors(path):
             directory, name = self.names.at(path)
             os.symlink(target, name, dir_fd=directory)
             if owner is not None:
@@ -170,81 +134,37 @@ class LocalRoot:
                     os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
                 except PermissionError as error:
                     raise owner_refused(owner, self._name(path)) from error
-        except OSError as error:
-            raise self._error(error, path) from error
 
     def set_metadata(self, path: str, *, mode: int, mtime_ns: int, owner: Owner | None = None, xattrs: Xattrs | None = None) -> None:
         """See the port."""
-        try:
-            fd = self.names.open(path, _PLACE)
-            try:
-                found = os.fstat(fd)
-                if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-                    raise DestinationError(f"{self._name(path)} is neither a file nor a directory")
-                if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
-                    raise DestinationError(f"{self._name(path)} has other names", remedy="remove them, then repeat")
-                set_all(
-                    f"/proc/self/fd/{fd}",
-                    mode=mode,
-                    times_ns=(found.st_atime_ns, mtime_ns),
-                    owner=owner,
-                    xattrs=xattrs,
-                    where=self._name(path),
-                )
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise self._error(error, path) from error
+        with self._errors(path), self.names.opened(path, _PATH) as fd:
+            found, where = os.fstat(fd), self._name(path)
+            if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+                raise DestinationError(f"{where} is neither a file nor a directory", remedy="remove it, or choose another destination")
+            if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+                raise DestinationError(f"{where} has other hard links", remedy="remove them, then repeat")
+            times = (found.st_atime_ns, mtime_ns)
+            set_all(f"/proc/self/fd/{fd}", mode=mode, times_ns=times, owner=owner, xattrs=xattrs, where=where)
 
     def swap(self, path: str, other: Root, other_path: str, *, occupied: bool) -> None:
         """See the port."""
-        target = _local(other)
-        self.names.forget(path)
-        target.names.forget(other_path)
-        where = f"{target.path.rstrip('/')}/{other_path}"
-        try:
-            here, there = self.names.at(path), target.names.at(other_path)
-            for _ in range(_SWAP_TRIES):
-                try:
-                    if not occupied:
-                        move(here, there)
-                    elif self._use_exchange:
-                        exchange(here, there)
-                    else:
-                        exchange_by_link(here, there)
-                    return
-                except FileExistsError:
-                    if occupied:
-                        raise
-                    occupied = True
-                except FileNotFoundError:
-                    if not occupied:
-                        raise
-                    occupied = False
-                except OSError as error:
-                    if not (occupied and self._use_exchange and error.errno in UNSUPPORTED):
-                        raise
-                    self._use_exchange = False
-        except OSError as error:
-            raise translated(error, where) from error
-        raise DestinationError(f"{where} appears and vanishes while it is placed")
+        target, where = self._forget_both(path, other, other_path)
+        with translate_errors(where):
+            names = self.names.at(path), target.names.at(other_path)
+            self._use_exchange = swap(*names, where, occupied=occupied, use_exchange=self._use_exchange)
 
     def settle(self, path: str, other: Root, other_path: str) -> None:
         """See the port."""
-        target = _local(other)
-        self.names.forget(path)
-        target.names.forget(other_path)
-        try:
-            settle(self.names.at(path), target.names.at(other_path))
-        except OSError as error:
-            raise translated(error, f"{target.path.rstrip('/')}/{other_path}") from error
+        target, where = self._forget_both(path, other, other_path)
+        with translate_errors(where):
+            settle(self.names.at(path), target.names.at(other_path), where)
 
     def remove(self, path: str) -> None:
         """See the port."""
         found = self.find(path)
         if found is None:
             return
-        try:
+        with self._errors(path):
             if found.kind is not EntryKind.DIRECTORY:
                 directory, name = self.names.at(path)
                 os.unlink(name, dir_fd=directory)
@@ -256,16 +176,13 @@ class LocalRoot:
                 self.names.forget(each)
                 directory, name = self.names.at(each)
                 os.rmdir(name, dir_fd=directory)
-        except OSError as error:
-            raise self._error(error, path) from error
 
     def _empty(self, path: str) -> Sequence[str]:
-        """Unlink what is in a directory but its directories; their paths."""
+        """Remove everything in a directory but its directories, whose paths are returned."""
         fd = self.names.directory(path)
         if os.geteuid() != 0:
             os.chmod(f"/proc/self/fd/{fd}", 0o700)
-        fd = self.names.open(path, _READ | os.O_DIRECTORY)
-        try:
+        with self.names.opened(path, _READ | os.O_DIRECTORY) as fd:
             deeper = []
             with os.scandir(fd) as names:
                 for item in names:
@@ -274,64 +191,44 @@ class LocalRoot:
                     else:
                         os.unlink(item.name, dir_fd=fd)
             return deeper
-        finally:
-            os.close(fd)
 
     def sync_directories(self, paths: Iterable[str]) -> None:
         """See the port."""
         for path in paths:
-            try:
-                fd = self.names.open(path, _READ | os.O_DIRECTORY)
+            with self._errors(path):
                 try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except PermissionError:  # a directory that its owner can't read
-                self.sync_filesystem()
-            except OSError as error:
-                raise self._error(error, path) from error
+                    with self.names.opened(path, _READ | os.O_DIRECTORY) as fd:
+                        os.fsync(fd)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                except PermissionError:  # a directory that its owner can't read
+                    self.sync_filesystem()
 
     def sync_filesystem(self) -> None:
         """See the port."""
-        try:
-            fd = self.names.open("", _READ | os.O_DIRECTORY)
-            try:
-                sync_filesystem(fd)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise self._error(error, "") from error
+        with self._errors(""), self.names.opened("", _READ | os.O_DIRECTORY) as fd:
+            sync_filesystem(fd)
 
     def open_below(self, path: str) -> LocalRoot:
         """See the port."""
-        try:
+        with self._errors(path):
             fd = os.dup(self.names.directory(path))
-        except OSError as error:
-            raise self._error(error, path) from error
         return LocalRoot(fd, self._name(path), use_openat2=self.names.use_openat2, use_exchange=self._use_exchange)
 
     def mounts(self) -> Sequence[str]:
         """See the port."""
-        try:
+        with self._errors(""):
             return mounts_below(self._path)
-        except OSError as error:
-            raise self._error(error, "") from error
 
     def locked(self, paths: Iterable[str], *, replaced: bool) -> Sequence[LockedPath]:
         """See the port."""
-        try:
+        with self._errors(""):
             return list(locked_paths(self.names, paths, replaced=replaced))
-        except OSError as error:
-            raise self._error(error, "") from error
 
     def free(self) -> int:
         """See the port."""
-        try:
+        with self._errors(""):
             status = os.fstatvfs(self.names.fd)
-        except OSError as error:
-            raise self._error(error, "") from error
         return status.f_bavail * status.f_frsize
 
     def close(self) -> None:
@@ -341,17 +238,19 @@ class LocalRoot:
     def _name(self, path: str) -> str:
         return f"{self._path.rstrip('/')}/{path}" if path else self._path
 
-    def _error(self, error: OSError, path: str) -> SluiceError:
-        return translated(error, self._name(path))
+    def _errors(self, path: str) -> translate_errors:
+        return translate_errors(self._name(path))
+
+    def _forget_both(self, path: str, other: Root, other_path: str) -> tuple[LocalRoot, str]:
+        """Close directories at two names that are to be swapped; returns the other root, and the second name for errors."""
+        if not isinstance(other, LocalRoot):
+            raise DestinationError(f"{other.path} is on another kind of file system")
+        self.names.forget(path)
+        other.names.forget(other_path)
+        return other, f"{other.path.rstrip('/')}/{other_path}"
 
 
-def _local(root: Root) -> LocalRoot:
-    if not isinstance(root, LocalRoot):
-        raise DestinationError(f"{root.path} is on another kind of file system")
-    return root
-
-
-def _found(path: str, status: os.stat_result) -> PathStat:
+def _path_stat(path: str, status: os.stat_result) -> PathStat:
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     mode = 0 if kind is EntryKind.SYMLINK else stat.S_IMODE(status.st_mode)
     account, size = os.geteuid(), status.st_size

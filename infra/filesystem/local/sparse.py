@@ -1,7 +1,7 @@
-"""Writing a file's content such that long runs of zeros take no space: images and databases stay as small as they were.
+"""Write a file's content such that long runs of zeros take no space: images and databases stay as small as they were.
 
 A run counts from 64 KiB on, as far as it fills whole blocks of 4 KiB of the file or goes on in the next piece. Each such run covers a
-stretch of 32 KiB that begins at a multiple of that, so that ordinary content costs a look at one byte in 32 KiB.
+stretch of 32 KiB that begins at a multiple of that, so that for ordinary content one byte in 32 KiB is looked at.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _ZEROS = bytes(HOLE)
 
 
 class SparseWriter:
-    """Appends to a new file that is open for writing; ``finish`` when all is there. Both raise OSError."""
+    """Appends to a new file that is open for writing; call ``finish`` at the end. Both raise OSError."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._written = 0
         """Bytes of the file up to the zeros that end it."""
         self._zeros = 0
-        """Of a run that isn't written yet."""
+        """Zeros of a run that isn't written yet."""
         self._early = 0
 
     def write(self, piece: bytes | memoryview) -> None:
-        """Append."""
+        """Append a piece."""
         done = 0
         for start, end in _runs(piece, self._written + self._zeros):
             self._append(piece[done:start])
@@ -42,7 +42,7 @@ class SparseWriter:
             self._early = self._written
 
     def finish(self) -> None:
-        """The end of the file."""
+        """End the file."""
         if self._zeros < HOLE:
             self._write_zeros()
         else:
@@ -66,7 +66,7 @@ class SparseWriter:
 
 
 def _runs(piece: bytes | memoryview, offset: int) -> Iterator[tuple[int, int]]:
-    """Runs of zeros in a piece that begins at ``offset`` of its file, as (start, end), each a stretch or more."""
+    """Yield runs of zeros in a piece that begins at ``offset`` of its file, as (start, end), each a stretch or more."""
     at, done = -offset % _STRETCH, -offset % _BLOCK
     while at + _STRETCH <= len(piece):
         if piece[at] or not _is_zero(piece, at, _STRETCH):
@@ -89,5 +89,5 @@ def _runs(piece: bytes | memoryview, offset: int) -> Iterator[tuple[int, int]]:
 
 
 def _is_zero(piece: bytes | memoryview, at: int, length: int) -> bool:
-    """Whether there are so many bytes at a place, and all of them zeros."""
+    """Whether the piece has so many bytes at a position, all of them zeros."""
     return at + length <= len(piece) and bytes(piece[at : at + length]) == _ZEROS[:length]
