@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,11 +47,10 @@ def build(site: Path) -> Mapping[str, object]:
     from sluice.distributor.build.record import build_recorded, sign_recorded
 
     with open_workplace(site / BLUEPRINTS, "hq") as work:
-        about = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}  # mixed types: ignored where used
         began = cpu(resource.RUSAGE_SELF)
-        result = build_recorded(work.site.distribution(DISTRIBUTION), source=work.source, **about)  # type: ignore[arg-type]
+        result = build_recorded(work, DISTRIBUTION)
         spent = cpu(resource.RUSAGE_SELF) - began
-        sign_recorded(work.site, work.distributor, (DISTRIBUTION,), publisher=work.publisher, **about)  # type: ignore[arg-type]
+        sign_recorded(work, (DISTRIBUTION,))
     return {"revision": str(result.revision), "cpu": spent, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
@@ -119,32 +119,21 @@ def send(site: Path) -> Mapping[str, object]:
     """Send the newest revision and have it extracted; count every byte of the conversation both ways, and measure the agent."""
     from infra.workplace import open_workplace
     from sluice.blueprint.render.recipe import recipe
-    from sluice.distributor.build.record import sign_recorded
-    from sluice.distributor.deliver.orders import Ordering
+    from sluice.distributor.deliver.orders import Orders
+    from sluice.distributor.deliver.sender import distributor_sender
+    from sluice.model.assignment import Assignment
     from sluice.sender.transfer import Transfer
 
     agent = PeakWatch(lambda: children(os.getpid()))
     with open_workplace(site / BLUEPRINTS, "hq") as work, agent.watching():
-        about = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}  # mixed types: ignored where used
         revision = work.store.revisions(DISTRIBUTION)[-1]
         host = work.site.subscriber(HOST)
-        sending = Transfer(
-            host,
-            DISTRIBUTION,
-            revision,
-            distributor="hq",
-            transport=work.transport,
-            store=work.store,
-            publisher=work.publisher,
-            sign=lambda name: sign_recorded(work.site, work.distributor, (name,), publisher=work.publisher, **about),  # type: ignore[arg-type]
-            timeout=TIMEOUT,
-        )
+        assignment = Assignment(HOST, DISTRIBUTION, revision)
+        sending = Transfer(replace(distributor_sender(work), timeout=TIMEOUT), host, assignment)
         try:
             sending.call()
             result = sending.transfer()
-            ordering = Ordering("hq", work.store, work.publisher, work.ledger)
-            ordered = recipe(work.site, DISTRIBUTION, HOST)
-            done = ordering.order_extract(sending.called, DISTRIBUTION, revision, ordered, now=work.clock.now())
+            done = Orders(work, sending.called, assignment, recipe(work.site, DISTRIBUTION, HOST)).give()
             if done.error is not None:
                 raise done.error
             line = sending.called.conversation

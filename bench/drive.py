@@ -1,4 +1,4 @@
-"""Do the work of a flow run without Prefect: one send or one build by the operations, in a process of its own.
+"""What a flow run does, without Prefect: one send or one build through the operations, in a process of its own.
 
 ``python -m bench.drive send SITE DISTRIBUTION [extract]`` and ``... build SITE DISTRIBUTION`` print when each step was done, as JSON of
 CLOCK_MONOTONIC seconds. The steps and the parts are those of ``tasks/send_revision.py`` and ``tasks/build_revision.py``.
@@ -11,6 +11,7 @@ import json
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 MARKS: dict[str, float] = {}
@@ -29,9 +30,9 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
     from infra.workplace import open_workplace
     from sluice.blueprint.render.recipe import recipe
     from sluice.distributor.deliver.delivery import Delivery
-    from sluice.distributor.deliver.orders import Ordering
-    from sluice.distributor.plan.sends import SendTarget
+    from sluice.distributor.deliver.sender import distributor_sender
     from sluice.distributor.send_queue.watch import QueueWatch
+    from sluice.model.assignment import Assignment
     from sluice.model.ticket import Started
     from sluice.sender.transfer import Transfer
 
@@ -42,25 +43,14 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
         host = work.site.subscriber(subscriber)
         watch = QueueWatch("hq", work.distributor.max_concurrent, ledger=work.ledger, clock=work.clock)
         watch.start()
+        sender = replace(distributor_sender(work), sign=_never)
+        assignment = Assignment(host.name, distribution, revision, "all", work.site.distribution(distribution).priority)
         delivery = Delivery(
-            SendTarget(host.name, distribution, "all", revision, work.site.distribution(distribution).priority),
-            distributor=work.distributor,
-            ordering=Ordering("hq", work.store, work.publisher, work.ledger, ""),
-            clock=work.clock,
-            sending=lambda remedy: Transfer(
-                host,
-                distribution,
-                revision,
-                distributor="hq",
-                transport=work.transport,
-                store=work.store,
-                publisher=work.publisher,
-                sign=_never,
-                timeout=work.timeout(host),
-                remedy=remedy,
-            ),
-            recipe=recipe(work.site, distribution, host.name) if extract else None,
-            watch=watch,
+            work,
+            watch,
+            assignment,
+            lambda remedy: Transfer(sender, host, assignment, remedy=remedy),
+            recipe(work.site, distribution, host.name) if extract else None,
         )
         delivery.offer()
         delivery.enter()
@@ -68,8 +58,8 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
             raise RuntimeError("the host already has it: nothing would be measured")
         heard = threading.Event()
         turn = delivery.ask(heard.set)
-        if not heard.wait(SLOT_SECONDS) or not isinstance(turn.told, Started):
-            raise RuntimeError(f"no slot although no other process sends: {turn.told}")
+        if not heard.wait(SLOT_SECONDS) or not isinstance(turn.decision, Started):
+            raise RuntimeError(f"no slot although no other process sends: {turn.decision}")
         mark("called")
         delivery.transfer()
         mark("sent")
@@ -84,7 +74,7 @@ def send(site_directory: Path, distribution: str, subscriber: str, *, extract: b
 
 
 def build(site_directory: Path, distribution: str) -> None:
-    """Build and sign the next revision, if anything changed."""
+    """Build and sign the next revision, where anything changed."""
     from infra.ledger.sql import open_ledger  # noqa: F401 - a flow run has imported what it uses
     from infra.sources.files import FilesSource  # noqa: F401 - the same
     from infra.workplace import open_workplace
@@ -93,20 +83,19 @@ def build(site_directory: Path, distribution: str) -> None:
     mark("imported")
     with open_workplace(site_directory, "hq") as work:
         mark("opened")
-        about = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}
-        result = build_recorded(work.site.distribution(distribution), source=work.source, **about)  # type: ignore[arg-type]
+        result = build_recorded(work, distribution)
         mark("built")
         if result.changed:
-            sign_recorded(work.site, work.distributor, (distribution,), publisher=work.publisher, **about)  # type: ignore[arg-type]
+            sign_recorded(work, (distribution,))
     mark("closed")
 
 
 def _never(distribution: str) -> None:
-    raise RuntimeError(f"{distribution} is not signed: nothing would be measured")
+    raise RuntimeError(f"{distribution} isn't signed: nothing would be measured")
 
 
 def main(arguments: list[str]) -> None:
-    """Run a send or a build."""
+    """One of the two."""
     mark("started")
     what, site, distribution, *more = arguments
     if what == "send":

@@ -229,9 +229,9 @@ def waits(site: Path, count: int) -> Callable[[], None]:
     watch = QueueWatch("bench", 1, ledger=ledger, clock=place.clock)
     turns = [watch.keep(ticket(f"host-{number:04}"), lambda: None) for number in range(count)]
     for turn in turns:
-        turn.ask(began, stopped_by=lambda _: None, heard=lambda: None)
+        turn.ask(began, stopped_by=lambda _: None, on_decision=lambda: None)
     watch.start()
-    while not all(isinstance(turn.told, Waiting) for turn in turns):
+    while not all(isinstance(turn.decision, Waiting) for turn in turns):
         time.sleep(0.1)
     return lambda: time.sleep(WAITING_SECONDS)
 

@@ -120,9 +120,7 @@ def _predicted_of(
         making=store.projected_delta if exact and isinstance(store, FileStore) else None,
     ) as predictor:
         for target in targets:
-            if target.revision is None:
-                continue
             pair = target.subscriber, target.distribution
             rendered = recipe(site, target.distribution, target.subscriber) if pair in extracting else None
-            found[pair] = predictor.predict(site.subscriber(target.subscriber), target.distribution, target.revision, rendered)
+            found[pair] = predictor.predict(site.subscriber(target.subscriber), target.assignment, rendered)
     return found

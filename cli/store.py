@@ -66,17 +66,9 @@ def _verified(session: Session, distributor: str, names: tuple[str, ...], *, rep
     from sluice.distributor.repair.store import record_damage, verify_store
 
     with workplace_in(session.site, distributor) as work:
-        verified = verify_store(
-            names,
-            distributions={each.name: each for each in session.site.distributions_of_distributor(distributor)},
-            store=work.store,
-            source=work.source,
-            publisher=work.publisher,
-            repair=repair,
-            progress=_progress(distributor),
-        )
+        verified = verify_store(work, names, repair=repair, progress=_progress(distributor))
         if repair and verified.verdicts:
-            record_damage(verified.verdicts, distributor=distributor, ledger=work.ledger, clock=work.clock)
+            record_damage(work, verified.verdicts)
         return verified
 
 

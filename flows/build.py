@@ -11,9 +11,9 @@ from prefect.states import Completed
 from flows.settings import COMMON
 from tasks.build_revision import build_revision
 from tasks.notify_people import people_told
-from tasks.place import read_site, working
 from tasks.plan_sends import was_never_offered
 from tasks.report import ended
+from tasks.run_context import read_site, run_context
 from tasks.sign_revisions import sign_revisions
 from tasks.start_sends import start_sends
 
@@ -37,13 +37,13 @@ async def build(distribution: str, rebaseline: bool = False) -> State[Any]:
     subject = site.distribution(distribution)
     if not subject.active:
         return ended("Inactive", f"Distribution {distribution} is inactive")
-    with working(site, subject.distributor) as place:
+    with run_context(site, subject.distributor) as context:
         result = await build_revision(distribution, rebaseline)
         await sign_revisions(distribution, [distribution])
         async with people_told(subject):
             newest = result.revision or result.previous
             # Also one that an earlier run built and was killed before it sent it.
-            if subject.send_immediately and newest is not None and await was_never_offered(place, distribution):
+            if subject.send_immediately and newest is not None and await was_never_offered(context, distribution):
                 await start_sends(distribution, str(newest))
             if result.revision is None:
                 return ended("No change", f"{distribution}: no change since {result.previous or 'ever'}")

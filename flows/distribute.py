@@ -11,10 +11,10 @@ from flows.settings import COMMON
 from tasks.build_revision import build_revision
 from tasks.fan_out import extract_all, send_all
 from tasks.notify_people import people_told
-from tasks.place import read_site, working
 from tasks.plan_extracts import due_extracts
 from tasks.plan_sends import hosts_of, planned_sends
 from tasks.report import end_state, ended, name_run, publish_table
+from tasks.run_context import read_site, run_context
 from tasks.sign_revisions import sign_revisions
 from tasks.wording import counted
 
@@ -39,19 +39,19 @@ async def distribute(distribution: str, to: list[str] | None = None, rebaseline:
     subject = site.distribution(distribution)
     if not subject.active:
         return ended("Inactive", f"Distribution {distribution} is inactive")
-    with working(site, subject.distributor) as place:
+    with run_context(site, subject.distributor) as context:
         result = await build_revision(distribution, rebaseline)
         await sign_revisions(distribution, [distribution])
         async with people_told(subject):
             if not subject.channels:
                 return ended("Not sent", f"{distribution} {result.revision or result.previous} is built, but not sent: no Channel lists it")
-            targets = await planned_sends(place, distribution=distribution, to=to or ())
+            targets = await planned_sends(context, distribution=distribution, to=to or ())
             due = hosts_of(targets)
-            waiting = await due_extracts(place, distribution=distribution, subscribers=to or (), without=due)
+            waiting = await due_extracts(context, distribution=distribution, subscribers=to or (), without=due)
             served = due | {target.subscriber for target in waiting}
             await name_run(f"distribute {distribution} {result.revision or result.previous} → {counted(len(served), 'Subscriber')}")
-            rows = await send_all(place, targets, extract=True)
-            extracted = await extract_all(place, waiting) if waiting else []
+            rows = await send_all(context, targets, extract=True)
+            extracted = await extract_all(context, waiting) if waiting else []
             again = {row.subscriber for row in extracted}
             rows = [row for row in rows if row.subscriber not in again] + extracted
             await publish_table(f"distribute-{distribution}", rows, f"{distribution}: where each Subscriber stands.")

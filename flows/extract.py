@@ -9,9 +9,9 @@ from prefect.client.schemas.objects import State
 
 from flows.settings import COMMON
 from tasks.fan_out import extract_all
-from tasks.place import read_site, working
 from tasks.plan_extracts import due_extracts
 from tasks.report import end_state, ended, name_run, publish_table
+from tasks.run_context import read_site, run_context
 from tasks.wording import counted
 
 
@@ -33,11 +33,11 @@ async def extract(distributor: str, subscribers: list[str] | None = None, distri
     site = read_site()
     if distributor not in site.distributors:
         return ended("Gone", f"Distributor {distributor} isn't in the site any more; the next apply removes this deployment")
-    with working(site, distributor) as place:
-        targets = await due_extracts(place, distribution=distribution, subscribers=subscribers or (), at_once=at_once)
+    with run_context(site, distributor) as context:
+        targets = await due_extracts(context, distribution=distribution, subscribers=subscribers or (), at_once=at_once)
         if not targets:
             return ended("Nothing due", "no Subscriber holds something that is to be extracted now")
         await name_run(f"extract {distribution or distributor} on {counted(len({t.subscriber for t in targets}), 'Subscriber')}")
-        rows = await extract_all(place, targets)
-        await publish_table(f"extract-{distributor}", rows, f"ExtractionContext of Distributor {distributor}.")
+        rows = await extract_all(context, targets)
+        await publish_table(f"extract-{distributor}", rows, f"Extractions of Distributor {distributor}.")
         return end_state(rows, f"extract {distribution or distributor}")

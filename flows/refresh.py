@@ -9,9 +9,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.settings import COMMON
-from tasks.place import read_site, working
 from tasks.record_refresh import record_refresh
 from tasks.report import ended
+from tasks.run_context import read_site, run_context
 from tasks.sign_revisions import sign_revisions
 from tasks.withdraw_gone import withdraw_gone
 from tasks.wording import counted
@@ -28,7 +28,7 @@ async def refresh(distributor: str) -> State[Any]:
     site = read_site()
     if distributor not in site.distributors:
         return ended("Gone", f"Distributor {distributor} isn't in the site any more; the next apply removes this deployment")
-    with working(site, distributor):
+    with run_context(site, distributor):
         withdrawn = await withdraw_gone(distributor)
         owned = [d.name for d in site.distributions_of_distributor(distributor)]
         changed = await sign_revisions(f"what is sendable of {distributor}", owned)

@@ -10,10 +10,10 @@ from prefect.client.schemas.objects import State
 from flows.settings import COMMON
 from sluice.distributor.plan.sends import sender_of
 from tasks.fan_out import extract_all, send_all
-from tasks.place import is_too_late, read_site, was_scheduled, working
 from tasks.plan_extracts import due_checks
 from tasks.plan_sends import hosts_of, planned_sends
 from tasks.report import end_state, ended, name_run, publish_table
+from tasks.run_context import is_too_late, read_site, run_context, was_scheduled
 from tasks.wording import counted
 
 
@@ -53,14 +53,14 @@ async def send(
     sender = sender_of(site, channel=channel, distribution=distribution, distributor=distributor)
     if not sender:
         return ended("Nothing listed", f"no Distribution is listed in {channel or 'no Channel'}")
-    with working(site, sender) as place:
-        targets = await planned_sends(place, channel=channel or None, distribution=distribution or None, to=to or (), check=check)
+    with run_context(site, sender) as context:
+        targets = await planned_sends(context, channel=channel or None, distribution=distribution or None, to=to or (), check=check)
         what = " ".join(filter(None, (distribution, revision) if distribution else (channel,)))
         await name_run(f"send {what} → {counted(len(hosts_of(targets)), 'Subscriber')}")
-        checks = await due_checks(place, channel, targets, to or ()) if channel and not revision else []
-        rows = await send_all(place, targets, extract=extract, spread=was_scheduled())
+        checks = await due_checks(context, channel, targets, to or ()) if channel and not revision else []
+        rows = await send_all(context, targets, extract=extract, spread=was_scheduled())
         if checks:
-            verified = {(row.subscriber, row.distribution): row for row in await extract_all(place, checks)}
+            verified = {(row.subscriber, row.distribution): row for row in await extract_all(context, checks)}
             rows = [verified.pop((row.subscriber, row.distribution), row) for row in rows] + list(verified.values())
         await publish_table(f"send-{what}", rows, f"Send of {what}: where each Subscriber stands.")
         return end_state(rows, f"send {what}")

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.settings import COMMON
-from tasks.place import read_site, working
+from tasks.run_context import read_site, run_context
 from tasks.sign_revisions import sign_revisions
 
 
@@ -22,7 +22,7 @@ from tasks.sign_revisions import sign_revisions
 async def sign(distribution: str) -> State[Any]:
     """Sign one Distribution; unchanged, nothing is published."""
     site = read_site()
-    with working(site, site.distribution(distribution).distributor):
+    with run_context(site, site.distribution(distribution).distributor):
         changed = await sign_revisions(distribution, [distribution])
     message = f"published {', '.join(changed)}" if changed else "what is signed is up to date"
     return Completed(message=message, data={"roles": changed})

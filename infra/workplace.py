@@ -1,4 +1,4 @@
-"""The composition root: a Distributor of a site with everything it works with. Tasks and commands open one; nothing here knows Prefect.
+"""The composition root: a Distributor of a site with everything it works with (a ``DistributorContext``). Nothing here knows Prefect.
 
 Cheap to open: each part is made when it is first used, and lives as long as the workplace. The site's directory is
 an argument, or in a worker's flow runs the environment's ``SLUICE_SITE``: it differs from machine to machine, so no deployment names it.
@@ -17,7 +17,7 @@ from pathlib import Path
 from sluice.blueprint import load_site
 from sluice.distributor.send_queue.watch import LEASE_SECONDS, LEASE_SECONDS_MIN
 from sluice.errors import LedgerError, MailError, NotFoundError
-from sluice.model.site import Distributor, Effort, Site, Subscriber
+from sluice.model.site import Distributor, Effort, Site
 from sluice.ports import Clock, Ledger, Mailer, Source, Store, Transport
 from sluice.trust.publish import Publisher
 
@@ -45,10 +45,12 @@ class Workplace:
     site: Site
     distributor: Distributor
     clock: Clock = field(default_factory=SystemClock)
+    flow_run: str = ""
+    """The id of the flow run that opened it, for the ledger."""
 
     @cached_property
     def store(self) -> Store:
-        """Its revisions."""
+        """Its revisions and their contents."""
         return store_of(self.distributor, self.site)
 
     @cached_property
@@ -60,14 +62,14 @@ class Workplace:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """Made where it is missing. Raises LedgerError."""
+        """Its ledger, made if it is missing. Raises LedgerError."""
         from infra.ledger.sql import open_ledger
 
         return open_ledger(ledger_place(self.distributor))
 
     @cached_property
     def publisher(self) -> Publisher:
-        """What signs for it."""
+        """The publisher that signs for it."""
         return Publisher(Path(self.distributor.working_directory), distributor=self.distributor.name)
 
     @cached_property
@@ -79,7 +81,7 @@ class Workplace:
 
     @cached_property
     def mailer(self) -> Mailer:
-        """What takes its mail. Raises MailError where it has none."""
+        """Its mail server. Raises MailError if it has none."""
         from infra.mail import SmtpMailer
 
         if self.distributor.mail is None:
@@ -103,10 +105,6 @@ class Workplace:
             )
         return seconds
 
-    def timeout(self, subscriber: Subscriber) -> float:
-        """Seconds without progress after which a conversation with it is broken off (D8)."""
-        return (subscriber.connection_timeout or self.distributor.connection_timeout).total_seconds()
-
     def close(self) -> None:
         """Release what was opened."""
         if "ledger" in self.__dict__:
@@ -129,18 +127,18 @@ def open_workplace(site_directory: Path, distributor: str) -> Workplace:
     return workplace_in(load_site(site_directory), distributor)
 
 
-def workplace_in(site: Site, distributor: str) -> Workplace:
-    """The same in a site that was read already."""
-    return Workplace(site, site.distributor(distributor))
+def workplace_in(site: Site, distributor: str, flow_run: str = "") -> Workplace:
+    """Open the workplace of a Distributor in a site that was read already."""
+    return Workplace(site, site.distributor(distributor), flow_run=flow_run)
 
 
 def ledger_place(distributor: Distributor) -> str:
-    """Path or URL of a Distributor's ledger: its own, or the one ``SLUICE_LEDGER`` names for several Distributors."""
+    """Return the path or URL of a Distributor's ledger: its own, or the one ``SLUICE_LEDGER`` names for several Distributors."""
     return os.environ.get(LEDGER_VARIABLE) or str(distributor.working_directory / "ledger.db")
 
 
 def store_of(distributor: Distributor, site: Site) -> Store:
-    """A Distributor's store. Reading it makes nothing."""
+    """Open a Distributor's store. Reading it makes nothing."""
     from infra.store.files import FileStore
 
     efforts = {name: distribution.effort for name, distribution in site.distributions.items()}
@@ -152,7 +150,7 @@ def store_of(distributor: Distributor, site: Site) -> Store:
 
 
 def environment_site() -> Site:
-    """The site that the environment names, as it stands now. Raises NotFoundError, SiteError."""
+    """Read the site that the environment names, as it is now. Raises NotFoundError, SiteError."""
     named = os.environ.get(SITE_VARIABLE)
     if not named or not Path(named).is_dir():
         raise NotFoundError(

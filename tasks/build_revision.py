@@ -8,8 +8,8 @@ from prefect import task
 
 from sluice.distributor.build.build import BuildResult
 from sluice.distributor.build.record import build_recorded
-from tasks.place import here, log
 from tasks.progress import reported
+from tasks.run_context import current, log
 from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
 from tasks.wording import counted, size
 
@@ -17,35 +17,24 @@ from tasks.wording import counted, size
 @task(
     name="build revision",
     task_run_name="build {distribution}",
-    description="Scan the sources; where something changed, make the next revision",
+    description="Scan the sources; if something changed, make the next revision",
     retries=LOCAL_RETRIES,
     retry_delay_seconds=LOCAL_RETRY_SECONDS,
     retry_condition_fn=if_retryable,
     **COMMON,
 )
 async def build_revision(distribution: str, rebaseline: bool = False) -> BuildResult:
-    """Build one Distribution. Raises SourceError, StoreError, and TrustError before anything is read where nothing could be signed."""
-    place = here()
-    work = place.work
+    """Build one Distribution. Raises SourceError, StoreError, and TrustError before anything is read if nothing could be signed."""
+    work = current().work
     await asyncio.to_thread(work.publisher.check_keys)
     async with reported(f"reading the sources of {distribution}") as progress:
-        result = await asyncio.to_thread(
-            build_recorded,
-            work.site.distribution(distribution),
-            store=work.store,
-            source=work.source,
-            ledger=work.ledger,
-            clock=work.clock,
-            flow_run=place.flow_run,
-            rebaseline=rebaseline,
-            progress=progress,
-        )
-    log().info("%s", told(result))
+        result = await asyncio.to_thread(build_recorded, work, distribution, rebaseline=rebaseline, progress=progress)
+    log().info("%s", described(result))
     return result
 
 
-def told(result: BuildResult) -> str:
-    """What a build did, in one line. What each Subscriber is sent depends on what it has: the new content is the same for all."""
+def described(result: BuildResult) -> str:
+    """Describe a build in one line. The bytes sent depend on what each Subscriber has: the new content is the same for all."""
     found = f"{counted(result.files, 'file')}, {size(result.bytes)}, {result.files_read} of them read"
     if result.revision is None:
         return f"{result.distribution}: no change since {result.previous or 'ever'} ({found})"

@@ -11,7 +11,7 @@ from prefect import task
 from sluice.distributor.build.notify import notify
 from sluice.errors import SluiceError
 from sluice.model.site import Distribution
-from tasks.place import here, log
+from tasks.run_context import current, log
 from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
 
 
@@ -32,13 +32,12 @@ async def notify_people(distribution: str) -> int:
     Raises:
         MailError: The server takes none. The next build tries again.
     """
-    place = here()
-    work = place.work
+    work = current().work
     subject = work.site.distribution(distribution)
     if subject.notify is None:
         return 0
     mailed = await asyncio.to_thread(
-        notify, subject, store=work.store, mailer=work.mailer, ledger=work.ledger, clock=work.clock, flow_run=place.flow_run
+        notify, subject, store=work.store, mailer=work.mailer, ledger=work.ledger, clock=work.clock, flow_run=work.flow_run
     )
     for mail in mailed:
         log().info("%s %s: told %s by mail", distribution, mail.revision, ", ".join(mail.to))

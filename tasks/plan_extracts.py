@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 
 from sluice.distributor.plan.extractions import ExtractTarget, plan_checks, plan_extracts
 from sluice.distributor.plan.sends import SendTarget
-from tasks.place import Place
+from tasks.run_context import RunContext
 
 
 async def due_extracts(
-    place: Place, *, distribution: str = "", subscribers: Collection[str] = (), without: Collection[str] = (), at_once: bool = True
+    context: RunContext, *, distribution: str = "", subscribers: Collection[str] = (), without: Collection[str] = (), at_once: bool = True
 ) -> list[ExtractTarget]:
     """Every extraction of this Distributor that may begin, now or later in its open window.
 
@@ -21,7 +21,7 @@ async def due_extracts(
         without: Not these.
         at_once: Whatever the Extract schedules say.
     """
-    work = place.work
+    work = context.work
     snapshot = await asyncio.to_thread(work.ledger.snapshot)
     found = plan_extracts(
         work.site,
@@ -35,14 +35,16 @@ async def due_extracts(
     return [target for target in found if target.subscriber not in without]
 
 
-async def due_checks(place: Place, channel: str, sends: Sequence[SendTarget], subscribers: Collection[str] = ()) -> list[ExtractTarget]:
+async def due_checks(
+    context: RunContext, channel: str, sends: Sequence[SendTarget], subscribers: Collection[str] = ()
+) -> list[ExtractTarget]:
     """Everything that is to be verified as a Channel starts (C10), but for what gets something newer.
 
     Args:
         sends: What the Channel's start sends.
         subscribers: Only these; empty for all.
     """
-    work = place.work
+    work = context.work
     snapshot = await asyncio.to_thread(work.ledger.snapshot)
     found = plan_checks(work.site, work.distributor.name, channel, snapshot.states, work.clock.now())
     due = {(target.subscriber, target.distribution) for target in sends if target.is_due}

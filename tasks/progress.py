@@ -1,4 +1,4 @@
-"""Progress of long steps: none for what is over in seconds, few updates for what isn't.
+"""Show the progress of long steps: none of those that are over in seconds, few updates of the others.
 
 Bytes are Prefect progress artifacts; the same lines go to the logger ``sluice.progress``, which Prefect doesn't keep: a command in the
 foreground shows them. The phases of an extraction are lines of the run's log, one for each that lasts.
@@ -18,7 +18,7 @@ from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifa
 
 from sluice.ports import Progress
 from sluice.sender.conversation import AgentEvent
-from tasks.place import log
+from tasks.run_context import log
 from tasks.wording import size
 
 SILENT_SECONDS = 3.0
@@ -26,11 +26,11 @@ SILENT_SECONDS = 3.0
 UPDATE_SECONDS = 2.0
 """Between two updates: each is a request to the server, or a line of the log."""
 _ACTION = re.compile(r"(?:pre|post) action [0-9]+")
-_AT_HAND = logging.getLogger("sluice.progress")
+_FOREGROUND = logging.getLogger("sluice.progress")
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Progress:
     done: int = 0
     total: int = 0
     artifact: UUID | None = None
@@ -38,12 +38,12 @@ class _Seen:
 
 @asynccontextmanager
 async def reported(what: str) -> AsyncIterator[Progress]:
-    """Give a step something to tell (done, total) in bytes to, from any thread, as often as it likes.
+    """Give a step a callback for (done, total) in bytes, to be called from any thread, as often as it likes.
 
     Args:
-        what: For a person: ``zone 1.2 → helsinki-1``.
+        what: Names it for a person: ``zone 1.2 → helsinki-1``.
     """
-    seen = _Seen()
+    seen = _Progress()
 
     def progress(done: int, total: int) -> None:
         seen.done, seen.total = done, total
@@ -61,18 +61,18 @@ async def reported(what: str) -> AsyncIterator[Progress]:
 
 
 @asynccontextmanager
-async def phases_told(what: str) -> AsyncIterator[Callable[[AgentEvent], None]]:
-    """Give an extraction something to tell its agent's events to, from any thread, as often as that likes.
+async def phases_logged(what: str) -> AsyncIterator[Callable[[AgentEvent], None]]:
+    """Give an extraction a callback for its agent's events, to be called from any thread, as often as that likes.
 
     Args:
-        what: For a person: ``helsinki-1 ← zone 1.2``.
+        what: Names it for a person: ``helsinki-1 ← zone 1.2``.
     """
-    heard: list[AgentEvent] = []
+    newest: list[AgentEvent] = []
 
     def on_event(event: AgentEvent) -> None:
-        heard[:] = [event]  # the newest is what is looked at: an agent that changes its phase all the time fills no log
+        newest[:] = [event]  # only the newest is logged: an agent that changes its phase all the time fills no log
 
-    ticker = asyncio.create_task(_tell(what, heard))
+    ticker = asyncio.create_task(_log_phases(what, newest))
     try:
         yield on_event
     finally:
@@ -81,22 +81,22 @@ async def phases_told(what: str) -> AsyncIterator[Callable[[AgentEvent], None]]:
             await ticker
 
 
-async def _tell(what: str, heard: list[AgentEvent]) -> None:
-    said = ""
+async def _log_phases(what: str, newest: list[AgentEvent]) -> None:
+    logged = ""
     await asyncio.sleep(SILENT_SECONDS)
     while True:
-        if heard and (text := _phase(heard[0])) != said:
-            said = text
+        if newest and (text := _phase(newest[0])) != logged:
+            logged = text
             log().info("%s: %s", what, text)
         await asyncio.sleep(UPDATE_SECONDS)
 
 
 def _phase(event: AgentEvent) -> str:
-    """``pre action 1 of 2: waits for NAME (PID 12) to end``; other phases as they are, since what they count changes all the time."""
+    """Describe a phase: ``pre action 1 of 2: waits for NAME (PID 12) to end``; without the counts of others, which change all the time."""
     return _ACTION.sub(lambda found: f"{found[0]} of {event.total}", event.phase, count=1) if _ACTION.match(event.phase) else event.phase
 
 
-async def _tick(what: str, seen: _Seen) -> None:
+async def _tick(what: str, seen: _Progress) -> None:
     await asyncio.sleep(SILENT_SECONDS)
     while True:
         if seen.total:
@@ -104,10 +104,10 @@ async def _tick(what: str, seen: _Seen) -> None:
         await asyncio.sleep(UPDATE_SECONDS)
 
 
-async def _show(what: str, seen: _Seen) -> None:
+async def _show(what: str, seen: _Progress) -> None:
     percent = min(100.0, 100.0 * seen.done / seen.total)
     text = f"{what}: {size(seen.done)} of {size(seen.total)}"
-    _AT_HAND.info(text)
+    _FOREGROUND.info(text)
     try:
         if seen.artifact is None:
             seen.artifact = await acreate_progress_artifact(percent, description=text)

@@ -6,15 +6,14 @@ import asyncio
 
 from prefect import task
 
-from sluice.model.event import Event, EventKind
-from tasks.place import here
+from sluice.distributor.context import event_of
+from sluice.model.event import EventKind
+from tasks.run_context import current
 from tasks.settings import COMMON
 
 
 @task(name="record refresh", task_run_name="note the refresh of {distributor}", description="Note the refresh in the ledger", **COMMON)
 async def record_refresh(distributor: str, withdrawn: int) -> None:
     """Record it. Raises LedgerError."""
-    place = here()
-    work = place.work
-    event = Event(work.clock.now(), EventKind.REFRESHED, distributor, flow_run=place.flow_run, data={"withdrawn": withdrawn})
-    await asyncio.to_thread(work.ledger.record, event)
+    work = current().work
+    await asyncio.to_thread(work.ledger.record, event_of(work, EventKind.REFRESHED, data={"withdrawn": withdrawn}))

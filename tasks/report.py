@@ -1,4 +1,4 @@
-"""What a run did, as a table artifact and as its end state."""
+"""Show how a run ended, as a table artifact and as its end state."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from prefect.states import Completed, Failed
 from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.plan.sends import SendTarget
 from sluice.errors import SluiceError
+from sluice.model.assignment import Assignment
 from sluice.model.state import State
-from tasks.place import log
+from tasks.run_context import log
 from tasks.wording import counted, size
 
 ROWS_MAX = 1000
-"""Rows of a table; what failed comes first."""
+"""Rows of a table; failures come first."""
 NAMED_MAX = 5
 """Failures named in the end state's message."""
 
 
 def row_of(target: SendTarget) -> DeliveryResult:
-    """A target that isn't sent, as a row."""
+    """Make the row of a target that isn't sent."""
     state = target.state or State.WAITING
     return DeliveryResult(target.subscriber, target.distribution, target.revision, state, target.reason, was_tried=False)
 
 
-def failure_row(subscriber: str, distribution: str, revision: object, error: BaseException) -> DeliveryResult:
-    """A Subscriber whose task raised, as a row. What isn't ours (a bug) is one too: a fan-out never raises half-done."""
+def failure_row(assignment: Assignment, error: BaseException) -> DeliveryResult:
+    """Make the row of a Subscriber whose task raised, be it a bug: a fan-out never raises half-done."""
     known = error if isinstance(error, SluiceError) else SluiceError(f"{type(error).__name__}: {error}", remedy="report it: this is a bug")
-    return DeliveryResult(subscriber, distribution, None, State.FAILED, f"{revision}: {known}", error=known)
+    return DeliveryResult(*assignment.pair, None, State.FAILED, f"{assignment.revision}: {known}", error=known)
 
 
 async def publish_table(key: str, rows: Sequence[DeliveryResult], description: str) -> None:
@@ -50,7 +51,7 @@ async def publish_table(key: str, rows: Sequence[DeliveryResult], description: s
 
 
 async def name_run(name: str) -> None:
-    """Give the run a name once it is known what it does; ignored where the server refuses."""
+    """Give the run a name once it is known what it does; ignored if the server refuses."""
     if not flow_run.id:
         return
     try:
@@ -61,10 +62,10 @@ async def name_run(name: str) -> None:
 
 
 def end_state(rows: Sequence[DeliveryResult], what: str) -> RunState[Any]:
-    """Completed, or Failed with who failed and why.
+    """Return Completed, or Failed with the Subscribers that failed and why.
 
     Args:
-        what: What was to be done, for the message: ``send night``.
+        what: The act of the run, for the message: ``send night``.
     """
     failed = [row for row in rows if row.is_error]
     tried = [row for row in rows if row.was_tried]
@@ -79,7 +80,7 @@ def end_state(rows: Sequence[DeliveryResult], what: str) -> RunState[Any]:
 
 
 def ended(name: str, message: str) -> RunState[Any]:
-    """A run that had nothing to do, by a name that says so: ``Gone``, ``Inactive``, ``No change``."""
+    """Return the end of a run that had nothing to do, by a name that says so: ``Gone``, ``Inactive``, ``No change``."""
     log().info(message)
     return Completed(name=name, message=message, data={"rows": []})
 

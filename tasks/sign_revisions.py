@@ -7,7 +7,7 @@ import asyncio
 from prefect import task
 
 from sluice.distributor.build.record import sign_recorded
-from tasks.place import here, log
+from tasks.run_context import current, log
 from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
 
 
@@ -30,19 +30,8 @@ async def sign_revisions(what: str, distributions: list[str]) -> list[str]:
     Raises:
         TrustError: The Distributor has no keys.
     """
-    place = here()
-    work = place.work
-    published = await asyncio.to_thread(
-        sign_recorded,
-        work.site,
-        work.distributor,
-        tuple(distributions),
-        store=work.store,
-        publisher=work.publisher,
-        ledger=work.ledger,
-        clock=work.clock,
-        flow_run=place.flow_run,
-    )
+    work = current().work
+    published = await asyncio.to_thread(sign_recorded, work, distributions)
     if published.changed:
         log().info("published timestamp %s: %s", published.timestamp, ", ".join(published.changed))
     else:

@@ -8,9 +8,9 @@ from prefect.exceptions import ObjectNotFound
 
 from sluice.distributor.plan.deployments import send_deployments
 from tasks.fan_out import send_all
-from tasks.place import here, log
 from tasks.plan_sends import planned_sends
 from tasks.report import publish_table
+from tasks.run_context import current, log
 from tasks.settings import COMMON
 
 
@@ -26,13 +26,13 @@ async def start_sends(distribution: str, revision: str) -> list[str]:
     Returns:
         The deployments that were started.
     """
-    place = here()
+    context = current()
     started = []
-    for channel, deployment in send_deployments(place.work.site, distribution):
+    for channel, deployment in send_deployments(context.work.site, distribution):
         if runtime.deployment.id and await _started(deployment, channel, distribution, revision):
             started.append(deployment)
             continue
-        rows = await send_all(place, await planned_sends(place, channel=channel, distribution=distribution))
+        rows = await send_all(context, await planned_sends(context, channel=channel, distribution=distribution))
         await publish_table(f"send-{distribution}-{revision}", rows, f"{distribution} {revision}: where each Subscriber stands.")
         for row in rows:
             if row.is_error:
@@ -41,7 +41,7 @@ async def start_sends(distribution: str, revision: str) -> list[str]:
 
 
 async def _started(deployment: str, channel: str, distribution: str, revision: str) -> bool:
-    parameters = {"channel": channel, "distribution": distribution, "distributor": here().work.distributor.name, "revision": revision}
+    parameters = {"channel": channel, "distribution": distribution, "distributor": current().work.distributor.name, "revision": revision}
     try:
         run = await arun_deployment(
             deployment,

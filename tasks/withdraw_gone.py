@@ -8,7 +8,7 @@ from prefect import task
 
 from infra.orchestrator.apply import remove_gone
 from sluice.distributor.build.withdraw import withdraw
-from tasks.place import here, log
+from tasks.run_context import current, log
 from tasks.settings import COMMON
 
 
@@ -24,8 +24,7 @@ async def withdraw_gone(distributor: str) -> list[str]:
     Returns:
         What was withdrawn.
     """
-    place = here()
-    work = place.work
+    work = current().work
     removed = await remove_gone(work.site, distributor)
     unlisted = await asyncio.to_thread(withdraw, work.site, distributor, publisher=work.publisher, now=work.clock.now())
     for name in (*removed, *unlisted):

@@ -1,4 +1,4 @@
-"""Sending to one agent, for whoever sends: the Distributor, and later a parent Subscriber.
+"""Send to one agent: the work of every sender, the Distributor and later a parent Subscriber.
 
 Frames, hello, the conversation, uploads, the choice of the ``.ted``, the supplement of missing contents, and one transfer made of them.
 

@@ -1,4 +1,4 @@
-"""Call a Subscriber's agent: connect, say hello, and see that it is who and what it must be."""
+"""Call a Subscriber's agent: connect, say hello, and check that it is the right one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def call_agent(subscriber: Subscriber, distributor: str, *, transport: Transport
     """Connect and greet.
 
     Args:
-        about: Distributions it is about; none: all.
+        about: Distributions that the call is about; none: all.
         timeout: Seconds without progress (D8).
     Raises:
         TransportError: It can't be reached, has no agent, or talks nonsense; see ``retryable``.
@@ -59,12 +59,12 @@ def call_agent(subscriber: Subscriber, distributor: str, *, transport: Transport
 
 
 def require(hello: AgentHello, needs: Collection[str], distribution: str) -> None:
-    """See, before anything is sent or ordered, that an agent can do what a Distribution needs (F10).
+    """Check, before anything is sent or ordered, that an agent has the features a Distribution needs (F10).
 
     Args:
-        needs: See ``rules.features.needed_features``. What an agent can do beyond that doesn't matter.
+        needs: See ``rules.features.needed_features``. Further features of the agent don't matter.
     Raises:
-        AgentVersionError: Names what it lacks.
+        AgentVersionError: Names the missing features.
     """
     if lacking := sorted(set(needs) - hello.features):
         raise AgentVersionError(

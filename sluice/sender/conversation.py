@@ -1,8 +1,8 @@
-"""The Distributor's side of one conversation with an agent (docs/formats.md section 7).
+"""The sender's side of one conversation with an agent (docs/formats.md section 7).
 
 One request at a time, over any Stream. The agent is treated as hostile: every frame is bounded before it is read, every field is
-checked, frames out of turn or without end are a ProtocolError, and nothing it says is believed beyond what to send next.
-An error the agent reports is raised as its own class and the conversation goes on; after any other error it is over.
+checked, frames out of turn or without end are a ProtocolError, and its claims decide nothing but what to send next.
+An error that the agent reports is raised as its own class and the conversation goes on; after any other error it is over.
 """
 
 from __future__ import annotations
@@ -25,32 +25,20 @@ from sluice.model.version import VERSION
 from sluice.ports import Progress, Stream, TedFile
 from sluice.sender.frames import FrameChannel, Reported
 from sluice.sender.hello import AgentHello, hello_of, versions_of, word_of
-from sluice.sender.pausing import Turn
-from sluice.sender.upload import Upload
+from sluice.sender.pausing import PauseControl
+from sluice.sender.upload import Put, Upload
 from sluice.trust.envelope import Envelope
 
 EVENTS_MAX = 1_000_000
 """Most events of one order: far more than a person or a log needs."""
 COMPLETING_EVENTS_MAX = 20_000
-"""Most events while a revision is completed, which holds a slot: more than a day at the most that an agent tells, one in five seconds."""
+"""Most events while a revision is completed, which holds a slot: more than a day of an agent's events, at most one in five seconds."""
 RECEIPTS_MAX = 1000
 """Most receipts an agent may keep of one Distribution."""
 METADATA_LEVEL = 19
 """Compression of metadata: small, and sent with every new revision."""
 MANIFEST_LEVEL = 9
 _DIGEST = re.compile("[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """How one put went."""
-
-    held: bool
-    """It was there before; nothing was sent."""
-    resumed: int = 0
-    """Bytes of payload that had arrived before."""
-    again: int = 0
-    """Times damaged blocks were sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +70,10 @@ class Conversation:
         return self._line.received
 
     def hello(self, distributor: str, about: Sequence[str] = ()) -> AgentHello:
-        """The first request of every conversation.
+        """Make the first request of every conversation.
 
         Args:
-            about: Distributions that the answer may be confined to; none: all. An agent without the feature ``delta`` tells of all.
+            about: Distributions that the answer may be confined to; none: all. An agent without the feature ``delta`` lists all.
         Raises:
             AgentVersionError: It speaks no protocol we do.
             ProtocolError, ConnectionLostError, TransportTimeoutError, AgentMissingError.
@@ -98,7 +86,7 @@ class Conversation:
             if spoken != PROTOCOL_VERSION:
                 raise AgentVersionError(
                     f"{line.who}: its agent speaks protocol {spoken!r:.20}, this is {PROTOCOL_VERSION}",
-                    remedy="install this version's agent with `sluice subscriber bootstrap`",
+                    remedy="run: sluice subscriber bootstrap, which installs this version's agent",
                 )
             return hello_of(line.fields(reply))
 
@@ -106,8 +94,8 @@ class Conversation:
         """Send signed metadata, changed files only. Returns the versions held now, by role.
 
         Args:
-            like: Files that the agent holds byte for byte, by role: what they have in common with ``files`` isn't sent. Only an agent with
-                the feature ``delta`` takes any.
+            like: Files that the agent holds byte for byte, by role: bytes that ``files`` has in common with them aren't sent. Only an agent
+                with the feature ``delta`` takes any.
         Raises:
             UnknownDistributorError, ReplayedError, ExpiredError, TamperedError, TruncatedError: The agent refused it.
         """
@@ -131,12 +119,12 @@ class Conversation:
         Args:
             target: ``zone/1.2``.
         Returns:
-            Digests of contents that an extraction would lack there; none: the revision is held, and nothing lacks. Claims: each is a
-            digest, and stands there once.
+            Digests of contents that an extraction would lack there; none: the revision is held, and nothing is missing. Claims: each is a
+            digest, and listed once.
         Raises:
             BaseDiffersError: Too much of it differs to be named, or nothing that the delta builds on is extracted.
-            TamperedError: What was rebuilt isn't what was signed.
-            ProtocolError: More events than COMPLETING_EVENTS_MAX, and no end. What arrived stays there.
+            TamperedError: The rebuilt revision isn't the one that was signed.
+            ProtocolError: More events than COMPLETING_EVENTS_MAX, and no end. Bytes that arrived stay there.
         """
         with self._request() as line:
             line.say({"type": "complete", "target": target})
@@ -144,7 +132,7 @@ class Conversation:
             lacks = fields.items("lacks", limit=LACKS_MAX)
             fields.done()
             if not all(isinstance(each, str) and _DIGEST.fullmatch(each) for each in lacks) or len(set(lacks)) != len(lacks):
-                raise ProtocolError(f"{line.who}: its agent says that it lacks what is no list of contents")
+                raise ProtocolError(f"{line.who}: its agent's list of missing contents is no list of digests")
             return lacks
 
     def put_supplement(
@@ -152,20 +140,17 @@ class Conversation:
         target: str,
         digests: Sequence[str],
         ted: TedFile,
-        progress: Progress | None = None,
-        turn: Turn | None = None,
         *,
+        pause: PauseControl | None = None,
         min_free: int = 0,
     ) -> Put:
-        """Lend contents that it said it lacks.
+        """Send the supplement of a revision: contents that it said it lacks. Raises as ``put_ted``.
 
         Args:
             target: ``zone/1.2``.
-            digests: What ``ted`` holds, in its order.
-        Raises:
-            As ``put_ted``.
+            digests: Of the contents in ``ted``, in its order.
         """
-        return self._put({"target": f"{target}/{LENT}", "contents": list(digests)}, ted, progress, turn, min_free)
+        return self._put({"target": f"{target}/{LENT}", "contents": list(digests)}, ted, None, pause, min_free)
 
     def put_manifest(self, target: str, manifest: bytes) -> Put:
         """Send a manifest unless it is held; ``target`` is its TUF target."""
@@ -178,21 +163,23 @@ class Conversation:
             line.reply("stored")
             return Put(held=False)
 
-    def put_ted(self, target: str, ted: TedFile, progress: Progress | None = None, turn: Turn | None = None, *, min_free: int = 0) -> Put:
+    def put_ted(
+        self, target: str, ted: TedFile, progress: Progress | None = None, pause: PauseControl | None = None, *, min_free: int = 0
+    ) -> Put:
         """Send a ``.ted`` unless it is held, from where an earlier try stopped.
 
         Args:
-            progress: Called with payload bytes (there, in all): first with what earlier tries left there, then about every MiB.
-            turn: Its place in the send queue, which may have it pause between two blocks.
+            progress: Called with payload bytes (arrived, in all): first with those of earlier tries, then about every MiB.
+            pause: May have it pause between two blocks.
             min_free: Bytes that must stay free where it is received; only an agent with that feature takes any.
         Raises:
-            StoreCorruptError: Our own file no longer is what was signed.
+            StoreCorruptError: Our own file is no longer the one that was signed.
             ProtocolError: Blocks arrived damaged too often.
             NoSpaceError, TrustError: The agent refused it.
         """
-        return self._put({"target": target}, ted, progress, turn, min_free)
+        return self._put({"target": target}, ted, progress, pause, min_free)
 
-    def _put(self, what: Message, ted: TedFile, progress: Progress | None, turn: Turn | None, min_free: int) -> Put:
+    def _put(self, what: Message, ted: TedFile, progress: Progress | None, pause: PauseControl | None, min_free: int) -> Put:
         with self._request() as line:
             put = {"type": "put", "index": len(ted.index), "payload": ted.payload} | what
             line.say(put | ({"min_free": min_free} if min_free else {}))
@@ -203,8 +190,7 @@ class Conversation:
             offset = line.fields(reply).number("offset", most=ted.payload)
             if offset % BLOCK and offset != ted.payload:
                 raise ProtocolError(f"{line.who}: its agent wants to go on at byte {offset}, inside a block")
-            done = Upload(line, ted, offset, progress, turn).run()
-            return Put(held=False, resumed=done.resumed, again=done.again)
+            return Upload(line, ted, offset, progress, pause).run()
 
     def order(self, envelope: Envelope, on_event: Callable[[AgentEvent], None] | None = None) -> Envelope:
         """Hand over a signed order and wait for the receipt, whose signature is the caller's to verify."""
@@ -213,7 +199,7 @@ class Conversation:
             return _envelope(self._final("receipt", on_event, EVENTS_MAX).get("envelope"), line.who)
 
     def rehearse(self, distribution: str, recipe: RenderedRecipe) -> Sequence[ActionRehearsal]:
-        """Ask what actions would meet there now: one answer for each, pre actions first. Nothing there changes."""
+        """Ask how actions would find the host now: one answer for each, pre actions first. Nothing there changes."""
         asked = len(recipe.pre_actions) + len(recipe.post_actions)
         with self._request() as line:
             line.say(rehearse_request(distribution, recipe))
@@ -225,7 +211,7 @@ class Conversation:
             return found
 
     def rehearse_removals(self, manifest: Manifest, destinations: Sequence[str]) -> Removals:
-        """Ask what an extraction of a revision would take away there now; it needn't be held there. Nothing there changes.
+        """Ask which paths an extraction of a revision would remove there now; it needn't be held there. Nothing there changes.
 
         Only of an agent with the feature ``synchronize``.
         """
@@ -244,33 +230,33 @@ class Conversation:
             return found
 
     def receipts(self, distribution: str) -> Sequence[Envelope]:
-        """Receipts that were not yet acknowledged, unverified."""
+        """Fetch receipts that were not yet acknowledged, unverified."""
         with self._request() as line:
             line.say({"type": "receipts", "distribution": distribution})
             fields = line.fields(line.reply("receipts"))
             return [_envelope(each, line.who) for each in fields.items("envelopes", limit=RECEIPTS_MAX)]
 
     def acknowledge(self, distribution: str, sequence: int) -> None:
-        """Tell it that a receipt is kept; only after it is."""
+        """Confirm that a receipt is kept; only once it is."""
         with self._request() as line:
             line.say({"type": "acknowledge", "distribution": distribution, "sequence": sequence})
             line.reply("done")
 
     def close(self) -> None:
-        """Say goodbye where the conversation still stands; may be called twice.
+        """End the conversation, with a goodbye if it still stands; may be called twice.
 
         From any thread: a request under way in another is broken off and raises ConnectionLostError there.
         """
         try:
             if not self._over and not self._busy:
                 self._over = True
-                with suppress(SluiceError):  # who doesn't hear it sees the end of its stdin
+                with suppress(SluiceError):  # an agent that doesn't get it sees the end of its stdin
                     self._line.say({"type": "bye"})
         finally:
             self._line.close()
 
     def _final(self, kind: str, on_event: Callable[[AgentEvent], None] | None, most: int) -> Message:
-        """The final reply, of this type, and the events before it."""
+        """Wait for the final reply, of this type, and hand over the events before it."""
         line = self._line
         for _ in range(most):
             reply = line.reply("event", kind)
@@ -282,12 +268,12 @@ class Conversation:
                 on_event(event)
         raise ProtocolError(
             f"{line.who}: its agent sent {most} events and no {kind}",
-            remedy="it is tried again as after any broken line, and holds no slot meanwhile; look at the host where that recurs",
+            remedy="look at the host if this recurs; it is tried again as after any broken connection, and holds no slot meanwhile",
         )
 
     @contextmanager
     def _request(self) -> Iterator[FrameChannel]:
-        """One request: an error the agent reported leaves the conversation usable, anything else ends it."""
+        """Make one request: an error that the agent reported leaves the conversation usable, anything else ends it."""
         if self._over:
             raise ConnectionLostError(f"{self._line.who}: the conversation is over")
         self._busy = True
@@ -295,7 +281,7 @@ class Conversation:
             yield self._line
         except Reported as reported:
             raise reported.error from None
-        except TrustError as error:  # what canonical.Fields says of a malformed reply
+        except TrustError as error:  # raised by canonical.Fields for a malformed reply
             self._over = True
             raise ProtocolError(f"{self._line.who}: {error.message}") from error
         except BaseException:

@@ -10,7 +10,7 @@ from sluice.formats.protocol import DATA_MAX, Message, data_header, error_of, me
 from sluice.ports import Stream
 
 LAST_WORDS_MAX = 100
-"""Frames looked through for an error after the line broke."""
+"""Frames read in search of an error after the line broke."""
 
 
 class Reported(Exception):
@@ -44,7 +44,7 @@ class FrameChannel:
             self.write(piece)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Send bytes that are frames already. Where the line breaks, the agent's last words are the better reason."""
+        """Send bytes that are frames already. If the line breaks, an error that the agent reported last is the better reason."""
         try:
             self._stream.write(data)
         except ConnectionLostError:
@@ -53,7 +53,7 @@ class FrameChannel:
         self.sent += len(data)
 
     def reply(self, *expected: str) -> Message:
-        """The next message, of one of these types.
+        """Read the next message, of one of these types.
 
         Raises:
             Reported: It is an error.
@@ -64,19 +64,19 @@ class FrameChannel:
         if frame is None:
             raise ConnectionLostError(f"{self.who}: its agent ended the conversation")
         if isinstance(frame, bytes):
-            raise ProtocolError(f"{self.who}: its agent sent data nobody asked for")
+            raise ProtocolError(f"{self.who}: its agent sent data that nobody asked for")
         if frame["type"] == "error":
             raise Reported(error_of(frame))
         if frame["type"] not in expected:
-            raise ProtocolError(f"{self.who}: its agent said {frame['type']!r:.40} where {' or '.join(expected)} was due")
+            raise ProtocolError(f"{self.who}: its agent sent {frame['type']!r:.40} instead of {' or '.join(expected)}")
         return frame
 
     def reply_if_there(self, *expected: str) -> Message | None:
-        """As ``reply``, where something has arrived; else None, without waiting."""
+        """Read as ``reply`` if something has arrived; else None, without waiting."""
         return self.reply(*expected) if self._stream.readable() else None
 
     def fields(self, message: Message) -> Fields:
-        """A message's fields, its type taken. Their errors are TrustErrors; ``conversation.py`` makes them ProtocolErrors."""
+        """Return a message's fields without its type. Their errors are TrustErrors; ``conversation.py`` makes them ProtocolErrors."""
         fields = Fields(message, what=f"the agent's {message['type']!r:.40}")
         fields.text("type")
         return fields

@@ -1,4 +1,4 @@
-"""What an agent says of itself, read as a hostile text (docs/formats.md section 7): every list and word is bounded, and shown as it is."""
+"""The hello of an agent, read as a hostile text (docs/formats.md section 7): every list and word is bounded, and fit to be shown."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sluice.trust.roles import role_is_known
 LIST_MAX = 10_000
 """Most Distributions, roles, features or codecs of a hello."""
 WORD_MAX = 64
-"""Most characters of a word that an agent says of itself."""
+"""Most characters of a word in a hello."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldState:
-    """What a Subscriber says of one Distribution."""
+    """A Subscriber's claim about one Distribution."""
 
     held: RevisionNumber | None
     extracted: RevisionNumber | None
@@ -30,7 +30,7 @@ class HeldState:
 
 @dataclass(frozen=True, slots=True)
 class AgentHello:
-    """What an agent says of itself. Claims: good for choosing what to send, never for believing that something arrived."""
+    """An agent's claims about itself: good for choosing what to send, never for believing that something arrived."""
 
     agent: str
     """Its version."""
@@ -50,12 +50,12 @@ class AgentHello:
     """The highest of an order that it accepted for any Distribution; 0 is none."""
 
     def of(self, distribution: str) -> HeldState:
-        """What it says of one Distribution."""
+        """Return its claim about one Distribution."""
         return self.distributions.get(distribution, HeldState(None, None, 0))
 
 
 def hello_of(fields: Fields) -> AgentHello:
-    """The hello, its type taken. Raises ProtocolError, TrustError."""
+    """Parse a hello, its type taken. Raises ProtocolError, TrustError."""
     distributions = _distributions(fields.any("distributions"))
     above = max((state.sequence for state in distributions.values()), default=0)
     hello = AgentHello(
@@ -69,14 +69,14 @@ def hello_of(fields: Fields) -> AgentHello:
         features=_words(fields, "features"),
         trust=versions_of(fields.any("trust")) if fields.optional("trust") else None,
         distributions=distributions,
-        sequence=fields.number("sequence") if fields.optional("sequence") else above,  # told where it was asked about some alone
+        sequence=fields.number("sequence") if fields.optional("sequence") else above,  # sent if it was asked about some alone
     )
     fields.done()
     return hello
 
 
 def versions_of(value: Any) -> Mapping[str, int]:
-    """Metadata versions by role. Raises ProtocolError."""
+    """Check metadata versions by role. Raises ProtocolError."""
     if not isinstance(value, dict) or len(value) > LIST_MAX:
         raise ProtocolError(f"the agent's trust is no object of at most {LIST_MAX}")
     for role, version in value.items():
@@ -86,10 +86,10 @@ def versions_of(value: Any) -> Mapping[str, int]:
 
 
 def word_of(fields: Fields, key: str) -> str:
-    """A text that may be shown as it is: it ends up in terminals and logs. Raises ProtocolError, TamperedError."""
+    """Take a text that may be shown as it is: it ends up in terminals and logs. Raises ProtocolError, TamperedError."""
     word = fields.text(key, limit=WORD_MAX)
     if not word.isprintable():
-        raise ProtocolError(f"the agent's {key} is {word!r}, which no terminal should be shown")
+        raise ProtocolError(f"the agent's {key} is {word!r}, which isn't printable")
     return word
 
 

@@ -6,20 +6,20 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class Turn(Protocol):
-    """A transfer's place among others."""
+class PauseControl(Protocol):
+    """Tells a transfer when to pause, and has it wait. A sender with a send queue implements it by its place there."""
 
     @property
     def must_pause(self) -> bool:
-        """Read between two blocks; costs nothing."""
+        """Whether to pause before the next block; costs nothing."""
         ...
 
-    def pause(self, alive: Callable[[], None]) -> None:
-        """Give the slot away in the middle of a transfer; returns once there is one again.
+    def pause(self, keep_alive: Callable[[], None]) -> None:
+        """Give the slot away in mid-transfer; return when there is one again.
 
         Args:
-            alive: Called now and then meanwhile, in this thread: sends a sign of life.
+            keep_alive: Called now and then meanwhile, in this thread: sends a sign of life.
         Raises:
-            SluiceError: The place is lost.
+            SluiceError: The slot is lost.
         """
         ...

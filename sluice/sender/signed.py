@@ -1,4 +1,4 @@
-"""The signed metadata that a sender hands on: whose, and with which keys, it need not know."""
+"""The signed metadata that a sender passes on, without knowing whose it is and by which keys."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class SignedMetadata(Protocol):
     """Metadata of one Distributor as it stands."""
 
     def listing(self, distribution: str) -> Mapping[str, Target]:
-        """What is signed of a Distribution, by target path; empty if nothing is."""
+        """Return the signed targets of a Distribution, by path; empty if nothing is signed."""
         ...
 
     def files_for(self, distribution: str, held: Mapping[str, int]) -> Mapping[str, bytes]:
-        """Files that a Subscriber needs beyond the versions that it holds, by role."""
+        """Return the files that a Subscriber needs beyond the versions that it holds, by role."""
         ...
 
     def held_files(self, distribution: str, held: Mapping[str, int]) -> Mapping[str, bytes]:
-        """Files that a Subscriber holds, as far as they are here, by role."""
+        """Return the files that a Subscriber holds, as far as they are here, by role."""
         ...

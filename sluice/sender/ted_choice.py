@@ -1,4 +1,4 @@
-"""Which ``.ted`` fits a Subscriber, by what its agent says: a delta from what it has extracted, a small one, or everything."""
+"""Choose the ``.ted`` that fits a Subscriber, by its agent's hello: a delta from what it has extracted, a small one, or everything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sluice.sender.hello import AgentHello
 SMALL_MEMORY = 1024 * 1024 * 1024
 """Bytes of memory below which a host is sent small deltas."""
 DELTA_CODECS = frozenset({"hdiff", "lzma"})
-"""What deltas that aren't small may need beside zstd."""
+"""Codecs that deltas may need beside zstd, unless they are small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class TedChoice:
 
 
 def takes_deltas(hello: AgentHello) -> bool:
-    """Whether the agent can complete deltas and be lent contents; others are sent everything."""
+    """Whether the agent can complete deltas and take supplements; others are sent everything."""
     return Feature.DELTA.value in hello.features
 
 
@@ -36,7 +36,7 @@ def wants_small(hello: AgentHello) -> bool:
 
 
 def choose_ted(hello: AgentHello, distribution: str, revision: RevisionNumber, store: TedStore) -> TedChoice:
-    """The ``.ted`` to send. Received but not extracted is no base: an extraction builds on what stands in the destinations."""
+    """Choose the ``.ted`` to send. A revision that isn't extracted is no base: an extraction builds on the destinations' files."""
     base, small = hello.of(distribution).extracted, wants_small(hello)
     if base is None or not takes_deltas(hello) or base not in store.bases(distribution, revision, small=small):
         return TedChoice()

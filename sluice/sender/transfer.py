@@ -2,42 +2,44 @@
 
 ``call`` first: a host that doesn't answer costs nobody a slot (D10). Then the caller waits for its place in the send queue and
 calls ``transfer``. Neither retries nor touches the ledger: the caller does, by ``rules/retry.py``. Killed or cut anywhere, a repeat
-goes on where the Subscriber's disk stands; nothing there is visible before it is whole.
+goes on where the Subscriber's disk stands; a revision becomes visible there only once it is whole.
 
-What travels is the delta from what is extracted there, and the contents that lack there beside it; where that can't be, everything.
+The delta from the revision that is extracted there travels, and beside it the contents that its tree lacks; if that is impossible,
+everything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError, StoreCorruptError, TrustError
+from sluice.model.assignment import Assignment
 from sluice.model.event import JsonValue
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
 from sluice.ports import Progress, TedFile, TedStore, Transport
 from sluice.sender.call import Call, call_agent, require
-from sluice.sender.conversation import Put
 from sluice.sender.hello import AgentHello
-from sluice.sender.pausing import Turn
+from sluice.sender.pausing import PauseControl
 from sluice.sender.signed import SignedMetadata
 from sluice.sender.supplement import SupplementSender
 from sluice.sender.ted_choice import TedChoice, choose_ted, takes_deltas, wants_small
+from sluice.sender.upload import Put
 from sluice.trust.roles import manifest_target, ted_target
 from sluice.trust.targets import Target
 
 
 class Remedy(StrEnum):
-    """What a send does about an extraction that found the Subscriber's tree changed."""
+    """How a send repairs a Subscriber's tree that an extraction found changed."""
 
     NONE = "none"
-    """There was none: what the Subscriber says it holds needn't be sent."""
+    """No extraction did: a revision that the Subscriber says it holds needn't be sent."""
     MEND = "mend"
-    """Lend what its tree lacks; everything only where that can't be."""
+    """Send the contents that its tree lacks; everything only if that is impossible."""
     WHOLE = "whole"
-    """Send everything: lending didn't help."""
+    """Send everything: the missing contents didn't help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,13 @@ class SendResult:
 
     revision: RevisionNumber
     base: RevisionNumber | None
-    """Of the ``.ted`` that was sent: what the Subscriber must have extracted; None: whole."""
+    """The revision that the ``.ted`` builds on, which the Subscriber must have extracted; None: it is whole."""
     already_held: bool
     """No content had to be sent."""
     payload: int
     """Of the ``.ted``."""
     resumed: int
-    """Of the payload, there from earlier tries."""
+    """Of the payload: had arrived in earlier tries."""
     sent: int
     """On our wire to the Subscriber, everything included: greeting, metadata, manifest, index, payload, frames."""
     received: int
@@ -64,17 +66,17 @@ class SendResult:
     again: int
     """Times damaged blocks were sent again."""
     lent: int = 0
-    """Of ``sent``: contents that the Subscriber's tree lacked, compressed."""
+    """Of ``sent``: the supplement, contents that the Subscriber's tree lacked, compressed."""
     small: bool = False
     """The ``.ted`` had to be for a host with little memory."""
     why_whole: str = ""
-    """What kept a delta, or lending, from doing; everything was sent instead."""
+    """Why neither a delta nor a supplement would do, so that everything was sent."""
 
     def as_event(self, seconds: float) -> dict[str, JsonValue]:
-        """What the ledger keeps of it; predictions read it back.
+        """Return the data of its event in the ledger, which predictions read back.
 
         Args:
-            seconds: That it took, without waiting for a slot.
+            seconds: How long it took, without waiting for a slot.
         """
         data: dict[str, JsonValue] = {
             "bytes": self.sent,
@@ -89,64 +91,68 @@ class SendResult:
         return data | ({"why_whole": self.why_whole[:1000]} if self.why_whole else {})
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whoever sends: the same for all of its transfers."""
+
+    distributor: str
+    """The Distributor that signed."""
+    transport: Transport
+    store: TedStore
+    signed: SignedMetadata
+    sign: Callable[[str], object]
+    """Publishes what the store has of a Distribution."""
+    timeout: float
+    """Seconds without progress until a conversation is broken off (D8), unless the Subscriber has its own."""
+
+    def call(self, subscriber: Subscriber, distribution: str) -> Call:
+        """Call a Subscriber's agent about a Distribution. Raises as ``call_agent``."""
+        own = subscriber.connection_timeout
+        timeout = own.total_seconds() if own else self.timeout
+        return call_agent(subscriber, self.distributor, transport=self.transport, timeout=timeout, about=[distribution])
+
+
+@dataclass
 class Transfer:
-    """One revision on its way to one Subscriber. Steps may come from different threads, one at a time; always ``close`` it."""
+    """One try to send an assignment. Its steps may come from different threads, one at a time."""
 
-    def __init__(
-        self,
-        subscriber: Subscriber,
-        distribution: str,
-        revision: RevisionNumber,
-        *,
-        distributor: str,
-        transport: Transport,
-        store: TedStore,
-        publisher: SignedMetadata,
-        sign: Callable[[str], object],
-        timeout: float,
-        needs: frozenset[str] = frozenset(),
-        remedy: Remedy = Remedy.NONE,
-    ) -> None:
-        """Nothing happens yet.
-
-        Args:
-            sign: Publishes what the store has of a Distribution; called where a ``.ted`` isn't signed yet. Repeatable.
-            timeout: Seconds without progress (D8).
-            needs: See ``rules.features.needed_features``.
-            remedy: After a BaseDiffersError of an extraction.
-        """
-        self._subscriber, self._distributor = subscriber, distributor
-        self._distribution, self._revision = distribution, revision
-        self._transport, self._store, self._publisher, self._sign = transport, store, publisher, sign
-        self._timeout, self._needs, self._remedy = timeout, needs, remedy
-        self._call: Call | None = None
-        self._resumed: int | None = None
-        self._trust: Mapping[str, int] = {}
-        """Metadata versions that it holds by now, by role."""
+    sender: Sender
+    subscriber: Subscriber
+    assignment: Assignment
+    needs: Collection[str] = ()
+    """Features that the agent must have: see ``rules.features.needed_features``."""
+    remedy: Remedy = Remedy.NONE
+    """What an earlier extraction, which raised BaseDiffersError, made necessary."""
+    _call: Call | None = field(default=None, init=False)
+    _resumed: int | None = field(default=None, init=False)
+    _held_metadata: Mapping[str, int] = field(default_factory=dict, init=False)
+    """Versions by role that the Subscriber holds by now."""
+    _progress: Progress | None = field(default=None, init=False)
+    _pause: PauseControl | None = field(default=None, init=False)
 
     def call(self) -> AgentHello:
-        """Connect and greet; again returns the same. Raises as ``call_agent``, and AgentVersionError where it can't do what is needed."""
+        """Connect and greet; again returns the same. Raises as ``call_agent``, and AgentVersionError if it lacks a feature."""
         if self._call is None:
-            self._call = call_agent(
-                self._subscriber, self._distributor, transport=self._transport, timeout=self._timeout, about=[self._distribution]
-            )
-            self._trust = self._call.hello.trust or {}
-        require(self._call.hello, self._needs, self._distribution)
+            self._call = self.sender.call(self.subscriber, self.assignment.distribution)
+            self._held_metadata = self._call.hello.trust or {}
+        require(self._call.hello, self.needs, self.assignment.distribution)
         return self._call.hello
 
     @property
     def needs_transfer(self) -> bool:
-        """Whether the Subscriber says it lacks the revision, or what it has is to be mended. Only after ``call``."""
-        return self._remedy is not Remedy.NONE or not self._is_there
+        """Whether the Subscriber says it lacks the revision, or its tree is to be repaired. Only after ``call``."""
+        return self.remedy is not Remedy.NONE or not self._is_there
 
     @property
     def called(self) -> Call:
         """The conversation, to order the extraction over it. Only after ``call``."""
-        return self._called()
+        if self._call is None:
+            raise ConnectionLostError(f"Subscriber {self.subscriber.name} was not called yet")
+        return self._call
 
     @property
     def sent(self) -> int:
-        """Bytes written so far, also of a try that broke off: for the ledger."""
+        """Bytes written so far, also by a try that broke off: for the ledger."""
         return self._call.conversation.sent if self._call else 0
 
     @property
@@ -154,30 +160,32 @@ class Transfer:
         """Bytes of payload that had arrived before, as far as known."""
         return self._resumed or 0
 
-    def transfer(self, progress: Progress | None = None, turn: Turn | None = None) -> SendResult:
-        """Send what is lacking: metadata, the fitting ``.ted``, what is lent.
+    def transfer(self, progress: Progress | None = None, pause: PauseControl | None = None) -> SendResult:
+        """Send what is missing there: metadata, the ``.ted`` that fits, the supplement.
 
         Args:
-            progress: Called with payload bytes (there, in all), about every MiB.
-            turn: Its place in the send queue, which may have it pause between two blocks (D10).
+            progress: Called with payload bytes (arrived, in all), about every MiB.
+            pause: May have it pause between two blocks (D10).
         Raises:
-            TransportError: See ``retryable``; what arrived is kept there.
+            TransportError: See ``retryable``; bytes that arrived are kept there.
             TrustError, NoSpaceError: The Subscriber refused.
             StoreCorruptError: Our own revision is damaged.
             NotFoundError: The revision isn't kept any more.
         """
-        hello = self._called().hello
+        self._progress, self._pause = progress, pause
+        hello = self.called.hello
         if not self.needs_transfer:
-            return self._result(None, Put(held=True), payload=0, metadata=0, manifest=0)
+            return self._result(Put(held=True))
         try:
-            if self._remedy is not Remedy.WHOLE and takes_deltas(hello):
+            if self.remedy is not Remedy.WHOLE and takes_deltas(hello):
                 if self._is_there:
-                    return self._mended(progress, turn)
-                if (fits := choose_ted(hello, self._distribution, self._revision, self._store)).base is not None:
-                    return self._send_delta(fits, progress, turn)
-        except BaseDiffersError as error:  # said by the agent, or because lending isn't worth it
-            return replace(self._send_whole(progress, turn), why_whole=error.message)
-        return self._send_whole(progress, turn)
+                    return self._send_supplement_alone()
+                choice = choose_ted(hello, self.assignment.distribution, self.assignment.revision, self.sender.store)
+                if choice.base is not None:
+                    return self._send_delta(choice)
+        except BaseDiffersError as error:  # the agent said so, or a supplement isn't worth it
+            return replace(self._send_whole(), why_whole=error.message)
+        return self._send_whole()
 
     def close(self) -> None:
         """End the conversation; may be called twice."""
@@ -186,111 +194,106 @@ class Transfer:
 
     @property
     def _is_there(self) -> bool:
-        state = self._called().hello.of(self._distribution)
-        return self._revision in (state.held, state.extracted)
+        state = self.called.hello.of(self.assignment.distribution)
+        return self.assignment.revision in (state.held, state.extracted)
 
-    def _send_whole(self, progress: Progress | None, turn: Turn | None) -> SendResult:
-        conversation = self._called().conversation
+    def _send_whole(self) -> SendResult:
+        conversation = self.called.conversation
         ted = self._signed_ted(TedChoice())
         metadata = self._push_metadata()
         before = conversation.sent
-        conversation.put_manifest(manifest_target(self._distribution, self._revision), self._signed_manifest())
+        conversation.put_manifest(manifest_target(self.assignment.distribution, self.assignment.revision), self._signed_manifest())
         manifest = conversation.sent - before
-        put = self._put(ted, progress, turn)
-        return self._result(None, put, payload=ted.payload, metadata=metadata, manifest=manifest + len(ted.index))
+        put = self._put(ted)
+        return self._result(put, payload=ted.payload, metadata=metadata, manifest=manifest + len(ted.index))
 
-    def _send_delta(self, fits: TedChoice, progress: Progress | None, turn: Turn | None) -> SendResult:
-        """The delta brings the manifest; it is held once it is completed."""
-        ted = self._signed_ted(fits)
+    def _send_delta(self, choice: TedChoice) -> SendResult:
+        """Send a delta, which brings the manifest; the revision is held once it is completed."""
+        ted = self._signed_ted(choice)
         metadata = self._push_metadata()
-        put = self._put(ted, progress, turn)
-        lent = self._completed(turn)
-        return self._result(fits.base, put, payload=ted.payload, metadata=metadata, manifest=len(ted.index), lent=lent)
+        put = self._put(ted)
+        supplement = self._complete()
+        return self._result(put, base=choice.base, payload=ted.payload, metadata=metadata, manifest=len(ted.index), supplement=supplement)
 
-    def _mended(self, progress: Progress | None, turn: Turn | None) -> SendResult:
-        """What it holds or has extracted is right by its signature; only its tree lacks something."""
+    def _send_supplement_alone(self) -> SendResult:
+        """Complete a revision that is held or extracted: it is right by its signature, only its tree lacks contents."""
         metadata = self._push_metadata()
-        lent = self._completed(turn)
-        return self._result(None, Put(held=not lent), payload=0, metadata=metadata, manifest=0, lent=lent)
+        supplement = self._complete()
+        return self._result(Put(held=not supplement), metadata=metadata, supplement=supplement)
 
-    def _completed(self, turn: Turn | None) -> int:
-        """Bytes lent."""
-        call = self._called()
-        extracted = call.hello.of(self._distribution).extracted
-        base = extracted if extracted != self._revision else None
-        minimum = self._subscriber.min_free
-        lending = SupplementSender(call.conversation, self._distribution, self._revision, base, store=self._store, min_free=minimum)
-        lending.complete(turn=turn)
-        return lending.payload
+    def _complete(self) -> int:
+        """Have the revision completed, and return the bytes of the supplement."""
+        call = self.called
+        extracted = call.hello.of(self.assignment.distribution).extracted
+        base = extracted if extracted != self.assignment.revision else None
+        supplement = SupplementSender(call.conversation, self.assignment, base, self.sender.store, min_free=self.subscriber.min_free)
+        supplement.complete(pause=self._pause)
+        return supplement.payload
 
-    def _put(self, ted: TedFile, progress: Progress | None, turn: Turn | None) -> Put:
-        return self._called().conversation.put_ted(
-            ted_target(self._distribution, self._revision, ted.name),
-            ted,
-            lambda done, total: self._seen(done, total, progress),
-            turn,
-            min_free=self._subscriber.min_free,
-        )
+    def _put(self, ted: TedFile) -> Put:
+        target = ted_target(self.assignment.distribution, self.assignment.revision, ted.name)
+        return self.called.conversation.put_ted(target, ted, self._report, self._pause, min_free=self.subscriber.min_free)
 
-    def _signed_ted(self, fits: TedChoice) -> TedFile:
-        """The fitting ``.ted``, signed by now."""
-        ted = self._store.ensure_ted(self._distribution, self._revision, fits.base, small=fits.small)
-        path, target = ted_target(self._distribution, self._revision, ted.name), Target.of(ted.index)
-        if self._publisher.listing(self._distribution).get(path) != target:
-            self._sign(self._distribution)
-            if self._publisher.listing(self._distribution).get(path) != target:
-                raise NotFoundError(f"{path} can't be sent: it is no longer among what is signed", remedy="send the newest revision")
+    def _signed_ted(self, choice: TedChoice) -> TedFile:
+        """Return the ``.ted`` that was chosen, made and signed if it wasn't yet."""
+        distribution, revision = self.assignment.distribution, self.assignment.revision
+        ted = self.sender.store.ensure_ted(distribution, revision, choice.base, small=choice.small)
+        path, target = ted_target(distribution, revision, ted.name), Target.of(ted.index)
+        if self.sender.signed.listing(distribution).get(path) != target:
+            self.sender.sign(distribution)
+            if self.sender.signed.listing(distribution).get(path) != target:
+                raise NotFoundError(
+                    f"{path} can't be sent: it is no longer among what is signed", remedy=f"run: sluice send {distribution}"
+                )
         return ted
 
     def _signed_manifest(self) -> bytes:
-        """The manifest, which is still what was signed."""
-        path, data = manifest_target(self._distribution, self._revision), self._store.manifest_bytes(self._distribution, self._revision)
-        if self._publisher.listing(self._distribution).get(path) != Target.of(data):
+        """Return the manifest, if it is still the one that was signed."""
+        distribution, revision = self.assignment.distribution, self.assignment.revision
+        path, data = manifest_target(distribution, revision), self.sender.store.manifest_bytes(distribution, revision)
+        if self.sender.signed.listing(distribution).get(path) != Target.of(data):
             raise StoreCorruptError(
-                f"{path} isn't the one that was signed",
-                remedy=f"run `sluice build {self._distribution} --rebaseline`: it can't be made again",
+                f"{path} isn't the manifest that was signed, and can't be made again",
+                remedy=f"run: sluice build {distribution} --rebaseline",
             )
         return data
 
     def _push_metadata(self) -> int:
-        call = self._called()
+        """Send the metadata that the Subscriber lacks, and return the bytes it took."""
+        call, distribution, signed = self.called, self.assignment.distribution, self.sender.signed
         before = call.conversation.sent
-        if files := self._publisher.files_for(self._distribution, self._trust):
-            like = self._publisher.held_files(self._distribution, self._trust) if takes_deltas(call.hello) else {}
+        if files := signed.files_for(distribution, self._held_metadata):
+            like = signed.held_files(distribution, self._held_metadata) if takes_deltas(call.hello) else {}
             try:
-                self._trust = call.conversation.push_metadata(self._distribution, files, like)
+                self._held_metadata = call.conversation.push_metadata(distribution, files, like)
             except TrustError:
                 if not like:
                     raise
-                # It may hold another file under the same version: of before our repository was restored from a backup.
-                self._trust = call.conversation.push_metadata(self._distribution, files)
+                # It may hold another file under the same version, of before our repository was restored from a backup.
+                self._held_metadata = call.conversation.push_metadata(distribution, files)
         return call.conversation.sent - before
 
-    def _seen(self, done: int, total: int, progress: Progress | None) -> None:
+    def _report(self, done: int, total: int) -> None:
         if self._resumed is None:  # the first report, before anything is sent
             self._resumed = done
-        if progress is not None:
-            progress(done, total)
+        if self._progress is not None:
+            self._progress(done, total)
 
-    def _called(self) -> Call:
-        if self._call is None:
-            raise ConnectionLostError(f"Subscriber {self._subscriber.name} was not called yet")
-        return self._call
-
-    def _result(self, base: RevisionNumber | None, put: Put, *, payload: int, metadata: int, manifest: int, lent: int = 0) -> SendResult:
-        call = self._called()
-        conversation = call.conversation
+    def _result(
+        self, put: Put, *, base: RevisionNumber | None = None, payload: int = 0, metadata: int = 0, manifest: int = 0, supplement: int = 0
+    ) -> SendResult:
+        call = self.called
         return SendResult(
-            revision=self._revision,
+            revision=self.assignment.revision,
             base=base,
             already_held=put.held,
             payload=payload,
             resumed=put.resumed,
-            sent=conversation.sent,
-            received=conversation.received,
+            sent=call.conversation.sent,
+            received=call.conversation.received,
             metadata=metadata,
             manifest=manifest,
             again=put.again,
-            lent=lent,
+            lent=supplement,
             small=wants_small(call.hello),
         )

@@ -1,9 +1,9 @@
-"""Streams the payload of one ``.ted`` to an agent: from where an earlier try stopped, listening while it sends.
+"""Stream the payload of one ``.ted`` to an agent: from where an earlier try stopped, listening while it sends.
 
 Reads a block at a time into one buffer that is also the frame, so that memory stays small and nothing is copied here. A block that
-arrived damaged is sent again; first our own file is held against its signed digest, because damage at rest would come for ever.
+arrived damaged is sent again; first our own file is compared with its signed digest, because damage at rest would come again for ever.
 
-Between two blocks it pauses where the send queue wants that (D10), and goes on in the same conversation. Its signs of life are single
+Between two blocks it pauses if it is asked to (D10), and goes on in the same conversation. Its signs of life are single
 bytes of the next block: a data frame may be of any length, so that every agent understands them and nothing is sent that isn't needed.
 """
 
@@ -19,33 +19,35 @@ from sluice.formats.protocol import HEADER, Message, data_header
 from sluice.formats.ted.file import BLOCK, PAYLOAD_OFFSET, parse_index
 from sluice.ports import Progress, TedFile
 from sluice.sender.frames import FrameChannel
-from sluice.sender.pausing import Turn
+from sluice.sender.pausing import PauseControl
 
 AGAIN_MAX = 8
 """Times damaged blocks are sent again within one put."""
 
 
 @dataclass(frozen=True, slots=True)
-class Uploaded:
-    """How an upload went."""
+class Put:
+    """How one put went."""
 
-    resumed: int
+    held: bool
+    """It was there before; nothing was sent."""
+    resumed: int = 0
     """Bytes of payload that had arrived before."""
-    again: int
+    again: int = 0
     """Times damaged blocks were sent again."""
 
 
 class Upload:
     """One upload; used once, by ``run``."""
 
-    def __init__(self, line: FrameChannel, ted: TedFile, offset: int, progress: Progress | None, turn: Turn | None = None) -> None:
-        self._line, self._ted, self._progress, self._turn = line, ted, progress, turn
+    def __init__(self, line: FrameChannel, ted: TedFile, offset: int, progress: Progress | None, pause: PauseControl | None = None) -> None:
+        self._line, self._ted, self._progress, self._pause = line, ted, progress, pause
         self._resumed = self._offset = offset
         self._again = 0
-        # progress is due every 8 MiB; an agent that says much more talks for talking's sake
+        # Progress is due every 8 MiB; an agent that sends many more replies would keep us reading for ever.
         self._replies_left = ted.payload // BLOCK + 64
 
-    def run(self) -> Uploaded:
+    def run(self) -> Put:
         """Send everything and wait for ``stored``.
 
         Raises:
@@ -58,7 +60,7 @@ class Upload:
             self._report()
             while True:
                 if self._offset < self._ted.payload:
-                    self._pause_if_told(file, buffer)
+                    self._pause_if_asked(file, buffer)
                     self._send(file, buffer, min(BLOCK - self._offset % BLOCK, self._ted.payload - self._offset))
                 is_all_sent = self._offset == self._ted.payload
                 # Only when all is sent is there an answer to wait for: the last of them may be here already.
@@ -66,13 +68,13 @@ class Upload:
                 if reply is None:
                     continue
                 if reply["type"] == "stored":
-                    return Uploaded(self._resumed, self._again)
-                self._answered(reply, file)
+                    return Put(held=False, resumed=self._resumed, again=self._again)
+                self._handle(reply, file)
 
-    def _pause_if_told(self, file: FileIO, buffer: bytearray) -> None:
-        """Not before the last block: it would be over before its signs of life end."""
-        if self._turn is not None and self._turn.must_pause and self._ted.payload - self._offset > BLOCK:
-            self._turn.pause(lambda: self._send(file, buffer, 1))
+    def _pause_if_asked(self, file: FileIO, buffer: bytearray) -> None:
+        """Pause before any block but the last, which would be over before its signs of life end."""
+        if self._pause is not None and self._pause.must_pause and self._ted.payload - self._offset > BLOCK:
+            self._pause.pause(lambda: self._send(file, buffer, 1))
 
     def _send(self, file: FileIO, buffer: bytearray, length: int) -> None:
         frame = memoryview(buffer)[: HEADER.size + length]
@@ -86,7 +88,7 @@ class Upload:
         if self._progress is not None:
             self._progress(self._offset, self._ted.payload)
 
-    def _answered(self, reply: Message, file: FileIO) -> None:
+    def _handle(self, reply: Message, file: FileIO) -> None:
         self._replies_left -= 1
         if self._replies_left < 0:
             raise ProtocolError(f"{self._line.who}: its agent sends replies without end")
@@ -94,13 +96,13 @@ class Upload:
         if reply["type"] == "progress":
             return
         if offset % BLOCK or offset >= self._offset:
-            raise ProtocolError(f"{self._line.who}: its agent wants byte {offset} again, where no block of ours begins")
+            raise ProtocolError(f"{self._line.who}: its agent wants byte {offset} again, at which no block of ours begins")
         self._again += 1
         self._check_own(file, offset)
         if self._again > AGAIN_MAX:
             raise ProtocolError(
                 f"{self._line.who}: blocks arrived damaged {self._again} times, the last at byte {offset}",
-                remedy="something on the way changes bytes: check the network and the host's memory",
+                remedy="check the network and the host's memory: something on the way changes bytes",
             )
         self._offset = offset
         self._seek(file)
@@ -114,7 +116,7 @@ class Upload:
         _fill(file, block, self._ted)
         if blake3(block).hexdigest() != index.blocks[number]:
             raise StoreCorruptError(
-                f"{self._ted.path}: block {number} no longer has its digest", remedy="build the Distribution again with `sluice build`"
+                f"{self._ted.path}: block {number} no longer has its digest", remedy="run: sluice store verify --repair"
             )
 
     def _seek(self, file: FileIO) -> None:
@@ -125,5 +127,5 @@ def _fill(file: FileIO, view: memoryview, ted: TedFile) -> None:
     while view:
         count = file.readinto(view)
         if not count:
-            raise StoreCorruptError(f"{ted.path} is shorter than its index says", remedy="build the Distribution again with `sluice build`")
+            raise StoreCorruptError(f"{ted.path} is shorter than its index says", remedy="run: sluice store verify --repair")
         view = view[count:]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from blake3 import blake3
 
@@ -15,18 +16,18 @@ from infra.store.files import FileStore
 from infra.transports.local import LocalTransport
 from sluice.distributor.build.sign import sign
 from sluice.distributor.deliver.delivery import Delivery
-from sluice.distributor.deliver.orders import Ordering
 from sluice.distributor.deliver.result import DeliveryResult
-from sluice.distributor.plan.sends import SendTarget
 from sluice.distributor.send_queue.watch import QueueWatch
+from sluice.model.assignment import Assignment
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Address, Distributor, Priority, Subscriber
+from sluice.model.site import Address, Distributor, Subscriber
 from sluice.model.ticket import Started
 from sluice.ports import Transport
-from sluice.sender.transfer import Remedy, Transfer
+from sluice.sender.transfer import Remedy, Sender, Transfer
 from tests.agents.workbench import Workbench
+from tests.distributor.context import context_of
 
 DAY = timedelta(days=1)
 TREE = Path("/opt/zone")
@@ -90,39 +91,29 @@ class Route:
     def sign(self, name: str) -> object:
         return sign([name], store=self.store, publisher=self.publisher, now=datetime.now(UTC), longest_interval=DAY)
 
+    @property
+    def sender(self) -> Sender:
+        return Sender("hq", self.transport, self.store, self.publisher, self.sign, timeout=60)
+
+    def context_in(self, flow_run: str) -> Any:
+        """Of the Distributor, in a flow run."""
+        known = {"distributor": self.distributor, "store": self.store, "publisher": self.publisher, "ledger": self.ledger}
+        return context_of(**known, clock=self.clock, flow_run=flow_run)
+
     def recipe(self, name: str) -> RenderedRecipe:
         return RenderedRecipe((str(self.tree / name),))
 
     def deliver(self, name: str, revision: RevisionNumber, *, extract: bool = True) -> Crossed:
         """Send and extract as a flow run does, over as many conversations as it takes."""
+        assignment = Assignment("oslo", name, revision)
         sendings: list[Transfer] = []
 
         def sending(remedy: Remedy) -> Transfer:
-            sendings.append(
-                Transfer(
-                    self.subscriber,
-                    name,
-                    revision,
-                    distributor="hq",
-                    transport=self.transport,
-                    store=self.store,
-                    publisher=self.publisher,
-                    sign=self.sign,
-                    timeout=60,
-                    remedy=remedy,
-                )
-            )
+            sendings.append(Transfer(self.sender, self.subscriber, assignment, remedy=remedy))
             return sendings[-1]
 
-        delivery = Delivery(
-            SendTarget("oslo", name, "", revision, Priority.MEDIUM),
-            distributor=self.distributor,
-            ordering=Ordering("hq", self.store, self.publisher, self.ledger, f"run-{os.urandom(4).hex()}"),
-            clock=self.clock,
-            sending=sending,
-            recipe=self.recipe(name) if extract else None,
-            watch=self._watch,
-        )
+        context = self.context_in(f"run-{os.urandom(4).hex()}")
+        delivery = Delivery(context, self._watch, assignment, sending, self.recipe(name) if extract else None)
         delivery.offer()
         done = None
         try:
@@ -131,7 +122,7 @@ class Route:
                 if delivery.call():
                     turn = delivery.ask(lambda: None)
                     self._watch.look()
-                    assert isinstance(turn.told, Started)
+                    assert isinstance(turn.decision, Started)
                     assert delivery.transfer() is None
                 if not delivery.is_claimed:
                     assert delivery.enter() is None or not extract

@@ -9,6 +9,7 @@ import pytest
 
 from sluice.distributor.predict.predictor import Prediction, Predictor
 from sluice.errors import NoSpaceError
+from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
 from sluice.trust.projected import ProjectedPublisher
@@ -41,7 +42,7 @@ def predictor(route: Route, *, exact: bool = True) -> Predictor:
 
 def predicted(route: Route, name: str, revision: RevisionNumber) -> Prediction:
     with predictor(route) as each:
-        return each.predict(route.subscriber, name, revision, route.recipe(name))
+        return each.predict(route.subscriber, Assignment(route.subscriber.name, name, revision), route.recipe(name))
 
 
 def state_of(route: Route) -> dict[str, bytes]:

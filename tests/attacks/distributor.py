@@ -115,7 +115,7 @@ class Distributor:
         """Have it extract."""
         call = self.call()
         try:
-            return self.bench.ordering.order_extract(call, "zone", revision, RECIPE, now=NOW)
+            return self.bench.orders(call, revision, RECIPE).give()
         finally:
             call.close()
 

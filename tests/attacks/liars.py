@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sluice.formats.protocol import HEADER, message_frame
 from sluice.model.order import ActionReport, Failure, Outcome
+from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.trust.envelope import ORDER_WORD
 from tests.attacks.case import Family
@@ -213,7 +214,7 @@ def waiting(forge: Forge) -> Callable[[Distributor], str]:
         world.answers("receipts", type="receipts", envelopes=[forge(world)])
         call = world.call()
         try:
-            kept = world.bench.ordering.fetch_receipts(call, "zone", now=world.receipt().started)
+            kept = world.bench.orders(call, FIRST, RenderedRecipe(("/opt/zone",)), world.receipt().started).fetch_receipts()
         finally:
             call.close()
         assert "acknowledge" not in world.liar.requests or kept

@@ -30,11 +30,10 @@ def built(site: Path) -> Path:
 
 def build(site: Path, *names: str, **options: Any) -> None:
     with open_workplace(site, "hq") as work:
-        known: dict[str, Any] = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}
         work.publisher.ensure_keys(work.clock.now())
         for name in names:
-            build_recorded(work.site.distribution(name), source=work.source, **known, **options)
-            sign_recorded(work.site, work.distributor, (name,), publisher=work.publisher, **known)
+            build_recorded(work, name, **options)
+            sign_recorded(work, (name,))
 
 
 def flip(path: Path) -> None:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any
 
 from blake3 import blake3
 
 from infra.ledger.sql import SqlLedger, open_ledger
 from infra.store.files import FileStore
 from sluice.distributor.build.sign import sign
-from sluice.distributor.deliver.orders import Ordering
+from sluice.distributor.deliver.orders import Orders
+from sluice.model.assignment import Assignment
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
+from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Address, Subscriber
-from sluice.sender.transfer import Remedy, Transfer
+from sluice.sender.call import Call
+from sluice.sender.transfer import Remedy, Sender, Transfer
 from sluice.trust.publish import Publisher
+from tests.distributor.context import context_of
 from tests.sender.agent_double import NOW, AgentDouble, Way
 
 
@@ -64,23 +70,15 @@ class Bench:
         remedy: Remedy = Remedy.NONE,
         needs: frozenset[str] = frozenset(),
     ) -> Transfer:
-        return Transfer(
-            subscriber_named(subscriber),
-            "zone",
-            revision,
-            distributor="hq",
-            transport=self.way,
-            store=self.store,
-            publisher=self.publisher,
-            sign=self.sign,
-            timeout=5,
-            needs=needs,
-            remedy=remedy,
-        )
+        sender = Sender("hq", self.way, self.store, self.publisher, self.sign, timeout=5)
+        return Transfer(sender, subscriber_named(subscriber), Assignment(subscriber, "zone", revision), needs, remedy)
 
-    @property
-    def ordering(self) -> Ordering:
-        return Ordering("hq", self.store, self.publisher, self.ledger, flow_run="run-1")
+    def context(self, now: datetime = NOW) -> Any:
+        clock = SimpleNamespace(now=lambda: now)
+        return context_of(store=self.store, publisher=self.publisher, ledger=self.ledger, clock=clock, flow_run="run-1")
+
+    def orders(self, call: Call, revision: RevisionNumber, recipe: RenderedRecipe, now: datetime = NOW) -> Orders:
+        return Orders(self.context(now), call, Assignment(call.hello.subscriber, "zone", revision), recipe)
 
 
 def subscriber_named(name: str) -> Subscriber:

@@ -3,26 +3,26 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from infra.ledger.sql import SqlLedger, open_ledger
 from sluice.distributor.deliver.delivery import Delivery
-from sluice.distributor.deliver.orders import ExtractResult, Ordering
-from sluice.distributor.plan.sends import SendTarget
+from sluice.distributor.deliver.orders import ExtractResult, Orders
 from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.errors import SluiceError, TamperedError, UnreachableError
+from sluice.model.assignment import Assignment
 from sluice.model.event import Event, EventKind
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Distributor, Priority
 from sluice.model.state import State
 from sluice.model.ticket import Occupied, Started
 from sluice.sender.hello import AgentHello, HeldState
 from sluice.sender.transfer import Remedy, SendResult, Transfer
+from tests.distributor.context import context_of
 
 START = datetime(2026, 3, 1, 22, tzinfo=UTC)
 ONE, TWO = RevisionNumber(1, 1), RevisionNumber(1, 2)
@@ -67,18 +67,16 @@ class Place:
         *,
         recipe: RenderedRecipe | None = None,
         check: bool = False,
-        ordering: Ordering | None = None,
         sending: Callable[[Remedy], Transfer] | None = None,
     ) -> Delivery:
         return Delivery(
-            SendTarget("oslo-1", "zone", "night", revision, Priority.MEDIUM, check=check),
-            distributor=Distributor("hq", PurePosixPath("/hq")),
-            ordering=ordering or Ordering("hq", self, None, self.ledger, flow_run),  # type: ignore[arg-type]
-            clock=self,
-            sending=sending or (lambda _: cast("Transfer", Host(self, revision))),
-            recipe=recipe,
-            watch=self.watch,
-            watched=("night",),
+            context_of(store=self, ledger=self.ledger, clock=self, flow_run=flow_run),
+            self.watch,
+            Assignment("oslo-1", "zone", revision, "night"),
+            sending or (lambda _: cast("Transfer", Host(self, revision))),
+            recipe,
+            check=check,
+            cancelled_under=("night",),
         )
 
 
@@ -132,7 +130,7 @@ def tried(place: Place, delivery: Delivery) -> None:
 def started(place: Place, delivery: Delivery) -> None:
     turn = delivery.ask(lambda: None)
     place.watch.look()
-    assert isinstance(turn.told, Started)
+    assert isinstance(turn.decision, Started)
 
 
 def run_through(place: Place, delivery: Delivery) -> None:
@@ -321,18 +319,19 @@ def test_a_run_that_finds_it_done_by_another_takes_nothing_back(place: Place) ->
     assert place.ledger.state("oslo-1", "zone").state is State.INSTALLED
 
 
-@dataclass(frozen=True, slots=True)
-class Disappointed(Ordering):
+def disappointed(times: int) -> Callable[..., ExtractResult]:
     """Orders that find the Subscriber's tree changed, as often as is said."""
+    remaining = [times]
 
-    times: list[int] = field(default_factory=list)
-
-    def order_extract(self, call: Any, distribution: str, revision: RevisionNumber, recipe: Any, **_: Any) -> ExtractResult:
-        self.times[0] -= 1
-        failure = Failure("BaseDiffersError", "a file was changed", "", retryable=False) if self.times[0] >= 0 else None
+    def give(orders: Orders, **_: Any) -> ExtractResult:
+        remaining[0] -= 1
+        failure = Failure("BaseDiffersError", "a file was changed", "", retryable=False) if remaining[0] >= 0 else None
         outcome = Outcome.FAILED if failure else Outcome.INSTALLED
+        revision = orders.assignment.revision
         receipt = Receipt("hq", "oslo-1", 1, "zone", revision, outcome, START, START, 1, 0, 9, "", failure=failure)
         return ExtractResult(receipt)
+
+    return give
 
 
 @pytest.mark.parametrize(
@@ -345,7 +344,7 @@ class Disappointed(Ordering):
     ],
 )
 def test_a_tree_that_was_changed_is_mended_and_only_then_sent_everything(
-    times: int, remedies: list[Remedy], state: State, place: Place
+    times: int, remedies: list[Remedy], state: State, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried_with: list[Remedy] = []
 
@@ -353,8 +352,8 @@ def test_a_tree_that_was_changed_is_mended_and_only_then_sent_everything(
         tried_with.append(remedy)
         return cast("Transfer", Host(place, ONE))
 
-    ordering = Disappointed("hq", place, None, place.ledger, "run-1", times=[times])  # type: ignore[arg-type]
-    delivery = place.delivery(ONE, "run-1", recipe=RenderedRecipe(("/opt/zone",)), ordering=ordering, sending=sending)
+    monkeypatch.setattr(Orders, "give", disappointed(times))
+    delivery = place.delivery(ONE, "run-1", recipe=RenderedRecipe(("/opt/zone",)), sending=sending)
     delivery.offer()
     done = None
     while done is None:

@@ -10,6 +10,7 @@ import pytest
 from sluice.distributor.repair.revision import Mender
 from sluice.distributor.repair.store import verify_store
 from sluice.errors import SluiceError, SourceError, StoreCorruptError, StoreMendedError, SupersededError, error_from_code
+from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
 from sluice.sender.transfer import Transfer
@@ -39,13 +40,11 @@ def ended(site: Ruled, revision: RevisionNumber, mender: Mender | None = None) -
     """A send that doesn't go through, and what it ends with."""
     with pytest.raises(SluiceError) as met:
         site.deliver("zone", revision)
-    return (mender or site.mender).mended("zone", revision, met.value)
+    return (mender or site.mender).repair_and_explain("zone", revision, met.value)
 
 
 def sound(site: Ruled) -> bool:
-    known = {"zone": site.distribution}
-    mender = site.mender
-    return not verify_store(distributions=known, store=site.store, source=mender._source, publisher=site.publisher).verdicts
+    return not verify_store(site.context).verdicts
 
 
 def largest_pack(site: Ruled) -> Path:
@@ -100,7 +99,7 @@ def test_many_that_meet_what_cant_be_mended_are_told_the_same_and_it_is_tried_on
     first = ended(site, revision, mender)
     assert isinstance(first, SourceError)
     looks = len(site.ledger.events(kinds=[EventKind.DAMAGE_FOUND]))
-    assert mender.mended("zone", revision, StoreCorruptError("block 0 no longer has its digest")) is first
+    assert mender.repair_and_explain("zone", revision, StoreCorruptError("block 0 no longer has its digest")) is first
     assert len(site.ledger.events(kinds=[EventKind.DAMAGE_FOUND])) == looks
 
 
@@ -108,9 +107,9 @@ def test_damage_that_a_subscriber_tells_of_has_nobody_read_the_store_through(sit
     revision = site.revise()
     flip(Path(site.store.teds("zone", revision)[0].path))
     theirs = error_from_code(StoreCorruptError.__name__, "status.json is damaged")
-    assert site.mender.mended("zone", revision, theirs) is theirs
+    assert site.mender.repair_and_explain("zone", revision, theirs) is theirs
     assert not sound(site)
-    assert isinstance(site.mender.mended("zone", revision, StoreCorruptError("ours")), StoreMendedError)
+    assert isinstance(site.mender.repair_and_explain("zone", revision, StoreCorruptError("ours")), StoreMendedError)
 
 
 @pytest.mark.parametrize("way", ["whole", "delta"])
@@ -135,7 +134,7 @@ def test_many_that_meet_one_damage_are_told_the_same_and_it_is_mended_once(site:
     flip(Path(site.store.teds("zone", revision)[0].path))
     mender = site.mender
     first = ended(site, revision, mender)
-    second = mender.mended("zone", revision, StoreCorruptError("block 0 no longer has its digest"))
+    second = mender.repair_and_explain("zone", revision, StoreCorruptError("block 0 no longer has its digest"))
     assert (type(second), second.message) == (StoreMendedError, first.message)
     assert len(site.ledger.events(kinds=[EventKind.DAMAGE_MENDED])) == 1
 
@@ -144,7 +143,7 @@ def test_where_all_is_sound_here_what_a_subscriber_reports_stays_as_it_is(site: 
     revision = site.revise()
     before = {path: path.stat().st_mtime_ns for path in site.store.root.rglob("*.ted")}
     reported = StoreCorruptError("the status file there is damaged")
-    assert site.mender.mended("zone", revision, reported) is reported
+    assert site.mender.repair_and_explain("zone", revision, reported) is reported
     assert {path: path.stat().st_mtime_ns for path in site.store.root.rglob("*.ted")} == before
 
 
@@ -165,17 +164,7 @@ def test_a_build_that_supersedes_a_revision_in_mid_transfer_breaks_nothing(site:
         if not newest:
             newest.append(site.revise(rebaseline=True))
 
-    sending = Transfer(
-        site.subscriber,
-        "zone",
-        going,
-        distributor="hq",
-        transport=site.transport,
-        store=site.store,
-        publisher=site.publisher,
-        sign=site.sign,
-        timeout=60,
-    )
+    sending = Transfer(site.sender, site.subscriber, Assignment(site.subscriber.name, "zone", going))
     sending.call()
     sent = sending.transfer(superseding)
     sending.close()

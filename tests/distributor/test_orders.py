@@ -3,14 +3,14 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
-from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sluice.distributor.deliver import orders as order_extract
+from sluice.distributor.deliver.extraction import Extraction
 from sluice.distributor.deliver.orders import ExtractResult
 from sluice.distributor.plan.extractions import plan_extracts
+from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.errors import (
     ActionFailedError,
     AgentVersionError,
@@ -23,6 +23,7 @@ from sluice.errors import (
 )
 from sluice.formats.orders import parse_order, parse_receipt
 from sluice.model.action import StopProcess
+from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind
 from sluice.model.locked import Locked
 from sluice.model.order import Failure, Outcome, Receipt
@@ -60,7 +61,7 @@ def call(hq: Bench) -> Call:
 def order(hq: Bench, *, if_changed: str = "", lent: int = 0) -> ExtractResult:
     called = call(hq)
     try:
-        return hq.ordering.order_extract(called, "zone", RevisionNumber(1, 1), RECIPE, now=NOW, if_changed=if_changed, lent=lent)
+        return hq.orders(called, RevisionNumber(1, 1), RECIPE).give(if_changed=if_changed, supplement=lent)
     finally:
         called.close()
 
@@ -83,11 +84,12 @@ def test_installed_is_said_after_the_receipt_was_verified_stored_and_acknowledge
     assert '"signature"' in stored
 
 
-def test_the_answer_is_recorded_as_long_after_the_order_as_it_took(hq: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    passed = [100.0]
-    monkeypatch.setattr(order_extract, "time", SimpleNamespace(monotonic=lambda: passed[0]))
+def test_the_answer_is_recorded_as_long_after_the_order_as_it_took(hq: Bench) -> None:
+    passed = [timedelta(0)]
     called = call(hq)
-    hq.ordering.order_extract(called, "zone", RevisionNumber(1, 1), RECIPE, now=NOW, on_event=lambda _: passed.__setitem__(0, 700.0))
+    orders = hq.orders(called, RevisionNumber(1, 1), RECIPE)
+    orders.context.clock.now = lambda: NOW + passed[0]
+    replace(orders, on_event=lambda _: passed.__setitem__(0, timedelta(minutes=10))).give()
     called.close()
     assert [(each.event.kind, each.event.at - NOW) for each in hq.ledger.events()] == [
         (EventKind.EXTRACT_STARTED, timedelta(0)),
@@ -110,11 +112,20 @@ def test_the_order_is_for_one_recipient_numbered_and_expires(hq: Bench, agent: A
 def test_an_agent_that_lacks_what_the_order_asks_gets_none(hq: Bench, agent: AgentDouble) -> None:
     recipe = replace(RECIPE, pre_actions=(StopProcess("named"),), locked=Locked(1, timedelta(seconds=1)), min_free=7)
     called = call(hq)
-    with pytest.raises(AgentVersionError, match=r"helsinki-1 can't do what zone needs: locked, min free, stop process:") as e:
-        hq.ordering.order_extract(called, "zone", RevisionNumber(1, 1), recipe, now=NOW)
+    with pytest.raises(AgentVersionError, match=r"helsinki-1 can't do what zone needs: locked, min free, stop process:"):
+        hq.orders(called, RevisionNumber(1, 1), recipe).give()
     assert agent.requests == ["hello", "receipts"]
     assert kinds(hq) == []
-    hq.ordering.extracted_in_vain("helsinki-1", "zone", RevisionNumber(1, 1), e.value, now=NOW)
+    extraction = Extraction(
+        hq.context(),
+        QueueWatch("hq", None, ledger=hq.ledger, clock=hq.context().clock),
+        hq.sending(RevisionNumber(1, 1)).sender,
+        subscriber_named("helsinki-1"),
+        Assignment("helsinki-1", "zone", RevisionNumber(1, 1)),
+        lambda: recipe,
+    )
+    with pytest.raises(AgentVersionError):
+        extraction.extract()
     assert hq.ledger.state("helsinki-1", "zone").state is State.FAILED
 
 
@@ -125,7 +136,7 @@ def test_the_order_says_how_locked_targets_are_waited_for_and_what_stays_free(hq
     hq.publisher.sign_order = lambda each: (seen.append(each), usual(each))[1]  # type: ignore[method-assign]
     recipe = replace(RECIPE, locked=Locked(3, timedelta(seconds=20)), min_free=10**9)
     called = call(hq)
-    assert hq.ordering.order_extract(called, "zone", RevisionNumber(1, 1), recipe, now=NOW).is_installed
+    assert hq.orders(called, RevisionNumber(1, 1), recipe).give().is_installed
     assert (seen[0].locked, seen[0].min_free) == (Locked(3, timedelta(seconds=20)), 10**9)
 
 
@@ -264,7 +275,7 @@ def test_receipts_of_pruned_revisions_are_stored_on_their_signature(hq: Bench, a
     receipt = Receipt("hq", "helsinki-1", 5, "zone", RevisionNumber(1, 9), Outcome.INSTALLED, NOW, NOW, 1, 0, 1, "f" * 64)
     agent.receipts.append(("zone", 5, agent.sign(receipt)))
     called = call(hq)
-    assert hq.ordering.fetch_receipts(called, "zone", now=NOW) == [receipt]
+    assert hq.orders(called, RevisionNumber(2, 1), RECIPE).fetch_receipts() == [receipt]
     stored = hq.ledger.receipt("hq", "helsinki-1", 5)
     assert stored is not None
     assert parse_receipt(agent.sign(receipt)["payload"].encode()) == receipt

@@ -64,7 +64,7 @@ class Process:
         turn.ask(
             lambda: Record(event),
             stopped_by=lambda seen: next((n for n in waits_under if n in seen.cancelled), None),
-            heard=lambda: self.heard.append(host),
+            on_decision=lambda: self.heard.append(host),
         )
         return turn
 
@@ -95,13 +95,13 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def said(turn: Turn) -> type:
-    return type(turn.told)
+    return type(turn.decision)
 
 
 def finish(place: Place, process: Process, turn: Turn) -> None:
     process.watch.drop(turn)
     place.ledger.finish(turn.ticket)
-    process.watch.freed()
+    process.watch.slot_freed()
 
 
 def paused(turn: Turn) -> tuple[threading.Thread, list[BaseException]]:
@@ -132,7 +132,7 @@ def test_all_who_ask_at_once_are_answered_by_one_write_and_hear_it_once(place: P
     process = place.process("run-1")
     turns = [process.turn(f"host-{n}") for n in range(5)]
     process.watch.look()
-    assert [type(turn.told) for turn in turns] == [Started, *[Waiting] * 4]
+    assert [type(turn.decision) for turn in turns] == [Started, *[Waiting] * 4]
     assert process.heard == [f"host-{n}" for n in range(5)]
     process.watch.look()
     assert process.ledger.calls == ["take_turns", "look"]
@@ -221,7 +221,7 @@ def test_a_lower_transfer_pauses_for_a_higher_arrival_and_gets_its_slot_back(pla
     first.watch.look()
     thread.join(10)
     assert not thread.is_alive()
-    assert (raised, low.must_pause, low.runs) == ([], False, True)
+    assert (raised, low.must_pause, low.has_slot) == ([], False, True)
 
 
 def test_a_pause_that_is_not_needed_any_more_is_taken_back(place: Place) -> None:
@@ -264,8 +264,8 @@ def test_a_cancel_ends_the_waiting(place: Place) -> None:
     process.watch.look()
     place.ledger.request_cancel("zone", at=START)
     process.watch.look()
-    assert isinstance(waiting.told, SendCancelledError)
-    assert waiting.told.name == "zone"
+    assert isinstance(waiting.decision, SendCancelledError)
+    assert waiting.decision.name == "zone"
 
 
 def test_a_ledger_that_cannot_be_read_is_waited_for_as_long_as_the_leases_last(place: Place) -> None:
@@ -281,7 +281,7 @@ def test_a_ledger_that_cannot_be_read_is_waited_for_as_long_as_the_leases_last(p
     place.sleep(1)
     with pytest.raises(LedgerError):
         process.watch.look()
-    assert running.told is waiting.told is process.ledger.error
+    assert running.decision is waiting.decision is process.ledger.error
     assert sorted(process.lost) == ["a", "b"]
 
 
@@ -364,7 +364,7 @@ def test_its_thread_looks_by_itself_and_ends_when_it_is_closed(place: Place) -> 
     turn = process.turn("a")
     until(lambda: said(turn) is Started)
     waiting = process.turn("b")
-    waiting.ask(lambda: Record(Event(START, EventKind.SEND_STARTED)), stopped_by=lambda _: None, heard=answered.set)
+    waiting.ask(lambda: Record(Event(START, EventKind.SEND_STARTED)), stopped_by=lambda _: None, on_decision=answered.set)
     finish(place, process, turn)
     assert answered.wait(10)
     until(lambda: said(waiting) is Started)

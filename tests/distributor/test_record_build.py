@@ -9,6 +9,7 @@ from sluice.distributor.build.build import BuildResult
 from sluice.distributor.build.record import build_recorded
 from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
+from tests.distributor.context import context_of, site_of
 from tests.distributor.test_build import LATER, Site
 from tests.distributor.test_delivery import Place
 
@@ -18,9 +19,8 @@ def build(site: Site, ledger_file: Path) -> tuple[BuildResult, EventKind, Revisi
     ledger = open_ledger(ledger_file)
     try:
         source = FilesSource(now_ns=lambda: time.time_ns() + LATER)
-        result = build_recorded(
-            site.distribution, store=site.store, source=source, ledger=ledger, clock=Place(ledger), flow_run="run-1"
-        )  # fmt: skip
+        parts = {"store": site.store, "source": source, "ledger": ledger, "clock": Place(ledger), "flow_run": "run-1"}
+        result = build_recorded(context_of(site=site_of(site.distribution), **parts), "zone")
         built = ledger.built("zone")
         return result, ledger.events()[-1].event.kind, built.revision if built else None
     finally:

@@ -15,7 +15,6 @@ import pytest
 from infra.ledger.sql import open_ledger
 from infra.sources.files import FilesSource
 from infra.store.files import FileStore
-from infra.workplace import SystemClock
 from sluice.distributor.build.sign import sign
 from sluice.distributor.repair.store import Verified, record_damage, verify_store
 from sluice.formats.ted.file import index_bytes, open_ted, trailer
@@ -24,6 +23,7 @@ from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
 from sluice.ports import Scan
 from sluice.trust.publish import Publisher
+from tests.distributor.context import context_of, site_of
 from tests.distributor.test_build import Site
 from tests.subscriber.killing import killed_at
 
@@ -54,14 +54,11 @@ class Case:
         return FileStore(self.hq)
 
     def verify(self, *names: str, repair: bool = False) -> Verified:
-        return verify_store(
-            names,
-            distributions={"zone": self.site.distribution},
-            store=self.store,
-            source=FilesSource(),
-            publisher=self.publisher,
-            repair=repair,
-        )
+        return verify_store(self.context(), names, repair=repair)
+
+    def context(self, **parts: Any) -> Any:
+        known = {"site": site_of(self.site.distribution), "store": self.store, "source": FilesSource(), "publisher": self.publisher}
+        return context_of(**{**known, **parts})
 
     def pack(self, part: str = "largest") -> Path:
         found = sorted((self.hq / "store/contents").glob("*.pack"), key=lambda path: path.stat().st_size)
@@ -125,7 +122,7 @@ def test_a_source_that_has_another_content_under_the_same_name_size_and_time_isn
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     (verdict,) = case.verify(repair=True).verdicts
     assert verdict.mended == ""
-    assert "1 content of 1 can't be had any more" in verdict.damage.problem
+    assert "1 content of 1 cannot be recovered" in verdict.damage.problem
     assert "--rebaseline" in verdict.remedy
     result = case.site.build(rebaseline=True)
     assert str(result.revision) == "2.1"
@@ -142,8 +139,7 @@ def test_only_files_that_may_hold_what_is_lost_are_read_again(case: Case) -> Non
             scans.append(super().scan(*args, **options))
             return scans[-1]
 
-    known = {"zone": case.site.distribution}
-    (verdict,) = verify_store(distributions=known, store=case.store, source=Counted(), publisher=case.publisher, repair=True).verdicts
+    (verdict,) = verify_store(case.context(source=Counted()), repair=True).verdicts
     assert verdict.mended == "1 content taken from the source"
     assert [(scan.files, scan.files_read) for scan in scans] == [(3, 1)]
 
@@ -216,8 +212,9 @@ def test_a_content_that_two_distributions_share_is_mended_for_both(case: Case, t
 def test_the_ledger_hears_of_each_damage_and_each_mending(case: Case, tmp_path: Path) -> None:
     flip(case.pack(), 1_000_000)
     ledger = open_ledger(tmp_path / "ledger.db")
-    record_damage(case.verify().verdicts, distributor="hq", ledger=ledger, clock=SystemClock())
-    record_damage(case.verify(repair=True).verdicts, distributor="hq", ledger=ledger, clock=SystemClock())
+    context = case.context(ledger=ledger)
+    record_damage(context, case.verify().verdicts)
+    record_damage(context, case.verify(repair=True).verdicts)
     kinds = [(each.event.kind, each.event.revision) for each in ledger.events(distribution="zone")]
     assert kinds == [(kind, revision) for kind in (EventKind.DAMAGE_FOUND, EventKind.DAMAGE_MENDED) for revision in (R11, R12)]
     ledger.close()

@@ -24,6 +24,7 @@ from sluice.model.state import State
 from sluice.sender.ted_choice import SMALL_MEMORY
 from tests.agents.route import Crossed, Route
 from tests.attacks.forked import Born, Nursery
+from tests.distributor.context import context_of
 from tests.end_to_end.scene import BornStream
 
 BLOB = random.Random(3).randbytes(400_000)
@@ -55,15 +56,7 @@ class Ruled(Route):
         return result.revision
 
     def built(self, *, rebaseline: bool) -> BuildResult:
-        return build_recorded(
-            self.distribution,
-            store=self.store,
-            source=FilesSource(now_ns=lambda: time.time_ns() + LATER),
-            ledger=self.ledger,
-            clock=self.clock,
-            flow_run="run-1",
-            rebaseline=rebaseline,
-        )
+        return build_recorded(self.context, "zone", rebaseline=rebaseline)
 
     def arrives(self, revision: RevisionNumber) -> Crossed:
         """Sent and extracted: the tree is the source's then."""
@@ -86,19 +79,14 @@ class Ruled(Route):
     @property
     def mender(self) -> Mender:
         """As a flow run makes it."""
+        return Mender(self.context)
+
+    @property
+    def context(self) -> Any:
+        """Of the Distribution as it is now."""
         site = Site(str(self.source), {"hq": self.distributor}, {}, {}, {"zone": self.distribution})
-        return Mender(
-            site,
-            "hq",
-            store=self.store,
-            source=FilesSource(),
-            publisher=self.publisher,
-            ledger=self.ledger,
-            clock=self.clock,
-            flow_run="run-1",
-            rebuild=lambda _: self.built(rebaseline=True),
-            sign=self.sign,
-        )
+        source = FilesSource(now_ns=lambda: time.time_ns() + LATER)
+        return context_of(**vars(self.context_in("run-1")) | {"site": site, "source": source})
 
     def limit(self, max_revisions: int) -> None:
         self.distribution = replace(self.distribution, max_revisions=max_revisions)

@@ -20,11 +20,12 @@ from infra.store.files import FileStore
 from sluice.distributor.build.build import build
 from sluice.distributor.build.sign import sign
 from sluice.errors import ConnectionLostError
+from sluice.model.assignment import Assignment
 from sluice.model.order import Order, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Address, Distribution, DistributionType, FileSource, Subscriber
 from sluice.sender.conversation import Conversation
-from sluice.sender.transfer import Remedy, SendResult, Transfer
+from sluice.sender.transfer import Remedy, Sender, SendResult, Transfer
 from sluice.trust.publish import Publisher
 from tests.attacks.forked import Born, Nursery
 
@@ -97,18 +98,9 @@ class Scene:
 
     def sending(self, revision: RevisionNumber, *, remedy: Remedy = Remedy.NONE) -> Transfer:
         """Nothing has happened yet."""
-        return Transfer(
-            Subscriber("oslo", Address("local", path=str(self.agent)), PurePosixPath(self.agent)),
-            "zone",
-            revision,
-            distributor="hq",
-            transport=self,
-            store=self.store,
-            publisher=self.publisher,
-            sign=self.sign,
-            timeout=30,
-            remedy=remedy,
-        )
+        sender = Sender("hq", self, self.store, self.publisher, self.sign, timeout=30)
+        subscriber = Subscriber("oslo", Address("local", path=str(self.agent)), PurePosixPath(self.agent))
+        return Transfer(sender, subscriber, Assignment("oslo", "zone", revision), remedy=remedy)
 
     def deliver(self, revision: RevisionNumber, *, remedy: Remedy = Remedy.NONE) -> tuple[SendResult, Receipt]:
         """Send and extract in one conversation."""

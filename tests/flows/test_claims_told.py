@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TypeVar
 
 import pytest
 
+from sluice.model.assignment import Assignment
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 from sluice.model.ticket import Occupied, Phase, Ticket
@@ -34,8 +36,9 @@ def test_who_waits_says_for_whom_and_how_to_leave_once(monkeypatch: pytest.Monke
     caplog.set_level(logging.INFO, "told")
     other = occupied(Ticket(1, "hq", "oslo", "zone", RevisionNumber(1, 1), Priority.MEDIUM, "run-1", Phase.ENTERED, NOW, NOW))
     looks: list[Occupied | None] = [other, other, None]
-    waiting = claims.entered(AtOnce(), lambda: looks.pop(0), lambda: None, "oslo: zone 1.1", instead=MEANWHILE)  # type: ignore[arg-type]
+    steps = SimpleNamespace(assignment=Assignment("oslo", "zone", RevisionNumber(1, 1)), enter=lambda: looks.pop(0), settled=lambda: None)
+    waiting = claims.claimed(AtOnce(), steps, instead=MEANWHILE)  # type: ignore[arg-type]
     assert asyncio.run(waiting) is None
     (said,) = caplog.messages
-    assert said.startswith("oslo: zone 1.1: flow run run-1 is connecting to it or has it extract; waits until that ends; ")
+    assert said.startswith("oslo ← zone 1.1: flow run run-1 is connecting to it or has it extract; waits until that ends; ")
     assert said.endswith("Ctrl-C leaves it, and `sluice extract OTHER` is for other Subscribers")

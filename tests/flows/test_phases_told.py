@@ -24,7 +24,7 @@ def _lines(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
 
 def told(caplog: pytest.LogCaptureFixture, *events: AgentEvent) -> list[str]:
     async def extraction() -> None:
-        async with progress.phases_told("oslo ← zone 1.1") as on_event:
+        async with progress.phases_logged("oslo ← zone 1.1") as on_event:
             for event in events:
                 on_event(event)
                 for _ in range(LOOKS):

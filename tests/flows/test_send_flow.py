@@ -18,10 +18,11 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import Artifact, FlowRun, State, TaskRun
 
 from infra.workplace import Workplace, open_workplace
+from sluice.distributor.deliver.extraction import Extraction
 from sluice.distributor.deliver.result import DeliveryResult
-from sluice.distributor.send_queue.claim import Claim
 from sluice.distributor.send_queue.watch import Turn
 from sluice.errors import LockedTargetError, SluiceError, TamperedError, UnreachableError
+from sluice.model.assignment import Assignment
 from sluice.model.event import Event, EventKind
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
@@ -30,8 +31,7 @@ from sluice.model.state import Record
 from sluice.model.state import State as CurrentPlace
 from sluice.model.ticket import Started, Ticket
 from sluice.sender.hello import HeldState
-from sluice.sender.transfer import SendResult
-from tasks.sending import Sends
+from sluice.sender.transfer import Sender, SendResult
 from tests.flows.blueprint import HOSTS, write_site
 
 V1 = RevisionNumber(1, 1)
@@ -53,8 +53,8 @@ class Wire:
         self._lock = threading.Lock()
         self.on_call: Callable[[str], None] = lambda _: None
 
-    def sending(self, subscriber: Any, distribution: str, revision: Any, **_: Any) -> Any:
-        name = subscriber.name
+    def transfer(self, _sender: Sender, subscriber: Any, assignment: Assignment, *_: Any) -> Any:
+        name, revision = subscriber.name, assignment.revision
 
         def call() -> SimpleNamespace:
             self.calls[name] += 1
@@ -92,7 +92,7 @@ class _Sending(SimpleNamespace):
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     found = Wire()
-    monkeypatch.setattr("tasks.sending.Transfer", found.sending)
+    monkeypatch.setattr("tasks.send_session.Transfer", found.transfer)
     return found
 
 
@@ -239,7 +239,9 @@ def test_extract_runs_that_start_together_order_each_extraction_once(work: Workp
     run("send", channel="night")
     orders: list[str] = []
 
-    def extract(_: Sends, __: Claim, subscriber: str, distribution: str, revision: RevisionNumber, *_told: object) -> DeliveryResult:
+    def extract(extraction: Extraction, _on_event: object) -> DeliveryResult:
+        assignment = extraction.assignment
+        subscriber, distribution, revision = assignment.subscriber, assignment.distribution, assignment.revision
         orders.append(subscriber)
         time.sleep(1.0)
         now = datetime.now(UTC)
@@ -247,7 +249,7 @@ def test_extract_runs_that_start_together_order_each_extraction_once(work: Workp
         work.ledger.accept_receipt(receipt, "{}", Event(now, EventKind.INSTALLED))
         return DeliveryResult(subscriber, distribution, revision, CurrentPlace.INSTALLED)
 
-    monkeypatch.setattr("tasks.order_extraction._extract", extract)
+    monkeypatch.setattr(Extraction, "extract", extract)
     monkeypatch.setattr("tasks.claims.OCCUPIED_SECONDS", 0.3)
 
     async def both() -> list[State[Any]]:
@@ -263,7 +265,9 @@ def test_what_was_locked_is_extracted_by_the_next_run(work: Workplace, wire: Wir
     run("send", channel="night")
     failure, sequences = Failure("LockedTargetError", "locked: /opt/zone/a (held by pid 7)", "end what uses it", True), count(1)
 
-    def extract(_: Sends, __: Claim, subscriber: str, distribution: str, revision: RevisionNumber, *_told: object) -> DeliveryResult:
+    def extract(extraction: Extraction, _on_event: object) -> DeliveryResult:
+        assignment = extraction.assignment
+        subscriber, distribution, revision = assignment.subscriber, assignment.distribution, assignment.revision
         sequence = next(sequences)
         is_locked, now = sequence <= len(HOSTS), datetime.now(UTC)
         outcome = Outcome.FAILED if is_locked else Outcome.INSTALLED
@@ -273,7 +277,7 @@ def test_what_was_locked_is_extracted_by_the_next_run(work: Workplace, wire: Wir
         place = CurrentPlace.FAILED if is_locked else CurrentPlace.INSTALLED
         return DeliveryResult(subscriber, distribution, revision, place, error=LockedTargetError(failure.message) if is_locked else None)
 
-    monkeypatch.setattr("tasks.order_extraction._extract", extract)
+    monkeypatch.setattr(Extraction, "extract", extract)
     assert run("extract", distributor="hq", at_once=True).type.value == "FAILED"
     assert {work.ledger.state(name, "zone").reason for name in HOSTS} == {failure.message}
     assert run("extract", distributor="hq", at_once=True).type.value == "COMPLETED"
@@ -308,8 +312,8 @@ def test_runs_whose_object_is_gone_or_inactive_say_so(work: Workplace, wire: Wir
 
 
 def test_a_scheduled_run_whose_window_is_over_sends_nothing(work: Workplace, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.place.was_scheduled", lambda: True)
-    monkeypatch.setattr("tasks.place.window_is_over", lambda *_: True)
+    monkeypatch.setattr("tasks.run_context.was_scheduled", lambda: True)
+    monkeypatch.setattr("tasks.run_context.window_is_over", lambda *_: True)
     assert run("send", channel="night").name == "Too late"
     assert not wire.calls
 

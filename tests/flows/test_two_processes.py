@@ -37,19 +37,19 @@ PATIENCE = 90.0
 PROCESS = """
 import asyncio, sys, time
 from pathlib import Path
-from tasks import sending
+from tasks import send_session
 from flows.send import send
 doors, channel = Path(sys.argv[1]), sys.argv[2]
-transfer = sending.Sending.transfer
+transfer = send_session.Transfer.transfer
 def at_the_door(self, *arguments):
-    name = self._subscriber.name
+    name = self.subscriber.name
     (doors / "arrived" / name).touch()
     deadline = time.monotonic() + 120
     while not (doors / "open" / name).exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return transfer(self, *arguments)
-sending.Sending.transfer = at_the_door
+send_session.Transfer.transfer = at_the_door
 print(asyncio.run(send(channel=channel, return_state=True)).message, flush=True)
 """
 """A flow run whose transfers stop at a door of their own, which the test opens."""
@@ -93,19 +93,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
             work.publisher.keep_subscriber_key(name, init(host, name))
             trust(host, "hq", work.publisher.root())
         for priority in COUNTS:
-            build_recorded(
-                work.site.distribution(priority), source=work.source, store=work.store, ledger=work.ledger, clock=work.clock, flow_run=""
-            )
-        sign_recorded(
-            work.site,
-            work.distributor,
-            tuple(COUNTS),
-            publisher=work.publisher,
-            store=work.store,
-            ledger=work.ledger,
-            clock=work.clock,
-            flow_run="",
-        )
+            build_recorded(work, priority)
+        sign_recorded(work, tuple(COUNTS))
     return directory
 
 

@@ -2,24 +2,23 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from blake3 import blake3
 
-from sluice.distributor.deliver.orders import ExtractResult
-from sluice.distributor.send_queue.claim import Claim
+from sluice.distributor.deliver.extraction import IF_CHANGED, Extraction
+from sluice.distributor.deliver.orders import ExtractResult, Orders
+from sluice.distributor.send_queue.watch import QueueWatch
+from sluice.model.assignment import Assignment
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.state import State
-from tasks.order_extraction import LENDS, _ordered
-from tasks.sending import Sends
 from tests.distributor.distributor import bench, subscriber_named
 from tests.sender.agent_double import NOW, AgentDouble
 
 
-@pytest.mark.parametrize(("features", "told"), [(["delta", "script"], LENDS), (["script"], "")])
+@pytest.mark.parametrize(("features", "told"), [(["delta", "script"], IF_CHANGED), (["script"], "")])
 def test_what_is_lent_is_told_with_the_order_that_follows(
     features: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -30,7 +29,7 @@ def test_what_is_lent_is_told_with_the_order_that_follows(
     agent.lacks = iter([[blake3(lacking).hexdigest()]])
     orders: list[dict[str, Any]] = []
 
-    def order_extract(*_: object, **told: Any) -> ExtractResult:
+    def give(_: Orders, **told: Any) -> ExtractResult:
         orders.append(told)
         changed = Failure("BaseDiffersError", "a changed", "", retryable=False) if len(orders) == 1 else None
         outcome = Outcome.FAILED if changed else Outcome.INSTALLED
@@ -38,20 +37,16 @@ def test_what_is_lent_is_told_with_the_order_that_follows(
             Receipt("hq", agent.name, len(orders), "zone", revision, outcome, NOW, NOW, 1, 1, 20_000, "ab" * 32, failure=changed)
         )
 
-    monkeypatch.setattr("tasks.order_extraction.recipe", lambda *_: RenderedRecipe(("/opt/zone",)))
-    work = SimpleNamespace(
-        site=SimpleNamespace(subscriber=subscriber_named),
-        distributor=SimpleNamespace(name="hq"),
-        clock=SimpleNamespace(now=lambda: NOW),
-        store=hq.store,
-        transport=hq.way,
-        timeout=lambda _: 5,
-    )
-    sends = SimpleNamespace(place=SimpleNamespace(work=work), ordering=SimpleNamespace(order_extract=order_extract))
-    done = _ordered(cast("Sends", sends), cast("Claim", None), agent.name, "zone", revision, lambda _: None, True)
+    monkeypatch.setattr(Orders, "give", give)
+    context = hq.context()
+    watch = QueueWatch("hq", None, ledger=hq.ledger, clock=context.clock)
+    sender, assignment = hq.sending(revision).sender, Assignment(agent.name, "zone", revision)
+    recipe = RenderedRecipe(("/opt/zone",))
+    extraction = Extraction(context, watch, sender, subscriber_named(agent.name), assignment, lambda: recipe, check=True)
+    done = extraction.extract()
     assert orders[0].get("if_changed") == told
     if told:
         assert (done.state, len(orders)) == (State.INSTALLED, 2)
-        assert 20_000 < orders[1]["lent"] < 22_000
+        assert 20_000 < orders[1]["supplement"] < 22_000
     else:
         assert (done.state, len(orders), agent.lent) == (State.FAILED, 1, [])

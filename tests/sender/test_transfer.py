@@ -250,7 +250,7 @@ def test_what_must_stay_free_goes_with_the_put_where_it_says_something(hq: Bench
         for sending in (hq.sending(revision), hq.sending(revision)):
             agent.held.clear()
             if puts:
-                sending._subscriber = replace(sending._subscriber, min_free=4096)
+                sending.subscriber = replace(sending.subscriber, min_free=4096)
             sending.call()
             sending.transfer()
             sending.close()

@@ -152,9 +152,8 @@ class SiteLab:
     def build(self) -> None:
         """Build and sign ``zone``, as the tasks do, where no test asks how a command does it."""
         with open_workplace(self.site, "hq") as work:
-            known: dict[str, Any] = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}
-            build_recorded(work.site.distribution("zone"), source=work.source, **known)
-            sign_recorded(work.site, work.distributor, ("zone",), publisher=work.publisher, **known)
+            build_recorded(work, "zone")
+            sign_recorded(work, ("zone",))
 
     # --- places -----------------------------------------------------------------------------------------------------------
 

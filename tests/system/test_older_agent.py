@@ -25,17 +25,19 @@ from infra.ledger.sql import open_ledger
 from infra.store.files import FileStore
 from infra.transports.address import AddressTransport
 from sluice.distributor.build.sign import sign
-from sluice.distributor.deliver.orders import Ordering
+from sluice.distributor.deliver.orders import Orders
 from sluice.errors import AgentVersionError
 from sluice.model.action import Action, Script, ScriptType, StartProcess
+from sluice.model.assignment import Assignment
 from sluice.model.locked import Locked
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Address, Distribution, DistributionType, Subscriber
 from sluice.rules.features import needed_features
-from sluice.sender.transfer import Transfer
+from sluice.sender.transfer import Sender, Transfer
 from sluice.trust.publish import Publisher
+from tests.distributor.context import context_of
 
 OLDER = Path(__file__).with_name("older_agent.zip")
 OLDER_DIGEST = "0" * 64
@@ -90,18 +92,9 @@ class Route:
         return sign([distribution], store=self.store, publisher=self.publisher, now=datetime.now(UTC), longest_interval=timedelta(days=1))
 
     def sending(self, revision: str, distribution: Distribution) -> Transfer:
-        return Transfer(
-            self.subscriber,
-            "zone",
-            RevisionNumber.parse(revision),
-            distributor="hq",
-            transport=self.transport,
-            store=self.store,
-            publisher=self.publisher,
-            sign=self._sign,
-            timeout=60,
-            needs=needed_features(distribution, min_free=self.subscriber.min_free),
-        )
+        sender = Sender("hq", self.transport, self.store, self.publisher, self._sign, timeout=60)
+        assignment = Assignment("here", "zone", RevisionNumber.parse(revision))
+        return Transfer(sender, self.subscriber, assignment, needed_features(distribution, min_free=self.subscriber.min_free))
 
     def install(self, revision: str, distribution: Distribution, recipe: RenderedRecipe) -> str:
         """Send and extract; what the Subscriber swore."""
@@ -109,8 +102,8 @@ class Route:
         try:
             sending.call()
             sending.transfer()
-            ordering = Ordering("hq", self.store, self.publisher, self.ledger)
-            done = ordering.order_extract(sending.called, "zone", RevisionNumber.parse(revision), recipe, now=datetime.now(UTC))
+            context = context_of(store=self.store, publisher=self.publisher, ledger=self.ledger)
+            done = Orders(context, sending.called, sending.assignment, recipe).give()
         finally:
             sending.close()
         return str(done.receipt.failure or done.receipt.outcome)

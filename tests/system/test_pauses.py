@@ -66,10 +66,9 @@ class Pair:
         (self.directory / "bulk/blob").write_bytes(self._noise(SIZE))
         (self.directory / "urgent/blob").write_bytes(self._noise(6 * MIB))
         with open_workplace(self.lab.site, "hq") as work:
-            known = {"store": work.store, "ledger": work.ledger, "clock": work.clock, "flow_run": ""}
             for name in WAYS:
-                build_recorded(work.site.distribution(name), source=work.source, **known)  # type: ignore[arg-type]
-            sign_recorded(work.site, work.distributor, tuple(WAYS), publisher=work.publisher, **known)  # type: ignore[arg-type]
+                build_recorded(work, name)
+            sign_recorded(work, tuple(WAYS))
         low = self._held("bulk")
         self.high = self._held("urgent")
         # A MiB at a time: it is told within some of these blocks, and has others left.

@@ -8,15 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from sluice.distributor.deliver.orders import Ordering
+from sluice.distributor.deliver.orders import Orders
 from sluice.model.action import Action, Script, ScriptType, StartProcess, StopProcess
 from sluice.model.order import Receipt
 from sluice.model.recipe import RenderedRecipe
+from tests.distributor.context import context_of
 from tests.system.sshd import lab
 from tests.system.test_send_over_ssh import Route
 
@@ -84,10 +84,10 @@ def extract(route: Route, revision: str, page: bytes, pre: tuple[Action, ...], p
     sending = route.sending(number)
     sending.call()
     sending.transfer()
-    ordering = Ordering("hq", route.store, route.publisher, route.ledger)
+    context = context_of(store=route.store, publisher=route.publisher, ledger=route.ledger)
     recipe = RenderedRecipe((str(route.destination),), pre, post)
     try:
-        return ordering.order_extract(sending.called, "zone", number, recipe, now=datetime.now(UTC)).receipt
+        return Orders(context, sending.called, sending.assignment, recipe).give().receipt
     finally:
         sending.close()
 

@@ -15,18 +15,20 @@ from infra.ledger.sql import SqlLedger, open_ledger
 from infra.store.files import FileStore
 from infra.transports.ssh import SshTransport
 from sluice.distributor.build.sign import sign
-from sluice.distributor.deliver.orders import ExtractResult, Ordering
+from sluice.distributor.deliver.orders import ExtractResult, Orders
 from sluice.distributor.predict.predictor import Predictor
 from sluice.errors import BaseDiffersError, ConnectionLostError, StoreLockedError
 from sluice.formats.ted.file import BLOCK
+from sluice.model.assignment import Assignment
 from sluice.model.event import Event, EventKind
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import State
-from sluice.sender.transfer import Remedy, SendResult, Transfer
+from sluice.sender.transfer import Remedy, Sender, SendResult, Transfer
 from sluice.trust.projected import ProjectedPublisher
 from sluice.trust.publish import Publisher
+from tests.distributor.context import context_of
 from tests.system.sshd import Sshd, lab
 
 pytestmark = pytest.mark.timeout(180)
@@ -68,26 +70,16 @@ class Route:
         sign([name], store=self.store, publisher=self.publisher, now=datetime.now(UTC), longest_interval=timedelta(days=1))
 
     def sending(self, revision: RevisionNumber, remedy: Remedy = Remedy.NONE) -> Transfer:
-        return Transfer(
-            self.subscriber,
-            "zone",
-            revision,
-            distributor="hq",
-            transport=self.transport,
-            store=self.store,
-            publisher=self.publisher,
-            sign=self.sign,
-            timeout=30,
-            remedy=remedy,
-        )
+        sender = Sender("hq", self.transport, self.store, self.publisher, self.sign, timeout=30)
+        return Transfer(sender, self.subscriber, Assignment("helsinki", "zone", revision), remedy=remedy)
 
     @property
     def destination(self) -> Path:
         return self.host.home / "zone"
 
     def extract(self, sending: Transfer, revision: RevisionNumber) -> ExtractResult:
-        ordering = Ordering("hq", self.store, self.publisher, self.ledger)
-        return ordering.order_extract(sending.called, "zone", revision, self.recipe, now=datetime.now(UTC))
+        context = context_of(store=self.store, publisher=self.publisher, ledger=self.ledger)
+        return Orders(context, sending.called, Assignment("helsinki", "zone", revision), self.recipe).give()
 
     @property
     def recipe(self) -> RenderedRecipe:

@@ -140,19 +140,8 @@ def prepare(site: Path) -> None:
             work.publisher.keep_subscriber_key(host, init(directory, host))
             trust(directory, "hq", work.publisher.root())
         for zone in ZONES:
-            build_recorded(
-                work.site.distribution(zone), source=work.source, store=work.store, ledger=work.ledger, clock=work.clock, flow_run=""
-            )
-        sign_recorded(
-            work.site,
-            work.distributor,
-            ZONES,
-            publisher=work.publisher,
-            store=work.store,
-            ledger=work.ledger,
-            clock=work.clock,
-            flow_run="",
-        )
+            build_recorded(work, zone)
+        sign_recorded(work, ZONES)
 
 
 @pytest.fixture

@@ -2,81 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Collection
 
 from sluice.distributor.build.build import BuildResult, build
 from sluice.distributor.build.sign import sign
+from sluice.distributor.context import DistributorContext, event_of, failure_data
 from sluice.errors import SluiceError
-from sluice.model.event import Event, EventKind, JsonValue
-from sluice.model.revision import RevisionNumber
-from sluice.model.site import Distribution, Distributor, Site
+from sluice.model.event import EventKind, JsonValue
 from sluice.model.state import Built
-from sluice.ports import Clock, Ledger, Progress, Source, Store
+from sluice.ports import Progress
 from sluice.rules.lifetimes import longest_send_interval
-from sluice.rules.retry import failure_of
-from sluice.trust.publish import Published, Publisher
+from sluice.trust.publish import Published
 
 
 def build_recorded(
-    distribution: Distribution,
-    *,
-    store: Store,
-    source: Source,
-    ledger: Ledger,
-    clock: Clock,
-    flow_run: str,
-    rebaseline: bool = False,
-    progress: Progress | None = None,
+    context: DistributorContext, distribution: str, *, rebaseline: bool = False, progress: Progress | None = None
 ) -> BuildResult:
-    """Build, and record what came of it. A revision that a killed build left unrecorded is recorded by the next. Raises as ``build``."""
-    event = _event_maker(distribution.name, distribution.distributor, flow_run)
+    """Build, and record the result. A revision that a killed build left unrecorded is recorded by the next. Raises as ``build``."""
+    store, source, subject = context.store, context.source, context.site.distribution(distribution)
     try:
-        result = build(distribution, store=store, source=source, rebaseline=rebaseline, progress=progress)
+        result = build(subject, store=store, source=source, rebaseline=rebaseline, progress=progress)
     except SluiceError as error:
-        failure = failure_of(error)
-        ledger.record(event(clock.now(), EventKind.BUILD_FAILED, None, {"code": failure.code, "message": failure.message[:1000]}))
+        context.ledger.record(event_of(context, EventKind.BUILD_FAILED, distribution, data=failure_data(error)))
         raise
-    now = clock.now()
     newest = result.revision or result.previous
-    known = ledger.built(distribution.name)
+    known = context.ledger.built(distribution)
     if newest is not None and (known is None or known.revision != newest):
-        data: dict[str, JsonValue] = {"files": result.files, "bytes": result.bytes, "bytes_new": result.bytes_new}
-        built = Built(distribution.name, newest, now, result.files, result.bytes)
-        ledger.record(event(now, EventKind.BUILT, newest, data), built=built)
+        event = event_of(
+            context, EventKind.BUILT, distribution, newest, {"files": result.files, "bytes": result.bytes, "bytes_new": result.bytes_new}
+        )
+        context.ledger.record(event, built=Built(distribution, newest, event.at, result.files, result.bytes))
     else:
-        ledger.record(event(now, EventKind.NO_CHANGE, newest, {}))
+        context.ledger.record(event_of(context, EventKind.NO_CHANGE, distribution, newest))
     return result
 
 
-def sign_recorded(
-    site: Site,
-    distributor: Distributor,
-    distributions: tuple[str, ...],
-    *,
-    store: Store,
-    publisher: Publisher,
-    ledger: Ledger,
-    clock: Clock,
-    flow_run: str,
-) -> Published:
-    """Sign what can be sent of Distributions; with none, renew what nears its expiry. Raises TrustError."""
-    now = clock.now()
-    interval = longest_send_interval(site, distributor.name)
-    published = sign(distributions, store=store, publisher=publisher, now=now, longest_interval=interval)
+def sign_recorded(context: DistributorContext, distributions: Collection[str]) -> Published:
+    """Sign what can be sent of Distributions and record it; with none, renew what nears its expiry. Raises TrustError."""
+    published = sign(
+        distributions,
+        store=context.store,
+        publisher=context.publisher,
+        now=context.clock.now(),
+        longest_interval=longest_send_interval(context.site, context.distributor.name),
+    )
     if published.changed:
+        data: dict[str, JsonValue] = {"timestamp": published.timestamp, "roles": ", ".join(published.changed)[:1000]}
         for name in distributions or ("",):
-            kept = store.revisions(name) if name else ()
-            newest = kept[-1] if kept else None
-            data: dict[str, JsonValue] = {"timestamp": published.timestamp, "roles": ", ".join(published.changed)[:1000]}
-            ledger.record(_event_maker(name, distributor.name, flow_run)(clock.now(), EventKind.SIGNED, newest, data))
+            kept = context.store.revisions(name) if name else ()
+            context.ledger.record(event_of(context, EventKind.SIGNED, name, kept[-1] if kept else None, data))
     return published
-
-
-def _event_maker(
-    distribution: str, distributor: str, flow_run: str
-) -> Callable[[datetime, EventKind, RevisionNumber | None, dict[str, JsonValue]], Event]:
-    def make(at: datetime, kind: EventKind, revision: RevisionNumber | None, data: dict[str, JsonValue]) -> Event:
-        return Event(at, kind, distributor, distribution, revision, flow_run=flow_run, data=data)
-
-    return make

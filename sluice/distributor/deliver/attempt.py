@@ -1,4 +1,4 @@
-"""What the ledger says of one Subscriber and Distribution while a flow run is at them: read, judged and recorded.
+"""The ledger's state of one assignment while a flow run delivers it: read, judged and recorded.
 
 The count of retries is the ledger's (D7): a new run starts it anew, unless it is the same run that was started again.
 """
@@ -6,77 +6,64 @@ The count of retries is the ledger's (D7): a new run starts it anew, unless it i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
-from sluice.distributor.deliver.orders import Ordering
-from sluice.distributor.plan.sends import SendTarget
+from sluice.distributor.context import DistributorContext, record_of
 from sluice.errors import BaseDiffersError
-from sluice.model.event import Event, EventKind, JsonValue
+from sluice.model.assignment import Assignment
+from sluice.model.event import EventKind, JsonValue
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import CurrentState, Record, State
 
 
+@dataclass(frozen=True, slots=True)
 class AttemptState:
-    """The course of one target that is due, through one run."""
+    """The state of one assignment that is due, through one run."""
 
-    def __init__(self, target: SendTarget, revision: RevisionNumber, *, ordering: Ordering, extracts: bool) -> None:
-        """
-        Args:
-            extracts: An extraction follows at once: what is only held doesn't end it.
-        """
-        self.target, self.revision = target, revision
-        self._ordering, self._extracts = ordering, extracts
+    context: DistributorContext
+    assignment: Assignment
+    check: bool
+    """Its host is asked although receipts say that it holds the revision."""
+    extracts: bool
+    """An extraction follows at once: being held isn't the end."""
 
-    def state(self) -> CurrentState:
-        """As it stands."""
-        return self._ordering.ledger.state(self.target.subscriber, self.target.distribution)
+    def read(self) -> CurrentState:
+        """Read it from the ledger."""
+        return self.context.ledger.state(*self.assignment.pair)
 
-    def begins_anew(self, state: CurrentState) -> bool:
-        """Whether the run is to be offered: not where this very run was started again, or nothing is left to do."""
-        if state.attempts and state.offered == self.revision and state.flow_run == self._ordering.flow_run:
-            return False
-        return self.newer(state) is None and (not self.stands(state) or self.target.check)
+    def offer_record(self, state: CurrentState) -> Record | None:
+        """Make the record that begins the run, and the count of retries anew; None if this very run was started again or all is done."""
+        if state.attempts and state.offered == self.assignment.revision and state.flow_run == self.context.flow_run:
+            return None
+        if self.newer(state) is not None or (self.is_done(state) and not self.check):
+            return None
+        return self.record(EventKind.OFFERED, lambda s, at: s.reset_retries(at) if self.is_done(s) else self.offer(s, at))
 
-    def offered(self, now: datetime) -> Record:
-        """What begins it: the count of retries starts anew."""
-        return self.record(EventKind.OFFERED, now, lambda s: s.reset_retries(now) if self.stands(s) else self.offer(s, now))
-
-    def offer(self, state: CurrentState, now: datetime) -> CurrentState:
-        """The state after the revision was offered."""
-        return state.offer(self.revision, distributor=self._ordering.distributor, channel=self.target.channel, at=now)
+    def offer(self, state: CurrentState, at: datetime) -> CurrentState:
+        """Return the state after the revision was offered."""
+        return state.offer(self.assignment.revision, distributor=self.context.distributor.name, channel=self.assignment.channel, at=at)
 
     def newer(self, state: CurrentState) -> RevisionNumber | None:
-        """What another run offered since ours was planned, in a window's random instant or between retries: ours would take it back."""
+        """Find a newer revision that another run offered since ours was planned, in a random window or between retries."""
         newer = state.offered
-        if newer is None or newer <= self.revision or newer not in self._ordering.store.revisions(self.target.distribution):
+        if newer is None or newer <= self.assignment.revision or newer not in self.context.store.revisions(self.assignment.distribution):
             return None
         return newer
 
-    def stands(self, state: CurrentState) -> bool:
-        """Whether, by receipts, nothing is left to do; an offer or a failed call takes nothing of that back."""
-        if state.extracted == self.revision:
+    def is_done(self, state: CurrentState) -> bool:
+        """Whether, by receipts, nothing remains to be done; an offer or a failed call takes nothing of that back."""
+        if state.extracted == self.assignment.revision:
             return state.state is State.INSTALLED
-        return state.held == self.revision and state.state is State.RECEIVED and not self._extracts
+        return state.held == self.assignment.revision and state.state is State.RECEIVED and not self.extracts
 
     @staticmethod
     def base_mismatch(state: CurrentState) -> bool:
-        """Whether an extraction found that what stands there isn't what the revision builds on any more."""
+        """Whether an extraction found that the tree there isn't the one the revision builds on any more."""
         return state.error is not None and state.error.code == BaseDiffersError.__name__
 
     def record(
-        self, kind: EventKind, now: datetime, change: Callable[[CurrentState], CurrentState], data: Mapping[str, JsonValue] | None = None
+        self, kind: EventKind, change: Callable[[CurrentState, datetime], CurrentState], data: Mapping[str, JsonValue] | None = None
     ) -> Record:
-        """An event of this run about the pair, with the change of its state."""
-        target = self.target
-        event = Event(
-            at=now,
-            kind=kind,
-            distributor=self._ordering.distributor,
-            distribution=target.distribution,
-            revision=self.revision,
-            subscriber=target.subscriber,
-            channel=target.channel,
-            flow_run=self._ordering.flow_run,
-            data=data or {},
-        )
-        return Record(event, change)
+        """Make an event of this run about the pair, now, with the change of its state."""
+        return record_of(self.context, kind, self.assignment, change, data)

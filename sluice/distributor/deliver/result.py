@@ -1,4 +1,4 @@
-"""How one Subscriber and Distribution ended in one flow run, for its table and its end state."""
+"""The end of one Subscriber and Distribution in one flow run, for its table and its end state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sluice.model.state import State
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """How it ended for one Subscriber: a row of the run's table."""
+    """A row of the run's table."""
 
     subscriber: str
     distribution: str
@@ -23,13 +23,13 @@ class DeliveryResult:
     seconds: float = 0.0
     error: SluiceError | None = None
     was_tried: bool = True
-    """False where it wasn't due."""
+    """False if it wasn't due."""
     base: RevisionNumber | None = None
-    """Of the delta that was sent; None: everything, or nothing had to be."""
+    """The revision that the delta builds on; None: everything was sent, or nothing had to be."""
     lent: int = 0
-    """Bytes of contents that its tree lacked."""
+    """Bytes of the supplement: contents that its tree lacked."""
 
     @property
     def is_error(self) -> bool:
-        """Whether somebody or the next run has to do something; what isn't applicable or inactive is none."""
+        """Whether somebody or the next run has to act; not applicable and inactive are no errors."""
         return self.error is not None

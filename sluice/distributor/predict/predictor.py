@@ -1,9 +1,9 @@
-"""What sends would move, in bytes and seconds, before anything is sent (C11). Nothing is changed, here or there.
+"""Predict what sends would move, in bytes and seconds, before anything is sent (C11). Nothing is changed, here or there.
 
-The bytes are counted, not guessed: the code that sends talks to an simulated agent, with the ``.ted`` that would be sent and the metadata
-that would be published. Guessed is only what nobody has made yet (``is_exact`` says so), and what the Subscriber says of itself. Where its
-tree was changed since its last receipt, it will be lent what it lacks: nobody here knows of that. Bytes are those of the agents' protocol,
-both ways; what SSH adds isn't counted.
+The bytes are counted, not guessed: the code that sends talks to a simulated agent, with the ``.ted`` that would be sent and the metadata
+that would be published. Only a ``.ted`` that isn't made yet (``is_exact`` says so) and the agent's hello are guessed. If a Subscriber's
+tree was changed since its last receipt, it will need a supplement, of which nothing is known here. Bytes are those of the agents'
+protocol, both ways; the overhead of SSH isn't counted.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sluice.distributor.deliver.orders import order_of
 from sluice.distributor.predict.projected_store import Making, ProjectedStore
 from sluice.distributor.predict.simulated_agent import SimulatedAgent, SimulatedState
 from sluice.formats.orders import order_bytes, parse_order, receipt_bytes
+from sluice.model.assignment import Assignment
 from sluice.model.event import Event
 from sluice.model.order import Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
@@ -28,13 +29,13 @@ from sluice.model.site import Subscriber
 from sluice.model.state import CurrentState
 from sluice.ports import TedStore
 from sluice.sender.conversation import Conversation
-from sluice.sender.transfer import Transfer
+from sluice.sender.transfer import Sender, Transfer
 from sluice.trust.envelope import ORDER_WORD, RECEIPT_WORD, Envelope, seal
 from sluice.trust.projected import ProjectedPublisher
 from sluice.trust.roles import ROOT, TOP_ROLES, distribution_role
 
 SENDS_MAX = 5
-"""Last sends to a Subscriber that its next one's time is computed from."""
+"""Last sends to a Subscriber from which the time of its next one is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +46,21 @@ class Prediction:
     distribution: str
     revision: RevisionNumber
     link: str
-    """The host it goes to: what has a line of its own."""
+    """The host it goes to, which has a line of its own."""
     base: RevisionNumber | None
-    """Of the ``.ted``; None: whole, or nothing but an order."""
+    """The revision that the ``.ted`` builds on; None: a full one, or nothing but an order."""
     bytes: int
     """Both ways."""
     is_exact: bool
     """False: the ``.ted`` isn't made yet, and ``bytes`` is about the most it can be."""
     seconds: float | None
-    """From what the last sends there took; None where there was none."""
+    """From the time of the last sends there; None if there was none."""
 
 
 class Predictor:
-    """Predicts the sends of one Distributor in the order they are asked for: each knows what those before it have brought.
+    """Predicts the sends of one Distributor in the order they are asked for: each counts on the metadata of those before it.
 
-    Use as a context: what is made for it goes afterwards.
+    Use as a context: deltas that were made for it go afterwards.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Predictor:
             states: By Subscriber and Distribution.
             sends: Events of sends that arrived, newest first.
             longest_interval: See ``rules/lifetimes.py``.
-            making: Where predictions may take the time to be exact.
+            making: Makes deltas, if predictions may take the time to be exact.
         """
         self._distributor, self._publisher, self._states = distributor, publisher, states
         self._interval, self._now = longest_interval, now
@@ -87,7 +88,7 @@ class Predictor:
         for event in sends:
             self._sends.setdefault(event.subscriber, []).append(event)
         self._trust: dict[str, dict[str, int]] = {}
-        """What the sends that were predicted have brought, by Subscriber."""
+        """Metadata versions by role that predicted sends have brought, by Subscriber."""
         self._stack = ExitStack()
         self._store = ProjectedStore(store, self._stack, making)
         self._transfers: dict[tuple[Any, ...], tuple[int, RevisionNumber | None]] = {}
@@ -98,9 +99,7 @@ class Predictor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def predict(
-        self, subscriber: Subscriber, distribution: str, revision: RevisionNumber, recipe: RenderedRecipe | None = None
-    ) -> Prediction:
+    def predict(self, subscriber: Subscriber, assignment: Assignment, recipe: RenderedRecipe | None = None) -> Prediction:
         """Predict one send.
 
         Args:
@@ -109,10 +108,11 @@ class Predictor:
             TrustError: Nothing of it is signed.
             NotFoundError, StoreCorruptError.
         """
+        distribution, revision = assignment.distribution, assignment.revision
         if not self._publisher.versions():  # the first send publishes first
             self._sign(distribution)
         trust = self._held(subscriber.name, distribution)
-        state = self._states.get((subscriber.name, distribution), CurrentState(subscriber.name, distribution))
+        state = self._states.get(assignment.pair, CurrentState(*assignment.pair))
         sent = self._sends.get(subscriber.name, [])
         simulated = SimulatedState(
             subscriber,
@@ -126,13 +126,13 @@ class Predictor:
         )
         key = (distribution, revision, state.held, state.extracted, simulated.small, tuple(sorted(trust.items())), subscriber.min_free)
         if key not in self._transfers:
-            self._transfers[key] = self._transfer(simulated, revision)
+            self._transfers[key] = self._transfer(simulated, assignment)
         moved, base = self._transfers[key]
         ours = (*TOP_ROLES, distribution_role(distribution))
         now_held = {role: version for role, version in self._publisher.versions().items() if role in ours}
         self._trust.setdefault(subscriber.name, {}).update(now_held)
         if recipe is not None:
-            moved += self._extraction(simulated, revision, recipe)
+            moved += self._extraction(simulated, assignment, recipe)
         return Prediction(
             subscriber.name,
             distribution,
@@ -144,31 +144,20 @@ class Predictor:
             seconds=seconds_for(moved, [(_bytes(event), _seconds(event)) for event in sent[:SENDS_MAX]]),
         )
 
-    def _transfer(self, simulated: SimulatedState, revision: RevisionNumber) -> tuple[int, RevisionNumber | None]:
+    def _transfer(self, simulated: SimulatedState, assignment: Assignment) -> tuple[int, RevisionNumber | None]:
         agent = SimulatedAgent(simulated)
-        sending = Transfer(
-            simulated.subscriber,
-            simulated.distribution,
-            revision,
-            distributor=self._distributor,
-            transport=agent,
-            store=self._store,
-            publisher=self._publisher,
-            sign=self._sign,
-            timeout=1,
-        )
-        sending.call()
-        base = sending.transfer().base
-        sending.close()
-        conversation = sending.called.conversation
+        sender = Sender(self._distributor, agent, self._store, self._publisher, self._sign, timeout=1)
+        transfer = Transfer(sender, simulated.subscriber, assignment)
+        transfer.call()
+        base = transfer.transfer().base
+        transfer.close()
+        conversation = transfer.called.conversation
         return conversation.sent + conversation.received + agent.skipped_sent + agent.skipped_received, base
 
-    def _extraction(self, simulated: SimulatedState, revision: RevisionNumber, recipe: RenderedRecipe) -> int:
+    def _extraction(self, simulated: SimulatedState, assignment: Assignment, recipe: RenderedRecipe) -> int:
         agent = SimulatedAgent(replace(simulated, receipt=self._receipt))
         conversation = Conversation(agent, who=simulated.subscriber.name)
-        order = order_of(
-            self._distributor, simulated.subscriber.name, simulated.sequence + 1, simulated.distribution, revision, recipe, now=self._now
-        )
+        order = order_of(self._distributor, assignment, simulated.sequence + 1, recipe, now=self._now)
         conversation.receipts(simulated.distribution)
         conversation.order(_unsigned(ORDER_WORD, order_bytes(order), key="0" * 64))
         conversation.acknowledge(simulated.distribution, order.sequence)
@@ -194,7 +183,7 @@ class Predictor:
         return _unsigned(RECEIPT_WORD, receipt_bytes(receipt), key="receipt")
 
     def _held(self, subscriber: str, distribution: str) -> dict[str, int]:
-        """Metadata versions that it holds by its last sends; nothing but the root before the first."""
+        """Find the metadata versions that it holds by its last sends; nothing but the root before the first."""
         sent = self._sends.get(subscriber, [])
         found = dict(self._publisher.held_since(distribution, sent[0].at)) if sent else {}
         role = distribution_role(distribution)
@@ -216,9 +205,9 @@ class Predictor:
 
 
 def seconds_for(moved: int, sends: Sequence[tuple[int, float]]) -> float | None:
-    """What ``moved`` bytes will take, by earlier sends of (bytes, seconds): at the largest one's rate, and no less than the quickest took.
+    """Estimate the time of ``moved`` bytes by earlier sends of (bytes, seconds): at the largest one's rate, and no less than the quickest.
 
-    None where there was none.
+    None if there was none.
     """
     timed = [(size, seconds) for size, seconds in sends if size > 0 and seconds > 0]
     if not timed:

@@ -1,4 +1,4 @@
-"""A Store with the deltas that it doesn't have yet, for predictions: made somewhere else, or only guessed. Nothing in it is changed."""
+"""A store with the deltas that it doesn't have yet, for predictions: made elsewhere, or only guessed. Nothing in it is changed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from sluice.ports import Progress, TedFile, TedStore
 from sluice.trust.roles import DISTFILE, delta_name
 
 INDEX_BYTES = 400
-"""Of an index whose ``.ted`` isn't made yet, without its blocks and frames."""
+"""Assumed size of an index without its blocks and frames, if its ``.ted`` isn't made yet."""
 BLOCK_BYTES = 90
-"""Of such an index for each block: its digest and about a frame."""
+"""Assumed size of such an index for each block: its digest and about a frame."""
 
 Making = Callable[[str, RevisionNumber, RevisionNumber, bool], AbstractContextManager[TedFile]]
-"""Makes a delta somewhere else than it would be kept: Distribution, revision, base, small."""
+"""Makes a delta outside of the store: Distribution, revision, base, small."""
 
 
 class ProjectedStore:
-    """A Store as it is, with deltas that it doesn't have yet."""
+    """A ``TedStore`` as it is, with deltas that it doesn't have yet."""
 
     def __init__(self, store: TedStore, stack: ExitStack, making: Making | None) -> None:
         self._store, self._stack, self._making = store, stack, making
@@ -48,7 +48,7 @@ class ProjectedStore:
         return self._store.supplement(distribution, revision, base, digests)
 
     def teds(self, distribution: str, revision: RevisionNumber) -> Sequence[TedFile]:
-        """Those that are there, and those that would be."""
+        """List those that are there, and those that would be."""
         made = [ted for (name, number, _, _), ted in self._made.items() if (name, number) == (distribution, revision)]
         return [*self._store.teds(distribution, revision), *made]
 
@@ -65,15 +65,15 @@ class ProjectedStore:
             if (ted.base, ted.small) == (base, small):
                 return ted
         key = distribution, revision, base, small
-        if base is None or self._making is None:  # whole, only the first of a baseline is there before somebody lacks another
+        if base is None or self._making is None:  # of full ones, only a baseline's first is there before somebody needs another
             self.estimated.add(key)
-            self._made[key] = self._imagined(distribution, revision, base, small)
+            self._made[key] = self._estimate(distribution, revision, base, small)
         else:
             self._made[key] = self._stack.enter_context(self._making(distribution, revision, base, small))
         return self._made[key]
 
-    def _imagined(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, small: bool) -> TedFile:
-        """As large as what is new would be, sent by itself: a delta is seldom larger."""
+    def _estimate(self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, small: bool) -> TedFile:
+        """Estimate it as large as its new contents would be, sent by themselves: a delta is seldom larger."""
         new = self._store.manifest(distribution, revision)
         plain = sum(size for _, size in needed_contents(new, self._store.manifest(distribution, base) if base else None))
         whole, everything = self._compressed(distribution)
@@ -84,7 +84,7 @@ class ProjectedStore:
         return TedFile(revision, base, file.name, delta_name(base, small) if base else DISTFILE, index, payload, small)
 
     def _compressed(self, distribution: str) -> tuple[int, int]:
-        """Payload of the newest whole revision whose ``.ted`` is there, and the bytes it makes; zeros where there is none."""
+        """Find the payload of the newest revision whose full ``.ted`` is there, and the bytes it makes; zeros if there is none."""
         for number in reversed(self._store.revisions(distribution)):
             for ted in self._store.teds(distribution, number):
                 if ted.base is None:

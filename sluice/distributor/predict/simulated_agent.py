@@ -1,7 +1,7 @@
-"""An agent that isn't there, for predictions: it answers a sender as one would that is what it is said to be, and keeps nothing.
+"""A simulated agent, for predictions: it answers a sender as a real one in the given state would, and keeps nothing.
 
-A sender's own code talks to it, so that what is counted is what is sent. Of a payload only the last block is taken: the others are counted.
-It works fast, and so tells of no progress but that of a put.
+The sender's own code talks to it, so that the bytes that would be sent are the bytes that are counted. Of a payload only the last block is
+read: the others are counted. It works fast, and so reports no progress but that of a put.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROGRESS = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SimulatedState:
-    """What a Subscriber is taken for."""
+    """The state of the Subscriber that is simulated."""
 
     subscriber: Subscriber
     distribution: str
@@ -37,7 +37,7 @@ class SimulatedState:
     trust: Mapping[str, int]
     """Metadata versions by role."""
     newest: Mapping[str, int]
-    """The same once it was sent what is published."""
+    """The same once it has received the published metadata."""
     small: bool = False
     """It gets small deltas."""
     receipt: Callable[[Envelope], Envelope] = field(default=lambda envelope: envelope)
@@ -53,12 +53,12 @@ class SimulatedAgent(Stream):
         self._outgoing = bytearray()
         self._take: Callable[[bytes], None] = lambda _: None
         self.skipped_sent = 0
-        """Bytes that would be sent to it beside those that are."""
+        """Bytes that would be sent to it beside those that were written."""
         self.skipped_received = 0
-        """The same for what it would say."""
+        """The same for its answers."""
 
     def connect(self, subscriber: Subscriber, *, timeout: float) -> SimulatedAgent:
-        """As a Transport: there is one conversation."""
+        """Connect, as a Transport: there is one conversation."""
         return self
 
     def write(self, data: bytes | memoryview) -> None:
@@ -77,28 +77,28 @@ class SimulatedAgent(Stream):
                 getattr(self, f"_on_{frame['type']}")(frame)
 
     def read(self, size: int) -> bytes:
-        """What it said."""
+        """Read its answers."""
         data = bytes(self._outgoing[:size])
         del self._outgoing[:size]
         return data
 
     def readable(self) -> bool:
-        """Whether it said something."""
+        """Whether there is an answer."""
         return bool(self._outgoing)
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: nothing remains of it."""
 
     def _say(self, **message: Any) -> None:
         self._outgoing += message_frame(message)
 
     def _await(self, length: int, then: Callable[[], None]) -> None:
-        left = length
+        remaining = length
 
         def take(frame: bytes) -> None:
-            nonlocal left
-            left -= len(frame)
-            if not left:
+            nonlocal remaining
+            remaining -= len(frame)
+            if not remaining:
                 then()
 
         self._take = take
@@ -160,4 +160,4 @@ class SimulatedAgent(Stream):
         self._say(type="done")
 
     def _on_bye(self, _: Message) -> None:
-        """It is over."""
+        """Do nothing: the conversation is over."""

@@ -1,9 +1,9 @@
-"""Verify a Distributor's store, and mend what can be mended (E4).
+"""Verify a Distributor's store, and repair damage (E4).
 
-Everything is read again and hashed. A content that is lost is taken from where it still has its digest: a whole ``.ted`` at hand, or the
-source, where a file is read and hashed too unless it is known to hold something else; a name, a size or a time is never enough. A damaged
-``.ted`` is set aside as ``.corrupt`` and made again from contents. A manifest is what was signed and can't be made again: a new baseline
-takes its place. May be killed and repeated.
+Everything is read again and hashed. A content that is lost is taken from a place where it still has its digest: a full ``.ted`` in the
+store, or the source, whose files are read and hashed too unless they are known to have other contents; a name, a size or a time is never
+enough. A damaged ``.ted`` is set aside as ``.corrupt`` and made again from contents. A manifest was signed and can't be made again: a new
+baseline takes its place. May be killed and repeated.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sluice.distributor.build.build import scanned_last
+from sluice.distributor.context import DistributorContext, event_of
 from sluice.errors import NotFoundError, SourceError, StoreCorruptError
 from sluice.formats.ted.file import PAYLOAD_OFFSET, needed_contents, open_ted, read_contents
 from sluice.model.damage import AffectedRevision, Damage, Examination, Part
-from sluice.model.event import Event, EventKind, JsonValue
+from sluice.model.event import EventKind, JsonValue
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution
 from sluice.model.state import Record
-from sluice.ports import Clock, Ledger, PackRepair, Progress, Source, Store
+from sluice.ports import PackRepair, Progress, Source, Store
 from sluice.rules.wording import counted
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import DISTFILE, MANIFEST, delta_name, manifest_target
@@ -29,63 +30,56 @@ from sluice.trust.targets import Target
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A damage and what became of it."""
+    """A damage and its repair."""
 
     damage: Damage
     mended: str = ""
-    """How, without a full stop; empty where it isn't."""
+    """How it was repaired, without a full stop; empty if it wasn't."""
     remedy: str = ""
-    """What to do about it; empty where nothing is left to do."""
+    """What to do about it; empty if nothing is to be done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A store after it was read through."""
+    """A store after all of it was read."""
 
     examined: Examination
     verdicts: tuple[Verdict, ...]
 
     @property
     def unmended(self) -> tuple[Verdict, ...]:
-        """What is still damaged."""
+        """Damage that remains."""
         return tuple(verdict for verdict in self.verdicts if not verdict.mended)
 
 
 def verify_store(
-    names: Collection[str] = (),
-    *,
-    distributions: Mapping[str, Distribution],
-    store: Store,
-    source: Source,
-    publisher: Publisher,
-    repair: bool = False,
-    progress: Progress | None = None,
+    context: DistributorContext, names: Collection[str] = (), *, repair: bool = False, progress: Progress | None = None
 ) -> Verified:
-    """Read again what the store has, and say what is damaged.
+    """Read again everything in the store, and find what is damaged.
 
     Args:
-        names: Only what these Distributions have in it; empty: all.
-        distributions: Those the site has: whose sources may be asked.
-        publisher: Knows what was signed.
-        repair: Mend what can be mended.
-        progress: Told (done, total) of the bytes to read.
+        names: Only the parts of these Distributions; empty: all.
+        repair: Repair the damage as far as possible.
+        progress: Called with (done, total) of the bytes to read.
     Raises:
         StoreError: The disk can't be read or written, or a lock isn't given up.
     """
+    store, owned = context.store, context.site.distributions_of_distributor(context.distributor.name)
+    distributions = {each.name: each for each in owned}
     examined = store.examine(names, progress=progress)
-    damages = [*examined.damages, *_unsigned(names or distributions, store, publisher, examined.damages)]
+    damages = [*examined.damages, *_unsigned(names or distributions, store, context.publisher, examined.damages)]
     examined = replace(examined, damages=tuple(damages))
     if not damages or not repair:
         return Verified(examined, tuple(Verdict(each, remedy=_remedy(each)) for each in damages))
     of_contents = [each for each in damages if each.is_of_contents]
-    verdicts = _mended_contents(of_contents, distributions, store, source) if of_contents else []
+    verdicts = _mended_contents(of_contents, distributions, store, context.source) if of_contents else []
     verdicts += [_mended_ted(each, store) for each in damages if each.part is Part.TED]
     verdicts += [Verdict(each, remedy=_remedy(each)) for each in damages if each.part is Part.MANIFEST]
     return Verified(examined, tuple(verdicts))
 
 
 def _unsigned(names: Iterable[str], store: Store, publisher: Publisher, known: Iterable[Damage]) -> Iterable[Damage]:
-    """Manifests that can be read and aren't what was signed."""
+    """Find manifests that can be read and aren't the ones that were signed."""
     damaged = {each.concerns for each in known if each.part is Part.MANIFEST}
     for name in names:
         listing = publisher.listing(name)
@@ -114,17 +108,19 @@ def _mended_contents(damages: Sequence[Damage], distributions: Mapping[str, Dist
                     source.scan(distributions[name], scanned_last(store, name), sink=pack_repair, entries=True)
                 except SourceError as error:
                     notes.append(str(error))
-        left = set(pack_repair.lost)
-    return [_verdict(damage, left, saved, from_teds, notes) for damage in damages]
+        missing = set(pack_repair.lost)
+    return [_verdict(damage, missing, saved, from_teds, notes) for damage in damages]
 
 
-def _verdict(damage: Damage, left: set[str], saved: set[str], from_teds: set[str], notes: Sequence[str]) -> Verdict:
+def _verdict(damage: Damage, missing: set[str], saved: set[str], from_teds: set[str], notes: Sequence[str]) -> Verdict:
     lost = {digest for digest, _ in damage.lost}
-    if gone := lost & left:
+    if gone := lost & missing:
         names = ", ".join(sorted({name for name, _ in damage.concerns}))
         also = f" ({'; '.join(notes)})" if notes else ""
-        what = f"{counted(len(gone), 'content')} of {len(lost)} can't be had any more: no source and no whole .ted has it{also}"
-        return Verdict(replace(damage, problem=f"{damage.problem}; {what}"), remedy=f"`sluice build NAME --rebaseline` for {names}: {_WHY}")
+        what = f"{counted(len(gone), 'content')} of {len(lost)} cannot be recovered: no source or full .ted contains them{also}"
+        return Verdict(
+            replace(damage, problem=f"{damage.problem}; {what}"), remedy=f"run `sluice build NAME --rebaseline` for {names}: {_WHY}"
+        )
     ways = [
         f"{counted(len(found), 'content')} {way}"
         for found, way in (
@@ -134,12 +130,12 @@ def _verdict(damage: Damage, left: set[str], saved: set[str], from_teds: set[str
         )
         if found
     ]
-    rest = "what is sound in it was saved" if damage.part is Part.PACK else "what lies in it was found out again"
+    rest = "its sound contents were saved" if damage.part is Part.PACK else "its contents were listed anew"
     return Verdict(damage, mended="; ".join(ways) or rest)
 
 
 def _from_teds(pack_repair: PackRepair, concerned: Iterable[AffectedRevision], store: Store) -> None:
-    """Take what is lost from whole ``.ted`` files. What they give is hashed on the way."""
+    """Take lost contents from full ``.ted`` files; they are hashed on the way."""
     for name, revision in concerned:
         if not pack_repair.lost:
             return
@@ -159,7 +155,7 @@ def _from_teds(pack_repair: PackRepair, concerned: Iterable[AffectedRevision], s
                         if digest in pack_repair.lost:
                             pack_repair.put(digest, size, pieces)
             except (StoreCorruptError, FileNotFoundError):
-                continue  # what came before the damage is kept
+                continue  # contents before the damage are kept
 
 
 def _mended_ted(damage: Damage, store: Store) -> Verdict:
@@ -172,14 +168,14 @@ def _mended_ted(damage: Damage, store: Store) -> Verdict:
     except NotFoundError as error:
         if revision not in store.revisions(name):
             return Verdict(damage, mended="its revision isn't kept any more")
-        return Verdict(damage, mended=f"set aside; it can't be made again, others get a whole one: {error.message}")
+        return Verdict(damage, mended=f"set aside; it can't be made again, Subscribers get a full one instead: {error.message}")
     except StoreCorruptError as error:
         return Verdict(replace(damage, problem=f"{damage.problem}; {error.message}"), remedy=_remedy(damage))
     return Verdict(damage, mended=f"set aside as {Path(aside).name} and made again" if aside else "made again meanwhile")
 
 
 def _base_of(file: str) -> tuple[RevisionNumber | None, bool]:
-    """What a ``.ted`` builds on and whether it is a small one, by its name. Raises NotFoundError where no ``.ted`` is named so."""
+    """Parse a ``.ted``'s name: the revision it builds on, and whether it is small. Raises NotFoundError if it is no such name."""
     if file == DISTFILE:
         return None, False
     small = file.endswith(".small.ted")
@@ -189,21 +185,20 @@ def _base_of(file: str) -> tuple[RevisionNumber | None, bool]:
     return base, small
 
 
-_WHY = "what no revision needs any more goes with the old baseline"
+_WHY = "contents that no revision needs any more go with the old baseline"
 
 
 def _remedy(damage: Damage) -> str:
     names = ", ".join(sorted({name for name, _ in damage.concerns})) or "NAME"
     if damage.part is Part.MANIFEST:
-        return f"`sluice build {names} --rebaseline`: a manifest can't be made again, a new baseline takes its place"
+        return f"run `sluice build {names} --rebaseline`: a manifest can't be made again, a new baseline takes its place"
     if damage.part is Part.TED:
-        return "`sluice store verify --repair` sets it aside and makes it again"
-    return "`sluice store verify --repair` saves what is sound and takes the rest from the sources"
+        return "run `sluice store verify --repair`, which sets it aside and makes it again"
+    return "run `sluice store verify --repair`, which saves sound contents and takes the rest from the sources"
 
 
-def record_damage(verdicts: Sequence[Verdict], *, distributor: str, ledger: Ledger, clock: Clock, flow_run: str = "") -> None:
-    """Tell the ledger what was damaged, a revision at a time, and whether it was mended."""
-    now = clock.now()
+def record_damage(context: DistributorContext, verdicts: Sequence[Verdict]) -> None:
+    """Record in the ledger what was damaged, a revision at a time, and whether it was repaired."""
     records = []
     for verdict in verdicts:
         kind = EventKind.DAMAGE_MENDED if verdict.mended else EventKind.DAMAGE_FOUND
@@ -214,12 +209,12 @@ def record_damage(verdicts: Sequence[Verdict], *, distributor: str, ledger: Ledg
             "done": (verdict.mended or verdict.remedy)[:1000],
         }
         for name, revision in verdict.damage.concerns or (("", None),):
-            records.append(Record(Event(now, kind, distributor, name, revision, flow_run=flow_run, data=data)))
-    ledger.record_all(records)
+            records.append(Record(event_of(context, kind, name, revision, data)))
+    context.ledger.record_all(records)
 
 
 def concerned_text(concerns: Sequence[tuple[str, RevisionNumber]]) -> str:
-    """``zone 1.1, 1.2; web 2.1``."""
+    """List what a damage concerns: ``zone 1.1, 1.2; web 2.1``."""
     by_name: dict[str, list[str]] = {}
     for name, revision in concerns:
         by_name.setdefault(name, []).append(str(revision))

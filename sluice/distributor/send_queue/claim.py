@@ -6,41 +6,25 @@ Every step may come from another thread, one at a time. The lease is kept by the
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
+from sluice.distributor.context import DistributorContext
 from sluice.distributor.send_queue.watch import QueueWatch, Turn
-from sluice.model.revision import RevisionNumber
-from sluice.model.site import Distributor, Priority
+from sluice.model.assignment import Assignment
 from sluice.model.state import CurrentState, Record
 from sluice.model.ticket import Lost, Occupied, Ticket
-from sluice.ports import Clock, Ledger
 
 
+@dataclass(slots=True)
 class Claim:
     """One run's claim, taken and given back as often as its steps need it."""
 
-    def __init__(
-        self,
-        distributor: Distributor,
-        subscriber: str,
-        distribution: str,
-        revision: RevisionNumber,
-        priority: Priority,
-        *,
-        ledger: Ledger,
-        clock: Clock,
-        flow_run: str,
-        watch: QueueWatch,
-        lost: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Nothing is claimed yet.
-
-        Args:
-            lost: Called from the watch's thread where the place was given away: breaks off what is under way.
-        """
-        self._distributor, self._ledger, self._clock, self._flow_run = distributor, ledger, clock, flow_run
-        self._subscriber, self._distribution, self._revision, self._priority = subscriber, distribution, revision, priority
-        self._watch, self._lost = watch, lost
-        self._turn: Turn | None = None
+    context: DistributorContext
+    watch: QueueWatch
+    assignment: Assignment
+    on_lost: Callable[[], None] = lambda: None
+    """Called from the watch's thread if the claim was given away: breaks off what is under way."""
+    _turn: Turn | None = field(default=None, init=False)
 
     @property
     def turn(self) -> Turn:
@@ -56,42 +40,43 @@ class Claim:
 
     def enter(self) -> Occupied | None:
         """Claim the pair. Occupied: another run has it; enter again later."""
-        found = self._ledger.enqueue(
-            self._distributor.name,
-            self._subscriber,
-            self._distribution,
-            self._revision,
-            self._priority,
-            self._flow_run,
-            lease_seconds=self._watch.lease_seconds,
-            now=self._clock.now(),
+        each = self.assignment
+        found = self.context.ledger.enqueue(
+            self.context.distributor.name,
+            each.subscriber,
+            each.distribution,
+            each.revision,
+            each.priority,
+            self.context.flow_run,
+            lease_seconds=self.watch.lease_seconds,
+            now=self.context.clock.now(),
         )
         if isinstance(found, Occupied):
             return found
-        self._turn = self._watch.keep(found, self._lost)
+        self._turn = self.watch.keep(found, self.on_lost)
         return None
 
     def release(self, record: Record) -> None:
         """Give the slot back, keep the claim and record what happened; ``is_held`` says whether it is still there."""
         turn = self.turn
-        turn.runs = False
-        if isinstance(self._ledger.release(turn.ticket, record), Lost):
+        turn.has_slot = False
+        if isinstance(self.context.ledger.release(turn.ticket, record), Lost):
             self.hand_over()
-        self._watch.freed()
+        self.watch.slot_freed()
 
     def leave(self, record: Record | None = None) -> CurrentState | None:
-        """Give place and slot back, and record what happened; may be called twice. Returns the new state, where one was recorded."""
-        ticket = self.hand_over()
+        """Give claim and slot back, and record what happened; may be called twice. Returns the new state, if one was recorded."""
+        ledger, ticket = self.context.ledger, self.hand_over()
         if ticket is not None:
-            state = self._ledger.finish(ticket, record)
-            self._watch.freed()
+            state = ledger.finish(ticket, record)
+            self.watch.slot_freed()
             return state
-        return None if record is None else self._ledger.record(record.event, record.change)
+        return None if record is None else ledger.record(record.event, record.change)
 
     def hand_over(self) -> Ticket | None:
-        """The ticket, for whom gives it back in a transaction of theirs; None where there is none."""
+        """Hand the ticket to a caller that gives it back in a transaction of its own; None if there is none."""
         turn, self._turn = self._turn, None
         if turn is None:
             return None
-        self._watch.drop(turn)
+        self.watch.drop(turn)
         return turn.ticket

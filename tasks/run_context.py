@@ -1,15 +1,16 @@
-"""Where a flow run works: its workplace, opened once per run, found by its tasks through the context.
+"""Find the context of a flow run from its tasks: the workplace, opened once per run, and what its sends share.
 
-Tasks take names and revision numbers; what those name is looked up here. So nothing but names is ever a parameter in Prefect.
+Tasks take names and revision numbers and look up here what those name. So nothing but names is ever a parameter in Prefect.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from prefect import runtime
@@ -20,49 +21,67 @@ from sluice.errors import SluiceError
 from sluice.model.schedule import Schedule
 from sluice.model.site import Site
 from sluice.rules.due import window_is_over
+from tasks.send_session import SendSession
 
-_PLACE: ContextVar[Place] = ContextVar("place")
+_CONTEXT: ContextVar[RunContext] = ContextVar("run_context")
 SCHEDULED_TAG = "auto-scheduled"
 """Prefect's tag on runs that a schedule made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A run's workplace and the run's id, which the ledger notes."""
+@dataclass(slots=True)
+class RunContext:
+    """The context of one flow run."""
 
     work: Workplace
-    flow_run: str
+    _session: SendSession | None = field(default=None, init=False)
+
+    @property
+    def session(self) -> SendSession:
+        """What its sends share. Only within ``sending``."""
+        if self._session is None:
+            raise ValueError("this run isn't sending")
+        return self._session
+
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[SendSession]:
+        """Open what the run's sends and extractions share, for its tasks."""
+        session = self._session = SendSession(self.work)
+        try:
+            yield session
+        finally:
+            self._session = None
+            await asyncio.to_thread(session.close)
 
 
-def here() -> Place:
-    """The place of the run we are in."""
-    return _PLACE.get()
+def current() -> RunContext:
+    """Return the context of the run that calls."""
+    return _CONTEXT.get()
 
 
 def read_site() -> Site:
-    """The site as it stands now. Raises SiteError, NotFoundError."""
+    """Read the site as it is now. Raises SiteError, NotFoundError."""
     return environment_site()
 
 
 @contextmanager
-def working(site: Site, distributor: str) -> Iterator[Place]:
+def run_context(site: Site, distributor: str) -> Iterator[RunContext]:
     """Open the workplace of a Distributor for the run; a run inside another one's context uses that one's."""
-    outer = _PLACE.get(None)
+    outer = _CONTEXT.get(None)
     if outer is not None and outer.work.site is site and outer.work.distributor.name == distributor:
         yield outer
         return
-    place = Place(workplace_in(site, distributor), str(runtime.flow_run.id or ""))
-    token = _PLACE.set(place)
-    quiet_known_errors()
-    try:
-        with place.work:
-            yield place
-    finally:
-        _PLACE.reset(token)
+    with workplace_in(site, distributor, str(runtime.flow_run.id or "")) as work:
+        context = RunContext(work)
+        token = _CONTEXT.set(context)
+        quiet_known_errors()
+        try:
+            yield context
+        finally:
+            _CONTEXT.reset(token)
 
 
 def log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
-    """The run's logger: what is said here is read in Prefect's UI."""
+    """Return the run's logger, whose lines are read in Prefect's UI."""
     return get_run_logger()
 
 
@@ -78,7 +97,7 @@ def is_too_late(schedule: Schedule) -> bool:
 
 
 class _WithoutTraceback(logging.Filter):
-    """Our own errors say in one sentence what is wrong and what to do; fifty lines of Prefect's engine say nothing more."""
+    """Leaves tracebacks out: our own errors say in one sentence what is wrong and what to do; fifty of Prefect's engine add nothing."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and isinstance(record.exc_info[1], SluiceError):
