@@ -1,4 +1,4 @@
-"""Build and sign one Distribution; where it sends immediately, have its Channels send."""
+"""Build and sign one Distribution; if it sends immediately, have its Channels send."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefect.states import Completed
 
 from flows.settings import COMMON
 from tasks.build_revision import build_revision
-from tasks.notify_people import people_told
+from tasks.notify_people import mailing_people
 from tasks.plan_sends import was_never_offered
 from tasks.report import ended
 from tasks.run_context import read_site, run_context
@@ -21,7 +21,7 @@ from tasks.start_sends import start_sends
 @flow(
     name="build",
     flow_run_name="build {distribution}",
-    description="Build a new revision of a Distribution where its sources changed, and sign it.",
+    description="Build a new revision of a Distribution if its sources changed, and sign it.",
     **COMMON,
 )
 async def build(distribution: str, rebaseline: bool = False) -> State[Any]:
@@ -40,7 +40,7 @@ async def build(distribution: str, rebaseline: bool = False) -> State[Any]:
     with run_context(site, subject.distributor) as context:
         result = await build_revision(distribution, rebaseline)
         await sign_revisions(distribution, [distribution])
-        async with people_told(subject):
+        async with mailing_people(subject):
             newest = result.revision or result.previous
             # Also one that an earlier run built and was killed before it sent it.
             if subject.send_immediately and newest is not None and await was_never_offered(context, distribution):

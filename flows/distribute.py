@@ -1,4 +1,4 @@
-"""The whole way of one Distribution at once: build, sign, send, extract, whatever the schedules say."""
+"""Build, sign, send and extract one Distribution at once, whatever the schedules say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from flows.settings import COMMON
 from tasks.build_revision import build_revision
 from tasks.fan_out import extract_all, send_all
-from tasks.notify_people import people_told
+from tasks.notify_people import mailing_people
 from tasks.plan_extracts import due_extracts
 from tasks.plan_sends import hosts_of, planned_sends
 from tasks.report import end_state, ended, name_run, publish_table
@@ -42,7 +42,7 @@ async def distribute(distribution: str, to: list[str] | None = None, rebaseline:
     with run_context(site, subject.distributor) as context:
         result = await build_revision(distribution, rebaseline)
         await sign_revisions(distribution, [distribution])
-        async with people_told(subject):
+        async with mailing_people(subject):
             if not subject.channels:
                 return ended("Not sent", f"{distribution} {result.revision or result.previous} is built, but not sent: no Channel lists it")
             targets = await planned_sends(context, distribution=distribution, to=to or ())
@@ -54,5 +54,5 @@ async def distribute(distribution: str, to: list[str] | None = None, rebaseline:
             extracted = await extract_all(context, waiting) if waiting else []
             again = {row.subscriber for row in extracted}
             rows = [row for row in rows if row.subscriber not in again] + extracted
-            await publish_table(f"distribute-{distribution}", rows, f"{distribution}: where each Subscriber stands.")
+            await publish_table(f"distribute-{distribution}", rows, f"{distribution}: the state of each Subscriber.")
             return end_state(rows, f"distribute {distribution}")

@@ -1,4 +1,4 @@
-"""Have Subscribers extract what they hold, where their Extract schedules say so."""
+"""Have Subscribers extract what they hold, when their Extract schedules say so."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tasks.wording import counted
 @flow(
     name="extract",
     flow_run_name="extract {distributor}",
-    description="Have Subscribers extract what they hold, where their Extract schedules say so, and keep their receipts.",
+    description="Have Subscribers extract what they hold, when their Extract schedules say so, and keep their receipts.",
     **COMMON,
 )
 async def extract(distributor: str, subscribers: list[str] | None = None, distribution: str = "", at_once: bool = False) -> State[Any]:
-    """Extract; what is due is found in the ledger, not in the schedule that started the run.
+    """Extract; due extractions are found in the ledger, not in the schedule that started the run.
 
     Args:
-        distributor: Whose Distributions.
+        distributor: The owner of the Distributions.
         subscribers: Only these.
         distribution: Only this one.
         at_once: Whatever the Extract schedules say.

@@ -1,4 +1,4 @@
-"""Refresh a Distributor: take up the site as it stands, renew signatures, withdraw what is gone."""
+"""Refresh a Distributor: take up the site as it is, renew signatures, withdraw what is gone."""
 
 from __future__ import annotations
 

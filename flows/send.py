@@ -1,4 +1,4 @@
-"""Send what Subscribers lack: of a Channel on its schedule, or of a Distribution immediately."""
+"""Send the revisions that Subscribers lack: of a Channel on its schedule, or of a Distribution immediately."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.wording import counted
 @flow(
     name="send",
     flow_run_name="send {channel} {distribution}",
-    description="Send what Subscribers lack of the newest revisions, and have it extracted where that is to follow at once.",
+    description="Send the newest revisions to Subscribers that lack them, and have them extracted if that follows at once.",
     **COMMON,
 )
 async def send(
@@ -37,10 +37,10 @@ async def send(
     Args:
         channel: A Channel; with ``distribution`` only that of it.
         distribution: A Distribution; alone, through all its Channels.
-        distributor: Whose Distributions of the Channel; needed only where several own some.
+        distributor: The owner of the Channel's Distributions that are sent; needed only if several own some.
         to: Only these Subscribers.
-        revision: What asked for the run; the newest is sent.
-        check: Ask the Subscribers what they hold, although receipts tell.
+        revision: The one whose build asked for the run; the newest is sent.
+        check: Ask the Subscribers what they hold, although receipts say so.
         extract: Have it extracted at once, whatever the Extract schedules say.
     """
     site = read_site()
@@ -62,5 +62,5 @@ async def send(
         if checks:
             verified = {(row.subscriber, row.distribution): row for row in await extract_all(context, checks)}
             rows = [verified.pop((row.subscriber, row.distribution), row) for row in rows] + list(verified.values())
-        await publish_table(f"send-{what}", rows, f"Send of {what}: where each Subscriber stands.")
+        await publish_table(f"send-{what}", rows, f"Send of {what}: the state of each Subscriber.")
         return end_state(rows, f"send {what}")

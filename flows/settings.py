@@ -1,4 +1,4 @@
-"""What all flows have in common: nothing is persisted, results are plain JSON, parameters are names."""
+"""Settings of all flows: nothing is persisted, results are plain JSON, parameters are names."""
 
 from __future__ import annotations
 

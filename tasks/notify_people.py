@@ -1,4 +1,4 @@
-"""Mail: tell people that a Distribution nears its maximum of revisions (C7)."""
+"""Mail people that a Distribution nears its maximum of revisions (C7)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retrya
 @task(
     name="notify people",
     task_run_name="mail about {distribution}",
-    description="Where few revisions are left until the maximum, tell those whom the Distribution names; each revision once",
+    description="If few revisions remain until the maximum, mail the people whom the Distribution names; once for each revision",
     retries=LOCAL_RETRIES,
     retry_delay_seconds=LOCAL_RETRY_SECONDS,
     retry_condition_fn=if_retryable,
@@ -40,27 +40,27 @@ async def notify_people(distribution: str) -> int:
         notify, subject, store=work.store, mailer=work.mailer, ledger=work.ledger, clock=work.clock, flow_run=work.flow_run
     )
     for mail in mailed:
-        log().info("%s %s: told %s by mail", distribution, mail.revision, ", ".join(mail.to))
+        log().info("%s %s: mailed %s", distribution, mail.revision, ", ".join(mail.to))
         if mail.refused:
             log().warning("%s %s: the mail server refuses %s", distribution, mail.revision, ", ".join(mail.refused))
     return len(mailed)
 
 
 @asynccontextmanager
-async def people_told(distribution: Distribution) -> AsyncIterator[None]:
-    """Send the mail that is due beside what else a run does; a server that doesn't take it fails nothing but its own task run."""
+async def mailing_people(distribution: Distribution) -> AsyncIterator[None]:
+    """Send the mail that is due beside the other steps of a run; a server that doesn't take it fails nothing but its own task run."""
     if distribution.notify is None:
         yield
         return
-    telling = asyncio.create_task(_told(distribution.name))
+    mailing = asyncio.create_task(_mail(distribution.name))
     try:
         yield
     finally:
-        await telling
+        await mailing
 
 
-async def _told(distribution: str) -> None:
+async def _mail(distribution: str) -> None:
     try:
         await notify_people(distribution)
     except SluiceError as error:
-        log().error("%s: nobody was told by mail, the next build tries again: %s", distribution, error)
+        log().error("%s: no mail was sent, the next build tries again: %s", distribution, error)

@@ -1,4 +1,4 @@
-"""Plan: who is to extract what it holds, from the site and the ledger."""
+"""Plan extractions from the site and the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.run_context import RunContext
 async def due_extracts(
     context: RunContext, *, distribution: str = "", subscribers: Collection[str] = (), without: Collection[str] = (), at_once: bool = True
 ) -> list[ExtractTarget]:
-    """Every extraction of this Distributor that may begin, now or later in its open window.
+    """List every extraction of this Distributor that may begin, now or later in its open window.
 
     Args:
         distribution: Only this one; empty for all.
@@ -38,10 +38,10 @@ async def due_extracts(
 async def due_checks(
     context: RunContext, channel: str, sends: Sequence[SendTarget], subscribers: Collection[str] = ()
 ) -> list[ExtractTarget]:
-    """Everything that is to be verified as a Channel starts (C10), but for what gets something newer.
+    """List everything that is to be verified as a Channel starts (C10), unless something newer is sent.
 
     Args:
-        sends: What the Channel's start sends.
+        sends: The sends of the Channel's start.
         subscribers: Only these; empty for all.
     """
     work = context.work

@@ -1,4 +1,4 @@
-"""Plan: what is to be sent to whom, from the site, the store and the ledger."""
+"""Plan sends from the site, the store and the ledger."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def was_never_offered(context: RunContext, distribution: str) -> bool:
 
 
 def hosts_of(targets: Sequence[SendTarget]) -> set[str]:
-    """The Subscribers that are due."""
+    """Name the Subscribers that are due."""
     return {target.subscriber for target in targets if target.is_due}
 
 

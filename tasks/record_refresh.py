@@ -1,4 +1,4 @@
-"""Refresh: note in the ledger that a Distributor took up the site as it stands."""
+"""Refresh: record in the ledger that a Distributor took up the site as it is."""
 
 from __future__ import annotations
 

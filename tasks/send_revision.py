@@ -1,4 +1,4 @@
-"""Send: one revision to one Subscriber, and have it extracted where that is to follow at once.
+"""Send: one revision to one Subscriber, and have it extracted if that follows at once.
 
 One task run is one Subscriber; its retries are Prefect's, decided by ``rules/retry.py`` through the ledger. While it waits for its
 turn in the send queue, for another run or for its next try it holds neither thread nor slot.
@@ -30,7 +30,7 @@ from tasks.settings import COMMON
 from tasks.wording import size
 
 
-@task(name="send revision", description="Send one revision to one Subscriber; where due, have it extracted", **COMMON)
+@task(name="send revision", description="Send one revision to one Subscriber; if due, have it extracted", **COMMON)
 async def send_revision(subscriber: str, distribution: str, revision: str) -> str:
     """Send until it is held, and extracted if that is to follow.
 

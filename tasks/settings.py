@@ -1,4 +1,4 @@
-"""What all tasks have in common: nothing is cached and nothing persisted, results are plain JSON, retries ask the error."""
+"""Settings of all tasks: nothing is cached and nothing persisted, results are plain JSON, retries ask the error."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ COMMON: Common = {"cache_policy": NO_CACHE, "persist_result": False, "result_ser
 
 
 def error_of(state: State[Any]) -> BaseException | None:
-    """The exception a failed state holds."""
+    """Return the exception of a failed state."""
     return state.data if isinstance(state.data, BaseException) else None
 
 
 def if_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Try again what the error's class calls retryable, but for a full disk: no half minute empties it, and silence hides it."""
+    """Whether to try again: if the error's class is retryable, but for a full disk, which no half minute empties and retries would hide."""
     error = error_of(state)
     return isinstance(error, SluiceError) and error.retryable and not isinstance(error, NoSpaceError)

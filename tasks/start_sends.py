@@ -21,7 +21,7 @@ from tasks.settings import COMMON
     **COMMON,
 )
 async def start_sends(distribution: str, revision: str) -> list[str]:
-    """Leave the sends to workers where a worker runs this; a run in the foreground sends by itself.
+    """Leave the sends to workers if a worker runs this; a run in the foreground sends by itself.
 
     Returns:
         The deployments that were started.
@@ -33,7 +33,7 @@ async def start_sends(distribution: str, revision: str) -> list[str]:
             started.append(deployment)
             continue
         rows = await send_all(context, await planned_sends(context, channel=channel, distribution=distribution))
-        await publish_table(f"send-{distribution}-{revision}", rows, f"{distribution} {revision}: where each Subscriber stands.")
+        await publish_table(f"send-{distribution}-{revision}", rows, f"{distribution} {revision}: the state of each Subscriber.")
         for row in rows:
             if row.is_error:
                 log().error("%s: %s", row.subscriber, row.reason)

@@ -1,4 +1,4 @@
-"""Refresh's part of a deletion (A14): nothing of a Distribution that left the site can be sent or started any more."""
+"""Withdraw what left the site, at a refresh (A14): nothing of such a Distribution can be sent or started any more."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def withdraw_gone(distributor: str) -> list[str]:
     """Remove deployments, and sign that nothing of them can be sent.
 
     Returns:
-        What was withdrawn.
+        The withdrawn objects.
     """
     work = current().work
     removed = await remove_gone(work.site, distributor)

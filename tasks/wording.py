@@ -1,4 +1,4 @@
-"""Names and figures as a person reads them in Prefect."""
+"""Word names and figures for a person in Prefect."""
 
 from __future__ import annotations
 

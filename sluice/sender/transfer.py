@@ -2,7 +2,7 @@
 
 ``call`` first: a host that doesn't answer costs nobody a slot (D10). Then the caller waits for its place in the send queue and
 calls ``transfer``. Neither retries nor touches the ledger: the caller does, by ``rules/retry.py``. Killed or cut anywhere, a repeat
-goes on where the Subscriber's disk stands; a revision becomes visible there only once it is whole.
+goes on from the bytes on the Subscriber's disk; a revision becomes visible there only once it is whole.
 
 The delta from the revision that is extracted there travels, and beside it the contents that its tree lacks; if that is impossible,
 everything.

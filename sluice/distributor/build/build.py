@@ -1,7 +1,7 @@
 """Building a revision of a Distribution (requirements B, C): scan the sources, compare with the last revision, make the next one.
 
-Nothing new is built where nothing changed (C1). What changed may be files, or what the blueprint says about them: destinations, actions and
-options stand in the manifest too. Killed at any point, a repeated build ends as one that wasn't.
+Nothing new is built if nothing changed (C1). A change may be in files, or in the blueprint's words about them: destinations, actions and
+options are in the manifest too. Killed at any point, a repeated build ends as one that wasn't.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class BuildResult:
 
     distribution: str
     revision: RevisionNumber | None
-    """The one built, or that a dry run would build; None where nothing changed."""
+    """The one built, or that a dry run would build; None if nothing changed."""
     previous: RevisionNumber | None
     changed: bool
     files: int
@@ -67,7 +67,7 @@ def build(
     """Build the next revision of a Distribution, if anything changed.
 
     Args:
-        progress: Told (done, total) of the bytes to read.
+        progress: Called with (done, total) of the bytes to read.
         rebaseline: Build a new baseline even if nothing changed (C8).
         dry_run: Say what would be built; read the sources, write nothing, hold no lock.
     Raises:
@@ -92,7 +92,7 @@ def _build(
     made_of, memory = _split(store.scan_memory(name))
     made_of_last = blake3(before).digest()
     entries = rebaseline or made_of != made_of_last or not _header_is_of(distribution, before)
-    scan = source.scan(distribution, memory, sink=draft or _Nowhere(), entries=entries, progress=progress)
+    scan = source.scan(distribution, memory, sink=draft or _DiscardingSink(), entries=entries, progress=progress)
     if scan.destinations is None:
         return _unchanged(distribution, scan, newest, _tidy(distribution, kept, draft))
     last = _manifest(distribution, newest or FIRST, scan.destinations)
@@ -124,8 +124,8 @@ def _build(
     )
 
 
-class _Nowhere:
-    """The sink of a dry run: everything is there already."""
+class _DiscardingSink:
+    """The sink of a dry run: it claims to have everything already."""
 
     def expect(self, size: int) -> None:
         """No space is needed."""
@@ -139,7 +139,7 @@ class _Nowhere:
 
 
 def scanned_last(store: Store, distribution: str) -> bytes:
-    """What the last scan of a Distribution's sources left for the next one."""
+    """Return what the last scan of a Distribution's sources remembered for the next one."""
     return _split(store.scan_memory(distribution))[1]
 
 
@@ -148,7 +148,7 @@ def _split(memory: bytes) -> tuple[bytes, bytes]:
 
 
 def _tidy(distribution: Distribution, kept: Sequence[RevisionNumber], draft: Draft | None) -> tuple[RevisionNumber, ...]:
-    """Delete what the newest revision superseded; also what a build that was killed didn't come to delete."""
+    """Delete revisions that the newest superseded, also those that a killed build didn't come to delete."""
     gone = superseded(kept, max_revisions=distribution.max_revisions)
     if gone and draft is not None:
         draft.remove(gone)
@@ -198,7 +198,7 @@ def _header_is_of(distribution: Distribution, before: bytes) -> bool:
 
 
 def _manifest_bytes_of(store: Store, distribution: str, revision: RevisionNumber | None) -> bytes:
-    """The last manifest as it stands there; empty where there is none, or it was lost."""
+    """Read the last manifest as it is there; empty if there is none, or it was lost."""
     try:
         return store.manifest_bytes(distribution, revision) if revision else b""
     except NotFoundError:
@@ -206,7 +206,7 @@ def _manifest_bytes_of(store: Store, distribution: str, revision: RevisionNumber
 
 
 def _manifest_of(store: Store, distribution: str, revision: RevisionNumber | None) -> Manifest | None:
-    """The last manifest; None where there is none, or it is lost or damaged: nothing can be built upon it then."""
+    """Read the last manifest; None if there is none, or it is lost or damaged: nothing can be built upon it then."""
     try:
         return store.manifest(distribution, revision) if revision else None
     except (NotFoundError, StoreCorruptError):
@@ -214,7 +214,7 @@ def _manifest_of(store: Store, distribution: str, revision: RevisionNumber | Non
 
 
 def _refuse_overlaps(manifest: Manifest) -> None:
-    """Two sources may share a destination directory, but not a path in it."""
+    """Refuse two sources that share a path; they may share a destination directory."""
     templates = [d.template.rstrip("/") for d in manifest.destinations]
     if len(set(templates)) == len(templates):
         return
@@ -228,12 +228,12 @@ def _refuse_overlaps(manifest: Manifest) -> None:
 
 
 def _differences(before: Manifest | None, after: Manifest) -> tuple[int, int, int]:
-    """How many paths were added, modified and removed."""
-    old, new = _by_place(before), _by_place(after)
+    """Count the paths that were added, modified and removed."""
+    old, new = _by_path(before), _by_path(after)
     both = old.keys() & new.keys()
-    return len(new) - len(both), sum(old[place] != new[place] for place in both), len(old) - len(both)
+    return len(new) - len(both), sum(old[path] != new[path] for path in both), len(old) - len(both)
 
 
-def _by_place(manifest: Manifest | None) -> dict[tuple[str, str], Entry]:
+def _by_path(manifest: Manifest | None) -> dict[tuple[str, str], Entry]:
     destinations = manifest.destinations if manifest else ()
     return {(d.template, entry.path): entry for d in destinations for entry in d.entries}

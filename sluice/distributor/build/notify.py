@@ -1,8 +1,8 @@
-"""Tell people by mail that a Distribution nears its maximum of revisions (C7): one mail for each revision in that range.
+"""Mail people that a Distribution nears its maximum of revisions (C7): one mail for each revision in that range.
 
 The ledger knows what is due and what was sent: ``mail due`` before the first try, ``mail sent`` after the server took it. Killed in
 between, the next build sends it again under the same Message-ID, so that mail systems drop the double. A server that doesn't take mail
-fails no build: that is recorded, and what is due stays due while its revision is kept.
+fails no build: that is recorded, and a mail stays due while its revision is kept.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Mailed:
 
 
 def notify(distribution: Distribution, *, store: Store, mailer: Mailer, ledger: Ledger, clock: Clock, flow_run: str) -> list[Mailed]:
-    """Send what is due of a Distribution's kept revisions; nothing where nobody is to be told.
+    """Send the mails that are due of a Distribution's kept revisions; none if nobody is to be notified.
 
     Raises:
-        MailError: The server didn't take one; those before it are sent, what is left stays due.
+        MailError: The server didn't take one; those before it are sent, the others stay due.
     Source: TED "Maximum revisions".
     """
     if distribution.notify is None:
@@ -57,14 +57,14 @@ def notify(distribution: Distribution, *, store: Store, mailer: Mailer, ledger: 
 
 
 def _revision(due: Event) -> RevisionNumber:
-    """Of which revision a ``mail due`` is."""
+    """Return the revision of a ``mail due``."""
     if due.revision is None:
         raise ValueError("mail is due of revisions only")
     return due.revision
 
 
 def _due(distribution: Distribution, store: Store, ledger: Ledger, clock: Clock, flow_run: str) -> list[Event]:
-    """What isn't sent yet, oldest first: of the newest revision, if it is in the range, and what earlier builds left."""
+    """List mails that aren't sent yet, oldest first: of the newest revision, if it is in the range, and of earlier builds."""
     kept = store.revisions(distribution.name)
     due: dict[RevisionNumber, Event] = {}
     sent: set[RevisionNumber] = set()
@@ -91,15 +91,15 @@ def _events(distribution: Distribution, ledger: Ledger) -> list[RecordedEvent]:
 
 def _letter(distribution: Distribution, due: Event) -> Letter:
     revision, most = _revision(due), distribution.max_revisions or 0
-    left = max(0, most - revision.number)
-    follows = "the next change begins a new baseline, and older revisions are deleted" if not left else "then a new baseline begins"
+    remaining = max(0, most - revision.number)
+    follows = "the next change begins a new baseline, and older revisions are deleted" if not remaining else "then a new baseline begins"
     return Letter(
         id=f"sluice.{due.distributor}.{distribution.name}.{revision}.{due.at.strftime('%Y%m%d%H%M%S%f')}",
         to=distribution.notify.to if distribution.notify else (),
-        subject=f"{distribution.name} {revision}: {left} of {most} revisions left",
+        subject=f"{distribution.name} {revision}: {remaining} of {most} revisions left",
         text=(
             f"Distributor {due.distributor} built revision {revision} of Distribution {distribution.name}.\n\n"
-            f"It is number {revision.number} of at most {most} of its baseline: {left} left, {follows}.\n\n"
+            f"It is number {revision.number} of at most {most} of its baseline: {remaining} left, {follows}.\n\n"
             f"    sluice revisions {distribution.name}            what is kept, and its size\n"
             f"    sluice build {distribution.name} --rebaseline   begin the new baseline now\n"
         ),

@@ -1,6 +1,6 @@
 """Sign: publish what can be sent of Distributions (TED: certificates and digests).
 
-What can be sent is the newest revision and the one before it, which a run that began earlier may still be sending; listing no
+That is the newest revision and the one before it, which a run that began earlier may still be sending; listing no
 more keeps the metadata that travels small. A manifest that was signed stays as it was signed: one that was damaged or lost on disk
 since then isn't signed anew, so that it is found out and a new baseline takes its place.
 """
@@ -40,12 +40,12 @@ def sign(
 
 
 def listing(distribution: str, store: RevisionReader, signed: Listing) -> Listing:
-    """What can be sent of a Distribution, by target path; empty where nothing is built.
+    """List what can be sent of a Distribution, by target path; empty if nothing is built.
 
     Args:
-        signed: What is signed of it now.
+        signed: Its listing that is signed now.
 
-    No lock is taken: where a build deletes a revision meanwhile, what is kept then is listed.
+    No lock is taken: if a build deletes a revision meanwhile, the revisions kept then are listed.
     """
     while True:
         kept = list(store.revisions(distribution))

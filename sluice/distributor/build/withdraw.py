@@ -1,4 +1,4 @@
-"""Withdraw what left the site (A14): from then on nothing of it can be sent, whoever asks.
+"""Withdraw Distributions that left the site (A14): from then on nothing of them can be sent, whoever asks.
 
 Leaves out: clean-up on Subscribers and the deletion of revisions, which need acknowledgements.
 """
@@ -17,7 +17,7 @@ def withdraw(site: Site, distributor: str, *, publisher: Publisher, now: datetim
     """Sign empty listings for Distributions that a Distributor signed and doesn't own any more.
 
     Returns:
-        Their names; empty where nothing was signed of any.
+        Their names; empty if nothing was signed of any.
     Raises:
         TrustError: The Distributor has no keys.
     """

@@ -1,4 +1,4 @@
-"""Which Prefect deployments, pools and queues a site has. Pure: data in, data out, nothing of Prefect's.
+"""Plan the Prefect deployments, pools and queues of a site. Pure: data in, data out, nothing of Prefect's.
 
 ============================  ================================================  ==========================  =================
 deployment                    runs                                              pool                        at once
@@ -26,7 +26,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
 from sluice.model.schedule import Schedule
@@ -51,7 +51,7 @@ FLOWS_VERSION = 1
 
 
 class Collision(StrEnum):
-    """What becomes of a run that starts while its deployment is at its limit."""
+    """How Prefect treats a run that starts while its deployment is at its limit."""
 
     ENQUEUE = "ENQUEUE"
 
@@ -112,12 +112,12 @@ class DeploymentSpec:
 
     @property
     def all_tags(self) -> tuple[str, ...]:
-        """The tags with the digest's, sorted."""
+        """All tags, the digest's included, sorted."""
         return tuple(sorted({*self.tags, DIGEST_TAG + self.digest}))
 
 
 def pools(site: Site) -> list[PoolSpec]:
-    """Two pools for each Distributor, in name order."""
+    """List two pools for each Distributor, in name order."""
     found = []
     for name in sorted(site.distributors):
         found.append(PoolSpec(build_pool(name), f"Builds of Distributor {name}. {site_tag(site)}", BUILD_LIMIT, dict(QUEUES)))
@@ -126,7 +126,7 @@ def pools(site: Site) -> list[PoolSpec]:
 
 
 def deployments(site: Site) -> list[DeploymentSpec]:
-    """Every deployment of the site, sorted by flow and name. Schedules of kind never and immediately don't appear."""
+    """List every deployment of the site, sorted by flow and name. Schedules of kind never and immediately don't appear."""
     found = [_build(site, d) for d in site.distributions.values()]
     found += [_distribute(site, d) for d in site.distributions.values()]
     for channel in site.channels.values():
@@ -137,29 +137,29 @@ def deployments(site: Site) -> list[DeploymentSpec]:
 
 
 def build_pool(distributor: str) -> str:
-    """The pool that builds run in."""
+    """Name the pool that builds run in."""
     return f"{distributor}.build"
 
 
 def send_pool(distributor: str) -> str:
-    """The pool that everything else runs in."""
+    """Name the pool that everything else runs in."""
     return f"{distributor}.send"
 
 
 def send_deployments(site: Site, distribution: str) -> list[tuple[str, str]]:
-    """Channel and full name of the send deployments that reach a Distribution's Subscribers, active Channels only."""
+    """List Channel and full name of the send deployments that reach a Distribution's Subscribers, active Channels only."""
     owner = site.distribution(distribution).distributor
     channels = [site.channel(name) for name in site.distribution(distribution).channels]
     return [(c.name, f"send/{_send_name(site, c, owner)}") for c in channels if c.active]
 
 
 def site_tag(site: Site) -> str:
-    """What marks this site's objects on a server: the names of its Distributors, which pools make unique there."""
+    """Make the tag of this site's objects on a server: the names of its Distributors, which pools make unique there."""
     return SITE_TAG + "+".join(sorted(site.distributors))
 
 
 def is_of_site(site: Site, tags: Iterable[str]) -> bool:
-    """Whether something with these tags was made for this site, be it with other Distributors beside."""
+    """Whether an object with these tags was made for this site, be it with other Distributors beside."""
     ours = set(site.distributors)
     return any(tag.startswith(SITE_TAG) and not ours.isdisjoint(tag.removeprefix(SITE_TAG).split("+")) for tag in tags)
 
@@ -169,7 +169,7 @@ def keeps_active(wanted: bool, found: bool | None, *, was_inactive: bool) -> boo
 
     Args:
         wanted: As the site says.
-        found: As Prefect has it; None where it is new.
+        found: As Prefect has it; None if it is new.
         was_inactive: The deployment carries the tag ``inactive``.
     """
     return wanted and (found is None or found or was_inactive)
@@ -177,37 +177,28 @@ def keeps_active(wanted: bool, found: bool | None, *, was_inactive: bool) -> boo
 
 def _build(site: Site, distribution: Distribution) -> DeploymentSpec:
     channels = ", ".join(distribution.channels) or "none, so it is built but not sent"
-    return DeploymentSpec(
-        flow="build",
-        name=distribution.name,
-        parameters={"distribution": distribution.name},
-        schedules=_schedules("build", distribution.build, active=distribution.active),
-        tags=_tags(site, distribution.distributor, f"distribution:{distribution.name}", active=distribution.active),
-        description=_text(
-            distribution.description,
-            f"Builds a new revision of **{distribution.name}** ({distribution.type}) where its sources changed, and signs it.",
-            f"Distributor {distribution.distributor}, priority {distribution.priority}, Channels: {channels}.",
-        ),
-        pool=build_pool(distribution.distributor),
-        queue=distribution.priority.value,
-        limit=1,
-        collision=Collision.ENQUEUE,
-    )
+    act = f"Builds a new revision of **{distribution.name}** ({distribution.type}) if its sources changed, and signs it."
+    about = f"Distributor {distribution.distributor}, priority {distribution.priority}, Channels: {channels}."
+    spec = _of_distribution(site, distribution, "build", build_pool(distribution.distributor), act, about)
+    schedules = _schedules("build", distribution.build, active=distribution.active)
+    return replace(spec, schedules=schedules, queue=distribution.priority.value)
 
 
 def _distribute(site: Site, distribution: Distribution) -> DeploymentSpec:
+    act = f"Builds, signs, sends and extracts **{distribution.name}** at once, whatever the schedules say."
+    about = f"{_count(_served(site, [distribution]))}."
+    return _of_distribution(site, distribution, "distribute", send_pool(distribution.distributor), act, about)
+
+
+def _of_distribution(site: Site, distribution: Distribution, flow: str, pool: str, *paragraphs: str) -> DeploymentSpec:
     return DeploymentSpec(
-        flow="distribute",
+        flow=flow,
         name=distribution.name,
         parameters={"distribution": distribution.name},
         schedules=(),
         tags=_tags(site, distribution.distributor, f"distribution:{distribution.name}", active=distribution.active),
-        description=_text(
-            distribution.description,
-            f"Builds, signs, sends and extracts **{distribution.name}** at once, whatever the schedules say.",
-            f"{_count(_served(site, [distribution]))}.",
-        ),
-        pool=send_pool(distribution.distributor),
+        description=_text(distribution.description, *paragraphs),
+        pool=pool,
         limit=1,
         collision=Collision.ENQUEUE,
     )
@@ -247,7 +238,7 @@ def _extract(site: Site, distributor: Distributor) -> DeploymentSpec:
         tags=_tags(site, distributor.name),
         description=_text(
             "",
-            f"Has the Subscribers of Distributor **{distributor.name}** extract what they hold, where their Extract schedules say so.",
+            f"Has the Subscribers of Distributor **{distributor.name}** extract what they hold, when their Extract schedules say so.",
             f"{_count(served)}.",
         ),
         pool=send_pool(distributor.name),
@@ -263,7 +254,7 @@ def _refresh(site: Site, distributor: Distributor) -> DeploymentSpec:
         tags=_tags(site, distributor.name),
         description=_text(
             distributor.description,
-            f"Re-reads the site for Distributor **{distributor.name}**, renews its signatures, takes back what is gone.",
+            f"Re-reads the site for Distributor **{distributor.name}**, renews its signatures, withdraws what left the site.",
         ),
         pool=send_pool(distributor.name),
         limit=1,
@@ -296,7 +287,7 @@ def _tags(site: Site, distributor: str, *more: str, active: bool = True) -> tupl
 
 
 def _text(*paragraphs: str) -> str:
-    # `prefect deploy` would fill in what stands in double braces.
+    # `prefect deploy` would fill in text in double braces.
     return "\n\n".join(p.strip().replace("{{", "{ {") for p in paragraphs if p.strip())
 
 
