@@ -118,9 +118,7 @@ def _verdict(damage: Damage, missing: set[str], saved: set[str], from_teds: set[
         names = ", ".join(sorted({name for name, _ in damage.concerns}))
         also = f" ({'; '.join(notes)})" if notes else ""
         what = f"{counted(len(gone), 'content')} of {len(lost)} cannot be recovered: no source or full .ted contains them{also}"
-        return Verdict(
-            replace(damage, problem=f"{damage.problem}; {what}"), remedy=f"run `sluice build NAME --rebaseline` for {names}: {_WHY}"
-        )
+        return Verdict(replace(damage, problem=f"{damage.problem}; {what}"), remedy=f"`sluice build NAME --rebaseline` for {names}: {_WHY}")
     ways = [
         f"{counted(len(found), 'content')} {way}"
         for found, way in (
@@ -191,10 +189,10 @@ _WHY = "contents that no revision needs any more go with the old baseline"
 def _remedy(damage: Damage) -> str:
     names = ", ".join(sorted({name for name, _ in damage.concerns})) or "NAME"
     if damage.part is Part.MANIFEST:
-        return f"run `sluice build {names} --rebaseline`: a manifest can't be made again, a new baseline takes its place"
+        return f"`sluice build {names} --rebaseline`: a manifest can't be made again, a new baseline takes its place"
     if damage.part is Part.TED:
-        return "run `sluice store verify --repair`, which sets it aside and makes it again"
-    return "run `sluice store verify --repair`, which saves sound contents and takes the rest from the sources"
+        return "`sluice store verify --repair` sets it aside and makes it again"
+    return "`sluice store verify --repair` saves sound contents and takes the rest from the sources"
 
 
 def record_damage(context: DistributorContext, verdicts: Sequence[Verdict]) -> None:
