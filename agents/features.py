@@ -1,4 +1,4 @@
-"""What this agent can do (F10), as its ``hello`` says. Found out without importing anything."""
+"""What this agent can do (F10), as its ``hello`` says. PathStat out without importing anything."""
 
 from __future__ import annotations
 

@@ -24,13 +24,13 @@ from sluice.formats.orders import ORDER_MAX, RECEIPT_MAX
 from sluice.formats.protocol import LACKS_MAX, LENT, MESSAGE_MAX, METADATA_MAX, Message
 from sluice.formats.rehearsals import OUTLINE_MAX, recipe_from_json, rehearsals_to_json, removals_to_json
 from sluice.formats.zstd import decompress_frame, decompress_wide
-from sluice.subscriber.actions.rehearse import rehearse
+from sluice.subscriber.actions.rehearse import rehearse_actions
 from sluice.subscriber.complete import complete, supplement_contents
 from sluice.subscriber.extract.extraction import extract
 from sluice.subscriber.extract.receipts import receipts_of
 from sluice.subscriber.extract.rehearse import rehearse_removals
 from sluice.subscriber.held.directory import DistributionDirectory
-from sluice.subscriber.receive.receivers import ManifestReceiver, Named, TedReceiver, check_index_length
+from sluice.subscriber.receive.receivers import ManifestReceiver, TargetPath, TedReceiver, check_index_length
 from sluice.subscriber.receive.supplement import SupplementReceiver, index_max
 from sluice.trust.high_water import read_high_water, write_high_water
 from sluice.trust.keys import load_private_key
@@ -122,7 +122,7 @@ class Requests:
         target = fields.text("target")
         if target.endswith(f"/{LENT}"):
             return self._put_lent(target.removesuffix(f"/{LENT}"), fields)
-        named = Named.parse(target)
+        named = TargetPath.parse(target)
         held = self._directory.held(self._distributor, named.distribution)
         if named.file == MANIFEST:
             length = fields.number("length")
@@ -136,7 +136,7 @@ class Requests:
         with self._line.within_a_put():
             return self._put_ted(held, named, length, payload, min_free)
 
-    def _put_manifest(self, held: DistributionDirectory, named: Named, length: int) -> Message:
+    def _put_manifest(self, held: DistributionDirectory, named: TargetPath, length: int) -> Message:
         signed = self._signed(named)
         with held.lock(), closing(ManifestReceiver(held, named, signed, length=length)) as receiver:
             if receiver.is_held():
@@ -146,7 +146,7 @@ class Requests:
                 pass
         return {"type": "stored"}
 
-    def _put_ted(self, held: DistributionDirectory, named: Named, length: int, payload: int, min_free: int) -> Message:
+    def _put_ted(self, held: DistributionDirectory, named: TargetPath, length: int, payload: int, min_free: int) -> Message:
         signed = self._signed(named)
         check_index_length(length, signed, is_whole=named.file == DISTFILE)
         index = self._index(length)
@@ -159,7 +159,7 @@ class Requests:
         return {"type": "stored"}
 
     def _put_lent(self, target: str, fields: Fields) -> Message:
-        named = Named.parse(f"{target}/{MANIFEST}")
+        named = TargetPath.parse(f"{target}/{MANIFEST}")
         held = self._directory.held(self._distributor, named.distribution)
         digests = fields.items("contents", limit=LACKS_MAX)
         length, payload = fields.number("index"), fields.number("payload")
@@ -197,7 +197,7 @@ class Requests:
                 self._line.say({"type": "progress", "offset": reported})
 
     def _complete(self, fields: Fields) -> Message:
-        named = Named.parse(f"{fields.text('target')}/{MANIFEST}")
+        named = TargetPath.parse(f"{fields.text('target')}/{MANIFEST}")
         fields.done()
         held = self._directory.held(self._distributor, named.distribution)
         self._view(named.distribution)
@@ -259,14 +259,14 @@ class Requests:
         if len(packed) > length:
             raise TamperedError("more bytes of an outline than announced")
         self._check_known()
-        found: Message = {"type": "rehearsal", "actions": rehearsals_to_json(rehearse(recipe))}
+        found: Message = {"type": "rehearsal", "actions": rehearsals_to_json(rehearse_actions(recipe))}
         if length:
             try:
                 manifest = parse_manifest(decompress_frame(bytes(packed), plain, what="an outline"))
             except StoreCorruptError as error:
                 raise TamperedError(error.message) from error
             extraction = extraction_context(self._directory, held)
-            removed = rehearse_removals(extraction.filesystem, held, extraction.working_directory, manifest, recipe.destinations)
+            removed = rehearse_removals(extraction, manifest, recipe.destinations)
             found["removals"] = removals_to_json(removed)
         return found
 
@@ -292,7 +292,7 @@ class Requests:
     def _held(self, fields: Fields) -> DistributionDirectory:
         return self._directory.held(self._distributor, fields.text("distribution"))
 
-    def _signed(self, named: Named) -> Target:
+    def _signed(self, named: TargetPath) -> Target:
         return self._view(named.distribution).target(f"{named.distribution}/{named.revision}/{named.file}")
 
     def _view(self, distribution: str) -> TrustedView:

@@ -17,7 +17,7 @@ from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Effort
 from sluice.subscriber.complete import complete, supplement_contents
-from sluice.subscriber.receive.receivers import Named, TedReceiver
+from sluice.subscriber.receive.receivers import TargetPath, TedReceiver
 from sluice.subscriber.receive.supplement import SupplementReceiver
 from sluice.trust.targets import Target
 from tests.subscriber.host import NOW, Host
@@ -84,7 +84,7 @@ class Completing:
     def put(self, made: Made) -> None:
         """A delta arrives."""
         with self.host.held.lock():
-            receiver = TedReceiver(self.host.held, Named("zone", made.manifest.revision, made.file))
+            receiver = TedReceiver(self.host.held, TargetPath("zone", made.manifest.revision, made.file))
             try:
                 if not receiver.is_held():
                     offset = receiver.begin(made.index_bytes, made.index.payload, Target.of(made.index_bytes))

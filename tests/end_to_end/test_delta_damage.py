@@ -27,7 +27,7 @@ from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.order import Outcome
 from sluice.subscriber.complete import complete
 from sluice.subscriber.held.directory import TED
-from sluice.subscriber.receive.receivers import Named, TedReceiver
+from sluice.subscriber.receive.receivers import TargetPath, TedReceiver
 from sluice.trust.roles import delta_name
 from sluice.trust.targets import Target
 from tests.attacks.sandbox import changes, listing
@@ -72,7 +72,7 @@ class Victim:
     def put(self, index: bytes, payload: bytes, *, signed: bytes = b"", announced: int = -1, file: str = FILE) -> None:
         """It arrives; where a block is asked for again, once more the same."""
         with self.held.lock():
-            receiver = TedReceiver(self.held, Named("zone", self.revision, file))
+            receiver = TedReceiver(self.held, TargetPath("zone", self.revision, file))
             try:
                 offset = receiver.begin(index, len(payload) if announced < 0 else announced, Target.of(signed or index))
                 while not receiver.feed(payload[offset:]):

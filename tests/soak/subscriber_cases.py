@@ -13,7 +13,7 @@ from sluice.model.action import Action
 from sluice.model.order import Outcome
 from sluice.model.site import Synchronize
 from sluice.sender.conversation import Conversation
-from sluice.subscriber.held.directory import LENT
+from sluice.subscriber.held.directory import SUPPLEMENT_PREFIX
 from sluice.trust.roles import manifest_target, ted_target
 from tests.soak.case import After, Places, must
 from tests.soak.pair import Pair
@@ -197,7 +197,7 @@ class Extracting:
         pair = self._pair
         found, status = tree_at(pair.target), pair.held.status()
         must(not leftovers(places.live), f"left over: {leftovers(places.live)}")
-        must(self.fails or not list(pair.held.directory.rglob(f"{LENT}*")), "what was lent is still there")
+        must(self.fails or not list(pair.held.directory.rglob(f"{SUPPLEMENT_PREFIX}*")), "what was lent is still there")
         if self.fails:
             must(found == self._old, "what failed wasn't taken back")
         else:

@@ -18,7 +18,7 @@ from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.ending import recover
 from sluice.subscriber.extract.extraction import extract
 from sluice.subscriber.held.directory import DistributionDirectory
-from sluice.subscriber.receive.receivers import ManifestReceiver, Named, TedReceiver
+from sluice.subscriber.receive.receivers import ManifestReceiver, TargetPath, TedReceiver
 from sluice.trust.envelope import Envelope
 from sluice.trust.targets import Target
 from tests.subscriber.revisions import Made
@@ -58,7 +58,7 @@ class Host:
         return self
 
     def receive(self, made: Made) -> None:
-        named = Named("zone", made.manifest.revision, "manifest")
+        named = TargetPath("zone", made.manifest.revision, "manifest")
         with self.held.lock():
             data = compress_frame(made.manifest_bytes)
             manifest = ManifestReceiver(self.held, named, Target.of(made.manifest_bytes), length=len(data))

@@ -20,7 +20,7 @@ from sluice.model.order import ActionReport
 from sluice.subscriber.actions import processes as actions_found
 from sluice.subscriber.actions import run as actions_run
 from sluice.subscriber.actions import stop as actions_stop
-from sluice.subscriber.actions.action import check_file, check_gone, check_processes, check_report, run_action
+from sluice.subscriber.actions.action import check_file, check_not_running, check_processes, check_report, run_action
 from sluice.subscriber.actions.processes import is_alive, processes_named, processes_running, protected
 from sluice.subscriber.actions.run import Session, end_action, environment, new_token
 from tests.conftest import missing
@@ -128,10 +128,10 @@ def test_one_that_asks_its_user_is_left_and_named(programs: Programs, tmp_path: 
     assert runs(pid)
     assert f"still running: PID {pid}" in report.output
     with pytest.raises(ActionFailedError, match=f"stop process {programs.name}, .*still running: PID {pid}") as failed:
-        check_report(action, report, 0.5, what="pre action 1")
+        check_report(action, report, 0.5, name="pre action 1")
     assert "kill: true" in failed.value.remedy
     with pytest.raises(ActionFailedError) as killed:
-        check_report(replace(action, kill=True), report, 0.5, what="pre action 1")
+        check_report(replace(action, kill=True), report, 0.5, name="pre action 1")
     assert killed.value.remedy == "end it by hand"
 
 
@@ -174,7 +174,7 @@ def test_the_agent_what_it_runs_under_and_the_first_process_are_never_stopped() 
 def test_a_stop_that_waits_tells_whom_it_waits_for(programs: Programs) -> None:
     first = programs.start_script(programs.script(STUBBORN))
     said: list[str] = []
-    actions_stop.stop(StopProcess(programs.name, wait=True), "pre", 0.5, waits=said.append)
+    actions_stop.stop(StopProcess(programs.name, wait=True), "pre", 0.5, report_wait=said.append)
     shown = programs.name if len(programs.name) <= 15 else programs.name[:14] + "…"
     assert set(said) == {f"waits for {shown} (PID {first}) to end"}
     assert runs(first)
@@ -236,7 +236,7 @@ def test_a_program_without_wait_is_left_running_in_a_session_of_its_own(programs
     assert runs(pid)
 
     ended = end_action(token, sessions[0])
-    assert (ended.asked, ended.left) == ((pid,), ())
+    assert (ended.signalled, ended.remaining) == ((pid,), ())
     assert not runs(pid)
 
 
@@ -253,7 +253,7 @@ def test_with_wait_it_must_end_well_and_its_output_is_kept(tmp_path: Path) -> No
     assert (report.exit_code, report.output) == (0, "set up\n")
     action = StartProcess("/bin/false", wait=True)
     with pytest.raises(ActionFailedError, match="post action 2, start process /bin/false, ended with exit code 1"):
-        check_report(action, run(action, tmp_path), 20.0, what="post action 2")
+        check_report(action, run(action, tmp_path), 20.0, name="post action 2")
 
 
 def test_with_wait_the_limit_ends_it_and_all_it_started(programs: Programs, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_with_wait_the_limit_ends_it_and_all_it_started(programs: Programs, tmp_
     assert not runs(programs.ready(child))
     assert not runs(programs.ready(parent))
     with pytest.raises(ActionFailedError, match="took longer than 3 s and was ended"):
-        check_report(action, report, 3.0, what="pre action 1")
+        check_report(action, report, 3.0, name="pre action 1")
 
 
 def test_a_program_that_runs_already_is_named_by_its_pids(programs: Programs) -> None:
@@ -305,10 +305,10 @@ def test_what_may_end_it_first_is_not_held_against_a_start_until_it_is_run(progr
     Programs(programs.directory).binary(binary.name)
     assert processes_running(str(binary)) == []
     with pytest.raises(ActionFailedError, match=f"with PID {pid}"):
-        check_gone(start, before)
+        check_not_running(start, before)
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not runs(pid))
-    check_gone(start, before)
+    check_not_running(start, before)
 
 
 def test_a_program_is_there_executable_and_no_directory(programs: Programs) -> None:
@@ -317,7 +317,7 @@ def test_a_program_is_there_executable_and_no_directory(programs: Programs) -> N
     for path, why in ((str(programs.directory), "is no file"), (f"{plain}x", "is no file"), (str(plain), "isn't executable")):
         with pytest.raises(ActionFailedError, match=why):
             check_file(StartProcess(path))
-    check_file(StartProcess(f"{plain}x"), comes=True)
+    check_file(StartProcess(f"{plain}x"), is_delivered=True)
 
 
 def test_a_script_file_of_another_language_is_refused_before(programs: Programs, real_part: Callable[[str], Path]) -> None:

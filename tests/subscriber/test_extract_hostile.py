@@ -14,7 +14,8 @@ from infra.filesystem.local.root import LocalRoot
 from sluice.errors import UndoFailedError
 from sluice.formats.orders import order_bytes
 from sluice.model.order import Outcome
-from sluice.subscriber.extract.journal import Begun, Journal, JournalState, StagingPlace, SwapStep
+from sluice.subscriber.extract.journal import AreaRecord, Beginning, Journal, JournalState
+from sluice.subscriber.extract.steps import SwapStep
 from sluice.subscriber.held.paths import hash_file
 from tests.subscriber.faulty import FaultyFilesystem
 from tests.subscriber.host import Host
@@ -121,7 +122,7 @@ def test_nothing_is_taken_back_out_of_a_staging_directory_that_others_made(host:
     staging, order = tmp_path / ".sluice-oslo.hq.zone", host.order(made, [target])
     journal = Journal(host.held.journal)
 
-    journal.begin(Begun(order_bytes(order).decode(), "2026-03-01T12:00:00.000000Z", True, (StagingPlace(str(tmp_path), staging.name),)))
+    journal.begin(Beginning(order_bytes(order).decode(), "2026-03-01T12:00:00.000000Z", True, (AreaRecord(str(tmp_path), staging.name),)))
     journal.write_plan([SwapStep(0, "0", "target/kept", 1, "f")])
     journal.enter(JournalState.SWAPPING)
     fake = tmp_path / "fake" if weakness == "link" else staging

@@ -26,7 +26,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.subscriber.held.directory import TED
 from sluice.subscriber.receive import blocks as receive_blocks
 from sluice.subscriber.receive.blocks import AGAIN_MAX
-from sluice.subscriber.receive.receivers import ManifestReceiver, Named, TedReceiver, check_index_length
+from sluice.subscriber.receive.receivers import ManifestReceiver, TargetPath, TedReceiver, check_index_length
 from sluice.trust.targets import Target
 from tests.subscriber.host import NOW, Host
 from tests.subscriber.revisions import Made, make
@@ -58,8 +58,8 @@ def put_manifest(host: Host, made: Made) -> None:
     assert receiver.feed(data)
 
 
-def named(made: Made, file: str = "") -> Named:
-    return Named("zone", made.manifest.revision, file or made.file)
+def named(made: Made, file: str = "") -> TargetPath:
+    return TargetPath("zone", made.manifest.revision, file or made.file)
 
 
 def begin(host: Host, made: Made) -> TedReceiver:
@@ -283,7 +283,7 @@ def test_a_manifest_that_claims_to_be_huge_is_refused_before_it_comes(host: Host
 
 def test_a_signed_manifest_of_another_revision_is_refused(host: Host, big: Made) -> None:
     data = compress_frame(big.manifest_bytes)
-    other = Named("zone", RevisionNumber(1, 2), "manifest")
+    other = TargetPath("zone", RevisionNumber(1, 2), "manifest")
     with pytest.raises(TamperedError):
         ManifestReceiver(host.held, other, Target.of(big.manifest_bytes), length=len(data)).feed(data)
 
@@ -298,12 +298,12 @@ def test_a_signed_manifest_of_another_revision_is_refused(host: Host, big: Made)
 )
 def test_what_is_no_target_is_refused(path: str) -> None:
     with pytest.raises(TamperedError):
-        Named.parse(path)
+        TargetPath.parse(path)
 
 
 def test_targets_are_taken_apart() -> None:
-    assert Named.parse("zone/1.2/from-1.1.ted") == Named("zone", RevisionNumber(1, 2), "from-1.1.ted")
-    assert Named.parse("zone/1.2/manifest").file == "manifest"
+    assert TargetPath.parse("zone/1.2/from-1.1.ted") == TargetPath("zone", RevisionNumber(1, 2), "from-1.1.ted")
+    assert TargetPath.parse("zone/1.2/manifest").file == "manifest"
 
 
 # --- space and kills --------------------------------------------------------------------------------------------------
@@ -326,7 +326,7 @@ def test_too_little_space_is_said_with_figures_before_anything_comes(host: Host,
 def test_what_must_stay_free_is_more_than_the_least(host: Host, big: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     put_manifest(host, big)
     needed = big.index.payload + len(big.index_bytes)
-    ted = TedReceiver(host.held, Named("zone", big.manifest.revision, big.file))
+    ted = TedReceiver(host.held, TargetPath("zone", big.manifest.revision, big.file))
 
     class Left:
         f_bavail, f_frsize = needed + 64 * BLOCK - 1, 1

@@ -161,12 +161,12 @@ def found(ctime_ns: int) -> PathStat:
 def test_only_what_had_been_left_alone_for_a_while_is_noted() -> None:
     now = 100 * MARGIN_NS
     noted = StatRecorder(lambda: now)
-    noted.look(found(now - MARGIN_NS - 1))
-    noted.look(found(now - MARGIN_NS))
-    noted.look(found(now + 5))
-    noted.look(None)
-    noted.stayed(found(7), found(7))
-    noted.stayed(found(8), found(7))
+    noted.record_before_read(found(now - MARGIN_NS - 1))
+    noted.record_before_read(found(now - MARGIN_NS))
+    noted.record_before_read(found(now + 5))
+    noted.record_before_read(None)
+    noted.record_unchanged(found(7), found(7))
+    noted.record_unchanged(found(8), found(7))
     assert noted.rows == [Row(2, 3, now - MARGIN_NS - 1), UNKNOWN, UNKNOWN, UNKNOWN, Row(2, 3, 7), UNKNOWN]
     assert parse_stat_cache(stat_cache_bytes(MANIFEST, noted.rows), MANIFEST) == noted.rows
 

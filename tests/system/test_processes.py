@@ -114,7 +114,7 @@ def test_a_server_is_stopped_before_its_page_changes_and_started_after(route: Ro
     )
     sending.close()
     assert (stop.pids, stop.problem, again.pids, again.problem) == ((old,), "", (old,), "")
-    assert "the agent itself, what it runs under" in never.problem
+    assert "the agent itself, a process it runs under" in never.problem
 
     second = extract(route, "1.2", b"two", (daemon.stop,), (daemon.start,))
     assert second.failure is None, second.failure

@@ -1,8 +1,8 @@
-"""Pre and post actions on a Subscriber (F3 to F5, F7, F9): what each of them is, checked before and then carried out.
+"""Pre and post actions on a Subscriber (F3 to F5, F7, F9): each is checked first, then carried out.
 
-A script's text lies in a file that only we can read, never in a shell string. A program that is started without waiting is left
-running, and counts as ours until the extraction has ended: a later failure ends it (``end_action``). How commands run is in
-``actions_run.py``, which processes are meant in ``actions_found.py``.
+A script's text is in a file that only we can read, never in a shell string. A program that is started without waiting is left
+running, and counts as ours until the extraction has ended: a later failure ends it (``end_action``). ``run.py`` runs commands,
+``processes.py`` finds processes.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from psutil import Process
 
 
-def check_file(action: Action, *, comes: bool = False) -> None:
-    """Whether what an action runs is there.
+def check_file(action: Action, *, is_delivered: bool = False) -> None:
+    """Check that the file which an action runs is there.
 
     Args:
-        comes: Its file may come with this revision: only its interpreter must be there by now.
+        is_delivered: Its file may come with this revision: only its interpreter must be there by now.
     Raises:
         ActionFailedError.
     """
     if isinstance(action, Script):
         _interpreter(action.type)
-    if comes:
+    if is_delivered:
         return
     match action:
         case Script():
@@ -61,28 +61,28 @@ def check_file(action: Action, *, comes: bool = False) -> None:
 
 
 def check_processes(action: Action, earlier: Sequence[Action] = ()) -> Sequence[Process]:
-    """Whether the processes of this host let an action do its work.
+    """Check that the processes of this host let an action do its work.
 
     Args:
-        earlier: What runs before it: a stop of the same program, or a script, may end what runs now.
+        earlier: Actions before it: a stop of the same program, or a script, may end processes that run now.
     Returns:
-        What runs now of a program that is to be started; ``check_gone`` looks at them again once ``earlier`` has run.
+        Processes of a program that is to be started; ``check_not_running`` looks at them again once ``earlier`` has run.
     Raises:
-        ActionFailedError: It runs already and nothing before may end it; or a stop would hit what is never stopped.
+        ActionFailedError: The program runs already and nothing before may end it; or a stop would hit a process that is never stopped.
     """
     match action:
         case StartProcess():
             found = processes_running(action.path)
             if not any(isinstance(each, Script) or _stops(each, action) for each in earlier):
-                check_gone(action, found)
+                check_not_running(action, found)
             return found
         case StopProcess():
             check_stop(action)
     return ()
 
 
-def check_gone(action: Action, before: Sequence[Process]) -> None:
-    """Right before a start: neither what ran before, whose file may have been replaced, nor anything else runs of that program."""
+def check_not_running(action: Action, before: Sequence[Process]) -> None:
+    """Check right before a start that no process of its program runs, nor any of ``before``, whose file may have been replaced."""
     if isinstance(action, StartProcess):
         found = {process.pid for process in (*before, *processes_running(action.path)) if is_alive(process)}
         if found:
@@ -102,7 +102,7 @@ def run_action(
     environment: Mapping[str, str],
     limit: float = ACTION_TIMEOUT,
     started: Callable[[Session], None] = lambda _: None,
-    waits: Callable[[str], None] = lambda _: None,
+    report_wait: Callable[[str], None] = lambda _: None,
 ) -> ActionReport:
     """Run one action; wait for it unless it says otherwise.
 
@@ -110,10 +110,10 @@ def run_action(
         phase: ``pre``, ``post``, or ``undo`` for the action's undo text.
         scratch: A directory of ours for a script's text.
         limit: Seconds until it is ended with everything it started.
-        started: Told once its session is known.
-        waits: Told whom a stop waits for; see ``stop``.
+        started: Called once its session is known.
+        report_wait: Called with the processes that a stop waits for; see ``stop``.
     Returns:
-        How it went; ``exit_code`` is None where the limit ended it. ``check_report`` judges it.
+        Its report; ``exit_code`` is None if the limit ended it. ``check_report`` judges it.
     Raises:
         ActionFailedError: It can't be started.
     """
@@ -137,36 +137,36 @@ def run_action(
         case Script():
             return run_to_end(command(*_interpreter(action.type), action.path), limit)
         case StartProcess():
-            made = command(action.path, *action.arguments)
-            return run_to_end(made, limit) if action.wait else leave_running(made)
+            program = command(action.path, *action.arguments)
+            return run_to_end(program, limit) if action.wait else leave_running(program)
         case StopProcess():
-            return stop(action, phase, limit, waits=waits)
+            return stop(action, phase, limit, report_wait=report_wait)
 
 
-def check_report(action: Action, report: ActionReport, limit: float, *, what: str) -> None:
-    """Raise ActionFailedError where an action didn't go well; ``what`` says which one."""
+def check_report(action: Action, report: ActionReport, limit: float, *, name: str) -> None:
+    """Raise ActionFailedError, which begins with ``name``, if an action failed."""
     if report.exit_code == 0:
         return
-    how, remedy = f"ended with exit code {report.exit_code}", "`sluice why` shows its output"
+    result, remedy = f"ended with exit code {report.exit_code}", "`sluice why` shows its output"
     if isinstance(action, StopProcess):
-        how, remedy = report.output, "end it by hand" if action.kill else "end it by hand, or let it be ended by force: kill: true"
+        result, remedy = report.output, "end it by hand" if action.kill else "end it by hand, or write kill: true to end it by force"
     elif report.exit_code is None:
-        how = f"took longer than {limit:g} s and was ended"
-    raise ActionFailedError(f"{what}, {action.label}, {how}", remedy=remedy)
+        result = f"took longer than {limit:g} s and was ended"
+    raise ActionFailedError(f"{name}, {action.label}, {result}", remedy=remedy)
 
 
 def needs_undo(action: Action) -> bool:
-    """Whether its author gave something that takes it back."""
+    """Whether its author gave an undo."""
     return action.undo not in ("", "none")
 
 
 def is_left_running(action: Action) -> bool:
-    """Whether something of ours may run on after it, to be ended when it is taken back."""
+    """Whether a process of ours may run on after it, to be ended when it is undone."""
     return isinstance(action, StartProcess) and not action.wait
 
 
 def stays_stopped(action: Action, report: ActionReport | None) -> str:
-    """What a stop that has no undo leaves behind when everything else is taken back; empty where nothing."""
+    """Return the report of a stop that has no undo when everything else is undone; empty if it stopped nothing."""
     if not isinstance(action, StopProcess) or needs_undo(action) or (report is not None and report.output == NONE_RUNS):
         return ""
     return "stays stopped: no undo: starts it again" + (f" ({report.output})" if report is not None else "")
@@ -191,7 +191,7 @@ def _interpreter(type_: ScriptType) -> list[str]:
             return [found]
 
 
-def comes_with(action: Action, destinations: Sequence[str]) -> bool:
-    """Whether the file that an action runs may come with the revision itself: then it is looked for when it is run."""
+def is_delivered(action: Action, destinations: Sequence[str]) -> bool:
+    """Whether the file that an action runs may come with the revision itself: then it is checked when it is run."""
     file = file_of(action)
     return file is not None and any(file.is_relative_to(each) for each in destinations)

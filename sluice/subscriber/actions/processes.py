@@ -1,8 +1,8 @@
-"""Which processes of this host an action is about (F4, F5), by psutil, which is imported when it is needed.
+"""Finding the processes of this host that an action is about (F4, F5), by psutil, which is imported when it is needed.
 
-Counted are living processes of our own PID namespace: no zombies, nothing of a container, no thread of the kernel. A process has the
-names of its executable and of what it was called by; one that an interpreter runs has its script's name instead, as ``ps`` shows it.
-The kernel cuts the name it keeps at 15 bytes, so that one of that length is never compared.
+Counted are living processes of our own PID namespace: no zombies, no containers' processes, no kernel threads. A process has the names
+of its executable and of its first argument; one that an interpreter runs has its script's name instead, as ``ps`` shows it. The kernel
+cuts the name it keeps at 15 bytes, so that one of that length is never compared.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAMED_MAX = 20
 
 
 def psutil() -> ModuleType:
-    """The library. Raises ActionFailedError where this agent's bundle came without it."""
+    """Import the library. Raises ActionFailedError if this agent's bundle came without it."""
     try:
         import psutil
     except ImportError as error:
@@ -39,31 +39,31 @@ def psutil() -> ModuleType:
 
 
 def processes_named(name: str) -> list[Process]:
-    """Every process of exactly that name, by PID."""
+    """Return every process of exactly that name, by PID."""
     return [process for process in _all() if name in _names(process)]
 
 
 def processes_running(path: str) -> list[Process]:
-    """Every process that runs a program, by PID: it is its executable, or the script that the interpreter its ``#!`` names was given."""
+    """Return every process that runs a program, by PID: as its executable, or as the script of the interpreter in its ``#!`` line."""
     real = os.path.realpath(path)
     named = interpreter(first_line(path))
     return [process for process in _all() if _runs(process, real, named)]
 
 
 def is_alive(process: Process) -> bool:
-    """Whether that very process still runs; a zombie doesn't, nor does another one with its PID."""
+    """Whether that very process still runs: not a zombie, and not another one with its PID."""
     with suppress(psutil().Error):
         return process.is_running() and _counts(process)
     return False
 
 
 def protected() -> frozenset[int]:
-    """PIDs that nothing here may signal: ours, everything we descend from, and the first."""
+    """Return the PIDs that nothing here may signal: ours, those of all our ancestors, and the first."""
     return frozenset({1, os.getpid(), *(parent.pid for parent in psutil().Process().parents())})
 
 
 def first_line(path: str) -> str:
-    """What a script's ``#!`` line would stand in; empty where it can't be read."""
+    """Return a file's first line, which may be a script's ``#!`` line; empty if it can't be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -77,7 +77,7 @@ def first_line(path: str) -> str:
 
 
 def pids_text(pids: Iterable[int]) -> str:
-    """``12, 34 and 3 more``."""
+    """Return PIDs as text: ``12, 34 and 3 more``."""
     listed = sorted(pids)
     more = f" and {len(listed) - NAMED_MAX} more" if len(listed) > NAMED_MAX else ""
     return ", ".join(map(str, listed[:NAMED_MAX])) + more
@@ -100,7 +100,7 @@ def _counts(process: Process) -> bool:
 
 
 def _is_of_our_namespace(pid: int) -> bool:
-    """A process of a namespace below ours has a PID in each of them."""
+    """Whether a process has a single PID: one of a namespace below ours has one in each of them."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
             if line.startswith("NSpid:"):
@@ -129,7 +129,7 @@ def _runs(process: Process, real: str, named: str) -> bool:
 
 
 def _facts(process: Process) -> tuple[str, str, str, str]:
-    """The name the kernel keeps, what it was called by, its first argument that is no option, and its executable where we may know it."""
+    """Return the name the kernel keeps, the first word of its command line, the first non-option after it, and its executable if known."""
     with process.oneshot():
         words: Sequence[str] = process.cmdline()
         try:

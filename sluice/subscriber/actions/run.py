@@ -1,9 +1,9 @@
-"""How an action's command runs (F3, F4, F7): in a session of its own, with a fixed environment and a token in it, and how it is ended.
+"""Running an action's command (F3, F4, F7) in a session of its own, with a fixed environment and a token in it, and ending it.
 
 When a limit is over, its session and every process that carries its token in the environment are ended, first asked, then killed: a
-child that started a session of its own doesn't escape; one that emptied its environment as well does, and outlives the limit. What a
-command left running when it ended by itself (a daemon) is left alone, and so is what we descend from, such as a login whose server a
-script started. What runs is in ``actions.py``.
+child that started a session of its own doesn't escape; one that emptied its environment as well does, and outlives the limit. Processes
+that a command left running when it ended by itself (daemons) are left alone, and so are our ancestors, such as a login whose server a
+script started. ``action.py`` says which command an action runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sluice.model.order import ActionReport
 from sluice.subscriber.actions.processes import pids_text
 
 OUTPUT_MAX = 4096
-"""Bytes kept of what an action prints: the last ones."""
+"""Bytes kept of an action's output: the last ones."""
 GRACE = 5.0
 """Seconds between the request to end and the kill."""
 TOKEN = "SLUICE_ACTION"  # noqa: S105 - the name of a variable
@@ -37,7 +37,7 @@ POLL = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What finds an action's processes again, beside its token."""
+    """Identifies an action's processes, beside its token."""
 
     leader: int
     boot: str
@@ -47,30 +47,30 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What was found of an action and ended."""
+    """The processes of an action that were found and signalled."""
 
-    asked: Sequence[int]
+    signalled: Sequence[int]
     """PIDs, in order."""
-    left: Sequence[int] = ()
+    remaining: Sequence[int] = ()
     """Those that run all the same: in the kernel's hands, or another account's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What runs for an action."""
+    """The command of an action."""
 
     words: Sequence[str]
     label: str
     phase: str
     token: str
-    """In the environment of everything it starts."""
+    """In the environment of every process it starts."""
     environment: Mapping[str, str]
     started: Callable[[Session], None]
-    """Told once its session is known."""
+    """Called once its session is known."""
 
 
 def environment(*, distribution: str, revision: str, subscriber: str, phase: str) -> dict[str, str]:
-    """All that an action finds set."""
+    """Return all environment variables of an action."""
     return {
         "PATH": SEARCH_PATH,
         "LANG": "C.UTF-8",
@@ -83,7 +83,7 @@ def environment(*, distribution: str, revision: str, subscriber: str, phase: str
 
 
 def new_token() -> str:
-    """For the environment of one action's processes; put it on record before they start."""
+    """Return a token for the environment of one action's processes; it is recorded before they start."""
     return secrets.token_hex(16)
 
 
@@ -93,17 +93,17 @@ def run_to_end(command: Command, limit: float) -> ActionReport:
     Raises:
         ActionFailedError: It can't be started.
     """
-    begun = time.monotonic()
+    started = time.monotonic()
     process = _start(command, subprocess.PIPE)
-    left: Sequence[int] = ()
+    remaining: Sequence[int] = ()
     try:
         command.started(_session(process.pid))
         output = _Output(process)
-        while process.poll() is None and time.monotonic() - begun < limit:
+        while process.poll() is None and time.monotonic() - started < limit:
             output.take(POLL)
         exit_code = process.poll()
         if exit_code is None:
-            left = _end(command.token, process.pid).left
+            remaining = _end(command.token, process.pid).remaining
         output.take(0)
     finally:
         if process.poll() is None:  # something went wrong on our side
@@ -114,17 +114,17 @@ def run_to_end(command: Command, limit: float) -> ActionReport:
             _reap(process)
         if process.stdout is not None:
             process.stdout.close()
-    printed = output.text() + (f"\nstill running: PID {pids_text(left)}" if left else "")
-    return ActionReport(command.phase, command.label, round(time.monotonic() - begun, 3), exit_code, printed)
+    text = output.text() + (f"\nstill running: PID {pids_text(remaining)}" if remaining else "")
+    return ActionReport(command.phase, command.label, round(time.monotonic() - started, 3), exit_code, text)
 
 
 def leave_running(command: Command) -> ActionReport:
-    """Start a command and don't wait for it; what it prints is nobody's.
+    """Start a command and don't wait for it; its output is discarded.
 
     Raises:
         ActionFailedError: It can't be started.
     """
-    begun = time.monotonic()
+    started = time.monotonic()
     process = _start(command, subprocess.DEVNULL)
     try:
         command.started(_session(process.pid))
@@ -133,13 +133,13 @@ def leave_running(command: Command) -> ActionReport:
         process.wait()
         raise
     _reap(process)
-    return ActionReport(command.phase, command.label, round(time.monotonic() - begun, 3), 0, f"runs with PID {process.pid}")
+    return ActionReport(command.phase, command.label, round(time.monotonic() - started, 3), 0, f"runs with PID {process.pid}")
 
 
 def end_action(token: str, session: Session | None) -> Ended:
-    """End what an action left running. Harmless where nothing is."""
-    known = session is not None and session.boot == _boot() and _start_time(session.leader) in (None, session.start)
-    return _end(token, session.leader if known and session is not None else None)
+    """End the processes that an action left running. Harmless if there are none."""
+    is_known = session is not None and session.boot == _boot() and _start_time(session.leader) in (None, session.start)
+    return _end(token, session.leader if is_known and session is not None else None)
 
 
 def _start(command: Command, output: int) -> subprocess.Popen[bytes]:
@@ -159,7 +159,7 @@ def _start(command: Command, output: int) -> subprocess.Popen[bytes]:
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
-    """Whenever it ends, it leaves no zombie while we live."""
+    """Wait for a process in the background, so that it leaves no zombie while we live."""
     threading.Thread(target=process.wait, name="reaper", daemon=True).start()
 
 
@@ -179,7 +179,7 @@ class _Output:
         self._ended = False
 
     def take(self, wait: float) -> None:
-        """Read what there is, waiting at most so long for the first byte."""
+        """Read all bytes there are, waiting at most so long for the first."""
         if self._ended:
             time.sleep(wait)
             return
@@ -192,29 +192,29 @@ class _Output:
             self._selector.close()
 
     def text(self) -> str:
-        """As text; what is no UTF-8 becomes question marks."""
+        """Return it as text; bytes that are no UTF-8 become question marks."""
         return self._kept.decode(errors="replace").replace("\0", "?")
 
 
 def _end(token: str, session: int | None) -> Ended:
-    """Ask, then kill. Looks again until nobody is left, since a process may start others meanwhile."""
-    begun = time.monotonic()
-    asked: dict[int, None] = {}
+    """Ask processes to end, then kill them. Looks again until none remains, since a process may start others meanwhile."""
+    started = time.monotonic()
+    signalled: dict[int, None] = {}
     while found := _processes(token, session):
-        late = time.monotonic() - begun > GRACE
+        late = time.monotonic() - started > GRACE
         for pid in found:
-            asked[pid] = None
+            signalled[pid] = None
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
-        if time.monotonic() - begun > 2 * GRACE:
-            return Ended(tuple(asked), tuple(found))
+        if time.monotonic() - started > 2 * GRACE:
+            return Ended(tuple(signalled), tuple(found))
         time.sleep(POLL)
-    return Ended(tuple(asked))
+    return Ended(tuple(signalled))
 
 
 def _processes(token: str, session: int | None) -> list[int]:
-    """Living processes of a session or with a token; neither we nor what we descend from."""
-    mark, spared = f"{TOKEN}={token}".encode(), _lineage()
+    """Return living processes of a session or with a token, except us and our ancestors."""
+    mark, spared = f"{TOKEN}={token}".encode(), _ancestors()
     found = []
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) in spared:
@@ -228,7 +228,8 @@ def _processes(token: str, session: int | None) -> list[int]:
     return found
 
 
-def _lineage() -> set[int]:
+def _ancestors() -> set[int]:
+    """Return our PID and those of all our ancestors."""
     found, pid = set[int](), os.getpid()
     with suppress(OSError):
         while pid not in found:
@@ -238,7 +239,7 @@ def _lineage() -> set[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """/proc/PID/stat from its third field on: state, parent, group, session, ..."""
+    """Return /proc/PID/stat from its third field on: state, parent, group, session, ..."""
     return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
 
 

@@ -1,4 +1,4 @@
-"""After an extraction: what was extracted becomes the base of the next delta, and what isn't needed any more goes (G1, G2, C12)."""
+"""After an extraction: its revision becomes the base of the next delta, and files that aren't needed any more are removed (G1, G2, C12)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sluice.model.order import Order, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import DistributionType
 from sluice.subscriber.held.directory import DistributionDirectory, Extracted
-from sluice.subscriber.held.retained import keep_left
+from sluice.subscriber.held.retained import commit_retained
 from sluice.subscriber.held.supplement import remove_supplements
 from sluice.trust.roles import MANIFEST
 
@@ -23,14 +23,14 @@ _KEPT_FOREVER = (DistributionType.FILE.value, "desktop_application")
 
 
 def commit(held: DistributionDirectory, order: Order, receipt: Receipt) -> None:
-    """The revision is what stands: its manifest is the next base, its record the status file's."""
+    """Make the revision the extracted one: its manifest is the next base, its record the status file's."""
     source = held.revision(order.revision) / MANIFEST
     if source.exists():  # else this was done before, and cleaned up
         data = source.read_bytes()
         replace_atomically(held.manifest_path, data)
     else:
         data = held.manifest_path.read_bytes()
-    keep_left(held)
+    commit_retained(held)
     manifest, _ = parse_header(data.partition(b"\n")[0])
     extracted = Extracted(
         revision=str(order.revision),
@@ -44,15 +44,15 @@ def commit(held: DistributionDirectory, order: Order, receipt: Receipt) -> None:
     clean_up(held, manifest)
 
 
-def no_longer_read_back(held: DistributionDirectory) -> None:
-    """A failed extraction without rollback left something else in part: the revision before is still the base, but not what was sworn."""
+def forget_read_back(held: DistributionDirectory) -> None:
+    """Forget the read-back digest after a failed extraction without rollback: the previous revision is still the base, but in part only."""
     status = held.status()
     if status.extracted is not None:
         held.write_status(replace(status, extracted=replace(status.extracted, read_back="")))
 
 
 def clean_up(held: DistributionDirectory, manifest: Manifest) -> None:
-    """After an extraction: remove the ``.ted`` that isn't needed any more (G2) and revisions beyond max_revisions (C12)."""
+    """Remove the ``.ted`` if it isn't needed any more (G2), and revisions beyond max_revisions (C12)."""
     status = held.status()
     is_file = manifest.type == DistributionType.FILE
     if manifest.type not in _KEPT_FOREVER or (manifest.max_revisions == 1 and not (is_file and manifest.verify)):
@@ -64,17 +64,17 @@ def clean_up(held: DistributionDirectory, manifest: Manifest) -> None:
         held.remove_directory(held.revision(manifest.revision))
         status = held.status()
     numbers = sorted(map(RevisionNumber.parse, status.received), reverse=True)
-    done = [number for number in numbers if number <= manifest.revision]
-    for number in done[manifest.max_revisions or len(done) :]:
+    superseded = [number for number in numbers if number <= manifest.revision]
+    for number in superseded[manifest.max_revisions or len(superseded) :]:
         status = status.without(number)
         held.write_status(status)
         held.remove_directory(held.revision(number))
     remove_supplements(held.revision(manifest.revision))
-    _remove_strangers(held)
+    _remove_unknown(held)
 
 
-def _remove_strangers(held: DistributionDirectory) -> None:
-    """Revisions on disk that the status file doesn't know: left by a kill, or by a status file that was deleted (G4)."""
+def _remove_unknown(held: DistributionDirectory) -> None:
+    """Remove revisions that the status file doesn't know: leftovers of a kill, or of a status file that was deleted (G4)."""
     known = held.status().received
     for path in (held.directory / "revisions").iterdir():
         if path.name not in known:

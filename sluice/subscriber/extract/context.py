@@ -1,4 +1,4 @@
-"""What extractions of one Distribution on this Subscriber need."""
+"""The surroundings of extractions of one Distribution on this Subscriber: file system, clock, key and reports."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sluice.model.action import ACTION_TIMEOUT
 from sluice.model.order import Receipt
-from sluice.ports import Filesystem
+from sluice.ports import Filesystem, Progress
 from sluice.subscriber.extract.journal import Journal
 from sluice.subscriber.held.directory import DistributionDirectory
 from sluice.trust.envelope import Envelope
@@ -17,7 +18,7 @@ from sluice.trust.envelope import Envelope
 
 @dataclass(frozen=True, slots=True)
 class ExtractionContext:
-    """What extractions of one Distribution on this Subscriber need."""
+    """Everything that extractions of one Distribution on this Subscriber need beside an order."""
 
     filesystem: Filesystem
     held: DistributionDirectory
@@ -27,14 +28,18 @@ class ExtractionContext:
     sign: Callable[[Receipt], Envelope]
     now: Callable[[], datetime]
     event: Callable[[str, int, int], None] = lambda _phase, _done, _total: None
-    """Told (phase, done, total)."""
+    """Reports progress as (phase, done, total)."""
     action_limit: float = ACTION_TIMEOUT
     sleep: Callable[[float], None] = time.sleep
-    """Between two looks at locked targets."""
+    """Waits some seconds between two looks at locked targets."""
     clock_ns: Callable[[], int] = time.time_ns
-    """What the times of files are compared with."""
+    """The time that times of files are compared with."""
 
     @property
     def journal(self) -> Journal:
         """Of the extraction under way."""
         return Journal(self.held.journal)
+
+    def progress(self, phase: str) -> Progress:
+        """Return a function that reports the progress of one phase."""
+        return partial(self.event, phase)

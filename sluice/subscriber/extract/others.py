@@ -1,6 +1,6 @@
-"""What else on this Subscriber has a place of its own: destinations of other Distributions, of any Distributor, by their status files.
+"""The destinations of other Distributions on this Subscriber, of any Distributor, by their status files.
 
-Read anew for each extraction that removes something. What can't be known is refused: then nothing is removed.
+Read anew for each extraction that removes something. If they can't be known, the extraction is refused: then nothing is removed.
 """
 
 from __future__ import annotations
@@ -14,28 +14,29 @@ from sluice.errors import DestinationError, SluiceError, StoreCorruptError
 from sluice.formats.manifest.document import parse_header, parse_manifest
 from sluice.formats.orders import parse_order
 from sluice.ports import Filesystem
+from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.journal import Journal
 from sluice.subscriber.held.directory import DistributionDirectory
-from sluice.subscriber.held.paths import below
+from sluice.subscriber.held.paths import below, is_below
 
 
 @dataclass(frozen=True)
-class Other:
+class OtherDestination:
     """One destination of another Distribution."""
 
     top: str
     """Real path."""
     held: DistributionDirectory
     number: int
-    """Of the destination."""
+    """From 0, in its manifest's order."""
 
     def has(self, path: str) -> bool:
         """Whether a path is the destination itself, or was placed in it."""
-        return path == self.top or (path.startswith(f"{self.top.rstrip('/')}/") and path in self._placed)
+        return path == self.top or (is_below(path, self.top) and path in self._placed)
 
     @cached_property
     def _placed(self) -> frozenset[str]:
-        """Real paths; of an extraction under way for the first time, none."""
+        """Real paths; none if its first extraction is under way."""
         try:
             manifest = parse_manifest(self.held.manifest_path.read_bytes())
         except FileNotFoundError:
@@ -47,22 +48,22 @@ class Other:
         return frozenset(below(self.top, entry.path) for entry in manifest.destinations[self.number].entries)
 
 
-def other_destinations(filesystem: Filesystem, working_directory: str, own: DistributionDirectory) -> list[Other]:
-    """Every destination that isn't this Distribution's: extracted, or being extracted now. Raises DestinationError."""
+def other_destinations(context: ExtractionContext) -> list[OtherDestination]:
+    """Return every destination that isn't this Distribution's: extracted, or being extracted now. Raises DestinationError."""
     found = []
-    for directory in sorted(Path(working_directory).glob("distributors/*/distributions/*")):
+    for directory in sorted(Path(context.working_directory).glob("distributors/*/distributions/*")):
         held = DistributionDirectory(directory)
-        if directory != own.directory:
+        if directory != context.held.directory:
             for number, text in _destinations(held):
-                found.append(Other(_real(filesystem, held, number, text), held, number))
+                found.append(OtherDestination(_real(context.filesystem, held, number, text), held, number))
     return found
 
 
 def _destinations(held: DistributionDirectory) -> Iterator[tuple[int, str]]:
     try:
         extracted = held.status().extracted
-        begun = Journal(held.journal).begun()
-        order = parse_order(begun.order.encode()) if begun else None
+        beginning = Journal(held.journal).beginning()
+        order = parse_order(beginning.order.encode()) if beginning else None
     except (SluiceError, OSError) as error:
         raise _unknown(held, error) from error
     yield from enumerate(extracted.destinations if extracted else ())
@@ -72,7 +73,7 @@ def _destinations(held: DistributionDirectory) -> Iterator[tuple[int, str]]:
 def _real(filesystem: Filesystem, held: DistributionDirectory, number: int, text: str) -> str:
     try:
         return filesystem.locate(text, is_directory=_is_directory(held, number)).path
-    except DestinationError:  # a link on the way that isn't trusted: the text is all that is known of it
+    except DestinationError:  # a link on the way isn't trusted: only the text is known
         return "/" + "/".join(part for part in text.split("/") if part not in ("", "."))
 
 
@@ -86,8 +87,8 @@ def _is_directory(held: DistributionDirectory, number: int) -> bool:
 
 
 def _unknown(held: DistributionDirectory, error: Exception) -> DestinationError:
-    what = error.message if isinstance(error, SluiceError) else str(error)
+    why = error.message if isinstance(error, SluiceError) else str(error)
     return DestinationError(
-        f"nothing can be removed, since it isn't known where {held.name} was extracted to: {what}",
-        remedy=f"look at {held.status_path}; deleting it has {held.name} received anew",
+        f"nothing can be removed, since it isn't known where {held.name} was extracted to: {why}",
+        remedy=f"look at {held.status_path}; if you delete it, {held.name} is received anew",
     )

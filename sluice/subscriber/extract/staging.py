@@ -1,7 +1,7 @@
 """Staging: everything new is made, verified and durable on the destination's file system before anything there changes.
 
-Contents come out of the ``.ted``; those it leaves out because the Subscriber has them come from the extracted tree or were lent, and are
-hashed again. Memory is bounded by a few frames, of a delta by its largest group.
+Contents come out of the ``.ted``; those it leaves out because the Subscriber has them come from the extracted tree or from supplements, and
+are hashed again. Memory is bounded by a few frames, of a delta by its largest group.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from sluice.errors import DestinationError
 from sluice.formats.ted.file import Content
 from sluice.ports import Progress
 from sluice.rules.space import check_space
-from sluice.subscriber.extract.locked import locked_error, locked_in
-from sluice.subscriber.extract.plan import Place, Plan, Staged
+from sluice.subscriber.extract.areas import StagingArea
+from sluice.subscriber.extract.locked import locked_error, locked_paths
+from sluice.subscriber.extract.plan import Plan, Staged
 from sluice.subscriber.held.local_contents import LocalContents
 from sluice.subscriber.held.paths import is_private
 
@@ -27,81 +28,83 @@ _SMALL = 4 * 1024 * 1024
 """Bytes of a content that is kept in memory to be written several times."""
 
 
-def make_staging(plan: Plan, what: str, *, min_free: int = 0) -> None:
-    """The staging directories, empty and ours, where something will be staged.
+def make_staging(plan: Plan, name: str, *, min_free: int = 0) -> None:
+    """Make the staging directories of all areas that are used, empty and ours.
 
     Args:
-        what: Is staged where: for a refusal.
+        name: Of the revision and Subscriber: for a refusal.
         min_free: Bytes that stay free on every file system.
     Raises:
         NoSpaceError: With the figures.
-        LockedTargetError: A directory that staging must stand in can't be changed; attributes don't go away by waiting.
+        LockedTargetError: A directory that must hold a staging directory can't be changed; attributes don't go away by waiting.
         DestinationError.
     """
-    used = [place for place in plan.places if place.is_used]
-    for place in used:
-        if found := list(locked_in(place.root, [place.staging_path.rpartition("/")[0]], replaced=False)):
+    used = [area for area in plan.areas if area.is_used]
+    for area in used:
+        if found := list(locked_paths(area.root, [area.holder_path], replaced=False)):
             raise locked_error(found)
-        place.root.remove(place.staging_path)  # of an extraction whose journal is gone; it takes space as well
-    _check_space(plan, used, what, min_free)
-    for place in used:
-        place.root.make_directory(place.staging_path)
-        place.staging = place.root.open_below(place.staging_path)
-        if not is_private(place.staging) or place.staging.list(""):
-            raise DestinationError(f"{place.staging.path} was taken by somebody else while it was made", remedy="find out who writes there")
+        area.root.remove(area.staging_path)  # of an extraction whose journal is gone; it takes space as well
+    _check_space(plan, used, name, min_free)
+    for area in used:
+        area.root.make_directory(area.staging_path)
+        area.staging = area.root.open_below(area.staging_path)
+        if not is_private(area.staging) or area.staging.list(""):
+            raise DestinationError(
+                f"{area.staging.path} was taken by somebody else while it was made", remedy="find the program that writes there, and end it"
+            )
 
 
-def _check_space(plan: Plan, used: Sequence[Place], what: str, min_free: int) -> None:
-    """Every file system has room for all that is staged on it, also where several places are on one."""
-    needed = dict.fromkeys((place.number for place in used), 0)
+def _check_space(plan: Plan, used: Sequence[StagingArea], name: str, min_free: int) -> None:
+    """Check that every file system has room for all that is staged on it, also if several areas are on one."""
+    needed = dict.fromkeys((area.number for area in used), 0)
     for items in plan.files.values():
         for item in items:
-            needed[item.place.number] += -(-item.entry.size // BLOCK) * BLOCK
+            needed[item.area.number] += -(-item.entry.size // BLOCK) * BLOCK
     for item in plan.directories:
-        needed[item.place.number] += BLOCK
-    together: dict[int, list[Place]] = {}
-    for place in used:
-        together.setdefault(place.device(), []).append(place)
-    for places in together.values():
+        needed[item.area.number] += BLOCK
+    by_device: dict[int, list[StagingArea]] = {}
+    for area in used:
+        by_device.setdefault(area.device(), []).append(area)
+    for areas in by_device.values():
         check_space(
-            what,
-            needed=sum(needed[place.number] for place in places) + RESERVE,
-            free=places[0].free(),
+            name,
+            needed=sum(needed[area.number] for area in areas) + RESERVE,
+            free=areas[0].free(),
             kept=min_free,
-            where=places[0].holder_name,
+            where=areas[0].holder_name,
             remedy="free space there; the next extract tries again",
         )
 
 
 def stage(plan: Plan, contents: Iterable[Content], local: LocalContents, progress: Progress) -> int:
-    """Make all that is new in staging, verified and durable.
+    """Make everything new in staging, verified and durable.
 
     Args:
         contents: Of the ``.ted``, in its order.
-        local: Where the others are.
-        progress: Told (bytes staged, bytes in all).
+        local: Has the others.
+        progress: Called with (bytes staged, bytes in all).
     Returns:
         Bytes written.
     Raises:
         StoreCorruptError: The ``.ted`` is damaged.
-        BaseDiffersError: A content that the ``.ted`` leaves out isn't at hand any more; the paths are named.
+        BaseDiffersError: A content that the ``.ted`` leaves out is missing by now; the paths are named.
         NoSpaceError, DestinationError.
     """
     durable = plan.file_count < FSYNC_EACH_BELOW
     for item in plan.directories:
         item.staging.make_directory(item.name)
-    total, done = sum(place.needed for place in plan.places), 0
-    left = dict(plan.files)
+    total, done = sum(area.needed for area in plan.areas), 0
+    remaining = dict(plan.files)
     for digest, size, pieces in contents:
-        items = left.pop(digest, None)
+        items = remaining.pop(digest, None)
         if items:
             _write(items, pieces, size, durable)
             done += size * len(items)
             progress(done, total)
-    if left:
-        for digest, size, pieces in local.contents(left):
-            _write(left[digest], pieces, size, durable)
-            done += size * len(left[digest])
+    if remaining:
+        for digest, size, pieces in local.contents(remaining):
+            _write(remaining[digest], pieces, size, durable)
+            done += size * len(remaining[digest])
             progress(done, total)
     for item in plan.links:
         item.staging.make_symlink(item.name, item.entry.target, owner=item.owner)
@@ -114,14 +117,14 @@ def stage(plan: Plan, contents: Iterable[Content], local: LocalContents, progres
 
 
 def _make_durable(plan: Plan, one_by_one: bool) -> None:
-    for place in plan.places:
-        if place.staging is None:
+    for area in plan.areas:
+        if area.staging is None:
             continue
         if one_by_one:
-            place.staging.sync_directories(["", *(item.name for item in plan.directories if item.place is place)])
-            place.root.sync_directories([place.staging_path.rpartition("/")[0]])
+            area.staging.sync_directories(["", *(item.name for item in plan.directories if item.area is area)])
+            area.root.sync_directories([area.holder_path])
         else:
-            place.staging.sync_filesystem()
+            area.staging.sync_filesystem()
 
 
 def _write(items: Sequence[Staged], pieces: Iterator[bytes], size: int, durable: bool) -> None:

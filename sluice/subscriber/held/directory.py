@@ -23,8 +23,11 @@ STATUS_MAX = 4 * 1024 * 1024
 """Most bytes of a status file."""
 TED = "distfile.ted"
 CORRUPT = "distfile.corrupt"
-LENT = "lent-"
-"""What the name of a file begins with that holds contents which the extracted tree lacks."""
+SENT_WHOLE = "nothing to do: Sluice sends everything instead"
+"""Remedy for a delta that can't be used."""
+SENDER_BROKEN = "the sender is broken or of another version: update it"
+SUPPLEMENT_PREFIX = "lent-"
+"""First part of the name of a supplement's files, which bring contents missing from the extracted tree."""
 
 
 @dataclass(frozen=True, slots=True)

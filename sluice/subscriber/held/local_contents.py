@@ -1,4 +1,4 @@
-"""What a Subscriber has besides a ``.ted``: its extracted tree and what it was lent, as if they were one."""
+"""The contents that a Subscriber has besides a ``.ted``: those of its extracted tree and of supplements, as one source."""
 
 from __future__ import annotations
 
@@ -14,44 +14,46 @@ from sluice.subscriber.held.tree import ExtractedTree
 
 
 class LocalContents:
-    """Contents of an extracted tree and of lent files. Close it."""
+    """Contents of an extracted tree and of supplements. Close it."""
 
-    def __init__(self, tree: ExtractedTree, lent: SupplementContents) -> None:
+    def __init__(self, tree: ExtractedTree, supplement: SupplementContents) -> None:
         self._tree = tree
-        self._lent = lent
+        self._supplement = supplement
 
-    def lacking(self, wanted: Collection[str], *, seen: StatCache | None = None, look: Callable[[], object] = lambda: None) -> list[str]:
-        """Those of these contents that are nowhere; afterwards, where the others are is known.
+    def missing(
+        self, wanted: Collection[str], *, cache: StatCache | None = None, before_read: Callable[[], object] = lambda: None
+    ) -> list[str]:
+        """Return those of these contents that are nowhere; afterwards the others can be read.
 
         Args:
-            seen: What of the tree needn't be read again; None: everything is.
-            look: Called before each file.
+            cache: Of files in the tree that needn't be read again; None: every file is read.
+            before_read: Called before each file.
         """
-        return self._tree.find([digest for digest in wanted if digest not in self._lent], seen=seen, look=look)
+        return self._tree.find([digest for digest in wanted if digest not in self._supplement], cache=cache, before_read=before_read)
 
     def require(self, wanted: Collection[str]) -> None:
-        """Raise BaseDiffersError, which names paths, where any of these contents is lacking."""
-        if missing := self.lacking(wanted):
+        """Raise BaseDiffersError, which names paths, if any of these contents is missing."""
+        if missing := self.missing(wanted):
             raise self._tree.differs(missing)
 
     def contents(self, wanted: Collection[str]) -> Iterator[Content]:
-        """The wanted contents, each verified.
+        """Yield the wanted contents, each verified.
 
         Raises:
-            BaseDiffersError: Some aren't right any more; also while a content's bytes are taken.
+            BaseDiffersError: Some don't verify any more; also while a content's bytes are taken.
         """
-        yield from self._lent.contents(wanted)
-        yield from self._tree.contents([digest for digest in wanted if digest not in self._lent])
+        yield from self._supplement.contents(wanted)
+        yield from self._tree.contents([digest for digest in wanted if digest not in self._supplement])
 
-    def reference(self, base: Manifest) -> Callable[[Sequence[Range]], bytes]:
-        """Gives the bytes of ranges of the base's contents, of which none may be ``lacking``, as ``delta.apply.read_delta`` wants them."""
+    def reference_reader(self, base: Manifest) -> Callable[[Sequence[Range]], bytes]:
+        """Return a function that reads ranges of the base's contents, none of them ``missing``, as ``delta.apply.read_delta`` asks."""
         digests = [digest for digest, _ in base.contents()]
 
         def read(ranges: Sequence[Range]) -> bytes:
             found = io.BytesIO()  # grows in place, and gives its bytes without a copy: a reference may be as large as memory allows
             for each in ranges:
                 digest = digests[each.content]
-                source = self._lent if digest in self._lent else self._tree
+                source = self._supplement if digest in self._supplement else self._tree
                 for piece in source.read(digest, each.offset, each.length):
                     found.write(piece)
             return found.getvalue()
@@ -61,4 +63,4 @@ class LocalContents:
     def close(self) -> None:
         """Release everything; may be called twice."""
         self._tree.close()
-        self._lent.close()
+        self._supplement.close()

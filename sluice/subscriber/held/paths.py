@@ -1,34 +1,64 @@
-"""Paths below a Root, and what stands at them."""
+"""Paths below a Root, and files and directories at them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from blake3 import blake3
 
-from sluice.ports import Root
+from sluice.model.manifest import EntryKind
+from sluice.ports import PathStat, Root
 
 
 def below(directory: str, name: str) -> str:
-    """A path below another; either may be empty."""
-    return f"{directory}/{name}" if directory and name else directory or name
+    """Join a path and a name below it; either may be empty."""
+    return f"{directory.rstrip('/')}/{name}" if directory and name else directory or name
 
 
 def full(root: Root, path: str) -> str:
-    """The absolute path."""
+    """Return the absolute path."""
     return f"{root.path.rstrip('/')}/{path}"
 
 
+def is_below(path: str, top: str) -> bool:
+    """Whether an absolute path lies below another."""
+    return path.startswith(f"{top.rstrip('/')}/")
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two absolute paths are the same, or one lies below the other."""
+    return one == other or is_below(one, other) or is_below(other, one)
+
+
+def parents(path: str) -> Iterator[str]:
+    """Yield every directory above an absolute path, the nearest first."""
+    while path != "/":
+        path = path.rpartition("/")[0] or "/"
+        yield path
+
+
+def walk(root: Root, directory: str) -> Iterator[PathStat]:
+    """Yield everything below a directory, each directory before its contents; nothing is listed before it is asked for."""
+    directories = [directory]
+    for each in directories:  # grows while it is walked
+        for found in root.list(each):
+            yield found
+            if found.kind is EntryKind.DIRECTORY:
+                directories.append(found.path)
+
+
 def is_private(directory: Root) -> bool:
-    """Whether a staging directory is ours, and ours alone: at its name, others may have put one of theirs."""
+    """Whether a staging directory is ours, and ours alone: others may have put one of theirs at its name."""
     found = directory.find("")
     return found is not None and found.is_ours and found.mode == 0o700
 
 
 def hash_file(root: Root, path: str, size: int) -> str:
-    """BLAKE3 of a file as it stands on disk, if it has ``size`` bytes; of a longer one only as much is read as shows that."""
-    total, left = blake3(), size
+    """Return the BLAKE3 of a file on disk if it has ``size`` bytes; of a longer one only as much is read as shows that."""
+    total, remaining = blake3(), size
     for piece in root.read(path):
         total.update(piece)
-        left -= len(piece)
-        if left < 0:
+        remaining -= len(piece)
+        if remaining < 0:
             break
     return total.hexdigest()

@@ -1,8 +1,8 @@
-"""``left`` of a Distribution on a Subscriber: what its revisions placed, the extracted one hasn't, and still stands (C9).
+"""Retained paths: placed by earlier revisions of a Distribution, missing from the extracted one, and still on disk (C9).
 
-So that ``synchronize`` takes it away also where it was written into the blueprint after the revision that lacked it, and a directory
-once nothing foreign is in it any more. Written into the journal with the plan and made the Distribution's at commit. Where it is
-missing, damaged or full, less is taken away, never more.
+They are remembered in ``left`` so that ``synchronize`` removes them even if it was written into the blueprint only after the revision that
+lacked them, and so that a directory goes once nothing foreign is in it any more. The file is written into the journal with the plan and
+becomes the Distribution's at commit. If it is missing, damaged or full, less is removed, never more.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from sluice.durable import replace_atomically
 from sluice.model.manifest import EntryKind
 from sluice.subscriber.held.directory import DistributionDirectory
 
-LEFT_MAX = 200_000
+RETAINED_MAX = 200_000
 """Most paths that are remembered."""
 NAME = "left"
 
 
-def read_left(held: DistributionDirectory) -> dict[str, EntryKind]:
-    """By real path."""
+def read_retained(held: DistributionDirectory) -> dict[str, EntryKind]:
+    """Return kinds by real path."""
     try:
         lines = (held.directory / NAME).read_bytes().splitlines()
         found = {path: EntryKind(kind) for kind, path in map(json.loads, lines)}
@@ -31,22 +31,22 @@ def read_left(held: DistributionDirectory) -> dict[str, EntryKind]:
     return {path: kind for path, kind in found.items() if isinstance(path, str) and path.startswith("/")}
 
 
-def note_left(held: DistributionDirectory, left: Mapping[str, EntryKind]) -> None:
-    """In the journal of the extraction under way, where it isn't the Distribution's already."""
-    kept = dict(islice(sorted(left.items()), LEFT_MAX))
-    if kept != read_left(held):
+def write_retained_to_journal(held: DistributionDirectory, retained: Mapping[str, EntryKind]) -> None:
+    """Write the file into the journal of the extraction under way, unless it is the Distribution's already."""
+    kept = dict(islice(sorted(retained.items()), RETAINED_MAX))
+    if kept != read_retained(held):
         lines = [json.dumps([kind.value, path], separators=(",", ":")) + "\n" for path, kind in kept.items()]
-        replace_atomically(_noted(held), "".join(lines).encode())
+        replace_atomically(_in_journal(held), "".join(lines).encode())
 
 
-def keep_left(held: DistributionDirectory) -> None:
-    """At commit; may be repeated."""
+def commit_retained(held: DistributionDirectory) -> None:
+    """Make the journal's file the Distribution's; may be repeated."""
     try:
-        data = _noted(held).read_bytes()
+        data = _in_journal(held).read_bytes()
     except FileNotFoundError:
         return
     replace_atomically(held.directory / NAME, data)
 
 
-def _noted(held: DistributionDirectory) -> Path:
+def _in_journal(held: DistributionDirectory) -> Path:
     return held.journal / NAME

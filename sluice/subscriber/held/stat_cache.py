@@ -57,11 +57,11 @@ class StatRecorder:
         self._begun_ns = clock_ns()
         self.rows: list[Row] = []
 
-    def stayed(self, found: PathStat, compared: PathStat) -> None:
+    def record_unchanged(self, found: PathStat, compared: PathStat) -> None:
         """A file whose content was found right when it was compared. One that was mended since has another time: it is read next time."""
         self.rows.append(row_of(found, self._begun_ns) if found.ctime_ns == compared.ctime_ns else UNKNOWN)
 
-    def look(self, found: PathStat | None) -> None:
+    def record_before_read(self, found: PathStat | None) -> None:
         """A file, just before it is read."""
         self.rows.append(row_of(found, self._clock_ns()) if found is not None else UNKNOWN)
 

@@ -1,7 +1,7 @@
-"""Contents that a Subscriber was lent because its tree lacks them (docs/adr/0014): received beside a revision, kept until it is extracted.
+"""Supplements: contents missing from the extracted tree (docs/adr/0014), received beside a revision and kept until it is extracted.
 
-They come in a whole ``.ted`` whose index nobody signed: it is believed only as far as each content has the digest, and the size, that a
-signed manifest names. So what a sender can have stored here is bounded by the manifests and by SUPPLEMENTS_MAX.
+They come in a full ``.ted`` whose index nobody signed: each content is believed only if it has the digest and the size that a signed
+manifest names. So the amount that a sender can have stored here is bounded by the manifests and by SUPPLEMENTS_MAX.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ from sluice.formats.ted.file import PAYLOAD_OFFSET, Content, open_ted, read_cont
 from sluice.formats.ted.index import TedIndex
 from sluice.formats.zstd import decompress_frame
 from sluice.model.revision import RevisionNumber
-from sluice.subscriber.held.directory import LENT, TED, DistributionDirectory
+from sluice.subscriber.held.directory import SUPPLEMENT_PREFIX, TED, DistributionDirectory
 
 SUPPLEMENTS_MAX = 16
-"""Most files that are lent for one revision."""
+"""Most supplement files of one revision."""
 
 
-def place_of(held: DistributionDirectory, revision: RevisionNumber) -> Path:
-    """The directory of a revision that is held, extracted, or a delta that waits to be completed. Raises NotFoundError for any other."""
+def supplement_directory(held: DistributionDirectory, revision: RevisionNumber) -> Path:
+    """Return the directory of a revision that is held, extracted, or a delta to be completed. Raises NotFoundError for any other."""
     arriving, status = held.receiving(revision), held.status()
     if (arriving / TED).exists():
         return arriving
     if str(revision) in status.received or (status.extracted and status.extracted.revision == str(revision)):
         return held.revision(revision)
-    raise NotFoundError(f"{held.name} {revision} isn't here", remedy="send it first")
+    raise NotFoundError(f"{held.name} {revision} isn't held", remedy="send it first")
 
 
 class SupplementContents:
-    """Everything that was lent beside one revision, verified as it is opened; what is damaged is removed, as if never lent."""
+    """The contents of all supplements of one revision, verified when opened; a damaged file is removed, as if it had never come."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self._files: list[_SupplementFile] = []
-        self._where: dict[str, tuple[_SupplementFile, int, int]] = {}
-        for path in supplement_files(place):
+        self._locations: dict[str, tuple[_SupplementFile, int]] = {}
+        """File and offset of each content, by digest."""
+        for path in supplement_files(directory):
             try:
                 file = _SupplementFile(path)
             except (StoreCorruptError, TrustError, OSError):
@@ -52,24 +53,24 @@ class SupplementContents:
             self._files.append(file)
             start = 0
             for digest, size in file.contents:
-                self._where.setdefault(digest, (file, start, size))
+                self._locations.setdefault(digest, (file, start))
                 start += size
 
     def __contains__(self, digest: object) -> bool:
-        return digest in self._where
+        return digest in self._locations
 
     def read(self, digest: str, offset: int, length: int) -> Iterator[bytes]:
-        """A part of a content, which is here and has it, in pieces."""
-        file, start, _ = self._where[digest]
+        """Yield a part of a content that is here, in pieces."""
+        file, start = self._locations[digest]
         return file.read(start + offset, length)
 
     def contents(self, wanted: Collection[str]) -> Iterator[Content]:
-        """Those that are here, verified once more as their bytes are taken."""
-        given: set[str] = set()
+        """Yield those wanted contents that are here, verified once more as their bytes are taken."""
+        yielded: set[str] = set()
         for file in self._files:
             for digest, size, pieces in file.all_contents():
-                if digest in wanted and digest not in given:
-                    given.add(digest)
+                if digest in wanted and digest not in yielded:
+                    yielded.add(digest)
                     yield digest, size, pieces
 
     def close(self) -> None:
@@ -83,15 +84,15 @@ class _SupplementFile:
         self.contents = _listed(path.with_suffix(".json"))
         self._name = str(path)
         self._index = verify_file(path, self.contents)
-        self._payload = list(accumulate((frame.length for frame in self._index.frames), initial=PAYLOAD_OFFSET))
-        self._plain = list(accumulate((frame.plain for frame in self._index.frames), initial=0))
+        self._file_offsets = list(accumulate((frame.length for frame in self._index.frames), initial=PAYLOAD_OFFSET))
+        self._plain_offsets = list(accumulate((frame.plain for frame in self._index.frames), initial=0))
         self._file: BinaryIO = open(path, "rb")  # noqa: SIM115 - closed with us
-        self._last = (-1, b"")
+        self._last_frame = (-1, b"")
 
     def read(self, at: int, length: int) -> Iterator[bytes]:
         while length:
-            number = bisect_right(self._plain, at) - 1
-            start = at - self._plain[number]
+            number = bisect_right(self._plain_offsets, at) - 1
+            start = at - self._plain_offsets[number]
             piece = self._frame(number)[start : start + length]
             yield piece
             at += len(piece)
@@ -105,21 +106,22 @@ class _SupplementFile:
         self._file.close()
 
     def _frame(self, number: int) -> bytes:
-        if self._last[0] != number:
+        if self._last_frame[0] != number:
             frame = self._index.frames[number]
-            data = os.pread(self._file.fileno(), frame.length, self._payload[number])
-            self._last = number, decompress_frame(data, frame.plain, what=self._name)
-        return self._last[1]
+            data = os.pread(self._file.fileno(), frame.length, self._file_offsets[number])
+            self._last_frame = number, decompress_frame(data, frame.plain, what=self._name)
+        return self._last_frame[1]
 
 
-def remove_supplements(place: Path) -> None:
-    """Once the revision is extracted, or comes whole."""
-    for path in place.glob(f"{LENT}*"):
+def remove_supplements(directory: Path) -> None:
+    """Remove all supplements of a revision, once it is extracted."""
+    for path in directory.glob(f"{SUPPLEMENT_PREFIX}*"):
         path.unlink()
 
 
-def supplement_files(place: Path) -> list[Path]:
-    return sorted(place.glob(f"{LENT}*.ted"))
+def supplement_files(directory: Path) -> list[Path]:
+    """Return the ``.ted`` files of a revision's supplements, in name order."""
+    return sorted(directory.glob(f"{SUPPLEMENT_PREFIX}*.ted"))
 
 
 def _listed(path: Path) -> Sequence[tuple[str, int]]:
@@ -129,7 +131,7 @@ def _listed(path: Path) -> Sequence[tuple[str, int]]:
 
 
 def digests_in(path: Path) -> set[str]:
-    """Of what a lent file has; none where that can't be read, since completing removes it then."""
+    """Return the digests of a supplement's contents; none if its list can't be read: completing removes such a file."""
     try:
         return {digest for digest, _ in _listed(path.with_suffix(".json"))}
     except (StoreCorruptError, TrustError, OSError):
@@ -137,7 +139,7 @@ def digests_in(path: Path) -> set[str]:
 
 
 def verify_file(path: Path, contents: Sequence[tuple[str, int]]) -> TedIndex:
-    """Read a file through and hash every content. Raises StoreCorruptError."""
+    """Hash every content of a supplement file. Raises StoreCorruptError."""
     index, _ = open_ted(path)
     with open(path, "rb") as file:
         file.seek(PAYLOAD_OFFSET)

@@ -1,7 +1,7 @@
-"""The payload of a ``.ted`` as it arrives, block by block, into a file beside which its index stands (D8).
+"""Receive the payload of a ``.ted`` block by block, into a file beside its index (D8).
 
-Each block is verified before it is kept. Killed or cut at any point, the next receive verifies what has arrived and goes on from there.
-Memory is bounded by a block.
+Each block is verified before it is kept. After a kill or a broken link at any point, the next receive verifies the blocks that arrived and
+goes on from there. Memory is bounded by a block.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from sluice.rules.space import check_space
 AGAIN_MAX = 8
 """Blocks of one put that may come damaged."""
 RESERVE = 16 * 1024 * 1024
-"""Bytes that stay free on the working directory's file system, for the journal and the status, where ``min_free`` is less."""
+"""Bytes that stay free on the working directory's file system, for the journal and the status, if ``min_free`` is less."""
 
 
 class BlockReceiver:
-    """One payload on its way. ``what`` names it in errors."""
+    """One payload on its way; errors call it ``name``."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._index: TedIndex
         self._fd = -1
         self._block = 0
@@ -46,7 +46,7 @@ class BlockReceiver:
         return self._block == len(self._index.blocks)
 
     def open(self, part: Path, index: TedIndex) -> None:
-        """Verify what arrived in earlier tries; ``offset`` says where the sender goes on."""
+        """Verify the blocks that arrived in earlier tries; the sender goes on at ``offset``."""
         self._index = index
         self._fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._block = self._verified_blocks()
@@ -54,16 +54,16 @@ class BlockReceiver:
         os.lseek(self._fd, PAYLOAD_OFFSET + self.offset, os.SEEK_SET)
 
     def feed(self, data: bytes) -> bool:
-        """Take payload bytes; False where a block doesn't fit: it and all after it must come again, from ``offset``.
+        """Take payload bytes; False if a block is damaged: it and all after it must come again, from ``offset``.
 
         Raises:
-            TamperedError: Damaged more than AGAIN_MAX times, or more bytes than the index says.
+            TamperedError: Blocks came damaged more than AGAIN_MAX times, or there are more bytes than the index says.
             NoSpaceError.
         """
         view = memoryview(data)
         while view:
             if self.is_complete:
-                raise TamperedError(f"{self._what} has more bytes than its index says")
+                raise TamperedError(f"{self._name} has more bytes than its index says")
             length = self._index.block_length(self._block)
             taken = min(length - len(self._pending), len(view))
             whole = view[:taken] if taken == length else None
@@ -79,8 +79,8 @@ class BlockReceiver:
                 self._again += 1
                 if self._again > AGAIN_MAX:
                     raise TamperedError(
-                        f"{self._what}: block {self._block} came damaged; {AGAIN_MAX} were asked for again already",
-                        remedy="check the link and the Distributor's copy, then send again",
+                        f"{self._name}: block {self._block} came damaged; {AGAIN_MAX} were requested again already",
+                        remedy="check the link, run `sluice store verify`, then send again",
                     )
                 return False
             self._write(whole)
@@ -90,7 +90,7 @@ class BlockReceiver:
         return True
 
     def seal(self, index: bytes) -> None:
-        """All is here: what is around the payload, and all of it durable."""
+        """Complete the file once every block is here, and make it durable."""
         os.lseek(self._fd, 0, os.SEEK_SET)
         self._write(MAGIC)
         os.lseek(self._fd, PAYLOAD_OFFSET + self._index.payload, os.SEEK_SET)
@@ -98,7 +98,7 @@ class BlockReceiver:
         os.fsync(self._fd)
 
     def close(self) -> None:
-        """The put is over; what arrived stays for the next."""
+        """End the put; blocks that arrived are kept for the next one."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -110,7 +110,7 @@ class BlockReceiver:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise NoSpaceError(f"no space left for {self._what}", remedy="free some, then send again") from error
+            raise NoSpaceError(f"no space left for {self._name}", remedy="free some, then send again") from error
 
     def _verified_blocks(self) -> int:
         os.lseek(self._fd, PAYLOAD_OFFSET, os.SEEK_SET)
@@ -120,8 +120,8 @@ class BlockReceiver:
         return len(self._index.blocks)
 
 
-def check_room(directory: Path, needed: int, what: str, *, min_free: int = 0) -> None:
-    """Whether so many bytes may come into the working directory. Raises NoSpaceError with the figures."""
+def check_free_space(directory: Path, needed: int, name: str, *, min_free: int = 0) -> None:
+    """Check that so many bytes may come into the working directory. Raises NoSpaceError with the figures."""
     found = os.statvfs(directory)
     free, kept = found.f_bavail * found.f_frsize, max(RESERVE, min_free)
-    check_space(what, needed=needed, free=free, kept=kept, where=str(directory), remedy="free space there, then send again")
+    check_space(name, needed=needed, free=free, kept=kept, where=str(directory), remedy="free space there, then send again")

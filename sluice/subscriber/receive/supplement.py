@@ -1,4 +1,4 @@
-"""Receive a supplement: contents that a Subscriber's tree lacks (docs/adr/0014), each believed only by its signed digest and size."""
+"""Receive a supplement: contents missing from a Subscriber's tree (docs/adr/0014), each believed only by its signed digest and size."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sluice.formats.ted.frame import FRAME_MAX
 from sluice.formats.ted.index import parse_index
 from sluice.formats.zstd import frame_max
 from sluice.model.revision import RevisionNumber
-from sluice.subscriber.held.directory import LENT, DistributionDirectory
-from sluice.subscriber.held.supplement import SUPPLEMENTS_MAX, digests_in, place_of, supplement_files, verify_file
-from sluice.subscriber.receive.blocks import BlockReceiver, check_room
+from sluice.subscriber.held.directory import SENDER_BROKEN, SUPPLEMENT_PREFIX, DistributionDirectory
+from sluice.subscriber.held.supplement import SUPPLEMENTS_MAX, digests_in, supplement_directory, supplement_files, verify_file
+from sluice.subscriber.receive.blocks import BlockReceiver, check_free_space
 
-_PART = f"{LENT}arriving"
+_PART = f"{SUPPLEMENT_PREFIX}arriving"
 
 
 class SupplementReceiver:
-    """One put of lent contents: ``begin`` with its index, ``feed`` until all is there, ``finish``. The caller holds the lock."""
+    """One put of a supplement: ``begin`` with its index, ``feed`` until every block is here, ``finish``. The caller holds the lock."""
 
     def __init__(self, held: DistributionDirectory, revision: RevisionNumber, contents: Sequence[tuple[str, int]]) -> None:
         """
@@ -28,10 +28,10 @@ class SupplementReceiver:
             contents: Digest and size of each, in their order, as signed manifests have them.
         """
         self._held = held
-        self._place = place_of(held, revision)
-        self._what = f"what is lent of {held.name} {revision}"
+        self._directory = supplement_directory(held, revision)
+        self._name = f"the supplement of {held.name} {revision}"
         self._contents = contents
-        self._blocks = BlockReceiver(self._what)
+        self._blocks = BlockReceiver(self._name)
         self._index_bytes = b""
 
     @property
@@ -45,27 +45,27 @@ class SupplementReceiver:
         return self._blocks.is_complete
 
     def begin(self, data: bytes, payload: int, *, min_free: int = 0) -> int:
-        """Check the index, then what arrived in earlier tries; returns where the sender goes on.
+        """Check the index, then the blocks that arrived in earlier tries; returns the offset at which the sender goes on.
 
         Raises:
-            TamperedError: It isn't the index of these contents, one of them lies here already, or too many were lent.
+            TamperedError: It isn't the index of these contents, one of them is here already, or there are too many supplements.
             NoSpaceError.
         """
         try:
             index = parse_index(data)
         except StoreCorruptError as error:
-            raise TamperedError(f"{self._what}: {error.message}", remedy="the sender is broken or of another version") from error
+            raise TamperedError(f"{self._name}: {error.message}", remedy=SENDER_BROKEN) from error
         plain = sum(size for _, size in self._contents)
         if index.recipe is not None or index.base is not None or index.plain != plain or index.payload != payload:
-            raise TamperedError(f"{self._what} has an index of other contents", remedy="the sender is broken or of another version")
-        if len(supplement_files(self._place)) >= SUPPLEMENTS_MAX:
-            raise TamperedError(f"{self._what}: {SUPPLEMENTS_MAX} files were lent already", remedy="send the revision whole")
-        for path in supplement_files(self._place):
+            raise TamperedError(f"{self._name} has an index of other contents", remedy=SENDER_BROKEN)
+        if len(supplement_files(self._directory)) >= SUPPLEMENTS_MAX:
+            raise TamperedError(f"{self._name}: there are {SUPPLEMENTS_MAX} files already", remedy=SENDER_BROKEN)
+        for path in supplement_files(self._directory):
             if again := digests_in(path).intersection(digest for digest, _ in self._contents):
-                raise TamperedError(f"{self._what}: {min(again)} lies in {path.name} already", remedy="complete it: that says what lacks")
-        make_directory(self._place)
-        self._blocks.open(self._place / _PART, index)
-        check_room(self._held.directory, payload - self.offset + len(data), self._what, min_free=min_free)
+                raise TamperedError(f"{self._name}: {min(again)} is in {path.name} already", remedy=SENDER_BROKEN)
+        make_directory(self._directory)
+        self._blocks.open(self._directory / _PART, index)
+        check_free_space(self._held.directory, payload - self.offset + len(data), self._name, min_free=min_free)
         self._index_bytes = data
         return self.offset
 
@@ -74,29 +74,29 @@ class SupplementReceiver:
         return self._blocks.feed(data)
 
     def finish(self) -> None:
-        """All is here: verify every content, then keep it durably. Raises TamperedError: nothing is kept."""
+        """Verify every content once all blocks are here, then keep it durably. Raises TamperedError: nothing is kept."""
         self._blocks.seal(self._index_bytes)
-        part = self._place / _PART
+        part = self._directory / _PART
         try:
             verify_file(part, self._contents)
         except StoreCorruptError as error:
             part.unlink()
-            raise TamperedError(f"{self._what} isn't what the manifest names: {error.message}", remedy="send the revision whole") from error
-        taken = {path.stem for path in supplement_files(self._place)}
-        name = next(name for name in (f"{LENT}{number}" for number in range(SUPPLEMENTS_MAX + 1)) if name not in taken)
+            raise TamperedError(f"{self._name} has other contents than the manifest: {error.message}", remedy=SENDER_BROKEN) from error
+        taken = {path.stem for path in supplement_files(self._directory)}
+        name = next(name for name in (f"{SUPPLEMENT_PREFIX}{number}" for number in range(SUPPLEMENTS_MAX + 1)) if name not in taken)
         replace_atomically(
-            self._place / f"{name}.json", canonical_bytes({"version": 1, "contents": [list(each) for each in self._contents]})
+            self._directory / f"{name}.json", canonical_bytes({"version": 1, "contents": [list(each) for each in self._contents]})
         )
-        part.rename(self._place / f"{name}.ted")
-        sync_directory(self._place)
+        part.rename(self._directory / f"{name}.ted")
+        sync_directory(self._directory)
 
     def close(self) -> None:
-        """The put is over; what arrived stays for the next."""
+        """End the put; blocks that arrived are kept for the next one."""
         self._blocks.close()
 
 
 def index_max(contents: Sequence[tuple[str, int]]) -> int:
-    """The most bytes that an index of these contents takes: honest frames are full, or end where a large content begins."""
+    """Return the most bytes that an index of these contents takes: honest frames are full, or end where a large content begins."""
     plain = sum(size for _, size in contents)
     large = sum(size > FRAME_MAX for _, size in contents)
     blocks, frames = frame_max(plain) // BLOCK + 2, plain // FRAME_MAX * 2 + 2 * large + 2

@@ -1,0 +1,84 @@
+"""The destinations of a manifest on this Subscriber, located and with their roots open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sluice.errors import DestinationError
+from sluice.model.manifest import Destination, Entry, Manifest
+from sluice.ports import Filesystem, Root
+from sluice.subscriber.held.paths import below, full, overlap
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedDestination:
+    """One destination and its path."""
+
+    number: int
+    """From 0, in the manifest's order."""
+    destination: Destination
+    root: Root
+    base: str
+    """Path relative to ``root``."""
+
+    @property
+    def top(self) -> str:
+        """Real path."""
+        return full(self.root, self.base)
+
+    def path(self, entry: Entry) -> str:
+        """Path of an entry relative to ``root``."""
+        return below(self.base, entry.path)
+
+
+class LocatedDestinations:
+    """All destinations of a manifest. Close it.
+
+    Args:
+        paths: Rendered, in the manifest's order.
+    Raises:
+        DestinationError: Two of them overlap, one can't be located, or there are fewer or more than the manifest has; nothing stays open.
+    """
+
+    def __init__(self, filesystem: Filesystem, manifest: Manifest, paths: Sequence[str]) -> None:
+        self.manifest = manifest
+        self.roots: dict[str, Root] = {}
+        """Open roots by real path."""
+        self._filesystem = filesystem
+        self._all: list[LocatedDestination] = []
+        try:
+            self._locate(paths)
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[LocatedDestination]:
+        return iter(self._all)
+
+    def open_root(self, directory: str) -> Root:
+        """Open a directory by its real path; returns the same root each time."""
+        if directory not in self.roots:
+            self.roots[directory] = self._filesystem.open_root(directory)
+        return self.roots[directory]
+
+    def close(self) -> None:
+        """Release every root."""
+        for root in self.roots.values():
+            root.close()
+
+    def _locate(self, paths: Sequence[str]) -> None:
+        destinations = self.manifest.destinations
+        if len(paths) != len(destinations):
+            raise DestinationError(f"the order names {len(paths)} destinations, the manifest {len(destinations)}")
+        tops: list[str] = []
+        for number, (path, destination) in enumerate(zip(paths, destinations, strict=True)):
+            located = self._filesystem.locate(path, is_directory=destination.is_directory)
+            for other in tops:
+                if overlap(other, located.path):
+                    raise DestinationError(f"the destinations {other} and {located.path} overlap", remedy="separate them in the blueprint")
+            tops.append(located.path)
+            root = self.open_root(located.directory)
+            if not located.below and not destination.is_directory:
+                raise DestinationError("a file can't take the place of the file system's root", remedy="choose another destination")
+            self._all.append(LocatedDestination(number, destination, root, located.below))

@@ -1,0 +1,119 @@
+"""The state of one Distribution on a Subscriber, read once per operation: its status, its manifests, and whatever can be used with them.
+
+Each manifest is read, compared with its digest and parsed at most once. If the extracted one is damaged, the state says that nothing is
+extracted: the tree is then compared anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+
+from blake3 import blake3
+
+from sluice.errors import NotFoundError, StoreCorruptError
+from sluice.formats.manifest.document import parse_header, parse_manifest
+from sluice.formats.ted.file import open_ted
+from sluice.model.manifest import EncodedManifest, Manifest
+from sluice.model.revision import RevisionNumber
+from sluice.ports import Filesystem
+from sluice.subscriber.held.directory import TED, DistributionDirectory
+from sluice.subscriber.held.stat_cache import EMPTY, StatCache, parse_stat_cache
+from sluice.subscriber.held.ted import ReceivedTed
+from sluice.subscriber.held.tree import ExtractedTree
+from sluice.trust.roles import MANIFEST
+
+
+class DistributionState:
+    """What is received and extracted of a Distribution. Raises StoreCorruptError if the status file is damaged."""
+
+    def __init__(self, directory: DistributionDirectory) -> None:
+        self.directory = directory
+        self.status = directory.status()
+        self._extracted_bytes = b""
+        if self.status.extracted is not None:
+            try:
+                self._extracted_bytes = self._read_extracted(self.status.extracted.manifest)
+            except StoreCorruptError as error:
+                self.status = replace(self.status, extracted=None, reason=error.message)
+
+    @cached_property
+    def extracted(self) -> EncodedManifest | None:
+        """The manifest of what is extracted."""
+        if self.status.extracted is None:
+            return None
+        return EncodedManifest(parse_manifest(self._extracted_bytes), self._extracted_bytes, self.status.extracted.manifest)
+
+    @property
+    def extracted_manifest(self) -> Manifest | None:
+        """The same without its bytes."""
+        return None if self.extracted is None else self.extracted.manifest
+
+    def extracted_header(self) -> Manifest:
+        """The manifest of what is extracted, without entries: reads its first line alone."""
+        manifest, _ = parse_header(self._extracted_bytes.partition(b"\n")[0])
+        return manifest
+
+    def is_extracted(self, revision: RevisionNumber) -> bool:
+        """Whether this revision is what is extracted."""
+        return self.status.extracted is not None and self.status.extracted.revision == str(revision)
+
+    def manifest(self, revision: RevisionNumber) -> EncodedManifest:
+        """The manifest of a revision that is received or extracted. Raises StoreCorruptError, NotFoundError."""
+        record, name = self.status.received.get(str(revision)), f"{self.directory.name} {revision}"
+        extracted = self.extracted if self.is_extracted(revision) else None
+        if record is None:
+            if extracted is None:
+                raise NotFoundError(f"{name} isn't held", remedy="send it first")
+            return extracted
+        try:
+            data = (self.directory.revision(revision) / MANIFEST).read_bytes()
+        except FileNotFoundError:
+            if extracted is None:
+                raise StoreCorruptError(f"the manifest of {name} is gone", remedy="send it again") from None
+            data = extracted.data
+        if blake3(data).hexdigest() != record.manifest:
+            raise StoreCorruptError(f"the manifest of {name} no longer has its digest", remedy="send it again")
+        if extracted is not None and extracted.digest == record.manifest:
+            return extracted
+        return EncodedManifest(parse_manifest(data), data, record.manifest)
+
+    def tree(self, filesystem: Filesystem) -> ExtractedTree:
+        """The tree that was extracted, to be closed."""
+        return ExtractedTree(filesystem, self.extracted_manifest, self.status.extracted.destinations if self.status.extracted else ())
+
+    def stat_cache(self, tree: ExtractedTree) -> StatCache:
+        """The stat cache of the extracted tree; EMPTY if there is none, or one about another manifest."""
+        if self.status.extracted is None:
+            return EMPTY
+        try:
+            data = self.directory.stat_cache_path.read_bytes()
+        except OSError:
+            return EMPTY
+        return StatCache(parse_stat_cache(data, self.status.extracted.manifest), tree.tops())
+
+    def usable_ted(self, manifest: Manifest) -> ReceivedTed | None:
+        """The ``.ted`` of a revision if it is here and can be used with what is extracted. Raises StoreCorruptError."""
+        record, path = self.status.received.get(str(manifest.revision)), self.directory.revision(manifest.revision) / TED
+        if record is None or record.cleaned or not path.exists():
+            return None
+        index, data = open_ted(path)
+        if blake3(data).hexdigest() != record.index:
+            raise StoreCorruptError(f"the index of {path} no longer has its digest")
+        if index.base is None:
+            return ReceivedTed(path, index, manifest, None)
+        if self.is_extracted(index.base):
+            return ReceivedTed(path, index, manifest, self.extracted_manifest)
+        base = self.directory.revision(index.base) / MANIFEST
+        if index.recipe is None and base.exists():  # of plain frames: only what it leaves out has to be known
+            return ReceivedTed(path, index, manifest, parse_manifest(base.read_bytes()))
+        return None
+
+    def _read_extracted(self, digest: str) -> bytes:
+        try:
+            data = self.directory.manifest_path.read_bytes()
+        except FileNotFoundError:
+            data = b""
+        if blake3(data).hexdigest() != digest:
+            raise StoreCorruptError(f"{self.directory.manifest_path} is damaged")
+        return data
