@@ -78,9 +78,9 @@ def supplement_contents(held: DistributionDirectory, revision: RevisionNumber, d
     """
     supplement_directory(held, revision)  # before anything is made for a Distribution that was only named
     state = DistributionState(held)
-    sizes = dict(state.extracted.manifest.contents()) if state.extracted else {}
+    sizes = dict(state.extracted.contents()) if state.extracted else {}
     if str(revision) in state.status.received:
-        sizes |= dict(state.manifest(revision).manifest.contents())
+        sizes |= dict(state.manifest(revision).contents())
     contents = [(digest, sizes[digest]) for digest in digests if isinstance(digest, str) and digest in sizes]
     if len(contents) != len(digests) or len(dict(contents)) != len(digests):
         raise TamperedError(f"the supplement of {held.name} {revision} names contents of no manifest here", remedy=SENDER_BROKEN)
@@ -105,7 +105,7 @@ class _Completion:
 
     def of_held(self) -> list[str]:
         """Read every file: this is asked after something was found wrong, or if everything is to be verified."""
-        manifest = self._state.manifest(self._revision).manifest
+        manifest = self._state.manifest(self._revision)
         ted = self._state.usable_ted(manifest)
         wanted = dict.fromkeys(digest for digest, _ in manifest.contents())
         if ted is not None:
@@ -121,11 +121,11 @@ class _Completion:
             raise NotFoundError(f"no delta of {self._name} arrived", remedy="send it again")
         if not signed(delta_name(index.base, index.small)).fits(index_data):
             raise StoreCorruptError(f"the delta of {self._name} isn't the one that is signed now", remedy="send it again")
-        if base is None or base.manifest.revision != index.base:
+        if base is None or base.revision != index.base:
             raise BaseDiffersError(f"{self._name} builds on {index.base}, which isn't extracted", remedy=SENT_WHOLE)
         with open(path, "rb") as file:
             file.seek(PAYLOAD_OFFSET)
-            delta = _Delta(file, index, base.manifest)
+            delta = _Delta(file, index, base)
             if missing := self._missing(delta):
                 return missing
             made = encode(filled(delta.outline, list(delta.digests(self._local, self._progress))))

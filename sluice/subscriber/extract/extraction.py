@@ -23,7 +23,6 @@ from sluice.errors import (
 from sluice.formats.manifest.document import read_back_digest
 from sluice.formats.orders import order_bytes, time_to_json
 from sluice.formats.ted.file import Content, verify_payload
-from sluice.model.manifest import EncodedManifest
 from sluice.model.order import ActionReport, Order, Outcome
 from sluice.model.revision import RevisionNumber
 from sluice.subscriber.extract.acting import Actions
@@ -115,22 +114,22 @@ class _Extraction:
             raise OutOfOrderError(
                 f"{order.distribution} {extracted.revision} is extracted: {order.revision} is older", remedy="send the newest"
             )
-        encoded = state.manifest(order.revision)
+        manifest = state.manifest(order.revision)
         actions = Actions(self._context, order)
         actions.check_files()
         tree = state.tree(self._context.filesystem)
         with closing(LocalContents(tree, SupplementContents(self._held.revision(order.revision)))) as local:
             self._context.event("compare", 0, 0)
-            cache = EMPTY if encoded.manifest.verify else state.stat_cache(tree)
+            cache = EMPTY if manifest.verify else state.stat_cache(tree)
             now_ns = int(self._started.timestamp()) * 10**9
-            with closing(plan_extraction(self._context, order, encoded.manifest, tree, cache, now_ns=now_ns)) as plan:
+            with closing(plan_extraction(self._context, order, manifest, tree, cache, now_ns=now_ns)) as plan:
                 if plan.is_empty and state.is_extracted(order.revision):
                     self._figures.unchanged = len(plan.unchanged)
-                    return self._answer(Outcome.ALREADY_INSTALLED, read_back=read_back_digest(encoded.manifest))
-                return self._carry_out(plan, encoded, local, actions)
+                    return self._answer(Outcome.ALREADY_INSTALLED, read_back=read_back_digest(manifest))
+                return self._carry_out(plan, local, actions)
 
-    def _carry_out(self, plan: Plan, encoded: EncodedManifest, local: LocalContents, actions: Actions) -> Envelope:
-        progress, rollback = self._context.progress, encoded.manifest.rollback
+    def _carry_out(self, plan: Plan, local: LocalContents, actions: Actions) -> Envelope:
+        progress, rollback = self._context.progress, plan.destinations.manifest.rollback
         actions.check_processes()
         areas = tuple(area.record() for area in plan.areas)
         self._journal.begin(Beginning(order_bytes(self._order).decode(), time_to_json(self._started), rollback, areas))
@@ -145,7 +144,7 @@ class _Extraction:
         self._figures.removed = plan.paths_removed
         self._journal.enter(JournalState.SWAPPED)
         actions.run("post", JournalState.SWAPPED)
-        return self._commit(read_back(plan, self._recorder, progress("read back")), encoded.digest)
+        return self._commit(read_back(plan, self._recorder, progress("read back")))
 
     def _stage(self, plan: Plan, local: LocalContents) -> None:
         manifest = plan.destinations.manifest
@@ -165,10 +164,10 @@ class _Extraction:
         except StoreCorruptError as error:
             raise ted.diagnose(error) if ted else error from error
 
-    def _commit(self, read_back: str, manifest_digest: str) -> Envelope:
+    def _commit(self, read_back: str) -> Envelope:
         envelope = self._sign(Outcome.INSTALLED, read_back=read_back, actions=reports_of(self._journal))
         self._journal.write_receipt(envelope)
-        self._write_stat_cache(manifest_digest)
+        self._write_stat_cache()
         self._journal.enter(JournalState.COMMITTED)
         self._context.event("clean up", 0, 0)
         finish_if_possible(self._context)
@@ -190,17 +189,18 @@ class _Extraction:
             )
         )
 
-    def _write_stat_cache(self, manifest_digest: str) -> None:
+    def _write_stat_cache(self) -> None:
         """Write the rows, each about one inode: true whatever becomes of this extraction. Without them, files are read again."""
         with suppress(SluiceError, OSError):
-            replace_atomically(self._held.stat_cache_path, stat_cache_bytes(manifest_digest, self._recorder.rows))
+            digest = self._state.manifest_digest(self._order.revision)
+            replace_atomically(self._held.stat_cache_path, stat_cache_bytes(digest, self._recorder.rows))
 
     def _is_installed(self) -> bool:
         """Whether the status file says so, and that is enough: with ``verify`` the tree itself is compared (C10)."""
         order, extracted = self._order, self._state.status.extracted
         if extracted is None or (str(order.revision), order.destinations) != (extracted.revision, extracted.destinations):
             return False
-        return bool(extracted.read_back) and not self._state.extracted_header().verify
+        return bool(extracted.read_back) and not self._state.extracted_verifies
 
     def _set_aside(self, error: StoreCorruptError) -> None:
         """Rename a ``.ted`` that was damaged at rest (E4): it counts as not held, so that the next send repairs it."""

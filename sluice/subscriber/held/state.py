@@ -14,7 +14,7 @@ from blake3 import blake3
 from sluice.errors import NotFoundError, StoreCorruptError
 from sluice.formats.manifest.document import parse_header, parse_manifest
 from sluice.formats.ted.file import open_ted
-from sluice.model.manifest import EncodedManifest, Manifest
+from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.ports import Filesystem
 from sluice.subscriber.held.directory import TED, DistributionDirectory
@@ -30,57 +30,55 @@ class DistributionState:
     def __init__(self, directory: DistributionDirectory) -> None:
         self.directory = directory
         self.status = directory.status()
+        self.extracted_verifies = False
+        """Whether the extracted revision has ``verify``."""
         self._extracted_bytes = b""
         if self.status.extracted is not None:
             try:
                 self._extracted_bytes = self._read_extracted(self.status.extracted.manifest)
+                self.extracted_verifies = parse_header(self._extracted_bytes.partition(b"\n")[0])[0].verify
             except StoreCorruptError as error:
                 self.status = replace(self.status, extracted=None, reason=error.message)
 
     @cached_property
-    def extracted(self) -> EncodedManifest | None:
-        """The manifest of what is extracted."""
+    def extracted(self) -> Manifest | None:
+        """The manifest of the extracted revision."""
         if self.status.extracted is None:
             return None
-        return EncodedManifest(parse_manifest(self._extracted_bytes), self._extracted_bytes, self.status.extracted.manifest)
-
-    @property
-    def extracted_manifest(self) -> Manifest | None:
-        """The same without its bytes."""
-        return None if self.extracted is None else self.extracted.manifest
-
-    def extracted_header(self) -> Manifest:
-        """The manifest of what is extracted, without entries: reads its first line alone."""
-        manifest, _ = parse_header(self._extracted_bytes.partition(b"\n")[0])
-        return manifest
+        data, self._extracted_bytes = self._extracted_bytes, b""  # a hundred MB that nobody needs any more
+        return parse_manifest(data)
 
     def is_extracted(self, revision: RevisionNumber) -> bool:
-        """Whether this revision is what is extracted."""
+        """Whether this revision is extracted."""
         return self.status.extracted is not None and self.status.extracted.revision == str(revision)
 
-    def manifest(self, revision: RevisionNumber) -> EncodedManifest:
+    def manifest_digest(self, revision: RevisionNumber) -> str:
+        """BLAKE3 of the manifest of a revision that is received or extracted. Raises NotFoundError."""
+        if (record := self.status.received.get(str(revision))) is not None:
+            return record.manifest
+        if self.status.extracted is not None and self.is_extracted(revision):
+            return self.status.extracted.manifest
+        raise NotFoundError(f"{self.directory.name} {revision} isn't held", remedy="send it first")
+
+    def manifest(self, revision: RevisionNumber) -> Manifest:
         """The manifest of a revision that is received or extracted. Raises StoreCorruptError, NotFoundError."""
-        record, name = self.status.received.get(str(revision)), f"{self.directory.name} {revision}"
-        extracted = self.extracted if self.is_extracted(revision) else None
-        if record is None:
-            if extracted is None:
-                raise NotFoundError(f"{name} isn't held", remedy="send it first")
+        digest, name = self.manifest_digest(revision), f"the manifest of {self.directory.name} {revision}"
+        extracted = self.extracted if self.status.extracted is not None and self.status.extracted.manifest == digest else None
+        if str(revision) not in self.status.received and extracted is not None:
             return extracted
         try:
             data = (self.directory.revision(revision) / MANIFEST).read_bytes()
         except FileNotFoundError:
             if extracted is None:
-                raise StoreCorruptError(f"the manifest of {name} is gone", remedy="send it again") from None
-            data = extracted.data
-        if blake3(data).hexdigest() != record.manifest:
-            raise StoreCorruptError(f"the manifest of {name} no longer has its digest", remedy="send it again")
-        if extracted is not None and extracted.digest == record.manifest:
+                raise StoreCorruptError(f"{name} is gone", remedy="send it again") from None
             return extracted
-        return EncodedManifest(parse_manifest(data), data, record.manifest)
+        if blake3(data).hexdigest() != digest:
+            raise StoreCorruptError(f"{name} no longer has its digest", remedy="send it again")
+        return extracted or parse_manifest(data)
 
     def tree(self, filesystem: Filesystem) -> ExtractedTree:
         """The tree that was extracted, to be closed."""
-        return ExtractedTree(filesystem, self.extracted_manifest, self.status.extracted.destinations if self.status.extracted else ())
+        return ExtractedTree(filesystem, self.extracted, self.status.extracted.destinations if self.status.extracted else ())
 
     def stat_cache(self, tree: ExtractedTree) -> StatCache:
         """The stat cache of the extracted tree; EMPTY if there is none, or one about another manifest."""
@@ -103,7 +101,7 @@ class DistributionState:
         if index.base is None:
             return ReceivedTed(path, index, manifest, None)
         if self.is_extracted(index.base):
-            return ReceivedTed(path, index, manifest, self.extracted_manifest)
+            return ReceivedTed(path, index, manifest, self.extracted)
         base = self.directory.revision(index.base) / MANIFEST
         if index.recipe is None and base.exists():  # of plain frames: only what it leaves out has to be known
             return ReceivedTed(path, index, manifest, parse_manifest(base.read_bytes()))
