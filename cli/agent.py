@@ -36,7 +36,7 @@ def agent_build(session: Session, python: str, machine: str, libc: str | None, d
     from infra.hosts.agent_bundle import Platform, build_from_index, build_from_installed
 
     directory = bundle_directory(session)
-    here = Platform.here()
+    here = Platform.current()
     target = Platform(_python(python) or here.python, machine or platform.machine(), libc or here.libc)
     if dry_run:
         click.echo(f"would make {directory / target.file_name} for {target}")

@@ -115,7 +115,7 @@ def _subscribers_findings(session: Session, site: Site) -> Iterator[Finding]:
     transport, kept = transport_of(session), bundle_directory(session)
     # A check compares the agent with its bundle, which is made if there is none: here in a temporary directory.
     with tempfile.TemporaryDirectory(prefix="sluice-doctor-") as temporary:
-        current = any(bundle.platform == Platform.here() and bundle.is_current for bundle in bundles(kept))
+        current = any(bundle.platform == Platform.current() and bundle.is_current for bundle in bundles(kept))
 
         def work(host: Subscriber) -> list[CheckItem]:
             try:

@@ -1,6 +1,6 @@
-"""``python -m infra.generate``: write the files that are made from others; ``--check`` only says whether they are up to date.
+"""``python -m infra.generate``: write the generated files; ``--check`` only says whether they are up to date.
 
-What is made: ``prefect.yaml`` from the example site in blueprints/, and ``docs/blueprint.schema.json`` from the blueprint's own
+They are ``prefect.yaml`` from the example site in blueprints/, and ``docs/blueprint.schema.json`` from the blueprint's own
 description of itself.
 """
 
@@ -22,7 +22,7 @@ DIFF_LINES = 20
 
 
 def generated(project: Path) -> dict[Path, str]:
-    """Every generated file, by path, as it is to be."""
+    """Return the text of every generated file, by path."""
     return {
         project / "prefect.yaml": project_file(deployments(load_site(project / "blueprints"))),
         project / "docs" / "blueprint.schema.json": schema_text(),
@@ -30,7 +30,7 @@ def generated(project: Path) -> dict[Path, str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m infra.generate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file isn't up to date")
     check = parser.parse_args(arguments).check

@@ -1,7 +1,7 @@
-"""Mail by SMTP (C7). Adapter of ``sluice.ports.Mailer``; the only place that speaks it.
+"""Send mail by SMTP (C7). Adapter of ``sluice.ports.Mailer``; no other module speaks it.
 
-To a relay that takes mail from this machine without a login: there are no credentials to keep. STARTTLS is used where the server offers it,
-as mail servers do among themselves: against listeners, without asking who the server is. Every wait is bounded.
+Mail goes to a relay that takes it from this machine without a login: there are no credentials to keep. STARTTLS is used if the server
+offers it, as between mail servers: against listeners, without a check of the server's name. Every wait is bounded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sluice.rules.wording import output_text
 TIMEOUT = 30.0
 """Seconds a server may take for each answer."""
 LOCAL_NAME = "localhost"
-"""What we call ourselves in EHLO: asking the resolver for our own name may take minutes."""
+"""Our name in EHLO: asking the resolver for the real one may take minutes."""
 
 
 class SmtpMailer:
@@ -33,7 +33,7 @@ class SmtpMailer:
 
     def send(self, letter: Letter) -> Sequence[str]:
         """See ``sluice.ports.Mailer``."""
-        where = f"{self._mail.host}:{self._mail.port}"
+        relay = f"{self._mail.host}:{self._mail.port}"
         try:
             message = _message(letter, self._mail.sender)
             with smtplib.SMTP(self._mail.host, self._mail.port, local_hostname=LOCAL_NAME, timeout=self._timeout) as server:
@@ -42,20 +42,20 @@ class SmtpMailer:
                     server.starttls(context=_context())
                     server.ehlo()
                 refused = sorted(server.send_message(message, self._mail.sender, list(letter.to)))
-                with suppress(smtplib.SMTPServerDisconnected):  # it was taken: how the server says goodbye changes nothing
+                with suppress(smtplib.SMTPServerDisconnected):  # the mail was accepted: how the server ends the session changes nothing
                     server.quit()
                 return refused
         except smtplib.SMTPRecipientsRefused as error:
-            said = "; ".join(f"{who}: {code} {_text(text)}" for who, (code, text) in sorted(error.recipients.items()))
-            raise MailError(f"mail server {where} refuses every recipient: {said}", remedy="correct `notify: {to: ...}`") from error
+            answers = "; ".join(f"{address}: {code} {_text(text)}" for address, (code, text) in sorted(error.recipients.items()))
+            raise MailError(f"mail server {relay} refuses every recipient: {answers}", remedy="correct `notify: {to: ...}`") from error
         except smtplib.SMTPResponseException as error:
             raise MailError(
-                f"mail server {where} refuses: {error.smtp_code} {_text(error.smtp_error)}",
+                f"mail server {relay} refuses: {error.smtp_code} {_text(error.smtp_error)}",
                 remedy="correct `mail:` of the Distributor, or the server",
             ) from error
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            kind = NoMailServerError if _is_nobody(error) else MailError
-            raise kind(f"mail server {where}: {error}", remedy="see that it runs and can be reached from here") from error
+            kind = NoMailServerError if _is_missing(error) else MailError
+            raise kind(f"mail server {relay}: {error}", remedy="see that it runs and can be reached from here") from error
 
 
 def _message(letter: Letter, sender: str) -> EmailMessage:
@@ -70,8 +70,8 @@ def _message(letter: Letter, sender: str) -> EmailMessage:
     return message
 
 
-def _is_nobody(error: Exception) -> bool:
-    """Whether the answer was at once that there is no server: neither silence nor a resolver that asks to try again."""
+def _is_missing(error: Exception) -> bool:
+    """Whether it is certain at once that there is no server: no time-out, and no resolver that asks to try again."""
     unknown = isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN
     return unknown or isinstance(error, ConnectionRefusedError)
 
@@ -83,6 +83,6 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _text(said: bytes | str) -> str:
-    """What a server said, for a message of ours."""
-    return output_text(said if isinstance(said, bytes) else said.encode())[:300]
+def _text(answer: bytes | str) -> str:
+    """Return a server's answer, shortened for a message."""
+    return output_text(answer if isinstance(answer, bytes) else answer.encode())[:300]

@@ -1,1 +1,1 @@
-"""``sluice doctor`` looks: one file for each thing. Nothing is changed; what is found is judged by ``sluice/rules/diagnosis.py``."""
+"""Observe a site for ``sluice doctor``, one file for each part. Nothing is changed; ``sluice/rules/diagnosis.py`` judges the findings."""

@@ -1,4 +1,4 @@
-"""A Distributor's ledger: looked at first without opening it, which makes or upgrades its tables."""
+"""Examine a Distributor's ledger, at first without opening it, since opening creates or upgrades its tables."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from sluice.rules import diagnosis
 from sluice.rules.diagnosis import Finding, Health
 
 _READABLE = "see that it can be reached and read by this account"
-_RESTORE = "restore it from a backup, or move it away: the next build makes a new one, which knows of nothing before it"
+_RESTORE = "restore it from a backup, or move it away: the next build creates a new one, without the history"
 _PASSWORD = "set PGPASSFILE (or PGPASSWORD) for this account and the workers; see that user and database of the URL are right"  # noqa: S105 # no password
 _NO_PASSWORD = ("no password supplied", "password authentication failed")
-"""What libpq and the server say, which have no SQLSTATE for it while they connect."""
+"""Messages of libpq and the server, which have no SQLSTATE for it during a connect."""
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """What was found in a ledger; ``snapshot`` is None where it couldn't or mustn't be opened."""
+class LedgerLook:
+    """Findings about a ledger; ``snapshot`` is None if it couldn't or mustn't be opened."""
 
     findings: tuple[Finding, ...]
     snapshot: LedgerSnapshot | None = None
 
     def newest(self) -> datetime | None:
-        """The newest time it holds."""
+        """Return the newest time in it."""
         if self.snapshot is None:
             return None
         times = [built.at for built in self.snapshot.built.values()]
@@ -45,62 +45,64 @@ class Looked:
         return max(times, default=None)
 
 
-def look(place: str, now: datetime) -> Looked:
-    """Schema, rights and queue of the ledger at a path or URL."""
-    probe: Callable[[str], tuple[int | None, str]] = _postgres if place.startswith(POSTGRES) else _sqlite
+def look(address: str, now: datetime) -> LedgerLook:
+    """Examine schema, rights and queue of the ledger at a path or URL."""
+    probe: Callable[[str], tuple[int | None, str]] = _postgres if address.startswith(POSTGRES) else _sqlite
     try:
-        name = _name(place)
+        name = _name(address)
     except SluiceError as error:
-        return Looked((Finding(Health.FAILED, "ledger", "SLUICE_LEDGER", error.message, error.remedy),))
+        return LedgerLook((Finding(Health.FAILED, "ledger", "SLUICE_LEDGER", error.message, error.remedy),))
     try:
-        found, refused = probe(place)
+        found, refused = probe(address)
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
-        return Looked((Finding(Health.FAILED, "ledger", name, f"it can't be opened: {_said(error)}", _remedy(error)),))
+        return LedgerLook((Finding(Health.FAILED, "ledger", name, f"it can't be opened: {_message(error)}", _remedy(error)),))
     judged = diagnosis.schema(name, found, ours=SCHEMA_VERSION, upgrades=UPGRADES)
     if refused:
-        return Looked((judged, Finding(Health.FAILED, "ledger", name, f"it can't be written: {refused}", "see its owner, mode and rights")))
+        return LedgerLook(
+            (judged, Finding(Health.FAILED, "ledger", name, f"it can't be written: {refused}", "see its owner, mode and rights"))
+        )
     if found != SCHEMA_VERSION:
-        return Looked((judged,))
+        return LedgerLook((judged,))
     try:
-        ledger = open_existing(place)
+        ledger = open_existing(address)
         if ledger is None:  # removed meanwhile
-            return Looked((judged,))
+            return LedgerLook((judged,))
         with closing(ledger):
             snapshot = ledger.snapshot()
     except SluiceError as error:
-        return Looked((judged, Finding(Health.FAILED, "ledger", name, error.message, error.remedy)))
-    return Looked((judged, diagnosis.queue(name, snapshot.tickets, now)), snapshot)
+        return LedgerLook((judged, Finding(Health.FAILED, "ledger", name, error.message, error.remedy)))
+    return LedgerLook((judged, diagnosis.queue(name, snapshot.tickets, now)), snapshot)
 
 
-def _sqlite(place: str) -> tuple[int | None, str]:
-    """Version of its tables, and why it can't be written. A file that isn't there has none, and is made by the first build."""
-    path = path_of(place)
+def _sqlite(address: str) -> tuple[int | None, str]:
+    """Return the version of its tables, and why it can't be written. A missing file has none, and is created by the first build."""
+    path = path_of(address)
     if not path.exists():
         return None, "" if os.access(path.parent, os.W_OK) else f"{path.parent} can't be written"
-    # Not mode=ro: that refuses what a killed writer left in mid-commit until somebody else has taken it back.
+    # Not mode=ro: that refuses a database whose writer was killed in mid-commit, until another connection has rolled it back.
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'").fetchone():
             return None, ""
         row = database.execute("SELECT version FROM schema_version").fetchone()
-    # Its journal is made beside it.
+    # Its journal is created beside it.
     refused = [str(each) for each in (path, path.parent) if not os.access(each, os.W_OK)]
     return (row[0] if row else None), f"{', '.join(refused)}" if refused else ""
 
 
-def _name(place: str) -> str:
-    """Without user and password, wherever the URL has them."""
-    if not place.startswith(POSTGRES):
-        return str(path_of(place))
+def _name(address: str) -> str:
+    """Return the ledger's name in messages: without user and password, if the URL has them."""
+    if not address.startswith(POSTGRES):
+        return str(path_of(address))
     from infra.ledger.postgres import name_of
 
-    return name_of(place)
+    return name_of(address)
 
 
-def _postgres(place: str) -> tuple[int | None, str]:
-    """The same of a database."""
+def _postgres(address: str) -> tuple[int | None, str]:
+    """Return the same of a database."""
     from infra.ledger.postgres import connect
 
-    engine = create_engine("postgresql+psycopg://", creator=lambda: connect(place), poolclass=NullPool, hide_parameters=True)
+    engine = create_engine("postgresql+psycopg://", creator=lambda: connect(address), poolclass=NullPool, hide_parameters=True)
     with engine.connect().execution_options(postgresql_readonly=True) as database:
         if database.execute(text("SELECT to_regclass('schema_version')")).scalar() is None:
             return None, ""
@@ -109,10 +111,10 @@ def _postgres(place: str) -> tuple[int | None, str]:
     return version, "it is a standby" if standby else "" if writable else "its user may not insert"
 
 
-def _said(error: OSError | sqlite3.Error | SQLAlchemyError) -> str:
-    """The first line of what the driver says: no statement, no hints."""
-    said = str(getattr(error, "orig", None) or error)
-    return (said.splitlines() or [type(error).__name__])[0]
+def _message(error: OSError | sqlite3.Error | SQLAlchemyError) -> str:
+    """Return the first line of the driver's message: no statement, no hints."""
+    text = str(getattr(error, "orig", None) or error)
+    return (text.splitlines() or [type(error).__name__])[0]
 
 
 def _remedy(error: OSError | sqlite3.Error | SQLAlchemyError) -> str:

@@ -1,4 +1,4 @@
-"""This machine, and what a Distributor has on it: working directory, keys, trust."""
+"""Examine this machine and a Distributor's things on it: working directory, keys, trust."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ ROOT_KEY, ONLINE_KEY = "root.pem", "online.pem"
 
 
 def python() -> Finding:
-    """The Python that runs this."""
+    """Examine the Python that runs this."""
     return diagnosis.python_version(sys.version_info[:2])
 
 
 def distributors_here(site: Site) -> list[Distributor]:
-    """Those whose private key is on this machine."""
+    """Return the Distributors whose private key is on this machine."""
     every = (found for _, found in sorted(site.distributors.items()))
     return [found for found in every if os.path.lexists(Path(found.working_directory) / "keys" / ONLINE_KEY)]
 
 
 def elsewhere(site: Site) -> list[Finding]:
-    """The other Distributors: at home on another machine, never given keys, or bereft of them."""
+    """Examine the other Distributors: on another machine, without keys yet, or with lost keys."""
     here = {found.name for found in distributors_here(site)}
     others = [distributor for name, distributor in sorted(site.distributors.items()) if name not in here]
     return [_without_keys(distributor, Health.WARNING if here else Health.FAILED) for distributor in others]
@@ -40,17 +40,17 @@ def elsewhere(site: Site) -> list[Finding]:
 
 def _without_keys(distributor: Distributor, health: Health) -> Finding:
     name, directory = distributor.name, Path(distributor.working_directory)
-    if os.path.lexists(directory / "trust" / "repository"):  # it is at home here
+    if os.path.lexists(directory / "trust" / "repository"):  # it runs on this machine
         try:
             Publisher(directory, distributor=name).check_keys()
         except SluiceError as error:
             return _failed("trust", name, error)
-    remedy = f"run `sluice trust init {name}`, unless it is at home on another machine"
+    remedy = f"run `sluice trust init {name}`, unless it runs on another machine"
     return Finding(health, "trust", name, f"no keys in {directory}/keys", remedy)
 
 
 def working_directory(distributor: Distributor) -> list[Finding]:
-    """Its rights, and the space it has."""
+    """Examine its mode and its free space."""
     path = Path(distributor.working_directory)
     try:
         status, space = path.stat(), os.statvfs(path)
@@ -64,7 +64,7 @@ def working_directory(distributor: Distributor) -> list[Finding]:
 
 
 def trust(site: Site, distributor: Distributor, now: datetime) -> list[Finding]:
-    """Its keys, as they are read to sign, and how long its metadata last."""
+    """Examine its keys, read as for signing, and how long its metadata last."""
     publisher = Publisher(Path(distributor.working_directory), distributor=distributor.name)
     found = []
     try:
@@ -88,8 +88,8 @@ def trust(site: Site, distributor: Distributor, now: datetime) -> list[Finding]:
 
 
 def agent_bundle(directory: Path) -> Finding:
-    """What bootstrap installs on hosts with this very Python and machine."""
-    here, name = Platform.here(), str(Platform.here())
+    """Examine the bundle that bootstrap installs on hosts of this platform."""
+    here, name = Platform.current(), str(Platform.current())
     for bundle in bundles(directory):
         if bundle.platform == here and bundle.is_current:
             return Finding(Health.OK, "agent", name, f"bundle {bundle.digest[:12]} is current")
@@ -99,7 +99,7 @@ def agent_bundle(directory: Path) -> Finding:
 
 
 def identities(site: Site) -> list[Finding]:
-    """Private keys that log in to Subscribers, each once, which others can read; those that are missing are told by the login."""
+    """Find private keys for logins to Subscribers, each once, that others can read; missing ones are reported by the login."""
     found = []
     for path in sorted({Path(site.directory) / each.identity for each in site.subscribers.values() if each.identity}):
         try:
@@ -112,14 +112,14 @@ def identities(site: Site) -> list[Finding]:
 
 
 def site_is_valid(site: Site, variable: str | None) -> Finding:
-    """A site that was read has no errors; how it was found is said."""
+    """Return the finding for a site that was read, which has no errors: its size, and how it was found."""
     how = "named by SLUICE_SITE" if variable else "SLUICE_SITE isn't set: workers need it"
     number = f"{counted(len(site.distributions), 'Distribution')}, {counted(len(site.subscribers), 'Subscriber')}"
     return Finding(Health.OK, "site", str(site.directory), f"no errors, {number}; {how}")
 
 
 def site_failed(directory: Path, error: SluiceError) -> list[Finding]:
-    """Each error of a site that can't be used."""
+    """Return a finding for each error of a site that can't be used."""
     if not isinstance(error, SiteError):
         return [_failed("site", str(directory), error)]
     return [

@@ -1,4 +1,4 @@
-"""Prefect as a site needs it: server, database, pools, queues, workers, deployments.
+"""Examine Prefect as a site needs it: server, database, pools, queues, workers, deployments.
 
 Import it within ``reached``: Prefect reads its settings once.
 """
@@ -22,14 +22,14 @@ from sluice.rules import diagnosis
 from sluice.rules.diagnosis import Finding, Health, WorkerSeen
 
 SHOWN = 3
-"""Changes that are named."""
+"""Most changes that are named."""
 
 
 async def look(site: Site, *, embedded: bool, now: datetime) -> list[Finding]:
-    """Everything of a server that answers.
+    """Examine a server that answers.
 
     Args:
-        embedded: It is that of ``sluice up``, whose database is SQLite.
+        embedded: Whether it is the server of ``sluice up``, whose database is SQLite.
     """
     found: list[Finding] = []
     try:
@@ -57,12 +57,12 @@ async def _server(client: PrefectClient, site: Site, *, embedded: bool) -> list[
 
 
 async def _pools(client: PrefectClient, site: Site, now: datetime) -> list[Finding]:
-    there, found = await read_pools(client), []
+    existing, found = await read_pools(client), []
     for pool in pools(site):
-        if pool.name not in there:
-            found.append(Finding(Health.FAILED, "prefect", f"pool {pool.name}", "it isn't there", "run `sluice apply`"))
+        if pool.name not in existing:
+            found.append(Finding(Health.FAILED, "prefect", f"pool {pool.name}", "it doesn't exist", "run `sluice apply`"))
             continue
-        if there[pool.name].is_paused:
+        if existing[pool.name].is_paused:
             found.append(Finding(Health.WARNING, "prefect", f"pool {pool.name}", "it is paused: nothing runs", "resume it in Prefect"))
         found += [
             Finding(Health.WARNING, "prefect", f"queue {pool.name}/{queue.name}", "it is paused", "resume it in Prefect")

@@ -1,12 +1,12 @@
 """Agent bundles: everything an agent needs besides Python itself, in one zip for one Python minor, machine and libc.
 
 Two ways to make one: out of the packages installed here (no network; only for this very Python and machine), or out of wheels that
-pip fetches by the lock file's pins and hashes (for any). The same inputs give the same bytes. ``agent_host.py`` unpacks it: native
+pip fetches by the lock file's pins and hashes (for any). The same inputs give the same bytes. ``host_program.py`` unpacks it: native
 modules can't be loaded from a zip.
 
-    start.py     what the launcher runs
-    lib/         what is imported: sluice (without blueprint), agents, the local file system, and their packages
-    bundle.json  what it is: version, python, machine, libc, packages, and a digest of our own part
+    start.py     the program that the launcher runs
+    lib/         imported modules: sluice (without distributor and blueprint), agents, the local file system, and their packages
+    bundle.json  description: version, python, machine, libc, packages, and a digest of our own part
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from sluice.errors import NotFoundError, StoreCorruptError, StoreError
 from sluice.model.version import VERSION
 
 ROOTS = ("tuf", "securesystemslib", "blake3", "cryptography", "backports.zstd", "psutil")
-"""Packages agents import; what these require comes with them."""
+"""Packages that agents import; their requirements come with them."""
 OPTIONAL = ("hdiffpatch",)
-"""The same, and an agent works without: left out where an index has no wheel for the platform. Its deltas are larger then."""
+"""Packages without which an agent works too: left out if an index has no wheel for the platform. Its deltas are larger then."""
 OUR_PACKAGES = ("sluice", "agents", "infra/filesystem/local")
 LEFT_OUT = ("sluice/blueprint", "sluice/distributor")
-"""Of ours: what no agent runs."""
+"""Packages of ours that no agent runs."""
 OUR_FILES = ("infra/__init__.py", "infra/filesystem/__init__.py")
 PYTHON_MIN = (3, 11)
 MANYLINUX = ("manylinux_2_17", "manylinux2014", "manylinux_2_24", "manylinux_2_26", "manylinux_2_28", "manylinux_2_34")
@@ -55,15 +55,15 @@ sys.exit(main())
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What a bundle is for."""
+    """The Python, machine and libc that a bundle is made for."""
 
     python: tuple[int, int]
     machine: str
     libc: str
 
     @classmethod
-    def here(cls) -> Platform:
-        """This Python on this machine."""
+    def current(cls) -> Platform:
+        """Return the platform of this Python on this machine."""
         return cls(sys.version_info[:2], platform.machine(), platform.libc_ver()[0] or "musl")
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class Platform:
 
     @property
     def file_name(self) -> str:
-        """Of its bundle."""
+        """Return the name of its bundle's file."""
         return f"sluice-agent-{VERSION}-cp{self.python[0]}{self.python[1]}-{self.machine}-{self.libc}.zip"
 
 
@@ -82,88 +82,90 @@ class Bundle:
     path: Path
     platform: Platform
     digest: str
-    """SHA-256: names its directory on a host."""
+    """SHA-256; its directory on a host has this name."""
     size: int
     ours: str
     """Digest of our own code in it."""
 
     @property
     def is_current(self) -> bool:
-        """Whether it holds the code that runs here."""
+        """Whether it has the code that runs here."""
         return self.ours == digest_of(our_files())
 
 
 def build_from_installed(directory: Path) -> Bundle:
-    """Make the bundle for this Python and machine out of what is installed here; one that is current already is returned."""
-    where = Platform.here()
-    held = next((bundle for bundle in bundles(directory) if bundle.platform == where and bundle.is_current), None)
-    if held is not None:
-        return held
+    """Make the bundle for this Python and machine out of the packages installed here, unless there is a current one."""
+    target = Platform.current()
+    made = next((bundle for bundle in bundles(directory) if bundle.platform == target and bundle.is_current), None)
+    if made is not None:
+        return made
     packages = {name: importlib.metadata.version(name) for name in sorted(closure(ROOTS + OPTIONAL))}
     files: dict[str, bytes] = {}
     for name in packages:
         files |= _installed_files(name)
-    return _write(directory, where, packages, files)
+    return _write(directory, target, packages, files)
 
 
-def build_from_index(directory: Path, where: Platform, *, lock: Path) -> Bundle:
+def build_from_index(directory: Path, target: Platform, *, lock: Path) -> Bundle:
     """Make the bundle for any Python and machine out of wheels that pip fetches.
 
     Args:
-        lock: requirements.lock: only what is pinned there, by hash, is taken.
+        lock: requirements.lock: only packages that it pins, by hash, are taken.
     Raises:
-        StoreError: pip can't get a wheel for it; its last lines are in the message.
+        StoreError: pip can't get a wheel for it; pip's last words are in the message.
     """
     needed, optional = closure(ROOTS), closure(OPTIONAL)
     with tempfile.TemporaryDirectory(prefix="sluice-wheels-") as temporary:
         wheels = Path(temporary)
-        why = _download(wheels, pins_of(lock.read_text(), sorted(needed)), where)
-        if why:
-            raise StoreError(f"no agent bundle for {where}: pip: {why}", remedy="check that an index is reachable and has wheels for it")
-        _download(wheels, pins_of(lock.read_text(), sorted(optional - needed)), where)
+        problem = _download(wheels, pins_of(lock.read_text(), sorted(needed)), target)
+        if problem:
+            raise StoreError(
+                f"no agent bundle for {target}: pip: {problem}", remedy="check that an index is reachable and has wheels for it"
+            )
+        _download(wheels, pins_of(lock.read_text(), sorted(optional - needed)), target)
         packages: dict[str, str] = {}
         files: dict[str, bytes] = {}
         for wheel in sorted(wheels.glob("*.whl")):
             name, version = wheel.name.split("-")[:2]
             packages[name] = version
             files |= _wheel_files(wheel)
-    return _write(directory, where, packages, files)
+    return _write(directory, target, packages, files)
 
 
 def bundles(directory: Path) -> list[Bundle]:
-    """Those made so far, in name order."""
+    """Return the bundles made so far, in name order."""
     return [open_bundle(path) for path in sorted(directory.glob("sluice-agent-*.zip")) if _NAME.fullmatch(path.name)]
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read what a bundle is. Raises StoreCorruptError."""
+    """Read a bundle's description. Raises StoreCorruptError."""
     data = path.read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             about = json.loads(archive.read("bundle.json"))
         major, minor = about["python"].split(".")
-        where = Platform((int(major), int(minor)), about["machine"], about["libc"])
-        return Bundle(path, where, hashlib.sha256(data).hexdigest(), len(data), about["ours"])
+        target = Platform((int(major), int(minor)), about["machine"], about["libc"])
+        return Bundle(path, target, hashlib.sha256(data).hexdigest(), len(data), about["ours"])
     except (zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise StoreCorruptError(f"{path} is no agent bundle", remedy="delete it, then run: sluice agent build") from error
+        raise StoreCorruptError(f"{path} isn't an agent bundle", remedy="delete it, then run: sluice agent build") from error
 
 
 def choose(directory: Path, candidates: list[Platform], *, host: str) -> Bundle:
-    """The bundle for a host, for the newest of its Pythons that one exists for; made now where it is for what runs here.
+    """Return the bundle for the newest of a host's Pythons that has one; it is made now if this machine is of that platform.
 
     Args:
-        candidates: What the host has, as ``agent_host.py`` found it.
+        candidates: The host's Pythons, as ``host_program.py`` found them.
     Raises:
-        NotFoundError: None fits; says which one to build.
+        NotFoundError: None fits; its remedy says which one to build.
     """
     suitable = sorted((each for each in candidates if each.python >= PYTHON_MIN), key=lambda each: each.python, reverse=True)
     if not suitable:
         found = ", ".join(str(each) for each in candidates) or "none"
         raise NotFoundError(
             f"{host} has no Python of {PYTHON_MIN[0]}.{PYTHON_MIN[1]} or newer (found: {found})",
-            remedy="install one there, python3 in its PATH",
+            remedy="install one there, as python3 in its PATH",
         )
-    if Platform.here() in suitable:
+    if Platform.current() in suitable:
         return build_from_installed(directory)
     made = {bundle.platform: bundle for bundle in bundles(directory) if bundle.is_current}
     for each in suitable:
@@ -177,7 +179,7 @@ def choose(directory: Path, candidates: list[Platform], *, host: str) -> Bundle:
 
 
 def closure(roots: tuple[str, ...]) -> set[str]:
-    """Names of installed packages that ``roots`` need, themselves included; what isn't installed isn't needed here."""
+    """Return the installed packages that ``roots`` need, themselves included; one that isn't installed isn't needed here."""
     found: set[str] = set()
     waiting = list(roots)
     while waiting:
@@ -196,7 +198,7 @@ def closure(roots: tuple[str, ...]) -> set[str]:
 
 
 def pins_of(lock: str, names: list[str]) -> str:
-    """The lock file's entries of these packages, with their hashes and without their conditions: pip would judge those by itself."""
+    """Return the lock file's entries of these packages, with their hashes and without their conditions: pip judges those itself."""
     wanted = set(names)
     found = []
     for entry in re.split(r"\n(?=\S)", lock.replace("\\\n", " ")):
@@ -208,7 +210,7 @@ def pins_of(lock: str, names: list[str]) -> str:
 
 
 def our_files() -> dict[str, bytes]:
-    """Our own part of a bundle, by path below ``lib``."""
+    """Read our own part of a bundle, by path below ``lib``."""
     root = Path(__file__).resolve().parents[2]
     found = {name: (root / name).read_bytes() for name in OUR_FILES}
     for package in OUR_PACKAGES:
@@ -220,7 +222,7 @@ def our_files() -> dict[str, bytes]:
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:
-    """One SHA-256 of names and contents."""
+    """Return one SHA-256 of names and contents."""
     total = hashlib.sha256()
     for name, data in sorted(files.items()):
         total.update(f"{len(name)} {name} {len(data)}\n".encode())
@@ -228,13 +230,13 @@ def digest_of(files: Mapping[str, bytes]) -> str:
     return total.hexdigest()
 
 
-def _download(wheels: Path, pins: str, where: Platform) -> str:
-    """Have pip fetch all of these or none; what it says where it can't, else nothing."""
+def _download(wheels: Path, pins: str, target: Platform) -> str:
+    """Have pip fetch all of these or none; returns its error output if it can't, else nothing."""
     (wheels / "pins").write_text(pins)
-    platforms = MUSLLINUX if where.libc == "musl" else MANYLINUX
+    platforms = MUSLLINUX if target.libc == "musl" else MANYLINUX
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-    command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", f"{where.python[0]}.{where.python[1]}"]
-    command += [option for each in platforms for option in ("--platform", f"{each}_{where.machine}")]
+    command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", f"{target.python[0]}.{target.python[1]}"]
+    command += [option for each in platforms for option in ("--platform", f"{each}_{target.machine}")]
     command += ["--dest", str(wheels), "--requirement", str(wheels / "pins")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else " ".join(done.stderr.split()[-60:]) or f"exit code {done.returncode}"
@@ -263,7 +265,7 @@ def _wheel_files(wheel: Path) -> dict[str, bytes]:
 
 
 def _is_wanted(path: PurePosixPath) -> bool:
-    """Importable files, and the licences that must travel with them."""
+    """Whether a file is importable, or a licence that must be copied too."""
     if path.is_absolute() or ".." in path.parts or path.suffix in (".pyc", ".pyi") or path.parts[0].endswith(".data"):
         return False
     if path.parts[0].endswith(".dist-info"):
@@ -271,14 +273,14 @@ def _is_wanted(path: PurePosixPath) -> bool:
     return "tests" not in path.parts
 
 
-def _write(directory: Path, where: Platform, packages: Mapping[str, str], files: Mapping[str, bytes]) -> Bundle:
+def _write(directory: Path, target: Platform, packages: Mapping[str, str], files: Mapping[str, bytes]) -> Bundle:
     ours = our_files()
     about = {
         "version": 1,
         "software": VERSION,
-        "python": f"{where.python[0]}.{where.python[1]}",
-        "machine": where.machine,
-        "libc": where.libc,
+        "python": f"{target.python[0]}.{target.python[1]}",
+        "machine": target.machine,
+        "libc": target.libc,
         "packages": dict(packages),
         "ours": digest_of(ours),
     }
@@ -292,6 +294,6 @@ def _write(directory: Path, where: Platform, packages: Mapping[str, str], files:
             info.compress_type = zipfile.ZIP_DEFLATED
             bundle.writestr(info, data)
     make_directory(directory, 0o755)
-    path = directory / where.file_name
+    path = directory / target.file_name
     replace_atomically(path, archive.getvalue(), mode=0o644)
     return open_bundle(path)

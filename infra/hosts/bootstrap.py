@@ -1,8 +1,8 @@
 """Bootstrap a Subscriber: agent, identity, key, trust root, recovery hook.
 
-Everything goes through the administrator's own login at the Subscriber's address (SSH, or this machine for ``local:``), which is the act
-of trusting: the host needs Python and nothing else. What to do is computed first, as data, from what a probe found; a dry run shows
-exactly that; every step may be repeated.
+Everything is done through the administrator's own login at the Subscriber's address (SSH, or this machine for ``local:``), which is the
+act of trusting: the host needs Python and nothing else. The steps are computed first, as data, from a probe of the host; a dry run shows
+exactly those; every step may be repeated.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from infra.hosts.agent_bundle import Bundle, choose
 from infra.hosts.host_program import NO_SPACE
 from infra.hosts.login import Host, Login, LoginTransport, host_program, logged_in, probe
-from sluice.errors import AgentMissingError, NoSpaceError, TrustError
-from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_command
+from sluice.errors import NoSpaceError, TrustError
+from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_command, agent_missing
 from sluice.model.site import Site, Subscriber
 from sluice.rules.wording import output_text
 from sluice.trust.publish import Publisher
@@ -27,7 +27,7 @@ _PIECE = 256 * 1024
 
 
 class Act(StrEnum):
-    """What a step does."""
+    """The kind of a step."""
 
     AGENT = "agent"
     IDENTITY = "identity"
@@ -42,24 +42,24 @@ class Step:
 
     act: Act
     text: str
-    """For a person: what changes."""
+    """The change, for a person."""
     distributor: str = ""
     """For KEY and TRUST."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
-    """What a bootstrap did, or with a dry run would do."""
+    """Result of a bootstrap: the steps that it took, or with a dry run would take."""
 
     subscriber: str
     steps: tuple[Step, ...]
-    """Empty where nothing was missing."""
+    """Empty if nothing was missing."""
     notes: tuple[str, ...]
-    """What a person should know: no cron, say."""
+    """Hints for a person: no cron, say."""
 
 
 def distributors_of(site: Site, subscriber: str) -> tuple[str, ...]:
-    """The Distributors whose Distributions a Channel brings to a Subscriber; all of the site's where none does yet."""
+    """Return the Distributors whose Distributions a Channel brings to a Subscriber; all of the site's if none does yet."""
     found = {d.distributor for d in site.distributions.values() if subscriber in site.subscribers_of_distribution(d.name)}
     return tuple(sorted(found or site.distributors))
 
@@ -77,14 +77,14 @@ def bootstrap(
     """Make a host a Subscriber that these Distributors can send to.
 
     Args:
-        publishers: By Distributor: those that live on this machine and are concerned.
-        bundles: Directory of agent bundles; the one for this very Python is made there when needed.
+        publishers: By name, the Distributors on this machine that send to the Subscriber.
+        bundles: Directory of agent bundles; the one for this machine's Python is made there if needed.
         timeout: Seconds without progress.
-        replace_key: Believe another receipt key than the one known: after a host was set up anew.
+        replace_key: Accept another receipt key than the known one: after a host was set up anew.
     Raises:
         TransportError: The host can't be reached or used.
-        NotFoundError: It has no Python that fits, or there is no bundle for it; says which.
-        NoSpaceError: Its disk has no room for the agent; says what it needs and what is free.
+        NotFoundError: It has no Python that fits, or there is no bundle for it; the message says which.
+        NoSpaceError: Its disk has no room for the agent; the message has the bytes needed and free.
         TrustError: It shows another receipt key than the one known, or belongs to another Subscriber. Nothing was changed.
     """
     with logged_in(subscriber, transport, timeout) as login:
@@ -106,7 +106,7 @@ def push_trust(subscriber: Subscriber, publishers: Mapping[str, Publisher], *, t
 def plan(
     subscriber: Subscriber, host: Host, bundle: Bundle, publishers: Mapping[str, Publisher], *, replace_key: bool
 ) -> tuple[list[Step], list[str]]:
-    """What is missing on a host. Changes nothing.
+    """Compute the steps for what is missing on a host. Changes nothing.
 
     Raises:
         TrustError: See ``bootstrap``.
@@ -134,7 +134,7 @@ def plan(
         steps.append(Step(Act.HOOK, "add an @reboot line to the account's crontab, for recovery after a restart"))
     elif not host.crontab:
         notes.append(
-            f"{subscriber.name} has no crontab: have `{hook_command(subscriber)}` run when it starts; until then the next contact recovers"
+            f"{subscriber.name} has no crontab: have `{hook_command(subscriber)}` run when it starts; until then, the next contact recovers"
         )
     return steps, notes
 
@@ -149,7 +149,7 @@ def run_steps(
     *,
     replace_key: bool,
 ) -> None:
-    """Do what ``plan`` found, in its order."""
+    """Run the steps of ``plan``, in its order."""
     directory = str(subscriber.working_directory)
     python = host.pythons[bundle.platform]
     key = host.receipt_pub
@@ -181,32 +181,31 @@ def _install_root(login: Login, subscriber: Subscriber, distributor: str, publis
 
 
 def _run(login: Login, subscriber: Subscriber, command: Sequence[str], stdin: Iterable[bytes] = ()) -> bytes:
-    status, output, said = login.run(command, stdin)
+    peer = f"Subscriber {subscriber.name} ({subscriber.address})"
+    status, output, stderr = login.run(command, stdin)
     if status in (NOT_FOUND, NOT_EXECUTABLE):
-        raise AgentMissingError(
-            f"Subscriber {subscriber.name} ({subscriber.address}): no agent can be started: {output_text(said)}",
-            remedy=f"run: sluice subscriber bootstrap {subscriber.name}",
-        )
+        raise agent_missing(peer, subscriber.name, output_text(stderr))
     if status == NO_SPACE:
         raise NoSpaceError(
-            f"Subscriber {subscriber.name} ({subscriber.address}): {output_text(said)}",
+            f"{peer}: {output_text(stderr)}",
             remedy="make room there, or give it a working_directory on a larger disk, then bootstrap it again",
         )
     if status != 0:
-        raise TrustError(f"Subscriber {subscriber.name} ({subscriber.address}) refused: {output_text(said) or f'exit status {status}'}")
+        raise TrustError(f"{peer} refused: {output_text(stderr) or f'exit status {status}'}")
     return output
 
 
 def _check_key(subscriber: Subscriber, distributor: str, known: bytes | None, shown: bytes, *, replace_key: bool) -> None:
     if known is not None and known != shown and not replace_key:
         raise TrustError(
-            f"Subscriber {subscriber.name} has {'another' if shown else 'no'} receipt key, where Distributor {distributor} knows one",
-            remedy="if the host was set up anew, repeat with --replace-key; else find out who answers there",
+            f"Subscriber {subscriber.name} has {'a receipt key other than' if shown else 'no receipt key, instead of'} the one that "
+            f"Distributor {distributor} knows",
+            remedy="if the host was set up anew, repeat with --replace-key; else find out which machine answers there",
         )
 
 
 def hook_command(subscriber: Subscriber) -> str:
-    """What ends an interrupted extraction when the host starts."""
+    """Return the command that ends an interrupted extraction when the host starts."""
     return " ".join(agent_command(subscriber.working_directory, "run"))
 
 

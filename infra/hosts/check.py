@@ -1,4 +1,4 @@
-"""Check a Subscriber: say what is missing there, changing nothing. For ``sluice subscriber check`` and ``sluice doctor``."""
+"""Check a Subscriber: find what is missing there, changing nothing. For ``sluice subscriber check`` and ``sluice doctor``."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class CheckItem:
 
     item: str
     ok: bool
-    """With a remedy beside it: as it is nothing stops, but it may be made better."""
+    """If it has a remedy all the same: nothing fails as it is, but it could be better."""
     detail: str
     remedy: str = ""
 
 
 def needs_of(site: Site, subscriber: str) -> dict[str, frozenset[str]]:
-    """The features that the agent of a Subscriber must have for its Distributions, by Distributor (F10)."""
+    """Return the features that a Subscriber's agent must have for its Distributions, by Distributor (F10)."""
     found: dict[str, frozenset[str]] = {}
     min_free = site.subscriber(subscriber).min_free
     for each in site.distributions.values():
@@ -53,7 +53,7 @@ def check(
     timeout: float,
     needs: Mapping[str, frozenset[str]],
 ) -> list[CheckItem]:
-    """What is missing, without changing anything. Never raises for what it finds.
+    """Return what is there and what is missing, changing nothing. Never raises for what it finds.
 
     Args:
         needs: The features an agent must have, by Distributor: see ``needs_of``.
@@ -85,14 +85,14 @@ def check(
 
 
 def recovery_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:
-    """Whether an interrupted extraction is ended when the host starts."""
+    """Say whether an interrupted extraction is ended when the host starts."""
     if host.hook:
         return CheckItem("recovery", ok=True, detail="@reboot in crontab")
     if host.crontab:
         return CheckItem("recovery", ok=False, detail="no hook", remedy=remedy)
-    # Bootstrap can't mend that, and nothing is lost without it: said, not counted as missing.
-    why = f"have `{hook_command(subscriber)}` run when the host starts"
-    return CheckItem("recovery", ok=True, detail="no crontab: the next contact recovers", remedy=why)
+    # Bootstrap can't change that, and nothing is lost without it: it is reported, not counted as missing.
+    hint = f"have `{hook_command(subscriber)}` run when the host starts"
+    return CheckItem("recovery", ok=True, detail="no crontab: the next contact recovers", remedy=hint)
 
 
 def _directory_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:
@@ -100,12 +100,17 @@ def _directory_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckIte
     if found is None:
         return CheckItem("working directory", ok=False, detail=f"{path} is missing", remedy=remedy)
     if not found.get("is_directory") or not found.get("ours"):
-        return CheckItem("working directory", ok=False, detail=f"{path} isn't a directory of the account", remedy="remove or chown it")
+        return CheckItem(
+            "working directory",
+            ok=False,
+            detail=f"{path} isn't a directory of the account",
+            remedy="remove or chown it",
+        )
     mode = int(found["mode"])
-    private = mode == 0o700
-    if mode & 0o022:  # bootstrap refuses it, because others may have put something there
-        remedy = f"on {subscriber.name}: look through it for what others put there, then chmod 700 {path}"
-    return CheckItem("working directory", ok=private, detail=f"{path}, mode {mode:o}", remedy="" if private else remedy)
+    is_private = mode == 0o700
+    if mode & 0o022:  # bootstrap refuses it, because other accounts may have put files there
+        remedy = f"on {subscriber.name}: look for files that other accounts put there, then chmod 700 {path}"
+    return CheckItem("working directory", ok=is_private, detail=f"{path}, mode {mode:o}", remedy="" if is_private else remedy)
 
 
 def _trust_items(subscriber: Subscriber, host: Host, distributor: str, publisher: Publisher, remedy: str) -> list[CheckItem]:
@@ -114,7 +119,7 @@ def _trust_items(subscriber: Subscriber, host: Host, distributor: str, publisher
     detail = "known" if same else "not known here" if known is None else "another one is known here"
     rooted = host.roots.get(distributor) == hashlib.sha256(publisher.root()).hexdigest()
     installed = "installed" if rooted else "missing" if distributor not in host.roots else "another one is installed"
-    push = f"run: sluice trust push {distributor}" if host.digest else remedy  # an agent installs what is pushed
+    push = f"run: sluice trust push {distributor}" if host.digest else remedy  # an agent installs a pushed root
     return [
         CheckItem(f"receipt key at {distributor}", ok=same, detail=detail, remedy="" if same else remedy),
         CheckItem(f"trust in {distributor}", ok=rooted, detail=installed, remedy="" if rooted else push),
@@ -123,7 +128,7 @@ def _trust_items(subscriber: Subscriber, host: Host, distributor: str, publisher
 
 def _clock_item(subscriber: Subscriber, ahead: float) -> CheckItem:
     if not math.isfinite(ahead) or abs(ahead) > timedelta.max.total_seconds() / 2:
-        return CheckItem("clock", ok=False, detail="it says nothing that can be a time", remedy="set its clock")
+        return CheckItem("clock", ok=False, detail="its answer can't be a time", remedy="set its clock")
     found = clocks_apart("subscriber", subscriber.name, timedelta(seconds=ahead))
     return CheckItem("clock", ok=found.health is not Health.FAILED, detail=found.sentence, remedy=found.remedy)
 
@@ -137,15 +142,15 @@ def _conversation_items(
         return [CheckItem(f"conversation for {distributor}", ok=False, detail=error.message, remedy=error.remedy or remedy)]
     call.close()
     hello = call.hello
-    lacking = ", ".join(sorted(needs - hello.features))
+    missing = ", ".join(sorted(needs - hello.features))
     short = hello.free < subscriber.min_free
     return [
         CheckItem(f"conversation for {distributor}", ok=True, detail=f"agent {hello.agent}, Python {hello.python}"),
         CheckItem(
             f"features for {distributor}",
-            ok=not lacking,
-            detail=f"lacks {lacking}, which its Distributions need" if lacking else "all that its Distributions need",
-            remedy=remedy if lacking else "",
+            ok=not missing,
+            detail=f"lacks {missing}, which its Distributions need" if missing else "all that its Distributions need",
+            remedy=remedy if missing else "",
         ),
         CheckItem(
             "free space",

@@ -1,7 +1,7 @@
-"""What bootstrap runs on a host before there is an agent: looks, unpacks the bundle, sets the recovery hook.
+"""The program that bootstrap runs on a host before there is an agent: probes it, unpacks the bundle, sets the recovery hook.
 
 This file's text is handed to the host's own Python (``python3 -I -c TEXT VERB ...``), so it imports the standard library only, keeps
-to syntax that Pythons too old for the agent still read (they must say how old they are), and talks JSON. No agent imports it.
+to syntax that Pythons too old for the agent still read (they must tell their version), and answers in JSON. No agent imports it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from typing import Any, NoReturn
 PIECE = 1024 * 1024
 MIB = 1024 * 1024
 NO_SPACE = 28
-"""Exit status where the disk is full."""
+"""Exit status if the disk is full."""
 UNPACKED_MAX = 1024 * 1024 * 1024
 """Most bytes a bundle unpacks to."""
 
 
 def probe(directory: str) -> dict[str, Any]:
-    """Everything bootstrap and check want to know; changes nothing."""
+    """Return everything that bootstrap and check need to know; changes nothing."""
     found: dict[str, Any] = {
         "executable": os.path.realpath(sys.executable),
         "python": list(sys.version_info[:3]),
@@ -72,21 +72,21 @@ def install(directory: str, digest: str, size: str, needs: str) -> dict[str, Any
 
     Args:
         size: Bytes of the bundle.
-        needs: Bytes on disk that it takes while it is unpacked, itself included.
+        needs: Bytes on disk that unpacking takes, the bundle included.
     """
     try:
-        return place(directory, digest, size)
+        return install_bundle(directory, digest, size)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        there = directory
-        while not os.path.isdir(there):
-            there = os.path.dirname(there)
-        free = shutil.disk_usage(there).free
+        existing = directory
+        while not os.path.isdir(existing):
+            existing = os.path.dirname(existing)
+        free = shutil.disk_usage(existing).free
         fail(f"{directory}: {error.strerror}: the agent needs {int(needs) / MIB:.1f} MiB there, {free / MIB:.1f} MiB are free", NO_SPACE)
 
 
-def place(directory: str, digest: str, size: str) -> dict[str, Any]:
+def install_bundle(directory: str, digest: str, size: str) -> dict[str, Any]:
     """See ``install``."""
     agent = os.path.join(directory, "agent")
     make_directory(directory)
@@ -120,7 +120,7 @@ def hook(directory: str) -> dict[str, Any]:
 
 
 def crontab() -> list[str]:
-    """Lines of this account's crontab; OSError where it can't be read: what isn't known mustn't be written over."""
+    """Return the lines of this account's crontab; OSError if it can't be read: an unknown crontab mustn't be overwritten."""
     done = subprocess.run(
         ["crontab", "-l"],
         stdin=subprocess.DEVNULL,
@@ -128,22 +128,22 @@ def crontab() -> list[str]:
         env={**os.environ, "LC_ALL": "C"},
         check=False,
     )
-    said = done.stderr.decode(errors="replace").strip()
-    if done.returncode != 0 and said and "no crontab" not in said and "No such file" not in said:
-        raise OSError("crontab -l: " + said)
+    problem = done.stderr.decode(errors="replace").strip()
+    if done.returncode != 0 and problem and "no crontab" not in problem and "No such file" not in problem:
+        raise OSError("crontab -l: " + problem)
     text = done.stdout.decode(errors="surrogateescape") if done.returncode == 0 else ""
     return text.removesuffix("\n").split("\n") if text else []
 
 
 def hook_line(directory: str) -> str:
-    """One line of a crontab; a percent sign means a newline there."""
+    """Return the crontab's line; a percent sign would mean a newline there."""
     launcher = os.path.join(directory, "agent", "sluice-agent")
     command = " ".join([shlex.quote(launcher), "run", "--directory", shlex.quote(directory)])
     return "@reboot " + command.replace("%", "\\%") + " >/dev/null 2>&1"
 
 
 def installed_digest(directory: str) -> str:
-    """Of the bundle the launcher starts; empty where none does."""
+    """Return the digest of the bundle that the launcher starts; empty if there is none."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         for part in read(directory, "agent", "sluice-agent").decode("utf-8").split("/"):
             if len(part) == 64 and os.path.isdir(os.path.join(directory, "agent", part)):
@@ -152,7 +152,7 @@ def installed_digest(directory: str) -> str:
 
 
 def unpack(agent: str, target: str, digest: str, size: int) -> None:
-    """Receive, verify, unpack, make durable; the directory appears whole."""
+    """Receive, verify and unpack the bundle, and make it durable; its directory appears whole."""
     temp = os.path.join(agent, f".tmp-{os.getpid()}")
     os.mkdir(temp, 0o700)
     try:
@@ -169,17 +169,17 @@ def unpack(agent: str, target: str, digest: str, size: int) -> None:
                 file.write(data)
         if received != size or total.hexdigest() != digest:
             fail(f"the bundle arrived damaged: {received} of {size} bytes, SHA-256 {total.hexdigest()}")
-        whole = os.path.join(temp, "whole")
-        os.mkdir(whole, 0o700)
+        unpacked = os.path.join(temp, "whole")
+        os.mkdir(unpacked, 0o700)
         with zipfile.ZipFile(archive) as bundle:
             if sum(info.file_size for info in bundle.infolist()) > UNPACKED_MAX:
                 fail(f"the bundle unpacks to more than {UNPACKED_MAX} bytes")
-            directories = {whole}
+            directories = {unpacked}
             for info in bundle.infolist():
                 parts = info.filename.split("/")
                 if any(part in ("", ".", "..") for part in parts):
                     fail(f"the bundle names {info.filename!r}")
-                path = os.path.join(whole, *parts)
+                path = os.path.join(unpacked, *parts)
                 os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
                 directories.add(os.path.dirname(path))
                 fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -189,14 +189,14 @@ def unpack(agent: str, target: str, digest: str, size: int) -> None:
                     os.fsync(file.fileno())
         for each in sorted(directories):
             sync(each)
-        os.rename(whole, target)
+        os.rename(unpacked, target)
         sync(agent)
     finally:
         shutil.rmtree(temp)
 
 
 def write_launcher(agent: str, digest: str) -> None:
-    """``agent/sluice-agent``: -I and -S keep the host's environment and site-packages out; names are UTF-8 whatever its locale says."""
+    """Write ``agent/sluice-agent``: -I and -S keep environment and site-packages of the host out; names are UTF-8 in any locale."""
     start = os.path.join(agent, digest, "start.py")
     text = "#!/bin/sh\n# Starts Sluice's agent. Written by `sluice subscriber bootstrap`.\n"
     text += f'exec {shlex.quote(os.path.realpath(sys.executable))} -I -S -X utf8 {shlex.quote(start)} "$@"\n'
@@ -211,7 +211,7 @@ def write_launcher(agent: str, digest: str) -> None:
 
 
 def make_directory(path: str) -> None:
-    """With its missing parents; the last is ours alone."""
+    """Create a directory of this account alone, and its missing parents."""
     if not os.path.isdir(path):
         parent = os.path.dirname(path)
         if not os.path.isdir(parent):
@@ -223,7 +223,7 @@ def make_directory(path: str) -> None:
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         fail(f"{path} isn't a directory of this account")
     if status.st_mode & 0o022 and os.listdir(path):
-        fail(f"others could write to {path}, which isn't empty: look through it, then chmod 700 it, or remove it")
+        fail(f"others could write to {path}, which isn't empty: look for their files, then chmod 700 it, or remove it")
     os.chmod(path, 0o700)
 
 
@@ -237,19 +237,19 @@ def sync(path: str) -> None:
 
 
 def read(*parts: str) -> bytes:
-    """A small file."""
+    """Read a small file."""
     with open(os.path.join(*parts), "rb") as file:
         return file.read(1024 * 1024)
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
-    """End with what a person needs."""
+    """End with a message for a person."""
     sys.stderr.write(message + "\n")
     sys.exit(status)
 
 
 def main(verb: str, *arguments: str) -> dict[str, Any]:
-    """Do what was asked."""
+    """Run a verb."""
     verbs: dict[str, Any] = {"probe": probe, "install": install, "hook": hook}
     answer: dict[str, Any] = verbs[verb](*arguments)
     return answer

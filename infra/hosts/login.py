@@ -1,4 +1,4 @@
-"""A host as its administrator's login sees it, before or beside the agent: run commands there, look what is there."""
+"""Log in to a host as its administrator, before or beside the agent: run commands there, and probe it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from infra.hosts import host_program as agent_host
+from infra.hosts import host_program as program
 from infra.hosts.agent_bundle import Platform
 from sluice.errors import ConnectionLostError, NotFoundError
 from sluice.model.site import Subscriber
@@ -17,43 +17,43 @@ from sluice.ports import Transport
 from sluice.rules.wording import output_text, printable
 
 PYTHONS = ("python3.13", "python3.12", "python3.11", "python3")
-"""Looked for on a host's PATH."""
+"""Names that are looked up on a host's PATH."""
 _PROBE = 'for each in {pythons}; do if command -v "$each" >/dev/null 2>&1; then "$each" -I -c "$0" probe "$1"; fi; done'
 
 
 class Login(Protocol):
-    """Commands on a host, as its account."""
+    """Runs commands on a host, as its account."""
 
     def run(self, command: Sequence[str], stdin: bytes | Iterable[bytes] = b"") -> tuple[int, bytes, bytes]:
-        """(exit status, output, last of stderr)."""
+        """Run a command: (exit status, output, end of stderr)."""
         ...
 
     def close(self) -> None:
-        """End it."""
+        """End the login."""
         ...
 
 
 class LoginTransport(Transport, Protocol):
-    """A transport that logs in as well."""
+    """A transport that can log in too."""
 
     def login(self, subscriber: Subscriber, *, timeout: float) -> Login:
-        """Raises as ``connect``."""
+        """Log in. Raises as ``connect``."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a probe found."""
+    """Result of a probe."""
 
     pythons: Mapping[Platform, str]
-    """Paths of interpreters."""
+    """Paths of its interpreters."""
     directory: Mapping[str, Any] | None
     digest: str
-    """Of the bundle the launcher starts."""
+    """Digest of the bundle that the launcher starts."""
     name: str
     receipt_pub: bytes
     roots: Mapping[str, str]
-    """SHA-256 of installed trust roots by Distributor."""
+    """SHA-256 of each installed trust root, by Distributor."""
     crontab: bool
     hook: bool
     time: float
@@ -62,7 +62,7 @@ class Host:
 
 @contextmanager
 def logged_in(subscriber: Subscriber, transport: LoginTransport, timeout: float) -> Iterator[Login]:
-    """A login for as long as the block lasts."""
+    """Log in for as long as the context lasts."""
     login = transport.login(subscriber, timeout=timeout)
     try:
         yield login
@@ -71,18 +71,19 @@ def logged_in(subscriber: Subscriber, transport: LoginTransport, timeout: float)
 
 
 def probe(login: Login, subscriber: Subscriber) -> Host:
-    """Look at a host; changes nothing."""
+    """Probe a host; changes nothing."""
+    peer = f"Subscriber {subscriber.name} ({subscriber.address})"
     script = _PROBE.format(pythons=" ".join(PYTHONS))
-    _, output, said = login.run(["sh", "-c", script, host_program(), str(subscriber.working_directory)])
+    _, output, stderr = login.run(["sh", "-c", script, host_program(), str(subscriber.working_directory)])
     answers = []
     for line in output.decode(errors="replace").splitlines():
         try:
-            answers.append(_plain(json.loads(line)))
+            answers.append(_printable(json.loads(line)))
         except (ValueError, RecursionError):
-            continue  # what a login script prints
+            continue  # output of a login script
     if not answers:
         raise NotFoundError(
-            f"Subscriber {subscriber.name} ({subscriber.address}) has no python3 on its PATH" + (f": {output_text(said)}" if said else ""),
+            f"{peer} has no python3 on its PATH" + (f": {output_text(stderr)}" if stderr else ""),
             remedy="install Python 3.11 or newer there",
         )
     try:
@@ -103,24 +104,27 @@ def probe(login: Login, subscriber: Subscriber) -> Host:
             time=float(found["time"]),
         )
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-        raise ConnectionLostError(f"Subscriber {subscriber.name} ({subscriber.address}) answered the probe with nonsense") from error
+        raise ConnectionLostError(
+            f"{peer} answered the probe with nonsense",
+            remedy="see what its shell and its python3 print",
+        ) from error
 
 
 def _directory(found: Any) -> dict[str, Any]:
     return {"mode": int(found["mode"]), "is_directory": bool(found["is_directory"]), "ours": bool(found["ours"])}
 
 
-def _plain(value: Any) -> Any:
-    """What a host says, its texts without control characters but those of a key: they end up in terminals."""
+def _printable(value: Any) -> Any:
+    """Make all texts of a host's answer printable, except for the newlines of a key."""
     if isinstance(value, str):
         return printable(value, keep="\n")
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_printable(each) for each in value]
     if isinstance(value, dict):
-        return {_plain(key): _plain(each) for key, each in value.items()}
+        return {_printable(key): _printable(each) for key, each in value.items()}
     return value
 
 
 def host_program() -> str:
-    """What a host's own Python is given to run."""
-    return Path(agent_host.__file__).read_text()
+    """Return the program that a host's own Python runs."""
+    return Path(program.__file__).read_text()

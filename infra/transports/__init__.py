@@ -1,1 +1,1 @@
-"""Adapters of the Transport port. This file imports nothing: the agent passes through it."""
+"""Adapters of the Transport port. This file imports nothing: the agent imports it too."""

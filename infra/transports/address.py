@@ -1,4 +1,4 @@
-"""Which transport an address is reached by: the Transport port over all of them."""
+"""Choose the transport by an address: the Transport port over all of them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 class AddressTransport:
-    """Picks by the address's scheme. paramiko is loaded with the first ``ssh://``."""
+    """Chooses by the address's scheme. paramiko is imported with the first ``ssh://``."""
 
     def __init__(self, site_directory: Path) -> None:
-        """Relative paths of identities and known_hosts files are below ``site_directory``."""
+        """Take the directory for relative paths of identities and known_hosts files."""
         self._site = site_directory
 
     def connect(self, subscriber: Subscriber, *, timeout: float) -> Stream:
-        """As the port says."""
-        return self._of(subscriber).connect(subscriber, timeout=timeout)
+        """See the port."""
+        return self._transport(subscriber).connect(subscriber, timeout=timeout)
 
     def login(self, subscriber: Subscriber, *, timeout: float) -> SshLogin | LocalLogin:
-        """To run commands as the address's account: for bootstrap."""
-        return self._of(subscriber).login(subscriber, timeout=timeout)
+        """Log in to run commands as the address's account: for bootstrap."""
+        return self._transport(subscriber).login(subscriber, timeout=timeout)
 
-    def _of(self, subscriber: Subscriber) -> SshTransport | LocalTransport:
+    def _transport(self, subscriber: Subscriber) -> SshTransport | LocalTransport:
         scheme = subscriber.address.scheme
         if scheme == "local":
             return LocalTransport()

@@ -1,6 +1,6 @@
 """Subscribers on the Distributor's own machine (``local:/directory``): the agent as a child process, over pipes.
 
-Same port, same limits as SSH: no call waits longer than its timeout, stderr is kept bounded for error messages. A conversation
+Same port, same limits as SSH: no call waits longer than its timeout, and a bounded end of stderr is kept for error messages. A conversation
 ends its own child, by its pid, and nothing else.
 """
 
@@ -15,17 +15,17 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from sluice.errors import AgentMissingError, ConnectionLostError, TransportError, TransportTimeoutError
-from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, serve_command
+from sluice.errors import ConnectionLostError, TransportError, TransportTimeoutError
+from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_missing, serve_command
 from sluice.model.site import Subscriber
 from sluice.rules.wording import output_text
 
 STDERR_MAX = 4096
-"""Last bytes kept of what the child wrote to stderr."""
+"""Last bytes kept of the child's stderr."""
 OUTPUT_MAX = 1024 * 1024
-"""Most bytes kept of what a command of ``LocalLogin.run`` prints."""
+"""Most bytes kept of the output of a command of ``LocalLogin.run``."""
 PIPE_SIZE = 1024 * 1024
-"""Bytes of the pipe to the child, where the account may have that many: fewer switches between the two processes."""
+"""Bytes of the pipe to the child, if the account may have that many: fewer switches between the two processes."""
 END_WAIT = 5.0
 """Seconds a child has to end by itself after its stdin was closed; then it is killed."""
 _PIECE = 65_536
@@ -36,22 +36,22 @@ class LocalTransport:
     """The Transport port by child processes."""
 
     def connect(self, subscriber: Subscriber, *, timeout: float) -> LocalStream:
-        """As the port says. Raises AgentMissingError at once where no agent is."""
+        """See the port. Raises AgentMissingError at once if there is no agent."""
         return self.login(subscriber, timeout=timeout).start(serve_command(subscriber.working_directory))
 
     def login(self, subscriber: Subscriber, *, timeout: float) -> LocalLogin:
-        """What SSH calls a login: commands as this process's account."""
+        """Return what SSH calls a login: commands as this process's account."""
         return LocalLogin(subscriber.name, f"Subscriber {subscriber.name} ({subscriber.address})", timeout)
 
 
 class LocalLogin:
     """Runs commands on this machine; the twin of ``SshLogin``."""
 
-    def __init__(self, name: str, who: str, timeout: float) -> None:
-        self.name, self.who, self.timeout = name, who, timeout
+    def __init__(self, name: str, peer: str, timeout: float) -> None:
+        self.name, self.peer, self.timeout = name, peer, timeout
 
     def start(self, command: Sequence[str]) -> LocalStream:
-        """Start a command and hold its stdin and stdout."""
+        """Start a command with pipes to its stdin and stdout."""
         try:
             child = subprocess.Popen(
                 list(command),
@@ -63,7 +63,7 @@ class LocalLogin:
                 cwd="/",
             )
         except OSError as error:
-            raise _missing(self, f"{command[0]}: {error.strerror}") from error
+            raise agent_missing(self.peer, self.name, f"{command[0]}: {error.strerror}") from error
         return LocalStream(child, self)
 
     def run(self, command: Sequence[str], stdin: bytes | Iterable[bytes] = b"") -> tuple[int, bytes, bytes]:
@@ -77,7 +77,7 @@ class LocalLogin:
             return stream.finish([stdin] if isinstance(stdin, bytes) else stdin)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: a login on this machine holds nothing open."""
 
     def __enter__(self) -> LocalLogin:
         return self
@@ -97,7 +97,7 @@ class LocalStream:
         self._stdin, self._stdout, self._stderr_pipe = child.stdin, child.stdout, child.stderr
         for pipe in (self._stdin, self._stdout, self._stderr_pipe):
             os.set_blocking(pipe.fileno(), False)
-        with suppress(OSError):  # over the account's limit: smaller ones do
+        with suppress(OSError):  # over the account's limit: a smaller pipe will do
             fcntl.fcntl(self._stdin.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         self._stderr = b""
         self._stderr_ended = False
@@ -106,24 +106,24 @@ class LocalStream:
 
     @property
     def pid(self) -> int:
-        """Of the child."""
+        """Return the child's process id."""
         return self._child.pid
 
     def write(self, data: bytes | memoryview) -> None:
         """Write everything."""
-        rest = memoryview(data)
+        remaining = memoryview(data)
         with self._in_use:
-            while rest:
+            while remaining:
                 self._check_open()
                 self._wait(select.POLLOUT, "writing")
                 with suppress(BlockingIOError):
                     try:
-                        rest = rest[os.write(self._stdin.fileno(), rest) :]
+                        remaining = remaining[os.write(self._stdin.fileno(), remaining) :]
                     except BrokenPipeError as error:
                         raise self._failure("writing") from error
 
     def read(self, size: int) -> bytes:
-        """One to ``size`` bytes; ``b""`` where the child ended with status 0."""
+        """Read one to ``size`` bytes; ``b""`` if the child ended with status 0."""
         with self._in_use:
             while True:
                 self._check_open()
@@ -139,15 +139,15 @@ class LocalStream:
         return self._closed or bool(select.select([self._stdout], [], [], 0)[0])
 
     def finish(self, stdin: Iterable[bytes]) -> tuple[int, bytes, bytes]:
-        """Feed ``stdin``, then read to the end; see ``LocalLogin.run``. A child that stops listening is no error."""
+        """Write ``stdin``, then read to the end; see ``LocalLogin.run``. A child that stops reading is no error."""
         output = bytearray()
         with suppress(BrokenPipeError):
             for part in stdin:
-                rest = memoryview(part)
-                while rest:
+                remaining = memoryview(part)
+                while remaining:
                     self._wait(select.POLLOUT, "running a command", output)
                     with suppress(BlockingIOError):
-                        rest = rest[os.write(self._stdin.fileno(), rest) :]
+                        remaining = remaining[os.write(self._stdin.fileno(), remaining) :]
         self._stdin.close()
         while self._keep_output(output):
             pass
@@ -183,10 +183,10 @@ class LocalStream:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ConnectionLostError(f"{self._login.who}: the conversation was closed")
+            raise ConnectionLostError(f"{self._login.peer}: the conversation was closed")
 
     def _wait(self, event: int, doing: str, output: bytearray | None = None) -> None:
-        """Until the pipe is ready. stderr, and stdout where ``output`` is given, are emptied meanwhile: a talkative child goes on."""
+        """Wait until the pipe is ready. stderr, and stdout if ``output`` is given, are emptied meanwhile, so that the child can go on."""
         pipe = self._stdin if event == select.POLLOUT else self._stdout
         deadline = time.monotonic() + self._login.timeout
         while True:
@@ -204,7 +204,7 @@ class LocalStream:
             if output is not None and self._stdout.fileno() in ready and not self._take(output):
                 output = None
             if time.monotonic() >= deadline:
-                raise TransportTimeoutError(f"{self._login.who}: {doing}: no progress within {self._login.timeout:g} s")
+                raise TransportTimeoutError(f"{self._login.peer}: {doing}: no progress within {self._login.timeout:g} s")
 
     def _keep_output(self, output: bytearray) -> int:
         self._wait(select.POLLIN, "running a command")
@@ -225,7 +225,7 @@ class LocalStream:
                     return
 
     def _status(self) -> int:
-        """The child's exit status; -1 where a signal ended it or it still runs after ``END_WAIT``."""
+        """Return the child's exit status; -1 if a signal ended it or it still runs after ``END_WAIT``."""
         deadline = time.monotonic() + min(END_WAIT, self._login.timeout)
         while self._child.poll() is None and time.monotonic() < deadline:
             self._keep_stderr()
@@ -236,12 +236,8 @@ class LocalStream:
 
     def _failure(self, doing: str) -> TransportError:
         status = self._status()
-        said = output_text(self._stderr)
+        stderr = output_text(self._stderr)
         if status in (NOT_FOUND, NOT_EXECUTABLE):
-            return _missing(self._login, said or f"exit status {status}")
+            return agent_missing(self._login.peer, self._login.name, stderr or f"exit status {status}")
         how = f"the agent ended with status {status}" if status >= 0 else "the agent was ended"
-        return ConnectionLostError(f"{self._login.who}: {doing}: {how}" + (f": {said}" if said else ""))
-
-
-def _missing(login: LocalLogin, why: str) -> AgentMissingError:
-    return AgentMissingError(f"{login.who}: no agent can be started: {why}", remedy=f"run: sluice subscriber bootstrap {login.name}")
+        return ConnectionLostError(f"{self._login.peer}: {doing}: {how}" + (f": {stderr}" if stderr else ""))

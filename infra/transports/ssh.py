@@ -1,9 +1,9 @@
-"""Subscribers over SSH: one exec channel to ``sluice-agent serve``. Only this file and its two neighbours know paramiko.
+"""Subscribers over SSH: one exec channel to ``sluice-agent serve``. Only this file, ``ssh_errors.py`` and ``ssh_keys.py`` import paramiko.
 
 Rules: the host's key is pinned and compared before anything is sent; the only identity is the file the blueprint names (no
-ssh-agent, no look-up, no password); AES-GCM is preferred, and neither CBC nor ChaCha20 is offered, so Terrapin has nothing to cut.
-No call waits longer than its timeout, also on a link that was cut: the socket has TCP_USER_TIMEOUT, and what paramiko can wait
-for without a limit is ended by a watchdog. Every foreign exception becomes a TransportError in ``ssh_errors.py``; keys are
+ssh-agent, no look-up, no password); AES-GCM is preferred, and neither CBC nor ChaCha20 is offered, so the Terrapin attack doesn't apply.
+No call waits longer than its timeout, also on a link that was cut: the socket has TCP_USER_TIMEOUT, and a watchdog ends waits of
+paramiko that have no limit. Every foreign exception becomes a TransportError in ``ssh_errors.py``; keys are
 in ``ssh_keys.py``.
 Leaves out: jump hosts, SFTP, certificates of hosts.
 """
@@ -22,28 +22,28 @@ from pathlib import Path
 import paramiko
 from paramiko.packet import Packetizer
 
-from infra.transports.ssh_errors import CHECK_ADDRESS, FOREIGN, translated
+from infra.transports.ssh_errors import CHECK_ADDRESS, FOREIGN, translate
 from infra.transports.ssh_keys import compare_host_key, identity_of, pinned_keys, preferred_types
-from sluice.errors import AgentMissingError, ConnectionLostError, TransportError, TransportTimeoutError, UnreachableError
-from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, serve_command
+from sluice.errors import ConnectionLostError, TransportError, TransportTimeoutError, UnreachableError
+from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_missing, serve_command
 from sluice.model.site import Subscriber
 from sluice.rules.wording import output_text
 
 WRITE_MAX = 32_704
 """Bytes of one channel write: OpenSSH takes packets of 32,768, of which paramiko reserves 64. Larger writes cost twice the CPU."""
 WINDOW = 4 * 1024 * 1024
-"""Bytes an agent may send ahead of our reading: bounds what a hostile one makes us hold."""
+"""Bytes an agent may send ahead of our reading: bounds the memory that a hostile one can make us use."""
 STDERR_MAX = 4096
-"""Last bytes kept of what the remote command wrote to stderr."""
+"""Last bytes kept of the remote command's stderr."""
 _STDERR_READS = 64
 OUTPUT_MAX = 1024 * 1024
-"""Most bytes kept of what a command of ``SshLogin.run`` prints."""
+"""Most bytes kept of the output of a command of ``SshLogin.run``."""
 EXIT_WAIT = 5.0
 """Seconds between the end of a command's output and its exit status."""
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
 _FOREIGN_OR_OURS: tuple[type[BaseException], ...] = (*FOREIGN, TransportError)
 
-# Everything paramiko logs comes back as an exception; its tracebacks would only repeat that on stderr.
+# Everything that paramiko logs is raised as an exception too; its tracebacks would only repeat that on stderr.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
@@ -58,11 +58,11 @@ class SshTransport:
     """The Transport port over SSH."""
 
     def __init__(self, site_directory: Path) -> None:
-        """Relative paths of identities and known_hosts files are below ``site_directory``."""
+        """Take the directory for relative paths of identities and known_hosts files."""
         self._site = site_directory
 
     def connect(self, subscriber: Subscriber, *, timeout: float) -> SshStream:
-        """As the port says; a missing agent shows at the first read or write, when its shell has answered."""
+        """See the port; a missing agent is found at the first read or write, when the host's shell has answered."""
         login = self.login(subscriber, timeout=timeout)
         try:
             return login.start(serve_command(subscriber.working_directory), on_close=login.close)
@@ -71,25 +71,25 @@ class SshTransport:
             raise
 
     def login(self, subscriber: Subscriber, *, timeout: float) -> SshLogin:
-        """One authenticated connection, for the agent or for bootstrap's commands. Raises as the port's ``connect``."""
-        who = f"Subscriber {subscriber.name} ({subscriber.address})"
+        """Open an authenticated connection, for the agent or for bootstrap's commands. Raises as the port's ``connect``."""
+        peer = f"Subscriber {subscriber.name} ({subscriber.address})"
         address = subscriber.address
-        pinned = pinned_keys(subscriber, self._site, who)
-        identity = identity_of(subscriber, self._site, who)
-        sock = _connected_socket(address.host, address.port, timeout, who)
+        pinned = pinned_keys(subscriber, self._site, peer)
+        identity = identity_of(subscriber, self._site, peer)
+        sock = _connected_socket(address.host, address.port, timeout, peer)
         try:
             transport = paramiko.Transport(sock, strict_kex=True, packetizer_class=_Packets)
         except BaseException as error:
             sock.close()
-            raise translated(error, who, "connecting") from error
-        login = SshLogin(transport, sock, subscriber.name, who, timeout)
+            raise translate(error, peer, "connecting") from error
+        login = SshLogin(transport, sock, subscriber.name, peer, timeout)
         try:
             with login.watched("logging in"):
                 options = transport.get_security_options()
                 options.ciphers = CIPHERS
                 options.key_types = preferred_types(options.key_types, pinned)
                 transport.start_client(timeout=timeout)
-                compare_host_key(transport.get_remote_server_key(), pinned, subscriber, who)
+                compare_host_key(transport.get_remote_server_key(), pinned, subscriber, peer)
                 transport.auth_publickey(address.user, identity)
         except BaseException:
             login.close()
@@ -100,14 +100,14 @@ class SshTransport:
 class SshLogin:
     """An authenticated connection to one host."""
 
-    def __init__(self, transport: paramiko.Transport, sock: socket.socket, name: str, who: str, timeout: float) -> None:
-        self.name, self.who, self.timeout = name, who, timeout
+    def __init__(self, transport: paramiko.Transport, sock: socket.socket, name: str, peer: str, timeout: float) -> None:
+        self.name, self.peer, self.timeout = name, peer, timeout
         self._transport, self._sock = transport, sock
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
         transport.channel_timeout = transport.clear_to_send_timeout = timeout
 
     def start(self, command: Sequence[str], *, on_close: Callable[[], None] | None = None) -> SshStream:
-        """Start a command (an argument list, quoted here for the remote shell) and hold its stdin and stdout."""
+        """Start a command (an argument list, quoted here for the remote shell), with streams to its stdin and stdout."""
         with self.watched("starting the command"):
             channel = self._transport.open_session(window_size=WINDOW, timeout=self.timeout)
             channel.settimeout(self.timeout)
@@ -125,7 +125,7 @@ class SshLogin:
 
     @contextmanager
     def watched(self, doing: str) -> Iterator[None]:
-        """Translate, and end what takes longer than the timeout: paramiko waits for some answers without a limit."""
+        """Translate errors, and end calls that take longer than the timeout: paramiko waits for some answers without a limit."""
         expired = threading.Event()
 
         def end() -> None:
@@ -139,17 +139,17 @@ class SshLogin:
             yield
         except _FOREIGN_OR_OURS as error:
             if expired.is_set():
-                raise TransportTimeoutError(f"{self.who}: {doing}: no answer within {self.timeout:g} s") from error
-            raise translated(error, self.who, doing) from error
+                raise TransportTimeoutError(f"{self.peer}: {doing}: no answer within {self.timeout:g} s") from error
+            raise translate(error, self.peer, doing) from error
         finally:
             watchdog.cancel()
 
     def broken(self) -> Exception | None:
-        """What ended the connection; None while it stands or where nothing is known."""
+        """Return the error that ended the connection; None while it lasts or if none is known."""
         return None if self._transport.is_active() else self._transport.get_exception()
 
     def close(self) -> None:
-        """End it; may be called twice."""
+        """End the connection; may be called twice."""
         with suppress(*FOREIGN):
             self._transport.close()
         self._sock.close()
@@ -170,20 +170,20 @@ class SshStream:
 
     def write(self, data: bytes | memoryview) -> None:
         """Write everything, in pieces the channel takes whole."""
-        rest = memoryview(data)
+        remaining = memoryview(data)
         try:
-            while rest:
-                # A copy of 32 KB costs less than what paramiko does to find out that a view is no bytes.
-                sent = self._channel.send(bytes(rest[:WRITE_MAX]))
+            while remaining:
+                # A copy of 32 KB costs less than paramiko's check whether a view is bytes.
+                sent = self._channel.send(bytes(remaining[:WRITE_MAX]))
                 if not sent:
                     raise EOFError
-                rest = rest[sent:]
+                remaining = remaining[sent:]
         except FOREIGN as error:
             raise self._ended(error, "writing") from error
         self._keep_stderr()
 
     def read(self, size: int) -> bytes:
-        """One to ``size`` bytes; ``b""`` where the command ended with status 0."""
+        """Read one to ``size`` bytes; ``b""`` if the command ended with status 0."""
         self._keep_stderr()
         try:
             data = self._channel.recv(size)
@@ -199,7 +199,7 @@ class SshStream:
         return bool(channel.recv_ready() or channel.eof_received or channel.closed)
 
     def finish(self, stdin: Iterable[bytes]) -> tuple[int, bytes, bytes]:
-        """Feed ``stdin``, then read to the end; see ``SshLogin.run``. A command that stops listening is no error."""
+        """Write ``stdin``, then read to the end; see ``SshLogin.run``. A command that stops reading is no error."""
         output = bytearray()
         try:
             with suppress(ConnectionLostError):
@@ -237,46 +237,43 @@ class SshStream:
         return len(data)
 
     def _keep_stderr(self) -> None:
-        # Unread it would fill the window that stdout needs too.
+        # Unread, it would fill the window that stdout needs too.
         for _ in range(_STDERR_READS):
             if not self._channel.recv_stderr_ready():
                 return
             self._stderr = (self._stderr + self._channel.recv_stderr(WRITE_MAX))[-STDERR_MAX:]
 
     def _exit_status(self) -> int:
-        """-1 where a signal ended the command or the connection broke."""
+        """Return the exit status; -1 if a signal ended the command or the connection broke."""
         deadline = time.monotonic() + min(EXIT_WAIT, self._login.timeout)
         while not self._channel.exit_status_ready() and time.monotonic() < deadline:
             time.sleep(0.01)
         return self._channel.recv_exit_status() if self._channel.exit_status_ready() else -1
 
     def _ended(self, error: BaseException, doing: str) -> TransportError:
-        """Why the stream failed: the link, no agent there, or an agent that ended."""
-        who = self._login.who
+        """Return the error that says why the stream failed: the link, a missing agent, or an agent that ended."""
+        peer = self._login.peer
         if isinstance(error, TimeoutError):
-            return TransportTimeoutError(f"{who}: {doing}: no progress within {self._login.timeout:g} s")
+            return TransportTimeoutError(f"{peer}: {doing}: no progress within {self._login.timeout:g} s")
         status = self._exit_status()
         self._keep_stderr()
-        said = output_text(self._stderr)
+        stderr = output_text(self._stderr)
         if status in (NOT_FOUND, NOT_EXECUTABLE):
-            return AgentMissingError(
-                f"{who}: no agent can be started: {said or f'exit status {status}'}",
-                remedy=f"run: sluice subscriber bootstrap {self._login.name}",
-            )
+            return agent_missing(peer, self._login.name, stderr or f"exit status {status}")
         if status >= 0:
-            return ConnectionLostError(f"{who}: {doing}: the agent ended with status {status}" + (f": {said}" if said else ""))
+            return ConnectionLostError(f"{peer}: {doing}: the agent ended with status {status}" + (f": {stderr}" if stderr else ""))
         cause = self._login.broken()
-        lost = translated(cause or error, who, doing)
-        return lost if not said else type(lost)(f"{lost.message} (its stderr: {said})", remedy=lost.remedy)
+        lost = translate(cause or error, peer, doing)
+        return lost if not stderr else type(lost)(f"{lost.message} (its stderr: {stderr})", remedy=lost.remedy)
 
 
-def _connected_socket(host: str, port: int, timeout: float, who: str) -> socket.socket:
+def _connected_socket(host: str, port: int, timeout: float, peer: str) -> socket.socket:
     try:
         sock = socket.create_connection((host, port), timeout)
     except TimeoutError as error:
-        raise UnreachableError(f"{who}: no answer within {timeout:g} s", remedy=CHECK_ADDRESS) from error
+        raise UnreachableError(f"{peer}: no answer within {timeout:g} s", remedy=CHECK_ADDRESS) from error
     except OSError as error:
-        raise translated(error, who, "connecting") from error
+        raise translate(error, peer, "connecting") from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(timeout / 3)))

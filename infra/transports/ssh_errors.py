@@ -23,7 +23,7 @@ CHECK_ADDRESS = "check that the host is up and its address is right"
 _CONNECT_ERRNOS = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 
 
-# The first class that fits decides, so leaves stand before what they derive from. A test holds it total over paramiko's own.
+# The first class that fits decides, so subclasses come before their bases. A test shows that it covers all of paramiko's own.
 TRANSLATION: tuple[tuple[type[BaseException], type[TransportError]], ...] = (
     (paramiko.BadHostKeyException, HostKeyError),
     (InvalidHostKey, HostKeyError),
@@ -47,8 +47,8 @@ TRANSLATION: tuple[tuple[type[BaseException], type[TransportError]], ...] = (
 FOREIGN: tuple[type[BaseException], ...] = tuple(foreign for foreign, _ in TRANSLATION)
 
 
-def translated(error: BaseException, who: str, doing: str) -> TransportError:
-    """Our error for a foreign one: ``who`` was talked to while ``doing``."""
+def translate(error: BaseException, peer: str, doing: str) -> TransportError:
+    """Return Sluice's error for a foreign one, which came from ``peer`` while ``doing`` something."""
     if isinstance(error, TransportError):
         return error
     ours = next((ours for foreign, ours in TRANSLATION if isinstance(error, foreign)), ConnectionLostError)
@@ -59,4 +59,4 @@ def translated(error: BaseException, who: str, doing: str) -> TransportError:
         UnreachableError: CHECK_ADDRESS,
         AuthenticationError: "check the Subscriber's identity and the host's authorized_keys",
     }
-    return ours(f"{who}: {doing}: {detail}", remedy=remedies.get(ours, ""))
+    return ours(f"{peer}: {doing}: {detail}", remedy=remedies.get(ours, ""))

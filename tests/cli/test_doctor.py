@@ -264,7 +264,7 @@ def test_remedies_of_a_bare_host_are_those_that_go_through(sluice: Sluice, site:
 
     remedies = {f["sentence"].partition(":")[0]: f["remedy"] for f in findings(sluice("doctor", "--json"), "subscriber", "near")}
 
-    assert remedies["working directory"] == f"on near: look through it for what others put there, then chmod 700 {directory}"
+    assert remedies["working directory"] == f"on near: look for files that other accounts put there, then chmod 700 {directory}"
     assert remedies["trust in hq"] == remedies["agent"] == "run: sluice subscriber bootstrap near"
     assert sluice("subscriber", "bootstrap", "near").code == 4
     directory.chmod(0o700)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from infra.hosts import host_program as agent_host
+from infra.hosts import host_program
 from infra.hosts.agent_bundle import Bundle, Platform
 from infra.hosts.bootstrap import Act, Step, run_steps
 from infra.hosts.login import Host, probe
@@ -38,14 +38,14 @@ def crontab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_hook_leaves_every_byte_of_a_crontab_as_it_was(crontab: Path) -> None:
     before = b"# p\xe4iv\xe4\x0c\xe2\x80\xa8 one line\n\n0 3 * * * backup\n"
     crontab.write_bytes(before)
-    agent_host.hook("/var/lib/sluice")
-    assert crontab.read_bytes() == before + agent_host.hook_line("/var/lib/sluice").encode() + b"\n"
-    agent_host.hook("/var/lib/sluice")
+    host_program.hook("/var/lib/sluice")
+    assert crontab.read_bytes() == before + host_program.hook_line("/var/lib/sluice").encode() + b"\n"
+    host_program.hook("/var/lib/sluice")
     assert crontab.read_bytes().count(b"@reboot") == 1
 
 
 def test_an_account_without_a_crontab_gets_one(crontab: Path) -> None:
-    agent_host.hook("/var/lib/sluice")
+    host_program.hook("/var/lib/sluice")
     assert crontab.read_text().startswith("@reboot")
 
 
@@ -53,8 +53,8 @@ def test_a_crontab_that_cannot_be_read_is_not_written_over(crontab: Path, tmp_pa
     crontab.write_text("0 3 * * * backup\n")
     (tmp_path / "broken").touch()
     with pytest.raises(OSError, match="cannot open spool"):
-        agent_host.hook("/var/lib/sluice")
-    assert agent_host.probe("/var/lib/sluice")["hook"] is False
+        host_program.hook("/var/lib/sluice")
+    assert host_program.probe("/var/lib/sluice")["hook"] is False
     assert crontab.read_text() == "0 3 * * * backup\n"
 
 
@@ -62,12 +62,12 @@ def test_a_directory_that_others_could_fill_is_not_taken_over(tmp_path: Path, ca
     place = tmp_path / "work"
     place.mkdir()
     place.chmod(0o777)
-    agent_host.make_directory(str(place))
+    host_program.make_directory(str(place))
     assert place.stat().st_mode & 0o777 == 0o700
     (place / "distributors").mkdir()
     place.chmod(0o777)
     with pytest.raises(SystemExit):
-        agent_host.make_directory(str(place))
+        host_program.make_directory(str(place))
     assert "others could write" in capsys.readouterr().err
 
 
@@ -124,10 +124,10 @@ def test_a_full_disk_is_named_with_what_the_agent_needs_and_what_is_free(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(agent_host, "unpack", full)
+    monkeypatch.setattr(host_program, "unpack", full)
     with pytest.raises(SystemExit) as ended:
-        agent_host.install(str(tmp_path / "sluice"), "a" * 64, "1", str(8 * 1024**2))
-    assert ended.value.code == agent_host.NO_SPACE
+        host_program.install(str(tmp_path / "sluice"), "a" * 64, "1", str(8 * 1024**2))
+    assert ended.value.code == host_program.NO_SPACE
     said = capsys.readouterr().err
     assert said.startswith(f"{tmp_path}/sluice: No space left on device: the agent needs 8.0 MiB there, ")
     assert said.endswith(" MiB are free\n")
@@ -141,7 +141,7 @@ class FullHost:
 
     def run(self, command: Sequence[str], stdin: bytes | Iterable[bytes] = b"") -> tuple[int, bytes, bytes]:
         self.asked = list(command[-3:])
-        return agent_host.NO_SPACE, b"", b"/var/lib/sluice: No space left on device\n"
+        return host_program.NO_SPACE, b"", b"/var/lib/sluice: No space left on device\n"
 
     def close(self) -> None:
         pass

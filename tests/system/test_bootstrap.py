@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from infra.hosts import host_program as agent_host
+from infra.hosts import host_program
 from infra.hosts.agent_bundle import (
     Platform,
     build_from_index,
@@ -167,7 +167,7 @@ def test_the_launcher_needs_nothing_of_the_environment(place: Place) -> None:
 def test_a_new_bundle_replaces_the_old_atomically_and_only_the_one_before_is_kept(place: Place, tmp_path: Path) -> None:
     place.bootstrap()
     agent = place.directory / "agent"
-    first = agent_host.installed_digest(str(place.directory))
+    first = host_program.installed_digest(str(place.directory))
     for number, stale in enumerate(("a" * 64, "b" * 64)):
         other = agent / stale
         other.mkdir()
@@ -177,7 +177,7 @@ def test_a_new_bundle_replaces_the_old_atomically_and_only_the_one_before_is_kep
     (agent / ".tmp-9").mkdir()
     assert [step.act for step in place.bootstrap().steps] == [Act.AGENT]
     assert sorted(path.name for path in agent.iterdir()) == sorted([first, "a" * 64, "sluice-agent"])
-    assert agent_host.installed_digest(str(place.directory)) == first
+    assert host_program.installed_digest(str(place.directory)) == first
 
 
 @here_only
@@ -305,7 +305,7 @@ def test_a_bundle_that_arrives_damaged_is_not_installed(bundle_directory: Path, 
     data = bytearray(bundle.path.read_bytes())
     data[len(data) // 2] ^= 1
     for sent in (bytes(data), bytes(data[:1000]), b""):
-        command = [sys.executable, "-I", "-c", Path(agent_host.__file__).read_text(), "install", str(tmp_path / "wd")]
+        command = [sys.executable, "-I", "-c", Path(host_program.__file__).read_text(), "install", str(tmp_path / "wd")]
         command += [bundle.digest, str(bundle.size), str(2 * bundle.size)]
         done = subprocess.run(command, input=sent, capture_output=True, check=False)
         assert done.returncode == 1
@@ -321,7 +321,7 @@ def test_a_bundle_with_hostile_names_is_refused_although_its_digest_fits(name: s
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(zipfile.ZipInfo(name), b"x")
     data = path.read_bytes()
-    command = [sys.executable, "-I", "-c", Path(agent_host.__file__).read_text(), "install", str(tmp_path / "wd")]
+    command = [sys.executable, "-I", "-c", Path(host_program.__file__).read_text(), "install", str(tmp_path / "wd")]
     command += [hashlib.sha256(data).hexdigest(), str(len(data)), str(2 * len(data))]
     done = subprocess.run(command, input=data, capture_output=True, check=False)
     assert done.returncode == 1
@@ -331,7 +331,7 @@ def test_a_bundle_with_hostile_names_is_refused_although_its_digest_fits(name: s
 
 
 def test_what_runs_before_the_agent_is_read_by_old_pythons_and_needs_the_standard_library_only() -> None:
-    text = Path(agent_host.__file__).read_text()
+    text = Path(host_program.__file__).read_text()
     tree = ast.parse(text, feature_version=(3, 7))
     imported = {each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

@@ -14,7 +14,7 @@ import paramiko
 import pytest
 
 from infra.transports.ssh import SshTransport
-from infra.transports.ssh_errors import translated
+from infra.transports.ssh_errors import translate
 from sluice.errors import (
     AuthenticationError,
     ConnectionLostError,
@@ -245,6 +245,6 @@ def test_the_translation_of_foreign_exceptions_is_total() -> None:
 
 def test_every_refusal_of_the_network_is_unreachable() -> None:
     for number in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH):
-        error = translated(OSError(number, os.strerror(number)), "Subscriber a", "connecting")
+        error = translate(OSError(number, os.strerror(number)), "Subscriber a", "connecting")
         assert type(error) is UnreachableError
         assert os.strerror(number) in str(error)
