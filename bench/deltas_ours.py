@@ -7,7 +7,6 @@ counted for any tool.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,8 +17,7 @@ from typing import Any
 
 from bench.deltas_drive import BLUEPRINTS, DISTRIBUTION, HOST
 from bench.deltas_trees import differences
-from bench.lab import PROJECT
-from bench.processes import run
+from bench.processes import clean_environment, run, write_agent
 
 EFFORTS = ("fast", "default", "max")
 _PIECE = 1024 * 1024
@@ -95,8 +93,7 @@ def copy_rate(tree: Path, directory: Path) -> float:
 
 
 def _step(step: str, site: Path) -> Any:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SLUICE_"))} | {"PYTHONPATH": str(PROJECT)}
-    ended = run([sys.executable, "-m", "bench.deltas_drive", step, str(site)], log=site / "log", environment=environment)
+    ended = run([sys.executable, "-m", "bench.deltas_drive", step, str(site)], log=site / "log", environment=clean_environment())
     return json.loads(ended.output.splitlines()[-1])
 
 
@@ -114,11 +111,8 @@ def _make_site(directory: Path, effort: str) -> Path:
     """Make a Distributor, one Distribution, and one Subscriber on this machine whose agent runs from this checkout."""
     site = directory / "site"
     (site / "there").mkdir(parents=True)
-    agent = site / "host" / "agent"
-    agent.mkdir(parents=True, mode=0o700)
+    write_agent(site / "host" / "agent")
     (site / "host").chmod(0o700)
-    (agent / "sluice-agent").write_text(f'#!/bin/sh\ncd {PROJECT} && exec {sys.executable} -m agents.main "$@"\n')
-    (agent / "sluice-agent").chmod(0o700)
     distribution = {
         "kind": "Distribution",
         "name": DISTRIBUTION,

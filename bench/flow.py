@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from bench.lab import PROJECT, Lab
-from bench.processes import run
+from bench.lab import Lab
+from bench.processes import prefect_server, run
 
 
 @contextmanager
@@ -20,30 +19,15 @@ def measure_flow(lab: Lab, distribution: str) -> Iterator[Callable[[], tuple[flo
 
     The call returns (seconds of interpreter start and imports, seconds of the flow run).
     """
-    kept = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith(("PREFECT_", "SLUICE_"))]:
-        del os.environ[name]
-    os.environ |= {"SLUICE_STATE": str(lab.directory / "state"), "PREFECT_HOME": str(lab.directory / "prefect"), "DO_NOT_TRACK": "1"}
-    try:
-        from infra.orchestrator.embedded import reached
+    with prefect_server(lab.directory, lab.site) as environment:
+        environment["PREFECT_LOGGING_LEVEL"] = "ERROR"
 
-        with reached(lab.site, say=lambda _: None) as address:
-            environment = dict(os.environ) | {
-                "SLUICE_SITE": str(lab.site),
-                "PREFECT_API_URL": address.api_url,
-                "PYTHONPATH": str(PROJECT),
-                "PREFECT_LOGGING_LEVEL": "ERROR",
-            }
+        def flow() -> tuple[float, float]:
+            ended = run([sys.executable, "-m", "bench.flow", distribution], log=lab.directory / "log", environment=environment)
+            marks = json.loads(ended.output.splitlines()[-1])
+            return marks["imported"] - ended.began, marks["ran"] - marks["imported"]
 
-            def flow() -> tuple[float, float]:
-                ended = run([sys.executable, "-m", "bench.flow", distribution], log=lab.directory / "log", environment=environment)
-                marks = json.loads(ended.output.splitlines()[-1])
-                return marks["imported"] - ended.began, marks["ran"] - marks["imported"]
-
-            yield flow
-    finally:
-        os.environ.clear()
-        os.environ |= kept
+        yield flow
 
 
 def main(distribution: str) -> None:

@@ -18,12 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.ground import Ground, sync
-from bench.processes import Ended, PeakWatch, run
+from bench.processes import Ended, PeakWatch, clean_environment, run
 from infra.hosts.bootstrap import bootstrap
 from infra.workplace import open_workplace
 from tests.system.sshd import Sshd, lab
 
-PROJECT = Path(__file__).parents[1]
 _PROGRAM_PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
@@ -90,8 +89,7 @@ class Lab:
     def _drive(self, *arguments: str) -> Ended:
         what, distribution, *more = arguments
         command = [sys.executable, "-m", "bench.drive", what, str(self.site), distribution, *more]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SLUICE_"))} | {"PYTHONPATH": str(PROJECT)}
-        return run(command, log=self.directory / "log", environment=environment)
+        return run(command, log=self.directory / "log", environment=clean_environment())
 
     def _bootstrap(self) -> None:
         self.receiver.renew()

@@ -4,14 +4,39 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
+PROJECT = Path(__file__).parents[1]
 _LOOK_SECONDS = 0.05
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without settings of Prefect and Sluice, with this checkout as a source of imports."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SLUICE_"))} | {"PYTHONPATH": str(PROJECT)}
+
+
+@contextmanager
+def prefect_server(directory: Path, site: Path) -> Iterator[dict[str, str]]:
+    """Start a Prefect server for a site, and return the environment of a process that uses it."""
+    from infra.orchestrator.embedded import reached
+
+    state = {"SLUICE_STATE": str(directory / "state"), "PREFECT_HOME": str(directory / "prefect"), "DO_NOT_TRACK": "1"}
+    with mock.patch.dict(os.environ, clean_environment() | state, clear=True), reached(site, say=lambda _: None) as address:
+        yield dict(os.environ) | {"SLUICE_SITE": str(site), "PREFECT_API_URL": address.api_url}
+
+
+def write_agent(directory: Path) -> None:
+    """Write an agent that runs from this checkout."""
+    directory.mkdir(parents=True, mode=0o700)
+    (directory / "sluice-agent").write_text(f'#!/bin/sh\ncd {PROJECT} && exec {sys.executable} -m agents.main "$@"\n')
+    (directory / "sluice-agent").chmod(0o700)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,21 +19,18 @@ import argparse
 import asyncio
 import cProfile
 import json
-import os
 import resource
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.processes import run
+from bench.processes import prefect_server, run, write_agent
 
-PROJECT = Path(__file__).parents[1]
 WAITING_SECONDS = 60.0
 KINDS = ("receipts", "check", "empty tasks", "waiting")
 
@@ -67,7 +64,7 @@ def compare(directory: Path, count: int, profile: Path | None) -> dict[str, Mapp
     """Run every kind once, on one site: seconds of own CPU, of the children's, and elapsed."""
     site = make_site(directory / "site", count)
     found = {}
-    with server(directory, site) as environment:
+    with prefect_server(directory, site) as environment:
         # Raises if it fails.
         once = "import asyncio; from flows.distribute import distribute; asyncio.run(distribute('zone', to=['host-0000']))"
         run([sys.executable, "-c", once], log=directory / "log", environment=environment)
@@ -101,9 +98,7 @@ def make_site(directory: Path, count: int) -> Path:
         'files: [{source: files, destination: "{{ DEST }}"}]\n'
     )
     agent = directory.parent / "agent"
-    agent.mkdir()
-    (agent / "sluice-agent").write_text(f'#!/bin/sh\ncd {PROJECT} && exec {sys.executable} -m agents.main "$@"\n')
-    (agent / "sluice-agent").chmod(0o700)
+    write_agent(agent)
     with open_workplace(directory, "hq") as work:
         work.publisher.ensure_keys(datetime.now(UTC))
         for name in names:
@@ -135,18 +130,6 @@ def copy_to_others(site: Path, count: int) -> None:
             shutil.copy(site / "hosts/host-0000/sluice/distributors/hq/high-water.json", site / "hosts" / name / "sluice/distributors/hq")
             records.append(Record(Event(work.clock.now(), EventKind.INSTALLED, "hq", "zone", None, name), installed))
         work.ledger.record_all(records)
-
-
-@contextmanager
-def server(directory: Path, site: Path) -> Iterator[dict[str, str]]:
-    """Start a Prefect server, and return the environment of a process that uses it."""
-    for name in [name for name in os.environ if name.startswith(("PREFECT_", "SLUICE_"))]:
-        del os.environ[name]
-    os.environ |= {"SLUICE_STATE": str(directory / "state"), "PREFECT_HOME": str(directory / "prefect"), "DO_NOT_TRACK": "1"}
-    from infra.orchestrator.embedded import reached
-
-    with reached(site, say=lambda _: None) as address:
-        yield dict(os.environ) | {"SLUICE_SITE": str(site), "PREFECT_API_URL": address.api_url, "PYTHONPATH": str(PROJECT)}
 
 
 def measured(kind: str, site: Path, count: int, profile: Path | None) -> None:
