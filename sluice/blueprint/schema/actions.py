@@ -5,15 +5,15 @@ Effects on a host are checked there; checks that need the other actions are advi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Literal, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from sluice.blueprint.read.document import PathKey
 from sluice.blueprint.schema import values
 from sluice.blueprint.schema.part import Part, left_out
-from sluice.blueprint.schema.values import refuse
+from sluice.blueprint.schema.values import refuse, text_value
 from sluice.model.action import ARGUMENTS_MAX, Action, Script, ScriptType, StartProcess, StopProcess
 from sluice.rules.interpreters import foreign_interpreter
 
@@ -36,13 +36,40 @@ def refused_actions(data: Mapping[str, object]) -> Iterator[tuple[PathKey, str, 
             yield (key,), f"type {type_} takes no actions: {TYPES_WITHOUT_ACTIONS[type_]}", "leave the key out"
 
 
+def _host_path(text: str) -> str:
+    if not values.filled(text).startswith(("/", "{{")):
+        raise refuse(f"{text!r} is not an absolute path", "write the full path on the Subscriber")
+    return text
+
+
+def _program_name(text: str) -> str:
+    if "{{" not in values.filled(text) and (problem := problem_of_name(text)):
+        raise refuse(*problem)
+    return text
+
+
+def _script(remedy: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not text.strip():
+            raise refuse("is empty", remedy)
+        return text
+
+    return parse
+
+
+HostPath = Annotated[str, text_value(_host_path, "text", "some words", minLength=1, maxLength=values.TEXT_MAX)]
+ProgramName = Annotated[str, text_value(_program_name, "text", "some words", minLength=1, maxLength=values.TEXT_MAX)]
+ScriptText = Annotated[str, text_value(_script("write the script's text"), "a script's text", "true")]
+Undo = Annotated[str, text_value(_script("write a script that undoes it, or none"), "a script's text", "true")]
+
+
 class ScriptPart(Part):
     """A script on the Subscriber."""
 
     type: Literal["shell", "python", "perl"] = Field(description="Its interpreter.")
-    run: values.ScriptText | None = left_out("Its text; may use {{ }}.")
-    path: values.Filled | None = left_out("A file on the Subscriber instead of run.")
-    undo: values.ScriptText | None = left_out("A script that undoes it when a later step fails, or none.")
+    run: ScriptText | None = left_out("Its text; may use {{ }}.")
+    path: HostPath | None = left_out("A file on the Subscriber instead of run.")
+    undo: Undo | None = left_out("A script that undoes it when a later step fails, or none.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -51,12 +78,8 @@ class ScriptPart(Part):
                 "has neither run nor path" if self.run is None else "has both run and path",
                 "write run: with the text, or path: with a file",
             )
-        if self.run is not None and not self.run.strip():
-            raise refuse("is empty", "write the script's text", "run")
         if self.run is not None and (other := foreign_interpreter(ScriptType(self.type), self.run)):
             raise refuse(f"begins with a #! line for {other}, and type: is {self.type}", "correct the one that is wrong", "run")
-        _check_path(self.path)
-        _check_undo(self.undo)
         return self
 
     def action(self) -> Script:
@@ -67,18 +90,12 @@ class ScriptPart(Part):
 class StartProcessPart(Part):
     """Start a program on the Subscriber; one that runs already is a failure."""
 
-    path: values.Filled = Field(description="The program's full path on the Subscriber; may use {{ }}.")
+    path: HostPath = Field(description="The program's full path on the Subscriber; may use {{ }}.")
     arguments: list[values.Text] | None = Field(
         default=None, max_length=ARGUMENTS_MAX, description="Its arguments, one text each; may use {{ }}."
     )
     wait: bool | None = left_out("Wait for its end, at most 10 minutes, and fail unless it succeeds; false when left out.")
-    undo: values.ScriptText | None = left_out("A shell script that undoes it when a later step fails, or none.")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_path(self.path)
-        _check_undo(self.undo)
-        return self
+    undo: Undo | None = left_out("A shell script that undoes it when a later step fails, or none.")
 
     def action(self) -> StartProcess:
         """Convert it into the model."""
@@ -88,17 +105,10 @@ class StartProcessPart(Part):
 class StopProcessPart(Part):
     """Ask every process of a name to end."""
 
-    name: values.Filled = Field(description="The program's exact name, without a directory; may use {{ }}.")
+    name: ProgramName = Field(description="The program's exact name, without a directory; may use {{ }}.")
     wait: bool | None = left_out("Wait until all are gone, at most 10 minutes; false when left out.")
     kill: bool | None = left_out("Kill processes that don't end by themselves; false when left out.")
-    undo: values.ScriptText | None = left_out("A shell script that starts it again when a later step fails, or none.")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if "{{" not in self.name and (problem := problem_of_name(self.name)):
-            raise refuse(*problem, "name")
-        _check_undo(self.undo)
-        return self
+    undo: Undo | None = left_out("A shell script that starts it again when a later step fails, or none.")
 
     def action(self) -> StopProcess:
         """Convert it into the model."""
@@ -180,13 +190,3 @@ def problem_of_name(name: str) -> tuple[str, str] | None:
     if not name.strip() or len(name) > 255:
         return "is not the name of a program", "write the name that ps shows, at most 255 characters"
     return None
-
-
-def _check_path(path: str | None) -> None:
-    if path is not None and not path.startswith(("/", "{{")):
-        raise refuse(f"{path!r} is not an absolute path", "write the full path on the Subscriber", "path")
-
-
-def _check_undo(undo: str | None) -> None:
-    if undo is not None and not undo.strip():
-        raise refuse("is empty", "write a script that undoes it, or none", "undo")

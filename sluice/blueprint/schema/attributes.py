@@ -67,11 +67,7 @@ def _xattrs(value: object) -> str | dict[str, str]:
 
 
 Removal = Annotated[Synchronize, PlainValidator(_synchronize), WithJsonSchema({"enum": [False, True, MIRROR]})]
-FileOwner = Annotated[
-    str,
-    text_value(_file_owner, 'keep or "user:group"', "root:root"),
-    WithJsonSchema({"type": "string", "pattern": f"^(keep|{_OWNER.pattern})$"}),
-]
+FileOwner = Annotated[str, text_value(_file_owner, 'keep or "user:group"', "root:root", pattern=f"^(keep|{_OWNER.pattern})$")]
 Xattrs = Annotated[
     str | dict[str, str],
     PlainValidator(_xattrs),

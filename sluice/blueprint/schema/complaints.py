@@ -87,8 +87,6 @@ def _wrong_type(document: Document, path: PathKey, expected: str, example: str, 
         return document.error(path, "has no value", f"write {expected}, such as {shown}, or leave the key out")
     if isinstance(value, bool) and raw is not None and raw.lower() not in ("true", "false") and expected != "true or false":
         return document.error(path, f"{raw} without quotes is {str(value).lower()} in YAML", f'write "{raw}"')
-    if isinstance(value, int) and not isinstance(value, bool) and raw is not None and ":" in raw:
-        return document.error(path, f"{raw} without quotes is the number {value} in YAML", f'quote it: "{raw}"')
     if isinstance(value, int) and raw is not None and raw != str(value) and not isinstance(value, bool):
         return document.error(path, f"{raw} without quotes is the number {value} in YAML", f'quote it: "{raw}"')
     if isinstance(value, int | float) and not isinstance(value, bool):

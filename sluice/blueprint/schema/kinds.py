@@ -6,11 +6,10 @@ A key that was left out is None here and gets its default from the model, so tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
-from pydantic_core import CoreSchema
+from pydantic import Field, model_validator
 
 from sluice.blueprint.schema import values
 from sluice.blueprint.schema.actions import ActionPart
@@ -83,6 +82,8 @@ class SubscriberDocument(SubscriberSettings):
 class MemberPart(Part):
     """One entry of a Channel's subscribers: a name, a name with active, or a selector."""
 
+    short_form: ClassVar[Mapping[str, Any]] = {"type": "string", "pattern": values.NAME_PATTERN}
+
     name: values.Name | None = left_out("A Subscriber.")
     active: bool | None = left_out("Whether anything is sent through this Channel; true when left out.")
     where: values.Where | None = left_out("A selector on name, platform and tags.")
@@ -103,14 +104,6 @@ class MemberPart(Part):
                 "names no Subscriber" if self.name is None else "has both name: and where:", "write a name, or where: and a selector"
             )
         return self
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        made = super().__get_pydantic_json_schema__(core_schema, handler)
-        mapping = dict(made)
-        made.clear()
-        made["anyOf"] = [{"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"}, mapping]
-        return made
 
 
 class ChannelDocument(Part):

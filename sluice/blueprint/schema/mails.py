@@ -9,7 +9,7 @@ import ipaddress
 import re
 from typing import Annotated
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 
 from sluice.blueprint.schema.part import Part
 from sluice.blueprint.schema.values import refuse, text_value
@@ -52,14 +52,8 @@ def _server(text: str) -> tuple[str, int]:
     return host, port
 
 
-MailAddress = Annotated[
-    str, text_value(_address, "a mail address", "ops@example.org"), WithJsonSchema({"type": "string", "pattern": "^[^@ ]+@[^@ ]+$"})
-]
-Server = Annotated[
-    tuple[str, int],
-    text_value(_server, "host:port", "smtp.example.org:25"),
-    WithJsonSchema({"type": "string", "pattern": "^.+:[0-9]{1,5}$"}),
-]
+MailAddress = Annotated[str, text_value(_address, "a mail address", "ops@example.org", pattern="^[^@ ]+@[^@ ]+$")]
+Server = Annotated[tuple[str, int], text_value(_server, "host:port", "smtp.example.org:25", pattern="^.+:[0-9]{1,5}$")]
 
 
 class MailPart(Part):

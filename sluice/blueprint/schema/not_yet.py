@@ -61,25 +61,22 @@ def refusals(kind: str, document: Document) -> Iterator[Refusal]:
     """Yield everything in one document that is not supported yet."""
     match kind:
         case "Distributor":
-            yield from _distributor(document.data, ())
+            yield from _keys(document.data, _DISTRIBUTOR, ())
         case "Subscriber":
             yield from _subscriber(document.data, ())
         case "Distribution":
             yield from _distribution(document.data)
         case "Defaults":
-            for key, check in (("distributor", _distributor), ("subscriber", _subscriber)):
-                part = document.data.get(key)
-                if isinstance(part, dict):
-                    yield from check(part, (key,))
+            distributor, subscriber = document.data.get("distributor"), document.data.get("subscriber")
+            if isinstance(distributor, dict):
+                yield from _keys(distributor, _DISTRIBUTOR, ("distributor",))
+            if isinstance(subscriber, dict):
+                yield from _subscriber(subscriber, ("subscriber",))
 
 
 def _keys(found: Mapping[str, object], table: Mapping[str, str], path: PathKey) -> Iterator[Refusal]:
     for key in found.keys() & table.keys():
         yield Refusal((*path, key), f"not supported yet ({table[key]})", "leave the key out")
-
-
-def _distributor(found: Mapping[str, object], path: PathKey) -> Iterator[Refusal]:
-    yield from _keys(found, _DISTRIBUTOR, path)
 
 
 def _subscriber(found: Mapping[str, object], path: PathKey) -> Iterator[Refusal]:

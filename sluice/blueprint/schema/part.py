@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationInfo, field_validator
@@ -22,6 +23,8 @@ class Part(BaseModel):
 
     blanks: ClassVar[frozenset[str]] = frozenset()
     """Keys whose blank value means something; any other blank is a forgotten value."""
+    short_form: ClassVar[Mapping[str, Any]] = {}
+    """JSON Schema of the form without keys, if there is one."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -43,4 +46,8 @@ class Part(BaseModel):
                     described.pop("anyOf")
                     described.update(kinds[0])
         made.pop("title", None)
+        if cls.short_form:
+            mapping = dict(made)
+            made.clear()
+            made["anyOf"] = [dict(cls.short_form), mapping]
         return made

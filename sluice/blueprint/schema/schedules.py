@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import time, timedelta
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, GetJsonSchemaHandler, PrivateAttr, model_validator
-from pydantic_core import CoreSchema
+from pydantic import Field, PrivateAttr, model_validator
 
 from sluice.blueprint.schema import values
 from sluice.blueprint.schema.part import Part, left_out
@@ -94,6 +93,8 @@ class YearlyPart(DatePart):
 class SchedulePart(Part):
     """When something happens: never, immediately, or one of the kinds."""
 
+    short_form: ClassVar[Mapping[str, Any]] = {"enum": ["never", "immediately"]}
+
     every: values.PositiveDuration | None = left_out("Again and again, this often.")
     starting: values.Moment | None = left_out("With every: counted from this time. Left out: from 2020-01-01 00:00.")
     at: values.Moment | None = left_out("Once, at this time.")
@@ -160,14 +161,6 @@ class SchedulePart(Part):
             if kind in kinds and (problem := due.problem_with(self.schedule())):
                 raise refuse(problem, _EXAMPLE[kind], kind)
         return self
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        made = super().__get_pydantic_json_schema__(core_schema, handler)
-        mapping = dict(made)
-        made.clear()
-        made["anyOf"] = [{"enum": ["never", "immediately"]}, mapping]
-        return made
 
 
 _EXAMPLE = {

@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from sluice.blueprint.author_error import AuthorError
 from sluice.model.platforms import lineage
@@ -97,35 +97,34 @@ class Not(Selector):
 
 
 @dataclass(frozen=True, slots=True)
-class All(Selector):
+class _Joined(Selector):
+    parts: tuple[Selector, ...]
+
+    word: ClassVar[str]
+
+    def names(self) -> frozenset[str]:
+        return frozenset().union(*(p.names() for p in self.parts))
+
+    def __str__(self) -> str:
+        return f" {self.word} ".join(f"({p})" for p in self.parts)
+
+
+class All(_Joined):
     """``a and b``."""
 
-    parts: tuple[Selector, ...]
+    word = "and"
 
     def matches(self, facts: Facts) -> bool:
         return all(p.matches(facts) for p in self.parts)
 
-    def names(self) -> frozenset[str]:
-        return frozenset().union(*(p.names() for p in self.parts))
 
-    def __str__(self) -> str:
-        return " and ".join(f"({p})" for p in self.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Any(Selector):
+class Any(_Joined):
     """``a or b``."""
 
-    parts: tuple[Selector, ...]
+    word = "or"
 
     def matches(self, facts: Facts) -> bool:
         return any(p.matches(facts) for p in self.parts)
-
-    def names(self) -> frozenset[str]:
-        return frozenset().union(*(p.names() for p in self.parts))
-
-    def __str__(self) -> str:
-        return " or ".join(f"({p})" for p in self.parts)
 
 
 def subscriber_facts(name: str, platform: str, tags: Mapping[str, str]) -> Facts:

@@ -25,6 +25,7 @@ from sluice.model.names import NAME_MAX, name_is_valid, suggested_name
 T = TypeVar("T")
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 TEXT_MAX = 4096
 """Characters of a one-line text."""
 YEARS = range(1970, 9999)
@@ -41,8 +42,12 @@ def wrong_type(expected: str, example: str) -> PydanticCustomError:
     return PydanticCustomError("sluice_type", "{expected}", {"expected": expected, "example": example})
 
 
-def text_value(parse: Callable[[str], T], expected: str, example: str) -> PlainValidator:
-    """Make a validator for a value that is written as text."""
+def text_value(parse: Callable[[str], T], expected: str, example: str, **schema: object) -> PlainValidator:
+    """Make a validator for a value that is written as text.
+
+    Args:
+        schema: Keywords of its JSON Schema.
+    """
 
     def validate(value: object) -> T:
         if not isinstance(value, str):
@@ -52,7 +57,7 @@ def text_value(parse: Callable[[str], T], expected: str, example: str) -> PlainV
         except AuthorError as e:
             raise refuse(e.what, e.remedy) from None
 
-    return PlainValidator(validate)
+    return PlainValidator(validate, json_schema_input_type=Annotated[str, WithJsonSchema({"type": "string", **schema})])
 
 
 def _name(text: str) -> str:
@@ -68,7 +73,8 @@ def _line(text: str) -> str:
     return text
 
 
-def _filled(text: str) -> str:
+def filled(text: str) -> str:
+    """Parse one line that isn't blank."""
     if not text.strip():
         raise refuse("is empty", "write a value, or leave the key out")
     return _line(text)
@@ -197,56 +203,24 @@ def _listed(value: object, expected: str, example: str) -> list[object]:
     return [value]
 
 
+_MOMENT_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?$"
 _MONTH_DAY = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 31}, {"const": "last"}]}
 _YEAR_DAY = {"type": "string", "pattern": "^[0-9]{2}-[0-9]{2}$"}
 _DAY_LIST = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 
-Name = Annotated[
-    str,
-    text_value(_name, "a name", "web-1"),
-    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"}),
-]
-Owner = Annotated[str, PlainValidator(_owner), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"})]
-Text = Annotated[str, text_value(_line, "text", "some words"), WithJsonSchema({"type": "string", "maxLength": TEXT_MAX})]
-Filled = Annotated[
-    str, text_value(_filled, "text", "some words"), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": TEXT_MAX})
-]
-ScriptText = Annotated[str, text_value(str, "a script's text", "true"), WithJsonSchema({"type": "string"})]
-Duration = Annotated[
-    timedelta,
-    text_value(units.parse_duration, "a duration with a unit", "30 min"),
-    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN}),
-]
-PositiveDuration = Annotated[
-    timedelta,
-    text_value(_positive_duration, "a duration with a unit", "30 min"),
-    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN}),
-]
-Wait = Annotated[
-    timedelta,
-    text_value(_wait, "a duration with a unit", "10 s"),
-    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN}),
-]
-Size = Annotated[
-    int, text_value(units.parse_size, "a size with a unit", "2 GiB"), WithJsonSchema({"type": "string", "pattern": units.SIZE_PATTERN})
-]
-Clock = Annotated[
-    time,
-    text_value(_clock, "a time of day in quotes", "22:00"),
-    WithJsonSchema({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}),
-]
-Moment = Annotated[
-    datetime,
-    text_value(_moment, "a date and time in quotes", "2026-12-01 02:00"),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?$"}),
-]
-TimeZone = Annotated[str, text_value(timezone, "an IANA time zone", "Europe/Helsinki"), WithJsonSchema({"type": "string", "minLength": 1})]
-Where = Annotated[str, text_value(_selector, "a selector", 'where: role == "web"'), WithJsonSchema({"type": "string", "minLength": 1})]
-Mode = Annotated[
-    str,
-    text_value(_mode, 'keep or octal digits in quotes such as "0644"', "0644"),
-    WithJsonSchema({"type": "string", "pattern": "^(keep|[0-7]{3,4})$"}),
-]
+Name = Annotated[str, text_value(_name, "a name", "web-1", pattern=NAME_PATTERN)]
+Owner = Annotated[str, PlainValidator(_owner), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
+Text = Annotated[str, text_value(_line, "text", "some words", maxLength=TEXT_MAX)]
+Filled = Annotated[str, text_value(filled, "text", "some words", minLength=1, maxLength=TEXT_MAX)]
+Duration = Annotated[timedelta, text_value(units.parse_duration, "a duration with a unit", "30 min", pattern=units.DURATION_PATTERN)]
+PositiveDuration = Annotated[timedelta, text_value(_positive_duration, "a duration with a unit", "30 min", pattern=units.DURATION_PATTERN)]
+Wait = Annotated[timedelta, text_value(_wait, "a duration with a unit", "10 s", pattern=units.DURATION_PATTERN)]
+Size = Annotated[int, text_value(units.parse_size, "a size with a unit", "2 GiB", pattern=units.SIZE_PATTERN)]
+Clock = Annotated[time, text_value(_clock, "a time of day in quotes", "22:00", pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Moment = Annotated[datetime, text_value(_moment, "a date and time in quotes", "2026-12-01 02:00", pattern=_MOMENT_PATTERN)]
+TimeZone = Annotated[str, text_value(timezone, "an IANA time zone", "Europe/Helsinki", minLength=1)]
+Where = Annotated[str, text_value(_selector, "a selector", 'where: role == "web"', minLength=1)]
+Mode = Annotated[str, text_value(_mode, 'keep or octal digits in quotes such as "0644"', "0644", pattern="^(keep|[0-7]{3,4})$")]
 Weekdays = Annotated[tuple[int, ...], PlainValidator(_weekdays), WithJsonSchema({"anyOf": [{"type": "string"}, _DAY_LIST]})]
 MonthDays = Annotated[
     tuple[int, ...],
