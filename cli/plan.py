@@ -36,11 +36,7 @@ def plan(session: Session, as_json: bool) -> None:
 
     Changes in Prefect are made by `sluice apply`; then come the sends that are due, with the bytes and the time they will take.
     """
-    changes, sends, refreshes = planned(session)
-    if as_json:
-        emit({**changes.as_json(), "send": sends, "links": links_json(sends), "refresh": refreshes})
-    else:
-        _show_plan(changes, sends, refreshes)
+    _show_plan(session, as_json=as_json)
 
 
 @click.command()
@@ -58,11 +54,7 @@ def apply(ctx: click.Context, session: Session, dry_run: bool, and_refresh: bool
     from cli.prefect_run import PrefectSession
 
     if dry_run:
-        changes, sends, refreshes = planned(session)
-        if as_json:
-            emit({**changes.as_json(), "send": sends, "links": links_json(sends), "refresh": refreshes})
-        else:
-            _show_plan(changes, sends, refreshes)
+        _show_plan(session, as_json=as_json)
         return
     site = session.site
     with PrefectSession(session) as prefect:
@@ -79,18 +71,6 @@ def apply(ctx: click.Context, session: Session, dry_run: bool, and_refresh: bool
     if changes and not and_refresh and not as_json:
         _show_refreshes(refresh_times(session))
     ctx.exit(int(not all(end.completed for end in ends)))
-
-
-def planned(session: Session) -> tuple[Changes, list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return what apply would change, the sends that are due, and when the Distributors refresh. Reads only."""
-    from cli.prefect_run import PrefectSession
-
-    site = session.site
-    with PrefectSession(session):
-        from infra.orchestrator.apply import plan as plan_site
-
-        changes = asyncio.run(plan_site(site))
-    return changes, sends_due(session), refresh_times(session)
 
 
 def sends_due(session: Session) -> list[dict[str, Any]]:
@@ -114,7 +94,19 @@ def refresh_times(session: Session) -> list[dict[str, Any]]:
     return [{"distributor": d.name, "next": utc(next_start(d.refresh, at))} for _, d in sorted(session.site.distributors.items())]
 
 
-def _show_plan(changes: Changes, sends: list[dict[str, Any]], refreshes: list[dict[str, Any]]) -> None:
+def _show_plan(session: Session, *, as_json: bool) -> None:
+    """Print what apply would change, the sends that are due, and when the Distributors refresh. Reads only."""
+    from cli.prefect_run import PrefectSession
+
+    site = session.site
+    with PrefectSession(session):
+        from infra.orchestrator.apply import plan as plan_site
+
+        changes = asyncio.run(plan_site(site))
+    sends, refreshes = sends_due(session), refresh_times(session)
+    if as_json:
+        emit({**changes.as_json(), "send": sends, "links": links_json(sends), "refresh": refreshes})
+        return
     _show_changes(changes, "Prefect is in line with the site")
     if sends:
         click.echo("\nsends that are due:")

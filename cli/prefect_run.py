@@ -79,15 +79,11 @@ class PrefectSession:
         if not self._session.verbose:
             show_progress()
         with translated(f"running flow {name}"):  # errors of the flow itself are in the state
-            state = found(**parameters, return_state=True)
-            if asyncio.iscoroutine(state):
-                state = asyncio.run(_awaited(state))
+            state = _value(found(**parameters, return_state=True))
         if state.is_completed():
             return RunEnd(True, str(state.message or state.name))
-        error = state.data if isinstance(state.data, BaseException) else _result(state)
-        if isinstance(error, SluiceError):
-            raise error
-        if error is not None and not _is_of_prefect(error):
+        error = state.data if isinstance(state.data, BaseException) else _value(state.result(raise_on_failure=False))
+        if isinstance(error, SluiceError) or (isinstance(error, BaseException) and not _is_of_prefect(error)):
             raise error
         return RunEnd(False, str(state.message or state.name))
 
@@ -149,16 +145,14 @@ def _prepare(session: Session) -> None:
         os.environ.setdefault("PREFECT_LOGGING_COLORS", "false")
 
 
-def _result(state: Any) -> BaseException | None:
-    found = state.result(raise_on_failure=False)
-    if asyncio.iscoroutine(found):
-        found = asyncio.run(_awaited(found))
-    return found if isinstance(found, BaseException) else None
-
-
 def _is_of_prefect(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] == "prefect"
 
 
-async def _awaited(coroutine: Any) -> Any:
-    return await coroutine
+def _value(found: Any) -> Any:
+    """Wait for what Prefect returns, if it is a coroutine."""
+
+    async def awaited() -> Any:
+        return await found
+
+    return asyncio.run(awaited()) if asyncio.iscoroutine(found) else found

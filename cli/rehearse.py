@@ -23,7 +23,6 @@ from sluice.rules.wording import counted
 if TYPE_CHECKING:
     from sluice.distributor.build.build import BuildResult
     from sluice.distributor.plan.sends import SendTarget
-    from sluice.model.revision import RevisionNumber
 
 
 def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: bool, sends_to: Collection[str] = ()) -> None:
@@ -193,17 +192,5 @@ def _outlook(target: SendTarget, row: dict[str, Any]) -> str:
 
 
 def _build_json(result: BuildResult) -> dict[str, Any]:
-    return {
-        "revision": _text(result.revision),
-        "previous": _text(result.previous),
-        "files": result.files,
-        "bytes": result.bytes,
-        "bytes_new": result.bytes_new,
-        "added": result.added,
-        "modified": result.modified,
-        "removed": result.removed,
-    }
-
-
-def _text(revision: RevisionNumber | None) -> str | None:
-    return None if revision is None else str(revision)
+    revisions = {name: None if (number := getattr(result, name)) is None else str(number) for name in ("revision", "previous")}
+    return revisions | {name: getattr(result, name) for name in ("files", "bytes", "bytes_new", "added", "modified", "removed")}
