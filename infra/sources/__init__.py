@@ -1,1 +1,1 @@
-"""Where Distributions come from: adapters of the Source port."""
+"""Sources of Distributions: adapters of the Source port."""

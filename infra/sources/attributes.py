@@ -1,7 +1,6 @@
-"""Owner and extended attributes of what stands in a source, as a blueprint asks for them (B2).
+"""Read owner and extended attributes of paths in a source, as a blueprint asks for them (B2).
 
-They are looked at with each new list of entries. A change of theirs moves the time of a file's last change, by which the next scan
-notices it.
+They are read for each new list of entries. Changing them changes the file's ctime, by which the next scan notices it.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from sluice.rules.names_on_disk import shown_path
 
 KEEP = "keep"
 ACL = "system.posix_acl_access"
-_PLACE = os.O_PATH | os.O_NOFOLLOW
+_PATH = os.O_PATH | os.O_NOFOLLOW
 _NAME = re.compile(r"[A-Za-z0-9_.$-]{1,64}")
-"""What a manifest takes as a name; of others the number is distributed."""
+"""Names that a manifest takes; instead of others the number is distributed."""
 
 
 class Attributes:
-    """Of everything in one source; names are looked up once."""
+    """Reads the attributes of paths in one source; names are looked up once."""
 
     def __init__(self, source: FileSource, opener: Opener, root: int) -> None:
         self._source = source
@@ -37,28 +36,28 @@ class Attributes:
         self._root = root
         self._names: dict[tuple[Callable[[int], str], int], str] = {}
         given = source.xattrs
-        self._given: Xattrs = () if isinstance(given, str) else tuple((name, value.encode()) for name, value in sorted(given.items()))
-        self._looks = KEEP in (source.owner, source.xattrs)
+        self._fixed: Xattrs = () if isinstance(given, str) else tuple((name, value.encode()) for name, value in sorted(given.items()))
+        self._reads_disk = KEEP in (source.owner, source.xattrs)
 
-    def of(self, path: str, kind: EntryKind, *, shown: str) -> tuple[str, Xattrs]:
-        """``user:group`` and attributes of what stands at a path below the source's root. Raises OSError, SourceError."""
+    def read(self, path: str, kind: EntryKind, *, shown: str) -> tuple[str, Xattrs]:
+        """Return ``user:group`` and attributes of a path below the source's root. Raises OSError, SourceError."""
         owner = "" if self._source.owner == KEEP else self._source.owner
-        xattrs = self._given if kind is EntryKind.FILE else ()
-        if not self._looks:
+        xattrs = self._fixed if kind is EntryKind.FILE else ()
+        if not self._reads_disk:
             return owner, xattrs
-        place = self._opener.open(self._root, path, _PLACE)
+        fd = self._opener.open(self._root, path, _PATH)
         try:
             if self._source.owner == KEEP:
-                found = os.fstat(place)
+                found = os.fstat(fd)
                 owner = f"{self._name(_user, found.st_uid)}:{self._name(_group, found.st_gid)}"
             if self._source.xattrs == KEEP and kind is not EntryKind.SYMLINK:
-                xattrs = xattrs_of(f"/proc/self/fd/{place}")
+                xattrs = xattrs_of(f"/proc/self/fd/{fd}")
         finally:
-            os.close(place)
+            os.close(fd)
         for name, _ in xattrs:
             if not _is_text(name):
                 raise SourceError(
-                    f"{shown_path(shown)} has an extended attribute whose name is no UTF-8", remedy="rename it, or leave xattrs: out"
+                    f"{shown_path(shown)} has an extended attribute whose name isn't UTF-8", remedy="rename it, or leave xattrs: out"
                 )
         return owner, xattrs
 

@@ -1,7 +1,8 @@
-"""The globs of ``exclude:`` as one regular expression over paths below a source.
+"""Turn the globs of ``exclude:`` into one regular expression over paths below a source.
 
-A glob without ``/`` fits a name at any depth; one with ``/`` fits the whole path below the source, where ``*`` and ``?`` stay within a
-part and ``**`` crosses parts; one that ends in ``/`` fits directories only. What lies below an excluded directory is excluded with it.
+A glob without ``/`` matches a name at any depth; one with ``/`` matches the whole path below the source, in which ``*`` and ``?`` stay
+within a part and ``**`` crosses parts; one that ends in ``/`` matches directories only. An excluded directory is excluded with everything
+in it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from collections.abc import Sequence
 from sluice.errors import SourceError
 
 
-def excluded(globs: Sequence[str]) -> re.Pattern[str] | None:
-    """A pattern to ``match`` a path with, a directory's with a ``/`` behind it; None without globs. Raises SourceError."""
+def exclude_pattern(globs: Sequence[str]) -> re.Pattern[str] | None:
+    """Return a pattern to ``match`` paths with, those of directories with a ``/`` at the end; None without globs. Raises SourceError."""
     patterns = [f"(?:{_pattern(glob)})" for glob in globs]
     for glob, pattern in zip(globs, patterns, strict=True):
         try:
             re.compile(pattern)
         except re.error as error:
-            raise SourceError(f"exclude: {glob!r} is no glob ({error.msg})", remedy="correct it in the blueprint") from error
+            raise SourceError(f"exclude: {glob!r} isn't a glob ({error.msg})", remedy="correct it in the blueprint") from error
     return re.compile("|".join(patterns), re.DOTALL) if globs else None
 
 
@@ -27,10 +28,10 @@ def _pattern(glob: str) -> str:
     body, end = (glob[:-1], "(?<!/)/") if glob.endswith("/") else (glob, "(?<!/)/?")
     anchored = "/" in body
     body = body.removeprefix("/")
-    return ("" if anchored else "(?:.*/)?") + "".join(_translated(body)) + end + r"\Z"
+    return ("" if anchored else "(?:.*/)?") + "".join(_expression(body)) + end + r"\Z"
 
 
-def _translated(glob: str) -> list[str]:
+def _expression(glob: str) -> list[str]:
     found, at = [], 0
     while at < len(glob):
         char = glob[at]

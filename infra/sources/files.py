@@ -1,7 +1,7 @@
 """The File type's source: files and directories of the Distributor's own disk, read in place (B2).
 
 A file is known by its stat (size, times, inode, device) and read only if that is new. A stat can't tell two changes within one tick of the
-clock apart, so what changed as late as the scan itself is read once more by the next one. Only regular files, directories and
+clock apart, so a file that changed as late as the scan itself is read once more by the next one. Only regular files, directories and
 symbolic links are distributed; the source a blueprint names may itself be a link to one, links below it are kept as text.
 """
 
@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from infra.sources.attributes import ACL, Attributes
 from infra.sources.beneath import Opener
-from infra.sources.exclude import excluded
+from infra.sources.exclude import exclude_pattern
 from infra.sources.reading import read_file
 from infra.sources.walk import CTIME, FIELDS, STALE, START, Memory, Stat, Walk, stat_fields, walk_directory
 from sluice.errors import NameImpossibleError, SourceChangedError, SourceError, SourceMissingError
@@ -31,7 +31,7 @@ from sluice.ports import ContentSink, Progress, Scan
 from sluice.rules.names_on_disk import LISTED, all_impossible, check_collisions, check_path_length, distributed_name, shown_path
 
 RACY_NS = 2_000_000_000
-"""Nanoseconds before a scan within which a change may have left no trace: the coarsest clock of a file system."""
+"""Nanoseconds before a scan within which a second change may be invisible: the coarsest clock of a file system."""
 TARGET_MAX = 4096
 """Most bytes of a link's text."""
 
@@ -41,19 +41,19 @@ _SPECIAL = {0o140000: "a socket", 0o010000: "a named pipe", 0o060000: "a block d
 
 @dataclass(slots=True)
 class _Listed:
-    """One path found, before it was read."""
+    """One path that was found and isn't read yet."""
 
     path: str
     """Below the destination."""
     disk: str
-    """Below the source, as the disk has it; of a single file its name."""
+    """Below the source, as the disk names it; for a single file its name."""
     at: int
-    """Where its stat begins in the walk."""
+    """Index of its stat in the walk."""
 
 
 @dataclass(slots=True)
 class _Reading:
-    """What one scan has come to."""
+    """Context and results of one scan."""
 
     walk: Walk
     opener: Opener
@@ -61,16 +61,16 @@ class _Reading:
     sink: ContentSink
     progress: Callable[[int], None]
     digests: dict[int, bytes] = field(default_factory=dict)
-    """By where the file's stat begins in the walk."""
+    """By the index of the file's stat in the walk."""
     files_read: int = 0
 
     def stat(self, at: int) -> Stat:
-        """The stat that begins at ``at``."""
+        """Return the stat at an index of the walk."""
         mode, size, mtime, ctime, inode, device = self.walk.stats[at : at + FIELDS]
         return mode, size, mtime, ctime, inode, device
 
     def is_known(self, at: int) -> bool:
-        """Whether the file's content needn't be read."""
+        """Whether the file's content is in the store, so that it needn't be read."""
         digest = self.known.get(self.stat(at))
         return digest is not None and self.sink.holds(digest.hex())
 
@@ -93,13 +93,13 @@ class FilesSource:
         for source in distribution.files:
             with _opened(source) as (root, name):
                 _walk_source(walk, self._opener, source, root, name)
-        if before is not None and not entries and before.is_of(walk, key):
+        if before is not None and not entries and before.matches(walk, key):
             return Scan(None, memory, before.files, before.directories, before.symlinks, before.size)
         listed = _listings(walk, distribution)
         reading = _Reading(walk, self._opener, before.digests() if before else {}, sink, lambda size: None)
         files = [item.at for items in listed for item in items if S_IFMT(walk.stats[item.at]) == S_IFREG]
         unknown = [at for at in files if not reading.is_known(at)]
-        reading.progress = _counted(progress, sum(walk.stats[at + 1] for at in unknown))
+        reading.progress = _count_up(progress, sum(walk.stats[at + 1] for at in unknown))
         sink.expect(sum(walk.stats[at + 1] for at in unknown))
         destinations = tuple(_destination(s, items, reading) for s, items in zip(distribution.files, listed, strict=True))
         kinds = [entry.kind for destination in destinations for entry in destination.entries]
@@ -126,8 +126,8 @@ def _key(distribution: Distribution) -> bytes:
 
 @contextmanager
 def _opened(source: FileSource) -> Iterator[tuple[int, str]]:
-    """The source directory, or the directory of a source file, and what to read there: empty, or the file's name."""
-    with _translated(source.source):
+    """Open the source directory and give no name, or the directory of a source file and the file's name."""
+    with _translate_errors(source.source):
         path = os.path.realpath(source.source, strict=True)
         name = "" if os.path.isdir(path) else os.path.basename(path)
         root = os.open(os.path.dirname(path) if name else path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -138,7 +138,7 @@ def _opened(source: FileSource) -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def _translated(path: PurePosixPath) -> Iterator[None]:
+def _translate_errors(path: PurePosixPath) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
@@ -148,17 +148,17 @@ def _translated(path: PurePosixPath) -> Iterator[None]:
 
 
 def _failure(shown: str, error: OSError) -> SourceError:
-    """What an error at a path found means. Every OSError of this adapter ends here or in ``_translated``."""
+    """Return the SourceError for an OSError at a path that was found. Every OSError comes here or to ``_translate_errors``."""
     shown = shown_path(shown)
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO):
-        return SourceChangedError(f"{shown} went away while the source was read", remedy="build again when nothing changes it")
+        return SourceChangedError(f"{shown} vanished while the source was read", remedy="build again when nothing changes the source")
     if error.errno == errno.ENAMETOOLONG:
         return NameImpossibleError(f"{shown}: the path is too long", remedy="shorten it, or exclude it")
     return SourceMissingError(f"{shown} can't be read: {error.strerror}", remedy="give this account the right to read it, or exclude it")
 
 
 def _walk_source(walk: Walk, opener: Opener, source: FileSource, root: int, name: str) -> None:
-    with _translated(source.source):
+    with _translate_errors(source.source):
         found = os.stat(name or ".", dir_fd=root, follow_symlinks=False)
     walk.names.append(START)
     walk.stats += stat_fields(found)
@@ -167,13 +167,13 @@ def _walk_source(walk: Walk, opener: Opener, source: FileSource, root: int, name
             walk,
             root,
             opener,
-            exclude=excluded(source.exclude),
+            exclude=exclude_pattern(source.exclude),
             failed=lambda path, error: _failure(f"{source.source}/{path}".rstrip("/"), error),
         )
 
 
 def _listings(walk: Walk, distribution: Distribution) -> list[list[_Listed]]:
-    """What the walk found, source by source, sorted by path; every name checked before anything is read."""
+    """List the paths of a walk, source by source, sorted; every name is checked before anything is read."""
     found: list[list[_Listed]] = []
     strict = distribution.case_sensitive_only
     sources = iter(distribution.files)
@@ -232,7 +232,7 @@ def _entry(item: _Listed, root: int, name: str, source: FileSource, mode: int | 
     disk = (name or ".") if item.disk == START else item.disk
     shown = f"{source.source}/{item.disk}" if item.path else str(source.source)
     try:
-        owner, xattrs = attributes.of(disk, kind, shown=shown)
+        owner, xattrs = attributes.read(disk, kind, shown=shown)
         if kind is EntryKind.DIRECTORY:
             return Entry(kind, item.path, S_IMODE(found[0]), found[2], owner=owner, xattrs=xattrs)
         if kind is EntryKind.SYMLINK:
@@ -248,7 +248,7 @@ def _entry(item: _Listed, root: int, name: str, source: FileSource, mode: int | 
         raise _failure(shown, error) from error
     reading.digests[at] = digest
     bits = S_IMODE(found[0]) if mode is None else mode
-    if mode is not None:  # an ACL has a part of the mode
+    if mode is not None:  # an ACL contains a part of the mode
         xattrs = tuple(each for each in xattrs if each[0] != ACL)
     return Entry(kind, item.path, bits, found[2], found[1], digest.hex(), owner=owner, xattrs=xattrs)
 
@@ -257,7 +257,7 @@ def _target(text: str, shown: str) -> str:
     try:
         long = len(text.encode("utf-8")) > TARGET_MAX
     except UnicodeEncodeError:
-        raise NameImpossibleError(f"{shown_path(shown)}: the link's text is no UTF-8", remedy="link it anew, or exclude it") from None
+        raise NameImpossibleError(f"{shown_path(shown)}: the link's text isn't UTF-8", remedy="link it anew, or exclude it") from None
     if long or not text:
         raise NameImpossibleError(
             f"{shown_path(shown)}: the link's text is empty or longer than {TARGET_MAX} bytes", remedy="link it anew, or exclude it"
@@ -266,7 +266,7 @@ def _target(text: str, shown: str) -> str:
 
 
 def _without_racy(walk: Walk, since: int, until: int) -> Walk:
-    """The walk to remember: what may have changed again unseen can't be recognised by it. Directories are walked anyway."""
+    """Return the walk to remember, without stats of files that may have changed again unseen. Directories are walked anyway."""
     stats = walk.stats.copy()
     for at in range(0, len(stats), FIELDS):
         if (stats[at + CTIME] >= since or since <= stats[at + 2] <= until) and S_IFMT(stats[at]) != S_IFDIR:
@@ -274,7 +274,7 @@ def _without_racy(walk: Walk, since: int, until: int) -> Walk:
     return Walk(walk.names, stats)
 
 
-def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
+def _count_up(progress: Progress | None, total: int) -> Callable[[int], None]:
     if progress is None:
         return lambda size: None
     done = 0

@@ -1,7 +1,7 @@
-"""Reading one file of a source, sure that what was read stood there at one time.
+"""Read one file of a source such that its content is that of one moment.
 
-A file is read between two looks at its stat; if they differ, or fewer or more bytes came than its size, it is read again. What changes
-all the time is a SourceChangedError.
+A file is read between two looks at its stat; if they differ, or fewer or more bytes came than its size, it is read again. A file
+that changes all the time is a SourceChangedError.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from sluice.ports import ContentSink
 from sluice.rules.names_on_disk import shown_path
 
 PIECE = 4 * 1024 * 1024
-"""Bytes read at once; files up to this size are read once, larger ones twice when their content is new."""
+"""Bytes read at once; files up to this size are read once, larger ones twice if their content is new."""
 TRIES = 3
 
 _OPEN = os.O_RDONLY | os.O_NONBLOCK
 
 
 def read_file(opener: Opener, root: int, path: str, *, shown: str, sink: ContentSink) -> tuple[Stat, bytes]:
-    """Read a file's content into ``sink``, unless it is there.
+    """Read a file's content into ``sink``, unless it is there already.
 
     Args:
         root: An open directory.
@@ -35,7 +35,7 @@ def read_file(opener: Opener, root: int, path: str, *, shown: str, sink: Content
     Returns:
         Its stat as it was read, and the content's digest.
     Raises:
-        SourceChangedError: It changed while it was read, each of ``TRIES`` times, or is no regular file any more.
+        SourceChangedError: It changed while it was read, each of ``TRIES`` times, or isn't a regular file any more.
         OSError: It can't be opened or read.
     """
     for _ in range(TRIES):
@@ -54,7 +54,7 @@ def read_file(opener: Opener, root: int, path: str, *, shown: str, sink: Content
 
 
 class _ChangedError(Exception):
-    """Read again."""
+    """The file changed while it was read."""
 
 
 def _small(file: int, before: os.stat_result, sink: ContentSink) -> bytes:

@@ -1,7 +1,7 @@
-"""Walking a source tree fast, and remembering what a walk saw.
+"""Walk a source tree fast, and remember the walk.
 
-The unchanged tree is what happens most and is decided here without a look at single files: names and stats of a walk are two flat
-lists, compared as bytes with those of the last one. A memory that is damaged, of another version or of another machine is no memory.
+An unchanged tree, the most frequent case, is recognised here without looking at single files: names and stats of a walk are two flat
+lists, compared as bytes with those of the last one. A memory that is damaged, or of another version or machine, is ignored.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from infra.sources.beneath import Opener
 FIELDS = 6
 """Numbers kept of each stat: mode, size, mtime_ns, ctime_ns, inode, device."""
 CTIME = 3
-"""Which of them is ctime_ns."""
+"""Index of ctime_ns among them."""
 STALE = -1
-"""The ctime of something that may have changed again without a trace: no real stat is equal to it."""
+"""The ctime of a file that may have changed again unseen: no real stat is equal to it."""
 START = "."
-"""The name under which a source itself stands in a walk; no directory has it."""
+"""The name of a source itself in a walk; no directory has it."""
 
 _MAGIC = b"SLUICES1"
 _HEADER = struct.Struct("<32s7Q")
@@ -36,15 +36,15 @@ Stat = tuple[int, int, int, int, int, int]
 
 
 def stat_fields(found: os.stat_result) -> Stat:
-    """The numbers of a stat that tell whether something changed."""
+    """Return the numbers of a stat that tell whether a file changed."""
     return (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
 
 
 @dataclass(slots=True)
 class Walk:
-    """What stood in the sources, flat and in the order the disk gave it.
+    """Names and stats of everything in the sources, flat and in the disk's order.
 
-    ``names`` has ``START`` for a source, ``PATH/`` where the names of that directory follow (``/`` for the source itself), and names;
+    ``names`` has ``START`` for a source, ``PATH/`` before the names of that directory (``/`` for the source itself), and names;
     all but the ``PATH/`` have ``FIELDS`` numbers in ``stats``.
     """
 
@@ -52,11 +52,11 @@ class Walk:
     stats: list[int] = field(default_factory=list)
 
     def names_as_bytes(self) -> bytes:
-        """The names, comparable."""
+        """Return the names as comparable bytes."""
         return "\0".join(self.names).encode("utf-8", "surrogateescape")
 
     def stats_as_bytes(self) -> bytes:
-        """The stats, comparable."""
+        """Return the stats as comparable bytes."""
         try:
             return array("q", self.stats).tobytes()
         except OverflowError:  # inodes of network file systems use all 64 bits
@@ -69,7 +69,7 @@ def walk_directory(
     """Append everything below the open directory ``root``; links aren't followed.
 
     Args:
-        failed: Turns an error at a path below the root into what is raised.
+        failed: Returns the exception to raise for an error at a path below the root.
     """
     append, stats = walk.names.append, walk.stats
     waiting = [""]
@@ -99,10 +99,10 @@ def walk_directory(
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the last scan saw and read."""
+    """Walk and digests of the last scan."""
 
     key: bytes
-    """32 bytes: of what was asked for; another question has another key."""
+    """32 bytes: digest of the Distribution's settings; others have another key."""
     names: bytes
     stats: bytes
     known: bytes
@@ -114,7 +114,7 @@ class Memory:
     """Bytes of all files."""
 
     def to_bytes(self) -> bytes:
-        """For keeping."""
+        """Encode the memory."""
         lengths = (len(self.names), len(self.stats), len(self.known))
         header = _HEADER.pack(self.key, *lengths, self.files, self.directories, self.symlinks, self.size)
         body = b"".join((header, self.names, self.stats, self.known))
@@ -122,7 +122,7 @@ class Memory:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Memory | None:
-        """Back, or None where it isn't whole."""
+        """Decode a memory; None if it is damaged."""
         start = len(_MAGIC) + 32
         body = memoryview(data)[start:]
         if data[: len(_MAGIC)] != _MAGIC or len(body) < _HEADER.size or blake3(body).digest() != data[len(_MAGIC) : start]:
@@ -134,12 +134,12 @@ class Memory:
         parts = [bytes(body[start:end]) for start, end in pairwise(ends)]
         return cls(key, parts[0], parts[1], parts[2], files, directories, symlinks, size)
 
-    def is_of(self, walk: Walk, key: bytes) -> bool:
-        """Whether a walk for the same question saw exactly this."""
+    def matches(self, walk: Walk, key: bytes) -> bool:
+        """Whether a walk with the same settings found exactly this."""
         return key == self.key and walk.stats_as_bytes() == self.stats and walk.names_as_bytes() == self.names
 
     def digests(self) -> dict[Stat, bytes]:
-        """The digest of each regular file by its stat: what has the same inode and times has the same content, wherever it stands."""
+        """Return the digest of each regular file by its stat: a file with the same inode and times has the same content, at any path."""
         stats = array("q")
         stats.frombytes(self.stats)
         numbers = iter(stats.tolist())

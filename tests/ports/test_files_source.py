@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from infra.sources import reading
 from infra.sources.beneath import Opener
-from infra.sources.exclude import excluded
+from infra.sources.exclude import exclude_pattern
 from infra.sources.files import FilesSource
 from sluice.errors import CaseCollisionError, NameImpossibleError, NoSpaceError, SourceChangedError, SourceError, SourceMissingError
 from sluice.model.manifest import Entry, EntryKind
@@ -264,11 +264,11 @@ def test_globs_exclude_what_they_say(tree: Tree, glob: str, gone: set[str]) -> N
 
 
 def test_no_glob_is_no_pattern() -> None:
-    assert excluded([]) is None
+    assert exclude_pattern([]) is None
 
 
 def test_what_is_no_glob_is_refused_by_name(tree: Tree) -> None:
-    with pytest.raises(SourceError, match=r"exclude: '\[z-a\]' is no glob"):
+    with pytest.raises(SourceError, match=r"exclude: '\[z-a\]' isn't a glob"):
         tree.scan(exclude=("*.tmp", "[z-a]"))
 
 
@@ -342,7 +342,7 @@ def test_all_names_that_cant_be_distributed_are_named_at_once(tree: Tree) -> Non
 
 def test_a_link_text_that_is_no_utf8_is_refused(tree: Tree) -> None:
     os.symlink(b"caf\xe9", os.fsencode(tree.path / "l"))
-    with pytest.raises(NameImpossibleError, match="text is no UTF-8"):
+    with pytest.raises(NameImpossibleError, match="text isn't UTF-8"):
         tree.scan()
 
 
@@ -398,7 +398,7 @@ def test_a_file_that_goes_away_is_a_change(tree: Tree) -> None:
     tree.write("a", b"x")
     path = tree.write("b", b"x")
     tree.sink.expect = lambda size: path.unlink()  # type: ignore[method-assign]
-    with pytest.raises(SourceChangedError, match="/b went away"):
+    with pytest.raises(SourceChangedError, match="/b vanished"):
         tree.scan()
 
 

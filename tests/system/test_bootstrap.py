@@ -296,7 +296,7 @@ def test_a_bundle_holds_no_more_than_an_agent_needs(bundle_directory: Path) -> N
     assert {"sluice", "agents", "infra", "tuf", "securesystemslib", "blake3", "cryptography", "backports", "urllib3", "hdiffpatch"} <= tops
     assert not tops & {"prefect", "sqlalchemy", "yaml", "jinja2", "pydantic", "paramiko", "pip", "setuptools"}
     assert "lib/infra/filesystem/local/__init__.py" in names or "lib/infra/filesystem/local.py" in names
-    assert not [name for name in names if "/blueprint/" in name or "__pycache__" in name]
+    assert not [name for name in names if "/blueprint/" in name or "/distributor/" in name or "__pycache__" in name]
     assert [name for name in names if "LICENSE" in name]
 
 
@@ -350,13 +350,12 @@ def test_pins_are_the_lock_files_with_hashes_and_nothing_else() -> None:
 def test_our_part_of_a_bundle_can_be_imported_without_what_is_left_out() -> None:
     files = our_files()
     assert "sluice/subscriber/receive/receivers.py" in files
+    assert not [name for name in files if name.startswith(("sluice/distributor/", "sluice/blueprint/"))]
     for name, data in files.items():
         for node in ast.walk(ast.parse(data)):
-            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0 and name.startswith("agents/"):
-                top = node.module.split(".")[0]
-                if top in ("sluice", "agents", "infra"):
-                    path = node.module.replace(".", "/")
-                    assert f"{path}.py" in files or f"{path}/__init__.py" in files, f"{name} imports {node.module}"
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("sluice", "agents", "infra"):
+                path = node.module.replace(".", "/")
+                assert f"{path}.py" in files or f"{path}/__init__.py" in files, f"{name} imports {node.module}"
 
 
 @pytest.mark.soak
