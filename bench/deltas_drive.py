@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.processes import PeakWatch
+from bench.processes import PeakWatch, cpu
 from tests.system.sshd import children
 
 DISTRIBUTION = "zone"
@@ -143,12 +143,6 @@ def send(site: Path) -> Mapping[str, object]:
     parts = {"payload": result.payload, "metadata": result.metadata, "manifest": result.manifest, "send": result.sent + result.received}
     of_agent = {"agent_cpu": cpu(resource.RUSAGE_CHILDREN), "agent_peak": agent.peak}
     return {**both, **parts, **of_agent, "base": str(result.base) if result.base else None}
-
-
-def cpu(who: int) -> float:
-    """Return CPU seconds, user and system."""
-    usage = resource.getrusage(who)
-    return usage.ru_utime + usage.ru_stime
 
 
 STEPS: Mapping[str, Callable[[Path], Mapping[str, object]]] = {"trust": trust, "build": build, "delta": delta, "apply": apply, "send": send}

@@ -1,7 +1,7 @@
 """Fetch real versions with the package tools of this machine, as they are configured, and unpack them.
 
-No index is named here: pip, npm and apt-get know theirs. What was fetched stays in the directory of downloads, so that a second run asks
-nobody. Contents, modes and times are the package's own.
+No index is named here: pip, npm and apt-get know theirs. Fetched files stay in the directory of downloads, so that a second run asks
+no index. Contents, modes and times are the package's own.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ def _run(command: Sequence[str], directory: Path | None = None) -> None:
         raise NotFetchedError(f"{Path(command[0]).name}: {_last_line(error.stderr)}") from error
 
 
-def _last_line(said: str) -> str:
+def _last_line(output: str) -> str:
     """Return the last line of a tool's errors, without addresses."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     wanted = [line for line in lines if "rror" in line or line.startswith("E:")] or lines or ["it failed without a word"]
     return " ".join(word for word in wanted[-1].split() if "://" not in word)[:200]

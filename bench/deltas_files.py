@@ -1,7 +1,7 @@
 """Measure the per-file methods: one patch for each changed file, new files as zstd -19, each method as a process of its own with limits.
 
 ``python -m bench.deltas_files METHOD OLD NEW PATHS SECONDS`` prints {"sizes": {path: bytes}, "cpu": seconds}. Patches are what the program
-makes when it is told to leave out what a list or a signature says better: no checksums, no file names. A program's start isn't counted as
+makes when it is set to leave out parts that a list or a signature replaces: no checksums, no file names. A program's start isn't counted as
 its CPU time: what one takes for next to nothing is taken off for each file.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from backports import zstd
 
 from bench.deltas_trees import LEVEL, Changes, file_list, sent_files
+from bench.processes import cpu
 
 MEMORY_MOST = 10 * 1024**3
 """Bytes of address space that a method may take."""
@@ -138,8 +139,7 @@ def _compressed(data: bytes) -> bytes:
 
 
 def _cpu() -> float:
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return cpu(resource.RUSAGE_SELF) + cpu(resource.RUSAGE_CHILDREN)
 
 
 def _cpu_limit() -> int:

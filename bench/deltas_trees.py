@@ -1,6 +1,6 @@
 """Compare two trees, and make the list of changes that every per-file method is charged.
 
-A method that makes one patch a file tells nobody which files there are: whoever applies its patches needs a list beside them. It is
+A method that makes one patch a file doesn't say which files there are: its patches need a list beside them. It is
 defined once, for all of them, in ``file_list`` (docs/bench.md says the same in words).
 """
 

@@ -73,5 +73,5 @@ def _sizes(store: Path) -> dict[Path, int]:
     return {path: path.stat().st_size for path in store.rglob("*") if path.is_file()}
 
 
-def _last(said: str) -> str:
-    return (said.strip().splitlines() or ["it failed without a word"])[-1][:160]
+def _last(output: str) -> str:
+    return (output.strip().splitlines() or ["it failed without a message"])[-1][:160]

@@ -1,6 +1,6 @@
 """Make the site to measure: a Distributor on one fresh file system, a Subscriber with a real sshd and a real installed agent on another.
 
-What goes on before and after a run isn't timed: the host's file system is made anew and the bootstrapped agent copied back to it, so
+Work before and after a run isn't timed: the host's file system is made anew and the bootstrapped agent copied back to it, so
 that every run finds a Subscriber that holds nothing, with warm page cache and compiled modules, and no journal of an earlier run.
 """
 

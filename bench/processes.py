@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -30,6 +31,12 @@ def prefect_server(directory: Path, site: Path) -> Iterator[dict[str, str]]:
     state = {"SLUICE_STATE": str(directory / "state"), "PREFECT_HOME": str(directory / "prefect"), "DO_NOT_TRACK": "1"}
     with mock.patch.dict(os.environ, clean_environment() | state, clear=True), reached(site, say=lambda _: None) as address:
         yield dict(os.environ) | {"SLUICE_SITE": str(site), "PREFECT_API_URL": address.api_url}
+
+
+def cpu(who: int) -> float:
+    """Return CPU seconds, user and system, of this process or its children."""
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
 
 
 def write_agent(directory: Path) -> None:

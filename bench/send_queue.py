@@ -7,7 +7,7 @@ and extracted, its files and state copied to the others. Then, each in a process
 
     receipts    a send run that has nothing to do, by the receipts
     check       a send run that calls every host (``--check``); the agents are its children and are counted apart
-    empty tasks a flow run of one empty task run a Subscriber: what Prefect alone takes where each has a task run
+    empty tasks a flow run of one empty task run a Subscriber: Prefect's own share if each has a task run
     waiting     60 s of that many tickets that wait for one slot: the queue's watch by itself, no Prefect
 
 Seconds are user and system time of the process, imports left out; its children's beside them.
@@ -29,7 +29,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.processes import prefect_server, run, write_agent
+from bench.processes import cpu, prefect_server, run, write_agent
 
 WAITING_SECONDS = 60.0
 KINDS = ("receipts", "check", "empty tasks", "waiting")
@@ -136,14 +136,14 @@ def measured(kind: str, site: Path, count: int, profile: Path | None) -> None:
     """Run one kind in this process; its figures are the last line printed."""
     work = {"receipts": sends, "check": checks, "empty tasks": empty_tasks, "waiting": waits}[kind](site, count)
     profiler = cProfile.Profile() if profile else None
-    began, own, children = time.monotonic(), _cpu(resource.RUSAGE_SELF), _cpu(resource.RUSAGE_CHILDREN)
+    began, own, children = time.monotonic(), cpu(resource.RUSAGE_SELF), cpu(resource.RUSAGE_CHILDREN)
     if profiler is None:
         work()
     else:
         profiler.runcall(work)
     figures = {
-        "cpu": _cpu(resource.RUSAGE_SELF) - own,
-        "children": _cpu(resource.RUSAGE_CHILDREN) - children,
+        "cpu": cpu(resource.RUSAGE_SELF) - own,
+        "children": cpu(resource.RUSAGE_CHILDREN) - children,
         "elapsed": time.monotonic() - began,
     }
     if profiler is not None and profile is not None:
@@ -217,11 +217,6 @@ def waits(site: Path, count: int) -> Callable[[], None]:
     while not all(isinstance(turn.decision, Waiting) for turn in turns):
         time.sleep(0.1)
     return lambda: time.sleep(WAITING_SECONDS)
-
-
-def _cpu(who: int) -> float:
-    usage = resource.getrusage(who)
-    return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

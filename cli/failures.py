@@ -27,7 +27,7 @@ SOME_FAILED = 1
 """Exit code if several things failed for different reasons."""
 USAGE = 2
 UNEXPECTED = 70
-"""A mistake in Sluice itself, or on this machine (EX_SOFTWARE)."""
+"""A fault of Sluice itself, or of this machine (EX_SOFTWARE)."""
 INTERRUPTED = 130
 """As shells report SIGINT."""
 TERMINATED = 143

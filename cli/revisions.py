@@ -4,7 +4,7 @@
 "revisions": [{"revision", "built", "files", "bytes", "manifest_bytes", "manifest_sha256", "signed",
 "damage", "teds": [{"file", "base", "small", "bytes", "payload", "of_whole",
 "frames": {kind: number}, "made", "index_sha256", "path"}]}]}``.
-``of_whole`` is the payload's share of the whole ``.ted``'s, its own revision's or the latest before it; null where there is none.
+``of_whole`` is the payload's share of the whole ``.ted``'s, its own revision's or the latest before it; null if there is none.
 If a revision's manifest cannot be read, ``damage`` says why and what to do, the fields read from it are null, and the exit code is that of
 a StoreError; else ``damage`` is null.
 """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from cli.session import Session, dry_run_option, emit, json_option, now, say, session
-from cli.trust import BACK_UP_KEYS
+from cli.session import Session, dry_run_option, emit, json_option, say, session
+from cli.trust import make_keys
 from sluice.rules.wording import counted
 
 
@@ -23,7 +23,6 @@ def init(directory: Path, dry_run: bool) -> None:
     """
     from sluice.blueprint import load_site
     from sluice.blueprint.start import init_site
-    from sluice.trust.publish import Publisher
 
     if dry_run:
         existing = sorted(str(p.relative_to(directory)) for p in directory.rglob("*.yaml")) if directory.is_dir() else []
@@ -34,10 +33,7 @@ def init(directory: Path, dry_run: bool) -> None:
     for path in init_site(directory):
         click.echo(f"wrote {path}")
     for distributor in load_site(directory).distributors.values():
-        working_directory = Path(distributor.working_directory)
-        if Publisher(working_directory, distributor=distributor.name).ensure_keys(now()):
-            click.echo(f"made the keys of Distributor {distributor.name} in {working_directory / 'keys'}")
-            click.echo(BACK_UP_KEYS)
+        make_keys(distributor)
     say(_next_steps(directory))
 
 

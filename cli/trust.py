@@ -13,10 +13,8 @@ from cli.session import Session, dry_run_option, now, session
 from sluice.errors import NotFoundError, StoreError
 
 if TYPE_CHECKING:
-    from sluice.model.site import Subscriber
+    from sluice.model.site import Distributor, Subscriber
     from sluice.trust.publish import Publisher
-
-BACK_UP_KEYS = "back them up: whoever has them can sign, and if they are lost new trust must be installed on every Subscriber"
 
 
 @click.group()
@@ -30,24 +28,27 @@ def trust() -> None:
 @session
 def trust_init(session: Session, distributor: str, dry_run: bool) -> None:
     """Make the keys and the first trust root of a Distributor; existing ones are kept."""
-    from sluice.trust.publish import Publisher
-
     found = session.site.distributor(distributor)
     keys = Path(found.working_directory) / "keys"
     if dry_run:
         click.echo(f"would make keys in {keys}, unless there are some")
-        return
-    kept = all((keys / name).exists() for name in ("root.pem", "online.pem"))
-    if Publisher(Path(found.working_directory), distributor=distributor).ensure_keys(now()):
-        made = (
-            f"the first trust root of Distributor {distributor} with the existing keys"
-            if kept
-            else f"the keys of Distributor {distributor}"
-        )
-        click.echo(f"made {made} in {keys}")
-        click.echo(BACK_UP_KEYS)
-    else:
+    elif not make_keys(found):
         click.echo(f"Distributor {distributor} has keys in {keys}")
+
+
+def make_keys(distributor: Distributor) -> bool:
+    """Make the keys and the first trust root of a Distributor and say so; False if it has them."""
+    from sluice.trust.publish import Publisher
+
+    directory = Path(distributor.working_directory)
+    keys = directory / "keys"
+    kept = all((keys / name).exists() for name in ("root.pem", "online.pem"))
+    if not Publisher(directory, distributor=distributor.name).ensure_keys(now()):
+        return False
+    made = "the first trust root of Distributor {} with the existing keys" if kept else "the keys of Distributor {}"
+    click.echo(f"made {made.format(distributor.name)} in {keys}")
+    click.echo("back them up: whoever has them can sign, and if they are lost new trust must be installed on every Subscriber")
+    return True
 
 
 @trust.command("push")

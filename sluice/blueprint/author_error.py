@@ -1,4 +1,4 @@
-"""``AuthorError``: a value that is wrong as its author wrote it, raised where the file and the line aren't known yet."""
+"""``AuthorError``: a value that is wrong as its author wrote it, raised before its file and line are known."""
 
 from __future__ import annotations
 

@@ -7,12 +7,12 @@ one also ``LOCAL_DIRECTORY``, the directory its address names. The Subscriber's 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping, Set
-from dataclasses import replace
+from collections.abc import Mapping, Set
 
 from sluice.blueprint.render.template import ValueTemplateError, render, undefined_variables, variables_of
+from sluice.blueprint.schema.actions import with_templates
 from sluice.errors import BlueprintError
-from sluice.model.action import Action, Script, StartProcess, StopProcess
+from sluice.model.action import Action
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.site import Distribution, Site, Subscriber
 
@@ -116,15 +116,4 @@ def _what(path: str, distribution: Distribution, subscriber: Subscriber) -> str:
 
 
 def _actions(actions: tuple[Action, ...], variables: Mapping[str, str], what: str) -> tuple[Action, ...]:
-    return tuple(_action(action, lambda text: render(text, variables, what=what)) for action in actions)
-
-
-def _action(action: Action, filled: Callable[[str], str]) -> Action:
-    match action:
-        case Script():
-            return replace(action, run=filled(action.run), path=filled(action.path), undo=filled(action.undo))
-        case StartProcess():
-            arguments = tuple(filled(each) for each in action.arguments)
-            return replace(action, path=filled(action.path), arguments=arguments, undo=filled(action.undo))
-        case StopProcess():
-            return replace(action, name=filled(action.name), undo=filled(action.undo))
+    return tuple(with_templates(action, lambda text: render(text, variables, what=what)) for action in actions)

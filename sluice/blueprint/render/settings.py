@@ -7,10 +7,10 @@ from datetime import timedelta
 
 from sluice.blueprint.render.recipe import subscriber_variables
 from sluice.blueprint.render.texts import action_text, locked_text, mail_text, notify_text, schedule_text, synchronize_text, xattrs_text
+from sluice.blueprint.schema.actions import PHASES
 from sluice.blueprint.schema.suggest import nearest
 from sluice.blueprint.schema.units import format_duration, format_size
 from sluice.errors import NotFoundError
-from sluice.model.action import Action
 from sluice.model.site import Channel, Distribution, Distributor, Origin, Site, Subscriber
 from sluice.model.ticket import UNLIMITED_IN_PROCESS
 
@@ -35,27 +35,18 @@ def effective_settings(site: Site, kind: str, name: str) -> list[Row]:
     """
     match kind.lower():
         case "distributor":
-            distributor = site.distributor(name)
-            return _rows(_distributor(distributor), distributor.origins)
+            return _rows(_distributor(found := site.distributor(name)), found.origins)
         case "subscriber":
-            subscriber = site.subscriber(name)
-            return _rows(_subscriber(subscriber, site), subscriber.origins)
+            return _rows(_subscriber(subscriber := site.subscriber(name), site), subscriber.origins)
         case "channel":
-            channel = site.channel(name)
-            return _rows(_channel(channel, site), channel.origins)
+            return _rows(_channel(channel := site.channel(name), site), channel.origins)
         case "distribution":
-            distribution = site.distribution(name)
-            return _rows(_distribution(distribution), distribution.origins)
+            return _rows(_distribution(distribution := site.distribution(name)), distribution.origins)
     raise NotFoundError(f"no kind of object is called {kind!r}", remedy=nearest(kind, KINDS) or f"the kinds are {', '.join(KINDS)}")
 
 
 def _rows(settings: Iterator[tuple[str, str]], origins: Mapping[str, Origin]) -> list[Row]:
-    return [(path, text, _origin(path, origins)) for path, text in settings]
-
-
-def _origin(path: str, origins: Mapping[str, Origin]) -> str:
-    found = origins.get(path)
-    return found.source if found is not None else BUILT_IN
+    return [(path, text, origins[path].source if path in origins else BUILT_IN) for path, text in settings]
 
 
 def _distributor(d: Distributor) -> Iterator[tuple[str, str]]:
@@ -127,13 +118,8 @@ def _distribution(d: Distribution) -> Iterator[tuple[str, str]]:
         yield f"files[{index}].synchronize", synchronize_text(entry.synchronize)
         yield f"files[{index}].owner", entry.owner or "the extracting account"
         yield f"files[{index}].xattrs", xattrs_text(entry.xattrs)
-    yield from _actions("pre_actions", d.pre_actions)
-    yield from _actions("post_actions", d.post_actions)
-
-
-def _actions(key: str, actions: tuple[Action, ...]) -> Iterator[tuple[str, str]]:
-    for index, action in enumerate(actions):
-        yield f"{key}[{index}]", action_text(action)
+    for key, actions in zip(PHASES, (d.pre_actions, d.post_actions), strict=True):
+        yield from ((f"{key}[{index}]", action_text(action)) for index, action in enumerate(actions))
 
 
 def _flag(value: bool) -> str:

@@ -6,7 +6,8 @@ Effects on a host are checked there; checks that need the other actions are advi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Literal, Self
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,6 +21,13 @@ from sluice.rules.interpreters import foreign_interpreter
 PHASES = ("pre_actions", "post_actions")
 """Keys of a Distribution."""
 
+
+TEMPLATE_FIELDS: Mapping[type[Action], tuple[str, tuple[str, ...]]] = {
+    Script: ("script", ("run", "path", "undo")),
+    StartProcess: ("start_process", ("path", "arguments", "undo")),
+    StopProcess: ("stop_process", ("name", "undo")),
+}
+"""An action's key in blueprints, and its fields that may use ``{{ }}``."""
 
 TYPES_WITHOUT_ACTIONS = {
     "policy_package": "the Subscriber enforces it by itself, again and again",
@@ -157,18 +165,22 @@ class ActionPart(Part):
 def templates(key: str, actions: tuple[Action, ...]) -> Iterator[tuple[PathKey, str]]:
     """Yield the path and text of everything in actions that may use ``{{ }}``."""
     for index, action in enumerate(actions):
-        yield from (((key, index, *path), text) for path, text in _texts(action) if text)
+        name, fields = TEMPLATE_FIELDS[type(action)]
+        for field in fields:
+            value = getattr(action, field)
+            if isinstance(value, tuple):
+                yield from (((key, index, name, field, number), text) for number, text in enumerate(value) if text)
+            elif value:
+                yield (key, index, name, field), value
 
 
-def _texts(action: Action) -> list[tuple[PathKey, str]]:
-    match action:
-        case Script():
-            return [(("script", "run"), action.run), (("script", "path"), action.path), (("script", "undo"), action.undo)]
-        case StartProcess():
-            arguments: list[tuple[PathKey, str]] = [(("start_process", "arguments", n), each) for n, each in enumerate(action.arguments)]
-            return [(("start_process", "path"), action.path), *arguments, (("start_process", "undo"), action.undo)]
-        case StopProcess():
-            return [(("stop_process", "name"), action.name), (("stop_process", "undo"), action.undo)]
+def with_templates(action: Action, rendered: Callable[[str], str]) -> Action:
+    """Replace every text of an action that may use ``{{ }}``."""
+    changed: dict[str, Any] = {}
+    for field in TEMPLATE_FIELDS[type(action)][1]:
+        value = getattr(action, field)
+        changed[field] = tuple(map(rendered, value)) if isinstance(value, tuple) else rendered(value)
+    return replace(action, **changed)
 
 
 def problem_of(path: PathKey, made: str) -> tuple[str, str] | None:
