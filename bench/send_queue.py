@@ -190,6 +190,7 @@ def waits(site: Path, count: int) -> Callable[[], None]:
     """Return a run of tickets that wait for one slot, which another process has."""
     from infra.workplace import open_workplace
     from sluice.distributor.send_queue.watch import QueueWatch
+    from sluice.model.assignment import Assignment
     from sluice.model.event import Event, EventKind
     from sluice.model.revision import RevisionNumber
     from sluice.model.site import Priority
@@ -200,7 +201,8 @@ def waits(site: Path, count: int) -> Callable[[], None]:
     now, ledger = place.clock.now(), place.ledger
 
     def ticket(host: str) -> Ticket:
-        found = ledger.enqueue("bench", host, "zone", RevisionNumber(1, 1), Priority.LOW, host[:4], lease_seconds=300, now=now)
+        assignment = Assignment(host, "zone", RevisionNumber(1, 1), priority=Priority.LOW)
+        found = ledger.enqueue("bench", assignment, host[:4], lease_seconds=300, now=now)
         assert isinstance(found, Ticket)
         return found
 

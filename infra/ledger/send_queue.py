@@ -7,7 +7,7 @@ its late holder finds no row and gets LeaseLostError, and never do more than the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -17,9 +17,8 @@ from infra.ledger.records import append, apply_record, upsert
 from infra.ledger.rows import read_ticket, select_tickets
 from infra.ledger.tables import cancels, queues, tickets
 from sluice.errors import LeaseLostError
+from sluice.model.assignment import Assignment
 from sluice.model.event import Event, EventKind, JsonValue
-from sluice.model.revision import RevisionNumber
-from sluice.model.site import Priority
 from sluice.model.state import CurrentState, Record
 from sluice.model.ticket import Lost, Occupied, Phase, QueueLook, QueueTurn, Ticket
 from sluice.rules import dispatch
@@ -35,44 +34,25 @@ class SendQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def enqueue(
-        self,
-        sender: str,
-        subscriber: str,
-        distribution: str,
-        revision: RevisionNumber,
-        priority: Priority,
-        holder: str,
-        *,
-        lease_seconds: float,
-        now: datetime,
-    ) -> Ticket | Occupied:
+    def enqueue(self, sender: str, assignment: Assignment, holder: str, *, lease_seconds: float, now: datetime) -> Ticket | Occupied:
         """See ``sluice.ports.Ledger``."""
+        subscriber, distribution = assignment.pair
         pair = (tickets.c.subscriber == subscriber) & (tickets.c.distribution == distribution)
 
         def work(connection: Connection) -> Ticket | Occupied:
-            found = [read_ticket(r) for r in connection.execute(select_tickets().where(pair))]
-            _remove(connection, _expired(found, (), now), now)
-            row = connection.execute(select_tickets().where(pair)).one_or_none()
-            if row is not None:
-                return dispatch.occupied(read_ticket(row))
-            fresh = Ticket(0, sender, subscriber, distribution, revision, priority, holder, Phase.ENTERED, now, now)
-            leased = dispatch.leased(fresh, now, lease_seconds)
-            values = {
-                "sender": sender,
-                "subscriber": subscriber,
-                "distribution": distribution,
-                "revision": str(revision),
-                "priority": priority.value,
-                "holder": holder,
-                "phase": leased.phase.value,
-                "entered": now,
-                "lease_until": leased.lease_until,
-            }
-            number = connection.execute(insert(tickets).values(values)).inserted_primary_key
+            found = [read_ticket(row) for row in connection.execute(select_tickets().where(pair))]
+            expired = _expired(found, (), now)
+            _remove(connection, expired, now)
+            if others := [ticket for ticket in found if ticket not in expired]:
+                return dispatch.occupied(others[0])
+            new = Ticket(0, sender, subscriber, distribution, assignment.revision, assignment.priority, holder, Phase.ENTERED, now, now)
+            new = dispatch.leased(new, now, lease_seconds)
+            values = asdict(new) | {"revision": str(new.revision), "priority": new.priority.value, "phase": new.phase.value}
+            del values["number"]  # the database counts
+            key = connection.execute(insert(tickets).values(values)).inserted_primary_key
             _count_change(connection, sender)
-            assert number is not None  # noqa: S101 - the insert above names one row
-            return _select_ticket(connection, number[0])
+            assert key is not None  # noqa: S101 - the insert above names one row
+            return replace(new, number=key[0])
 
         return self._database.write(work)
 

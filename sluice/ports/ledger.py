@@ -6,10 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from sluice.model.assignment import Assignment
 from sluice.model.event import Event, EventKind, RecordedEvent
 from sluice.model.order import Receipt
-from sluice.model.revision import RevisionNumber
-from sluice.model.site import Priority
 from sluice.model.state import Built, CurrentState, LedgerSnapshot, ReceiptStored, Record
 from sluice.model.ticket import Lost, Occupied, QueueLook, QueueTurn, Ticket
 
@@ -98,18 +97,7 @@ class Ledger(Protocol):
         """
         ...
 
-    def enqueue(
-        self,
-        sender: str,
-        subscriber: str,
-        distribution: str,
-        revision: RevisionNumber,
-        priority: Priority,
-        holder: str,
-        *,
-        lease_seconds: float,
-        now: datetime,
-    ) -> Ticket | Occupied:
+    def enqueue(self, sender: str, assignment: Assignment, holder: str, *, lease_seconds: float, now: datetime) -> Ticket | Occupied:
         """Claim a pair of Subscriber and Distribution, before its host is called. Stands in nobody's way until ``take_turns``.
 
         Args:

@@ -13,6 +13,7 @@ from infra.ledger.sql import SqlLedger, open_ledger
 from infra.workplace import Workplace
 from sluice.distributor.send_queue.watch import LEASE_SECONDS, QueueWatch, SendCancelledError, Turn
 from sluice.errors import LeaseLostError, LedgerError
+from sluice.model.assignment import Assignment
 from sluice.model.event import Event, EventKind
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distributor, Priority, Site
@@ -55,9 +56,8 @@ class Process:
 
     def turn(self, host: str, priority: Priority = Priority.MEDIUM, *, waits_under: tuple[str, ...] = ()) -> Turn:
         """Entered, its host has answered, and it asks."""
-        ticket = self.place.ledger.enqueue(
-            "hq", host, "zone", RevisionNumber(1, 1), priority, self.name, lease_seconds=self.watch.lease_seconds, now=self.place.now()
-        )
+        assignment = Assignment(host, "zone", RevisionNumber(1, 1), priority=priority)
+        ticket = self.place.ledger.enqueue("hq", assignment, self.name, lease_seconds=self.watch.lease_seconds, now=self.place.now())
         assert isinstance(ticket, Ticket)
         turn = self.watch.keep(ticket, lambda: self.lost.append(host))
         event = Event(START, EventKind.SEND_STARTED, distribution="zone", subscriber=host)

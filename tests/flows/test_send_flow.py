@@ -222,7 +222,7 @@ def test_cancel_stops_what_waits_for_a_slot(work: Workplace, wire: Wire, monkeyp
     directory = write_site(Path(work.site.directory), extract="never", limit=1)
     monkeypatch.setenv("SLUICE_SITE", str(directory))
     now = datetime.now(UTC)
-    other = work.ledger.enqueue("hq", "oslo-9", "zone", V1, Priority.MEDIUM, "another run", lease_seconds=60, now=now)
+    other = work.ledger.enqueue("hq", Assignment("oslo-9", "zone", V1, priority=Priority.MEDIUM), "another run", lease_seconds=60, now=now)
     assert isinstance(other, Ticket)
     began = Record(Event(now, EventKind.SEND_STARTED, distribution="zone", subscriber="oslo-9"))
     turn = work.ledger.take_turns("hq", [other.number], [other.number], lambda _: began, limit=1, now=now)

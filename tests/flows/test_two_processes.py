@@ -22,6 +22,7 @@ from infra.orchestrator.server_address import ServerAddress
 from infra.workplace import open_workplace
 from sluice.blueprint import load_site
 from sluice.distributor.build.record import build_recorded, sign_recorded
+from sluice.model.assignment import Assignment
 from sluice.model.event import Event, EventKind
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
@@ -135,7 +136,9 @@ def dam(ledger: SqlLedger) -> list[Ticket]:
     found = []
     now = datetime.now(UTC)
     for number in range(LIMIT):
-        ticket = ledger.enqueue("hq", f"dam-{number}", "high", RevisionNumber(1, 1), Priority.HIGH, "dam", lease_seconds=3600, now=now)
+        ticket = ledger.enqueue(
+            "hq", Assignment(f"dam-{number}", "high", RevisionNumber(1, 1), priority=Priority.HIGH), "dam", lease_seconds=3600, now=now
+        )
         assert isinstance(ticket, Ticket)
         found.append(ticket)
     numbers = {t.number for t in found}

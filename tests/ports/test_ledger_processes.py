@@ -105,7 +105,7 @@ def test_never_more_than_the_limit_run_over_all_processes_and_each_pair_once(sta
 ledger = open_ledger(path)
 mine = []
 for host in range(12):  # every process wants all of them: the same send started three times
-    entered = ledger.enqueue("hq", f"host-{host}", "zone", RevisionNumber(1, 1), Priority.MEDIUM, name, lease_seconds=3600, now=NOW)
+    entered = ledger.enqueue("hq", Assignment(f"host-{host}", "zone", RevisionNumber(1, 1)), name, lease_seconds=3600, now=NOW)
     if hasattr(entered, "number"):
         mine.append(entered)
 while mine:

@@ -9,6 +9,7 @@ import pytest
 from infra.ledger.sql import open_ledger
 from infra.ledger.tables import SCHEMA_VERSION
 from sluice.errors import LeaseLostError
+from sluice.model.assignment import Assignment
 from sluice.model.event import Event, EventKind
 from sluice.model.order import Outcome, Receipt
 from sluice.model.revision import RevisionNumber
@@ -23,8 +24,12 @@ V1, V2 = RevisionNumber(1, 1), RevisionNumber(1, 2)
 LEASE = 60.0
 
 
+def zone(host: str, revision: RevisionNumber, priority: Priority) -> Assignment:
+    return Assignment(host, "zone", revision, priority=priority)
+
+
 def enter(ledger: Ledger, host: str, priority: Priority = Priority.MEDIUM, *, holder: str = "run-1", now: datetime = NOW) -> Ticket:
-    ticket = ledger.enqueue("hq", host, "zone", V1, priority, holder, lease_seconds=LEASE, now=now)
+    ticket = ledger.enqueue("hq", zone(host, V1, priority), holder, lease_seconds=LEASE, now=now)
     assert isinstance(ticket, Ticket)
     return ticket
 
@@ -52,10 +57,10 @@ def phases(ledger: Ledger) -> list[Phase]:
 
 def test_the_same_send_started_twice_is_told_who_is_at_it(ledger: Ledger, opener: Opener) -> None:
     first = enter(ledger, "a")
-    second = opener().enqueue("hq", "a", "zone", V2, Priority.HIGH, "run-2", lease_seconds=LEASE, now=NOW)
+    second = opener().enqueue("hq", zone("a", V2, Priority.HIGH), "run-2", lease_seconds=LEASE, now=NOW)
     assert second == Occupied(first, "flow run run-1 is connecting to it or has it extract")
     ledger.finish(first)
-    assert isinstance(ledger.enqueue("hq", "a", "zone", V2, Priority.HIGH, "run-2", lease_seconds=LEASE, now=NOW), Ticket)
+    assert isinstance(ledger.enqueue("hq", zone("a", V2, Priority.HIGH), "run-2", lease_seconds=LEASE, now=NOW), Ticket)
 
 
 def test_slots_are_given_to_all_who_ask_at_once_in_order_and_given_on(ledger: Ledger) -> None:
@@ -171,7 +176,7 @@ def test_released_the_claim_stays_and_the_slot_is_free(ledger: Ledger) -> None:
     assert isinstance(kept, Ticket)
     assert (kept.number, kept.phase) == (first.number, Phase.ENTERED)
     assert isinstance(turns(ledger, second, kept=(first,)).verdicts[second.number], Started)
-    assert isinstance(ledger.enqueue("hq", "a", "zone", V1, Priority.HIGH, "run-2", lease_seconds=LEASE, now=NOW), Occupied)
+    assert isinstance(ledger.enqueue("hq", zone("a", V1, Priority.HIGH), "run-2", lease_seconds=LEASE, now=NOW), Occupied)
 
 
 def test_a_receipt_gives_the_claim_back_and_an_order_begins_with_its_number(ledger: Ledger) -> None:
@@ -220,7 +225,7 @@ def test_ticket_numbers_are_never_given_twice(ledger: Ledger) -> None:
 
 def test_senders_do_not_wait_for_each_other(ledger: Ledger) -> None:
     turns(ledger, enter(ledger, "a", Priority.HIGH))
-    low = ledger.enqueue("helsinki-hub", "b", "zone", V1, Priority.LOW, "run-2", lease_seconds=LEASE, now=NOW)
+    low = ledger.enqueue("helsinki-hub", zone("b", V1, Priority.LOW), "run-2", lease_seconds=LEASE, now=NOW)
     assert isinstance(low, Ticket)
     number = low.number
     said = ledger.take_turns("helsinki-hub", [number], [number], lambda _: record(EventKind.SEND_STARTED, "b"), limit=1, now=NOW)

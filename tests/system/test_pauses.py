@@ -17,6 +17,7 @@ from infra.workplace import open_workplace
 from sluice.blueprint import load_site
 from sluice.distributor.build.record import build_recorded, sign_recorded
 from sluice.distributor.send_queue.watch import LEASE_SECONDS
+from sluice.model.assignment import Assignment
 from sluice.model.event import Event, EventKind
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
@@ -168,7 +169,9 @@ def test_killed_while_it_is_paused_the_next_run_goes_on_once_the_lease_is_over(p
     # Another process that finds the lease over: its clock is the argument.
     late = datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS + 1)
     with closing(open_ledger(pair.lab.hq / "ledger.db")) as ledger:
-        taken = ledger.enqueue("hq", "oslo", "bulk", RevisionNumber(1, 1), Priority.LOW, "late", lease_seconds=1, now=late)
+        taken = ledger.enqueue(
+            "hq", Assignment("oslo", "bulk", RevisionNumber(1, 1), priority=Priority.LOW), "late", lease_seconds=1, now=late
+        )
         assert isinstance(taken, Ticket)
         ledger.finish(taken)
     pair.lab.sluice("send", "bulk")

@@ -40,13 +40,9 @@ class Claim:
 
     def enter(self) -> Occupied | None:
         """Claim the pair. Occupied: another run has it; enter again later."""
-        each = self.assignment
         found = self.context.ledger.enqueue(
             self.context.distributor.name,
-            each.subscriber,
-            each.distribution,
-            each.revision,
-            each.priority,
+            self.assignment,
             self.context.flow_run,
             lease_seconds=self.watch.lease_seconds,
             now=self.context.clock.now(),
