@@ -1,1 +1,1 @@
-"""What runs on a Subscriber: small, self-contained, starts fast."""
+"""The agent: the program on a Subscriber. Small, self-contained, starts fast."""

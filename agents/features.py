@@ -1,4 +1,4 @@
-"""What this agent can do (F10), as its ``hello`` says. PathStat out without importing anything."""
+"""What this agent can do (F10), as its ``hello`` says. Determined without importing anything."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NEEDING_PSUTIL = frozenset({Feature.START_PROCESS, Feature.STOP_PROCESS})
 
 
 def features() -> list[str]:
-    """Every feature, but for those whose library this bundle came without, and owners where it isn't root."""
+    """Return every feature but those whose library this bundle came without, and owners if the agent isn't root."""
     lacking = frozenset() if find_spec("psutil") else NEEDING_PSUTIL
     if os.geteuid() != 0:
         lacking |= {Feature.OWNER}

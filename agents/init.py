@@ -1,7 +1,7 @@
-"""What bootstrap has the agent itself do: make its identity, and trust a Distributor. Both may be repeated.
+"""The agent's part in bootstrap: make its identity, and trust a Distributor. Both may be repeated.
 
-The receipt key is made here and never leaves; only its public half is said. Trusting is the administrator's act: it comes over a login of
-theirs, not over the agent protocol.
+The receipt key is made here and never leaves; only its public half is printed. Trusting is the administrator's act: it comes over a
+login of theirs, not over the agent protocol.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def init(directory: Path, name: str) -> bytes:
 
 
 def trust(directory: Path, distributor: str, root: bytes) -> None:
-    """Install or replace the trust root of a Distributor. Raises TamperedError where it isn't signed by itself."""
+    """Install or replace the trust root of a Distributor. Raises TamperedError if it isn't signed by itself."""
     if not name_is_valid(distributor):
         raise TamperedError(f"{distributor!r:.80} is no name of a Distributor")
-    place = directory / "distributors" / distributor
-    make_directory(place)
-    with locked(place / "lock", what=f"the trust of Distributor {distributor}", wait=LOCK_WAIT):
-        TrustDirectory(place, distributor=distributor).install_root(root)
+    trusted = directory / "distributors" / distributor
+    make_directory(trusted)
+    with locked(trusted / "lock", what=f"the trust of Distributor {distributor}", wait=LOCK_WAIT):
+        TrustDirectory(trusted, distributor=distributor).install_root(root)
 
 
 def _name(path: Path) -> str:

@@ -1,10 +1,9 @@
-"""Temporary files that killed processes left in a working directory: found cheaply, removed by who holds the lock that covers them."""
+"""Temporary files that killed processes left in a working directory: found cheaply, removed under the lock that covers them."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,35 +12,31 @@ from sluice.errors import StoreLockedError
 from sluice.subscriber.held.directory import DistributionDirectory
 
 SCRATCH = "scratch"
-"""Below ``trust``: where metadata is verified before it is kept."""
+"""Directory below ``trust`` in which metadata is verified before it is kept."""
 
 
 def distribution_has_leftovers(held: DistributionDirectory) -> bool:
-    """Whether an extraction or a receive was killed; may also be one that still runs."""
-    return held.journal.exists() or any(_has_temporary(each) for each in held.swept())
+    """Whether an extraction or a receive was killed; also true while one runs."""
+    return held.journal.exists() or any(_has_temporary(each) for each in held.swept_directories())
 
 
-def sweep_distributor(place: Path) -> None:
-    """Remove what was left beside and in the trust of one Distributor; left to its process where one works there."""
-    trust = place / "trust"
-    places = (place, trust, trust / "metadata", place / "quarantine")
-    if not (any(map(_has_temporary, places)) or (trust / SCRATCH).exists()):
+def sweep_distributor(distributor: Path) -> None:
+    """Remove temporary files in the directory and the trust of one Distributor, unless a process works there."""
+    trust = distributor / "trust"
+    directories = (distributor, trust, trust / "metadata", distributor / "quarantine")
+    if not (any(map(_has_temporary, directories)) or (trust / SCRATCH).exists()):
         return
-    with suppress(StoreLockedError), locked(place / "lock", what=f"the trust of Distributor {place.name}"):
-        _sweep(places)
+    with suppress(StoreLockedError), locked(distributor / "lock", what=f"the trust of Distributor {distributor.name}"):
+        for each in directories:
+            sweep(each)
         shutil.rmtree(trust / SCRATCH, ignore_errors=True)
 
 
 def sweep_identity(identity: Path) -> None:
-    """The same for the Subscriber's own name and key."""
+    """Remove temporary files beside the Subscriber's own name and key, unless a process works there."""
     if _has_temporary(identity):
         with suppress(StoreLockedError), locked(identity / "lock", what=f"the identity in {identity.parent}"):
-            _sweep((identity,))
-
-
-def _sweep(places: Iterable[Path]) -> None:
-    for each in places:
-        sweep(each)
+            sweep(identity)
 
 
 def _has_temporary(directory: Path) -> bool:

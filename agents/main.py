@@ -1,4 +1,4 @@
-"""The ``sluice-agent`` command. Starts fast: what a subcommand doesn't need isn't imported, and ``hello`` needs next to nothing."""
+"""The ``sluice-agent`` command. Starts fast: a subcommand imports only what it needs, and ``hello`` next to nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT_MAX = 5_000_000
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one subcommand. Returns the exit code of ``sluice/errors.py``'s table, 0 where nothing is wrong."""
+    """Run one subcommand. Returns the exit code of ``sluice/errors.py``'s table, 0 if nothing is wrong."""
     if sys.getfilesystemencoding() != "utf-8":
         # File names are UTF-8 whatever the login's locale says.
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - ourselves
@@ -57,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (
         ("serve", "a conversation with a Distributor or parent over stdin and stdout"),
-        ("run", "finish or take back what a killed agent left"),
-        ("status", "what is held and extracted here"),
+        ("run", "finish or undo the extractions of a killed agent"),
+        ("status", "list the revisions that are held and extracted here"),
         ("init", "make this Subscriber's name and receipt key; prints the public key"),
         ("trust", "trust a Distributor: its root is read from stdin"),
     ):

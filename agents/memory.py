@@ -1,4 +1,4 @@
-"""How much memory this process may use, as its ``hello`` says: the least of what the machine has and of the limits on it."""
+"""The memory that this process may use, as its ``hello`` says: the machine's, or the lowest limit on it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 CGROUP_FILES = {"": "memory.max", "memory": "memory.limit_in_bytes"}
-"""Of version 2, which has no controllers' names in /proc/self/cgroup, and of version 1."""
+"""File with the limit, by controller: of version 2, which has no controllers' names in /proc/self/cgroup, and of version 1."""
 
 
 def memory(*, process: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes: physical memory, RLIMIT_AS, or the limit of the control group or of one above it, whatever is least."""
+    """Return bytes: physical memory, RLIMIT_AS, or the limit of the control group or of one above it, whatever is least."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_of_groups(process, mounted)]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:

@@ -1,4 +1,4 @@
-"""``sluice-agent run`` and ``status``: recovery of every Distribution, and what is held and extracted here."""
+"""``sluice-agent run`` and ``status``: recover every Distribution; list the revisions that are held and extracted here."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sluice.subscriber.held.directory import DistributionDirectory
 
 
 def recover_all(directory: WorkingDirectory) -> list[SluiceError]:
-    """End every extraction that a killed agent left, and remove its temporary files; what another process works on is left to it.
+    """End every extraction of a killed agent, and remove its temporary files; skip those that another process works on.
 
-    Returns what couldn't be ended.
+    Returns the errors of those that couldn't be ended.
     """
     failed: list[SluiceError] = []
     _attempt(partial(sweep_identity, directory.path / "identity"), "identity", failed)
@@ -30,24 +30,24 @@ def recover_all(directory: WorkingDirectory) -> list[SluiceError]:
 
 def _recover(directory: WorkingDirectory, held: DistributionDirectory) -> None:
     if distribution_has_leftovers(held):
-        from agents.receipts import recover_distribution
+        from agents.extraction import recover_distribution
 
         recover_distribution(directory, held)
 
 
-def _attempt(work: Callable[[], None], what: str, failed: list[SluiceError]) -> None:
+def _attempt(work: Callable[[], None], name: str, failed: list[SluiceError]) -> None:
     try:
         work()
     except StoreLockedError:
         pass
     except SluiceError as error:
         failed.append(error)
-    except Exception as error:  # noqa: BLE001 - a full disk or damage at one place doesn't silence the agent for all others
-        failed.append(StoreError(f"recovery of {what}: {type(error).__name__}: {error}", remedy="look at the disk and what lies there"))
+    except Exception as error:  # noqa: BLE001 - a full disk or damage of one Distribution doesn't silence the agent for all others
+        failed.append(StoreError(f"recovery of {name}: {type(error).__name__}: {error}", remedy="look at the disk and the files there"))
 
 
 def run(directory: WorkingDirectory) -> int:
-    """Recover; prints what couldn't be. Returns the exit code."""
+    """Recover, and print the errors. Returns the exit code."""
     failed = recover_all(directory)
     for error in failed:
         sys.stderr.write(f"sluice-agent: {error}\n")

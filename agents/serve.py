@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from agents.features import features
-from agents.line import Line
+from agents.frame_channel import FrameChannel
 from agents.memory import memory
 from agents.run import recover_all
 from agents.working_directory import WorkingDirectory
@@ -31,42 +31,42 @@ from sluice.trust.held import held_versions
 from sluice.trust.high_water import read_high_water
 
 CODEC = "zstd"
-"""What every agent can read."""
+"""Every agent can read it."""
 MORE_CODECS = {"hdiff": "hdiffpatch", "lzma": "_lzma"}
-"""What some can read as well, by the module that it needs: a bundle or a Python may come without."""
+"""Codecs that some agents can read as well, by the module that each needs: a bundle or a Python may come without it."""
 ABOUT_MAX = 10_000
 """Most Distributions that a sender may ask about."""
 _PLATFORM_IDS = {"almalinux": "alma", "ol": "oracle", "amzn": "amazon", "opensuse-leap": "opensuse", "opensuse-tumbleweed": "opensuse"}
-"""What /etc/os-release calls products otherwise than sluice/model/platforms.py."""
+"""Products that have another name in /etc/os-release than in sluice/model/platforms.py."""
 
 
 def serve(directory: WorkingDirectory) -> int:
-    """Hold one conversation. Returns the exit code: 0 where it ended in order."""
-    signal.signal(signal.SIGHUP, _stay)
-    line = Line.over_stdio()
+    """Hold one conversation. Returns the exit code: 0 if it ended in order."""
+    signal.signal(signal.SIGHUP, _ignore)
+    channel = FrameChannel.over_stdio()
     for error in recover_all(directory):
         sys.stderr.write(f"sluice-agent: {error}\n")
-    return _Conversation(directory, line).run()
+    return _Conversation(directory, channel).run()
 
 
-def _stay(_number: int, _frame: object) -> None:
-    """A lost login doesn't end an extraction. A handler and not SIG_IGN, which programs that actions start would inherit."""
+def _ignore(_number: int, _frame: object) -> None:
+    """Ignore a lost login: it doesn't end an extraction. A handler and not SIG_IGN, which programs that actions start would inherit."""
 
 
 class _Conversation:
-    def __init__(self, directory: WorkingDirectory, line: Line) -> None:
+    def __init__(self, directory: WorkingDirectory, channel: FrameChannel) -> None:
         self._directory = directory
-        self._line = line
+        self._channel = channel
         self._distributor: str | None = None
         self._requests: dict[str, Callable[[Fields], Message]] = {}
         self._completions = Counter[tuple[str, str]]()
         self._discarding = False
-        """After an error within a put, data frames are on their way that nobody wants."""
+        """After an error within a put, data frames still arrive that nobody wants."""
 
     def run(self) -> int:
         while True:
             try:
-                frame = self._line.read()
+                frame = self._channel.read()
                 if frame is None:
                     return 0
                 if isinstance(frame, bytes) or (self._discarding and frame["type"] == "from"):
@@ -76,11 +76,11 @@ class _Conversation:
                 self._discarding = False
                 if frame["type"] == "bye":
                     return 0
-                self._line.say(self._answer(frame))
+                self._channel.send(self._answer(frame))
             except EOFError:
                 return 0
             except ProtocolError as error:
-                self._line.say(error_message(error))
+                self._channel.send(error_message(error))
                 return error.exit_code
 
     def _answer(self, message: Message) -> Message:
@@ -98,18 +98,18 @@ class _Conversation:
         except SluiceError as error:
             failed = error
         except OSError as error:
-            failed = _of_the_disk(error)
+            failed = _disk_error(error)
         except Exception as error:  # noqa: BLE001 - whatever happens to one request, the next one is taken
             traceback.print_exc(file=sys.stderr)
             failed = SluiceError(f"the agent failed: {type(error).__name__}: {error}", remedy="look at the agent's stderr, then repeat")
         self._discarding = kind == "put"
-        return _sayable(error_message(failed))
+        return _in_unicode(error_message(failed))
 
     def _handlers(self) -> dict[str, Callable[[Fields], Message]]:
         if not self._requests:
             from agents.requests import Requests  # after hello: it imports what verifies and decompresses
 
-            self._requests = Requests(self._directory, str(self._distributor), self._line, self._completions).handlers()
+            self._requests = Requests(self._directory, str(self._distributor), self._channel, self._completions).handlers()
         return self._requests
 
     def _hello(self, fields: Fields) -> Message:
@@ -141,7 +141,7 @@ class _Conversation:
 
     @staticmethod
     def _about(fields: Fields) -> frozenset[str] | None:
-        """The Distributions that the answer is confined to; None: all of them."""
+        """Return the Distributions that the answer is confined to; None: all of them."""
         if not fields.optional("about"):
             return None
         names = fields.items("about", limit=ABOUT_MAX)
@@ -171,21 +171,21 @@ class _Conversation:
         return found
 
 
-def _of_the_disk(error: OSError) -> SluiceError:
-    """What the system refuses is the Subscriber's trouble, named as such: no fault of the agent's."""
-    place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "the working directory's disk"
+def _disk_error(error: OSError) -> SluiceError:
+    """Return the error for a call that the system refused: the host's trouble, no fault of the agent's."""
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "the working directory's disk"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpaceError(f"no space left: {place}", remedy="free some, then repeat")
-    return StoreError(f"{place}: {error.strerror or error}", remedy="look at that disk and the rights of the agent's account, then repeat")
+        return NoSpaceError(f"no space left: {path}", remedy="free some, then repeat")
+    return StoreError(f"{path}: {error.strerror or error}", remedy="look at that disk and the rights of the agent's account, then repeat")
 
 
-def _sayable(message: Message) -> Message:
-    """With names that are no UTF-8 made so: foreign files may be called anything."""
+def _in_unicode(message: Message) -> Message:
+    """Replace characters that are no UTF-8: foreign files may have any name."""
     return {key: value.encode(errors="replace").decode() if isinstance(value, str) else value for key, value in message.items()}
 
 
 def _platform() -> str:
-    """``debian-12``, as /etc/os-release says."""
+    """Return ``debian-12`` or the like, from /etc/os-release."""
     values = {}
     with suppress(OSError), open("/etc/os-release", encoding="utf-8", errors="replace") as file:
         for line in file:

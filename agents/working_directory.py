@@ -1,4 +1,4 @@
-"""The working directory of a Subscriber (docs/formats.md section 6): where what is, and whether it may be used at all."""
+"""The working directory of a Subscriber (docs/formats.md section 6): its paths, and whether it may be used at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class WorkingDirectory:
 
     Raises:
         NotFoundError: There is none.
-        TrustError: It belongs to another account, or others may write in it: what lies there can't be believed.
+        TrustError: It belongs to another account, or others may write in it: its files can't be believed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +34,7 @@ class WorkingDirectory:
             raise TrustError(f"the working directory {path} doesn't belong to the agent's account", remedy="run the agent as its owner")
         if status.st_mode & 0o022:
             raise TrustError(
-                f"the working directory {path} can be written by others", remedy=f"chmod 700 {path}, after looking what is in it"
+                f"the working directory {path} can be written by others", remedy=f"look at the files in it, then: chmod 700 {path}"
             )
         for parent in self.path.parents:
             found = os.stat(parent)
@@ -47,7 +47,7 @@ class WorkingDirectory:
             if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
                 raise TrustError(
                     f"the working directory {path} lies in {parent}, where everybody can give its name to another",
-                    remedy=f"chmod o-w {parent}, after looking what is in it",
+                    remedy=f"look at the files in it, then: chmod o-w {parent}",
                 )
 
     def subscriber(self) -> str:
@@ -71,23 +71,23 @@ class WorkingDirectory:
         return self.path / "identity" / "receipt.pem"
 
     def distributor(self, name: str) -> Path:
-        """The directory of one Distributor; it may be missing. Raises TamperedError for what is no name."""
+        """The directory of one Distributor; it may be missing. Raises TamperedError if that is no name."""
         if not name_is_valid(name):
             raise TamperedError(f"{name!r:.80} is no name of a Distributor")
         return self.path / "distributors" / name
 
     def held(self, distributor: str, distribution: str) -> DistributionDirectory:
-        """One Distribution of a Distributor. Raises TamperedError for what is no name."""
+        """The directory of one Distribution of a Distributor. Raises TamperedError if that is no name."""
         if not name_is_valid(distribution):
             raise TamperedError(f"{distribution!r:.80} is no name of a Distribution")
         return DistributionDirectory(self.distributor(distributor) / "distributions" / distribution)
 
     def distributors(self) -> list[str]:
-        """Names of those that have a directory."""
+        """Names of the Distributors that have a directory."""
         return _names(self.path / "distributors")
 
     def distributions(self, distributor: str) -> Iterator[DistributionDirectory]:
-        """Everything held of one Distributor, in name order."""
+        """Yield the Distributions of one Distributor, in name order."""
         for name in _names(self.distributor(distributor) / "distributions"):
             yield self.held(distributor, name)
 

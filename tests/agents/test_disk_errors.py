@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.serve import _of_the_disk
+from agents.serve import _disk_error
 from sluice.errors import NoSpaceError, StoreError
 from tests.agents.workbench import Raw, Workbench
 from tests.subscriber.revisions import make
@@ -35,4 +35,4 @@ def test_a_file_that_cannot_be_read_is_named_and_the_next_request_is_taken(tmp_p
 
 @pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, NoSpaceError), (errno.EDQUOT, NoSpaceError), (errno.EIO, StoreError)])
 def test_a_full_disk_is_told_from_one_that_fails(number: int, expected: type[Exception]) -> None:
-    assert type(_of_the_disk(OSError(number, "text"))) is expected
+    assert type(_disk_error(OSError(number, "text"))) is expected

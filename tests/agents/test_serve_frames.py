@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from agents.line import Events, Line
+from agents.frame_channel import Events, FrameChannel
 from sluice.errors import ProtocolError
 from sluice.formats.protocol import data_header, message_frame, read_frame
 from sluice.formats.ted.file import BLOCK
@@ -230,8 +230,8 @@ def test_closing_stdin_ends_the_agent_wherever_it_is(bench: Workbench, made: Mad
 
 def test_a_stray_print_goes_to_stderr_and_a_stray_read_finds_nothing() -> None:
     code = (
-        "import sys; from agents.line import Line; line = Line.over_stdio(); print('stray', flush=True); "
-        "import os; os.system('echo stray too'); line.say({'type': 'x', 'read': sys.stdin.read()})"
+        "import sys; from agents.frame_channel import FrameChannel; line = FrameChannel.over_stdio(); print('stray', flush=True); "
+        "import os; os.system('echo stray too'); line.send({'type': 'x', 'read': sys.stdin.read()})"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], input=b"not for you", capture_output=True, check=True, env={"PYTHONPATH": str(PROJECT)}
@@ -241,23 +241,23 @@ def test_a_stray_print_goes_to_stderr_and_a_stray_read_finds_nothing() -> None:
 
 
 def test_a_long_silence_is_filled_with_the_last_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.line.QUIET_SECONDS", 0.05)
+    monkeypatch.setattr("agents.frame_channel.QUIET_SECONDS", 0.05)
     here, there = os.pipe()
-    line = Line(os.open(os.devnull, os.O_RDONLY), there)
+    line = FrameChannel(os.open(os.devnull, os.O_RDONLY), there)
     with line.events() as events:
         events("stage", 3, 9)
         seen = b""
         while seen.count(b'"stage"') < 4:
             seen += os.read(here, 4096)
     os.close(here)
-    line.say({"type": "event"})  # nobody listens any more: that is no error
+    line.send({"type": "event"})  # nobody listens any more: that is no error
     os.close(there)
 
 
 def test_an_event_that_names_a_strange_file_is_one_that_the_distributor_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.line.QUICK_SECONDS", 0.0)
+    monkeypatch.setattr("agents.frame_channel.QUICK_SECONDS", 0.0)
     here, there = os.pipe()
-    line = Line(os.open(os.devnull, os.O_RDONLY), there)
+    line = FrameChannel(os.open(os.devnull, os.O_RDONLY), there)
     Events(line)("locked: /srv/\u3000\x1b[2J" + "x" * 99, 1, 2)
     body = json.loads(os.read(here, 4096)[5:])
     assert body["phase"] == "locked: /srv/??[2J" + "x" * 46
@@ -268,16 +268,16 @@ def test_an_event_that_names_a_strange_file_is_one_that_the_distributor_takes(mo
 @pytest.mark.parametrize("said", [b"", data_header(9) + b"half"], ids=["nothing", "half a frame"])
 def test_a_sender_that_falls_silent_within_a_put_counts_as_gone(said: bytes) -> None:
     here, there = os.pipe()
-    line = Line(here, -1, silence=0.05)
+    line = FrameChannel(here, -1, silence=0.05)
     os.write(there, said)
     with line.within_a_put(), pytest.raises((EOFError, ProtocolError)):
-        line.data("a payload")
+        line.read_data("a payload")
     os.close(there)
 
 
 def test_between_requests_a_sender_may_be_silent_as_long_as_it_waits() -> None:
     here, there = os.pipe()
-    line = Line(here, -1, silence=0.01)
+    line = FrameChannel(here, -1, silence=0.01)
     later = threading.Timer(0.3, os.write, (there, message_frame({"type": "bye"})))
     later.start()
     assert line.read() == {"type": "bye"}
@@ -555,9 +555,9 @@ def test_events_tell_how_far_an_order_is_and_no_more_than_anybody_reads(
     seconds: float, told: list[tuple[str, int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = iter(range(1000))
-    monkeypatch.setattr("agents.line.time", SimpleNamespace(monotonic=lambda: seconds * next(at)))
+    monkeypatch.setattr("agents.frame_channel.time", SimpleNamespace(monotonic=lambda: seconds * next(at)))
     here, there = os.pipe()
-    events = Events(Line(os.open(os.devnull, os.O_RDONLY), there))
+    events = Events(FrameChannel(os.open(os.devnull, os.O_RDONLY), there))
     for phase, done in (("stage", 1), ("stage", 2), ("swap", 1), ("swap", 2), *[("swap", 6)] * (2 if seconds == 10.0 else 4)):
         events(phase, done, 9)
     os.close(there)

@@ -9,7 +9,7 @@ from typing import Any
 
 from blake3 import blake3
 
-import agents.receipts
+import agents.extraction
 import agents.requests
 import agents.serve  # noqa: F401 - these three are imported late by an agent; forks of this process have them already
 from agents.init import init, trust

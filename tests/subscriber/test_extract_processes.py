@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.line import PHASE_MAX
+from agents.frame_channel import PHASE_MAX
 from sluice.model.action import Action, StartProcess, StopProcess
 from sluice.model.order import Outcome, Receipt
 from sluice.subscriber.actions import run as actions_run

@@ -26,7 +26,7 @@ NONE_RUNS = "none of that name runs"
 FAILED = 1
 """Exit code in the report of a stop that left some running."""
 SHOWN_NAME = 15
-"""Characters of a name in a phase, which may have few (``agents.channel.PHASE_MAX``): as many as the kernel keeps."""
+"""Characters of a name in a phase, which may have few (``agents.frame_channel.PHASE_MAX``): as many as the kernel keeps."""
 
 
 def check_stop(action: StopProcess) -> list[Process]:

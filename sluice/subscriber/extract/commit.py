@@ -13,7 +13,7 @@ from sluice.model.manifest import Manifest
 from sluice.model.order import Order, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import DistributionType
-from sluice.subscriber.held.directory import DistributionDirectory, Extracted
+from sluice.subscriber.held.directory import DistributionDirectory, Extracted, remove_directory
 from sluice.subscriber.held.retained import commit_retained
 from sluice.subscriber.held.supplement import remove_supplements
 from sluice.trust.roles import MANIFEST
@@ -61,14 +61,14 @@ def clean_up(held: DistributionDirectory, manifest: Manifest) -> None:
             # The record first: a revision without its .ted counts as held only by it.
             cleaned = {**status.received, str(manifest.revision): replace(record, cleaned=True)}
             held.write_status(replace(status, received=cleaned))
-        held.remove_directory(held.revision(manifest.revision))
+        remove_directory(held.revision(manifest.revision))
         status = held.status()
     numbers = sorted(map(RevisionNumber.parse, status.received), reverse=True)
     superseded = [number for number in numbers if number <= manifest.revision]
     for number in superseded[manifest.max_revisions or len(superseded) :]:
         status = status.without(number)
         held.write_status(status)
-        held.remove_directory(held.revision(number))
+        remove_directory(held.revision(number))
     remove_supplements(held.revision(manifest.revision))
     _remove_unknown(held)
 
@@ -78,4 +78,4 @@ def _remove_unknown(held: DistributionDirectory) -> None:
     known = held.status().received
     for path in (held.directory / "revisions").iterdir():
         if path.name not in known:
-            held.remove_directory(path)
+            remove_directory(path)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -21,6 +20,7 @@ from sluice.formats.canonical import canonical_bytes, parse_canonical
 from sluice.model.order import ActionReport
 from sluice.subscriber.actions.run import Session
 from sluice.subscriber.extract.steps import NEW, Step, parse_step, step_line
+from sluice.subscriber.held.directory import remove_directory
 
 FILE_MAX = 1024 * 1024 * 1024
 """Most bytes of one file of a journal: a plan has a line for each step."""
@@ -206,13 +206,7 @@ class Journal:
 
     def remove(self) -> None:
         """Remove the journal: the extraction is over, or never began."""
-        doomed = self.directory.with_name(f".tmp-journal-{os.getpid()}")
-        try:
-            self.directory.rename(doomed)
-        except FileNotFoundError:
-            return
-        sync_directory(self.directory.parent)
-        shutil.rmtree(doomed)
+        remove_directory(self.directory)
 
     def _read(self, name: str) -> Any:
         try:

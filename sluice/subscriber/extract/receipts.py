@@ -1,4 +1,4 @@
-"""Receipts on the Subscriber: made so that they fit their limit, and kept until a Distributor acknowledges them."""
+"""Receipts on the Subscriber: cut to their limit, and kept until a Distributor acknowledges them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sluice.subscriber.held.directory import DistributionDirectory
 from sluice.trust.envelope import Envelope
 
 SHORT_OUTPUT = 200
-"""Characters kept of each action's output where a receipt would be too long."""
+"""Characters kept of each action's output if a receipt would be too long."""
 
 
 @dataclass(slots=True)
 class Figures:
-    """What a receipt counts."""
+    """The counts in a receipt."""
 
     written: int = 0
     unchanged: int = 0
@@ -30,7 +30,7 @@ class Figures:
 
 
 def failure_of(error: SluiceError) -> Failure:
-    """As it stands in a receipt; names that are no UTF-8 are made so."""
+    """Return an error as a receipt names it; characters that are no UTF-8 are replaced."""
 
     def clean(text: str) -> str:
         return text.encode(errors="replace").decode()[:4000]
@@ -49,7 +49,7 @@ def receipt_for(
     actions: Sequence[ActionReport] = (),
     error: SluiceError | None = None,
 ) -> Receipt:
-    """A receipt that fits its limit."""
+    """Make a receipt that fits its limit."""
     receipt = Receipt(
         distributor=order.distributor,
         subscriber=order.subscriber,
@@ -78,12 +78,12 @@ def store_receipt(held: DistributionDirectory, sequence: int, envelope: Envelope
 
 
 def receipt_in(envelope: Envelope) -> Receipt:
-    """What an envelope of our own holds."""
+    """Return the receipt in an envelope of our own."""
     return parse_receipt(str(envelope["payload"]).encode())
 
 
 def receipts_of(held: DistributionDirectory) -> Mapping[int, Path]:
-    """Stored receipts by sequence."""
+    """Return stored receipts by sequence."""
     found = {}
     for path in held.receipts.glob("*.json") if held.receipts.is_dir() else ():
         if path.stem.isdigit():

@@ -1,1 +1,1 @@
-"""What a Subscriber has: the directory of a Distribution, its status, ``.ted`` files, supplements and the extracted tree."""
+"""Everything that a Subscriber has: a Distribution's directory and status, its ``.ted`` files, supplements and extracted tree."""

@@ -1,7 +1,7 @@
-"""What a Subscriber holds of one Distribution: the paths of docs/formats.md section 6, and its status file (G1).
+"""The directory of one Distribution on a Subscriber: the paths of docs/formats.md section 6, and its status file (G1).
 
-The status file is the authority: a revision that it doesn't name as received isn't held, whatever lies on disk, so deleting the file
-(G4) forces a new receive. It survives clean-up. Its readers here import nothing heavy: it answers ``hello``.
+The status file is the authority: a revision that it doesn't name as received isn't held, whatever is on disk, so deleting the file
+(G4) forces a new receive. It survives clean-up. Nothing heavy is imported here: ``hello`` is answered from it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What stands in the destinations."""
+    """The revision that is extracted."""
 
     revision: str
     sequence: int
@@ -55,7 +55,7 @@ class Extracted:
     at: str
     destinations: tuple[str, ...]
     read_back: str
-    """Empty once a failed extraction without rollback left something else in part."""
+    """The receipt's; empty once a failed extraction without rollback changed some files."""
     manifest: str
     """BLAKE3 of ``manifest`` beside the status file."""
 
@@ -68,14 +68,14 @@ class Status:
     """By revision."""
     extracted: Extracted | None = None
     reason: str = ""
-    """What went wrong last; empty if nothing."""
+    """The last error; empty if there was none since."""
 
     def with_received(self, revision: RevisionNumber, received: Received) -> Status:
-        """After a receive."""
+        """Return the status after a receive."""
         return replace(self, received={**self.received, str(revision): received}, reason="")
 
     def without(self, revision: RevisionNumber, *, reason: str = "") -> Status:
-        """After a revision was removed, or found damaged."""
+        """Return the status after a revision was removed, or found damaged."""
         kept = {name: record for name, record in self.received.items() if name != str(revision)}
         return replace(self, received=kept, reason=reason or self.reason)
 
@@ -93,79 +93,80 @@ class DistributionDirectory:
         self.receipts = directory / "receipts"
 
     def receiving(self, revision: RevisionNumber) -> Path:
-        """Where it arrives."""
+        """The directory in which a revision arrives."""
         return self.directory / "receiving" / str(revision)
 
     def revision(self, revision: RevisionNumber) -> Path:
-        """Where it is held; there whole or not at all."""
+        """The directory in which a revision is held; it exists with everything in it, or not at all."""
         return self.directory / "revisions" / str(revision)
 
     @contextmanager
     def lock(self, *, wait: float = 0.0) -> Iterator[None]:
-        """Held while receiving, extracting or cleaning up. Raises StoreLockedError."""
+        """Hold the lock: while receiving, extracting or cleaning up. Raises StoreLockedError."""
         for below in ("receiving", "revisions", "receipts"):
             make_directory(self.directory / below)
         with locked(self.directory / "lock", what=f"Distribution {self.name}", wait=wait):
-            for each in self.swept():
+            for each in self.swept_directories():
                 _sweep_all(each)
             yield
 
-    def swept(self) -> list[Path]:
-        """Directories in which killed processes may have left temporary files."""
+    def swept_directories(self) -> list[Path]:
+        """The directories in which killed processes may have left temporary files."""
         receiving = self.directory / "receiving"
         arriving = list(receiving.iterdir()) if receiving.is_dir() else []
         return [*arriving, receiving, self.directory / "revisions", self.receipts, self.directory]
 
     def status(self) -> Status:
-        """As it stands; nothing is held where the file is missing. Raises StoreCorruptError."""
+        """Read the status file; nothing is held if it is missing. Raises StoreCorruptError."""
         try:
             return _parse(self.status_path.read_bytes())
         except FileNotFoundError:
             return Status()
         except (TrustError, NotFoundError) as error:
             raise StoreCorruptError(
-                f"{self.status_path} is damaged: {error.message}", remedy="delete it: the Distribution is received and compared anew"
+                f"{self.status_path} is damaged: {error.message}", remedy="delete it: the Distribution is then received and compared anew"
             ) from error
 
     def write_status(self, status: Status) -> None:
-        """Durably."""
+        """Replace the status file durably."""
         replace_atomically(self.status_path, _bytes(status))
 
     def hold(self, revision: RevisionNumber, record: Received) -> None:
-        """Give what arrived whole and verified its name; what arrives of older revisions goes. May be repeated."""
-        # The record first: until the directory stands under its name it says nothing, and afterwards nothing is missing.
+        """Hold a revision that arrived whole and verified; remove older ones that are still arriving. May be repeated."""
+        # The record first: until the directory has its name it means nothing, and afterwards nothing is missing.
         self.write_status(self.status().with_received(revision, record))
-        self.remove_directory(self.revision(revision))
+        remove_directory(self.revision(revision))
         self.receiving(revision).rename(self.revision(revision))
         sync_directory(self.directory / "revisions")
         sync_directory(self.directory / "receiving")
         for other in (self.directory / "receiving").iterdir():
             with suppress(NotFoundError):  # no revision: not ours to judge
                 if RevisionNumber.parse(other.name) < revision:
-                    self.remove_directory(other)
+                    remove_directory(other)
 
     def holds(self, status: Status, revision: RevisionNumber) -> bool:
-        """Whether a send of the revision has nothing to bring; a difference that builds on what isn't extracted any more brings all."""
+        """Whether the revision needn't be sent; it must be if it is a delta whose base isn't extracted any more."""
         record = status.received.get(str(revision))
         if record is None or not (record.cleaned or (self.revision(revision) / TED).exists()):
             return False
-        usable = {"", status.extracted.revision} if status.extracted else {""}
-        return record.cleaned or record.base in usable or str(revision) in usable
+        bases = {"", status.extracted.revision} if status.extracted else {""}
+        return record.cleaned or record.base in bases or str(revision) in bases
 
     def newest_held(self, status: Status) -> RevisionNumber | None:
-        """The newest revision that needn't be sent."""
+        """Return the newest revision that needn't be sent."""
         numbers = map(RevisionNumber.parse, status.received)
         return max((number for number in numbers if self.holds(status, number)), default=None)
 
-    def remove_directory(self, path: Path) -> None:
-        """Remove a directory of ours such that a reader sees it whole or not at all."""
-        gone = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-        try:
-            path.rename(gone)
-        except FileNotFoundError:
-            return
-        sync_directory(path.parent)
-        shutil.rmtree(gone)
+
+def remove_directory(path: Path) -> None:
+    """Remove a directory of ours, durably, such that a reader sees all of it or nothing; harmless if it is missing."""
+    doomed = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    try:
+        path.rename(doomed)
+    except FileNotFoundError:
+        return
+    sync_directory(path.parent)
+    shutil.rmtree(doomed)
 
 
 def _sweep_all(directory: Path) -> None:

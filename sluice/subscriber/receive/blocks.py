@@ -25,7 +25,7 @@ RESERVE = 16 * 1024 * 1024
 
 
 class BlockReceiver:
-    """One payload on its way; errors call it ``name``."""
+    """One payload on its way; errors call it ``name``. Close it: the blocks that arrived are kept for the next put."""
 
     def __init__(self, name: str) -> None:
         self._name = name

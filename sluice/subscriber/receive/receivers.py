@@ -103,29 +103,17 @@ class ManifestReceiver:
         self._encoded.clear()
 
 
-class TedReceiver:
+class TedReceiver(BlockReceiver):
     """One put of a ``.ted``: ``begin`` with its index, ``feed`` until every block is here, ``finish``."""
 
     def __init__(self, held: DistributionDirectory, path: TargetPath) -> None:
+        super().__init__(f"the .ted of {path.distribution} {path.revision}")
         self._held = held
         self._path = path
-        self._name = f"the .ted of {path.distribution} {path.revision}"
         self._directory = held.receiving(path.revision)
         self._part = self._directory / f"{path.file}.part"
-        self._blocks = BlockReceiver(self._name)
-        self._index: TedIndex
         self._index_bytes = b""
         self._manifest_digest = ""
-
-    @property
-    def offset(self) -> int:
-        """Bytes of payload that are here and verified."""
-        return self._blocks.offset
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every block is here."""
-        return self._blocks.is_complete
 
     def is_held(self) -> bool:
         """Whether this file needn't be sent: the revision is held, and with its contents if this is the full ``.ted``."""
@@ -155,19 +143,15 @@ class TedReceiver:
         if whole.exists():  # killed within ``finish``, or a delta that waits to be completed
             whole.rename(self._part)
         self._remove_other_files()
-        self._blocks.open(self._part, self._index)
+        self.open(self._part, self._index)
         remaining = self._index.payload - self.offset + len(index)
         check_free_space(self._held.directory, remaining, self._name, min_free=min_free)
         replace_atomically(self._directory / f"{self._path.file}.index", index)
         return self.offset
 
-    def feed(self, data: bytes) -> bool:
-        """As ``BlockReceiver.feed``."""
-        return self._blocks.feed(data)
-
     def finish(self, now: datetime) -> None:
         """Make the file durable once every block is here, and hold it unless it is a delta, which is completed first."""
-        self._blocks.seal(self._index_bytes)
+        self.seal(self._index_bytes)
         self._part.rename(self._directory / TED)
         (self._directory / f"{self._path.file}.index").unlink()
         sync_directory(self._directory)
@@ -175,10 +159,6 @@ class TedReceiver:
             base = str(self._index.base) if self._index.base else ""
             record = Received(self._manifest_digest, blake3(self._index_bytes).hexdigest(), base, time_to_json(now))
             self._held.hold(self._path.revision, record)
-
-    def close(self) -> None:
-        """End the put; blocks that arrived are kept for the next one."""
-        self._blocks.close()
 
     def _checked_index(self, data: bytes, payload: int, signed: Target) -> TedIndex:
         if not signed.fits(data):

@@ -19,7 +19,7 @@ from sluice.subscriber.receive.blocks import BlockReceiver, check_free_space
 _PART = f"{SUPPLEMENT_PREFIX}arriving"
 
 
-class SupplementReceiver:
+class SupplementReceiver(BlockReceiver):
     """One put of a supplement: ``begin`` with its index, ``feed`` until every block is here, ``finish``. The caller holds the lock."""
 
     def __init__(self, held: DistributionDirectory, revision: RevisionNumber, contents: Sequence[tuple[str, int]]) -> None:
@@ -27,22 +27,11 @@ class SupplementReceiver:
         Args:
             contents: Digest and size of each, in their order, as signed manifests have them.
         """
+        super().__init__(f"the supplement of {held.name} {revision}")
         self._held = held
         self._directory = supplement_directory(held, revision)
-        self._name = f"the supplement of {held.name} {revision}"
         self._contents = contents
-        self._blocks = BlockReceiver(self._name)
         self._index_bytes = b""
-
-    @property
-    def offset(self) -> int:
-        """Bytes of payload that are here and verified."""
-        return self._blocks.offset
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every block is here."""
-        return self._blocks.is_complete
 
     def begin(self, data: bytes, payload: int, *, min_free: int = 0) -> int:
         """Check the index, then the blocks that arrived in earlier tries; returns the offset at which the sender goes on.
@@ -64,18 +53,14 @@ class SupplementReceiver:
             if again := digests_in(path).intersection(digest for digest, _ in self._contents):
                 raise TamperedError(f"{self._name}: {min(again)} is in {path.name} already", remedy=SENDER_BROKEN)
         make_directory(self._directory)
-        self._blocks.open(self._directory / _PART, index)
+        self.open(self._directory / _PART, index)
         check_free_space(self._held.directory, payload - self.offset + len(data), self._name, min_free=min_free)
         self._index_bytes = data
         return self.offset
 
-    def feed(self, data: bytes) -> bool:
-        """As ``BlockReceiver.feed``."""
-        return self._blocks.feed(data)
-
     def finish(self) -> None:
         """Verify every content once all blocks are here, then keep it durably. Raises TamperedError: nothing is kept."""
-        self._blocks.seal(self._index_bytes)
+        self.seal(self._index_bytes)
         part = self._directory / _PART
         try:
             verify_file(part, self._contents)
@@ -89,10 +74,6 @@ class SupplementReceiver:
         )
         part.rename(self._directory / f"{name}.ted")
         sync_directory(self._directory)
-
-    def close(self) -> None:
-        """End the put; blocks that arrived are kept for the next one."""
-        self._blocks.close()
 
 
 def index_max(contents: Sequence[tuple[str, int]]) -> int:

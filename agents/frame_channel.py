@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from sluice.durable import write_all
-from sluice.errors import ProtocolError
+from sluice.errors import ProtocolError, TamperedError
 from sluice.formats.protocol import Message, message_frame, read_frame
 from sluice.rules.wording import printable
 
 QUICK_SECONDS = 0.5
-"""What is over by then tells of nothing: its answer is there."""
+"""An order that takes less reports no progress: its answer is there."""
 PHASE_SECONDS = 1.0
 """Least time between two events."""
 EVENT_SECONDS = 5.0
@@ -25,10 +25,10 @@ EVENT_SECONDS = 5.0
 QUIET_SECONDS = 10.0
 """Most time without a sign of life within an order (the protocol says 20)."""
 SILENCE_SECONDS = 600.0
-"""Most time a sender may say nothing within a put, which holds the Distribution's lock; its own timeout is shorter. Between requests
+"""Most time that a sender may be silent within a put, which holds the Distribution's lock; its own timeout is shorter. Between requests
 it may be silent for as long as it waits for its slot."""
 PHASE_MAX = 64
-"""Characters of a phase, which may name a file: who reads it refuses more, and what no terminal should be shown."""
+"""Characters of a phase, which may name a file: its reader refuses more, and characters that no terminal should be shown."""
 _BUFFER = 1024 * 1024
 
 
@@ -53,11 +53,11 @@ class _Input(io.RawIOBase):
         super().close()
 
 
-class Line:
+class FrameChannel:
     """Reads and writes frames. Only ``events`` writes from another thread."""
 
     def __init__(self, source: int, sink: int, *, silence: float = SILENCE_SECONDS) -> None:
-        """Over two descriptors; ``source`` is the line's from now on."""
+        """Over two descriptors; ``source`` is the channel's from now on."""
         self._input = _Input(source)
         self._source = io.BufferedReader(self._input, _BUFFER)
         self._silence = silence
@@ -66,8 +66,8 @@ class Line:
         self._broken = False
 
     @classmethod
-    def over_stdio(cls) -> Line:
-        """Takes stdin and stdout over: a stray print goes to stderr, a stray read finds nothing."""
+    def over_stdio(cls) -> FrameChannel:
+        """Take stdin and stdout over: a stray print goes to stderr, a stray read finds nothing."""
         source, sink = os.dup(0), os.dup(1)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
@@ -76,29 +76,38 @@ class Line:
         return cls(source, sink)
 
     def read(self) -> Message | bytes | None:
-        """The next frame; None at the end. Raises ProtocolError."""
+        """Read the next frame; None at the end. Raises ProtocolError."""
         return read_frame(self._source.read)
 
     @contextmanager
     def within_a_put(self) -> Iterator[None]:
-        """Inside, a sender that falls silent counts as gone."""
+        """Within, a sender that falls silent counts as gone."""
         self._input.limit = self._silence
         try:
             yield
         finally:
             self._input.limit = None
 
-    def data(self, message: str) -> bytes:
-        """The next frame, which must be data. Raises ProtocolError; EOFError where the sender is gone."""
+    def read_data(self, name: str) -> bytes:
+        """Read the next frame, which must be data: of ``name``, for errors. Raises ProtocolError; EOFError if the sender is gone."""
         frame = self.read()
         if frame is None:
-            raise EOFError(message)
+            raise EOFError(name)
         if not isinstance(frame, bytes):
-            raise ProtocolError(f"a message {str(frame.get('type'))[:32]!r} came instead of {message}")
+            raise ProtocolError(f"a message {str(frame.get('type'))[:32]!r} came instead of {name}")
         return frame
 
-    def say(self, message: Message) -> None:
-        """Write one message; where nobody listens any more it is dropped: what is under way is finished all the same."""
+    def read_exactly(self, length: int, name: str) -> bytes:
+        """Read data frames until ``length`` bytes are here. Raises TamperedError if there are more; else as ``read_data``."""
+        found = bytearray()
+        while len(found) < length:
+            found += self.read_data(name)
+        if len(found) > length:
+            raise TamperedError(f"more bytes of {name} than announced")
+        return bytes(found)
+
+    def send(self, message: Message) -> None:
+        """Write one message; if nobody listens any more it is dropped: work under way is finished all the same."""
         frame = message_frame(message)
         with self._lock:
             if not self._broken:
@@ -109,7 +118,7 @@ class Line:
 
     @contextmanager
     def events(self) -> Iterator[Events]:
-        """Signs of life while an order is carried out, also while a single step takes long."""
+        """Within, send signs of life while an order is carried out, also while a single step takes long."""
         events = Events(self)
         thread = threading.Thread(target=events.keep_alive, name="events", daemon=True)
         thread.start()
@@ -121,34 +130,34 @@ class Line:
 
 
 class Events:
-    """Progress of an order as event frames, not more of them than anybody reads."""
+    """Sends the progress of an order as event frames, no more of them than anybody reads."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, channel: FrameChannel) -> None:
+        self._channel = channel
         self._last: Message = {"type": "event", "phase": "begin", "done": 0, "total": 0}
-        self._told = self._last
-        self._begun = self._said = time.monotonic()
+        self._last_sent = self._last
+        self._started = self._sent_at = time.monotonic()
         self.stop = threading.Event()
 
     def __call__(self, phase: str, done: int, total: int) -> None:
-        """Called often; most calls say nothing, or not at once."""
+        """Report progress. Called often; most calls send nothing, or not at once."""
         phase = printable(phase[:PHASE_MAX])
         self._last = {"type": "event", "phase": phase, "done": done, "total": total}
-        self._say_if_due()
+        self._send_if_due()
 
     def keep_alive(self) -> None:
-        """Says what wasn't said at once, and repeats the last event where nothing else is said."""
+        """Send events that weren't sent at once, and repeat the last one if there is no other."""
         while not self.stop.wait(min(QUICK_SECONDS, QUIET_SECONDS / 4)):
-            self._say_if_due()
+            self._send_if_due()
 
-    def _say_if_due(self) -> None:
+    def _send_if_due(self) -> None:
         now, last = time.monotonic(), self._last
-        if last == self._told:
+        if last == self._last_sent:
             least = QUIET_SECONDS
-        elif self._said == self._begun:
+        elif self._sent_at == self._started:
             least = QUICK_SECONDS
         else:
-            least = EVENT_SECONDS if last["phase"] == self._told["phase"] else PHASE_SECONDS
-        if now - self._said >= min(least, QUIET_SECONDS):
-            self._told, self._said = last, now
-            self._line.say(last)
+            least = EVENT_SECONDS if last["phase"] == self._last_sent["phase"] else PHASE_SECONDS
+        if now - self._sent_at >= min(least, QUIET_SECONDS):
+            self._last_sent, self._sent_at = last, now
+            self._channel.send(last)

@@ -1,4 +1,4 @@
-"""Signing receipts, and what every extraction on this Subscriber needs. Imported only where something is extracted or recovered."""
+"""The context of extractions on this Subscriber, with its file system, clock and key. Imported only to extract or recover."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sluice.trust.envelope import RECEIPT_WORD, Envelope, seal
 from sluice.trust.keys import load_private_key
 
 KEY = "receipt"
-"""How a receipt's envelope names its key: a Subscriber has one."""
+"""Name of the key in a receipt's envelope: a Subscriber has one."""
 
 
 def extraction_context(
     directory: WorkingDirectory, held: DistributionDirectory, *, event: Callable[[str, int, int], None] = lambda _phase, _done, _total: None
 ) -> ExtractionContext:
-    """One Distribution on this Subscriber, with its real file system, clock and key."""
+    """Return the context of one Distribution."""
 
     def sign(receipt: Receipt) -> Envelope:
         return seal(RECEIPT_WORD, receipt_bytes(receipt), key=KEY, sign=load_private_key(directory.receipt_key).sign)
@@ -39,6 +39,6 @@ def extraction_context(
 
 
 def recover_distribution(directory: WorkingDirectory, held: DistributionDirectory) -> None:
-    """End what a killed agent left. Raises StoreLockedError where it is alive, UndoFailedError."""
+    """End the extraction of a killed agent. Raises StoreLockedError if the agent is alive, UndoFailedError."""
     with held.lock():
         recover(extraction_context(directory, held))
