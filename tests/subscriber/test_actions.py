@@ -167,7 +167,7 @@ def test_what_the_agent_descends_from_is_not_ended_though_an_action_started_it(t
     ends = f"from sluice.subscriber.actions.run import end_action; print(end_action({token!r}, None))"
     login = ["/bin/sh", "-c", f'{sys.executable} -c "{ends}"; echo survived']
     found = subprocess.run(login, env={"SLUICE_ACTION": token}, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60)
-    assert (found.returncode, found.stdout) == (0, "Ended(asked=(), left=())\nsurvived\n")
+    assert (found.returncode, found.stdout) == (0, "Ended(signalled=(), remaining=())\nsurvived\n")
 
 
 def test_what_cannot_be_ended_is_named_and_not_waited_for(tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
