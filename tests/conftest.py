@@ -47,23 +47,31 @@ PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin",
 
 SHARED = {"server": "prefect", "postgres": "postgresql"}
 """Fixtures that are made once for all tests, and the group of the tests that use one."""
+REAL = {*SHARED, "real_part", "bundle_directory"}
+"""Fixtures of tests with parts that aren't ours, or as large: they are marked ``real``, and `make test-fast` leaves them out."""
 LONGEST_FIRST = ("prefect", "tests/system/test_deploy_production.py", "tests/soak", "tests/attacks", "tests/system", "tests/end_to_end")
 """Groups, or how their files' paths begin: so that at the end no worker waits for the other's last group."""
 
 
-@pytest.hookimpl(tryfirst=True)  # ahead of xdist, which writes the groups into the names of the tests
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark by its fixtures which group a test is in, and whether it uses real parts."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    for name in fixtures & SHARED.keys():
+        item.add_marker(pytest.mark.xdist_group(SHARED[name]))
+    if fixtures & REAL:
+        item.add_marker(pytest.mark.real)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say which tests one process takes, and which come first where there are several."""
-    ranks = {}
-    for item in items:
-        group = next((SHARED[name] for name in getattr(item, "fixturenames", ()) if name in SHARED), "")
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
-        found = next(item.iter_markers("xdist_group"), None)
-        group = str(found.args[0]) if found else item.nodeid
-        ranks[item] = next((rank for rank, name in enumerate(LONGEST_FIRST) if group.startswith(name)), len(LONGEST_FIRST))
+    """Where there are several processes, begin with the longest groups."""
+
+    def rank(item: pytest.Item) -> int:
+        mark = item.get_closest_marker("xdist_group")
+        group = mark.args[0] if mark else item.nodeid
+        return next((number for number, name in enumerate(LONGEST_FIRST) if group.startswith(name)), len(LONGEST_FIRST))
+
     if hasattr(config, "workerinput"):
-        items.sort(key=ranks.__getitem__)
+        items.sort(key=rank)
 
 
 @pytest.hookimpl(optionalhook=True)
