@@ -17,7 +17,7 @@ WORKERS ?= 2
 SOAK_MINUTES ?= 30
 SOAK_SEED ?=
 
-.PHONY: help setup demo test soak test-packages bench check check-lint check-format check-types check-rooms check-generated lock clean
+.PHONY: help setup demo test test-fast soak test-packages bench check check-lint check-format check-types check-rooms check-generated lock clean
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -65,8 +65,13 @@ $(VENV)/.project: pyproject.toml $(VENV)/.locked
 demo: setup ## A site on this machine, from blueprint to extracted files; KEEP=1 stays for a look at the UI
 	$(BIN)/python -m demo
 
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
 test: setup test-packages ## All tests but the long matrices
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not soak" $(ARGS)
+	$(PYTEST) -m "not soak" $(ARGS)
+
+test-fast: setup ## Tests that need nothing but the code, out of every room, with few examples: while one types
+	$(PYTEST) -m "not (soak or real or slow)" --hypothesis-profile fast $(ARGS)
 
 soak: setup test-packages ## Kills, failing calls and power cuts at every operation, for SOAK_MINUTES (30); SOAK_SEED repeats one
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(if $(SOAK_SEED),--seed $(SOAK_SEED))

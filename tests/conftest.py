@@ -17,6 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from infra.orchestrator.server_address import ServerAddress
     from tests.system.postgres import Cluster
+    from tests.system.warm import Warm
 
 _PREFECT_HOME = tempfile.mkdtemp(prefix="sluice-tests-prefect-")
 
@@ -29,12 +30,22 @@ os.environ |= {
     "PREFECT_HOME": _PREFECT_HOME,
 }
 
+FAST_EXAMPLES = 5
+"""Of a law, in `make test-fast`."""
+
 # Deadlines measure the machine, not the code. In CI a law must not fail for one run in a hundred: the examples are fixed there.
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=3000)
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=FAST_EXAMPLES)
 IN_CI = os.environ.get("CI") == "true"
 hypothesis.settings.load_profile("ci" if IN_CI else "here")
+
+
+def some(number: int) -> int:
+    """How many examples of a law or pieces of damage to try: all, or few with Hypothesis's profile ``fast`` (`make test-fast`)."""
+    return max(FAST_EXAMPLES, number // 10) if hypothesis.settings().max_examples == FAST_EXAMPLES else number
+
 
 # Daemons live in sbin, which a user's PATH may lack, and Debian keeps PostgreSQL's programs by version.
 _POSTGRES = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda place: float(Path(place).parent.name), reverse=True)
@@ -142,3 +153,13 @@ def _no_server_by_chance(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
     """A test that doesn't ask for the server finds none, whatever ran before it in its process."""
     if "server" not in request.fixturenames:
         monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator["Warm"]:
+    """Processes of the ``sluice`` command without the time of its imports; tests of a server share one."""
+    from tests.system.warm import Warm
+
+    made = Warm()
+    yield made
+    made.close()

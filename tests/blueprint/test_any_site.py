@@ -20,6 +20,7 @@ from sluice.blueprint.schema.complaints import keys_of
 from sluice.blueprint.schema.kinds import KINDS
 from sluice.blueprint.start import site_files
 from sluice.errors import SiteError
+from tests.conftest import some
 
 GOOD = [d for name, text in site_files().items() if name.endswith(".yaml") for d in yaml.safe_load_all(text)]
 KEYS = sorted({key for model in KINDS.values() for key in keys_of(model)} | {"parents", "mail", "script", "run", "undo", "where", "days"})
@@ -52,7 +53,7 @@ def outcome(text: str | bytes) -> None:
     assert all(error.remedy and error.line >= 0 and error.message for error in errors)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=some(60), deadline=None)
 @given(st.data())
 def test_a_site_with_anything_anywhere_is_a_site_or_refused(data: st.DataObject) -> None:
     site = copy.deepcopy(GOOD)
@@ -69,7 +70,7 @@ def test_a_site_with_anything_anywhere_is_a_site_or_refused(data: st.DataObject)
     outcome(yaml.safe_dump_all(site))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=some(100), deadline=None)
 @given(st.binary(max_size=60) | st.text(alphabet="{}[]:-#&*!|>'\"%@`?, \nab1", max_size=40))
 def test_any_text_is_a_site_or_refused(text: str | bytes) -> None:
     outcome(text)

@@ -19,6 +19,7 @@ from sluice.delta.apply import apply_frame, read_delta
 from sluice.errors import StoreCorruptError
 from sluice.formats.ted.frame import FRAME_MAX, GROUP_MAX, PATCH_MAX, SMALL_GROUP_MAX, Frame, FrameKind, check_frame
 from sluice.formats.zstd import compress_frame, compress_wide
+from tests.conftest import some
 
 OLD = random.Random(7).randbytes(20_000)
 NEW = OLD[:9000] + b"between" + OLD[8000:15_000] + bytes(byte ^ 1 for byte in OLD[15_000:16_000]) + OLD[16_000:]
@@ -100,7 +101,7 @@ def test_a_small_delta_has_small_groups_and_no_patches(frame: Frame) -> None:
         check_frame(frame, small=True, what="a delta")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=some(150), deadline=None)
 @given(
     name=st.sampled_from([name for name in FRAMES if name != "hdiff, lzma"]),
     at=st.integers(0, 10_000),

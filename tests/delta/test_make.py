@@ -12,6 +12,7 @@ from sluice.delta.make import default_reference, make_frames
 from sluice.formats.ted.frame import FRAME_MAX, FrameKind
 from sluice.formats.zstd import compress_frame
 from sluice.model.site import Effort
+from tests.conftest import some
 from tests.delta.made import Content, applied, cost, made
 
 KB, MB = 1024, 1024 * 1024
@@ -36,7 +37,7 @@ def changes(draw: st.DrawFn) -> tuple[list[bytes], list[bytes]]:
     return old, new
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=some(40), deadline=None)
 @given(change=changes(), effort=st.sampled_from(Effort), small=st.booleans(), most=st.sampled_from([None, 700, 5000]))
 def test_a_delta_applied_is_the_new_contents(
     change: tuple[list[bytes], list[bytes]], effort: Effort, small: bool, most: int | None
@@ -51,7 +52,7 @@ def test_a_delta_applied_is_the_new_contents(
         assert not small or each.frame.kind is not FrameKind.HDIFF
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=some(6), deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_lines_longer_than_a_group_are_cut_and_found_again(seed: int) -> None:
     made_up = random.Random(seed)

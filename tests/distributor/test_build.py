@@ -27,7 +27,7 @@ from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Copy, Distribution, DistributionType, FileSource
 from tests.ports.teds import decoded
-from tests.subscriber.killing import killed_at
+from tests.soak.steps import killed_at
 
 LATER = 10**11
 """Nanoseconds by which a scan's clock is ahead where nothing it sees may be too young to be trusted."""

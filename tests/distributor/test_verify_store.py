@@ -25,7 +25,7 @@ from sluice.ports import Scan
 from sluice.trust.publish import Publisher
 from tests.distributor.context import context_of, site_of
 from tests.distributor.test_build import Site
-from tests.subscriber.killing import killed_at
+from tests.soak.steps import killed_at
 
 R11, R12 = RevisionNumber(1, 1), RevisionNumber(1, 2)
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

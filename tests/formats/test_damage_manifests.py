@@ -12,14 +12,14 @@ from sluice.formats.manifest.delta import apply_manifest_delta, filled, manifest
 from sluice.formats.manifest.document import manifest_bytes, parse_manifest
 from sluice.model.action import Script, ScriptType
 from sluice.model.manifest import PLACEHOLDER, Manifest
-from tests.conftest import IN_CI
+from tests.conftest import IN_CI, some
 from tests.formats.contained import MIB, Say, contained
 from tests.formats.damage import BINARY, TEXT, damaged
 from tests.formats.deltas import sample
 
 SEED = 1000 if IN_CI else random.SystemRandom().randrange(10**9)
-MANIFESTS = 6_000
-DELTAS = 12_000
+MANIFESTS = some(6_000)
+DELTAS = some(12_000)
 SAID_MAX = 4096
 """Characters of an error."""
 MEMORY = 256 * MIB

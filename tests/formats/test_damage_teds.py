@@ -17,7 +17,7 @@ import pytest
 
 from sluice.errors import SluiceError
 from sluice.formats.ted.file import open_ted, verify_payload
-from tests.conftest import IN_CI
+from tests.conftest import IN_CI, some
 from tests.formats.contained import MIB, Say, contained
 from tests.formats.damage import BINARY, damaged
 from tests.formats.deltas import Delta, rebuilt, sample
@@ -29,10 +29,10 @@ MEMORY = 512 * MIB
 
 SAID_MAX = 4096
 """Characters of an error."""
-RECIPES = 6_000
-PAYLOADS = 500
+RECIPES = some(6_000)
+PAYLOADS = some(500)
 """Of each frame."""
-INDEXES = 6_000
+INDEXES = some(6_000)
 FILES = 150
 
 

@@ -25,6 +25,7 @@ from sluice.formats.manifest.document import manifest_bytes
 from sluice.formats.ted.file import needed_contents
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
+from tests.conftest import some
 from tests.ports.teds import decoded
 
 R11, R12, R13, R21 = (RevisionNumber.parse(text) for text in ("1.1", "1.2", "1.3", "2.1"))
@@ -137,7 +138,7 @@ def test_a_ted_is_made_once_when_first_needed(store: FileStore) -> None:
         store.ensure_ted("zone", R13, R21)
 
 
-@settings(max_examples=30)
+@settings(max_examples=some(30))
 @given(st.lists(st.lists(st.binary(max_size=200), max_size=12), min_size=1, max_size=3), st.integers(1, 100), st.integers(0, 100))
 def test_any_ted_holds_what_its_base_lacks_however_contents_lie_in_packs(revisions: list[list[bytes]], frame: int, copied: int) -> None:
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patched:

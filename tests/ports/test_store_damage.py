@@ -14,7 +14,7 @@ from sluice.model.damage import Damage, Part
 from sluice.model.revision import RevisionNumber
 from tests.ports.teds import decoded
 from tests.ports.test_store import R11, R12, add, files
-from tests.subscriber.killing import killed_at
+from tests.soak.steps import killed_at
 
 SMALL = [random.Random(n).randbytes(700) for n in range(30)]
 LARGE = random.Random(100).randbytes(9 * 1024 * 1024)

@@ -13,7 +13,7 @@ from infra.store.files import FileStore
 from sluice.formats.ted.file import PAYLOAD_OFFSET, needed_contents, open_ted, read_contents
 from tests.ports.teds import decoded
 from tests.ports.test_store import R11, R12, add, files
-from tests.subscriber.killing import killed_at
+from tests.soak.steps import killed_at
 
 DATA = random.Random(5).randbytes(6 * 1024 * 1024)
 

@@ -24,6 +24,7 @@ from sluice.rules.due import (
     window_is_over,
 )
 from sluice.rules.triggers import prefect_schedule
+from tests.conftest import some
 
 HELSINKI = "Europe/Helsinki"
 
@@ -80,7 +81,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
     return Schedule(Kind.RRULE, zone, rrule=draw(st.sampled_from(rules)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=some(60), deadline=None)
 @given(schedules(), moments)
 def test_starts_come_strictly_after_and_in_order(schedule: Schedule, after: datetime) -> None:
     found = list(islice(starts(schedule, after), 6))
@@ -88,14 +89,14 @@ def test_starts_come_strictly_after_and_in_order(schedule: Schedule, after: date
     assert all(a < b for a, b in pairwise(found))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=some(60), deadline=None)
 @given(schedules(), moments)
 def test_asking_again_from_a_start_gives_the_next_one(schedule: Schedule, after: datetime) -> None:
     found = list(islice(starts(schedule, after, seed="web-1"), 4))
     assert [next_start(schedule, s, seed="web-1") for s in found[:-1]] == found[1:]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=some(40), deadline=None)
 @given(schedules(), moments, st.timedeltas(timedelta(0), timedelta(days=60)))
 def test_a_later_question_never_gets_an_earlier_start(schedule: Schedule, after: datetime, wait: timedelta) -> None:
     first, second = next_start(schedule, after), next_start(schedule, after + wait)
@@ -103,7 +104,7 @@ def test_a_later_question_never_gets_an_earlier_start(schedule: Schedule, after:
         assert first <= second
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=some(40), deadline=None)
 @given(schedules(), moments)
 def test_it_is_due_at_a_start_and_not_again_after_it_began(schedule: Schedule, after: datetime) -> None:
     start = next_start(schedule, after)
@@ -114,7 +115,7 @@ def test_it_is_due_at_a_start_and_not_again_after_it_began(schedule: Schedule, a
     assert not is_due(schedule, after, start - timedelta(seconds=1)) or schedule.window is not None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=some(40), deadline=None)
 @given(clocks, clocks, zones, moments, st.text(max_size=8))
 def test_random_instants_lie_in_their_window_and_can_be_reproduced(begin: time, end: time, zone: str, after: datetime, seed: str) -> None:
     if begin == end:

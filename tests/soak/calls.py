@@ -78,6 +78,7 @@ _ALLOW, _NOTIFY = 0x7FFF0000, 0x7FC00000
 _SECCOMP, _PIDFD_GETFD = 317, 438
 _SET_MODE_FILTER, _NEW_LISTENER = 1, 8
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _NOTIFICATION, _RESPONSE = struct.Struct("=QIIiIQ6Q"), struct.Struct("=QqiI")
 _CONTINUE = 1
@@ -99,6 +100,8 @@ def die_with_parent(parent: int) -> None:
 
 def watch_me(channel: socket.socket) -> None:
     """Have this process watched by who holds the other end of ``channel``, from now on and with all it starts."""
+    if os.geteuid() != 0:
+        _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # the kernel's condition for everybody but root
     program = _filter()
     listener = _libc.syscall(_SECCOMP, _SET_MODE_FILTER, _NEW_LISTENER, ctypes.byref(program))
     if listener < 0:

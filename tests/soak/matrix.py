@@ -21,6 +21,7 @@ from random import Random
 from tests.soak.case import After, Case, Places, must
 from tests.soak.disk import Image, commit, empty, replace_tree
 from tests.soak.distributor_cases import distributor_cases
+from tests.soak.host_cases import host_cases
 from tests.soak.ledger_cases import ledger_cases
 from tests.soak.process import FAILED
 from tests.soak.running import Answer, Decide, Ended, Fail, Kill, Point, Runner, Skip, Told, Violation
@@ -43,7 +44,7 @@ COMMITS = 0.3
 
 def all_cases() -> list[Case]:
     """Every situation of every operation."""
-    return [*distributor_cases(), *subscriber_cases(), *ledger_cases()]
+    return [*distributor_cases(), *subscriber_cases(), *host_cases(), *ledger_cases()]
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -19,7 +19,8 @@ from random import Random
 
 from tests.soak.controls import CONTROLS, Control, caught_after
 from tests.soak.disk import own_mounts
-from tests.soak.matrix import Prepared, Tally, Trial, all_cases
+from tests.soak.host_cases import OnHost
+from tests.soak.matrix import KILLS, Prepared, Tally, Trial, all_cases
 from tests.soak.report import Report
 from tests.soak.running import Violation
 
@@ -28,7 +29,7 @@ FAULTS_PER_CUT = 30
 KEPT = 5
 """Disks that a worker keeps to be looked at."""
 SAMPLED = {"kill": 2, "half": 1, "twice": 1, "ENOSPC": 1, "EIO": 1, "EACCES": 1, "full": 1}
-"""Trials of each situation in a sample, besides one run with power cuts."""
+"""Trials of each situation in a sample, besides one run with power cuts; kills are more where a situation says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,8 @@ class Worker:
             trials = prepared.trials()
             for kind, some in SAMPLED.items():
                 of_kind = [trial for trial in trials if trial.kind == kind]
-                for trial in chance.sample(of_kind, min(some * self._limits.sample, len(of_kind))):
+                most = max(some, case.kills) if kind in KILLS and isinstance(case, OnHost) else some
+                for trial in chance.sample(of_kind, min(most * self._limits.sample, len(of_kind))):
                     self._try(trial, prepared, seed)
             for cut in range(self._limits.sample):
                 self._try(Trial("cut", prepared.name, str(seed + cut)), prepared, seed)

@@ -1,4 +1,4 @@
-"""A Filesystem that fails, or ends its process, at a chosen call: for tests alone."""
+"""A Filesystem, and calls of ``os``, that fail where a test says; kills are those of tests/soak."""
 
 from __future__ import annotations
 
@@ -63,41 +63,6 @@ CALLS = (
     *("open", "write", "mkdir", "rename", "link", "unlink", "rmdir", "symlink"),
     *("chmod", "chown", "setxattr", "utime", "fsync", "ftruncate"),
 )
-
-
-def end_at(number: int, *, status: int = 42) -> None:
-    """End this process, as a kill does, ahead of the given mutating call of ``os``, counted from here."""
-    left = number
-
-    def wrapped(name: str) -> Any:
-        real = getattr(os, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            nonlocal left
-            reading = name == "open" and not args[1] & (os.O_WRONLY | os.O_RDWR)
-            if not reading:
-                left -= 1
-                if left < 0:
-                    os._exit(status)
-            return real(*args, **kwargs)
-
-        return call
-
-    for name in CALLS:
-        setattr(os, name, wrapped(name))
-    from infra.filesystem.local import calls, swap
-
-    for module, name in ((swap, "exchange"), (swap.calls, "rename"), (calls, "sync_filesystem")):
-        real_call = getattr(module, name)
-
-        def counted(*args: Any, real_call: Any = real_call) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os._exit(status)
-            return real_call(*args)
-
-        setattr(module, name, counted)
 
 
 class Failing:

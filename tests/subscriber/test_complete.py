@@ -18,9 +18,9 @@ from sluice.model.revision import RevisionNumber
 from sluice.subscriber.held.directory import TED
 from sluice.subscriber.receive.supplement import index_max
 from tests.end_to_end.deltas import Completing, delta, lent
+from tests.soak.steps import killed_at
 from tests.subscriber.host import Host
 from tests.subscriber.revisions import Made, make, tree_of
-from tests.subscriber.test_extract_kill import in_child
 
 SEED = 4
 SECOND = RevisionNumber(1, 2)
@@ -379,7 +379,7 @@ def test_killed_anywhere_a_completion_is_repeated(tmp_path: Path) -> None:
         scene = Scene(directory)
         (scene.target / "changed").write_bytes(b"edited")
         before = tree_of(scene.target)
-        if in_child(number, lambda scene=scene: scene.taking.receive(scene.second, scene.first)):
+        if killed_at(number, lambda scene=scene: scene.taking.receive(scene.second, scene.first)):
             killed += 1
             assert tree_of(scene.target) == before
             scene.host.recover()

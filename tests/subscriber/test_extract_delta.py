@@ -11,9 +11,9 @@ import pytest
 from infra.filesystem.local.root import LocalRoot
 from sluice.model.order import Outcome
 from sluice.subscriber.held.directory import CORRUPT, TED
+from tests.soak.steps import killed_at
 from tests.subscriber.revisions import tree_of
 from tests.subscriber.test_complete import SECOND, SEED, Scene
-from tests.subscriber.test_extract_kill import in_child
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_killed_anywhere_an_extraction_from_a_delta_and_lent_contents_is_old_or_
         (scene.target / "changed").write_bytes(b"edited")
         scene.taking.receive(scene.second, scene.first)
         before = tree_of(scene.target)
-        if in_child(number, scene.extract):
+        if killed_at(number, scene.extract):
             killed += 1
             scene.host.recover()
             if scene.host.held.status().extracted.revision == "1.1":  # type: ignore[union-attr]

@@ -10,16 +10,25 @@ import pytest
 
 from sluice import durable
 from sluice.errors import SluiceError
+from sluice.model.action import Script
 from sluice.model.order import Outcome
 from tests.subscriber.faulty import Failing
+from tests.subscriber.host import shell
 from tests.subscriber.revisions import tree_of
-from tests.subscriber.test_extract_kill import actions
 from tests.subscriber.test_extract_rollback import Scene
 
 SEED = 20260302
 CALLS = 250
 """About as many as a whole extraction makes."""
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EPERM)
+
+
+def actions(directory: Path) -> dict[str, list[Script]]:
+    log = directory / "log"
+    return {
+        "pre": [shell(f"echo pre >>{log}", f"echo undo-pre >>{log}")],
+        "post": [shell(f"echo post >>{log}", f"echo undo-post >>{log}")],
+    }
 
 
 def fail_and_recover(directory: Path, number: int, error: int, *, lasting: bool) -> bool:

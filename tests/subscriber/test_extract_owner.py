@@ -12,10 +12,10 @@ import pytest
 from sluice.model.manifest import Entry, EntryKind
 from sluice.model.order import Outcome
 from tests.ports.test_filesystem_owner import ACL_ACCESS, ACL_DEFAULT, CAPABILITY
+from tests.soak.steps import killed_at
 from tests.subscriber.faulty import FaultyFilesystem
 from tests.subscriber.host import Host, shell
 from tests.subscriber.revisions import Made, contents_of, made, make, tree_of
-from tests.subscriber.test_extract_kill import in_child
 
 XATTRS = (("security.capability", CAPABILITY), ("user.origin", b"hq"))
 
@@ -201,7 +201,7 @@ def test_a_kill_leaves_old_or_new(tmp_path: Path, source: Path) -> None:
     outcomes = set()
     for number in range(8, 80, 9):
         scene = Scene(tmp_path / str(number), source)
-        if not in_child(number, lambda scene=scene: scene.host.extract(scene.second, scene.target)):
+        if not killed_at(number, lambda scene=scene: scene.host.extract(scene.second, scene.target)):
             break
         scene.host.recover()
         outcomes.add(rights(scene.target) == scene.before)

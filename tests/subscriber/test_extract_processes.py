@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from sluice.subscriber.actions import run as actions_run
 from sluice.subscriber.actions import stop as actions_stop
 from sluice.subscriber.extract import acting as extract_act
 from sluice.subscriber.extract.ending import recover
-from tests.subscriber.host import shell
+from tests.subscriber.host import Host, shell
 from tests.subscriber.programs import STUBBORN, Programs, eventually, forked, runs
 from tests.subscriber.revisions import make, tree_of
 from tests.subscriber.test_extract_rollback import Scene
@@ -289,3 +291,34 @@ def test_killed_after_the_commit_what_was_started_runs_on(scene: Scene, programs
         recover(scene.host.context)
     assert runs(programs.ready(script))
     assert tree_of(scene.target) != {}
+
+
+def processes_of(host: Host) -> list[str]:
+    """What runs of the actions that the journal names: their marks are in the environment of all that they start."""
+    journal = b"".join(path.read_bytes() for path in host.held.journal.rglob("*") if path.is_file())
+    marks = {f"{actions_run.TOKEN}={token}" for token in re.findall("[0-9a-f]{32}", journal.decode(errors="replace"))}
+    assert marks
+    return [name for name in filter(str.isdigit, os.listdir("/proc")) if marks & environment_of(name)]
+
+
+def environment_of(pid: str) -> set[str]:
+    """Empty where it has ended."""
+    with suppress(OSError):
+        return set(Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0"))
+    return set()
+
+
+def test_an_action_that_outlived_its_agent_is_ended_before_it_is_undone(scene: Scene) -> None:
+    log = scene.directory / "log"
+    pre = [shell(f"(sleep 300; echo too-late >>{log}) & setsid sleep 300 & echo running >>{log}; sleep 300", f"echo undone >>{log}")]
+    killed_when(lambda: scene.extract(pre=pre), lambda: log.exists() and "running" in log.read_text())
+    running = processes_of(scene.host)
+    assert len(running) >= 3
+
+    scene.host.recover()
+
+    assert not [name for name in running if runs(int(name))]
+    assert log.read_text().split() == ["running", "undone"]
+    scene.assert_untouched()
+    assert scene.host.receipts()[-1].outcome is Outcome.FAILED
+    assert scene.host.receipts()[-1].failure.retryable

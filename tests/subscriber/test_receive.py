@@ -28,9 +28,9 @@ from sluice.subscriber.receive import blocks as receive_blocks
 from sluice.subscriber.receive.blocks import AGAIN_MAX
 from sluice.subscriber.receive.receivers import ManifestReceiver, TargetPath, TedReceiver, check_index_length
 from sluice.trust.targets import Target
+from tests.soak.steps import killed_at
 from tests.subscriber.host import NOW, Host
 from tests.subscriber.revisions import Made, make
-from tests.subscriber.test_extract_kill import in_child
 
 FIRST = RevisionNumber(1, 1)
 SEED = 7
@@ -348,7 +348,7 @@ def test_a_receive_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> No
     for number in random.Random(SEED).sample(range(70), 14):
         host = Host(tmp_path / str(number))
         host.receive(first)
-        in_child(number, lambda host=host: host.receive(second))
+        killed_at(number, lambda host=host: host.receive(second))
 
         status = host.held.status()
         assert host.held.holds(status, FIRST)

@@ -11,8 +11,6 @@ import json
 import os
 import random
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -28,6 +26,7 @@ from sluice.distributor.build.record import build_recorded, sign_recorded
 from sluice.model.event import EventKind, RecordedEvent
 from sluice.rules.reasons import status_rows
 from tests.system.sshd import Sshd, lab
+from tests.system.warm import Command, Warm
 
 PATIENCE = 60.0
 """Seconds any condition of these tests may take; a few are usual."""
@@ -49,10 +48,11 @@ def until(condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE)
 class SiteLab:
     """One Distributor ``hq``, one Distribution ``zone``, and as many Subscribers as there are hosts."""
 
-    def __init__(self, directory: Path, hosts: Sequence[Sshd], identity: Path, *, api_url: str, extra: str = "") -> None:
+    def __init__(self, directory: Path, hosts: Sequence[Sshd], identity: Path, warm: Warm, *, api_url: str) -> None:
+        self._warm = warm
         self.directory, self.hosts = directory, {host.name: host for host in hosts}
         self.site, self.source, self.hq = directory / "site", directory / "source", directory / "hq"
-        self._identity, self._extra = identity, extra
+        self._identity = identity
         self.site.mkdir(parents=True)
         self.source.mkdir()
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SLUICE_"))} | {
@@ -86,7 +86,7 @@ class SiteLab:
         ]
         documents += [self._subscriber(host) for host in self.hosts.values()]
         text = "\n---\n".join(json.dumps(each) for each in documents)
-        (self.site / "site.yaml").write_text(text + "\n" + self._extra)
+        (self.site / "site.yaml").write_text(text + "\n")
 
     def _subscriber(self, host: Sshd) -> dict[str, Any]:
         subscriber = host.subscriber
@@ -103,21 +103,14 @@ class SiteLab:
 
     # --- commands ---------------------------------------------------------------------------------------------------------
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Command:
         """Start a command; its output is read by ``finish``."""
-        command = [str(Path(sys.executable).with_name("sluice")), *arguments]
-        return subprocess.Popen(
-            command, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        return self._warm.start(*arguments, environment=self.environment)
 
-    def finish(self, process: subprocess.Popen[str], *, ok: bool | None = True) -> str:
+    def finish(self, process: Command, *, ok: bool | None = True) -> str:
         """Wait for its end and return what it said. ``ok`` None: whether it succeeds is not asked."""
         with process:
-            try:
-                output, _ = process.communicate(timeout=COMMAND_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
+            output, _ = process.communicate(timeout=COMMAND_SECONDS)
         assert ok is None or (process.returncode == 0) is ok, f"{process.args!r} ended with {process.returncode}:\n{output}"
         return output
 
@@ -127,16 +120,10 @@ class SiteLab:
 
     def ask(self, *arguments: str) -> Any:
         """What a command answers as JSON."""
-        process = subprocess.run(
-            [str(Path(sys.executable).with_name("sluice")), *arguments, "--json"],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-        )
-        assert process.stdout, process.stderr
-        return json.loads(process.stdout)
+        with self._warm.start(*arguments, "--json", environment=self.environment, apart=True) as process:
+            output, errors = process.communicate(timeout=COMMAND_SECONDS)
+        assert output, errors
+        return json.loads(output)
 
     def bootstrap(self) -> None:
         """Keys, then agent, trust and working directory on every host."""
@@ -269,10 +256,10 @@ def two_trees(seed: int, *, files: int = 120, blob: int = 5 * 1024 * 1024) -> tu
 
 
 @contextmanager
-def site_lab(directory: Path, real_part: Callable[[str], Path], api_url: str, *names: str) -> Iterator[SiteLab]:
+def site_lab(directory: Path, real_part: Callable[[str], Path], warm: Warm, api_url: str, *names: str) -> Iterator[SiteLab]:
     """Hosts of these names, answering and bootstrapped, and a site over them; everything is ended on leaving."""
     (directory / "ssh").mkdir()
     with lab(directory / "ssh", real_part) as ssh:
-        made = SiteLab(directory / "lab", [ssh.host(name) for name in names], ssh.identity, api_url=api_url)
+        made = SiteLab(directory / "lab", [ssh.host(name) for name in names], ssh.identity, warm, api_url=api_url)
         made.bootstrap()
         yield made

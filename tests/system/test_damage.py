@@ -19,6 +19,7 @@ from sluice.model.revision import RevisionNumber
 from tests.system import between
 from tests.system.lab import SiteLab, described, site_lab, two_trees, write_tree
 from tests.system.sshd import Sshd
+from tests.system.warm import Warm
 
 pytestmark = pytest.mark.timeout(240)
 KEPT = {*two_trees(0)[0], "added"}
@@ -26,8 +27,8 @@ KEPT = {*two_trees(0)[0], "added"}
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress) -> Iterator[SiteLab]:
-    with site_lab(tmp_path_factory.mktemp("damage"), real_part, server.api_url, "oslo") as made:
+def lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress, warm: Warm) -> Iterator[SiteLab]:
+    with site_lab(tmp_path_factory.mktemp("damage"), real_part, warm, server.api_url, "oslo") as made:
         write_tree(made.source, two_trees(0)[0])
         made.sluice("distribute", "zone")
         yield made

@@ -7,7 +7,6 @@ must be the old or the new one, whole, at all times; and the repeat must converg
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +18,7 @@ from infra.orchestrator.server_address import ServerAddress
 from sluice.model.event import EventKind
 from tests.system import between
 from tests.system.lab import SiteLab, site_lab, two_trees, until, write_tree
+from tests.system.warm import Command, Warm
 from tests.system.watcher import allowed_contents, watching
 
 pytestmark = pytest.mark.timeout(240)
@@ -35,14 +35,14 @@ def sample(**seeds: tuple[int, ...]) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress) -> Iterator[SiteLab]:
-    with site_lab(tmp_path_factory.mktemp("kills"), real_part, server.api_url, "oslo") as made:
+def lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress, warm: Warm) -> Iterator[SiteLab]:
+    with site_lab(tmp_path_factory.mktemp("kills"), real_part, warm, server.api_url, "oslo") as made:
         write_tree(made.source, two_trees(0)[0])
         made.sluice("distribute", "zone")
         yield made
 
 
-def kill(victim: str, lab: SiteLab, flow: subprocess.Popen[str]) -> None:
+def kill(victim: str, lab: SiteLab, flow: Command) -> None:
     """Without a chance to tidy up."""
     host = lab.hosts["oslo"]
     if victim == "flow":

@@ -1,7 +1,6 @@
 """Over real sshd: a low transfer pauses for a high one of another flow run and goes on; killed in its pause, the next run goes on."""
 
 import random
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,6 +25,7 @@ from sluice.model.ticket import Phase, Ticket
 from sluice.rules.reasons import status_rows
 from tests.system import between
 from tests.system.lab import SiteLab, described, site_lab, until
+from tests.system.warm import Command, Warm
 
 pytestmark = pytest.mark.timeout(240)
 MIB = 1024 * 1024
@@ -61,7 +61,7 @@ class Pair:
         for name in WAYS:
             (directory / name).mkdir()
 
-    def begin(self) -> subprocess.Popen[str]:
+    def begin(self) -> Command:
         """New revisions of both; ``bulk`` is sent until ``urgent`` has come in between and its transfer is paused."""
         self.round += 1
         (self.directory / "bulk/blob").write_bytes(self._noise(SIZE))
@@ -102,7 +102,7 @@ class Pair:
         with closing(open_ledger(self.lab.hq / "ledger.db")) as ledger:
             return ledger.events(limit=100_000)[-1].number
 
-    def _held(self, name: str) -> subprocess.Popen[str]:
+    def _held(self, name: str) -> Command:
         """A send that is held in mid-transfer, on the Subscriber's side."""
         hold = self.hold(name)
         hold.parent.mkdir()
@@ -118,9 +118,9 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress) -> Iterator[Pair]:
+def pair(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress, warm: Warm) -> Iterator[Pair]:
     directory = tmp_path_factory.mktemp("pauses")
-    with site_lab(directory, real_part, server.api_url, "oslo", "bergen") as lab:
+    with site_lab(directory, real_part, warm, server.api_url, "oslo", "bergen") as lab:
         yield Pair(lab, directory)
 
 

@@ -9,6 +9,7 @@ import pytest
 from infra.orchestrator.server_address import ServerAddress
 from sluice.model.event import EventKind
 from tests.system.lab import SiteLab, described, site_lab
+from tests.system.warm import Warm
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -25,8 +26,8 @@ def synchronize_and_verify(lab: SiteLab) -> None:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress) -> Iterator[SiteLab]:
-    with site_lab(tmp_path_factory.mktemp("synchronize"), real_part, server.api_url, "oslo") as made:
+def lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress, warm: Warm) -> Iterator[SiteLab]:
+    with site_lab(tmp_path_factory.mktemp("synchronize"), real_part, warm, server.api_url, "oslo") as made:
         synchronize_and_verify(made)
         for name in ("stays", "goes", "sub/stays-too", "sub/deep/x", "bulk"):
             (made.source / name).parent.mkdir(parents=True, exist_ok=True)

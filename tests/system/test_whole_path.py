@@ -9,14 +9,15 @@ import pytest
 from infra.orchestrator.server_address import ServerAddress
 from sluice.model.event import EventKind
 from tests.system.lab import SiteLab, described, site_lab, two_trees, write_tree
+from tests.system.warm import Warm
 
 NAMES = ("helsinki", "oslo", "tartu")
 pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress) -> Iterator[SiteLab]:
-    with site_lab(tmp_path_factory.mktemp("path"), real_part, server.api_url, *NAMES) as made:
+def lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress, warm: Warm) -> Iterator[SiteLab]:
+    with site_lab(tmp_path_factory.mktemp("path"), real_part, warm, server.api_url, *NAMES) as made:
         yield made
 
 
