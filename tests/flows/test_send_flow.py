@@ -107,9 +107,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace]
     monkeypatch.setattr("infra.workplace.SystemClock.now", lambda _: begun)
     with open_workplace(directory, "hq") as opened:
         opened.publisher.ensure_keys(begun)
-        known: dict[str, Any] = {"store": opened.store, "ledger": opened.ledger, "clock": opened.clock, "flow_run": ""}
-        build_recorded(opened.site.distribution("zone"), source=opened.source, **known)
-        sign_recorded(opened.site, opened.distributor, ("zone",), publisher=opened.publisher, **known)
+        build_recorded(opened, "zone")
+        sign_recorded(opened, ("zone",))
         yield opened
 
 
