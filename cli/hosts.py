@@ -71,14 +71,12 @@ def publishers_here(site: Site, distributors: Iterable[str]) -> Mapping[str, Pub
     Raises:
         TrustError: None of them has keys here.
     """
+    from infra.doctor.machine import distributors_here
     from sluice.trust.publish import Publisher
 
     wanted = sorted(distributors)
-    found = {}
-    for name in wanted:
-        directory = Path(site.distributor(name).working_directory)
-        if (directory / "keys" / "online.pem").exists():
-            found[name] = Publisher(directory, distributor=name)
+    here = [distributor for distributor in distributors_here(site) if distributor.name in wanted]
+    found = {each.name: Publisher(Path(each.working_directory), distributor=each.name) for each in here}
     if not found:
         raise TrustError(
             f"no keys on this machine of Distributor {', '.join(wanted) or 'any: the site has none'}",

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 
 def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: bool, sends_to: Collection[str] = ()) -> None:
-    """``{"build": {"revision", "previous", "files", "bytes", "bytes_new", "added", "modified", "removed"}, "send_to": []}``.
+    """Print what a build would do.
 
+    ``{"build": {"revision", "previous", "files", "bytes", "bytes_new", "added", "modified", "removed"}, "send_to": []}``.
     ``revision`` is null if nothing changed; then ``send`` and ``links`` say what would be sent, as ``rehearsed_send`` does.
     """
     from infra.workplace import workplace_in
@@ -60,7 +61,7 @@ def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: b
 
 
 def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
-    """``{"publish": [targets that would be listed anew], "withdraw": [targets that would no longer be]}``."""
+    """Print what signing would change: ``{"publish": [targets], "withdraw": [targets]}``."""
     from sluice.distributor.build.sign import listing
 
     listed = session.signed(name)
@@ -79,9 +80,9 @@ def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
 
 
 def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Sequence[str], check: bool, as_json: bool) -> None:
-    """``{"send": [{..., "state", "reason"}], "links": [...]}``, the first as of ``sluice plan``.
+    """Print what a send would do: ``{"send": [{..., "state", "reason"}], "links": [...]}``, the first as in ``sluice plan``.
 
-    ``state`` and ``reason`` are null if it would be sent. Deltas that aren't there yet are made for their size, and thrown away.
+    ``state`` and ``reason`` are null if it would be sent. Missing deltas are made for their size, and thrown away.
     """
     sends = _sends(session, channel=channel, distribution=distribution, to=to, check=check)
     met = rehearsed_actions(session, sends.at_once)
@@ -147,7 +148,7 @@ def _sends(
 
 
 def rehearsed_extract(session: Session, owners: Sequence[str], subscribers: Sequence[str], distribution: str, *, as_json: bool) -> None:
-    """``{"extract": [{"subscriber", "distribution", "revision", "at"}]}``."""
+    """Print what would be extracted: ``{"extract": [{"subscriber", "distribution", "revision", "at"}]}``."""
     from sluice.distributor.plan.extractions import plan_extracts
 
     states, at = site_snapshot(session.site).states, now()
@@ -175,7 +176,7 @@ def rehearsed_extract(session: Session, owners: Sequence[str], subscribers: Sequ
 
 
 def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json: bool) -> None:
-    """``{"refresh": [{"distributor", "sign": [Distributions]}]}``."""
+    """Print what a refresh would do: ``{"refresh": [{"distributor", "sign": [Distributions]}]}``."""
     site = session.site
     found = {name: [d.name for d in site.distributions_of_distributor(name)] for name in distributors}
     if as_json:

@@ -14,6 +14,7 @@ import click
 
 from cli.session import Session, dry_run_option, emit, json_option, no_repeats, say, session
 from cli.tables import size
+from sluice.errors import StoreError
 from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 PROGRESS_EVERY = 5.0
 """Seconds between two lines of progress."""
-DAMAGED = 5
-"""Exit code if something stays damaged: that of a StoreError."""
 
 
 @click.group()
@@ -51,7 +50,7 @@ def verify(ctx: click.Context, session: Session, names: tuple[str, ...], repair:
             _print(name, verified, tried=repair and not dry_run, is_dry_run=repair and dry_run)
         if not found:
             click.echo("there is no store on this machine: nothing is built yet")
-    ctx.exit(DAMAGED if any(verified.unmended for _, verified in found) else 0)
+    ctx.exit(StoreError.exit_code if any(verified.unmended for _, verified in found) else 0)
 
 
 def _stores(session: Session, names: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:

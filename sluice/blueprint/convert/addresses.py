@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import os
 import re
 from pathlib import Path, PurePosixPath
 
 from sluice.blueprint.author_error import AuthorError
+from sluice.blueprint.schema.values import bare_host
 from sluice.model.site import Address
 
 HOST_KEY_TYPES = (
@@ -65,14 +65,9 @@ def parse_address(text: str, directory: Path) -> Address:
         raise AuthorError("the address contains a password", "remove it; identity: names a private key")
     if not user or _USER.fullmatch(user) is None:
         raise AuthorError(f"{text!r} names no user", "write ssh://user@host:port")
-    host = match["host"].lower()
-    if host.startswith("["):
-        host = host[1:-1]
-        try:
-            ipaddress.IPv6Address(host)
-        except ValueError:
-            raise AuthorError(f"{host!r} is not an IPv6 address", "correct it") from None
-    elif _HOST.fullmatch(host) is None:
+    written = match["host"].lower()
+    host = bare_host(written)
+    if host == written and _HOST.fullmatch(host) is None:
         raise AuthorError(f"{text!r} names no host", "write ssh://user@host:port")
     port = int(match["port"]) if match["port"] else 22
     if not 1 <= port <= 65535 or match["port"] == "":

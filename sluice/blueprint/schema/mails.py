@@ -5,12 +5,12 @@ Addresses are checked by form: one address, no display name. Leaves out whether 
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Annotated
 
 from pydantic import Field
 
+from sluice.blueprint.schema import values
 from sluice.blueprint.schema.part import Part
 from sluice.blueprint.schema.values import refuse, text_value
 from sluice.model.site import Mail, Notify
@@ -37,14 +37,8 @@ def _server(text: str) -> tuple[str, int]:
     match = _SERVER.fullmatch(text)
     if match is None:
         raise refuse(f"{text!r} is not host:port", "write both, such as smtp.example.org:25")
-    host = match["host"]
-    if host.startswith("["):
-        host = host[1:-1]
-        try:
-            ipaddress.IPv6Address(host)
-        except ValueError:
-            raise refuse(f"{host!r} is not an IPv6 address", "correct it") from None
-    elif _HOST.fullmatch(host) is None or len(host) > 253:
+    host = values.bare_host(match["host"])
+    if host == match["host"] and (_HOST.fullmatch(host) is None or len(host) > 253):
         raise refuse(f"{host!r} is not a host", "write host:port, such as smtp.example.org:25")
     port = int(match["port"])
     if not 1 <= port <= 65535:

@@ -6,8 +6,9 @@ are never followed: a number in the place of text is refused, because ``22:00`` 
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
@@ -114,6 +115,17 @@ def _moment(text: str) -> datetime:
     raise refuse(f"{text!r} is not a date and time", 'write it like "2026-12-01 02:00"; timezone: is a key of its own')
 
 
+def bare_host(text: str) -> str:
+    """Return a host without the brackets of an IPv6 address; AuthorError if these hold another text."""
+    if not text.startswith("["):
+        return text
+    try:
+        ipaddress.IPv6Address(text[1:-1])
+    except ValueError:
+        raise AuthorError(f"{text[1:-1]!r} is not an IPv6 address", "correct it") from None
+    return text[1:-1]
+
+
 def timezone(text: str) -> str:
     """Return the IANA name itself, or raise an error with the nearest one."""
     try:
@@ -151,56 +163,50 @@ def _weekday(text: str) -> int:
 
 
 def _weekdays(value: object) -> tuple[int, ...]:
-    found: list[int] = []
-    for part in _listed(value, "days such as mon-fri", "mon-fri"):
+    def parse(part: object) -> Iterator[int]:
         if not isinstance(part, str):
             raise wrong_type("days such as mon-fri", "mon-fri")
         for piece in part.split(","):
             first, dash, last = piece.strip().partition("-")
             begin = _weekday(first.strip())
             end = _weekday(last.strip()) if dash else begin
-            found += [(begin + n) % 7 for n in range((end - begin) % 7 + 1)]
-    if not found:
-        raise refuse("names no day", "write days such as mon-fri, or leave the key out")
-    return tuple(sorted(set(found)))
+            yield from ((begin + n) % 7 for n in range((end - begin) % 7 + 1))
+
+    return tuple(sorted(_days(value, parse, "days such as mon-fri", "mon-fri", "days such as mon-fri, or leave the key out")))
 
 
 def _month_days(value: object) -> tuple[int, ...]:
-    found: list[int] = []
-    for part in _listed(value, "days of the month", "[1, 15, last]"):
-        if part == "last":
-            found.append(-1)
-        elif isinstance(part, int) and not isinstance(part, bool) and 1 <= part <= 31:
-            found.append(part)
-        else:
+    def parse(part: object) -> Iterator[int]:
+        if part != "last" and not (isinstance(part, int) and not isinstance(part, bool) and 1 <= part <= 31):
             raise refuse(f"{part!r} is not a day of a month", "write numbers from 1 to 31, or last")
-    if not found:
-        raise refuse("names no day", "write a day such as 1 or last")
-    return tuple(sorted(set(found), key=lambda d: (d < 0, d)))
+        yield part if isinstance(part, int) else -1
+
+    found = _days(value, parse, "days of the month", "[1, 15, last]", "a day such as 1 or last")
+    return tuple(sorted(found, key=lambda d: (d < 0, d)))
 
 
 def _year_days(value: object) -> tuple[date, ...]:
-    found: list[date] = []
-    for part in _listed(value, "days of the year", '["12-24"]'):
+    def parse(part: object) -> Iterator[date]:
         if not isinstance(part, str):
             raise wrong_type('days of the year such as "12-24"', "12-24")
         try:
             if re.fullmatch(r"[0-9]{2}-[0-9]{2}", part) is None:
                 raise ValueError
-            found.append(date.fromisoformat(f"2000-{part}"))
+            yield date.fromisoformat(f"2000-{part}")
         except ValueError:
             raise refuse(f"{part!r} is not a day of a year", 'write month and day, such as "12-24"') from None
-    if not found:
-        raise refuse("names no day", 'write a day such as "12-24"')
-    return tuple(sorted(set(found)))
+
+    return tuple(sorted(_days(value, parse, "days of the year", '["12-24"]', 'a day such as "12-24"')))
 
 
-def _listed(value: object, expected: str, example: str) -> list[object]:
-    if isinstance(value, list):
-        return value
+def _days(value: object, parse: Callable[[object], Iterator[T]], expected: str, example: str, remedy: str) -> set[T]:
+    """Parse a day or a list of days."""
     if value is None or isinstance(value, dict | bool):
         raise wrong_type(expected, example)
-    return [value]
+    found = {day for part in (value if isinstance(value, list) else [value]) for day in parse(part)}
+    if not found:
+        raise refuse("names no day", f"write {remedy}")
+    return found
 
 
 _MOMENT_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?$"
