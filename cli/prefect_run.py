@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from cli.session import Session, say
-from sluice.errors import OrchestratorError, SluiceError
+from sluice.errors import OrchestratorError
 
 if TYPE_CHECKING:
     from infra.orchestrator.server_address import ServerAddress
@@ -79,11 +79,11 @@ class PrefectSession:
         if not self._session.verbose:
             show_progress()
         with translated(f"running flow {name}"):  # errors of the flow itself are in the state
-            state = _value(found(**parameters, return_state=True))
+            state = _awaited(found(**parameters, return_state=True))
         if state.is_completed():
             return RunEnd(True, str(state.message or state.name))
-        error = state.data if isinstance(state.data, BaseException) else _value(state.result(raise_on_failure=False))
-        if isinstance(error, SluiceError) or (isinstance(error, BaseException) and not _is_of_prefect(error)):
+        error = state.data if isinstance(state.data, BaseException) else _awaited(state.result(raise_on_failure=False))
+        if isinstance(error, BaseException) and type(error).__module__.partition(".")[0] != "prefect":
             raise error
         return RunEnd(False, str(state.message or state.name))
 
@@ -99,7 +99,7 @@ def detach(session: Session, deployment: str, parameters: Mapping[str, Value]) -
 
     address = running_server(session.directory)
     if address is None:
-        raise OrchestratorError("no Prefect server is running to take it", remedy="start `sluice up`, or leave out --detach")
+        raise OrchestratorError("no Prefect server is running to take the flow run", remedy="run: sluice up; or leave out --detach")
     os.environ.setdefault("PREFECT_API_URL", address.api_url)
     from prefect.deployments import arun_deployment
     from prefect.exceptions import ObjectNotFound
@@ -145,14 +145,6 @@ def _prepare(session: Session) -> None:
         os.environ.setdefault("PREFECT_LOGGING_COLORS", "false")
 
 
-def _is_of_prefect(error: BaseException) -> bool:
-    return type(error).__module__.partition(".")[0] == "prefect"
-
-
-def _value(found: Any) -> Any:
-    """Wait for what Prefect returns, if it is a coroutine."""
-
-    async def awaited() -> Any:
-        return await found
-
-    return asyncio.run(awaited()) if asyncio.iscoroutine(found) else found
+def _awaited(value: Any) -> Any:
+    """Return a value that Prefect gives either at once or as a coroutine."""
+    return asyncio.run(value) if asyncio.iscoroutine(value) else value

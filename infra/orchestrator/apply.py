@@ -1,12 +1,14 @@
-"""``sluice plan`` and ``sluice apply``: Prefect brought in line with a site.
+"""Bring Prefect in line with a site: ``sluice plan`` and ``sluice apply``.
 
-Pools and queues come first, then each deployment whose digest differs, then what is gone is removed, then the heartbeat
+Pools and queues come first, then each deployment whose digest differs, then deployments that are gone are removed, then comes the heartbeat
 automation. Each step may be repeated: an apply that was killed is finished by the next. Only objects that carry this site's
-tag are changed or removed; one that has a name we need and belongs to somebody else is an error, before anything is written.
+tag are changed or removed; a name the site needs that belongs to somebody else is an error, before anything is written.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
@@ -35,6 +37,7 @@ class _Comparison:
         self.automations: list[Automation] = []
 
     async def read(self, client: PrefectClient) -> None:
+        """Read everything that is compared."""
         with translated("reading what Prefect has"):
             self.found_pools = await server_objects.read_pools(client)
             for name in self.pools.keys() & self.found_pools.keys():
@@ -43,98 +46,100 @@ class _Comparison:
             self.automations = await client.read_automations_by_name(heartbeat.NAME)
 
     def refuse_taken(self) -> None:
-        """Raise OrchestratorError for a name the site needs that belongs to somebody else."""
+        """Raise OrchestratorError if a name the site needs belongs to somebody else."""
         taken = [f"deployment {n}" for n in self.specs.keys() & self.found.keys() if not is_of_site(self.site, self.found[n].tags)]
-        pools = {n: (self.found_pools[n].description or "").split() for n in self.pools.keys() & self.found_pools.keys()}
-        taken += [f"work pool {name}" for name, tags in pools.items() if not is_of_site(self.site, tags)]
+        taken += [f"work pool {n}" for n in self.pools.keys() & self.found_pools.keys() if not self._is_our_pool(n)]
         if taken:
             raise OrchestratorError(
                 f"{', '.join(sorted(taken))} on this Prefect server belongs to somebody else",
-                remedy="rename it there or the object here, or use another server (a pool of ours has its site: tag in its description)",
+                remedy="rename the object there or here, or use another server (the description of a pool of Sluice's has its site: tag)",
             )
 
     def changes(self) -> Changes:
-        return in_order([*self._of_pools(), *self._of_queues(), *self._of_deployments(), *self._of_automation()])
+        """Return what an apply would change, in its order."""
+        return in_order([*self._pool_changes(), *self._deployment_changes(), *self._automation_changes()])
 
     def gone(self) -> list[str]:
-        """Deployments of this site that it no longer has."""
+        """Return the names of this site's deployments that the site no longer has."""
         ours = (n for n, d in self.found.items() if TAG in d.tags and is_of_site(self.site, d.tags))
         return sorted(name for name in ours if name not in self.specs)
 
-    def _of_pools(self) -> list[Change]:
-        found = []
-        for name, pool in self.pools.items():
-            if name not in self.found_pools:
-                found.append(Change(Act.CREATE, ObjectKind.POOL, name))
-            elif differs := differences(server_objects.pool_fields(self.found_pools[name]), server_objects.pool_fields(pool)):
-                found.append(Change(Act.UPDATE, ObjectKind.POOL, name, differs))
-        for name, there in self.found_pools.items():
-            if name not in self.pools and is_of_site(self.site, (there.description or "").split()):
-                found.append(Change(Act.DELETE, ObjectKind.POOL, name))
-        return found
+    def _is_our_pool(self, name: str) -> bool:
+        return is_of_site(self.site, (self.found_pools[name].description or "").split())
 
-    def _of_queues(self) -> list[Change]:
-        found = []
+    def _pool_changes(self) -> Iterator[Change]:
         for name, pool in self.pools.items():
-            there = self.found_queues.get(name, {})
+            found = self.found_pools.get(name)
+            yield from _changed(
+                ObjectKind.POOL, name, server_objects.pool_fields(found) if found else None, server_objects.pool_fields(pool)
+            )
+            queues = self.found_queues.get(name, {})
             for queue, priority in pool.queues.items():
-                if queue not in there:
-                    found.append(Change(Act.CREATE, ObjectKind.QUEUE, f"{name}/{queue}"))
-                elif differs := differences({"priority": there[queue]}, {"priority": priority}):
-                    found.append(Change(Act.UPDATE, ObjectKind.QUEUE, f"{name}/{queue}", differs))
-        return found
+                found_queue = {"priority": queues[queue]} if queue in queues else None
+                yield from _changed(ObjectKind.QUEUE, f"{name}/{queue}", found_queue, {"priority": priority})
+        for name in sorted(self.found_pools.keys() - self.pools.keys()):
+            if self._is_our_pool(name):
+                yield Change(Act.DELETE, ObjectKind.POOL, name)
 
-    def _of_deployments(self) -> list[Change]:
-        found = [Change(Act.DELETE, ObjectKind.DEPLOYMENT, name) for name in self.gone()]
+    def _deployment_changes(self) -> Iterator[Change]:
+        for name in self.gone():
+            yield Change(Act.DELETE, ObjectKind.DEPLOYMENT, name)
         for name, spec in self.specs.items():
-            there = self.found.get(name)
-            if there is None:
-                found.append(Change(Act.CREATE, ObjectKind.DEPLOYMENT, name))
-            elif DIGEST_TAG + spec.digest not in there.tags:
-                kept = server_objects.spec_fields(spec)
-                found.append(Change(Act.UPDATE, ObjectKind.DEPLOYMENT, name, differences(server_objects.found_fields(there), kept)))
-        return found
+            found = self.found.get(name)
+            if found is None:
+                yield Change(Act.CREATE, ObjectKind.DEPLOYMENT, name)
+            elif DIGEST_TAG + spec.digest not in found.tags:
+                differs = differences(server_objects.found_fields(found), server_objects.spec_fields(spec))
+                yield Change(Act.UPDATE, ObjectKind.DEPLOYMENT, name, differs)
 
-    def _of_automation(self) -> list[Change]:
-        wanted = heartbeat.heartbeat_automation().model_dump(mode="json")
-        if not self.automations:
-            return [Change(Act.CREATE, ObjectKind.AUTOMATION, heartbeat.NAME)]
-        there = self.automations[0].model_dump(mode="json")
-        # Whoever switched it off or changed its actions in Prefect had a reason; only what it matches is ours.
-        differs = differences(_trigger(there), _trigger(wanted))
-        return [Change(Act.UPDATE, ObjectKind.AUTOMATION, heartbeat.NAME, differs)] if differs else []
+    def _automation_changes(self) -> Iterator[Change]:
+        # Only the trigger is ours: whoever switched the automation off or changed its actions in Prefect had a reason.
+        found = _trigger_fields(self.automations[0].model_dump(mode="json")) if self.automations else None
+        wanted = _trigger_fields(heartbeat.heartbeat_automation().model_dump(mode="json"))
+        yield from _changed(ObjectKind.AUTOMATION, heartbeat.NAME, found, wanted)
+
+
+def _changed(kind: ObjectKind, name: str, found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> Iterator[Change]:
+    """Yield the creation or update that an object needs, if any."""
+    if found is None:
+        yield Change(Act.CREATE, kind, name)
+    elif differs := differences(found, wanted):
+        yield Change(Act.UPDATE, kind, name, differs)
+
+
+@asynccontextmanager
+async def _compared(site: Site) -> AsyncIterator[tuple[PrefectClient, _Comparison]]:
+    with translated("connecting"):
+        async with get_client() as client:
+            comparison = _Comparison(site)
+            await comparison.read(client)
+            yield client, comparison
 
 
 async def plan(site: Site) -> Changes:
-    """What ``apply`` would change; reads only.
+    """Return what ``apply`` would change; only read.
 
     Raises:
         OrchestratorError: Prefect can't be reached, or a name the site needs is taken by somebody else.
     """
-    with translated("connecting"):
-        async with get_client() as client:
-            comparison = _Comparison(site)
-            await comparison.read(client)
-            comparison.refuse_taken()
-            return comparison.changes()
+    async with _compared(site) as (_, comparison):
+        comparison.refuse_taken()
+        return comparison.changes()
 
 
 async def apply(site: Site) -> Changes:
-    """Bring Prefect in line with the site and return what was changed; nothing to do costs a few reads.
+    """Bring Prefect in line with the site and return what was changed; if nothing differs, that costs a few reads.
 
     Raises:
-        OrchestratorError: As for ``plan``, or Prefect refused a change; what was done before stays, and a repetition goes on.
+        OrchestratorError: As for ``plan``, or Prefect refused a change; changes made before it are kept, and a repetition makes the others.
     """
-    with translated("connecting"):
-        async with get_client() as client:
-            comparison = _Comparison(site)
-            await comparison.read(client)
-            comparison.refuse_taken()
-            changes = comparison.changes()
-            for change in changes.changes:
-                with translated(f"the {change.act} of {change.kind} {change.name}"):
-                    await _carry_out(client, comparison, change)
-            return changes
+    async with _compared(site) as (client, comparison):
+        comparison.refuse_taken()
+        changes = comparison.changes()
+        for change in changes.changes:
+            with translated(f"the {change.act} of {change.kind} {change.name}"):
+                await _carry_out(client, comparison, change)
+        return changes
 
 
 async def remove_gone(site: Site, distributor: str) -> list[str]:
@@ -143,18 +148,16 @@ async def remove_gone(site: Site, distributor: str) -> list[str]:
     Returns:
         Their full names.
     """
-    with translated("removing deployments that are gone"):
-        async with get_client() as client:
-            comparison = _Comparison(site)
-            await comparison.read(client)
-            gone = [n for n in comparison.gone() if _left(site, distributor, comparison.found[n])]
-            for name in gone:
+    async with _compared(site) as (client, comparison):
+        gone = [n for n in comparison.gone() if _has_lost_its_object(site, distributor, comparison.found[n])]
+        for name in gone:
+            with translated(f"the removal of deployment {name}"):
                 await client.delete_deployment(comparison.found[name].id)
-            return gone
+        return gone
 
 
-def _left(site: Site, distributor: str, found: DeploymentResponse) -> bool:
-    """Whether what a deployment of a Distributor is about is in the site no more; one that was merely renamed is left to apply."""
+def _has_lost_its_object(site: Site, distributor: str, found: DeploymentResponse) -> bool:
+    """Whether the Distribution or Channel of a Distributor's deployment left the site; apply alone removes one that was only renamed."""
     about = found.parameters
     gone = about.get("distribution", "") not in ("", *site.distributions) or about.get("channel", "") not in ("", *site.channels)
     return gone and f"distributor:{distributor}" in found.tags
@@ -181,7 +184,7 @@ async def _carry_out(client: PrefectClient, comparison: _Comparison, change: Cha
             await client.update_automation(comparison.automations[0].id, heartbeat.heartbeat_automation())
 
 
-def _trigger(automation: dict[str, Any]) -> dict[str, object]:
+def _trigger_fields(automation: dict[str, Any]) -> dict[str, object]:
     trigger = automation["trigger"]
     whole = {key: trigger[key] for key in ("match", "match_related", "within")}
     return whole | {key: sorted(trigger[key]) for key in ("after", "expect", "for_each")}

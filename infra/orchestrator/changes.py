@@ -1,4 +1,4 @@
-"""What an apply would change in Prefect, as data: computed first, shown by ``plan``, carried out by ``apply``."""
+"""Changes of an apply in Prefect, as data: computed first, shown by ``plan``, carried out by ``apply``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Act(StrEnum):
-    """What is done to an object."""
+    """An act on an object."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -17,7 +17,7 @@ class Act(StrEnum):
 
 
 class ObjectKind(StrEnum):
-    """What is changed, in the order in which apply works."""
+    """Kinds of objects, in the order in which apply works."""
 
     POOL = "pool"
     QUEUE = "queue"
@@ -35,13 +35,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One object that Prefect lacks, has otherwise, or has too many."""
+    """One object that Prefect lacks, has with other fields, or has in excess."""
 
     act: Act
     kind: ObjectKind
     name: str
     differs: Mapping[str, Difference] = field(default_factory=dict)
-    """By field; updates only."""
+    """Differing fields; updates only."""
 
     def __str__(self) -> str:
         fields = f" ({', '.join(self.differs)})" if self.differs else ""
@@ -50,7 +50,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Everything an apply would do, in its order."""
+    """All changes of an apply, in its order."""
 
     changes: tuple[Change, ...]
 
@@ -58,21 +58,21 @@ class Changes:
         return bool(self.changes)
 
     def of(self, act: Act) -> tuple[Change, ...]:
-        """Those of one act."""
+        """Return the changes of one act."""
         return tuple(c for c in self.changes if c.act is act)
 
     def as_json(self) -> dict[str, list[dict[str, Any]]]:
-        """``create``, ``update`` and ``delete`` as ``sluice plan --json`` prints them; ``send`` is the caller's to add."""
+        """Return ``create``, ``update`` and ``delete`` as ``sluice plan --json`` prints them; the caller adds ``send``."""
         return {act.value: [_row(c) for c in self.of(act)] for act in Act}
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Difference]:
-    """The fields of ``wanted`` that ``found`` has otherwise."""
+    """Return the fields of ``wanted`` that ``found`` lacks or has with another value."""
     return {key: Difference(found.get(key), value) for key, value in wanted.items() if found.get(key) != value}
 
 
 def in_order(changes: Iterable[Change]) -> Changes:
-    """Pools before queues before deployments, what goes before what comes; otherwise as given."""
+    """Sort changes: pools before queues before deployments, removals before creations; otherwise as given."""
     acts = (Act.DELETE, Act.CREATE, Act.UPDATE)
     kinds = tuple(ObjectKind)
     return Changes(tuple(sorted(changes, key=lambda c: (kinds.index(c.kind), acts.index(c.act)))))

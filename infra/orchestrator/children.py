@@ -1,4 +1,4 @@
-"""Child processes in the foreground: started with a log each, watched, ended by their own ids."""
+"""Child processes in the foreground: each is started with a log of its own, watched, and ended by its id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import psutil
 from sluice.errors import OrchestratorError
 
 GRACE_SECONDS = 10.0
-"""What a child has to end by itself after SIGTERM."""
+"""Time a child has to end by itself after SIGTERM."""
 LOG_TAIL = 15
 """Lines of a dead child's log that the error shows."""
 POLL_SECONDS = 0.2
@@ -32,12 +32,12 @@ class Child:
 
     @property
     def ended(self) -> bool:
-        """Whether it is gone."""
+        """Whether the process has ended."""
         return self.process.poll() is not None
 
 
 def start_child(name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Child:
-    """Start a child whose output goes to ``log``, begun anew."""
+    """Start a child whose output goes to ``log``, which is emptied first."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -56,12 +56,12 @@ def check(children: Sequence[Child]) -> None:
     for child in children:
         if child.ended:
             raise OrchestratorError(
-                f"{child.name} ended with exit code {child.process.returncode}:\n{tail(child.log)}", remedy=f"its log is {child.log}"
+                f"{child.name} ended with exit code {child.process.returncode}:\n{tail(child.log)}", remedy=f"read its log, {child.log}"
             )
 
 
 def end(children: Sequence[Child]) -> None:
-    """End them, last started first: SIGTERM each, then SIGKILL to the sessions of those that stay."""
+    """End children, last started first: SIGTERM to each, then SIGKILL to the sessions of those that remain."""
     for child in reversed(children):
         with suppress(ProcessLookupError):
             child.process.terminate()
@@ -69,14 +69,14 @@ def end(children: Sequence[Child]) -> None:
     for child in reversed(children):
         with suppress(subprocess.TimeoutExpired):
             child.process.wait(max(0.0, deadline - time.monotonic()))
-        # Flow runs are children of a worker's; the session is ours, so its id can't have been given away while we hold the process.
+        # Flow runs are children of a worker's; the session is ours, so its id can't be another's while we hold the process.
         with suppress(ProcessLookupError):
             os.killpg(child.process.pid, signal.SIGKILL)
         child.process.wait()
 
 
 def end_leftovers(pids: Sequence[int], *, marked: Mapping[str, str]) -> None:
-    """End children of a parent that was killed: only processes whose environment still carries ``marked``."""
+    """End children of a parent that was killed: only processes whose environment has every variable of ``marked``."""
     found = []
     for pid in pids:
         with suppress(psutil.Error):
@@ -92,7 +92,7 @@ def end_leftovers(pids: Sequence[int], *, marked: Mapping[str, str]) -> None:
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log."""
+    """Return the last lines of a log."""
     with suppress(OSError):
         return "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LOG_TAIL:])
     return ""

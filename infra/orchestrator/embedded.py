@@ -1,9 +1,9 @@
-"""The embedded default: a Prefect server of the site's own, on loopback, with SQLite, without telemetry.
+"""Run the embedded Prefect server of a site: on loopback, with SQLite, without telemetry.
 
-``up`` holds one in the foreground with a worker for each pool. ``reached`` is for a command that runs a flow: it uses the server
-there is, and where there is none starts one for as long as the command takes, on the same database; so a run is always seen in
-Prefect, at once where ``sluice up`` runs and otherwise as soon as it does. Nothing here restarts anything: what dies ends ``up``
-with an error, and whoever started it (a person, systemd) decides.
+``up`` runs one in the foreground with a worker for each pool. ``reached`` is for a command that runs a flow: it uses the server
+that runs, or else starts one for as long as the command takes, on the same database. So a run is always seen in Prefect, at once
+if ``sluice up`` runs and otherwise as soon as it does. Nothing is restarted here: if a child dies, ``up`` ends with an error, and
+the person or systemd that started it decides.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from sluice.model.site import Site
 DEFAULT_PORT = 4200
 LOOPBACK = "127.0.0.1"
 SERVER = ("infra.orchestrator.embedded_server",)
-"""The module that is run, with its first arguments."""
+"""Module to run, and its first arguments."""
 START_SECONDS = 180.0
-"""The first start makes the database: 10 s here, longer on a busy machine."""
+"""Limit of a start. The first one creates the database: 10 s, longer on a busy machine."""
 STALLED_SECONDS = 120.0
-"""What a command grants the server of ``sluice up`` that doesn't answer: SQLite lets a writer wait a minute for another."""
+"""Time in which the server of ``sluice up`` must answer a command: SQLite lets a writer wait a minute for another."""
 WORKER_QUERY_SECONDS = 2
-"""Between two looks of a worker for runs: a person waits for them."""
+"""Interval in which a worker asks for runs: a person waits for them."""
 SETTLE_SECONDS = 1.5
-"""What a server that ends with the command has to write down the last events."""
+"""Time for a server that ends with the command to store the last events."""
 
 Say = Callable[[str], None]
 
@@ -57,13 +57,13 @@ def up(site: Site, *, port: int = DEFAULT_PORT, state: Path | None = None, say: 
     """Run server and workers until SIGINT or SIGTERM. Call it from the main thread.
 
     Raises:
-        OrchestratorError: It runs already, the port is taken, something didn't start, or a child ended.
+        OrchestratorError: It runs already, the port is taken, the server didn't start, or a child ended.
     """
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
     with running(site, port=port, state=state, say=say) as children:
-        say("Ctrl-C ends it.")
+        say("Press Ctrl-C to end it.")
         while not stop.wait(POLL_SECONDS):
             check(children)
         say("ending")
@@ -71,26 +71,26 @@ def up(site: Site, *, port: int = DEFAULT_PORT, state: Path | None = None, say: 
 
 @contextmanager
 def running(site: Site, *, port: int = DEFAULT_PORT, state: Path | None = None, say: Say = print) -> Iterator[list[Child]]:
-    """Server and workers of a site with everything applied, for as long as the context lasts; as ``up`` otherwise."""
+    """Run server and workers of a site with everything applied while the context lasts; otherwise like ``up``."""
     state = state or state_directory(Path(site.directory))
     make_directory(state / "logs")
     make_directory(state / "tmp")
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            held.enter_context(locked(state / "up.lock", what="the embedded server"))
+            stack.enter_context(locked(state / "up.lock", what="the embedded server"))
         except StoreLockedError:
             found = read_address(state)
-            where = f" at {found.ui_url}" if found else ""
-            raise OrchestratorError(f"`sluice up` runs already for this site{where}", remedy="use that one, or end it first") from None
+            address = f" at {found.ui_url}" if found else ""
+            raise OrchestratorError(f"`sluice up` runs already for this site{address}", remedy="use that one, or end it first") from None
         yield from _running(site, port, state, say)
 
 
 def _running(site: Site, port: int, state: Path, say: Say) -> Iterator[list[Child]]:
-    if left := read_address(state):
-        end_leftovers(left.pids, marked={"PREFECT_HOME": str(prefect_home(state))})
+    if killed := read_address(state):  # of an `up` that couldn't end its children
+        end_leftovers(killed.pids, marked={"PREFECT_HOME": str(prefect_home(state))})
     children: list[Child] = []
     try:
-        say(f"starting Prefect on port {port}; its database is below {state}")
+        say(f"starting Prefect on port {port}; its database is in {prefect_home(state)}")
         address = _start_server(state, port, children)
         from infra.orchestrator.apply import apply
 
@@ -112,9 +112,9 @@ def _running(site: Site, port: int, state: Path, say: Say) -> Iterator[list[Chil
 
 @contextmanager
 def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress]:
-    """A Prefect server to run a flow against: Prefect in this process talks to it, imported before or within the context.
+    """Provide a Prefect server to run a flow against: Prefect in this process talks to it, imported before or within the context.
 
-    Uses the configured server, else that of ``sluice up``, for which it waits while its process lives, else starts one that ends
+    It is the configured server, else that of ``sluice up``, which is waited for while its process lives, else a new one that ends
     with the context.
 
     Raises:
@@ -131,7 +131,7 @@ def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress
     say("no Prefect server runs; starting one for this command (`sluice up` keeps one)")
     children: list[Child] = []
     try:
-        # Without a scheduler: runs that nobody can take would only be late when `sluice up` starts.
+        # Without a scheduler: runs that no worker can take would only be late when `sluice up` starts.
         address = _start_server(state, _free_port(), children, PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED="false")
         with _addressed(address.api_url):
             try:
@@ -143,26 +143,26 @@ def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress
 
 
 def _wait_for_up(state: Path, say: Say) -> ServerAddress | None:
-    """The server of ``sluice up`` once it answers; None where there is none. Two servers mustn't share one SQLite database."""
+    """Return the server of ``sluice up`` once it answers; None if none runs. Two servers mustn't share one SQLite database."""
     deadline = time.monotonic() + STALLED_SECONDS
-    said = False
-    while (address := read_address(state)) is not None and address.pids and _carries(address.pids[0], prefect_home(state)):
+    announced = False
+    while (address := read_address(state)) is not None and address.pids and _is_server(address.pids[0], prefect_home(state)):
         if is_healthy(address.api_url):
             return address
         if time.monotonic() > deadline:
             raise OrchestratorError(
                 f"the Prefect server of `sluice up` (pid {address.pids[0]}) didn't answer within {STALLED_SECONDS:.0f} s",
-                remedy=f"see {state / 'logs' / 'server.log'}; where it doesn't recover, end `sluice up` and start it again",
+                remedy=f"read {state / 'logs' / 'server.log'}; if it doesn't recover, end `sluice up` and start it again",
             )
-        if not said:
+        if not announced:
             say(f"the Prefect server of `sluice up` (pid {address.pids[0]}) doesn't answer yet; waiting")
-            said = True
+            announced = True
         time.sleep(POLL_SECONDS)
     return None
 
 
-def _carries(pid: int, home: Path) -> bool:
-    """Whether this process lives and is the server that was started with this PREFECT_HOME: a pid can have been given away."""
+def _is_server(pid: int, home: Path) -> bool:
+    """Whether this process lives and was started with this PREFECT_HOME: the server's pid may be another process's by now."""
     try:
         return psutil.Process(pid).environ().get("PREFECT_HOME") == str(home)
     except psutil.Error:
@@ -170,7 +170,7 @@ def _carries(pid: int, home: Path) -> bool:
 
 
 def server_environment(state: Path, port: int) -> dict[str, str]:
-    """The server's environment: ours, and what makes it private and quiet. ``PREFECT_SERVER_API_AUTH_STRING`` is passed on."""
+    """Return the server's environment: ours, with settings that make it private and quiet. ``PREFECT_SERVER_API_AUTH_STRING`` is kept."""
     inherited = {k: v for k, v in os.environ.items() if k not in ("PREFECT_API_URL", "PREFECT_PROFILE")}
     return inherited | {
         "PREFECT_HOME": str(prefect_home(state)),
@@ -180,13 +180,13 @@ def server_environment(state: Path, port: int) -> dict[str, str]:
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        # Several flow runs write at once; SQLite lets them wait for each other.
+        # Several flow runs write at once; a writer waits this long for the others.
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     }
 
 
 def worker_environment(state: Path, api_url: str, site_directory: Path) -> dict[str, str]:
-    """A worker's environment, which its flow runs inherit: it alone says where the site is."""
+    """Return a worker's environment, which its flow runs inherit: it alone tells them the site's directory."""
     environment = {k: v for k, v in os.environ.items() if k != "PREFECT_PROFILE"} | {
         "PREFECT_HOME": str(prefect_home(state)),
         "PREFECT_API_URL": api_url,
@@ -194,7 +194,7 @@ def worker_environment(state: Path, api_url: str, site_directory: Path) -> dict[
         "SLUICE_STATE": str(state),
         "PREFECT_WORKER_QUERY_SECONDS": str(WORKER_QUERY_SECONDS),
         "PREFECT_WORKER_WEBSERVER_HOST": LOOPBACK,
-        # Where a worker makes /tmp/runner_storage, another user's worker can't.
+        # A worker would create /tmp/runner_storage, which another user's worker then couldn't use.
         "TMPDIR": str(state / "tmp"),
         "DO_NOT_TRACK": "1",
     }
@@ -213,7 +213,9 @@ def _start_server(state: Path, port: int, children: list[Child], **settings: str
     while not is_healthy(address.api_url):
         check(children)
         if time.monotonic() > deadline:
-            raise OrchestratorError(f"the Prefect server didn't answer within {START_SECONDS:.0f} s", remedy=f"see {children[-1].log}")
+            raise OrchestratorError(
+                f"the Prefect server didn't answer within {START_SECONDS:.0f} s", remedy=f"read its log, {children[-1].log}"
+            )
         time.sleep(POLL_SECONDS)
     return address
 
@@ -224,7 +226,9 @@ def _refuse_taken(port: int) -> None:
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:
-            raise OrchestratorError(f"port {port} is taken by another program", remedy="end it, or name another with --port") from error
+            raise OrchestratorError(
+                f"port {port} is taken by another program", remedy="end that program, or choose another port with --port"
+            ) from error
 
 
 def _free_port() -> int:
@@ -235,9 +239,9 @@ def _free_port() -> int:
 
 @contextmanager
 def _addressed(api_url: str) -> Iterator[None]:
-    """Have runs of this process go to a server: Prefect looks into the environment when it is imported, and is told if it was before.
+    """Send the runs of this process to a server, whether Prefect, which reads the environment on import, was imported before or not.
 
-    They carry Sluice's tag and give signs of life as those of workers do, so that one whose process dies is crashed too.
+    They carry Sluice's tag and give signs of life as those of workers do, so that one whose process dies is marked as crashed too.
     """
     before = os.environ.get("PREFECT_API_URL")
     os.environ["PREFECT_API_URL"] = api_url
@@ -255,7 +259,7 @@ def _addressed(api_url: str) -> Iterator[None]:
 
 @contextmanager
 def _prefect_settings(api_url: str) -> Iterator[None]:
-    """Have Prefect's client in this process, imported before or now, talk to a server."""
+    """Point Prefect's client in this process, imported before or now, to a server."""
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     secret = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
@@ -265,7 +269,7 @@ def _prefect_settings(api_url: str) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Have Prefect's client send what it still holds: task runs and logs travel as events, behind the run."""
+    """Have Prefect's client send its queued events and logs: task runs travel as events, behind the run."""
     if "prefect" not in sys.modules:
         return
     from prefect.events.worker import EventsWorker

@@ -1,8 +1,8 @@
-"""The automation that calls a silent run crashed.
+"""The automation that marks a silent run as crashed.
 
 A flow run whose worker and process both died stays Running in Prefect. Runs of Sluice's deployments give a sign of life every
-``HEARTBEAT_SECONDS``; one automation for the whole server, matched by Sluice's tag, crashes those that fall silent. What a
-crashed run leaves behind needs no clean-up: every step may be repeated.
+``HEARTBEAT_SECONDS``; one automation for the whole server, matched by Sluice's tag, marks those that fall silent as crashed. A crashed run
+needs no clean-up: every step may be repeated.
 
 It also fires for runs that have ended: a sign of life comes from the run's process, later than the server's own event of the end,
 and starts the wait again. That does nothing: ``force`` is off, so Prefect leaves a terminal state as it is and says so in its log.
@@ -21,7 +21,7 @@ from sluice.distributor.plan.deployments import HEARTBEAT_SECONDS, TAG
 
 NAME = "sluice: crash runs that fell silent"
 MISSED = 5
-"""Signs of life that may fail to come, so that a server that stalls for a minute crashes no live run.
+"""Signs of life that may fail to come, so that no live run is marked as crashed while the server stalls for a minute.
 
 The last one before the stall is up to one interval old, SQLite lets a writer wait 60 s (two intervals), the next one comes up to one
 interval later: 120 s of silence at most, and one interval for events that are late under load.
@@ -29,7 +29,7 @@ interval later: 120 s of silence at most, and one interval for events that are l
 
 
 def heartbeat_automation() -> AutomationCore:
-    """The automation as it is to be."""
+    """Return the automation that the server must have."""
     return AutomationCore(
         name=NAME,
         description="A run of Sluice that gave no sign of life for a while is crashed, so that it doesn't look as if it ran.",

@@ -1,6 +1,6 @@
-"""Where the Prefect server is: found without importing Prefect, before it reads its settings.
+"""Find the Prefect server without importing Prefect, before it reads its settings.
 
-The order is what a user expects: ``PREFECT_API_URL``, then the active profile of ``prefect profile``, then the server that
+The order is: ``PREFECT_API_URL``, then the active profile of ``prefect profile``, then the server that
 ``sluice up`` runs for this site, whose address is in the site's state directory.
 """
 
@@ -25,21 +25,21 @@ HEALTH_TIMEOUT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """A Prefect server. ``pids`` are those of its processes where ``sluice up`` runs it."""
+    """A Prefect server. ``pids`` are those of its processes if ``sluice up`` runs it."""
 
     api_url: str
     pids: tuple[int, ...] = ()
 
     @property
     def ui_url(self) -> str:
-        """What a person opens."""
+        """The address of the UI."""
         return self.api_url.removesuffix("/api")
 
 
 def state_directory(site_directory: Path) -> Path:
-    """Where a site's server keeps its database, logs and address: ``SLUICE_STATE``, or a directory of the user's, one per site.
+    """Return the directory for the database, logs and address of a site's server: ``SLUICE_STATE``, or one of the user's for each site.
 
-    Apart from the site's own directory, which is somebody's checkout.
+    It is apart from the site's own directory, which is somebody's checkout.
     """
     if named := os.environ.get("SLUICE_STATE"):
         return Path(named).absolute()
@@ -50,18 +50,18 @@ def state_directory(site_directory: Path) -> Path:
 
 
 def prefect_home(state: Path) -> Path:
-    """PREFECT_HOME of a site's own server and of what talks to it."""
+    """Return PREFECT_HOME of a site's own server and of the processes that talk to it."""
     return state / "prefect"
 
 
 def write_address(state: Path, address: ServerAddress) -> None:
-    """Let others find the server."""
+    """Write the address, so that commands find the server."""
     make_directory(state)
     replace_atomically(state / STATE_FILE, json.dumps(asdict(address)).encode())
 
 
 def read_address(state: Path) -> ServerAddress | None:
-    """The address that was written last; whether anything answers there is another question."""
+    """Return the address that was written last, whether or not anything answers there."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads((state / STATE_FILE).read_bytes())
         return ServerAddress(str(found["api_url"]), tuple(int(pid) for pid in found["pids"]))
@@ -69,12 +69,12 @@ def read_address(state: Path) -> ServerAddress | None:
 
 
 def forget_address(state: Path) -> None:
-    """The server ends."""
+    """Remove the address of a server that ends."""
     (state / STATE_FILE).unlink(missing_ok=True)
 
 
 def is_healthy(api_url: str) -> bool:
-    """Whether a Prefect server answers there."""
+    """Whether a Prefect server answers at this address."""
     if not api_url.startswith(("http://", "https://")):
         return False
     try:
@@ -85,7 +85,7 @@ def is_healthy(api_url: str) -> bool:
 
 
 def configured_url() -> str | None:
-    """What the user told Prefect: the environment, else the active profile; None where neither names a server."""
+    """Return the address in the environment or else in the active profile of Prefect; None if neither names a server."""
     if url := os.environ.get("PREFECT_API_URL"):
         return url
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser()
@@ -98,7 +98,7 @@ def configured_url() -> str | None:
 
 
 def running_server(site_directory: Path) -> ServerAddress | None:
-    """The server to talk to, without starting one: the configured one, or that of ``sluice up`` if it answers."""
+    """Return the server to talk to, without starting one: the configured one, or that of ``sluice up`` if it answers."""
     if url := configured_url():
         return ServerAddress(url)
     address = read_address(state_directory(site_directory))

@@ -1,4 +1,4 @@
-"""Prefect's objects read into plain fields and written from specs. One function per object; each may be repeated."""
+"""Read Prefect's objects into plain fields and write them from specs. One function per object; each may be repeated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORKER_TYPE = "process"
 
 
 async def read_deployments(client: PrefectClient, flows: list[str]) -> dict[str, DeploymentResponse]:
-    """Every deployment of flows with these names and every one that carries Sluice's tag, by full name."""
+    """Return all deployments of flows with these names and all that carry Sluice's tag, by full name."""
     names: dict[Any, str] = {}
     found: dict[str, DeploymentResponse] = {}
     filters: list[dict[str, Any]] = [
@@ -44,7 +44,7 @@ async def read_deployments(client: PrefectClient, flows: list[str]) -> dict[str,
 
 
 async def read_pools(client: PrefectClient) -> dict[str, WorkPool]:
-    """Every work pool, by name."""
+    """Return all work pools, by name."""
     found: dict[str, WorkPool] = {}
     while page := await client.read_work_pools(limit=PAGE, offset=len(found)):
         found |= {pool.name: pool for pool in page}
@@ -54,18 +54,18 @@ async def read_pools(client: PrefectClient) -> dict[str, WorkPool]:
 
 
 async def read_queues(client: PrefectClient, pool: str) -> dict[str, int | None]:
-    """Priorities of a pool's queues, by name."""
+    """Return the priorities of a pool's queues, by name."""
     return {queue.name: queue.priority for queue in await client.read_work_queues(work_pool_name=pool)}
 
 
 def pool_fields(pool: PoolSpec | WorkPool) -> dict[str, Any]:
-    """What is compared of a pool."""
+    """Return the compared fields of a pool."""
     limit = pool.limit if isinstance(pool, PoolSpec) else pool.concurrency_limit
     return {"description": pool.description, "limit": limit}
 
 
 async def write_pool(client: PrefectClient, pool: PoolSpec, *, exists: bool) -> None:
-    """Create the pool, or bring its limit and description in line."""
+    """Create the pool, or update its limit and description."""
     if exists:
         await client.update_work_pool(pool.name, WorkPoolUpdate(description=pool.description, concurrency_limit=pool.limit))
         return
@@ -82,7 +82,7 @@ async def write_pool(client: PrefectClient, pool: PoolSpec, *, exists: bool) -> 
 
 
 async def write_queue(client: PrefectClient, pool: str, queue: str, priority: int, *, exists: bool) -> None:
-    """Create the queue, or bring its priority in line; Prefect moves the others out of the way."""
+    """Create the queue, or update its priority; Prefect moves the other queues' priorities."""
     if not exists:
         await client.create_work_queue(queue, priority=priority, work_pool_name=pool)
         return
@@ -91,7 +91,7 @@ async def write_queue(client: PrefectClient, pool: str, queue: str, priority: in
 
 
 def spec_fields(spec: DeploymentSpec) -> dict[str, Any]:
-    """What is compared of a deployment, as the site wants it."""
+    """Return the compared fields of a deployment, as the site wants it."""
     return {
         "entrypoint": spec.entrypoint,
         "parameters": dict(spec.parameters),
@@ -107,7 +107,7 @@ def spec_fields(spec: DeploymentSpec) -> dict[str, Any]:
 
 
 def found_fields(found: DeploymentResponse) -> dict[str, Any]:
-    """The same of a deployment as Prefect has it."""
+    """Return the compared fields of a deployment, as Prefect has it."""
     schedules = sorted(found.schedules, key=lambda s: s.slug or "")
     limit = found.global_concurrency_limit
     options = found.concurrency_options
@@ -126,7 +126,7 @@ def found_fields(found: DeploymentResponse) -> dict[str, Any]:
 
 
 def kept_schedules(spec: DeploymentSpec, found: DeploymentResponse | None) -> tuple[ScheduleSpec, ...]:
-    """The spec's schedules, with those that somebody paused in Prefect still paused."""
+    """Return the spec's schedules; those that somebody paused in Prefect stay paused."""
     before = {s.slug: s.active for s in found.schedules} if found else {}
     was_inactive = found is not None and INACTIVE_TAG in found.tags
     return tuple(
@@ -135,7 +135,7 @@ def kept_schedules(spec: DeploymentSpec, found: DeploymentResponse | None) -> tu
 
 
 async def write_deployment(client: PrefectClient, spec: DeploymentSpec, found: DeploymentResponse | None) -> None:
-    """Send every field of the deployment: Prefect replaces it as a whole."""
+    """Write every field of the deployment: Prefect replaces it as a whole."""
     # The flow itself says what parameters it takes, as it does for `prefect deploy`; imported by name, since flows stand above.
     flow: Flow[..., Any] = load_flow_from_entrypoint(spec.entrypoint)
     options = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(spec.collision.value)) if spec.collision else None
@@ -168,7 +168,7 @@ def _schedule(rule: Mapping[str, str | float | int]) -> CronSchedule | IntervalS
 
 
 def _as_stored(rule: Mapping[str, str | float | int]) -> Any:
-    """A schedule as the server keeps it: a rule without a begin is given one on the way."""
+    """Return a schedule as the server keeps it: a rule without a beginning is given one on the way."""
     return DeploymentScheduleCreate(schedule=_schedule(rule)).schedule
 
 

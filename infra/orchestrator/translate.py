@@ -1,4 +1,4 @@
-"""The seam where Prefect's exceptions become ``OrchestratorError``."""
+"""Translate Prefect's exceptions into ``OrchestratorError``."""
 
 from __future__ import annotations
 
@@ -16,23 +16,21 @@ DETAIL_MAX = 300
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turn what Prefect's client raises inside into an OrchestratorError.
+    """Turn exceptions of Prefect's client into an OrchestratorError.
 
     Args:
-        doing: What was under way, for the message: ``reading the deployments``.
+        doing: The act under way, for the message: ``reading the deployments``.
     """
     try:
         yield
     except httpx.HTTPStatusError as error:
         status = error.response.status_code
-        remedy = "check PREFECT_API_AUTH_STRING" if status in (401, 403) else "look into the Prefect server's log"
+        remedy = "check PREFECT_API_AUTH_STRING" if status in (401, 403) else "read the Prefect server's log"
         raise OrchestratorError(f"Prefect refused {doing}: HTTP {status} {error.response.text[:DETAIL_MAX]}", remedy=remedy) from error
     except (httpx.HTTPError, ConnectionError, TimeoutError) as error:
         raise OrchestratorError(
-            f"Prefect doesn't answer while {doing} ({type(error).__name__})",
-            remedy="check PREFECT_API_URL and that the server runs, or start `sluice up`",
+            f"Prefect didn't answer while {doing} ({type(error).__name__})",
+            remedy="check PREFECT_API_URL and that the server runs, or run: sluice up",
         ) from error
     except (PrefectException, RuntimeError, ValueError) as error:
-        raise OrchestratorError(
-            f"{doing} failed in Prefect: {str(error)[:DETAIL_MAX]}", remedy="look into the Prefect server's log"
-        ) from error
+        raise OrchestratorError(f"{doing} failed in Prefect: {str(error)[:DETAIL_MAX]}", remedy="read the Prefect server's log") from error

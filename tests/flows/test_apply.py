@@ -193,8 +193,8 @@ def comparable(deployment: DeploymentResponse) -> dict[str, Any]:
     }
 
 
-def test_a_server_that_does_not_answer_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     from infra.orchestrator.embedded import _prefect_settings
 
-    with _prefect_settings("http://127.0.0.1:9/api"), pytest.raises(OrchestratorError, match="doesn't answer"):
+    with _prefect_settings("http://127.0.0.1:9/api"), pytest.raises(OrchestratorError, match="didn't answer.*run: sluice up"):
         asyncio.run(plan(site()))
