@@ -196,5 +196,5 @@ def comparable(deployment: DeploymentResponse) -> dict[str, Any]:
 def test_a_server_that_does_not_answer_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     from infra.orchestrator.embedded import _prefect_settings
 
-    with _prefect_settings("http://127.0.0.1:9/api"), pytest.raises(OrchestratorError, match="didn't answer.*run: sluice up"):
+    with _prefect_settings("http://127.0.0.1:9/api"), pytest.raises(OrchestratorError, match=r"didn't answer.*run: sluice up"):
         asyncio.run(plan(site()))

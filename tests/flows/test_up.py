@@ -20,11 +20,12 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import arun_deployment
 
 from agents.init import init, trust
-from infra.orchestrator.embedded import _prefect_settings
+from infra.orchestrator.embedded import START_SECONDS, _prefect_settings
 from infra.orchestrator.server_address import ServerAddress, read_address, running_server
 from infra.workplace import open_workplace
 from tests.flows.blueprint import HOSTS, write_site
 
+pytestmark = pytest.mark.timeout(2 * START_SECONDS)  # a busy machine takes over a minute to start server and workers
 PROJECT = Path(__file__).parents[2]
 UP = "import sys; from pathlib import Path; from sluice.blueprint import load_site; from infra.orchestrator.embedded import up; "
 
@@ -56,7 +57,7 @@ def up(site: Path) -> Iterator[tuple[subprocess.Popen[bytes], ServerAddress]]:
             [sys.executable, "-c", f"{UP}up(load_site(Path({str(site)!r})), port={port})"], cwd=PROJECT, stdout=subprocess.PIPE
         )
         try:
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + START_SECONDS
             while (address := read_address(state)) is None:
                 assert started.poll() is None, "up ended"
                 assert time.monotonic() < deadline
@@ -70,7 +71,7 @@ def up(site: Path) -> Iterator[tuple[subprocess.Popen[bytes], ServerAddress]]:
 
 def run_deployment(address: ServerAddress, name: str) -> FlowRun:
     async def run() -> FlowRun:
-        found = await arun_deployment(name, timeout=90, poll_interval=1, as_subflow=False)
+        found = await arun_deployment(name, timeout=START_SECONDS, poll_interval=1, as_subflow=False)
         async with get_client() as client:
             return await client.read_flow_run(found.id)
 
@@ -97,7 +98,7 @@ def test_a_build_that_sends_immediately_has_a_worker_send_it_once(up: tuple[subp
     _, address = up
     write_site(site, send="immediately", text="UTC+3")
     assert (run_deployment(address, "build/zone").state or State(type=StateType.PENDING)).message == "built zone 1.2"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + START_SECONDS
     with open_workplace(site, "hq") as work:
         while {str(work.ledger.state(name, "zone").extracted) for name in HOSTS} != {"1.2"}:
             assert time.monotonic() < deadline
