@@ -1,10 +1,10 @@
-"""Apply a delta: new contents from frames and the base's contents. All that an agent needs of deltas.
+"""Apply a delta: make new contents from frames and the base's contents. An agent needs nothing else of deltas.
 
-Whoever calls has verified the frames' figures by signature and the payload by its blocks. Still nothing is allocated beyond the
-figures, a patch is held against them before its library sees it, and whatever doesn't fit is a StoreCorruptError. That the plaintext
-is the right one is the caller's to check, by the digests of the signed manifest.
+Callers have verified the frames' figures by signature and the payload by its blocks. Still nothing is allocated beyond the figures, a
+patch is checked against them before its library gets it, and any mismatch is a StoreCorruptError. The caller checks that the plaintext
+is the right one, by the digests of the signed manifest.
 
-Memory at the largest frames (``model.GROUP_MAX``, ``model.PATCH_MAX``): docs/adr/0013.
+Memory at the largest frames (``GROUP_MAX``, ``PATCH_MAX``): docs/adr/0013.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from sluice.errors import StoreCorruptError
 from sluice.formats.ted.frame import PATCH_MAX, Frame, FrameKind, Range, check_frame
 from sluice.formats.zstd import decompress_frame, decompress_wide
 
+_BOOTSTRAP = "run `sluice subscriber bootstrap` for this Subscriber, which installs it"
 _LZMA_MEMORY = PATCH_MAX + 16 * 1024 * 1024
-"""Bytes a decoder of lzma may take: a dictionary as large as the largest patch, and its tables."""
+"""Most bytes of a decoder of lzma: a dictionary as large as the largest patch, and its tables."""
 
 
 def apply_frame(frame: Frame, data: bytes, reference: bytes, *, what: str = "a delta") -> bytes:
-    """The plaintext of one frame.
+    """Return the plaintext of one frame.
 
     Args:
         data: Its payload.
-        reference: What it was made from; empty for a plain frame.
+        reference: The bytes that it was made from; empty for a plain frame.
         what: Names the ``.ted`` in errors.
     Raises:
-        StoreCorruptError: Figures, payload and reference don't fit each other, or the payload is damaged.
+        StoreCorruptError: Figures, payload and reference don't match, or the payload is damaged.
     """
     return b"".join(_pieces(frame, data, [reference], what))
 
@@ -43,16 +44,16 @@ def read_delta(
     small: bool = False,
     what: str = "a delta",
 ) -> Iterator[bytes]:
-    """The plaintext of a payload's frames in pieces, holding one frame and its reference at a time.
+    """Yield the plaintext of a payload's frames in pieces, holding one frame and its reference at a time.
 
     Args:
-        read: Gives the next N bytes of the payload, as a file's ``read`` does; the recipe was read before.
-        ranges: What each frame with a reference refers to, in the frames' order.
-        reference: Gives the bytes of these ranges one after another.
+        read: Returns the next N bytes of the payload, as a file's ``read`` does; the recipe was read before.
+        ranges: The ranges of each frame with a reference, in the frames' order.
+        reference: Returns the bytes of these ranges one after another.
         small: Whether the delta is for agents with little memory.
         what: Names the ``.ted`` in errors.
     Raises:
-        StoreCorruptError: Something isn't as the frames say.
+        StoreCorruptError: Payload or references don't match the frames.
     """
     if len(ranges) != sum(frame.kind is not FrameKind.PLAIN for frame in frames):
         raise StoreCorruptError(f"{what}: its recipe has the references of {len(ranges)} frames")
@@ -67,12 +68,12 @@ def read_delta(
 
 
 def _pieces(frame: Frame, data: bytes, held: list[bytes], what: str) -> Iterator[bytes]:
-    """``held`` is the reference, in a list that is emptied, so that it can go as soon as it isn't needed."""
+    """Yield a frame's plaintext. ``held`` is the reference in a list that is emptied, so that it is freed as early as possible."""
     check_frame(frame, small=False, what=what)
     reference = held.pop()
     if len(data) != frame.length or len(reference) != frame.reference:
         raise StoreCorruptError(
-            f"{what}: a frame has {len(data)} bytes and {len(reference)} of reference, not what was signed: {tuple(frame)}"
+            f"{what}: a frame has {len(data)} bytes and {len(reference)} of reference, not the signed figures: {tuple(frame)}"
         )
     match frame.kind:
         case FrameKind.PLAIN:
@@ -96,13 +97,13 @@ def _patched(frame: Frame, data: bytes, reference: bytes, what: str) -> bytes:
     try:
         import hdiffpatch
     except ImportError as error:
-        raise StoreCorruptError(f"{what} has frames of HDiffPatch, which isn't installed here", remedy="send it anew") from error
+        raise StoreCorruptError(f"{what} has frames of HDiffPatch, which isn't installed here", remedy=_BOOTSTRAP) from error
     try:
         plain = hdiffpatch.apply(reference, patch)
     except (hdiffpatch.HDiffPatchError, ValueError) as error:
         raise StoreCorruptError(f"{what}: a patch is damaged: {error}") from error
     if len(plain) != frame.plain:
-        raise StoreCorruptError(f"{what}: a patch gives {len(plain)} bytes where {frame.plain} were announced")
+        raise StoreCorruptError(f"{what}: a patch makes {len(plain)} bytes, not the announced {frame.plain}")
     return plain
 
 

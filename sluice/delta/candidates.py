@@ -1,10 +1,10 @@
-"""The ways to make a part from its reference; the smallest is kept.
+"""Try the ways to make a part from its reference, and keep the smallest.
 
-What is tried depends on sizes and effort alone: seconds differ, bytes may not. Measured CPU per MB of plaintext with as much
+Only sizes and effort decide which ways are tried: seconds differ, bytes may not. Measured CPU per MB of plaintext with as much
 reference: prefix 9 and 12 0.01 to 0.03 s, HDiffPatch 0.06 to 0.15 s with its patch's compression, prefix 19 0.3 s, bsdiff 0.1 to 0.3 s.
-So by default the slow ways are for what is small, where they also gain most.
+So by default the slow ways are for small parts, at which they also gain most.
 
-What is kept is applied before anybody gets it: an encoder that erred costs bytes here, never a send (0.01 s per MB or less).
+A result is applied before it is used: an encoder's error costs bytes here, never a send (0.01 s per MB or less).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from sluice.model.site import Effort
 Frames = list[tuple[Frame, bytes]]
 
 _TINY = 512 * 1024
-"""Plaintext and reference up to here get everything by default too."""
+"""Bytes of plaintext and reference up to which all ways are tried by default too."""
 _SMALL = 8 * 1024 * 1024
-"""Beyond this a prefix only wins with the slow levels; by default it is then tried for what can't be compressed at all."""
+"""Bytes from which on a prefix only wins at the slow levels; by default it then only tests whether anything can be compressed."""
 _TINY_PATCH = 64 * 1024
 _HALVED = PATCH_MAX // 2
-"""More plaintext than this, of which as much is new, would give a patch that is too large: it is made in halves."""
+"""Plaintext with more bytes, of which as many are new, would need too large a patch: it is made in halves."""
 _NO_GAIN = 0.97
-"""What zstd with the reference can't bring below this was compressed already, and is new: no other way finds anything either."""
+"""Share of the plaintext below which zstd with the reference must come; else it is new and was compressed before: no way helps."""
 _IN_INDEX = {FrameKind.PLAIN: 8, FrameKind.PREFIX: 24, FrameKind.HDIFF: 36}
-"""Bytes that a frame's figures take, about."""
+"""Approximate bytes of a frame's figures in the index."""
 _LEVELS = {Effort.FAST: 9, Effort.DEFAULT: 12, Effort.MAX: 19}
 _LEVEL_MAX = 19
 _LEVEL_PROBE = 3
@@ -42,14 +42,14 @@ _LZMA = {
         {"preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "pb": 0},
     ),
 }
-"""How lzma models a patch. Trying harder than preset 6 saves 0.3 % and costs half as much again."""
+"""Models of lzma for a patch. More effort than preset 6 saves 0.3 % and costs half as much again."""
 
 
 def smallest(plain: bytes, reference: bytes, effort: Effort, *, small: bool, is_slow: bool = False) -> Frames:
-    """The frames that cost least: one that refers to the reference, plain ones where none does better.
+    """Return the frames that cost least: one with the reference, or plain ones if they are smaller.
 
     Args:
-        is_slow: What is tried for tiny parts may be tried whatever the size.
+        is_slow: Whether the ways for tiny parts may be tried whatever the size.
     """
     tiny = (is_slow or len(plain) + len(reference) <= _TINY) and effort is not Effort.FAST
     if not reference:
@@ -77,7 +77,7 @@ def smallest(plain: bytes, reference: bytes, effort: Effort, *, small: bool, is_
 
 
 def _is_right(frames: Frames, plain: bytes, reference: bytes) -> bool:
-    """Whether an agent would make the plaintext of it. Halves were asked for each by itself; plain frames need no reference to go wrong."""
+    """Whether an agent would make the plaintext from it. Halves were checked each by itself; plain frames need no check."""
     (frame, data), *more = frames
     if more or frame.kind is FrameKind.PLAIN:
         return True

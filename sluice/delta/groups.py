@@ -1,8 +1,8 @@
 """Cut a change into groups: parts of the new line of bytes, each with the parts of the old line it is made from.
 
-Long runs that are the same are copied and cost nothing but their place. Of what remains, a part between such runs is made from the old
-bytes around its place; larger ones from all old bytes that no copy took, as long as those fit a group; else from what runs and sizes
-point at. Nothing in a group is larger than its limit.
+Long equal runs are copied and cost only their position. Of the rest, a part between such runs is made from the old bytes around its
+position; larger ones from all old bytes that no copy took, as long as those fit into a group; else from the bytes that runs and sizes
+point to. Nothing in a group is larger than its limit.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from sluice.delta.line import Line
 from sluice.delta.trace import Run, Trace
 
 _SLACK = 16 * 1024
-"""Old bytes taken on both sides of what is known to fit."""
+"""Old bytes taken on both sides of an equal run."""
 _LOCAL = 256 * 1024
-"""A part up to this many bytes is made from what is around it."""
+"""Most bytes of a part that is made from the bytes around it."""
 _SHORT_RUNS = 1 << 18
-"""How many runs below ``_LOCAL`` are remembered."""
+"""Most runs below ``_LOCAL`` that are remembered."""
 _SIMILAR = 4
-"""How many old contents of about its size a new one is given."""
+"""Number of old contents of about its size that a new one may refer to."""
 
 Span = tuple[int, int]
 """Begin and end, in a line."""
@@ -33,22 +33,22 @@ class Part(NamedTuple):
     at: int
     length: int
     reference: tuple[Span, ...]
-    """Of the old line, apart from each other, in order."""
+    """Spans of the old line, apart from each other, in order."""
     is_copy: bool
-    """The reference is what is to be made."""
+    """Whether the part equals its reference."""
 
     @property
     def size(self) -> int:
-        """Bytes on both sides."""
+        """Bytes of the part and its reference."""
         return self.length + sum(end - begin for begin, end in self.reference)
 
 
 def parts(old: Line, new: Line, *, most: int, shortest: int) -> list[Part]:
-    """All of the new line, cut.
+    """Cut the whole new line into parts.
 
     Args:
-        most: Bytes of a part, and of its reference.
-        shortest: Bytes of a run that is copied.
+        most: Most bytes of a part, and of its reference.
+        shortest: Fewest bytes of a run that is copied.
     """
     copies, runs = _runs(old, new, shortest)
     rest = _rest(copies, old.size)
@@ -57,7 +57,7 @@ def parts(old: Line, new: Line, *, most: int, shortest: int) -> list[Part]:
     before, at = None, 0
     for after in [*copies, None]:
         end = new.size if after is None else after.new
-        # Half a group, where not all of the old fits one: its reference may have twice as much.
+        # Half a group, if not all of the old fits into one: its reference may have twice as much.
         for begin in range(at, end, most if within_one_group else most // 2):
             length = min(end - begin, most if within_one_group else most // 2)
             is_local = length <= _LOCAL and (before is not None or after is not None)
@@ -86,7 +86,7 @@ def _runs(old: Line, new: Line, shortest: int) -> tuple[list[Run], list[Run]]:
 
 
 def _rest(copies: Sequence[Run], size: int) -> tuple[Span, ...]:
-    """What of the old line no copy took, with some slack."""
+    """Return the spans of the old line that no copy took, with some slack."""
     found, at = [], 0
     for begin, end in [*sorted((run.old, run.old + run.length) for run in copies), (size, size)]:
         if begin > at:
@@ -98,7 +98,7 @@ def _rest(copies: Sequence[Run], size: int) -> tuple[Span, ...]:
 def _reference(
     old: Line, new: Line, at: int, length: int, around: tuple[Run | None, Run | None], runs: Sequence[Run], most: int
 ) -> tuple[Span, ...]:
-    """What a part is likely made from, the likeliest first until it is enough."""
+    """Return the spans from which a part is likely made, the likeliest first, up to the limit."""
     before, after = around
     wanted: list[Span] = []
     first = bisect_left(runs, at, key=lambda run: run.new + run.length)
@@ -119,23 +119,23 @@ def _reference(
 
 
 def _similar(old: Line, new: Line, at: int, length: int) -> Iterator[Span]:
-    """Old contents of about the sizes of the small ones in a part."""
+    """Yield old contents of about the sizes of the small ones in a part."""
     by_size = sorted((size, start) for start, size in old.within(0, old.size) if size <= _LOCAL)
     for _, size in new.within(at, at + length):
         if size <= _LOCAL:
-            place = bisect_left(by_size, (size, 0))
-            for held, start in by_size[max(0, place - _SIMILAR // 2) : place + _SIMILAR // 2]:
-                yield start, start + held
+            index = bisect_left(by_size, (size, 0))
+            for similar, start in by_size[max(0, index - _SIMILAR // 2) : index + _SIMILAR // 2]:
+                yield start, start + similar
 
 
 def _limited(wanted: Sequence[Span], size: int, most: int) -> tuple[Span, ...]:
     taken: list[Span] = []
-    left = most
+    remaining = most
     for begin, end in wanted:
-        begin, end = max(0, begin), min(size, end, max(0, begin) + left)
+        begin, end = max(0, begin), min(size, end, max(0, begin) + remaining)
         if end > begin:
             taken.append((begin, end))
-            left -= end - begin
+            remaining -= end - begin
     return _merged(taken)
 
 

@@ -10,26 +10,26 @@ from typing import Protocol
 from sluice.formats.ted.frame import Range
 
 _CHUNK = 4 * 1024 * 1024
-"""Bytes read at a time: contents may stand compressed in frames of this size."""
+"""Bytes read at a time: contents may be compressed in frames of this size."""
 _CHUNKS = 4
-"""How many of those are kept."""
+"""Number of chunks that are kept."""
 
 
 class Blob(Protocol):
-    """One content, readable anywhere."""
+    """A content with random access."""
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         ...
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly these bytes."""
+        """Return exactly these bytes."""
         ...
 
 
 class Line:
-    """One content after another; empty ones take no place."""
+    """Contents one after another; empty ones take no space."""
 
     def __init__(self, blobs: Sequence[Blob]) -> None:
         self._blobs = blobs
@@ -38,7 +38,7 @@ class Line:
         self._chunks: dict[int, bytes] = {}
 
     def read(self, at: int, length: int) -> bytes:
-        """Bytes from ``at`` on, fewer at the end, none outside."""
+        """Return bytes from ``at`` on, fewer at the end, none outside."""
         end = min(at + length, self.size)
         if at < 0 or at >= end:
             return b""
@@ -52,11 +52,11 @@ class Line:
         return b"".join(pieces)
 
     def read_whole(self, at: int, length: int) -> bytes:
-        """As ``read``, past the chunks: for what is long and read once."""
+        """Return bytes as ``read`` does, without keeping chunks: for long parts that are read once."""
         return b"".join(self._blobs[each.content].read(each.offset, each.length) for each in self.ranges(at, length))
 
     def ranges(self, at: int, length: int) -> tuple[Range, ...]:
-        """The parts of contents that these bytes are."""
+        """Return the ranges of contents that make up these bytes."""
         found, end = [], min(at + length, self.size)
         content = bisect_right(self._starts, at) - 1
         while at < end:
@@ -69,7 +69,7 @@ class Line:
         return tuple(found)
 
     def within(self, at: int, end: int) -> list[tuple[int, int]]:
-        """Where contents that have bytes in this part begin, and their sizes."""
+        """Return begin and size of each content that has bytes in this part."""
         if at >= end:
             return []
         first, last = bisect_right(self._starts, at) - 1, bisect_right(self._starts, end - 1)

@@ -1,13 +1,13 @@
-"""Make a delta: new contents from old ones, in groups that bound memory, each by whichever way turned out smallest.
+"""Make a delta: new contents from old ones, in groups that bound memory, each in the way that turned out smallest.
 
 Rules:
-- The same inputs give the same bytes: what is tried is decided by sizes, never by a clock.
-- What fits one group is one group, however many contents it has: they share one reference and one window. Only there where long
-  runs are the same, or where there is more than a group, it is cut (``groups.py``).
-- Renames and copies of known contents never come here. A new content that resembles one which stays is found by its size alone, and
-  only where little else is there to make it from: looking for it by content would mean reading the whole base.
+- The same inputs give the same bytes: sizes decide what is tried, never a clock.
+- A change that fits into one group is one group, however many contents it has: they share one reference and one window. It is cut
+  (``groups.py``) only if long runs are equal, or if it is larger than a group.
+- Renames and copies of known contents never come here. A new content that resembles a retained one is matched by its size alone, and
+  only if there is little else to make it from: matching by content would mean reading the whole base.
 
-Left out: what a recipe looks like (``formats/ted_recipe.py``); applying (``apply.py``), so that an agent needs nothing of this.
+Left out: the bytes of a recipe (``formats/ted/recipe.py``); applying (``apply.py``), so that an agent needs nothing of this.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from sluice.formats.ted.frame import GROUP_MAX, SMALL_GROUP_MAX, Frame, FrameKin
 from sluice.model.site import Effort
 
 _COPY = 1024 * 1024
-"""Bytes of a run that is copied, where there is more than a group."""
+"""Fewest bytes of a copied run, if the change is larger than a group."""
 _COPY_IN_GROUP = 8 * 1024 * 1024
-"""The same where all fits one group: there a run costs few bytes anyhow, and copies only save time."""
+"""The same if all fits into one group: a run costs few bytes then anyhow, and copies only save time."""
 _FAR_MORE = 4 * 1024 * 1024
-"""Where the old contents are this much more than four times the new ones, not all of them are referred to."""
+"""If the old contents are this much larger than four times the new ones, not all of them are referred to."""
 _FAR_LESS = 8
-"""Where the new contents are this many times the old ones, contents that stay are looked at too."""
+"""If the new contents are this many times the old ones, retained contents are considered too."""
 _SLOW_SHARE = 32
-"""One part in so many of all bytes may be tried in the slow ways whatever its size: what is new within much that stays."""
+"""One of so many bytes may be tried in the slow ways whatever the part's size: few new bytes among many retained ones."""
 _ALIKE = 16
-"""Old contents looked at for a new one, nearest in size."""
+"""Number of old contents considered for a new one, nearest in size."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeltaFrame:
-    """A frame with its payload, and what it refers to."""
+    """A frame with its payload and the ranges of its reference."""
 
     frame: Frame
     data: bytes
     reference: tuple[Range, ...]
-    """Empty for a plain frame; ``default_reference`` where it is all the contents that are gone."""
+    """Empty for a plain frame; ``default_reference`` if it is all contents that the new manifest lacks."""
 
 
 def default_reference(gone: int) -> tuple[Range, ...]:
-    """What a recipe says in one byte: every content of the base that the new manifest lacks, whole."""
+    """Return the reference that a recipe writes in one byte: every content of the base that the new manifest lacks, whole."""
     return tuple(Range(content, 0, 0) for content in range(gone))
 
 
@@ -61,16 +61,16 @@ def make_frames(
     most: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Iterator[DeltaFrame]:
-    """Frames whose plaintext is the concatenation of ``new``.
+    """Yield frames whose plaintext is the concatenation of ``new``.
 
     Args:
-        old: The base's contents: first those that the new manifest lacks, in the base's order, then others worth matching against.
-        gone: How many of ``old`` are the first kind.
+        old: The base's contents: first those that the new manifest lacks, in the base's order, then others worth matching.
+        gone: Number of ``old`` contents of the first kind.
         new: The contents that the base lacks, in order of first appearance.
         effort: How much CPU it may cost.
         small: For agents with little memory: small groups, zstd alone.
-        most: Bytes of a group's plaintext, and of its reference; by default what ``small`` says.
-        progress: Is told the bytes of ``new`` done so far.
+        most: Most bytes of a group's plaintext, and of its reference; by default as ``small`` asks.
+        progress: Called with the bytes of ``new`` done so far.
     """
     limit = most or (SMALL_GROUP_MAX if small else GROUP_MAX)
     referred = _referred(old, gone, new)
@@ -111,7 +111,7 @@ def _frames(part: Part, base: Line, line: Line, effort: Effort, *, small: bool, 
 
 
 def _referred(old: Sequence[Blob], gone: int, new: Sequence[Blob]) -> list[int]:
-    """Which old contents are worth referring to."""
+    """Return the old contents that are worth referring to."""
     every = list(range(gone))
     total, wanted = sum(blob.size for blob in old[:gone]), sum(blob.size for blob in new)
     if total > _FAR_MORE + 4 * wanted:
@@ -125,7 +125,7 @@ def _referred(old: Sequence[Blob], gone: int, new: Sequence[Blob]) -> list[int]:
 
 
 def _alike(old: Sequence[Blob], ranked: Sequence[int], size: int) -> list[int]:
-    """The contents nearest in size, none less than half or more than twice as large; ``ranked`` by size."""
-    place = bisect_left(ranked, size, key=lambda each: old[each].size)
-    near = ranked[max(0, place - _ALIKE // 2) : place + _ALIKE // 2]
+    """Return the contents nearest in size, at least half and at most twice as large; ``ranked`` is sorted by size."""
+    index = bisect_left(ranked, size, key=lambda each: old[each].size)
+    near = ranked[max(0, index - _ALIKE // 2) : index + _ALIKE // 2]
     return [each for each in near if size <= 2 * old[each].size <= 4 * size]

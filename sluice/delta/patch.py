@@ -1,6 +1,6 @@
-"""The head of an HDiffPatch patch (its format ``HDIFF13``), read before its library is given the patch.
+"""Check the head of an HDiffPatch patch (its format ``HDIFF13``) before its library gets the patch.
 
-The library allocates what the head says; so the head has to say what was signed. Layout: ``HDIFF13&``, name of a compression (none
+The library allocates as much as the head says; so the head must match the signed figures. Layout: ``HDIFF13&``, name of a compression (none
 here), NUL, then numbers: new size, old size, covers, and for each of four parts (covers, run lengths, their bytes, new bytes) its size
 and its compressed size (0 here); then the parts. A number is big-endian in groups of 7 bits, the top bit says that another follows.
 """
@@ -16,10 +16,10 @@ _NUMBER_MAX = 5
 
 
 def check_patch(patch: bytes, *, plain: int, reference: int, what: str) -> None:
-    """See that a patch makes ``plain`` bytes of ``reference`` bytes, isn't compressed inside, and has all its parts and no more.
+    """Check that a patch makes ``plain`` bytes from ``reference`` bytes, isn't compressed inside, and has all its parts and no more.
 
     Raises:
-        StoreCorruptError: It isn't so; ``what`` names the object.
+        StoreCorruptError: It doesn't; ``what`` names the object.
     """
     numbers, at = [], len(_MAGIC)
     if patch.startswith(_MAGIC):
@@ -34,7 +34,7 @@ def check_patch(patch: bytes, *, plain: int, reference: int, what: str) -> None:
 
 
 def _number(patch: bytes, at: int) -> tuple[int, int]:
-    """The number at ``at`` and where the next one is; -1 for none."""
+    """Return the number at ``at`` and the position after it; -1 if there is none."""
     value = 0
     for byte in patch[at : at + _NUMBER_MAX]:
         at += 1

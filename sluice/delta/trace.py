@@ -1,7 +1,7 @@
-"""Follow a new line of bytes along an old one: which runs are the same, wherever they moved.
+"""Follow a new line of bytes along an old one and find equal runs, wherever they moved.
 
-Cheap where little changed: while both lines agree they are merely compared, a MiB at a time. After a difference they are looked at
-again at the same distance; only where that fails too, anchors are asked, and the old line is indexed for that once.
+Cheap if little changed: while both lines agree they are merely compared, a MiB at a time. After a difference they are compared again at
+the same distance; only if that fails too, anchors are searched, for which the old line is indexed once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from sluice.delta.line import Line
 
 _STEP = 1024 * 1024
 _GRAIN = 4096
-"""Shortest run that is told, and the steps in which agreement is looked for again."""
+"""Shortest run that is reported, and the step in which agreement is searched again."""
 
 
 class Run(NamedTuple):
-    """Bytes that are the same in both lines."""
+    """Equal bytes of both lines."""
 
     new: int
     old: int
@@ -26,7 +26,7 @@ class Run(NamedTuple):
 
 
 class Trace:
-    """Runs in the new line's order, without overlaps."""
+    """Iterates over equal runs in the new line's order, without overlaps."""
 
     def __init__(self, old: Line, new: Line) -> None:
         self._old = old
@@ -48,12 +48,12 @@ class Trace:
                 if found is None:
                     at += min(_STEP, self._new.size - at)
                     continue
-                again, place = found
-                distance = place - again
+                again, position = found
+                distance = position - again
             at = again
 
     def _agree(self, new: int, old: int) -> int:
-        """How many bytes are the same from there on."""
+        """Count the equal bytes from these positions on."""
         length = 0
         while True:
             ours, theirs = self._new.read(new + length, _STEP), self._old.read(old + length, _STEP)
@@ -62,7 +62,7 @@ class Trace:
             length += len(ours)
 
     def _again(self, at: int, distance: int) -> int | None:
-        """Where within the next MiB both lines agree again without one having moved."""
+        """Return the position within the next MiB at which both lines agree again at the same distance."""
         ours, theirs = self._new.read(at, _STEP), self._old.read(at + distance, _STEP)
         for step in range(_GRAIN, min(len(ours), len(theirs)) - _GRAIN, _GRAIN):
             if ours[step : step + _GRAIN] == theirs[step : step + _GRAIN]:
@@ -70,7 +70,7 @@ class Trace:
         return None
 
     def _begins(self, at: int) -> tuple[int, int] | None:
-        """A content that begins here, as one of the same size did."""
+        """Return the position of an old content with the size and begin of the new one that begins here."""
         start, size = self._new.within(at, at + 1)[0]
         if start != at or size < _STEP:
             return None
@@ -79,7 +79,7 @@ class Trace:
         return next(((at, each) for each in same if self._old.read(each, _GRAIN) == head), None)
 
     def _located(self, at: int) -> tuple[int, int] | None:
-        """The next place within a MiB that anchors find in the old line."""
+        """Return the next position within a MiB that anchors find in the old line, and that one."""
         if self._anchors is None:
             self._anchors = Anchors(self._old)
         begin, end, found = self._window
@@ -91,14 +91,14 @@ class Trace:
             here = begin + offset
             if here < at or here > at + _STEP:
                 continue
-            place = self._anchors.place(name)
-            if place is not None and self._new.read(here, _GRAIN) == self._old.read(place, _GRAIN):
-                return here, place
+            position = self._anchors.position(name)
+            if position is not None and self._new.read(here, _GRAIN) == self._old.read(position, _GRAIN):
+                return here, position
         return None
 
 
 def _common(one: bytes, other: bytes) -> int:
-    """How many first bytes are the same."""
+    """Count the first bytes that two byte strings share, by bisection."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""JSON of actions, orders and receipts (docs/formats.md section 5). Bytes in, data out; signatures are ``trust/envelope.py``'s."""
+"""JSON of actions, orders and receipts (docs/formats.md section 5). Bytes in, data out; ``trust/envelope.py`` signs and verifies them."""
 
 from __future__ import annotations
 
@@ -6,27 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sluice.errors import NotFoundError, TamperedError
-from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
+from sluice.errors import TamperedError
+from sluice.formats.canonical import Fields, canonical_bytes
 from sluice.model.action import ACTIONS_MAX, ARGUMENTS_MAX, Action, Script, ScriptType, StartProcess, StopProcess
 from sluice.model.locked import FAILS_AT_ONCE, RETRIES_MAX, WAIT_MAX, Locked
-from sluice.model.names import name_is_valid
 from sluice.model.order import ActionReport, Failure, Order, Outcome, Receipt
-from sluice.model.revision import RevisionNumber
 
 ORDER_MAX = 15 * 1024 * 1024
-"""Most bytes of an order's payload; it must fit a message with its envelope."""
+"""Most bytes of an order's payload; with its envelope it must fit into a message."""
 RECEIPT_MAX = 1024 * 1024
 SCRIPT_MAX = 1024 * 1024
 """Most characters of a script's text."""
 DESTINATIONS_MAX = 10_000
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _YEARS = range(1970, 9999)
-"""What a time may say: strftime doesn't pad years below 1000, and near the calendar's ends other zones have no time."""
+"""Allowed years: strftime doesn't pad years below 1000, and near the calendar's ends other zones have no time."""
 
 
 def action_to_json(action: Action) -> dict[str, Any]:
-    """One action as it stands in manifests and orders."""
+    """Return an action in the form of manifests and orders."""
     match action:
         case Script():
             return {"script": {"type": action.type.value, "run": action.run, "path": action.path, "undo": action.undo}}
@@ -38,14 +36,12 @@ def action_to_json(action: Action) -> dict[str, Any]:
 
 
 def action_from_json(value: Any) -> Action:
-    """The action back. Raises TamperedError."""
+    """Read an action. Raises TamperedError."""
     if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in _READERS:
         raise TamperedError(f"an action is none of {', '.join(_READERS)}")
     kind, found = next(iter(value.items()))
-    fields = Fields(found, what=f"a {kind} action")
-    action = _READERS[kind](fields)
-    fields.done()
-    return action
+    with Fields(found, what=f"a {kind} action") as fields:
+        return _READERS[kind](fields)
 
 
 def _script(fields: Fields) -> Script:
@@ -82,33 +78,33 @@ _READERS: Mapping[str, Callable[[Fields], Action]] = {"script": _script, "start_
 
 
 def actions_to_json(actions: Sequence[Action]) -> list[Any]:
-    """Actions in order."""
+    """Return actions as JSON, in order."""
     return [action_to_json(a) for a in actions]
 
 
 def actions_from_json(values: list[Any]) -> tuple[Action, ...]:
-    """Actions in order. Raises TamperedError."""
+    """Read actions, in order. Raises TamperedError."""
     return tuple(action_from_json(v) for v in values)
 
 
 def time_to_json(time: datetime) -> str:
-    """UTC with microseconds and ``Z``."""
+    """Format a time in UTC with microseconds and ``Z``."""
     return time.astimezone(UTC).strftime(_TIME)
 
 
 def time_from_json(text: str) -> datetime:
-    """The time back, aware. Raises TamperedError, also for one that no clock shows."""
+    """Read a time, aware. Raises TamperedError, also for a time that no clock shows."""
     try:
         found = datetime.strptime(text, _TIME).replace(tzinfo=UTC)
     except ValueError as error:
-        raise TamperedError(f"{text!r:.64} is no time") from error
+        raise TamperedError(f"{text!r:.64} isn't a time") from error
     if found.year not in _YEARS:
         raise TamperedError(f"{text!r:.64} is before {_YEARS.start} or after {_YEARS.stop - 1}")
     return found
 
 
 def order_bytes(order: Order) -> bytes:
-    """The payload that is signed."""
+    """Return an order's payload, which is signed."""
     value: dict[str, Any] = {
         "version": 1,
         "distributor": order.distributor,
@@ -122,7 +118,7 @@ def order_bytes(order: Order) -> bytes:
         "pre_actions": actions_to_json(order.pre_actions),
         "post_actions": actions_to_json(order.post_actions),
     }
-    # Left out where they say nothing: an agent that doesn't know them isn't bothered (F10).
+    # Left out if they have their defaults: an agent that doesn't know them can still take the order (F10).
     if order.locked.retries:
         value["locked"] = {"retries": order.locked.retries, "wait": int(order.locked.wait.total_seconds())}
     if order.min_free:
@@ -132,38 +128,34 @@ def order_bytes(order: Order) -> bytes:
 
 def parse_order(data: bytes) -> Order:
     """Read a payload whose signature was verified. Raises TamperedError, TruncatedError."""
-    fields = Fields(parse_canonical(data, limit=ORDER_MAX, what="an order"), what="an order")
-    fields.constant("version", 1)
-    order = Order(
-        distributor=_name(fields, "distributor"),
-        subscriber=_name(fields, "subscriber"),
-        sequence=fields.number("sequence", least=1),
-        issued=time_from_json(fields.text("issued")),
-        expires=time_from_json(fields.text("expires")),
-        distribution=_name(fields, "distribution"),
-        revision=_revision(fields),
-        destinations=tuple(texts(fields.items("destinations", limit=DESTINATIONS_MAX), "a destination")),
-        pre_actions=actions_from_json(fields.items("pre_actions", limit=ACTIONS_MAX)),
-        post_actions=actions_from_json(fields.items("post_actions", limit=ACTIONS_MAX)),
-        locked=_locked(fields.any("locked")) if fields.optional("locked") else FAILS_AT_ONCE,
-        min_free=fields.number("min_free") if fields.optional("min_free") else 0,
-    )
-    fields.done()
-    return order
+    with Fields.parse(data, limit=ORDER_MAX, what="an order") as fields:
+        fields.constant("version", 1)
+        return Order(
+            distributor=fields.name("distributor"),
+            subscriber=fields.name("subscriber"),
+            sequence=fields.number("sequence", least=1),
+            issued=time_from_json(fields.text("issued")),
+            expires=time_from_json(fields.text("expires")),
+            distribution=fields.name("distribution"),
+            revision=fields.revision("revision"),
+            destinations=tuple(texts(fields.items("destinations", limit=DESTINATIONS_MAX), "a destination")),
+            pre_actions=actions_from_json(fields.items("pre_actions", limit=ACTIONS_MAX)),
+            post_actions=actions_from_json(fields.items("post_actions", limit=ACTIONS_MAX)),
+            locked=_locked(fields.any("locked")) if fields.optional("locked") else FAILS_AT_ONCE,
+            min_free=fields.number("min_free") if fields.optional("min_free") else 0,
+        )
 
 
 def _locked(value: Any) -> Locked:
-    fields = Fields(value, what="locked")
-    wait = timedelta(seconds=fields.number("wait", least=1, most=int(WAIT_MAX.total_seconds())))
-    found = Locked(fields.number("retries", least=1, most=RETRIES_MAX), wait)
-    fields.done()
-    return found
+    with Fields(value, what="locked") as fields:
+        wait = timedelta(seconds=fields.number("wait", least=1, most=int(WAIT_MAX.total_seconds())))
+        return Locked(fields.number("retries", least=1, most=RETRIES_MAX), wait)
 
 
 def receipt_bytes(receipt: Receipt) -> bytes:
-    """The payload that is signed."""
+    """Return a receipt's payload, which is signed."""
     failure = receipt.failure
-    # Left out where it says nothing: a Distributor that doesn't know it isn't bothered.
+    # Left out if nothing was removed: a Distributor that doesn't know it can still read the receipt.
     removed = {"paths_removed": receipt.paths_removed} if receipt.paths_removed else {}
     return canonical_bytes(
         {
@@ -193,66 +185,46 @@ def receipt_bytes(receipt: Receipt) -> bytes:
 
 def parse_receipt(data: bytes) -> Receipt:
     """Read a payload whose signature was verified. Raises TamperedError, TruncatedError."""
-    fields = Fields(parse_canonical(data, limit=RECEIPT_MAX, what="a receipt"), what="a receipt")
-    fields.constant("version", 1)
-    outcome = fields.text("outcome")
-    if outcome not in {o.value for o in Outcome}:
-        raise TamperedError(f"a receipt: unknown outcome {outcome!r:.64}")
-    receipt = Receipt(
-        distributor=_name(fields, "distributor"),
-        subscriber=_name(fields, "subscriber"),
-        sequence=fields.number("sequence", least=1),
-        distribution=_name(fields, "distribution"),
-        revision=_revision(fields),
-        outcome=Outcome(outcome),
-        started=time_from_json(fields.text("started")),
-        finished=time_from_json(fields.text("finished")),
-        files_written=fields.number("files_written"),
-        files_unchanged=fields.number("files_unchanged"),
-        bytes_written=fields.number("bytes_written"),
-        read_back=fields.text("read_back", limit=64),
-        actions=tuple(_report(a) for a in fields.items("actions", limit=3 * ACTIONS_MAX)),
-        failure=_failure(fields.any("failure")) if fields.optional("failure") else None,
-        paths_removed=fields.number("paths_removed", least=1) if fields.optional("paths_removed") else 0,
-    )
-    fields.done()
-    return receipt
+    with Fields.parse(data, limit=RECEIPT_MAX, what="a receipt") as fields:
+        fields.constant("version", 1)
+        outcome = fields.text("outcome")
+        if outcome not in {o.value for o in Outcome}:
+            raise TamperedError(f"a receipt: unknown outcome {outcome!r:.64}")
+        return Receipt(
+            distributor=fields.name("distributor"),
+            subscriber=fields.name("subscriber"),
+            sequence=fields.number("sequence", least=1),
+            distribution=fields.name("distribution"),
+            revision=fields.revision("revision"),
+            outcome=Outcome(outcome),
+            started=time_from_json(fields.text("started")),
+            finished=time_from_json(fields.text("finished")),
+            files_written=fields.number("files_written"),
+            files_unchanged=fields.number("files_unchanged"),
+            bytes_written=fields.number("bytes_written"),
+            read_back=fields.text("read_back", limit=64),
+            actions=tuple(_report(a) for a in fields.items("actions", limit=3 * ACTIONS_MAX)),
+            failure=_failure(fields.any("failure")) if fields.optional("failure") else None,
+            paths_removed=fields.number("paths_removed", least=1) if fields.optional("paths_removed") else 0,
+        )
 
 
 def _report(value: Any) -> ActionReport:
-    fields = Fields(value, what="an action's report")
-    exit_code = fields.number("exit_code", least=-255, most=255) if fields.optional("exit_code") else None
-    report = ActionReport(fields.text("phase"), fields.text("label"), fields.real("seconds"), exit_code, fields.text("output", limit=8192))
-    fields.done()
-    return report
+    with Fields(value, what="an action's report") as fields:
+        exit_code = fields.number("exit_code", least=-255, most=255) if fields.optional("exit_code") else None
+        label, seconds = fields.text("label"), fields.real("seconds")
+        return ActionReport(fields.text("phase"), label, seconds, exit_code, fields.text("output", limit=8192))
 
 
 def _failure(value: Any) -> Failure:
-    fields = Fields(value, what="a failure")
-    failure = Failure(
-        fields.text("code"), fields.text("message", limit=16384), fields.text("remedy", limit=16384), fields.flag("retryable")
-    )
-    fields.done()
-    return failure
-
-
-def _name(fields: Fields, key: str) -> str:
-    name = fields.text(key)
-    if not name_is_valid(name):
-        raise TamperedError(f"{key} {name!r:.64} is no name")
-    return name
-
-
-def _revision(fields: Fields) -> RevisionNumber:
-    try:
-        return RevisionNumber.parse(fields.text("revision"))
-    except NotFoundError as error:
-        raise TamperedError(error.message) from error
+    with Fields(value, what="a failure") as fields:
+        code, message = fields.text("code"), fields.text("message", limit=16384)
+        return Failure(code, message, fields.text("remedy", limit=16384), fields.flag("retryable"))
 
 
 def texts(values: list[Any], what: str, *, limit: int = 4096) -> list[str]:
-    """A list of texts, checked; ``what`` names one of them. Raises TamperedError."""
+    """Check that all values are texts and return them; ``what`` names one of them. Raises TamperedError."""
     for value in values:
         if not isinstance(value, str) or len(value) > limit or "\0" in value:
-            raise TamperedError(f"{what} is no text of at most {limit} characters")
+            raise TamperedError(f"{what} isn't a text of at most {limit} characters")
     return values

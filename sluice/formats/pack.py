@@ -1,7 +1,7 @@
-"""Packs: how the Distributor's store keeps contents, each once (docs/formats.md section 3). Bytes only; files are ``infra/store``'s.
+"""Packs, in which the Distributor's store keeps each content once (docs/formats.md section 3). Bytes only; ``infra/store`` has the files.
 
-A pack's plaintext is its contents one after another; its frames cut that plaintext, so that whole frames can go into a ``.ted`` as they
-are. A content larger than a frame begins a frame of its own. The index is named by its own digest: one that is damaged is no index.
+A pack's plaintext is its contents one after another; its frames cut that plaintext, so that whole frames can be copied into a ``.ted``.
+A content larger than a frame begins a frame of its own. The index is named by its own digest, which reveals damage.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, BinaryIO
 from blake3 import blake3
 
 from sluice.errors import StoreCorruptError, TrustError
-from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
+from sluice.formats.canonical import Fields, canonical_bytes
 from sluice.formats.ted.frame import FRAME_MAX
 from sluice.formats.zstd import compress_frame, frame_max
 
 PACK_MAGIC = b"SLUICEP1"
 PACK_PLAIN = 256 * 1024 * 1024
-"""Bytes of plaintext after which the next content begins another pack, so that pruning has something to take."""
+"""Bytes of plaintext after which the next content begins another pack, so that pruning can delete whole packs."""
 PACK_INDEX_MAX = 256 * 1024 * 1024
 """Most bytes of a pack's index."""
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -30,7 +30,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class PackIndex:
-    """What lies where in a pack."""
+    """The positions of frames and contents in a pack."""
 
     frames: tuple[tuple[int, int], ...]
     """Length and plaintext length of each frame."""
@@ -54,7 +54,7 @@ class PackIndex:
         return self._starts[-1]
 
     def spans(self, first: int, length: int) -> Iterator[tuple[int, int, int]]:
-        """Yield the frames that hold a range of the plaintext: each one's number, and where the range begins and ends within it."""
+        """Yield the frames of a range of the plaintext: each one's number, and the range's begin and end within it."""
         at, end = first, first + length
         number = bisect_right(self._plain_starts, at) - 1
         while at < end:
@@ -72,12 +72,12 @@ class PackIndex:
 
 
 def pack_index_bytes(index: PackIndex) -> bytes:
-    """The one byte string of an index."""
+    """Return the one byte string of an index."""
     return canonical_bytes({"version": 1, "frames": index.frames, "contents": index.contents})
 
 
 def pack_name(data: bytes) -> str:
-    """The name of the pack whose index has these bytes."""
+    """Return the name of the pack whose index has these bytes."""
     return blake3(data).hexdigest()
 
 
@@ -87,11 +87,10 @@ def parse_pack_index(data: bytes, name: str) -> PackIndex:
     if len(data) > PACK_INDEX_MAX or pack_name(data) != name:
         raise StoreCorruptError(f"{what} no longer has its digest")
     try:
-        fields = Fields(parse_canonical(data, limit=PACK_INDEX_MAX, what=what, values=PACK_INDEX_MAX), what=what)
-        fields.constant("version", 1)
-        frames = fields.items("frames", limit=PACK_INDEX_MAX)
-        contents = fields.items("contents", limit=PACK_INDEX_MAX)
-        fields.done()
+        with Fields.parse(data, limit=PACK_INDEX_MAX, what=what, values=PACK_INDEX_MAX) as fields:
+            fields.constant("version", 1)
+            frames = fields.items("frames", limit=PACK_INDEX_MAX)
+            contents = fields.items("contents", limit=PACK_INDEX_MAX)
     except TrustError as error:
         raise StoreCorruptError(error.message) from error
     index = PackIndex(tuple(_frames(frames, what)), tuple(_contents(contents, what)))
@@ -117,10 +116,10 @@ class PackWriter:
         return self._plain
 
     def put(self, digest: str, size: int, pieces: Iterable[bytes]) -> None:
-        """Append a content that isn't in this pack yet. If ``pieces`` raises, the pack is as if this call had not been.
+        """Append a content that isn't in this pack yet. If ``pieces`` raises, the pack is unchanged.
 
         Args:
-            pieces: The content; the caller answers for its digest.
+            pieces: The content; the caller is responsible for its digest.
         Raises:
             StoreCorruptError: ``pieces`` has another size.
         """
@@ -136,7 +135,7 @@ class PackWriter:
         self._plain += size
 
     def finish(self) -> PackIndex:
-        """Write what is pending; the pack is whole then."""
+        """Write the pending bytes and return the index; the pack is whole then."""
         self._flush()
         return PackIndex(tuple(self._frames), tuple(self._contents))
 

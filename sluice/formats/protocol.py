@@ -1,7 +1,7 @@
 """Frames of the agent protocol (docs/formats.md section 7): bytes in, messages out. No I/O.
 
 Both ends treat the other as hostile: lengths are checked before anything is buffered, a message must be an object with a
-type, and whatever isn't is a ProtocolError.
+type, and anything else is a ProtocolError.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ DATA_MAX = 1024 * 1024
 METADATA_MAX = 32 * 1024 * 1024
 """Most bytes of one metadata set, uncompressed: four roles of 5 MB and a long chain of roots."""
 LACKS_MAX = 200_000
-"""Most contents that an agent names as lacking; one that lacks more is sent everything."""
+"""Most contents that an agent names as missing; one that misses more is sent everything."""
 LENT = "lent"
-"""The last part of the target under which contents are lent: no file's name, nothing signed."""
+"""The last part of a supplement's target: no file has this name, and it isn't signed."""
 HEADER = struct.Struct(">IB")
 _MESSAGE, _DATA = ord("J"), ord("D")
 
@@ -32,7 +32,7 @@ Message = dict[str, Any]
 
 
 def message_frame(message: Message) -> bytes:
-    """One message as a frame."""
+    """Return a message as a frame."""
     body = canonical_bytes(message)
     if len(body) > MESSAGE_MAX:
         raise ProtocolError(f"a message {message.get('type')!r} of {len(body)} bytes is over the limit of {MESSAGE_MAX}")
@@ -40,19 +40,19 @@ def message_frame(message: Message) -> bytes:
 
 
 def data_header(length: int) -> bytes:
-    """What goes before ``length`` bytes of data; the data itself is written beside it, uncopied."""
+    """Return the header of a frame with ``length`` bytes of data, which are written after it without a copy."""
     if not 0 < length <= DATA_MAX:
         raise ProtocolError(f"a data frame of {length} bytes; 1 to {DATA_MAX} are allowed")
     return HEADER.pack(length + 1, _DATA)
 
 
 def read_frame(read: Callable[[int], bytes]) -> Message | bytes | None:
-    """The next frame: a message, data as bytes, or None at a clean end.
+    """Read the next frame: a message, data as bytes, or None at a clean end.
 
     Args:
         read: Returns one to n bytes, ``b""`` at the end.
     Raises:
-        ProtocolError: No frame, too long, or the end came inside one.
+        ProtocolError: It isn't a frame, is too long, or the conversation ended inside it.
     """
     first = read(HEADER.size)
     if not first:
@@ -61,7 +61,8 @@ def read_frame(read: Callable[[int], bytes]) -> Message | bytes | None:
     length, kind = HEADER.unpack(header)
     limit = {_MESSAGE: MESSAGE_MAX, _DATA: DATA_MAX}.get(kind)
     if limit is None:
-        raise ProtocolError(f"no frame begins with {header!r}", remedy="something else answers, or a login script prints text")
+        remedy = "check that the agent answers there, and that no login script prints text"
+        raise ProtocolError(f"{header!r} doesn't begin a frame", remedy=remedy)
     if not 0 < length - 1 <= limit:
         raise ProtocolError(f"a frame of {length} bytes is over the limit of {limit}")
     body = _exactly(read, length - 1)
@@ -72,7 +73,7 @@ def read_frame(read: Callable[[int], bytes]) -> Message | bytes | None:
     except TrustError as error:
         raise ProtocolError(error.message) from error
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        raise ProtocolError("a message is no object with a type")
+        raise ProtocolError("a message isn't an object with a type")
     return message
 
 
@@ -88,12 +89,12 @@ def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
 
 
 def error_message(error: SluiceError) -> Message:
-    """How an error travels."""
+    """Return the message that carries an error."""
     return {"type": "error", "code": error.code, "message": error.message, "remedy": error.remedy, "retryable": error.retryable}
 
 
 def error_of(message: Message) -> SluiceError:
-    """The error a peer sent, its texts bounded and without control characters: they end up in terminals and logs."""
+    """Return the error that a peer sent; its texts, shown in terminals and logs, are bounded and free of control characters."""
 
     def text(key: str) -> str:
         found = message.get(key)

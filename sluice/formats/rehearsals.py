@@ -1,4 +1,4 @@
-"""What a dry run asks an agent about actions and removals, and what it answers (docs/formats.md section 7)."""
+"""Requests and answers of dry runs: an agent rehearses actions and removals (docs/formats.md section 7)."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from sluice.model.recipe import RenderedRecipe
 from sluice.rules.wording import printable
 
 PIDS_MAX = 100
-"""Most PIDs an agent tells of one action."""
+"""Most PIDs that an agent reports of one action."""
 PROBLEM_MAX = 500
-"""Most characters it says of one."""
+"""Most characters of an action's problem."""
 
 OUTLINE_MAX = 64 * 1024 * 1024
 """Most bytes of an outline."""
 REMOVALS_MAX = 1000
-"""Most paths that an agent names of those it would remove."""
+"""Most paths to be removed that an agent names."""
 COUNT_MAX = 20_000
-"""Most paths that it counts: of a mirrored directory that holds more it only says so."""
+"""Most paths that an agent counts; of a mirrored directory with more it reports only that there are more."""
 _PATH_MAX = 8192
-"""Most characters of one."""
+"""Most characters of one path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removals:
-    """What an extraction would take away on one Subscriber."""
+    """The paths that an extraction would remove on one Subscriber."""
 
     paths: tuple[str, ...]
-    """The first of them, in order."""
+    """The first paths, in order."""
     count: int
-    """Of all; COUNT_MAX + 1: there are more than COUNT_MAX, of which none may be named."""
+    """Number of all paths; COUNT_MAX + 1: there are more than COUNT_MAX, and perhaps none is named."""
     problem: str = ""
-    """Why it would fail; nothing goes then."""
+    """Why it would fail; nothing is removed then."""
 
 
 def rehearse_request(distribution: str, recipe: RenderedRecipe) -> dict[str, Any]:
-    """The request."""
+    """Return the request to rehearse a Distribution's actions."""
     return {
         "type": "rehearse",
         "distribution": distribution,
@@ -54,7 +54,7 @@ def rehearse_request(distribution: str, recipe: RenderedRecipe) -> dict[str, Any
 
 
 def recipe_from_json(fields: Fields) -> RenderedRecipe:
-    """What is asked about, without the Distribution's name. Raises TamperedError."""
+    """Read the recipe of a request, without the Distribution's name. Raises TamperedError."""
     return RenderedRecipe(
         tuple(texts(fields.items("destinations", limit=DESTINATIONS_MAX), "a destination")),
         actions_from_json(fields.items("pre_actions", limit=ACTIONS_MAX)),
@@ -63,28 +63,26 @@ def recipe_from_json(fields: Fields) -> RenderedRecipe:
 
 
 def rehearsals_to_json(found: Sequence[ActionRehearsal]) -> list[Any]:
-    """The answer's ``actions``, within its limits."""
-    return [{"pids": list(met.pids[:PIDS_MAX]), "count": met.count, "problem": _plain(met.problem)} for met in found]
+    """Return the answer's ``actions``, within its limits."""
+    return [{"pids": list(each.pids[:PIDS_MAX]), "count": each.count, "problem": _plain(each.problem)} for each in found]
 
 
 def rehearsals_from_json(values: Sequence[Any]) -> list[ActionRehearsal]:
-    """The same, as an agent said it: texts end up in terminals, so that control characters become question marks. Raises TamperedError."""
+    """Read an answer's ``actions``; control characters become question marks, because terminals show the texts. Raises TamperedError."""
     found = []
     for value in values:
-        fields = Fields(value, what="what an action meets")
-        pids = fields.items("pids", limit=PIDS_MAX)
+        with Fields(value, what="an action's rehearsal") as fields:
+            pids = fields.items("pids", limit=PIDS_MAX)
+            count, problem = fields.number("count", least=len(pids)), fields.text("problem", limit=PROBLEM_MAX)
         if not all(type(pid) is int and 0 < pid < 2**31 for pid in pids):
-            raise TamperedError("what an action meets: pids are no PIDs")
-        found.append(
-            ActionRehearsal(tuple(pids), fields.number("count", least=len(pids)), _plain(fields.text("problem", limit=PROBLEM_MAX)))
-        )
-        fields.done()
+            raise TamperedError("an action's rehearsal: pids aren't PIDs")
+        found.append(ActionRehearsal(tuple(pids), count, _plain(problem)))
     return found
 
 
 def outline_bytes(manifest: Manifest) -> bytes:
-    """A manifest that says of each path only what decides about removal: its kind. Times, modes and contents are all alike, so that it
-    compresses to little more than its names.
+    """Return a manifest that has only each path's kind, which decides about its removal. Times, modes and contents are all alike, so that
+    it compresses to little more than its names.
     """
 
     def outlined(entry: Entry) -> Entry:
@@ -97,18 +95,16 @@ def outline_bytes(manifest: Manifest) -> bytes:
 
 
 def removals_to_json(found: Removals) -> dict[str, Any]:
-    """The answer's ``removals``, within its limits."""
+    """Return the answer's ``removals``, within its limits."""
     paths = [_plain(path, _PATH_MAX) for path in found.paths[:REMOVALS_MAX]]
     return {"paths": paths, "count": min(found.count, COUNT_MAX + 1), "problem": _plain(found.problem)}
 
 
 def removals_from_json(value: Any) -> Removals:
-    """The same, as an agent said it. Raises TamperedError."""
-    fields = Fields(value, what="what would be removed")
-    paths = tuple(_plain(path, _PATH_MAX) for path in texts(fields.items("paths", limit=REMOVALS_MAX), "a path", limit=_PATH_MAX))
-    found = Removals(paths, fields.number("count", least=len(paths)), _plain(fields.text("problem", limit=PROBLEM_MAX)))
-    fields.done()
-    return found
+    """Read an answer's ``removals``. Raises TamperedError."""
+    with Fields(value, what="the removals") as fields:
+        paths = tuple(_plain(path, _PATH_MAX) for path in texts(fields.items("paths", limit=REMOVALS_MAX), "a path", limit=_PATH_MAX))
+        return Removals(paths, fields.number("count", least=len(paths)), _plain(fields.text("problem", limit=PROBLEM_MAX)))
 
 
 def _plain(text: str, limit: int = PROBLEM_MAX) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sluice.errors import StoreCorruptError
 
 BYTES_MAX = 10
-"""Of one number, which has at most 64 bits."""
+"""Most bytes of one number, which has at most 64 bits."""
 
 
 def put(out: bytearray, number: int) -> None:
@@ -17,17 +17,25 @@ def put(out: bytearray, number: int) -> None:
 
 
 def zigzag(number: int) -> int:
-    """A signed number as an unsigned one, small where its amount is."""
+    """Encode a signed number as an unsigned one, which is small if the amount is."""
     return number << 1 if number >= 0 else (-number << 1) - 1
 
 
 def signed(number: int) -> int:
-    """What ``zigzag`` was made of."""
+    """Decode a number from ``zigzag``."""
     return number >> 1 if not number & 1 else -((number + 1) >> 1)
 
 
+def shared_length(one: str | bytes, other: str | bytes) -> int:
+    """Count the first characters or bytes that two texts share."""
+    shared, most = 0, min(len(one), len(other))
+    while shared < most and one[shared] == other[shared]:
+        shared += 1
+    return shared
+
+
 class Reader:
-    """Takes numbers and bytes from hostile bytes. Raises StoreCorruptError where they end early or a number isn't in its shortest form."""
+    """Reads hostile bytes. Raises StoreCorruptError if they end early or a number isn't in its shortest form."""
 
     def __init__(self, data: bytes, *, what: str) -> None:
         self._data = data
@@ -35,12 +43,12 @@ class Reader:
         self._what = what
 
     @property
-    def left(self) -> int:
-        """Bytes not taken yet."""
+    def remaining(self) -> int:
+        """Number of bytes not read yet."""
         return len(self._data) - self._at
 
     def number(self, most: int) -> int:
-        """The next number, refused above ``most``."""
+        """Read the next number; refuse one above ``most``."""
         found, shift, data, at = 0, 0, self._data, self._at
         while at < len(data) and shift < BYTES_MAX * 7:
             byte = data[at]
@@ -55,17 +63,24 @@ class Reader:
         raise StoreCorruptError(f"{self._what} ends within a number, or one has no end")
 
     def signed(self, most: int) -> int:
-        """The next signed number, refused beyond ``most`` either way."""
+        """Read the next signed number; refuse an amount above ``most``."""
         return signed(self.number(2 * most))
 
     def take(self, length: int) -> bytes:
-        """The next bytes."""
-        if length > self.left:
+        """Read the next bytes."""
+        if length > self.remaining:
             raise StoreCorruptError(f"{self._what} ends too early")
         self._at += length
         return self._data[self._at - length : self._at]
 
+    def text(self, length: int) -> str:
+        """Read the next bytes as UTF-8."""
+        try:
+            return self.take(length).decode()
+        except UnicodeDecodeError as error:
+            raise StoreCorruptError(f"{self._what} has a text that isn't UTF-8") from error
+
     def end(self) -> None:
-        """Refuse what is left over."""
-        if self.left:
-            raise StoreCorruptError(f"{self._what} has {self.left} bytes too many")
+        """Refuse further bytes."""
+        if self.remaining:
+            raise StoreCorruptError(f"{self._what} has {self.remaining} bytes too many")

@@ -1,8 +1,8 @@
-"""The one place zstd comes from: the standard library where it has it (3.14), else its backport. Frames are bounded both ways.
+"""The one module that imports zstd: from the standard library if it has it (3.14), else its backport. Frames are bounded both ways.
 
 A frame here is one zstd frame that declares its exact plaintext size. The reader trusts neither: the size must be the expected one
-before anything is decompressed, and the decoder's window is capped: for frames of deltas, which look back as far as their reference
-begins, by the figures that were signed.
+before anything is decompressed, and the decoder's window is capped; for frames of deltas, which refer back to the begin of their
+reference, by the signed figures.
 """
 
 from __future__ import annotations
@@ -20,34 +20,31 @@ else:
     from backports import zstd
 
 LEVEL = 3
-"""Compression level of what is built: as fast as disks; deltas are where bytes are saved."""
+"""Compression level of builds: as fast as disks; deltas save the bytes."""
 WINDOW_LOG_MAX = 23
-"""8 MiB: the most history a decoder is made to hold."""
-
+"""8 MiB: the most history that a decoder may have to hold."""
 WIDE_WINDOW_LOG_MAX = 29
-"""512 MiB: more than reference and plaintext of the largest frame of a delta have."""
+"""512 MiB: more than reference and plaintext of a delta's largest frame."""
 PIECE = 1024 * 1024
-"""Bytes of plaintext that a wide frame is handed out in."""
+"""Bytes of plaintext of the pieces in which a wide frame is handed out."""
 
+SLOW_LEVEL, LARGE_PREFIX = 16, 8 * 1024 * 1024
+"""Level and bytes of a prefix from which on long matches need a worker."""
 _DECODER = {int(zstd.DecompressionParameter.window_log_max): WINDOW_LOG_MAX}
 
 
-SLOW_LEVEL, LARGE_PREFIX = 16, 8 * 1024 * 1024
-"""Level and bytes of a prefix from which long matches take a worker."""
-
-
 def frame_max(plain: int) -> int:
-    """The most bytes zstd makes of ``plain`` bytes."""
+    """Return the most bytes that zstd makes of ``plain`` bytes."""
     return plain + (plain >> 8) + 1024
 
 
 def compress_frame(plain: bytes | bytearray | memoryview, *, level: int = LEVEL) -> bytes:
-    """One frame that declares its plaintext size."""
+    """Compress into one frame that declares its plaintext size."""
     return zstd.compress(plain, level)
 
 
 def decompress_frame(frame: bytes, plain: int, *, what: str) -> bytes:
-    """The ``plain`` bytes that ``frame`` declares and holds.
+    """Decompress the ``plain`` bytes that ``frame`` declares and holds.
 
     Args:
         what: Names the object in errors.
@@ -55,9 +52,7 @@ def decompress_frame(frame: bytes, plain: int, *, what: str) -> bytes:
         StoreCorruptError: It declares another size, wants a larger window or a dictionary, is damaged, or more follows it.
     """
     try:
-        info = zstd.get_frame_info(frame)
-        if info.decompressed_size != plain or info.dictionary_id:
-            raise StoreCorruptError(f"{what}: a frame declares {info.decompressed_size} bytes where {plain} were announced")
+        _check_declared(frame, plain, what)
         decoder = zstd.ZstdDecompressor(options=_DECODER)
         found = decoder.decompress(frame, max_length=plain)
     except (zstd.ZstdError, EOFError) as error:
@@ -67,8 +62,14 @@ def decompress_frame(frame: bytes, plain: int, *, what: str) -> bytes:
     return found
 
 
+def _check_declared(frame: bytes, plain: int, what: str) -> None:
+    info = zstd.get_frame_info(frame)
+    if info.decompressed_size != plain or info.dictionary_id:
+        raise StoreCorruptError(f"{what}: a frame declares {info.decompressed_size} bytes, not the announced {plain}")
+
+
 def first_frame(data: bytes, *, most: int) -> tuple[int, int] | None:
-    """Length and plaintext length of the frame that ``data`` begins with; None: no whole one, or more than ``most`` bytes of plaintext."""
+    """Return length and plaintext length of the first frame in ``data``; None if it isn't whole or has more than ``most`` bytes."""
     try:
         if not 0 < zstd.get_frame_info(data).decompressed_size <= most:
             return None
@@ -80,10 +81,10 @@ def first_frame(data: bytes, *, most: int) -> tuple[int, int] | None:
 
 
 def compress_wide(plain: bytes, *, level: int, prefix: bytes = b"") -> bytes:
-    """One frame that may refer to anything in ``prefix`` and itself: its window covers both.
+    """Compress into one frame that may refer to anything in ``prefix`` and itself: its window covers both.
 
     Args:
-        prefix: What the reader has too; it isn't in the frame.
+        prefix: Bytes that the reader has too; they aren't in the frame.
     """
     parameter = zstd.CompressionParameter
     options = {
@@ -98,33 +99,31 @@ def compress_wide(plain: bytes, *, level: int, prefix: bytes = b"") -> bytes:
 
 
 def decompress_wide(frame: bytes, plain: int, *, what: str, prefix: bytes = b"") -> Iterator[bytes]:
-    """The ``plain`` bytes that ``frame`` declares and holds, in pieces; as ``decompress_frame`` otherwise.
+    """Decompress the ``plain`` bytes that ``frame`` declares and holds, in pieces; otherwise as ``decompress_frame``.
 
     Memory: a copy of ``prefix``, and at most ``plain`` bytes of window.
     """
     try:
-        info = zstd.get_frame_info(frame)
-        if info.decompressed_size != plain or info.dictionary_id:
-            raise StoreCorruptError(f"{what}: a frame declares {info.decompressed_size} bytes where {plain} were announced")
+        _check_declared(frame, plain, what)
         window = {int(zstd.DecompressionParameter.window_log_max): _window_log(plain + len(prefix))}
         decoder = zstd.ZstdDecompressor(zstd_dict=_as_prefix(prefix), options=window)
         del prefix
-        left = plain
-        piece = decoder.decompress(frame, max_length=min(PIECE, left + 1))
+        remaining = plain
+        piece = decoder.decompress(frame, max_length=min(PIECE, remaining + 1))
         while piece:
-            left -= len(piece)
-            if left < 0:
+            remaining -= len(piece)
+            if remaining < 0:
                 break
             yield piece
-            piece = b"" if decoder.eof else decoder.decompress(b"", max_length=min(PIECE, left + 1))
+            piece = b"" if decoder.eof else decoder.decompress(b"", max_length=min(PIECE, remaining + 1))
     except (zstd.ZstdError, EOFError) as error:
         raise StoreCorruptError(f"{what}: a frame is damaged: {error}") from error
-    if not decoder.eof or decoder.unused_data or left:
+    if not decoder.eof or decoder.unused_data or remaining:
         raise StoreCorruptError(f"{what}: a frame has more or fewer than its {plain} bytes")
 
 
 def _as_prefix(prefix: bytes) -> Any:
-    # A raw dictionary has at least 8 bytes; what is shorter is worth nothing to either side.
+    # A raw dictionary has at least 8 bytes; a shorter prefix saves nothing.
     return zstd.ZstdDict(prefix, is_raw=True).as_prefix if len(prefix) >= 8 else None
 
 

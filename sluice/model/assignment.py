@@ -1,4 +1,4 @@
-"""What one Subscriber is to get: the value that planning makes, and that sending, queueing, extracting and recording take."""
+"""The assignment of one revision to one Subscriber, which planning makes, and sending, queueing, extracting and recording take."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from typing import NamedTuple, Protocol
 from sluice.model.manifest import EntryKind
 
 Owner = tuple[int, int]
-"""Numbers of user and group."""
+"""Numeric ids of user and group."""
 Xattrs = tuple[tuple[str, bytes], ...]
-"""Extended attributes in name order: those of a user's, capabilities and POSIX ACLs."""
+"""Extended attributes in name order: the ``user.`` ones, capabilities and POSIX ACLs."""
 
 
 class PathStat(NamedTuple):
-    """What stands at a path below a root."""
+    """The file, directory or symlink at a path below a root."""
 
     path: str
     kind: EntryKind | None
@@ -27,19 +27,19 @@ class PathStat(NamedTuple):
     device: int
     inode: int
     links: int
-    """Hard links to it."""
+    """Number of its hard links."""
     is_ours: bool
     """Whether the agent's account owns it."""
     is_mendable: bool
     """Whether the agent's account may set its mode and time."""
     ctime_ns: int
-    """When its content or anything about it changed last, by the file system's clock; nobody can set it."""
+    """When its content or metadata changed last, by the file system's clock; no program can set it."""
     owner: Owner
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPath:
-    """Where a destination lies once the trusted links on the way to it are followed."""
+    """A destination's location once the trusted links on the way to it are followed."""
 
     directory: str
     """The deepest directory on the way that exists, without links; ``Filesystem.open_root`` takes it."""
@@ -53,12 +53,12 @@ class ResolvedPath:
 
 
 class LockedPath(NamedTuple):
-    """Something that can't be replaced or changed now (F2)."""
+    """A path that can't be replaced or changed now (F2)."""
 
     path: str
     """Below the root."""
     why: str
-    """For a person: ``held by pid 123``, ``immutable``, ``append-only``, ``a mount point``."""
+    """The cause, for a person: ``held by pid 123``, ``immutable``, ``append-only``, ``a mount point``."""
 
 
 class Filesystem(Protocol):
@@ -68,7 +68,8 @@ class Filesystem(Protocol):
     """
 
     def locate(self, path: str, *, is_directory: bool) -> ResolvedPath:
-        """Resolve a destination; nothing is created. Links count on the way only where nobody but root and the agent could set them.
+        """Resolve a destination; nothing is created. Links on the way are followed only if just root
+        or the agent's account could set them.
 
         Args:
             path: Absolute.
@@ -81,7 +82,7 @@ class Filesystem(Protocol):
         ...
 
     def owner(self, text: str) -> Owner:
-        """``user:group`` as this Subscriber numbers them: by name, or by number where nobody has it as a name."""
+        """Return the ids of ``user:group`` on this Subscriber: by name, or by number if no account has it as a name."""
         ...
 
 
@@ -90,18 +91,18 @@ class Root(Protocol):
 
     @property
     def path(self) -> str:
-        """Its absolute path when it was opened: for messages and the journal."""
+        """Its absolute path when it was opened, for messages and the journal."""
         ...
 
     def find(self, path: str) -> PathStat | None:
-        """What stands there, a link as itself; None if nothing does."""
+        """Return the status of a path without following a link; None if it doesn't exist."""
         ...
 
     def list(self, path: str, most: int | None = None) -> Sequence[PathStat]:
-        """What stands in a directory, in no order; what vanishes meanwhile, a name or the directory itself, is passed over.
+        """Return the entries of a directory, in no order; entries that vanish meanwhile, or the directory itself, are skipped.
 
         Args:
-            most: Names that are looked at; None: all.
+            most: Most names that are read; None: all.
         """
         ...
 
@@ -110,20 +111,20 @@ class Root(Protocol):
         ...
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """A regular file's content in pieces of at most 1 MiB; DestinationError if it is anything else.
+        """Yield a regular file's content in pieces of at most 1 MiB; DestinationError if it is anything else.
 
         Args:
-            offset: Where it begins.
+            offset: First byte.
             length: Most bytes; None: to the end, wherever that is meanwhile.
         """
         ...
 
     def read_link(self, path: str) -> str:
-        """A symlink's text."""
+        """Return a symlink's text."""
         ...
 
     def xattrs(self, path: str) -> Xattrs:
-        """Of a file or directory; none where its file system has none."""
+        """Return the extended attributes of a file or directory; none if its file system has none."""
         ...
 
     def write_file(
@@ -137,39 +138,39 @@ class Root(Protocol):
         owner: Owner | None = None,
         xattrs: Xattrs | None = None,
     ) -> None:
-        """Create a file where nothing stands; long runs of zeros take no space where the file system has holes.
+        """Create a file at a free path; long runs of zeros take no space if the file system has holes.
 
         Args:
             durable: Its content survives a power cut (its name needs ``sync_directories``).
-            xattrs: All that are there afterwards; None: those that its directory gives to what is new in it.
+            xattrs: All that it has afterwards; None: those that new files inherit from its directory.
         """
         ...
 
     def make_directory(self, path: str) -> None:
-        """Create a directory where nothing stands, 0700 until ``set_metadata``."""
+        """Create a directory at a free path, 0700 until ``set_metadata``."""
         ...
 
     def make_symlink(self, path: str, target: str, *, owner: Owner | None = None) -> None:
-        """Create a symlink where nothing stands."""
+        """Create a symlink at a free path."""
         ...
 
     def set_metadata(self, path: str, *, mode: int, mtime_ns: int, owner: Owner | None = None, xattrs: Xattrs | None = None) -> None:
-        """Of a directory or a file with this one name; DestinationError for anything else.
+        """Set the metadata of a directory or of a file with one name; DestinationError for anything else.
 
         Args:
-            owner: None leaves it.
-            xattrs: All that are there afterwards; None leaves them.
+            owner: None keeps it.
+            xattrs: All that it has afterwards; None keeps them.
         """
         ...
 
     def swap(self, path: str, other: Root, other_path: str, *, occupied: bool) -> None:
-        """Give ``other_path`` what stands here at ``path``; what stood there stands here afterwards, or nothing does.
+        """Exchange ``path`` here with ``other_path`` there; ``path`` is free afterwards if ``other_path`` was.
 
-        Atomic where the file system can exchange names, else by link and rename: a file or symlink there is never missing. Both
+        Atomic if the file system can exchange names, else by link and rename: a file or symlink there is never missing. Both
         roots are of one file system and this one is the caller's alone.
 
         Args:
-            occupied: Whether something is expected there: a hint that saves a call.
+            occupied: Whether ``other_path`` is expected to exist: a hint that saves a call.
         """
         ...
 
@@ -178,36 +179,36 @@ class Root(Protocol):
         ...
 
     def remove(self, path: str) -> None:
-        """Remove what stands there, a directory with everything in it; harmless if nothing does."""
+        """Remove a path, a directory with everything in it; harmless if it doesn't exist."""
         ...
 
     def sync_directories(self, paths: Iterable[str]) -> None:
-        """Make the names and metadata of directories durable; one that is gone is passed over."""
+        """Make the names and metadata of directories durable; one that is gone is skipped."""
         ...
 
     def sync_filesystem(self) -> None:
-        """Make everything on its file system durable, at once: cheaper than one by one from about 64 files."""
+        """Make everything on its file system durable at once: cheaper than file by file from about 64 files on."""
         ...
 
     def open_below(self, path: str) -> Root:
-        """A directory below as a root of its own; it stays that one if its name is given to another."""
+        """Open a directory below as a root of its own, which stays that directory if its name is given to another."""
         ...
 
     def mounts(self) -> Sequence[str]:
-        """Paths below at which other file systems are mounted."""
+        """Return the paths below at which other file systems are mounted."""
         ...
 
     def locked(self, paths: Iterable[str], *, replaced: bool) -> Sequence[LockedPath]:
-        """Those that are locked now, in their order; nothing is opened or locked for it. One that is gone is passed over.
+        """Return the paths that are locked now, in their order; nothing is opened or locked for it. One that is gone is skipped.
 
         Args:
-            replaced: Each is to be replaced or removed, itself and not what it holds: exclusive locks of processes and mount points count.
+            replaced: Each path itself, not its contents, is to be replaced or removed: exclusive locks of processes and mount points count.
                 Else its mode, its time or the names in it will change: only attributes count.
         """
         ...
 
     def free(self) -> int:
-        """Bytes that may be written."""
+        """Return the bytes that may be written."""
         ...
 
     def close(self) -> None:

@@ -13,22 +13,22 @@ class Letter:
     """One mail, plain text."""
 
     id: str
-    """Stable over repetitions, so that mail systems drop the second: what stands before the ``@`` of Message-ID."""
+    """The part of Message-ID before its ``@``; the same for a repetition, so that mail systems drop that."""
     to: tuple[str, ...]
     subject: str
     text: str
     at: datetime
-    """When its reason arose."""
+    """When its cause arose."""
 
 
 class Mailer(Protocol):
     """Hands mail to a server."""
 
     def send(self, letter: Letter) -> Sequence[str]:
-        """Hand a letter over; once this returns the server answers for it.
+        """Hand a letter over; once this returns the server is responsible for it.
 
         Returns:
-            Recipients that the server refused, while it took the letter for others.
+            Recipients that the server refused, while it accepted the letter for others.
         Raises:
             MailError: The server can't be reached, or refuses all.
         """

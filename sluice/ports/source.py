@@ -1,4 +1,4 @@
-"""The Source port: where a Distribution's files come from. Adapters: ``infra/sources/``."""
+"""The Source port: the origin of a Distribution's files. Adapters: ``infra/sources/``."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from sluice.model.site import Distribution
 from sluice.ports.store import ContentSink
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) in the unit its receiver names; cheap, may be called often."""
+"""Called with (done, total) in the unit that its receiver names; cheap, may be called often."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What stands in a Distribution's sources."""
+    """The result of one scan of a Distribution's sources."""
 
     destinations: tuple[Destination, ...] | None
-    """None: exactly what the memory given was made of."""
+    """None: exactly those that the given memory was made from."""
     memory: bytes
-    """For the next scan; opaque."""
+    """Memory for the next scan; opaque."""
     files: int
     directories: int
     symlinks: int
     size: int
     """Bytes of all files."""
     files_read: int = 0
-    """Files whose content was read; the others were known by their stat."""
+    """Number of files whose content was read; the others were known by their stat."""
 
 
 class Source(Protocol):
-    """Where a Distribution's files come from."""
+    """Scans the files of a Distribution."""
 
     def scan(
         self, distribution: Distribution, memory: bytes, *, sink: ContentSink, entries: bool, progress: Progress | None = None
     ) -> Scan:
-        """Find what is to be distributed and put the contents that ``sink`` lacks into it.
+        """Find the files to distribute and put the contents that ``sink`` lacks into it.
 
         Args:
-            memory: A former scan's; saves reading what hasn't changed since. Anything else is as good as none.
-            entries: Whether ``destinations`` is wanted also where nothing changed since.
-            progress: Told (done, total) of the bytes to read.
+            memory: A former scan's, which saves reading unchanged files. Anything else counts as none.
+            entries: Whether ``destinations`` is wanted even if nothing changed since.
+            progress: Called with (done, total) of the bytes to read.
         Raises:
             SourceMissingError, SourceChangedError, CaseCollisionError, NameImpossibleError, SourceError: The message names the path.
         """

@@ -8,14 +8,14 @@ from sluice.model.site import Subscriber
 
 
 class Stream(Protocol):
-    """A conversation's bytes in both directions, to one agent."""
+    """The bytes of a conversation with one agent, in both directions."""
 
     def write(self, data: bytes | memoryview) -> None:
         """Write everything. Raises ConnectionLostError or TransportTimeoutError."""
         ...
 
     def read(self, size: int) -> bytes:
-        """One to ``size`` bytes; ``b""`` at the end. Raises ConnectionLostError or TransportTimeoutError."""
+        """Return one to ``size`` bytes; ``b""`` at the end. Raises ConnectionLostError or TransportTimeoutError."""
         ...
 
     def readable(self) -> bool:
@@ -31,10 +31,10 @@ class Transport(Protocol):
     """A way to Subscribers: SSH or local."""
 
     def connect(self, subscriber: Subscriber, *, timeout: float) -> Stream:
-        """Start ``sluice-agent serve`` on the Subscriber and hold its stdin and stdout.
+        """Start ``sluice-agent serve`` on the Subscriber and open a stream to its stdin and stdout.
 
         Args:
-            timeout: Seconds without progress until any call on the stream raises TransportTimeoutError.
+            timeout: Seconds without progress after which any call on the stream raises TransportTimeoutError.
         Raises:
             UnreachableError, HostKeyError, AuthenticationError, AgentMissingError, TransportTimeoutError.
         """

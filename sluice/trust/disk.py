@@ -1,4 +1,4 @@
-"""The seam at which a disk that fails becomes an error of ours, on both sides of trust."""
+"""The seam at which errors of the disk become errors of ours, on both sides of trust."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sluice.errors import StoreError
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """What the system says of a file of trust comes out as a StoreError that names it. Also a decorator."""
+    """Raise a StoreError that names the file in place of an OSError. Also a decorator."""
     try:
         yield
     except OSError as error:
         raise StoreError(
-            f"{error.filename or 'the directory of trust'}: {error.strerror or error}",
-            remedy="look at that disk and at this account's rights",
+            f"{error.filename or 'the trust directory'}: {error.strerror or error}",
+            remedy="check that disk and this account's rights there",
         ) from error

@@ -1,6 +1,6 @@
-"""What metadata a Subscriber holds, by version. Imports nothing heavy: it answers ``hello``.
+"""Versions of the metadata that a Subscriber holds. Imports nothing heavy: it answers ``hello``.
 
-Versions here are claims, read without verifying; they only tell a sender what it need not send again.
+Versions here are claims, read without verifying; a sender uses them only to leave out files that the Subscriber has.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from sluice.trust.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_
 
 
 def held_versions(directory: Path, about: Collection[str] | None = None) -> dict[str, int]:
-    """Versions of the metadata held below ``distributors/NAME``, by role; what can't be read counts as not held.
+    """Return the versions of the metadata below ``distributors/NAME`` by role; unreadable files count as not held.
 
     Args:
-        about: Of the Distributions' roles only these.
+        about: Only the roles of these Distributions, besides the top roles.
     """
     roles = None if about is None else {TIMESTAMP, SNAPSHOT, TARGETS, *map(distribution_role, about)}
     versions = versions_in(directory / "trust" / "metadata", roles)
@@ -29,7 +29,7 @@ def held_versions(directory: Path, about: Collection[str] | None = None) -> dict
 
 
 def versions_in(metadata: Path, roles: Collection[str] | None = None) -> dict[str, int]:
-    """Versions of the files in a directory of metadata, or of some, by role; 0 for those that can't be read."""
+    """Return the versions of all files in a directory of metadata, or of some, by role; 0 if one can't be read."""
     try:
         found = [entry for entry in os.scandir(metadata) if entry.name.endswith(".json")]
     except FileNotFoundError:
@@ -39,7 +39,7 @@ def versions_in(metadata: Path, roles: Collection[str] | None = None) -> dict[st
 
 
 def claimed_version(data: bytes) -> int:
-    """The version a metadata file claims; 0 if it claims none."""
+    """Return the version that a metadata file claims; 0 if it claims none."""
     try:
         version = json.loads(data)["signed"]["version"]
     except (ValueError, KeyError, TypeError, RecursionError):

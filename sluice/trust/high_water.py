@@ -1,7 +1,7 @@
-"""High-water marks: the highest versions a Subscriber accepted from one Distributor, and its last order for each Distribution.
+"""High-water marks: the highest versions that a Subscriber accepted from one Distributor, and its last order for each Distribution.
 
-Kept apart from the metadata directory, durably, so that a replay is refused also where the metadata was wiped or a power cut
-left it empty (python-tuf doesn't fsync). A mark only rises.
+Kept apart from the metadata directory, durably, so that a replay is refused even if the metadata was wiped or emptied by a power cut
+(python-tuf doesn't fsync). A mark only rises.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Any
 
 from sluice.durable import replace_atomically
 from sluice.errors import ReplayedError
-from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
+from sluice.formats.canonical import Fields, canonical_bytes
 
 FILE_MAX = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class HighWater:
-    """The marks as they stand."""
+    """The current marks."""
 
     versions: Mapping[str, int] = field(default_factory=dict)
     sequences: Mapping[str, int] = field(default_factory=dict)
-    """By Distribution: two orders for different ones may overtake each other on the way."""
+    """Last order by Distribution: orders for different ones may overtake each other on the way."""
 
     def check_versions(self, versions: Mapping[str, int], *, distributor: str) -> None:
-        """Raise ReplayedError where a role's version is below its mark."""
+        """Raise ReplayedError if a role's version is below its mark."""
         for role, version in sorted(versions.items()):
             mark = self.versions.get(role, 0)
             if version < mark:
                 raise ReplayedError(
                     f"metadata of Distributor {distributor}: {role} has version {version}, but {mark} was accepted before",
-                    remedy="send the newest; if the Distributor was restored from a backup, restore a newer one of its trust directory",
+                    remedy="repeat `sluice send`; if the Distributor was restored from a backup, restore a newer trust directory",
                 )
 
     def check_sequence(self, distribution: str, sequence: int) -> None:
@@ -41,11 +41,12 @@ class HighWater:
         mark = self.sequences.get(distribution, 0)
         if sequence <= mark:
             raise ReplayedError(
-                f"order {sequence} for {distribution} is not above order {mark}, which was accepted before", remedy="give the order again"
+                f"order {sequence} for {distribution} is not above order {mark}, which was accepted before",
+                remedy="repeat `sluice extract`",
             )
 
     def raised(self, *, versions: Mapping[str, int] | None = None, sequences: Mapping[str, int] | None = None) -> HighWater:
-        """The marks after accepting these."""
+        """Return the marks after accepting these."""
         return HighWater(_highest(self.versions, versions or {}), _highest(self.sequences, sequences or {}))
 
 
@@ -54,16 +55,14 @@ def _highest(marks: Mapping[str, int], others: Mapping[str, int]) -> dict[str, i
 
 
 def read_high_water(path: Path) -> HighWater:
-    """From disk; a missing file is no marks. A damaged one is an error: it is never taken for none."""
+    """Read the marks from disk; a missing file means none. A damaged one is an error, never taken for none."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return HighWater()
-    fields = Fields(parse_canonical(data, limit=FILE_MAX, what=str(path)), what=str(path))
-    fields.constant("version", 1)
-    marks = HighWater(_marks(fields.any("versions"), path), _marks(fields.any("sequences"), path))
-    fields.done()
-    return marks
+    with Fields.parse(data, limit=FILE_MAX, what=str(path)) as fields:
+        fields.constant("version", 1)
+        return HighWater(_marks(fields.any("versions"), path), _marks(fields.any("sequences"), path))
 
 
 def _marks(value: Any, path: Path) -> dict[str, int]:
@@ -72,5 +71,5 @@ def _marks(value: Any, path: Path) -> dict[str, int]:
 
 
 def write_high_water(path: Path, marks: HighWater) -> None:
-    """To disk, durably."""
+    """Write the marks to disk, durably."""
     replace_atomically(path, canonical_bytes({"version": 1, "versions": dict(marks.versions), "sequences": dict(marks.sequences)}))

@@ -1,4 +1,4 @@
-"""Ed25519 keys on disk: PKCS#8 PEM, 0600, in a 0700 directory. Private keys are read only where something is signed.
+"""Ed25519 keys on disk: PKCS#8 PEM, 0600, in a 0700 directory. Private keys are read only to sign.
 
 They never reach Prefect, the ledger, a log or a message: errors name the file, not its content.
 """
@@ -21,7 +21,7 @@ PUBLIC_KEY_MAX = 1024
 
 
 def ensure_private_key(path: Path) -> bool:
-    """Make a private key unless there is one; a key is never replaced. Returns whether it was made."""
+    """Create a private key unless there is one; a key is never replaced. Returns whether it was created."""
     if path.exists():
         return False
     make_directory(path.parent)
@@ -33,13 +33,13 @@ def ensure_private_key(path: Path) -> bool:
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:
-    """Read a private key. Raises TrustError where it is missing, readable by others or no Ed25519 key."""
+    """Read a private key. Raises TrustError if it is missing, readable by others or not an Ed25519 key."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise TrustError(
             f"the private key {path} can't be read: {error.strerror}",
-            remedy="restore it from your backup; for a new Distributor `sluice trust init NAME`",
+            remedy="restore it from your backup; for a new Distributor run `sluice trust init NAME`",
         ) from None
     try:
         if stat.S_IMODE(os.fstat(fd).st_mode) & 0o077:
@@ -50,14 +50,14 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it wants a passphrase
-        raise TrustError(f"{path} is no private key", remedy="restore it from your backup") from None
+        raise TrustError(f"{path} isn't a private key", remedy="restore it from your backup") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise TrustError(f"the private key {path} is no Ed25519 key", remedy="restore it from your backup")
+        raise TrustError(f"the private key {path} isn't an Ed25519 key", remedy="restore it from your backup")
     return key
 
 
 def public_pem(key: Ed25519PrivateKey) -> bytes:
-    """The public half as PEM."""
+    """Return the public key as PEM."""
     return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -68,11 +68,11 @@ def parse_public_pem(pem: bytes, *, what: str) -> Ed25519PublicKey:
     except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PublicKey):
-        raise TamperedError(f"{what} is no Ed25519 public key")
+        raise TamperedError(f"{what} isn't an Ed25519 public key")
     return key
 
 
-def signature_fits(key: Ed25519PublicKey, signature: bytes, data: bytes) -> bool:
+def is_signed_by(key: Ed25519PublicKey, signature: bytes, data: bytes) -> bool:
     """Whether ``key`` signed ``data``."""
     try:
         key.verify(signature, data)

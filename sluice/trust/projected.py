@@ -1,6 +1,6 @@
-"""What a Distributor's metadata would be after a publishing, for dry runs: nothing is written, and no key of the Distributor's is used.
+"""A Distributor's metadata as it would be after a publishing, for dry runs: nothing is written, and no key of the Distributor is used.
 
-What is signed here is signed by a key that nobody knows and that is forgotten at once, so that only its size means anything.
+A random key that is forgotten at once signs it, so that only the metadata's size means anything.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from sluice.trust.targets import Listing
 
 
 class ProjectedPublisher(Publisher):
-    """A Publisher whose publishings are seen by itself alone."""
+    """A Publisher whose publishings only it can read."""
 
     def __init__(self, working_directory: Path, *, distributor: str) -> None:
         super().__init__(working_directory, distributor=distributor)
-        self._files = _Overlaid(self._repository, distributor=distributor)
+        self._files = _Overlay(self._repository, distributor=distributor)
 
     def publish(self, listings: Callable[[], Mapping[str, Listing]], *, now: datetime, longest_interval: timedelta) -> Published:
-        """As ``Publisher.publish`` would; takes no lock."""
+        """Publish as ``Publisher.publish`` would, in memory; takes no lock."""
         lifetime = lifetime_of(TIMESTAMP, longest_interval)
         return self._files.of_one_set(lambda: self._publish(listings(), now, lifetime, Ed25519PrivateKey.generate()))
 
     def held_since(self, distribution: str, at: datetime) -> dict[str, int]:
-        """Versions by role that somebody holds who was sent this Distribution at a time, as far as their files are here; others are
-        taken for not held.
+        """Return the versions by role that a Subscriber holds which was sent this Distribution at a time. Versions whose files are gone
+        count as not held.
         """
         return self._files.of_one_set(lambda: self._held_since(distribution, at))
 
     def _held_since(self, distribution: str, at: datetime) -> dict[str, int]:
         found = {ROOT: self._files.newest_root()}
         for role, newest in self._files.versions().items():
-            ours = role in (TIMESTAMP, SNAPSHOT, TARGETS, distribution_role(distribution))
-            for version in range(newest, max(0, newest - EARLIER - 1), -1) if ours else ():
+            is_sent = role in (TIMESTAMP, SNAPSHOT, TARGETS, distribution_role(distribution))
+            for version in range(newest, max(0, newest - EARLIER - 1), -1) if is_sent else ():
                 written = self._files.written(role, version)
                 if written is not None and written <= at:
                     found[role] = version
@@ -49,8 +49,8 @@ class ProjectedPublisher(Publisher):
         return found
 
 
-class _Overlaid(Repository):
-    """A repository as it is, and what would be written to it."""
+class _Overlay(Repository):
+    """A repository as it is, with files in memory that would be written to it."""
 
     def __init__(self, directory: Path, *, distributor: str) -> None:
         super().__init__(directory, distributor=distributor)
@@ -60,17 +60,17 @@ class _Overlaid(Repository):
         return self._written.get(name) or super().read(name)
 
     def write(self, name: str, signed: Signed, key: Ed25519PrivateKey) -> None:
-        data, ours = signed_bytes(signed, key), SSlibKey.from_crypto(key.public_key()).keyid
-        self._written[name] = data.replace(ours.encode(), self._keyid().encode())
+        data, random = signed_bytes(signed, key), SSlibKey.from_crypto(key.public_key()).keyid
+        self._written[name] = data.replace(random.encode(), self._keyid().encode())
 
     def written(self, role: str, version: int) -> datetime | None:
         name = metadata_file(role, None if role == TIMESTAMP else version)
         return None if name in self._written else super().written(role, version)
 
     def remove_unreferenced(self, versions: Mapping[str, int], snapshot: int) -> None:
-        """Nothing is here twice."""
+        """Remove nothing: no file in memory is ever replaced."""
 
     def _keyid(self) -> str:
-        """Of the key that signs, which every file names."""
+        """Return the id of the signing key, which every file names."""
         root = self.load(metadata_file(ROOT, self.newest_root()), Root)
         return root.roles[TIMESTAMP].keyids[0] if root is not None else ""

@@ -1,8 +1,8 @@
-"""A Distributor's side of TUF: publish what can be sent, sign orders, verify receipts (docs/formats.md section 5).
+"""A Distributor's side of TUF: publish metadata of revisions, sign orders, verify receipts (docs/formats.md section 5).
 
 One repository per Distributor. Changed roles get new versions and new files; ``timestamp.json`` is replaced last, atomically, so
-that a kill anywhere leaves the old set or the new. A role that ever stood in the snapshot stays there, because clients refuse its
-removal: a deleted Distribution's role lists nothing.
+that a kill anywhere leaves the old set or the new. A role stays in the snapshot for ever, because clients refuse its removal: a
+deleted Distribution's role lists nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sluice.formats.orders import RECEIPT_MAX, order_bytes, parse_receipt
 from sluice.model.order import Order, Receipt
 from sluice.trust.disk import disk_errors
 from sluice.trust.envelope import ORDER_WORD, RECEIPT_WORD, Envelope, seal, unseal
-from sluice.trust.keys import ensure_private_key, load_private_key, parse_public_pem, signature_fits
+from sluice.trust.keys import ensure_private_key, is_signed_by, load_private_key, parse_public_pem
 from sluice.trust.repository import Repository
 from sluice.trust.roles import ORDERS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_role, metadata_file
 from sluice.trust.targets import Listing
@@ -32,20 +32,20 @@ from sluice.trust.targets import Listing
 ROOT_LIFETIME = timedelta(days=3650)
 ROLE_LIFETIME = timedelta(days=365)
 TIMESTAMP_MARGIN = timedelta(days=7)
-"""Added to the longest send interval: how long a Subscriber believes a set that nobody renews."""
+"""Added to the longest send interval: that long a Subscriber believes a set that isn't renewed."""
 TIMESTAMP_LIFETIME_MIN = timedelta(days=14)
 LOCK_WAIT = 60.0
-"""Seconds to wait for another publishing of the same Distributor; it takes milliseconds."""
+"""Seconds to wait for another publishing of the same Distributor, which takes milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a publishing did."""
+    """The result of a publishing."""
 
     timestamp: int
-    """Its version."""
+    """Version of the timestamp."""
     changed: tuple[str, ...]
-    """Roles that got a new version, in name order; empty where nothing changed."""
+    """Roles that got a new version, in name order; empty if nothing changed."""
 
 
 class Publisher:
@@ -60,19 +60,19 @@ class Publisher:
 
     @disk_errors()
     def ensure_keys(self, now: datetime) -> bool:
-        """Make keys and the first trust root unless they are there. Repeatable after a kill.
+        """Create keys and the first trust root unless they exist. Repeatable after a kill.
 
-        Once there is a root no key is made: nobody would believe it. The root's key may be kept elsewhere.
+        Once there is a root no key is created: no Subscriber would believe it. The root's key may be kept elsewhere.
 
         Returns:
-            Whether anything was made.
+            Whether anything was created.
         Raises:
-            TrustError: There is a root, but the key that signs is gone.
+            TrustError: There is a root, but the signing key is gone.
         """
         make_directory(self._repository)
         with self._locked():
             for directory in (self._keys, self._repository):
-                sweep(directory)  # a key that was never given its name is in no use
+                sweep(directory)  # a key without its final name was never used
             if (self._repository / metadata_file(ROOT, 1)).exists():
                 if not (self._keys / "online.pem").exists():
                     raise self._keys_gone()
@@ -84,7 +84,7 @@ class Publisher:
 
     @disk_errors()
     def check_keys(self) -> None:
-        """See that this Distributor can sign, before work that only its signature makes useful. Raises TrustError."""
+        """Check that this Distributor can sign, before work that only its signature makes useful. Raises TrustError."""
         name, online = self._distributor, self._keys / "online.pem"
         has_keys = os.path.lexists(online)
         if (self._repository / metadata_file(ROOT, 1)).exists():
@@ -93,7 +93,7 @@ class Publisher:
         elif has_keys:
             raise TrustError(
                 f"Distributor {name} has keys in {self._keys}, but its trust repository {self._repository} is missing",
-                remedy=f"restore trust/ together with store/ from your backup; `sluice trust init {name}` only if no Subscriber had it",
+                remedy=f"restore trust/ together with store/ from your backup; run `sluice trust init {name}` only if no Subscriber had it",
             )
         else:
             raise TrustError(f"Distributor {name} has no keys in {self._keys}", remedy=f"run `sluice trust init {name}`")
@@ -101,18 +101,18 @@ class Publisher:
 
     @disk_errors()
     def publish(self, listings: Callable[[], Mapping[str, Listing]], *, now: datetime, longest_interval: timedelta) -> Published:
-        """Make these Distributions' listings what can be sent; others stay as they are.
+        """Publish the listings of some Distributions; others stay as they are.
 
-        Renews the timestamp too once half its lifetime is over, so with no listings this is the refresh.
+        Renews the timestamp too once half its lifetime is over, so that a call without listings is the refresh.
 
         Args:
-            listings: Gives the listings by Distribution; an empty one withdraws everything of it. Called under the trust's lock, so that of
-                two publishings at once the later one lists what the earlier one's Distribution gained meanwhile.
+            listings: Returns the listings by Distribution; an empty one withdraws everything of it. Called under the trust's lock, so that
+                of two publishings at once the later one includes the earlier one's revisions.
             longest_interval: The longest time between two sends of this Distributor's Channels.
         Raises:
-            TrustError: No keys.
+            TrustError: There are no keys.
             StoreLockedError: Another process publishes and doesn't end.
-            StoreError: The disk fails; so for every method here.
+            StoreError: The disk fails; every method here may raise it.
         """
         self.check_keys()
         lifetime = lifetime_of(TIMESTAMP, longest_interval)
@@ -122,25 +122,25 @@ class Publisher:
 
     @disk_errors()
     def root(self) -> bytes:
-        """The newest trust root: what ``sluice trust push`` installs."""
+        """Return the newest trust root, which ``sluice trust push`` installs."""
         return (self._repository / metadata_file(ROOT, self._files.newest_root())).read_bytes()
 
     @disk_errors()
     def expires(self) -> dict[str, datetime]:
-        """When the root and each published role end, by role."""
+        """Return when the root and each published role expire, by role."""
         return self._files.of_one_set(self._files.expires)
 
     @disk_errors()
     def versions(self) -> dict[str, int]:
-        """Published versions by role; empty before the first publishing."""
+        """Return the published versions by role; empty before the first publishing."""
         return self._files.of_one_set(self._files.versions)
 
     @disk_errors()
     def files_for(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
-        """The metadata a Subscriber needs for one Distribution, without what it holds.
+        """Return the metadata files that a Subscriber needs for one Distribution and doesn't hold.
 
         Args:
-            held: Versions by role, as its ``hello`` said.
+            held: Versions by role, from its ``hello``.
         Raises:
             TrustError: Nothing of it is signed.
         """
@@ -148,27 +148,27 @@ class Publisher:
 
     @disk_errors()
     def held_files(self, distribution: str, held: Mapping[str, int]) -> dict[str, bytes]:
-        """The files of a Distribution's roles that a Subscriber holds and that are still here, by role: new ones resemble them.
+        """Return the files of a Distribution's roles that a Subscriber holds and that are still here, by role: new ones resemble them.
 
         Args:
-            held: Versions by role, as it says.
+            held: Versions by role, from its ``hello``.
         """
         return self._files.held_files(distribution, held)
 
     @disk_errors()
     def listing(self, distribution: str) -> Listing:
-        """What is signed now of one Distribution; empty if nothing is."""
+        """Return the signed targets of one Distribution; empty if it has none."""
         return self._files.of_one_set(lambda: self._files.listing(distribution))
 
     def sign_order(self, order: Order) -> Envelope:
-        """The order in its envelope."""
+        """Sign an order and return it in its envelope."""
         private = load_private_key(self._keys / "online.pem")
         keyid = SSlibKey.from_crypto(private.public_key()).keyid
         return seal(ORDER_WORD, order_bytes(order), key=keyid, sign=private.sign)
 
     @disk_errors()
     def subscriber_key(self, subscriber: str) -> bytes | None:
-        """The public key a Subscriber showed at bootstrap, PEM; None before."""
+        """Return the public key that a Subscriber presented at bootstrap, as PEM; None before."""
         try:
             return (self._trust / "subscribers" / f"{subscriber}.pub").read_bytes()
         except FileNotFoundError:
@@ -176,16 +176,16 @@ class Publisher:
 
     @disk_errors()
     def keep_subscriber_key(self, subscriber: str, pem: bytes) -> None:
-        """Believe receipts that this key signs. The caller has asked before another key is replaced."""
+        """Keep a Subscriber's key, whose receipts are believed from now on. The caller confirmed before it replaces another key."""
         parse_public_pem(pem, what=f"the receipt key of {subscriber}")
         make_directory(self._trust / "subscribers")
         replace_atomically(self._trust / "subscribers" / f"{subscriber}.pub", pem)
 
     def open_receipt(self, envelope: object, *, subscriber: str) -> Receipt:
-        """The receipt in an envelope, once it is known to be this Subscriber's and meant for this Distributor.
+        """Verify that a receipt is this Subscriber's and meant for this Distributor, and return it.
 
         Raises:
-            TrustError: No key of it is known.
+            TrustError: No key of the Subscriber is known.
             TamperedError, TruncatedError.
         """
         pem = self.subscriber_key(subscriber)
@@ -195,8 +195,8 @@ class Publisher:
         what = f"a receipt of Subscriber {subscriber}"
 
         def verify(_key: str, signature: bytes, data: bytes) -> None:
-            if not signature_fits(public, signature, data):
-                raise TamperedError(f"{what} doesn't have its signature", remedy=f"run `sluice subscriber check {subscriber}`")
+            if not is_signed_by(public, signature, data):
+                raise TamperedError(f"the signature of {what} doesn't match", remedy=f"run `sluice subscriber check {subscriber}`")
 
         receipt = parse_receipt(unseal(RECEIPT_WORD, envelope, what=what, limit=RECEIPT_MAX, verify=verify))
         if receipt.subscriber != subscriber or receipt.distributor != self._distributor:
@@ -206,7 +206,7 @@ class Publisher:
     def _keys_gone(self) -> TrustError:
         return TrustError(
             f"the keys of Distributor {self._distributor} are gone, but its Subscribers trust them",
-            remedy="restore keys/ from your backup; to begin anew with new keys everywhere, move trust/repository away first",
+            remedy="restore keys/ from your backup; to begin again with new keys everywhere, move trust/repository away first",
         )
 
     @contextmanager
@@ -271,12 +271,12 @@ class Publisher:
 
 
 def lifetime_of(role: str, longest_interval: timedelta) -> timedelta:
-    """How long a role's metadata last from their signing on; ``longest_interval`` as for ``publish``."""
+    """Return the lifetime of a role's metadata from signing on; ``longest_interval`` as for ``publish``."""
     if role in (TIMESTAMP, SNAPSHOT):
         return max(longest_interval + TIMESTAMP_MARGIN, TIMESTAMP_LIFETIME_MIN)
     return ROOT_LIFETIME if role == ROOT else ROLE_LIFETIME
 
 
 def _whole(time: datetime) -> datetime:
-    """TUF's times have whole seconds."""
+    """Drop the microseconds: TUF's times have whole seconds."""
     return time.replace(microsecond=0)

@@ -1,7 +1,7 @@
-"""The files of a Distributor's TUF repository: one set at a time, whoever publishes meanwhile.
+"""The files of a Distributor's TUF repository, read as one set at a time even if another process publishes meanwhile.
 
-Numbered files never change; ``timestamp.json`` names the set, and is replaced last. What is signed, when and for how long is
-``publish.py``'s.
+Numbered files never change; ``timestamp.json`` names the set, and is replaced last. ``publish.py`` decides which listings are signed,
+when, and for how long.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from sluice.trust.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, distribution_
 from sluice.trust.targets import Listing, Target
 
 EARLIER = 32
-"""Versions of each role that are kept beside the newest."""
+"""Number of versions of each role that are kept beside the newest."""
 READ_TRIES = 100
-"""Tries to read a set that isn't replaced meanwhile; each takes milliseconds."""
+"""Tries to read a set before another replaces it; each takes milliseconds."""
 _KINDS: Mapping[str, type[Any]] = {ROOT: Root, TIMESTAMP: Timestamp, SNAPSHOT: Snapshot}
-"""Of metadata, by role; all others are Targets."""
+"""Class of the metadata by role; all other roles are Targets."""
 _S = TypeVar("_S", bound=Signed)
 _T = TypeVar("_T")
 
 
 class Repository:
-    """A directory of metadata. Reading takes no lock; who writes holds the trust's."""
+    """A directory of metadata. Reading takes no lock; writers hold the trust's."""
 
     def __init__(self, directory: Path, *, distributor: str) -> None:
         self._directory, self._distributor = directory, distributor
 
     def versions(self) -> dict[str, int]:
-        """Of the published set, by role; empty before the first publishing."""
+        """Return the versions of the published set by role; empty before the first publishing."""
         timestamp = self.load(metadata_file(TIMESTAMP, None), Timestamp)
         if timestamp is None:
             return {}
@@ -51,7 +51,7 @@ class Repository:
         return found
 
     def of_one_set(self, read: Callable[[], _T]) -> _T:
-        """What ``read`` finds in the repository, read again where a publishing changed the set meanwhile: readers take no lock."""
+        """Return the result of ``read``, called again if a publishing changed the set meanwhile: readers take no lock."""
         for _ in range(READ_TRIES):
             before = self._timestamp_bytes()
             try:
@@ -62,10 +62,10 @@ class Repository:
             else:
                 if self._timestamp_bytes() == before:
                     return found
-        raise StoreLockedError(f"the trust of Distributor {self._distributor} is published all the time", remedy="repeat")
+        raise StoreLockedError(f"the trust of Distributor {self._distributor} keeps being published", remedy="repeat the command")
 
     def read(self, name: str) -> bytes:
-        """A file's bytes. Raises FileNotFoundError."""
+        """Return a file's bytes. Raises FileNotFoundError."""
         return (self._directory / name).read_bytes()
 
     def _timestamp_bytes(self) -> bytes:
@@ -75,11 +75,11 @@ class Repository:
             return b""
 
     def write(self, name: str, signed: Signed, key: Ed25519PrivateKey) -> None:
-        """One file, signed, durable and all at once."""
+        """Sign metadata and write it to a file, durably and atomically."""
         replace_atomically(self._directory / name, signed_bytes(signed, key), mode=0o644)
 
     def load(self, name: str, kind: type[_S]) -> _S | None:
-        """What a file says, None where there is none. Raises StoreCorruptError."""
+        """Return a file's content; None if there is no such file. Raises StoreCorruptError."""
         path = self._directory / name
         try:
             metadata: Metadata[Any] = Metadata.from_bytes(self.read(name))
@@ -92,13 +92,13 @@ class Repository:
         return metadata.signed
 
     def load_role(self, role: str, version: int) -> Signed | None:
-        """What a version of a role says; None where its file isn't here. Raises StoreCorruptError."""
+        """Return the content of a version of a role; None if its file isn't here. Raises StoreCorruptError."""
         name = metadata_file(role, None if role == TIMESTAMP else version)
         signed: Signed | None = self.load(name, _KINDS.get(role, Targets))
         return signed if signed is not None and signed.version == version else None
 
     def written(self, role: str, version: int) -> datetime | None:
-        """When a version of a role was published; None where its file isn't here."""
+        """Return when a version of a role was published; None if its file isn't here."""
         name = metadata_file(role, None if role == TIMESTAMP else version)
         if role == TIMESTAMP and self.load_role(role, version) is None:
             return None
@@ -108,7 +108,7 @@ class Repository:
             return None
 
     def snapshot(self, timestamp: Timestamp) -> Snapshot:
-        """The one that a timestamp names. Raises StoreCorruptError."""
+        """Return the snapshot that a timestamp names. Raises StoreCorruptError."""
         name = metadata_file(SNAPSHOT, timestamp.snapshot_meta.version)
         snapshot = self.load(name, Snapshot)
         if snapshot is None:
@@ -154,13 +154,13 @@ class Repository:
         return {} if role is None else {path: Target(file.length, file.hashes["sha256"]) for path, file in role.targets.items()}
 
     def newest_root(self) -> int:
-        """Version of the newest trust root; there is one."""
+        """Return the version of the newest trust root; there is one."""
         parts = (split_metadata_file(entry.name) for entry in os.scandir(self._directory))
         return max(version for role, version in filter(None, parts) if role == ROOT and version)
 
     def remove_unreferenced(self, versions: Mapping[str, int], snapshot: int) -> None:
-        """Remove numbered files but those of this set and some before: a reader may still be copying one, and new ones are sent as
-        what they differ in from one that a Subscriber holds.
+        """Remove numbered files except those of this set and some before: a reader may still be copying one, and new ones are sent as
+        their differences from one that a Subscriber holds.
         """
         newest = {**versions, SNAPSHOT: snapshot}
         for entry in list(os.scandir(self._directory)):
@@ -172,7 +172,7 @@ class Repository:
 
 
 def signed_bytes(signed: Signed, key: Ed25519PrivateKey) -> bytes:
-    """Metadata as they stand in a repository."""
+    """Return signed metadata in the form of a repository's files."""
     metadata: Metadata[Any] = Metadata(signed)
     metadata.sign(CryptoSigner(key))
     return metadata.to_bytes()

@@ -15,32 +15,32 @@ DISTFILE = "distfile.ted"
 
 
 def distribution_role(distribution: str) -> str:
-    """The delegated role of a Distribution; the period keeps it apart from every other role (A9)."""
+    """Return the delegated role of a Distribution; the period keeps it apart from every other role (A9)."""
     return f"distribution.{distribution}"
 
 
 def manifest_target(distribution: str, revision: RevisionNumber) -> str:
-    """The target path of a manifest."""
+    """Return the target path of a manifest."""
     return f"{distribution}/{revision}/{MANIFEST}"
 
 
 def ted_target(distribution: str, revision: RevisionNumber, name: str) -> str:
-    """The target path of a ``.ted``, by its file name."""
+    """Return the target path of a ``.ted``, by its file name."""
     return f"{distribution}/{revision}/{name}"
 
 
 def delta_name(base: RevisionNumber, small: bool = False) -> str:
-    """The file name of the ``.ted`` for Subscribers that have ``base`` extracted; ``small``: and little memory."""
+    """Return the file name of the ``.ted`` for Subscribers that have extracted ``base``; ``small``: and have little memory."""
     return f"from-{base}.small.ted" if small else f"from-{base}.ted"
 
 
 def metadata_file(role: str, version: int | None) -> str:
-    """A metadata file's name in the repository; only the timestamp has no version."""
+    """Return a metadata file's name in the repository; only the timestamp has no version."""
     return f"{role}.json" if version is None else f"{version}.{role}.json"
 
 
 def split_metadata_file(name: str) -> tuple[str, int | None] | None:
-    """(role, version) of a metadata file's name; None if it is no such name."""
+    """Split a metadata file's name into (role, version); None if it isn't such a name."""
     stem, dot, ending = name.rpartition(".")
     if not dot or ending != "json":
         return None

@@ -1,4 +1,4 @@
-"""A signed target: what both sides of trust say of a manifest or a ``.ted``'s index."""
+"""A signed target: length and digest of a manifest or a ``.ted``'s index, on both sides of trust."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Target:
 
     @classmethod
     def of(cls, data: bytes) -> Target:
-        """The target these bytes are."""
+        """Return the target of these bytes."""
         return cls(len(data), hashlib.sha256(data).hexdigest())
 
     def fits(self, data: bytes) -> bool:
-        """Whether these bytes are the target."""
+        """Whether these bytes have the target's length and digest."""
         return self == Target.of(data)
 
 

@@ -1,9 +1,9 @@
-"""A Subscriber's side of TUF: accept received metadata, and answer what a Distributor has signed.
+"""A Subscriber's side of TUF: accept received metadata, and read the targets that a Distributor has signed.
 
 ``accept`` runs python-tuf's client over the received files in a scratch copy of the held set, checks our own high-water marks,
-raises them durably and only then replaces what is held. ``TrustedView`` reads the held set again, verifying every signature, so
-that tampering at rest is found; it checks lifetimes only where asked, because expiry counts at receive and not at extract.
-What python-tuf raises is translated in ``refusals.py`` and nowhere else.
+raises them durably and only then replaces the held set. ``view`` reads the held set again and verifies every signature, so that
+tampering at rest is found; it checks lifetimes only if asked to, because expiry counts at receive and not at extract.
+python-tuf's exceptions are translated in ``refusals.py`` and nowhere else.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TrustDirectory:
 
     @disk_errors()
     def install_root(self, data: bytes) -> None:
-        """Trust this Distributor: what an administrator does, over a login of their own. Refuses what is no root signed by itself."""
+        """Install this Distributor's trust root, which an administrator sends over their own login. It must be signed by itself."""
         try:
             _self_signed_root(data)
         except (DeserializationError, RepositoryError) as error:
@@ -65,10 +65,10 @@ class TrustDirectory:
         """Verify received metadata over the held set and keep it.
 
         Args:
-            files: By name as in the Distributor's repository; those already held may be left out.
-            distribution: Whose delegated role must be among them or held.
+            files: Files by name as in the Distributor's repository; those already held may be left out.
+            distribution: Its delegated role must be among them or held.
         Returns:
-            Versions held now, by role.
+            The versions held now, by role.
         Raises:
             UnknownDistributorError, ReplayedError, ExpiredError, TamperedError, TruncatedError: Nothing was kept.
         """
@@ -88,13 +88,13 @@ class TrustDirectory:
         return self.versions()
 
     def versions(self) -> dict[str, int]:
-        """Versions held, by role, read without verifying: what a sender is told so that it sends only what changed."""
+        """Return the held versions by role, read without verifying: a sender gets them so that it sends only changed files."""
         return held_versions(self._root.parent.parent)
 
     def held_file(self, role: object) -> bytes:
-        """The held file of a role as it was received; empty where none is. For comparing, not for believing. Raises TamperedError."""
+        """Return a role's held file as it was received, for comparing, not for believing; empty if there is none. Raises TamperedError."""
         if not isinstance(role, str) or role == ROOT or not role_is_known(role):
-            raise TamperedError(f"{role!r:.80} is no role whose file is held")
+            raise TamperedError(f"{role!r:.80} isn't a role whose file can be held")
         try:
             return (self._metadata / f"{role}.json").read_bytes()
         except FileNotFoundError:
@@ -102,10 +102,10 @@ class TrustDirectory:
 
     @disk_errors()
     def view(self, distribution: str, *, now: datetime | None = None) -> TrustedView:
-        """What the held set signs of one Distribution.
+        """Verify the held set and return what it says of one Distribution.
 
         Args:
-            now: Check lifetimes against this time; None where expiry no longer counts.
+            now: Check lifetimes against this time; None if expiry no longer counts.
         Raises:
             UnknownDistributorError, ExpiredError, TamperedError, TruncatedError.
         """
@@ -118,13 +118,13 @@ class TrustDirectory:
                 if signed.is_expired(now):
                     raise ExpiredError(
                         f"the signature of Distributor {self._distributor} on {name} expired on {signed.expires:%Y-%m-%d %H:%M} UTC",
-                        remedy=f"run `sluice refresh {self._distributor}`, then send again",
+                        remedy=f"run `sluice refresh {self._distributor}`, then repeat `sluice send`",
                     )
         return TrustedView(self._distributor, targets, {path: Target(f.length, f.hashes["sha256"]) for path, f in role.targets.items()})
 
     @staticmethod
     def _by_role(received: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
-        """Each received file that is whole, by its role. Not roots: older ones of a chain may come again."""
+        """Yield each received file that is whole with its role. Not roots: older ones of a chain may come again."""
         for name, data in received.items():
             parts = split_metadata_file(name)
             if parts is not None and parts[0] != ROOT and not is_cut(data):
@@ -132,10 +132,10 @@ class TrustDirectory:
 
     def _checked(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
         if len(files) > FILES_MAX:
-            raise TamperedError(f"{len(files)} metadata files of Distributor {self._distributor}: more than {FILES_MAX}")
+            raise TamperedError(f"{len(files)} metadata files of Distributor {self._distributor} arrived, more than {FILES_MAX}")
         for name, data in files.items():
             if split_metadata_file(name) is None:
-                raise TamperedError(f"{name[:100]!r} is no metadata file")
+                raise TamperedError(f"{name[:100]!r} isn't a metadata file")
             if len(data) > FILE_MAX:
                 raise TamperedError(f"{name} has {len(data)} bytes, more than {FILE_MAX}")
             check_values(data, what=name)
@@ -157,7 +157,8 @@ class TrustDirectory:
         versions = versions_in(metadata)
         if distribution_role(distribution) not in versions:
             raise TamperedError(
-                f"Distributor {self._distributor} signs no Distribution {distribution}", remedy="run `sluice sign`, then send"
+                f"Distributor {self._distributor} signs no Distribution {distribution}",
+                remedy=f"run `sluice sign {distribution}`, then repeat `sluice send`",
             )
         return versions
 
@@ -170,7 +171,7 @@ class TrustDirectory:
         if newest != self._root.read_bytes():
             replace_atomically(self._root, newest)
         names = [entry.name for entry in os.scandir(scratch) if entry.is_file(follow_symlinks=False) and entry.name.endswith(".json")]
-        # The timestamp last: until it stands, a sender is told of the older set and sends the rest again.
+        # The timestamp last: until it is replaced, a sender learns of the older set and sends the rest again.
         for name in sorted(names, key=lambda name: (name == "timestamp.json", name == "snapshot.json", name)):
             data = (scratch / name).read_bytes()
             held = self._metadata / name
@@ -195,7 +196,9 @@ class TrustDirectory:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            raise TruncatedError(f"no metadata of {role} of Distributor {self._distributor} is held", remedy="send it again") from None
+            raise TruncatedError(
+                f"no metadata of {role} of Distributor {self._distributor} is held", remedy="repeat `sluice send`"
+            ) from None
         with self._translated({path.name: data}):
             metadata: Metadata[Any] = Metadata.from_bytes(data)
             delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
@@ -209,16 +212,16 @@ class TrustDirectory:
 
 
 def _self_signed_root(data: bytes) -> Root:
-    """The root in its metadata, once its own keys are known to have signed it. Raises what python-tuf raises."""
+    """Verify that a root is signed by its own keys and return it. Raises python-tuf's exceptions."""
     metadata: Metadata[Any] = Metadata.from_bytes(data)
     if not isinstance(metadata.signed, Root):
-        raise RepositoryError("it is no root")
+        raise RepositoryError("it isn't a root")
     metadata.signed.verify_delegate(ROOT, metadata.signed_bytes, metadata.signatures)
     return metadata.signed
 
 
 class _Received(FetcherInterface):
-    """Gives python-tuf's client the received files, then those held under their unversioned names."""
+    """Gives python-tuf's client the received files, then the held ones under their unversioned names."""
 
     def __init__(self, received: Mapping[str, bytes], held: Path) -> None:
         self._received = received

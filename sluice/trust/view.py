@@ -21,7 +21,7 @@ ORDER_AHEAD = timedelta(days=1)
 
 
 class TrustedView:
-    """What one Distributor has signed of one Distribution."""
+    """The targets of one Distribution that its Distributor has signed."""
 
     def __init__(self, distributor: str, targets: Targets, signed: Mapping[str, Target]) -> None:
         self._distributor = distributor
@@ -29,16 +29,17 @@ class TrustedView:
         self._signed = signed
 
     def target(self, path: str) -> Target:
-        """Length and digest of a target. Raises TamperedError where the Distributor signed no such target."""
+        """Return length and digest of a target. Raises TamperedError if the Distributor signed no such target."""
         found = self._signed.get(path)
         if found is None:
             raise TamperedError(
-                f"Distributor {self._distributor} has not signed {path}", remedy="only what is signed now can be sent: run `sluice sign`"
+                f"Distributor {self._distributor} has not signed {path}",
+                remedy="run `sluice sign` for its Distribution, then repeat `sluice send`",
             )
         return found
 
     def open_order(self, envelope: object, *, subscriber: str, now: datetime) -> Order:
-        """The order in an envelope, once it is known to be this Distributor's, for us, and in time.
+        """Verify that an order is this Distributor's, for this Subscriber and in time, and return it.
 
         The caller checks its sequence against the high-water mark and raises that before acting.
 
@@ -51,11 +52,11 @@ class TrustedView:
             delegations = self._targets.delegations
             known = delegations.roles[ORDERS].keyids if delegations and delegations.roles and ORDERS in delegations.roles else []
             if key not in known:
-                raise UnknownDistributorError(f"{what} is signed by a key its trust root doesn't name: {key[:16]}")
+                raise UnknownDistributorError(f"{what} is signed by a key that its trust root doesn't name: {key[:16]}")
             try:
                 self._targets.verify_delegate(ORDERS, data, {key: Signature(key, signature.hex())})
             except (UnsignedMetadataError, ValueError) as error:
-                raise TamperedError(f"{what} doesn't have its signature", remedy="give the order again") from error
+                raise TamperedError(f"the signature of {what} doesn't match", remedy="repeat `sluice extract`") from error
 
         order = parse_order(unseal(ORDER_WORD, envelope, what=what, limit=ORDER_MAX, verify=verify))
         if order.distributor != self._distributor:
@@ -64,8 +65,12 @@ class TrustedView:
             raise TamperedError(f"{what} is for Subscriber {order.subscriber}, not for {subscriber}")
         if order.issued > now + ORDER_AHEAD:  # else a clock set back would make old signatures hold for ever
             raise ExpiredError(
-                f"{what} was given at {order.issued:%Y-%m-%d %H:%M:%S} UTC, which hasn't come here yet", remedy="set the clocks right"
+                f"{what} was given at {order.issued:%Y-%m-%d %H:%M:%S} UTC, which is in the future here",
+                remedy="set the clocks of both machines",
             )
         if order.expires <= now:
-            raise ExpiredError(f"{what} expired at {order.expires:%Y-%m-%d %H:%M:%S} UTC", remedy="give the order again; check both clocks")
+            raise ExpiredError(
+                f"{what} expired at {order.expires:%Y-%m-%d %H:%M:%S} UTC",
+                remedy="check the clocks of both machines, then repeat `sluice extract`",
+            )
         return order

@@ -58,5 +58,5 @@ def test_held_files_that_arent_the_senders_are_found_and_nothing_is_kept(bench: 
 
 @pytest.mark.parametrize("role", ["root", "../../identity/receipt", "orders", "distribution.", ""])
 def test_only_roles_have_held_files(role: str, bench: Workbench, conversation: Conversation) -> None:
-    with pytest.raises(TamperedError, match="is no role whose file is held"):
+    with pytest.raises(TamperedError, match="isn't a role whose file can be held"):
         conversation.push_metadata("zone", bench.publisher.files_for("zone", {}), {role: b""})

@@ -46,7 +46,7 @@ def test_ted_show_of_another_file_never_says_to_delete_it(sluice: Sluice, tmp_pa
     result = sluice("ted", "show", tmp_path / "passwd")
     assert result.code == 5
     remedy = "name a whole .ted file: `sluice revisions NAME` prints where they are"
-    assert result.err == f"sluice: {tmp_path}/passwd is no whole .ted file: {remedy}\n"
+    assert result.err == f"sluice: {tmp_path}/passwd isn't a whole .ted file: {remedy}\n"
 
 
 def test_validate_counts_what_there_is(sluice: Sluice, site: Path) -> None:

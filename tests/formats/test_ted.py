@@ -207,7 +207,7 @@ def test_a_frame_that_is_not_what_the_index_says_is_refused_in_bounded_memory(fr
 
 def test_sizes_that_differ_from_the_manifest_are_refused_before_a_frame_is_read() -> None:
     _, index = written(b"abc")
-    with pytest.raises(StoreCorruptError, match="holds 3 bytes where its manifest needs 4"):
+    with pytest.raises(StoreCorruptError, match="holds 3 bytes, but its manifest needs 4"):
         next(read_contents(lambda size: pytest.fail("read"), index, [("0" * 64, 4)]))
 
 

@@ -410,7 +410,7 @@ def test_contents_that_an_agent_lacks_are_digests_and_each_stands_once(lacks: ob
 
 def test_an_agent_that_lacks_more_than_it_may_name_ends_the_conversation() -> None:
     lacks = [f"{number:064x}" for number in range(LACKS_MAX + 1)]
-    with pytest.raises(ProtocolError, match="no list of at most 200000"):
+    with pytest.raises(ProtocolError, match="isn't a list of at most 200000"):
         Conversation(Script(message_frame({"type": "completed", "lacks": lacks})), who="x").complete("zone/1.2")
 
 

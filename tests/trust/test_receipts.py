@@ -62,12 +62,12 @@ def test_a_receipt_that_names_others_is_refused(publisher: Publisher, key: Ed255
 
 
 def test_a_receipt_signed_by_another_key_is_refused(publisher: Publisher) -> None:
-    with pytest.raises(TamperedError, match="doesn't have its signature"):
+    with pytest.raises(TamperedError, match="doesn't match"):
         publisher.open_receipt(sealed(Ed25519PrivateKey.generate(), receipt()), subscriber="oslo")
 
 
 def test_what_was_signed_as_an_order_is_no_receipt(publisher: Publisher, key: Ed25519PrivateKey) -> None:
-    with pytest.raises(TamperedError, match="doesn't have its signature"):
+    with pytest.raises(TamperedError, match="doesn't match"):
         publisher.open_receipt(sealed(key, receipt(), word=ORDER_WORD), subscriber="oslo")
 
 
@@ -99,7 +99,7 @@ def test_a_time_no_clock_shows_is_refused_though_signed(publisher: Publisher, ke
 
 @pytest.mark.parametrize("pem", [b"", b"no key", OF_UNKNOWN_CURVE])
 def test_what_is_no_ed25519_key_is_not_kept(publisher: Publisher, pem: bytes) -> None:
-    with pytest.raises(TamperedError, match="no Ed25519 public key"):
+    with pytest.raises(TamperedError, match="isn't an Ed25519 public key"):
         publisher.keep_subscriber_key("bergen", pem)
     assert publisher.subscriber_key("bergen") is None
 
@@ -108,7 +108,7 @@ def test_a_private_key_under_a_passphrase_is_refused(tmp_path: Path, key: Ed2551
     path = tmp_path / "online.pem"
     path.touch(0o600)
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
-    with pytest.raises(TrustError, match="is no private key"):
+    with pytest.raises(TrustError, match="isn't a private key"):
         load_private_key(path)
 
 

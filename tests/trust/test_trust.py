@@ -109,7 +109,7 @@ def test_lost_keys_are_not_replaced_by_others_that_no_subscriber_believes(tmp_pa
     assert not (tmp_path / "hq/keys").exists() or not os.listdir(tmp_path / "hq/keys")
     with pytest.raises(TrustError) as caught:
         publisher.sign_order(order())
-    assert caught.value.remedy == "restore it from your backup; for a new Distributor `sluice trust init NAME`"
+    assert caught.value.remedy == "restore it from your backup; for a new Distributor run `sluice trust init NAME`"
 
 
 def test_what_can_sign_is_known_without_signing(tmp_path: Path, publisher: Publisher) -> None:
@@ -261,7 +261,7 @@ def test_a_mix_of_two_publishings_is_refused(trust: TrustDirectory, publisher: P
 
 @pytest.mark.parametrize("name", ["../evil.json", "1.evil.json", "root.json", "1.distribution...json", "1.distribution.a/b.json", "x"])
 def test_a_file_that_no_repository_has_is_refused(trust: TrustDirectory, publisher: Publisher, name: str) -> None:
-    with pytest.raises(TamperedError, match="no metadata file"):
+    with pytest.raises(TamperedError, match="isn't a metadata file"):
         trust.accept({**publisher.files_for("zone", {}), name: b"{}"}, "zone")
 
 
@@ -304,7 +304,7 @@ def test_an_order_with_a_changed_byte_is_refused(trust: TrustDirectory, publishe
     accept(trust, publisher)
     envelope = publisher.sign_order(order())
     envelope["payload"] = envelope["payload"].replace("/opt/zone", "/etc/zone")
-    with pytest.raises(TamperedError, match="doesn't have its signature"):
+    with pytest.raises(TamperedError, match="doesn't match"):
         trust.view("zone").open_order(envelope, subscriber="helsinki", now=now())
 
 

@@ -1,7 +1,7 @@
-"""Manifest deltas (docs/formats.md section 4): one manifest from another, without the digests of contents that only the new one has.
+"""Manifest deltas (docs/formats.md section 4): one manifest made from another, without the digests of contents that only the new one has.
 
 The reader of a delta computes those digests while it makes the contents, fills them in, and compares the finished manifest's bytes with
-what was signed: so an outline is never more than a plan. Hostile bytes cost no more than the largest manifest would.
+the signed digest: so an outline is never more than a plan. Hostile bytes cost no more than the largest manifest would.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from sluice.formats.manifest.document import HEADER_MAX, header_bytes, parse_hea
 from sluice.formats.manifest.lines import checked
 from sluice.formats.manifest.operations import OperationReader, OperationWriter, walk
 from sluice.formats.manifest.shifts import Shifts, read_shifts, write_shifts
-from sluice.formats.varint import Reader, put
+from sluice.formats.varint import Reader, put, shared_length
 from sluice.model.manifest import PLACEHOLDER, Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
 
 _HEADER_VERSION = 2
-"""Which of its forms a header is compared in: the one that can say everything."""
+"""The version in which headers are compared: the one that can express everything."""
 _REVISION_MAX = 10**9
 
 
 def manifest_delta(base: Manifest, new: Manifest) -> bytes:
-    """What leads from ``base`` to ``new``, not compressed."""
+    """Make the delta from ``base`` to ``new``, not compressed."""
     matches = _matches(base, new)
     pairs = ((old, to) for match, to in zip(matches, new.destinations, strict=True) for old in (base.destinations[match - 1 : match] or ()))
     shifts = Shifts.between(pair for old, to in pairs for pair in _same_path(old, to))
-    shifted = [shifts.of(destination.entries) for destination in base.destinations]
+    shifted = [shifts.apply(destination.entries) for destination in base.destinations]
     writer = ColumnWriter(_known(base), _first_time(base))
     _write_header(writer.column("header"), base, new)
     write_shifts(writer.column("shifts"), shifts)
@@ -38,15 +38,15 @@ def manifest_delta(base: Manifest, new: Manifest) -> bytes:
 
 
 def apply_manifest_delta(base: Manifest, data: bytes) -> Manifest:
-    """The outline of the new manifest: what ``base`` hasn't has a placeholder for its digest.
+    """Return the outline of the new manifest: contents that ``base`` lacks have placeholders as digests.
 
     Raises:
-        StoreCorruptError: It is damaged, of another base, or breaks a rule of manifests.
+        StoreCorruptError: The delta is damaged, has another base, or breaks a rule of manifests.
     """
     reader = ColumnReader(data, _known(base), _first_time(base))
     header = _read_header(reader.column("header"), base)
     shifts = read_shifts(reader.column("shifts"))
-    reading = OperationReader(reader, [shifts.of(destination.entries) for destination in base.destinations])
+    reading = OperationReader(reader, [shifts.apply(destination.entries) for destination in base.destinations])
     sizes: dict[str, int] = {}
     destinations = [
         replace(each, entries=checked(reading.destination(), sizes, is_directory=each.is_directory)) for each in header.destinations
@@ -56,19 +56,19 @@ def apply_manifest_delta(base: Manifest, data: bytes) -> Manifest:
 
 
 def outline(base: Manifest, new: Manifest) -> Manifest:
-    """What a holder of ``base`` knows of ``new`` before it has the contents."""
+    """Return the outline of ``new`` that a holder of ``base`` knows before it has the contents."""
     held = {digest for digest, _ in base.contents()}
     unknown = [digest for digest, _ in new.contents() if digest not in held]
     return _renamed(new, {digest: f"{PLACEHOLDER}{number}" for number, digest in enumerate(unknown)})
 
 
 def filled(outline: Manifest, digests: Sequence[str]) -> Manifest:
-    """The manifest with digests in place of its placeholders.
+    """Return the manifest with digests in place of its placeholders.
 
     Args:
-        digests: Of the contents that lacked one, by number.
+        digests: Digests of the unknown contents, by number.
     Raises:
-        StoreCorruptError: There are fewer or more than it has placeholders.
+        StoreCorruptError: Their number isn't the number of placeholders.
     """
     unknown = [digest for digest, _ in outline.contents() if digest.startswith(PLACEHOLDER)]
     if len(unknown) != len(digests):
@@ -79,13 +79,13 @@ def filled(outline: Manifest, digests: Sequence[str]) -> Manifest:
 
 
 def _matches(base: Manifest, new: Manifest) -> list[int]:
-    """For each new destination the number of the base's that it is compared with, counted from 1; 0: none."""
+    """Return for each new destination the number of the base's with which it is compared, counted from 1; 0: none."""
     by_template: dict[str, list[int]] = {}
     for number, destination in enumerate(base.destinations, 1):
         by_template.setdefault(destination.template, []).append(number)
     found = [by_template[to.template].pop(0) if by_template.get(to.template) else 0 for to in new.destinations]
-    left = sorted(number for numbers in by_template.values() for number in numbers)
-    return [number or (left.pop(0) if left else 0) for number in found]
+    unmatched = sorted(number for numbers in by_template.values() for number in numbers)
+    return [number or (unmatched.pop(0) if unmatched else 0) for number in found]
 
 
 def _same_path(old: Destination, new: Destination) -> Iterator[tuple[Entry, Entry]]:
@@ -98,12 +98,8 @@ def _write_header(out: bytearray, base: Manifest, new: Manifest) -> None:
     put(out, new.revision.baseline)
     put(out, new.revision.number)
     old, line = _header(base), _header(replace(new, revision=base.revision))
-    begin, most = 0, min(len(old), len(line))
-    while begin < most and old[begin] == line[begin]:
-        begin += 1
-    end = 0
-    while end < most - begin and old[-1 - end] == line[-1 - end]:
-        end += 1
+    begin = shared_length(old, line)
+    end = shared_length(old[begin:][::-1], line[begin:][::-1])
     put(out, begin)
     put(out, end)
     out += line[begin : len(line) - end]
@@ -113,11 +109,11 @@ def _read_header(reader: Reader, base: Manifest) -> Manifest:
     revision = RevisionNumber(reader.number(_REVISION_MAX), reader.number(_REVISION_MAX))
     old = _header(base)
     begin, end = reader.number(len(old)), reader.number(len(old))
-    if revision <= base.revision or begin + end > len(old) or reader.left > HEADER_MAX:
-        raise StoreCorruptError(f"a manifest delta for {base.distribution} {base.revision} has a header that can't be")
-    header, counts = parse_header(old[:begin] + reader.take(reader.left) + old[len(old) - end :])
+    if revision <= base.revision or begin + end > len(old) or reader.remaining > HEADER_MAX:
+        raise StoreCorruptError(f"a manifest delta for {base.distribution} {base.revision} has an impossible header")
+    header, counts = parse_header(old[:begin] + reader.take(reader.remaining) + old[len(old) - end :])
     if header.distribution != base.distribution or any(counts):
-        raise StoreCorruptError(f"a manifest delta for {base.distribution} {base.revision} is another's")
+        raise StoreCorruptError(f"a manifest delta for {base.distribution} {base.revision} belongs to another Distribution")
     return replace(header, revision=revision)
 
 

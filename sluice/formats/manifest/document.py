@@ -1,8 +1,8 @@
-"""Manifest bytes (docs/formats.md section 2), and what a Subscriber must read back (section 5).
+"""Manifest bytes (docs/formats.md section 2), and the digest that a Subscriber must read back (section 5).
 
-One manifest has one byte string: what this reader accepts, this writer writes back unchanged. Whatever doesn't fit, be it
-damage, an unknown version or an entry out of place, is a StoreCorruptError: signatures are checked before, so to its readers a manifest
-is content at rest. Size, number of entries and every field are bounded; nothing is believed about paths.
+One manifest has one byte string: the writer writes exactly the bytes that the reader accepts. Damage, an unknown version and an entry
+out of place are StoreCorruptErrors: signatures are checked before, so to its readers a manifest is content at rest. Size, number of
+entries and every field are bounded; nothing is believed about paths.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from typing import Any
 
 from blake3 import blake3
 
-from sluice.errors import NotFoundError, StoreCorruptError, TrustError
-from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
+from sluice.errors import StoreCorruptError, TrustError
+from sluice.formats.canonical import Fields, canonical_bytes
 from sluice.formats.manifest.lines import checked, entry_lines, parse_lines
 from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_to_json
 from sluice.model.action import ACTIONS_MAX
 from sluice.model.manifest import Destination, EncodedManifest, Entry, EntryKind, Manifest
-from sluice.model.names import name_is_valid
-from sluice.model.revision import RevisionNumber
 from sluice.model.site import Copy, DistributionType, Synchronize
 
 VERSION = 2
-"""The newest; 1 is written where nothing synchronizes and no entry has owner or extended attributes."""
+"""The newest; 1 is written if nothing synchronizes and no entry has owner or extended attributes."""
 MANIFEST_MAX = 512 * 1024 * 1024
 """Most bytes of a manifest."""
 ENTRIES_MAX = 2_000_000
@@ -44,7 +42,7 @@ def decode(data: bytes) -> EncodedManifest:
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
-    """The one byte string of a manifest; a text that isn't Unicode raises UnicodeEncodeError."""
+    """Return the one byte string of a manifest; a text that isn't Unicode raises UnicodeEncodeError."""
     lines = [header_bytes(manifest, [len(d.entries) for d in manifest.destinations], _version(manifest)).decode()]
     for destination in manifest.destinations:
         lines += entry_lines(destination.entries)
@@ -63,9 +61,9 @@ def parse_manifest(data: bytes) -> Manifest:
     try:
         lines = rest.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise StoreCorruptError(f"the manifest of {_name(manifest)} is no UTF-8") from error
+        raise StoreCorruptError(f"the manifest of {_name(manifest)} isn't UTF-8") from error
     if lines.pop() or len(lines) != sum(counts):
-        raise StoreCorruptError(f"the manifest of {_name(manifest)} has {len(lines)} whole lines where its header says {sum(counts)}")
+        raise StoreCorruptError(f"the manifest of {_name(manifest)} has {len(lines)} whole lines, but its header says {sum(counts)}")
     destinations, at, sizes = [], 0, dict[str, int]()
     for destination, count in zip(manifest.destinations, counts, strict=True):
         entries = checked(parse_lines(lines[at : at + count]), sizes, is_directory=destination.is_directory)
@@ -73,7 +71,7 @@ def parse_manifest(data: bytes) -> Manifest:
         at += count
     manifest = replace(manifest, destinations=tuple(destinations))
     if _version(manifest) != version:
-        raise StoreCorruptError(f"the manifest of {_name(manifest)} says version {version}, which what it holds is not of")
+        raise StoreCorruptError(f"the manifest of {_name(manifest)} says version {version}, which doesn't fit its entries")
     return manifest
 
 
@@ -90,16 +88,16 @@ def parse_header(line: bytes) -> tuple[Manifest, tuple[int, ...]]:
 
 
 def header_bytes(manifest: Manifest, counts: Sequence[int], version: int) -> bytes:
-    """A manifest's first line, without its newline, for destinations of ``counts`` entries."""
+    """Return a manifest's first line, without its newline, for destinations of ``counts`` entries."""
     return canonical_bytes(_header(manifest, counts, version))
 
 
 def read_back_digest(manifest: Manifest, digest_of: Callable[[int, Entry], str] | None = None) -> str:
-    """The receipt's ``read_back``: one digest over every file entry, in the manifest's order.
+    """Compute the receipt's ``read_back``: one digest over every file entry, in the manifest's order.
 
     Args:
-        digest_of: Called with a destination's number (from 0) and a file entry; the BLAKE3 as read from disk. Without it, the
-            digests of the manifest itself: what a Subscriber must come to.
+        digest_of: Called with a destination's number (from 0) and a file entry; returns the BLAKE3 as read from disk. Without it the
+            manifest's own digests are used, which gives the expected result.
     """
     total = blake3()
     for number, destination in enumerate(manifest.destinations):
@@ -113,30 +111,26 @@ def read_back_digest(manifest: Manifest, digest_of: Callable[[int, Entry], str] 
 
 
 def _parse_header(line: bytes) -> tuple[Manifest, tuple[int, ...], int]:
-    """The same, and the version it says."""
+    """Read a header as ``parse_header``, and its version."""
     try:
-        value = parse_canonical(line, limit=HEADER_MAX, what="a manifest's header")
-        fields = Fields(value, what="a manifest's header")
-        fields.constant("sluice", "manifest")
-        version = fields.number("version", least=1, most=VERSION)
-        manifest = Manifest(
-            distribution=fields.text("distribution"),
-            revision=RevisionNumber.parse(fields.text("revision")),
-            type=fields.text("type"),
-            destinations=(),
-            pre_actions=actions_from_json(fields.items("pre_actions", limit=ACTIONS_MAX)),
-            post_actions=actions_from_json(fields.items("post_actions", limit=ACTIONS_MAX)),
-            copy=fields.text("copy"),
-            rollback=fields.flag("rollback"),
-            verify=fields.flag("verify"),
-            max_revisions=_max_revisions(fields),
-        )
-        destinations = [_destination(item, version) for item in fields.items("destinations", limit=DESTINATIONS_MAX)]
-        fields.done()
-    except (TrustError, NotFoundError) as error:
-        raise StoreCorruptError(f"no manifest: {error.message}") from error
-    if not name_is_valid(manifest.distribution):
-        raise StoreCorruptError(f"a manifest's header: {manifest.distribution!r:.80} is no name")
+        with Fields.parse(line, limit=HEADER_MAX, what="a manifest's header") as fields:
+            fields.constant("sluice", "manifest")
+            version = fields.number("version", least=1, most=VERSION)
+            manifest = Manifest(
+                distribution=fields.name("distribution"),
+                revision=fields.revision("revision"),
+                type=fields.text("type"),
+                destinations=(),
+                pre_actions=actions_from_json(fields.items("pre_actions", limit=ACTIONS_MAX)),
+                post_actions=actions_from_json(fields.items("post_actions", limit=ACTIONS_MAX)),
+                copy=fields.text("copy"),
+                rollback=fields.flag("rollback"),
+                verify=fields.flag("verify"),
+                max_revisions=fields.number("max_revisions", least=1) if fields.optional("max_revisions") else None,
+            )
+            destinations = [_destination(item, version) for item in fields.items("destinations", limit=DESTINATIONS_MAX)]
+    except TrustError as error:
+        raise StoreCorruptError(f"not a manifest: {error.message}") from error
     if manifest.type not in set(DistributionType) or manifest.copy not in set(Copy):
         raise StoreCorruptError(f"the manifest of {_name(manifest)} has an unknown type or copy option")
     if sum(count for _, count in destinations) > ENTRIES_MAX:
@@ -177,7 +171,7 @@ def _is_written_as(line: bytes, value: dict[str, Any]) -> bool:
 
 
 def _version(manifest: Manifest) -> int:
-    """The lowest that can say it: older agents read 1."""
+    """Return the lowest version that can express a manifest: older agents read 1."""
     for destination in manifest.destinations:
         if destination.synchronize != Synchronize.NO or any(entry.owner or entry.xattrs for entry in destination.entries):
             return 2
@@ -185,18 +179,12 @@ def _version(manifest: Manifest) -> int:
 
 
 def _destination(value: Any, version: int) -> tuple[Destination, int]:
-    fields = Fields(value, what="a manifest's destination")
-    synchronize = fields.text("synchronize") if version > 1 else Synchronize.NO.value
-    if synchronize not in set(Synchronize):
-        raise StoreCorruptError(f"a manifest's destination says synchronize {synchronize!r:.80}")
-    count = fields.number("entries", most=ENTRIES_MAX)
-    found = Destination(fields.text("template"), fields.flag("directory"), (), synchronize)
-    fields.done()
-    return found, count
-
-
-def _max_revisions(fields: Fields) -> int | None:
-    return fields.number("max_revisions", least=1) if fields.optional("max_revisions") else None
+    with Fields(value, what="a manifest's destination") as fields:
+        synchronize = fields.text("synchronize") if version > 1 else Synchronize.NO.value
+        if synchronize not in set(Synchronize):
+            raise StoreCorruptError(f"a manifest's destination says synchronize {synchronize!r:.80}")
+        count = fields.number("entries", most=ENTRIES_MAX)
+        return Destination(fields.text("template"), fields.flag("directory"), (), synchronize), count
 
 
 def _name(manifest: Manifest) -> str:

@@ -1,7 +1,7 @@
 """Entries of a manifest as lines, and the rules they keep (docs/formats.md section 2).
 
-One entry has one line: what this reader accepts, this writer writes back unchanged. Whatever breaks a rule is a StoreCorruptError.
-Owner and extended attributes stand in a last element, and only where an entry has them; ``formats/manifest.py`` says when it may.
+One entry has one line: the writer writes exactly the lines that the reader accepts. A line that breaks a rule is a StoreCorruptError.
+Owner and extended attributes are in a last element, which only entries with them have; ``document.py`` says in which version.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from json.encoder import encode_basestring
 from typing import NoReturn
 
 from sluice.errors import StoreCorruptError, TrustError
-from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
+from sluice.formats.canonical import Fields, canonical_bytes
 from sluice.model.manifest import Entry, EntryKind
 
 PATH_MAX = 4096
@@ -37,7 +37,11 @@ XATTRS_MAX = 1024 * 1024
 EXTRAS_MAX = 2 * XATTRS_MAX
 """Most bytes of an entry's last element."""
 CACHED = 16
-"""Last elements that are kept parsed: entries near one another mostly have the same."""
+"""Number of last elements that are cached: neighbouring entries mostly have the same."""
+
+Extras = tuple[str, tuple[tuple[str, bytes], ...]]
+"""Owner and extended attributes."""
+NO_EXTRAS: Extras = ("", ())
 
 _TEXT = r'"([^"\\\x00-\x1f]*+)"'
 _ESCAPED = r'"((?:[^"\\\x00-\x1f]|\\.)*+)"'
@@ -58,7 +62,7 @@ _XATTR = re.compile(r"user\..+|security\.capability|system\.posix_acl_(access|de
 
 
 def entry_lines(entries: Iterable[Entry]) -> Iterator[str]:
-    """The line of each entry, without its newline."""
+    """Yield the line of each entry, without its newline."""
     text, file, directory = encode_basestring, EntryKind.FILE, EntryKind.DIRECTORY
     for entry in entries:
         more = f",{extras_text(entry.owner, entry.xattrs)}" if entry.owner or entry.xattrs else ""
@@ -71,34 +75,26 @@ def entry_lines(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def parse_lines(lines: Iterable[str]) -> Iterator[Entry]:
-    """The entry of each line, each well-formed by itself. Raises StoreCorruptError."""
+    """Yield the entry of each line, each well-formed by itself. Raises StoreCorruptError."""
     file_match, file_kind = _FAST["f"].fullmatch, EntryKind.FILE
     for line in lines:
         kind = line[2:3]
         match = file_match(line) if kind == "f" else _FAST.get(kind, _NOTHING).fullmatch(line)
         values = match.groups() if match else _unescaped(kind, line)
-        if values[-1] is None:
-            if kind == "f":
-                yield Entry(file_kind, values[0], int(values[1]), int(values[2]), int(values[3]), values[4])
-            elif kind == "d":
-                yield Entry(EntryKind.DIRECTORY, values[0], int(values[1]), int(values[2]))
-            else:
-                yield Entry(EntryKind.SYMLINK, values[0], int(values[2]), 0, target=values[1])
-            continue
-        owner, xattrs = parse_extras(values[-1])
+        owner, xattrs = parse_extras(values[-1]) if values[-1] is not None else NO_EXTRAS
         if kind == "f":
-            yield Entry(file_kind, values[0], int(values[1]), int(values[2]), int(values[3]), values[4], owner=owner, xattrs=xattrs)
+            yield Entry(file_kind, values[0], int(values[1]), int(values[2]), int(values[3]), values[4], "", owner, xattrs)
         elif kind == "d":
-            yield Entry(EntryKind.DIRECTORY, values[0], int(values[1]), int(values[2]), owner=owner, xattrs=xattrs)
+            yield Entry(EntryKind.DIRECTORY, values[0], int(values[1]), int(values[2]), 0, "", "", owner, xattrs)
         else:
-            yield Entry(EntryKind.SYMLINK, values[0], int(values[2]), 0, target=values[1], owner=owner, xattrs=xattrs)
+            yield Entry(EntryKind.SYMLINK, values[0], int(values[2]), 0, 0, "", values[1], owner, xattrs)
 
 
 def checked(entries: Iterable[Entry], sizes: dict[str, int], *, is_directory: bool) -> tuple[Entry, ...]:
-    """One destination's entries, held against the rules that go beyond one line's form.
+    """Check one destination's entries against the rules that go beyond one line's form, and return them.
 
     Args:
-        sizes: The size of each content seen so far, over all destinations; grows.
+        sizes: The size of each content so far, over all destinations; it grows.
     Raises:
         StoreCorruptError: An entry out of place, a duplicate, or one over a limit.
     """
@@ -116,15 +112,15 @@ def checked(entries: Iterable[Entry], sizes: dict[str, int], *, is_directory: bo
             if len(path) > PART_MAX or not path.isascii():
                 _check_length(path)
         elif path or (entry.kind is directory_kind) is not is_directory or entry.kind is EntryKind.SYMLINK:
-            _wrong(path, "stands where its destination's own has to stand")
+            _wrong(path, "is in the place of its destination's own")
         before = path
         if entry.kind is file_kind:
             if sizes.setdefault(entry.digest, entry.size) != entry.size or entry.size > SIZE_MAX:
-                _wrong(path, "gives a content another size than before")
+                _wrong(path, "gives a content another size than an earlier one")
         elif entry.kind is directory_kind:
             directories.add(path)
         elif not entry.target or len(entry.target.encode()) > TARGET_MAX or entry.xattrs:
-            _wrong(path, "has an impossible link text, or attributes that links don't have")
+            _wrong(path, "has an impossible link text, or attributes that links can't have")
         if entry.mode > MODE_MAX or not -SIZE_MAX <= entry.mtime_ns <= SIZE_MAX:
             _wrong(path, "has a mode or time out of range")
         append(entry)
@@ -134,25 +130,22 @@ def checked(entries: Iterable[Entry], sizes: dict[str, int], *, is_directory: bo
 
 
 @lru_cache(maxsize=CACHED)
-def parse_extras(text: str) -> tuple[str, tuple[tuple[str, bytes], ...]]:
-    """Owner and extended attributes from an entry's last element. Raises StoreCorruptError."""
+def parse_extras(text: str) -> Extras:
+    """Read owner and extended attributes from an entry's last element. Raises StoreCorruptError."""
     try:
-        fields = Fields(
-            parse_canonical(text.encode(), limit=EXTRAS_MAX, what="an entry's owner and attributes"), what="an entry's last element"
-        )
-        owner = fields.text("o") if fields.optional("o") else ""
-        values = fields.any("x") if fields.optional("x") else {}
-        fields.done()
+        with Fields.parse(text.encode(), limit=EXTRAS_MAX, what="an entry's last element") as fields:
+            owner = fields.text("o") if fields.optional("o") else ""
+            values = fields.any("x") if fields.optional("x") else {}
     except TrustError as error:
-        raise StoreCorruptError(f"no manifest: {error.message}") from error
+        raise StoreCorruptError(f"not a manifest: {error.message}") from error
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
-        raise StoreCorruptError("a manifest's entry has extended attributes that are no texts")
+        raise StoreCorruptError("a manifest's entry has extended attributes that aren't texts")
     try:
         xattrs = tuple((name, base64.b64decode(value, validate=True)) for name, value in sorted(values.items()))
     except (binascii.Error, ValueError) as error:
-        raise StoreCorruptError("a manifest's entry has an extended attribute that is no base64") from error
+        raise StoreCorruptError("a manifest's entry has an extended attribute that isn't base64") from error
     if owner and not _OWNER.fullmatch(owner):
-        raise StoreCorruptError(f"a manifest's entry: {owner!r:.200} is no user:group")
+        raise StoreCorruptError(f"a manifest's entry: {owner!r:.200} isn't user:group")
     for name, value in xattrs:
         if not _XATTR.fullmatch(name) or "\0" in name or len(name.encode()) > XATTR_NAME_MAX or len(value) > XATTR_VALUE_MAX:
             raise StoreCorruptError(f"a manifest's entry: extended attribute {name!r:.200} isn't one that may be distributed, or too long")
@@ -165,7 +158,7 @@ def parse_extras(text: str) -> tuple[str, tuple[tuple[str, bytes], ...]]:
 
 @lru_cache(maxsize=CACHED)
 def extras_text(owner: str, xattrs: tuple[tuple[str, bytes], ...]) -> str:
-    """An entry's last element, of which there is one where either says anything."""
+    """Return an entry's last element, which it has if it has an owner or extended attributes."""
     found: dict[str, object] = {"o": owner} if owner else {}
     if xattrs:
         found["x"] = {name: base64.b64encode(value).decode() for name, value in xattrs}
@@ -173,17 +166,17 @@ def extras_text(owner: str, xattrs: tuple[tuple[str, bytes], ...]) -> str:
 
 
 def _unescaped(kind: str, line: str) -> tuple[str, ...]:
-    """The values of a line with escaped characters in its texts, which must be escaped as canonical JSON does it."""
+    """Return the values of a line with escaped characters in its texts, which must be escaped as in canonical JSON."""
     match = _SLOW.get(kind, _NOTHING).fullmatch(line)
     if match is None:
-        _wrong(line, "is no entry")
+        _wrong(line, "isn't an entry")
     values = list(match.groups())
     for at in (0, 1) if kind == "l" else (0,):
         raw = f'"{values[at]}"'
         try:
             values[at] = json.loads(raw)
         except json.JSONDecodeError:
-            _wrong(line, "is no JSON")
+            _wrong(line, "isn't JSON")
         if encode_basestring(values[at]) != raw or "\0" in values[at]:
             _wrong(line, "has a text that isn't canonical, or NUL")
     if "\\" in values[0]:
@@ -199,5 +192,5 @@ def _check_length(path: str) -> None:
         _wrong(path, "has a path that isn't NFC")
 
 
-def _wrong(line: str, what: str) -> NoReturn:
-    raise StoreCorruptError(f"a manifest's entry {what}: {line[:200]!r}")
+def _wrong(line: str, problem: str) -> NoReturn:
+    raise StoreCorruptError(f"a manifest's entry {problem}: {line[:200]!r}")

@@ -1,6 +1,6 @@
-"""Where the new paths of a manifest came from: directories and files that were renamed, moved or copied.
+"""Guess the origin of a manifest's new paths: directories and files that were renamed, moved or copied.
 
-Only guesses are made here: whichever source is named, the delta says what differs from it, so a bad guess costs bytes and nothing else.
+The delta has the differences from whichever source is named, so that a bad guess costs bytes and nothing else.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import NamedTuple
 from sluice.model.manifest import Entry, EntryKind
 
 CANDIDATES = 4
-"""Entries of the base looked at for each new one."""
+"""Number of the base's entries that are considered for each new one."""
 _SAME_CONTENT, _SAME_NAME = 4, 1
-"""What an entry's likeness says for the two directories."""
+"""Votes of an entry's likeness for a move between the two directories."""
 _WORTH = 2
-"""What has to be said for it, where the entry itself isn't known by its content."""
+"""Least votes for a move, if the content of the entry itself isn't known."""
 
 
 class Move(NamedTuple):
-    """A part of a path that stands for another."""
+    """A part of a path that replaces another."""
 
-    place: int
+    destination: int
     """The number of the base's destination."""
     old: str
     new: str
 
     def source(self, path: str) -> str | None:
-        """The path in the base that ``path`` would have come from."""
+        """Return the path in the base from which ``path`` would have come."""
         rest = path[len(self.new) :]
         if not path.startswith(self.new) or (rest and self.new and rest[0] != "/" and self.new[-1] != "/"):
             return None
@@ -42,7 +42,7 @@ class Moves:
         """
         Args:
             base: Entries of each of the base's destinations.
-            deleted: Destination and number in it of each entry whose path the new manifest lacks.
+            deleted: Number of the destination, and index in it, of each entry whose path the new manifest lacks.
         """
         self._base = base
         self._paths: list[dict[str, int]] = []
@@ -57,15 +57,15 @@ class Moves:
         self._paths = [{entry.path: at for at, entry in enumerate(entries)} for entries in base]
         wanted = {entry.digest for entry in inserted if entry.digest}
         gone = list(deleted)
-        kept = ((place, at) for place, entries in enumerate(base) for at, entry in enumerate(entries) if entry.digest in wanted)
-        for place, at in (*(each for each in gone if base[each[0]][each[1]].digest in wanted), *kept):
-            found = self._by_digest.setdefault(base[place][at].digest, [])
-            if len(found) < CANDIDATES and (place, at) not in found:
-                found.append((place, at))
+        kept = ((destination, at) for destination, entries in enumerate(base) for at, entry in enumerate(entries) if entry.digest in wanted)
+        for destination, at in (*(each for each in gone if base[each[0]][each[1]].digest in wanted), *kept):
+            found = self._by_digest.setdefault(base[destination][at].digest, [])
+            if len(found) < CANDIDATES and (destination, at) not in found:
+                found.append((destination, at))
         names = defaultdict(list)
-        for place, at in gone:
-            if base[place][at].kind is not EntryKind.DIRECTORY:
-                names[_name(base[place][at].path)].append((place, at))
+        for destination, at in gone:
+            if base[destination][at].kind is not EntryKind.DIRECTORY:
+                names[_name(base[destination][at].path)].append((destination, at))
         self._by_name = names
         for entry in inserted:
             for move, weight in self._candidates(entry):
@@ -77,9 +77,9 @@ class Moves:
                 self._best[move.new] = (move,)
 
     def source(self, entry: Entry) -> tuple[Move, int] | None:
-        """By which move and from which number in the destination an entry came; None: it is new."""
+        """Return the move by which an entry came, and the index of its source in the move's destination; None: it is new."""
         last = self._found(self._last, entry)
-        if last is not None and entry.digest and self._base[last[0].place][last[1]].digest == entry.digest:
+        if last is not None and entry.digest and self._base[last[0].destination][last[1]].digest == entry.digest:
             return last
         choices = {move: weight == _SAME_CONTENT for move, weight in self._candidates(entry)}
         if entry.kind is EntryKind.DIRECTORY:
@@ -95,8 +95,8 @@ class Moves:
 
     def _found(self, move: Move | None, entry: Entry) -> tuple[Move, int] | None:
         path = move.source(entry.path) if move else None
-        at = self._paths[move.place].get(path) if move and path is not None else None
-        if move is None or at is None or self._base[move.place][at].kind is not entry.kind:
+        at = self._paths[move.destination].get(path) if move and path is not None else None
+        if move is None or at is None or self._base[move.destination][at].kind is not entry.kind:
             return None
         return move, at
 
@@ -106,20 +106,20 @@ class Moves:
         alike, weight = self._by_digest.get(entry.digest), _SAME_CONTENT
         if alike is None:
             alike, weight = self._by_name.get(_name(entry.path), [])[:CANDIDATES], _SAME_NAME
-        return [(_move(place, self._base[place][at].path, entry.path), weight) for place, at in alike]
+        return [(_move(destination, self._base[destination][at].path, entry.path), weight) for destination, at in alike]
 
 
 def _name(path: str) -> str:
     return path[path.rfind("/") + 1 :]
 
 
-def _move(place: int, old: str, new: str) -> Move:
-    """What is left of two paths without the parts that they end in alike."""
+def _move(destination: int, old: str, new: str) -> Move:
+    """Return the move between two paths, without the parts that their ends share."""
     olds, news = old.split("/"), new.split("/")
     while olds and news and olds[-1] == news[-1]:
         olds.pop()
         news.pop()
     before, after = "/".join(olds), "/".join(news)
     if bool(before) is bool(after) or (before == old or after == new):
-        return Move(place, before, after)
-    return Move(place, before + "/" if before else "", after + "/" if after else "")
+        return Move(destination, before, after)
+    return Move(destination, before + "/" if before else "", after + "/" if after else "")

@@ -1,6 +1,6 @@
-"""The operations of a manifest delta (docs/formats.md section 4): how the entries of each destination come from those of the base.
+"""The operations of a manifest delta (docs/formats.md section 4), which make the entries of each destination from those of the base.
 
-Both sides go through the paths in their order. A second place in the base is gone through by what was renamed, moved or copied.
+Both sides go through the paths in their order. A second position in the base follows renamed, moved and copied entries.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from sluice.model.manifest import Entry
 
 
 class _Op(IntEnum):
-    """What becomes of the next entries of a base's destination; with a count, in the lowest three bits of a number."""
+    """An operation on the next entries of a base's destination, in the lowest three bits of a number; the other bits are a count."""
 
     KEEP = 0
-    """They stay. A count of 0: all that are left, and the destination ends."""
+    """They stay. A count of 0: all remaining ones, and the destination ends."""
     CHANGE = 1
-    """They stay where they are, with other values."""
+    """They keep their paths, with other values."""
     DELETE = 2
     INSERT = 3
-    """New ones, from nothing."""
+    """New entries without a source."""
     MOVE = 4
-    """What follows comes from elsewhere in the base: the count is how much of the paths there is left out; then where it begins, as the
-    difference from where the last one ended, and what the paths begin with instead."""
+    """The next operations take entries from elsewhere in the base: the count is the length of the paths' begin that is dropped; then come
+    the position, as the difference from the end of the last one, and the new begin of the paths."""
     MOVED = 5
-    """They come from there as they are."""
+    """They come from there unchanged but for their paths."""
     MOVED_CHANGED = 6
     MOVED_SKIP = 7
-    """They don't come from there."""
+    """Entries there that are skipped."""
 
 
 def walk(base: Sequence[Entry], new: Sequence[Entry]) -> Iterator[tuple[int, Entry | None]]:
-    """Two destinations' entries, both in the order of paths: the number of an old entry or -1, and the new entry of that path or None."""
+    """Pair the entries of two destinations by path: yield the index of an old entry or -1, and the new entry of that path or None."""
     at = 0
     for entry in new:
         path = entry.path
@@ -52,14 +52,14 @@ def walk(base: Sequence[Entry], new: Sequence[Entry]) -> Iterator[tuple[int, Ent
             at += 1
         else:
             yield -1, entry
-    for left in range(at, len(base)):
-        yield left, None
+    for gone in range(at, len(base)):
+        yield gone, None
 
 
-class _Run(NamedTuple):
-    """Where in a base's destination something begins or goes on."""
+class _Position(NamedTuple):
+    """A position in one of the base's destinations."""
 
-    place: int
+    destination: int
     at: int
 
 
@@ -81,17 +81,19 @@ class OperationWriter:
         self._matches = matches
         self._run: tuple[_Op, int] = (_Op.KEEP, 0)
         self._move: Move | None = None
-        self._next = _Run(0, 0)
+        self._next = _Position(0, 0)
 
     def write(self) -> None:
-        """All of them."""
+        """Write all operations."""
         walks = [
             list(walk(self._base[match - 1] if match else (), entries)) for match, entries in zip(self._matches, self._new, strict=True)
         ]
         inserted = [entry for steps in walks for old, entry in steps if old < 0 and entry is not None]
         used = set(self._matches)
         deleted = [(match - 1, old) for match, steps in zip(self._matches, walks, strict=True) for old, entry in steps if entry is None]
-        lost = [(place, at) for place, entries in enumerate(self._base) if place + 1 not in used for at in range(len(entries))]
+        lost = [
+            (destination, at) for destination, entries in enumerate(self._base) if destination + 1 not in used for at in range(len(entries))
+        ]
         moves = Moves(self._base, inserted, deleted + lost)
         for match, steps in zip(self._matches, walks, strict=True):
             put(self._out, match)
@@ -124,14 +126,14 @@ class OperationWriter:
         if move != self._move or at < self._next.at:
             self._flush()
             put(self._out, len(move.old) << 3 | _Op.MOVE)
-            put(self._out, zigzag(move.place - self._next.place))
+            put(self._out, zigzag(move.destination - self._next.destination))
             put(self._out, zigzag(at - self._next.at))
             self._writer.path(move.new, before)
-            self._move, self._next = move, _Run(move.place, at)
+            self._move, self._next = move, _Position(move.destination, at)
         if at > self._next.at:
             self._op(_Op.MOVED_SKIP, at - self._next.at)
-        self._next = _Run(move.place, at + 1)
-        source = self._base[move.place][at]
+        self._next = _Position(move.destination, at + 1)
+        source = self._base[move.destination][at]
         if replace(source, path=entry.path) == entry:
             self._op(_Op.MOVED)
         else:
@@ -152,10 +154,10 @@ class OperationWriter:
 
 
 class OperationReader:
-    """Gives the entries of one destination after another, as hostile operations say.
+    """Makes the entries of one destination after another from hostile operations.
 
     Args:
-        base: As for the writer.
+        base: Entries of each of the base's destinations, shifted, as for the writer.
     """
 
     def __init__(self, reader: ColumnReader, base: Sequence[Sequence[Entry]]) -> None:
@@ -165,10 +167,10 @@ class OperationReader:
         self._entries = 0
         self._bytes = 0
         self._move: tuple[int, str] | None = None
-        self._next = _Run(0, 0)
+        self._next = _Position(0, 0)
 
     def destination(self) -> Iterator[Entry]:
-        """The next destination's. Raises StoreCorruptError."""
+        """Yield the next destination's entries. Raises StoreCorruptError."""
         match = self._operations.number(len(self._base))
         base = self._base[match - 1] if match else ()
         at, before = 0, ""
@@ -203,21 +205,21 @@ class OperationReader:
             yield self._reader.entry(before, None)
 
     def _begin_move(self, left_out: int, before: str) -> None:
-        place = self._next.place + self._operations.signed(len(self._base))
-        if not 0 <= place < len(self._base):
+        destination = self._next.destination + self._operations.signed(len(self._base))
+        if not 0 <= destination < len(self._base):
             raise _no_base()
         at = self._next.at + self._operations.signed(ENTRIES_MAX)
-        self._next = _Run(place, self._end(self._base[place], 0, at))
+        self._next = _Position(destination, self._end(self._base[destination], 0, at))
         self._move = left_out, self._reader.path(before)
 
     def _moved(self, op: _Op, count: int) -> Iterator[Entry]:
         if self._move is None:
             raise _no_base()
-        place, at = self._next
-        end = self._end(self._base[place], at, count)
-        self._next = _Run(place, end)
+        destination, at = self._next
+        end = self._end(self._base[destination], at, count)
+        self._next = _Position(destination, end)
         left_out, begin = self._move
-        for source in self._base[place][at:end] if op is not _Op.MOVED_SKIP else ():
+        for source in self._base[destination][at:end] if op is not _Op.MOVED_SKIP else ():
             path = begin + source.path[left_out:]
             yield replace(source, path=path) if op is _Op.MOVED else self._reader.entry(path, source)
 
@@ -236,4 +238,4 @@ class OperationReader:
 
 
 def _no_base() -> StoreCorruptError:
-    return StoreCorruptError("a manifest delta names an entry that its base hasn't")
+    return StoreCorruptError("a manifest delta names an entry that its base lacks")

@@ -1,6 +1,6 @@
-"""What happened to most entries of a manifest alike, said once: all times moved, all modes or owners changed.
+"""Changes that most entries of a manifest have in common, written once: all times moved, all modes or owners changed.
 
-A delta is then made against the shifted base, so that whoever copied a tree anew pays for what differs, not for every entry.
+The delta is then made against the shifted base, so that a tree that was copied again costs its differences, not every entry.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from itertools import islice
 from typing import TypeVar
 
 from sluice.errors import StoreCorruptError
-from sluice.formats.manifest.columns import KINDS, Extras
-from sluice.formats.manifest.lines import EXTRAS_MAX, MODE_MAX, SIZE_MAX, extras_text, parse_extras
+from sluice.formats.manifest.columns import KINDS
+from sluice.formats.manifest.lines import EXTRAS_MAX, MODE_MAX, NO_EXTRAS, SIZE_MAX, Extras, extras_text, parse_extras
 from sluice.formats.varint import Reader, put, zigzag
 from sluice.model.manifest import Entry, EntryKind
 
 _T = TypeVar("_T")
 
 LEAST = 8
-"""Entries that have to be shifted alike before it is worth saying."""
+"""Number of entries with the same change from which on it becomes a shift."""
 EXTRAS_SHIFTS = 256
 """Most shifts of owners and attributes."""
 
 
 class _Way(IntEnum):
-    """How the times of a kind of entry are shifted."""
+    """The way in which the times of a kind of entry are shifted."""
 
     NONE = 0
     ADD = 1
@@ -36,7 +36,7 @@ class _Way(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shifts:
-    """What is done to every entry of the base before it is compared."""
+    """Changes of every entry of the base before it is compared."""
 
     times: dict[EntryKind, tuple[_Way, int]] = field(default_factory=dict)
     modes: dict[tuple[EntryKind, int], int] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Shifts:
 
     @classmethod
     def between(cls, pairs: Iterable[tuple[Entry, Entry]]) -> Shifts:
-        """What most pairs of an old and a new entry of one path have in common."""
+        """Find the changes that most pairs of an old and a new entry of one path have in common."""
         differences: Counter[tuple[EntryKind, int]] = Counter()
         values: Counter[tuple[EntryKind, int]] = Counter()
         modes: Counter[tuple[EntryKind, int, int]] = Counter()
@@ -61,8 +61,8 @@ class Shifts:
             dict(islice((((kind, old), new) for (kind, old, new), count in _most(extras) if old != new and count >= LEAST), EXTRAS_SHIFTS)),
         )
 
-    def of(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """The entries, shifted."""
+    def apply(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return the shifted entries."""
         if not self.times and not self.modes and not self.extras:
             return entries
         return [self._shifted(entry) for entry in entries]
@@ -73,8 +73,8 @@ class Shifts:
         time = entry.mtime_ns + number if way is _Way.ADD else number if way is _Way.SET else entry.mtime_ns
         mode = self.modes.get((kind, entry.mode), entry.mode)
         if self.extras:
-            had = entry.owner, entry.xattrs
-            owner, xattrs = self.extras.get((kind, had), had)
+            extras = entry.owner, entry.xattrs
+            owner, xattrs = self.extras.get((kind, extras), extras)
             entry = replace(entry, owner=owner, xattrs=xattrs)
         if time == entry.mtime_ns and mode == entry.mode:
             return entry
@@ -82,7 +82,7 @@ class Shifts:
 
 
 def write_shifts(out: bytearray, shifts: Shifts) -> None:
-    """Append them; nothing where there are none."""
+    """Append the shifts to a column; nothing if there are none."""
     if shifts == Shifts():
         return
     for kind in KINDS[:2]:
@@ -95,17 +95,17 @@ def write_shifts(out: bytearray, shifts: Shifts) -> None:
         out.append(KINDS.index(kind))
         put(out, old)
         put(out, new)
-    for (kind, had), has in shifts.extras.items():
+    for (kind, old_extras), new_extras in shifts.extras.items():
         out.append(KINDS.index(kind))
-        for extras in (had, has):
-            text = b"" if extras == ("", ()) else extras_text(*extras).encode()
+        for extras in (old_extras, new_extras):
+            text = b"" if extras == NO_EXTRAS else extras_text(*extras).encode()
             put(out, len(text))
             out += text
 
 
 def read_shifts(reader: Reader) -> Shifts:
-    """From the whole column. Raises StoreCorruptError."""
-    if not reader.left:
+    """Read the whole column. Raises StoreCorruptError."""
+    if not reader.remaining:
         return Shifts()
     times = {}
     for kind in KINDS[:2]:
@@ -117,25 +117,22 @@ def read_shifts(reader: Reader) -> Shifts:
         old = reader.number(MODE_MAX)
         modes[kind, old] = reader.number(MODE_MAX)
     extras = {}
-    while reader.left:
+    while reader.remaining:
         kind = KINDS[reader.number(len(KINDS) - 1)]
-        had = _extras(reader)
-        extras[kind, had] = _extras(reader)
+        before = _extras(reader)
+        extras[kind, before] = _extras(reader)
         if len(extras) > EXTRAS_SHIFTS:
             raise StoreCorruptError(f"a manifest delta shifts more than {EXTRAS_SHIFTS} owners and attributes")
     return Shifts(times, modes, extras)
 
 
 def _extras(reader: Reader) -> Extras:
-    text = reader.take(reader.number(EXTRAS_MAX))
-    try:
-        return parse_extras(text.decode()) if text else ("", ())
-    except UnicodeDecodeError as error:
-        raise StoreCorruptError("a manifest delta has a text that is no UTF-8") from error
+    text = reader.text(reader.number(EXTRAS_MAX))
+    return parse_extras(text) if text else NO_EXTRAS
 
 
 def _way(kind: EntryKind, differences: Counter[tuple[EntryKind, int]], values: Counter[tuple[EntryKind, int]]) -> tuple[_Way, int] | None:
-    """Where more entries of a kind are met by it than by leaving them alone."""
+    """Return the shift of a kind's times if it is right for more entries than no shift."""
     (difference, moved), (value, alike) = (
         max(((number, count) for (each, number), count in counter.items() if each is kind), key=lambda one: one[1], default=(0, 0))
         for counter in (differences, values)
@@ -146,7 +143,7 @@ def _way(kind: EntryKind, differences: Counter[tuple[EntryKind, int]], values: C
 
 
 def _most(counter: Counter[tuple[EntryKind, _T, _T]]) -> list[tuple[tuple[EntryKind, _T, _T], int]]:
-    """For each kind and old value, the new value that most have."""
+    """Return for each kind and old value the new value that most entries have, with their number."""
     found: dict[tuple[EntryKind, _T], tuple[tuple[EntryKind, _T, _T], int]] = {}
     for (kind, old, new), count in counter.items():
         if count > found.get((kind, old), ((kind, old, new), 0))[1]:

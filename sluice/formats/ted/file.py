@@ -1,9 +1,9 @@
 """The ``.ted`` file (docs/formats.md section 4): one revision's contents, whole or for holders of a base, as TED's ``distfile.ted``.
 
-Layout: magic, payload (frames one after another; a delta's recipe first), index, length of the index, magic. The writer goes through it
-once; the index goes first on the wire. What stands in an index, and every limit, is ``formats/ted_index.py``'s. What doesn't fit is a
-StoreCorruptError: to its readers a ``.ted`` is content at rest, its index was verified by signature before. Frames with a reference are
-read by ``delta/apply.py``.
+Layout: magic, payload (frames one after another; a delta's recipe first), index, length of the index, magic. The writer writes it in one
+pass; the index goes first on the wire. ``index.py`` defines the index and every limit. A file that breaks them is a StoreCorruptError:
+to its readers a ``.ted`` is content at rest, its index was verified by signature before. ``delta/apply.py`` reads frames with a
+reference.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ MAGIC = b"SLUICET1"
 END_MAGIC = b"TEDINDEX"
 PAYLOAD_OFFSET = len(MAGIC)
 TRAILER = 4 + len(END_MAGIC)
-"""Bytes behind the index."""
+"""Bytes after the index."""
 
 Content = tuple[str, int, Iterator[bytes]]
-"""Digest, size and bytes of a content. The bytes end in a StoreCorruptError unless they have that digest."""
+"""Digest, size and bytes of a content. Reading the bytes ends in a StoreCorruptError unless they have that digest."""
 
 
 def trailer(index: bytes) -> bytes:
-    """What follows the payload: index, its length, magic. ``MAGIC``, payload and this are the whole file."""
+    """Return the bytes after the payload: index, its length, magic. ``MAGIC``, payload and trailer are the whole file."""
     return index + len(index).to_bytes(4, "big") + END_MAGIC
 
 
 def open_ted(path: str | Path) -> tuple[TedIndex, bytes]:
-    """The index of a ``.ted`` file, parsed and as bytes. The payload isn't read. Raises StoreCorruptError, OSError."""
+    """Read the index of a ``.ted`` file, parsed and as bytes, but not the payload. Raises StoreCorruptError, OSError."""
     with open(path, "rb") as file:
         magic = file.read(PAYLOAD_OFFSET)
         length = file.seek(0, 2)
@@ -64,17 +64,17 @@ def open_ted(path: str | Path) -> tuple[TedIndex, bytes]:
         tail = file.read(TRAILER)
         size = int.from_bytes(tail[:4], "big")
         if magic != MAGIC or tail[4:] != END_MAGIC or size > min(INDEX_MAX, length - PAYLOAD_OFFSET - TRAILER):
-            raise StoreCorruptError(f"{path} is no whole .ted file", remedy="delete it: it is made again when needed")
+            raise StoreCorruptError(f"{path} isn't a whole .ted file", remedy="delete it: it is made again when needed")
         file.seek(length - TRAILER - size)
         data = file.read(size)
     index = parse_index(data)
     if PAYLOAD_OFFSET + index.payload + size + TRAILER != length:
-        raise StoreCorruptError(f"{path} has {length} bytes, which isn't what its index says", remedy="delete it: it is made again")
+        raise StoreCorruptError(f"{path} has {length} bytes, not as many as its index says", remedy="delete it: it is made again")
     return index, data
 
 
 def verify_payload(path: str | Path) -> TedIndex:
-    """Read a ``.ted`` file through and check every block. Raises StoreCorruptError naming the first block that doesn't fit."""
+    """Read a ``.ted`` file through and check every block. Raises StoreCorruptError naming the first damaged block."""
     index, _ = open_ted(path)
     with open(path, "rb") as file:
         file.seek(PAYLOAD_OFFSET)
@@ -85,7 +85,7 @@ def verify_payload(path: str | Path) -> TedIndex:
 
 
 def needed_contents(manifest: Manifest, base: Manifest | None = None) -> list[tuple[str, int]]:
-    """The contents a ``.ted`` of ``manifest`` holds for those who have ``base``, as (digest, size) in their order."""
+    """Return the contents of a ``.ted`` of ``manifest`` for holders of ``base``, as (digest, size) in their order."""
     held = set() if base is None else {digest for digest, _ in base.contents()}
     return [content for content in manifest.contents() if content[0] not in held]
 
@@ -94,13 +94,13 @@ def read_contents(read: Callable[[int], bytes], index: TedIndex, needed: Sequenc
     """Decode a payload of plain frames (version 1), content by content, in at most a few frames' memory.
 
     Args:
-        read: Gives the next N bytes of the payload, as a file's ``read`` does; fewer mean it has ended.
-        needed: What ``needed_contents`` says for the index's revision and base.
+        read: Returns the next N bytes of the payload, as a file's ``read`` does; fewer at its end.
+        needed: The ``needed_contents`` of the index's revision and base.
     Yields:
-        As ``cut_contents``.
+        Each content, as ``cut_contents``.
     Raises:
-        StoreCorruptError: It is a delta, sizes don't add up, a frame isn't what the index says, or a content doesn't have its digest
-            (named); also while a content's bytes are taken.
+        StoreCorruptError: It is a delta, sizes don't add up, a frame differs from the index, or a content doesn't have its digest
+            (named); also while a content's bytes are read.
     """
     if index.recipe is not None:
         raise StoreCorruptError(f"the .ted of {name_of(index)} is a delta from {index.base}, which can't be read alone")
@@ -111,24 +111,24 @@ def cut_contents(plaintext: Iterator[bytes], index: TedIndex, needed: Sequence[t
     """Cut the plaintext of a ``.ted`` into its contents.
 
     Args:
-        plaintext: Pieces that have ``index.plain`` bytes together; of a delta, what ``delta.apply.read_delta`` gives.
+        plaintext: Pieces of ``index.plain`` bytes together; of a delta, those of ``delta.apply.read_delta``.
         needed: As for ``read_contents``. A placeholder in place of a digest (``#N``, of an outline) isn't compared: the caller hashes.
     Yields:
-        Each content. Its bytes must be taken before the next content is asked for; what isn't taken is skipped, but verified.
+        Each content. Its bytes must be read before the next content is requested; unread bytes are skipped, but verified.
     Raises:
-        StoreCorruptError: Sizes don't add up, or a content doesn't have its digest (named); also while a content's bytes are taken.
+        StoreCorruptError: Sizes don't add up, or a content doesn't have its digest (named); also while a content's bytes are read.
     """
     name = name_of(index)
     total = sum(size for _, size in needed)
     if total != index.plain:
-        raise StoreCorruptError(f"the .ted of {name} holds {index.plain} bytes where its manifest needs {total}")
+        raise StoreCorruptError(f"the .ted of {name} holds {index.plain} bytes, but its manifest needs {total}")
     pieces = _Pieces(plaintext, name)
     for digest, size in needed:
         content = _verified(pieces, digest, size, name)
         yield digest, size, content
         for _ in content:
             pass
-    if any(plaintext):  # asked for its end: a frame is checked for what is behind it only then
+    if any(plaintext):  # read to its end: only then a frame is checked for bytes behind it
         raise StoreCorruptError(f"the .ted of {name} holds more than its contents")
 
 
@@ -145,7 +145,7 @@ class TedWriter:
         small: bool = False,
     ) -> None:
         self._write = write
-        self._of = (distribution, revision, base)
+        self._identity = (distribution, revision, base)
         self._small = small
         self._recipe: tuple[int, int] | None = None
         self._blocks: list[str] = []
@@ -155,7 +155,7 @@ class TedWriter:
         write(MAGIC)
 
     def recipe(self, data: bytes, plain: int) -> None:
-        """Write the recipe's zstd frame of ``plain`` bytes of plaintext, before any other: this makes it a delta."""
+        """Write the recipe's zstd frame of ``plain`` bytes of plaintext, before any other: it makes the file a delta."""
         self._recipe = len(data), plain
         self._append(data)
 
@@ -169,12 +169,12 @@ class TedWriter:
         self._append(data)
 
     def finish(self) -> tuple[TedIndex, bytes]:
-        """Write the index; the file is whole then. Returns it, parsed and as bytes."""
+        """Write the index and return it, parsed and as bytes; the file is whole then."""
         if self._in_block:
             self._end_block()
         payload = sum(f.length for f in self._frames) + (self._recipe[0] if self._recipe else 0)
         plain = sum(f.plain for f in self._frames)
-        index = TedIndex(*self._of, payload, plain, tuple(self._blocks), tuple(self._frames), self._recipe, self._small)
+        index = TedIndex(*self._identity, payload, plain, tuple(self._blocks), tuple(self._frames), self._recipe, self._small)
         data = index_bytes(index)
         self._write(trailer(data))
         return index, data
@@ -197,7 +197,7 @@ class TedWriter:
 
 
 class _Pieces:
-    """Plaintext, handed out in pieces as long as they are asked for."""
+    """Plaintext, handed out in pieces of the requested length."""
 
     def __init__(self, plaintext: Iterator[bytes], name: str) -> None:
         self._plaintext = plaintext
@@ -206,9 +206,9 @@ class _Pieces:
         self._at = 0
 
     def take(self, most: int) -> bytes:
-        """One to ``most`` bytes."""
+        """Return one to ``most`` bytes."""
         while self._at == len(self._piece):
-            self._piece, self._at = b"", 0  # gone before the next is made: both may be as large as a group
+            self._piece, self._at = b"", 0  # freed before the next is made: both may be as large as a group
             following = next(self._plaintext, None)
             if following is None:
                 raise StoreCorruptError(f"the .ted of {self._name} ends before its contents do")
@@ -232,13 +232,13 @@ def _plaintext(read: Callable[[int], bytes], index: TedIndex) -> Iterator[bytes]
 
 
 def _verified(pieces: _Pieces, digest: str, size: int, name: str) -> Iterator[bytes]:
-    total, left = blake3(), size
+    total, remaining = blake3(), size
     known = digest[:1] != PLACEHOLDER
-    while left:
-        piece = pieces.take(left)
+    while remaining:
+        piece = pieces.take(remaining)
         if known:
             total.update(piece)
-        left -= len(piece)
+        remaining -= len(piece)
         yield piece
     if known and total.hexdigest() != digest:
         raise StoreCorruptError(f"the .ted of {name}: content {digest} doesn't have its digest")

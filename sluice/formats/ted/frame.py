@@ -13,26 +13,26 @@ FRAME_MAX = 4 * 1024 * 1024
 GROUP_MAX = 128 * 1024 * 1024
 """Most bytes of plaintext, and of reference, in a frame that has a reference."""
 SMALL_GROUP_MAX = 16 * 1024 * 1024
-"""The same where the agent has little memory; such a delta has no HDIFF frames, so zstd alone must do."""
+"""The same if the agent has little memory; such a delta has no HDIFF frames, only zstd."""
 PATCH_MAX = 48 * 1024 * 1024
 """Most bytes of an uncompressed patch: applying one holds the reference, the patch and the plaintext twice."""
 PATCH_SLACK = 64 * 1024
-"""What a patch may have beyond 9/8 of its plaintext; a real one never comes near."""
+"""Bytes that a patch may have beyond 9/8 of its plaintext; a real one never comes near."""
 CODECS = ("zstd", "lzma")
-"""What may compress a patch."""
+"""Compressions of a patch."""
 
 
 class FrameKind(StrEnum):
-    """How a frame's plaintext is made."""
+    """The way in which a frame's plaintext is made."""
 
     PLAIN = "zstd"
-    """From itself."""
+    """From the frame alone."""
     PREFIX = "prefix"
     """One zstd frame with the reference as its prefix."""
     HDIFF = "hdiff"
     """An HDiffPatch patch of the reference, compressed."""
     COPY = "copy"
-    """It is the reference."""
+    """The plaintext is the reference."""
 
 
 class Frame(NamedTuple):
@@ -48,7 +48,7 @@ class Frame(NamedTuple):
     patch: int = 0
     """Bytes of the patch, HDIFF only."""
     codec: str = ""
-    """What compresses the patch, HDIFF only: ``zstd`` or ``lzma``."""
+    """Compression of the patch, HDIFF only: ``zstd`` or ``lzma``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ class Range:
 
 
 def check_frame(frame: Frame, *, small: bool, what: str) -> None:
-    """Hold a frame's figures against the limits, before anything of it is read.
+    """Check a frame's figures against the limits, before anything of it is read.
 
     Args:
         small: Whether the delta is for agents with little memory.
         what: Names the ``.ted`` in errors.
     Raises:
-        StoreCorruptError: A figure is out of bounds, or one is given that the kind of frame doesn't have.
+        StoreCorruptError: A figure is out of bounds, or doesn't belong to the kind of frame.
     """
     most = SMALL_GROUP_MAX if small else GROUP_MAX
     if frame.kind is FrameKind.PLAIN:
@@ -90,5 +90,5 @@ def check_frame(frame: Frame, *, small: bool, what: str) -> None:
 
 
 def length_max(plain: int) -> int:
-    """The most bytes of payload that a frame of ``plain`` bytes may take."""
+    """Return the most bytes of payload of a frame with ``plain`` bytes of plaintext."""
     return plain + plain // 8 + PATCH_SLACK

@@ -1,8 +1,8 @@
-"""The index of a ``.ted`` (docs/formats.md section 4): what stands where in it. It is the TUF target that signs everything else.
+"""The index of a ``.ted`` (docs/formats.md section 4): the position of every part of it. It is the TUF target that signs everything else.
 
-Version 1 is of whole files, or of what a base lacks in plain frames; version 2 of deltas. Whatever a reader allocates is bounded by the
-figures here, and those by constants here and in ``delta/model.py``, before a byte is decompressed. What doesn't fit is a
-StoreCorruptError: the index was verified by signature before. Encryption is of a later version, which this reader refuses.
+Version 1 is for whole files, or for contents that a base lacks in plain frames; version 2 for deltas. The figures here bound a reader's
+memory, and constants here and in ``frame.py`` bound the figures, before a byte is decompressed. An index that breaks a rule is a
+StoreCorruptError: it was verified by signature before. Encryption belongs to a later version, which this reader refuses.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sluice.errors import NotFoundError, StoreCorruptError, TrustError
-from sluice.formats.canonical import Fields, canonical_bytes, parse_canonical
+from sluice.errors import StoreCorruptError, TrustError
+from sluice.formats.canonical import Fields, canonical_bytes
 from sluice.formats.ted.frame import FRAME_MAX, GROUP_MAX, Frame, FrameKind, check_frame
 from sluice.formats.zstd import frame_max
-from sluice.model.names import name_is_valid
 from sluice.model.revision import RevisionNumber
 
 BLOCK = 1024 * 1024
@@ -26,26 +25,26 @@ RECIPE_MAX = 64 * 1024 * 1024
 INDEX_MAX = 256 * 1024 * 1024
 """Most bytes of an index: enough for about 3 TiB of payload."""
 DELTA_INDEX_MAX = 32 * 1024 * 1024
-"""The same of a delta: enough for about 400 GiB of payload. Beyond it everything is sent."""
+"""Most bytes of a delta's index: enough for about 400 GiB of payload. Beyond it everything is sent."""
 DELTA_FRAMES_MAX = 65_536
 """Most frames of a delta."""
 _DELTA_END = b'"version":2}'
-"""How the index of a delta ends: keys are sorted."""
+"""The end of a delta's index: keys are sorted."""
 _REFERENCES = 512
-"""How many bytes of references a delta may read for each it makes; a part that is made from a whole group is 256 KiB at least."""
+"""Most bytes of references that a delta may read for each byte that it makes; a part made from a whole group has at least 256 KiB."""
 _DIGEST = re.compile("[0-9a-f]{64}")
 _FIELDS = {FrameKind.PREFIX: 4, FrameKind.HDIFF: 6, FrameKind.COPY: 3}
-"""How many fields a frame of a delta has in JSON; a plain one has two and no word."""
+"""Number of fields of a delta's frame in JSON; a plain one has two and no kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class TedIndex:
-    """What stands where in a ``.ted``; the TUF target that signs it."""
+    """The position of every part of a ``.ted``; the TUF target that signs it."""
 
     distribution: str
     revision: RevisionNumber
     base: RevisionNumber | None
-    """The revision whose contents are left out; None: all are there."""
+    """The revision whose contents are left out; None: all contents are included."""
     payload: int
     """Bytes of the recipe and all frames."""
     plain: int
@@ -54,51 +53,50 @@ class TedIndex:
     """BLAKE3 of each block of the payload."""
     frames: tuple[Frame, ...]
     recipe: tuple[int, int] | None = None
-    """Length and plaintext length of the recipe, the first frame of a delta's payload; None: no delta (version 1)."""
+    """Length and plaintext length of the recipe, the first frame of a delta's payload; None: it isn't a delta (version 1)."""
     small: bool = False
-    """For agents with little memory: small groups, and zstd alone."""
+    """Whether it is for agents with little memory: small groups, and zstd alone."""
 
     @property
     def version(self) -> int:
-        """Of the format."""
+        """Version of the format."""
         return 1 if self.recipe is None else 2
 
     def block_length(self, number: int) -> int:
-        """Bytes of one block, counted from 0."""
+        """Return the bytes of a block; blocks are counted from 0."""
         return min(BLOCK, self.payload - number * BLOCK)
 
 
 def index_bytes(index: TedIndex) -> bytes:
-    """The one byte string of an index."""
+    """Return the one byte string of an index."""
     return canonical_bytes(_as_json(index))
 
 
 def parse_index(data: bytes) -> TedIndex:
     """Read an index and check all its sums and limits. Raises StoreCorruptError."""
-    # Before a list of millions is made: every frame begins with a bracket.
+    # Before a list of millions is created: every frame begins with a bracket.
     if data.endswith(_DELTA_END) and (len(data) > DELTA_INDEX_MAX or data.count(b"[") > DELTA_FRAMES_MAX + 3):
-        raise StoreCorruptError(f"an index of {len(data)} bytes is beyond what a delta may have")
+        raise StoreCorruptError(f"an index of {len(data)} bytes is beyond the limit of a delta")
     try:
-        fields = Fields(parse_canonical(data, limit=INDEX_MAX, what="an index", values=INDEX_MAX), what="an index")
-        version = fields.number("version", least=1, most=2)
-        small = version == 2 and fields.flag("small")
-        index = TedIndex(
-            distribution=fields.text("distribution"),
-            revision=RevisionNumber.parse(fields.text("revision")),
-            base=RevisionNumber.parse(fields.text("base")) if fields.optional("base") else None,
-            payload=fields.number("payload"),
-            plain=fields.number("plain"),
-            blocks=_blocks(fields.items("blocks", limit=INDEX_MAX)),
-            recipe=_recipe(fields.items("recipe", limit=2)) if version == 2 else None,
-            frames=_frames(fields.items("frames", limit=INDEX_MAX), delta=version == 2, small=small),
-            small=small,
-        )
-        fields.constant("block", BLOCK)
-        if fields.optional("encryption"):
-            raise StoreCorruptError("an index says the payload is encrypted, which this version can't read")
-        fields.done()
-    except (TrustError, NotFoundError) as error:
-        raise StoreCorruptError(f"no index: {error.message}") from error
+        with Fields.parse(data, limit=INDEX_MAX, what="an index", values=INDEX_MAX) as fields:
+            version = fields.number("version", least=1, most=2)
+            small = version == 2 and fields.flag("small")
+            index = TedIndex(
+                distribution=fields.name("distribution"),
+                revision=fields.revision("revision"),
+                base=fields.revision("base") if fields.optional("base") else None,
+                payload=fields.number("payload"),
+                plain=fields.number("plain"),
+                blocks=_blocks(fields.items("blocks", limit=INDEX_MAX)),
+                recipe=_recipe(fields.items("recipe", limit=2)) if version == 2 else None,
+                frames=tuple(_frame(item, version == 2, small) for item in fields.items("frames", limit=INDEX_MAX)),
+                small=small,
+            )
+            fields.constant("block", BLOCK)
+            if fields.optional("encryption"):
+                raise StoreCorruptError("an index says that the payload is encrypted, which this version can't read")
+    except TrustError as error:
+        raise StoreCorruptError(f"not an index: {error.message}") from error
     _check(index)
     if index_bytes(index) != data:
         raise StoreCorruptError(f"the index of {name_of(index)} isn't canonical")
@@ -106,24 +104,22 @@ def parse_index(data: bytes) -> TedIndex:
 
 
 def delta_fits(frames: Sequence[Frame], payload: int) -> bool:
-    """Whether these are few enough, and read little enough, to be one delta; ``payload`` in bytes."""
+    """Whether frames are few enough, and read little enough, for one delta; ``payload`` in bytes."""
     plain, reference = sum(frame.plain for frame in frames), sum(frame.reference for frame in frames)
     is_short = len(frames) <= DELTA_FRAMES_MAX and payload // BLOCK * 70 + len(frames) * 64 < DELTA_INDEX_MAX
     return is_short and reference <= _REFERENCES * plain + 4 * GROUP_MAX
 
 
 def name_of(index: TedIndex) -> str:
-    """Distribution and revision, for messages."""
+    """Return Distribution and revision, for messages."""
     return f"{index.distribution} {index.revision}"
 
 
 def _check(index: TedIndex) -> None:
-    if not name_is_valid(index.distribution):
-        raise StoreCorruptError(f"an index: {index.distribution!r:.80} is no name")
     if index.recipe is not None and (index.base is None or index.base >= index.revision):
-        raise StoreCorruptError(f"the index of {name_of(index)}: a delta from {index.base} can't be")
+        raise StoreCorruptError(f"the index of {name_of(index)}: a delta from {index.base} is impossible")
     if index.recipe is not None and not delta_fits(index.frames, index.payload):
-        raise StoreCorruptError(f"the index of {name_of(index)}: its frames are more, or read more, than a delta's may")
+        raise StoreCorruptError(f"the index of {name_of(index)}: it has more frames, or they read more, than a delta's may")
     length = sum(f.length for f in index.frames) + (index.recipe[0] if index.recipe else 0)
     if length != index.payload or sum(f.plain for f in index.frames) != index.plain:
         raise StoreCorruptError(f"the index of {name_of(index)}: its frames don't add up to its payload and plaintext")
@@ -134,7 +130,7 @@ def _check(index: TedIndex) -> None:
 def _blocks(items: list[Any]) -> tuple[str, ...]:
     for item in items:
         if not isinstance(item, str) or not _DIGEST.fullmatch(item):
-            raise StoreCorruptError("an index has a block digest that is none")
+            raise StoreCorruptError("an index has an invalid block digest")
     return tuple(items)
 
 
@@ -145,10 +141,6 @@ def _recipe(items: list[Any]) -> tuple[int, int]:
     if not 0 < plain <= RECIPE_MAX or not 0 < length <= frame_max(plain):
         raise StoreCorruptError(f"an index has a recipe of {length} bytes for {plain}, beyond the limits")
     return length, plain
-
-
-def _frames(items: list[Any], *, delta: bool, small: bool) -> tuple[Frame, ...]:
-    return tuple(_frame(item, delta, small) for item in items)
 
 
 def _frame(item: Any, delta: bool, small: bool) -> Frame:
@@ -168,7 +160,7 @@ def _frame(item: Any, delta: bool, small: bool) -> Frame:
 
 
 def _is_figure(value: Any) -> bool:
-    """Whether it is a whole number that a figure can be: errors may then quote it."""
+    """Whether it is a whole number that fits a figure, so that errors may quote it."""
     return type(value) is int and value.bit_length() < 64
 
 

@@ -1,7 +1,7 @@
-"""The recipe of a delta (docs/formats.md section 4): the manifest as a delta, and what each frame's reference is made of.
+"""The recipe of a delta (docs/formats.md section 4): the manifest delta, and the ranges that make up each frame's reference.
 
-It is the first frame of a delta's payload. References are named by the contents of the base manifest, which both sides have; nothing
-is believed of them before their sums fit what the signed index says.
+It is the first frame of a delta's payload. Ranges refer to contents of the base manifest, which both sides have; nothing of them is
+believed before their sums match the signed index.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _SIZE_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A delta's recipe as it was read: nothing is resolved against manifests yet."""
+    """A delta's recipe as read: nothing is resolved against manifests yet."""
 
     manifest: bytes
-    """The manifest delta (``formats/manifest_delta.py``)."""
+    """The manifest delta (``formats/manifest/delta.py``)."""
     references: tuple[tuple[Range, ...], ...]
-    """Of each frame with a reference, in order, by ordinal of ``base.contents()``; () is every content that the new manifest lacks."""
+    """Ranges of each frame with a reference, by ordinal of ``base.contents()``; () is every content that the new manifest lacks."""
 
 
 def recipe_bytes(recipe: Recipe) -> bytes:
-    """A recipe, not compressed."""
+    """Return the bytes of a recipe, not compressed."""
     out = bytearray()
     put(out, len(recipe.manifest))
     out += recipe.manifest
@@ -53,25 +53,25 @@ def parse_recipe(data: bytes, frames: Sequence[Frame]) -> Recipe:
     reader = Reader(data, what="a recipe")
     manifest = reader.take(reader.number(len(data)))
     references: list[tuple[Range, ...]] = []
-    left = RANGES_MAX
+    remaining = RANGES_MAX
     for frame in frames:
         if frame.kind is not FrameKind.PLAIN:
-            references.append(_ranges(reader, left))
-            left -= len(references[-1])
+            references.append(_ranges(reader, remaining))
+            remaining -= len(references[-1])
     reader.end()
     return Recipe(manifest, tuple(references))
 
 
 def read_recipe(read: Callable[[int], bytes], index: TedIndex) -> Recipe:
-    """The recipe of a delta, from the beginning of its payload; ``read`` stands at the first frame afterwards.
+    """Read the recipe of a delta from the beginning of its payload; ``read`` is at the first frame afterwards.
 
     Args:
         read: As for ``read_contents``.
     Raises:
-        StoreCorruptError: No delta, damaged, or cut off.
+        StoreCorruptError: It isn't a delta, or is damaged or cut off.
     """
     if index.recipe is None:
-        raise StoreCorruptError(f"the .ted of {name_of(index)} is no delta")
+        raise StoreCorruptError(f"the .ted of {name_of(index)} isn't a delta")
     length, plain = index.recipe
     data = read(length)
     if len(data) != length:
@@ -80,20 +80,20 @@ def read_recipe(read: Callable[[int], bytes], index: TedIndex) -> Recipe:
 
 
 def gone_contents(base: Manifest, new: Manifest) -> list[int]:
-    """Ordinals of the contents of ``base`` that ``new`` (or its outline) lacks: the default reference."""
+    """Return the ordinals of the contents of ``base`` that ``new`` (or its outline) lacks: the default reference."""
     kept = {digest for digest, _ in new.contents()}
     return [ordinal for ordinal, (digest, _) in enumerate(base.contents()) if digest not in kept]
 
 
 def resolved_references(recipe: Recipe, index: TedIndex, base: Manifest, new: Manifest) -> list[tuple[Range, ...]]:
-    """What each frame's reference is made of, in full, for the frames that have one; as ``delta.apply.read_delta`` takes it.
+    """Return the ranges of each frame's reference in full, for the frames that have one; ``delta.apply.read_delta`` takes them.
 
-    Every range lies within its content, is longer than 0, and together they have the signed length.
+    Every range is within its content and longer than 0, and together they have the signed length.
 
     Args:
         new: The new manifest, or its outline.
     Raises:
-        StoreCorruptError: They don't.
+        StoreCorruptError: A range or a length isn't so.
     """
     sizes = [size for _, size in base.contents()]
     default = tuple(Range(ordinal, 0, sizes[ordinal]) for ordinal in gone_contents(base, new) if sizes[ordinal])
@@ -102,13 +102,13 @@ def resolved_references(recipe: Recipe, index: TedIndex, base: Manifest, new: Ma
     for frame, named in zip((frame for frame in index.frames if frame.kind is not FrameKind.PLAIN), recipe.references, strict=True):
         ranges = tuple(_within(each, sizes, name_of(index)) for each in named) or default
         if (sum(each.length for each in ranges) if named else default_length) != frame.reference:
-            raise StoreCorruptError(f"the recipe of {name_of(index)}: a reference hasn't the {frame.reference} bytes that the index says")
+            raise StoreCorruptError(f"the recipe of {name_of(index)}: a reference doesn't have the {frame.reference} bytes of the index")
         found.append(ranges)
     return found
 
 
 def _ranges(reader: Reader, most: int) -> tuple[Range, ...]:
-    count = reader.number(min(most, reader.left // 3))  # each takes three bytes at least
+    count = reader.number(min(most, reader.remaining // 3))  # each takes at least three bytes
     found, content = [], 0
     for _ in range(count):
         content += reader.signed(_COUNT_MAX)
@@ -121,4 +121,4 @@ def _within(each: Range, sizes: Sequence[int], name: str) -> Range:
         length = each.length or sizes[each.content] - each.offset
         if length > 0 and each.offset + length <= sizes[each.content]:
             return each if each.length else Range(each.content, each.offset, length)
-    raise StoreCorruptError(f"the recipe of {name}: a reference lies in no content of the base")
+    raise StoreCorruptError(f"the recipe of {name}: a reference isn't within a content of the base")
