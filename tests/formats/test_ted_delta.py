@@ -70,9 +70,9 @@ def test_a_delta_is_not_read_as_a_whole_file() -> None:
 
 def test_more_frames_than_a_delta_may_have_are_refused_before_they_are_read() -> None:
     data = changed(frames=[[1, 1]] * (DELTA_FRAMES_MAX + 1))
-    with pytest.raises(StoreCorruptError, match="beyond what a delta may have"):
+    with pytest.raises(StoreCorruptError, match="beyond the limit of a delta"):
         parse_index(data)
-    with pytest.raises(StoreCorruptError, match="beyond what a delta may have"):
+    with pytest.raises(StoreCorruptError, match="beyond the limit of a delta"):
         parse_index(b" " * DELTA_INDEX_MAX + data[-20:])
 
 
@@ -80,7 +80,7 @@ def test_frames_that_make_little_of_much_are_refused() -> None:
     frames = [Frame(1, 1, FrameKind.PREFIX, GROUP_MAX)] * 5
     assert delta_fits(frames[:4], 4)
     assert not delta_fits(frames, 5)
-    with pytest.raises(StoreCorruptError, match="more, or read more"):
+    with pytest.raises(StoreCorruptError, match="more frames, or they read more"):
         parse_index(index_bytes(written(frames)[1]))
 
 
