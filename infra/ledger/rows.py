@@ -21,90 +21,51 @@ from sluice.rules.wording import printable
 
 _TEXT_MAX = 1000
 """Bytes of one text in an event's data; the rest is cut."""
+_EVENT_FIELDS = ("at", "distributor", "distribution", "subscriber", "channel", "flow_run")
+"""Fields whose columns have the same name and value; below too."""
+_STATE_FIELDS = (
+    *("distributor", "channel", "since", "bytes_sent", "bytes_last", "bytes_resumed"),
+    *("attempts", "first_failure", "next_try", "sequence", "flow_run"),
+)
+_STATE_REVISIONS = ("held", "extracted", "offered")
 
 
 def event_values(event: Event) -> dict[str, Any]:
     """Return the values of a row of ``events``."""
-    return {
-        "at": event.at,
-        "kind": event.kind.value,
-        "distributor": event.distributor,
-        "distribution": event.distribution,
-        "revision": _text(event.revision),
-        "subscriber": event.subscriber,
-        "channel": event.channel,
-        "flow_run": event.flow_run,
-        "data": _data(event.data),
-    }
+    same = {name: getattr(event, name) for name in _EVENT_FIELDS}
+    return {**same, "kind": event.kind.value, "revision": _text(event.revision), "data": _data(event.data)}
 
 
 def read_event(row: Row[Any]) -> RecordedEvent:
     """Read a row of ``events``."""
-    event = Event(
-        row.at,
-        EventKind(row.kind),
-        distributor=row.distributor,
-        distribution=row.distribution,
-        revision=_number(row.revision),
-        subscriber=row.subscriber,
-        channel=row.channel,
-        flow_run=row.flow_run,
-        data=json.loads(row.data),
-    )
+    same = {name: getattr(row, name) for name in _EVENT_FIELDS}
+    event = Event(**same, kind=EventKind(row.kind), revision=_number(row.revision), data=json.loads(row.data))
     return RecordedEvent(row.number, event)
 
 
 def state_values(state: CurrentState) -> dict[str, Any]:
     """Return the values of a row of ``states``, without its key."""
     error = state.error or Failure("", "", "", False)
+    same = {name: getattr(state, name) for name in _STATE_FIELDS}
+    revisions = {name: _text(getattr(state, name)) for name in _STATE_REVISIONS}
     return {
-        "distributor": state.distributor,
-        "channel": state.channel,
-        "held": _text(state.held),
-        "extracted": _text(state.extracted),
-        "offered": _text(state.offered),
+        **same,
+        **revisions,
         "state": state.state.value,
         "reason": _without_nul(state.reason),
-        "since": state.since,
-        "bytes_sent": state.bytes_sent,
-        "bytes_last": state.bytes_last,
-        "bytes_resumed": state.bytes_resumed,
-        "attempts": state.attempts,
-        "first_failure": state.first_failure,
-        "next_try": state.next_try,
         "error_code": error.code,
         "error_message": _without_nul(error.message),
         "error_remedy": _without_nul(error.remedy),
         "error_retryable": int(error.retryable),
-        "sequence": state.sequence,
-        "flow_run": state.flow_run,
     }
 
 
 def read_state(row: Row[Any]) -> CurrentState:
     """Read a row of ``states``."""
     error = Failure(row.error_code, row.error_message, row.error_remedy, bool(row.error_retryable)) if row.error_code else None
-    return CurrentState(
-        subscriber=row.subscriber,
-        distribution=row.distribution,
-        distributor=row.distributor,
-        channel=row.channel,
-        held=_number(row.held),
-        extracted=_number(row.extracted),
-        offered=_number(row.offered),
-        state=State(row.state),
-        reason=row.reason,
-        since=row.since,
-        bytes_sent=row.bytes_sent,
-        bytes_last=row.bytes_last,
-        bytes_resumed=row.bytes_resumed,
-        attempts=row.attempts,
-        first_failure=row.first_failure,
-        next_try=row.next_try,
-        error=error,
-        sequence=row.sequence,
-        flow_run=row.flow_run,
-    )
+    same = {name: getattr(row, name) for name in _STATE_FIELDS}
+    revisions: dict[str, Any] = {name: _number(getattr(row, name)) for name in _STATE_REVISIONS}
+    return CurrentState(row.subscriber, row.distribution, **same, **revisions, state=State(row.state), reason=row.reason, error=error)
 
 
 def built_values(built: Built) -> dict[str, Any]:
