@@ -11,7 +11,7 @@ from prefect.states import Completed
 from flows.settings import COMMON
 from tasks.build_revision import build_revision
 from tasks.notify_people import mailing_people
-from tasks.plan_sends import was_never_offered
+from tasks.plan import was_never_offered
 from tasks.report import ended
 from tasks.run_context import read_site, run_context
 from tasks.sign_revisions import sign_revisions

@@ -8,15 +8,14 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.settings import COMMON
+from sluice.rules.wording import counted
 from tasks.build_revision import build_revision
 from tasks.fan_out import extract_all, send_all
 from tasks.notify_people import mailing_people
-from tasks.plan_extracts import due_extracts
-from tasks.plan_sends import hosts_of, planned_sends
+from tasks.plan import due_extracts, hosts_of, planned_sends
 from tasks.report import end_state, ended, name_run, publish_table
 from tasks.run_context import read_site, run_context
 from tasks.sign_revisions import sign_revisions
-from tasks.wording import counted
 
 
 @flow(

@@ -8,11 +8,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.settings import COMMON
+from sluice.rules.wording import counted
 from tasks.fan_out import extract_all
-from tasks.plan_extracts import due_extracts
+from tasks.plan import due_extracts
 from tasks.report import end_state, ended, name_run, publish_table
 from tasks.run_context import read_site, run_context
-from tasks.wording import counted
 
 
 @flow(

@@ -9,12 +9,11 @@ from prefect.client.schemas.objects import State
 
 from flows.settings import COMMON
 from sluice.distributor.plan.sends import sender_of
+from sluice.rules.wording import counted
 from tasks.fan_out import extract_all, send_all
-from tasks.plan_extracts import due_checks
-from tasks.plan_sends import hosts_of, planned_sends
+from tasks.plan import due_checks, hosts_of, planned_sends
 from tasks.report import end_state, ended, name_run, publish_table
 from tasks.run_context import is_too_late, read_site, run_context, was_scheduled
-from tasks.wording import counted
 
 
 @flow(
@@ -54,7 +53,7 @@ async def send(
     if not sender:
         return ended("Nothing listed", f"no Distribution is listed in {channel or 'no Channel'}")
     with run_context(site, sender) as context:
-        targets = await planned_sends(context, channel=channel or None, distribution=distribution or None, to=to or (), check=check)
+        targets = await planned_sends(context, channel=channel, distribution=distribution, to=to or (), check=check)
         what = " ".join(filter(None, (distribution, revision) if distribution else (channel,)))
         await name_run(f"send {what} → {counted(len(hosts_of(targets)), 'Subscriber')}")
         checks = await due_checks(context, channel, targets, to or ()) if channel and not revision else []

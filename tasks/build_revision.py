@@ -8,10 +8,11 @@ from prefect import task
 
 from sluice.distributor.build.build import BuildResult
 from sluice.distributor.build.record import build_recorded
+from sluice.rules.space import size
+from sluice.rules.wording import counted
 from tasks.progress import reported
 from tasks.run_context import current, log
 from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
-from tasks.wording import counted, size
 
 
 @task(

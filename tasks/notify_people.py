@@ -36,9 +36,7 @@ async def notify_people(distribution: str) -> int:
     subject = work.site.distribution(distribution)
     if subject.notify is None:
         return 0
-    mailed = await asyncio.to_thread(
-        notify, subject, store=work.store, mailer=work.mailer, ledger=work.ledger, clock=work.clock, flow_run=work.flow_run
-    )
+    mailed = await asyncio.to_thread(notify, work, work.mailer, subject)
     for mail in mailed:
         log().info("%s %s: mailed %s", distribution, mail.revision, ", ".join(mail.to))
         if mail.refused:

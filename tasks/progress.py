@@ -17,9 +17,9 @@ from uuid import UUID
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
 from sluice.ports import Progress
+from sluice.rules.space import size
 from sluice.sender.conversation import AgentEvent
 from tasks.run_context import log
-from tasks.wording import size
 
 SILENT_SECONDS = 3.0
 """A step shorter than this shows none."""

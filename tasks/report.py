@@ -17,8 +17,9 @@ from sluice.distributor.plan.sends import SendTarget
 from sluice.errors import SluiceError
 from sluice.model.assignment import Assignment
 from sluice.model.state import State
+from sluice.rules.space import size
+from sluice.rules.wording import counted
 from tasks.run_context import log
-from tasks.wording import counted, size
 
 ROWS_MAX = 1000
 """Rows of a table; failures come first."""

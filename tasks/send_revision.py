@@ -22,12 +22,12 @@ from sluice.distributor.send_queue.watch import SendCancelledError
 from sluice.errors import SluiceError
 from sluice.model.ticket import Started, Waiting
 from sluice.rules.retry import prefect_retry_settings
+from sluice.rules.space import size
 from tasks.claims import claimed
 from tasks.progress import phases_logged, reported
 from tasks.run_context import current, log
 from tasks.send_session import SendSession
 from tasks.settings import COMMON
-from tasks.wording import size
 
 
 @task(name="send revision", description="Send one revision to one Subscriber; if due, have it extracted", **COMMON)

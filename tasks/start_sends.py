@@ -8,7 +8,7 @@ from prefect.exceptions import ObjectNotFound
 
 from sluice.distributor.plan.deployments import send_deployments
 from tasks.fan_out import send_all
-from tasks.plan_sends import planned_sends
+from tasks.plan import planned_sends
 from tasks.report import publish_table
 from tasks.run_context import current, log
 from tasks.settings import COMMON

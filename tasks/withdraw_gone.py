@@ -26,7 +26,7 @@ async def withdraw_gone(distributor: str) -> list[str]:
     """
     work = current().work
     removed = await remove_gone(work.site, distributor)
-    unlisted = await asyncio.to_thread(withdraw, work.site, distributor, publisher=work.publisher, now=work.clock.now())
+    unlisted = await asyncio.to_thread(withdraw, work)
     for name in (*removed, *unlisted):
         log().info("withdrew %s", name)
     return [*removed, *unlisted]

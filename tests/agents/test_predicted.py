@@ -78,7 +78,7 @@ def test_a_delta_is_predicted_before_it_is_made_and_nothing_is_changed(route: Ro
     before = state_of(route)
     found = predicted(route, "zone", revision)
     with predictor(route, exact=False) as guessing:
-        guess = guessing.predict(route.subscriber, "zone", revision, route.recipe("zone"))
+        guess = guessing.predict(route.subscriber, Assignment(route.subscriber.name, "zone", revision), route.recipe("zone"))
     assert state_of(route) == before
     crossed = route.deliver("zone", revision)
     assert (str(found.base), found.is_exact) == ("1.1", True)
@@ -139,12 +139,18 @@ def test_several_distributions_to_one_host_are_predicted_one_after_the_other(rou
     names = ["app", "zone"]
     first = [route.build(name, "1.1", FILES) for name in names]
     with predictor(route) as each:
-        found = [each.predict(route.subscriber, name, number, route.recipe(name)) for name, number in zip(names, first, strict=True)]
+        found = [
+            each.predict(route.subscriber, Assignment(route.subscriber.name, name, number), route.recipe(name))
+            for name, number in zip(names, first, strict=True)
+        ]
     crossed = [route.deliver(name, number) for name, number in zip(names, first, strict=True)]
     assert [p.bytes for p in found] == [pytest.approx(c.bytes, rel=0.05) for c in crossed]
     second = [route.build(name, "1.2", changed(FILES, f"file{at}")) for at, name in enumerate(names)]
     with predictor(route) as each:
-        found = [each.predict(route.subscriber, name, number, route.recipe(name)) for name, number in zip(names, second, strict=True)]
+        found = [
+            each.predict(route.subscriber, Assignment(route.subscriber.name, name, number), route.recipe(name))
+            for name, number in zip(names, second, strict=True)
+        ]
     crossed = [route.deliver(name, number) for name, number in zip(names, second, strict=True)]
     assert [p.bytes for p in found] == [pytest.approx(c.bytes, rel=0.05) for c in crossed]
 

@@ -9,12 +9,12 @@ import pytest
 
 from infra.ledger.sql import SqlLedger, open_ledger
 from infra.mail import SmtpMailer
-from infra.workplace import SystemClock
 from sluice.distributor.build.notify import notify
 from sluice.errors import MailError
 from sluice.model.event import EventKind
 from sluice.model.site import Mail, Notify
 from sluice.ports import Letter, Mailer
+from tests.distributor.context import context_of
 from tests.distributor.test_build import Site
 from tests.system.smtp import Inbox, smtp_server
 
@@ -36,8 +36,8 @@ class Scene:
 
     def tell(self, mailer: Mailer | None = None) -> list[str]:
         mailer = mailer or SmtpMailer(Mail("127.0.0.1", self.inbox.port, "sluice@example.org"))
-        known = {"store": self.site.store, "ledger": self.ledger, "clock": SystemClock(), "flow_run": "run-1"}
-        return [str(mailed.revision) for mailed in notify(self.site.distribution, mailer=mailer, **known)]  # type: ignore[arg-type]
+        context = context_of(store=self.site.store, ledger=self.ledger, flow_run="run-1")
+        return [str(mailed.revision) for mailed in notify(context, mailer, self.site.distribution)]
 
     def subjects(self) -> list[str]:
         return [str(got.message["Subject"]) for got in self.inbox.received]

@@ -130,7 +130,7 @@ def test_two_revisions_of_a_real_tree_arrive_as_predicted_and_the_second_is_a_sm
     tree["email-message.py"] = tree["email-message.py"].replace(b"def get_payload", b"def get_the_payload")
     two = route.build("1.2", tree)
     with route.predictor() as predictor:
-        predicted = predictor.predict(route.subscriber, "zone", two, route.recipe)
+        predicted = predictor.predict(route.subscriber, Assignment("helsinki", "zone", two), route.recipe)
     crossed, result = route.install(two)
     assert (str(result.base), route.tree()) == ("1.1", tree)
     assert crossed < 4_096

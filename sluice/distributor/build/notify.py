@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sluice.distributor.context import DistributorContext, event_of
 from sluice.errors import MailError
-from sluice.model.event import Event, EventKind, JsonValue, RecordedEvent
+from sluice.model.event import Event, EventKind, RecordedEvent
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution
-from sluice.ports import Clock, Ledger, Letter, Mailer, Store
+from sluice.ports import Ledger, Letter, Mailer
 from sluice.rules.revisions import nears_maximum
 
 MAIL_KINDS = (EventKind.MAIL_DUE, EventKind.MAIL_SENT)
@@ -31,7 +32,7 @@ class Mailed:
     """Recipients it didn't take."""
 
 
-def notify(distribution: Distribution, *, store: Store, mailer: Mailer, ledger: Ledger, clock: Clock, flow_run: str) -> list[Mailed]:
+def notify(context: DistributorContext, mailer: Mailer, distribution: Distribution) -> list[Mailed]:
     """Send the mails that are due of a Distribution's kept revisions; none if nobody is to be notified.
 
     Raises:
@@ -40,18 +41,17 @@ def notify(distribution: Distribution, *, store: Store, mailer: Mailer, ledger: 
     """
     if distribution.notify is None:
         return []
-    sent = []
-    for due in _due(distribution, store, ledger, clock, flow_run):
+    sent: list[Mailed] = []
+    for due in _due(context, distribution):
         revision = due.revision
         letter = _letter(distribution, due)
         try:
             refused = tuple(mailer.send(letter))
         except MailError as error:
-            data: dict[str, JsonValue] = {"message": str(error)[:1000]}
-            ledger.record(_event(distribution, EventKind.MAIL_FAILED, revision, clock, flow_run, data))
+            context.ledger.record(event_of(context, EventKind.MAIL_FAILED, distribution.name, revision, {"message": str(error)[:1000]}))
             raise
         data = {"to": ", ".join(letter.to)[:1000], "refused": ", ".join(refused)[:1000]}
-        ledger.record(_event(distribution, EventKind.MAIL_SENT, revision, clock, flow_run, data))
+        context.ledger.record(event_of(context, EventKind.MAIL_SENT, distribution.name, revision, data))
         sent.append(Mailed(_revision(due), letter.to, refused))
     return sent
 
@@ -63,12 +63,12 @@ def _revision(due: Event) -> RevisionNumber:
     return due.revision
 
 
-def _due(distribution: Distribution, store: Store, ledger: Ledger, clock: Clock, flow_run: str) -> list[Event]:
+def _due(context: DistributorContext, distribution: Distribution) -> list[Event]:
     """List mails that aren't sent yet, oldest first: of the newest revision, if it is in the range, and of earlier builds."""
-    kept = store.revisions(distribution.name)
+    kept = context.store.revisions(distribution.name)
     due: dict[RevisionNumber, Event] = {}
     sent: set[RevisionNumber] = set()
-    for recorded in _events(distribution, ledger):
+    for recorded in _events(distribution, context.ledger):
         event = recorded.event
         if event.revision is not None and event.kind is EventKind.MAIL_SENT:
             sent.add(event.revision)
@@ -77,8 +77,8 @@ def _due(distribution: Distribution, store: Store, ledger: Ledger, clock: Clock,
     when_left = distribution.notify.when_left if distribution.notify else 0
     newest = kept[-1] if kept else None
     if newest is not None and newest not in due and nears_maximum(newest, max_revisions=distribution.max_revisions, when_left=when_left):
-        due[newest] = _event(distribution, EventKind.MAIL_DUE, newest, clock, flow_run, {})
-        ledger.record(due[newest])
+        due[newest] = event_of(context, EventKind.MAIL_DUE, distribution.name, newest)
+        context.ledger.record(due[newest])
     return [due[revision] for revision in sorted(due.keys() - sent)]
 
 
@@ -105,14 +105,3 @@ def _letter(distribution: Distribution, due: Event) -> Letter:
         ),
         at=due.at,
     )
-
-
-def _event(
-    distribution: Distribution,
-    kind: EventKind,
-    revision: RevisionNumber | None,
-    clock: Clock,
-    flow_run: str,
-    data: dict[str, JsonValue],
-) -> Event:
-    return Event(clock.now(), kind, distribution.distributor, distribution.name, revision, flow_run=flow_run, data=data)

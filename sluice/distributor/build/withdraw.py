@@ -5,15 +5,12 @@ Leaves out: clean-up on Subscribers and the deletion of revisions, which need ac
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from sluice.model.site import Site
+from sluice.distributor.context import DistributorContext
 from sluice.rules.lifetimes import longest_send_interval
-from sluice.trust.publish import Publisher
 from sluice.trust.roles import distribution_role
 
 
-def withdraw(site: Site, distributor: str, *, publisher: Publisher, now: datetime) -> list[str]:
+def withdraw(context: DistributorContext) -> list[str]:
     """Sign empty listings for Distributions that a Distributor signed and doesn't own any more.
 
     Returns:
@@ -21,10 +18,13 @@ def withdraw(site: Site, distributor: str, *, publisher: Publisher, now: datetim
     Raises:
         TrustError: The Distributor has no keys.
     """
+    site, distributor, publisher = context.site, context.distributor.name, context.publisher
     owned = {d.name for d in site.distributions_of_distributor(distributor)}
     prefix = distribution_role("")
     signed = {role.removeprefix(prefix) for role in publisher.versions() if role.startswith(prefix)}
     gone = sorted(name for name in signed - owned if publisher.listing(name))
     if gone:
-        publisher.publish(lambda: {name: {} for name in gone}, now=now, longest_interval=longest_send_interval(site, distributor))
+        publisher.publish(
+            lambda: {name: {} for name in gone}, now=context.clock.now(), longest_interval=longest_send_interval(site, distributor)
+        )
     return gone

@@ -8,12 +8,12 @@ protocol, both ways; the overhead of SSH isn't counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from sluice.distributor.build.sign import listing
 from sluice.distributor.deliver.orders import order_of
@@ -42,9 +42,6 @@ SENDS_MAX = 5
 class Prediction:
     """One send, and the extraction that follows it at once."""
 
-    subscriber: str
-    distribution: str
-    revision: RevisionNumber
     link: str
     """The host it goes to, which has a line of its own."""
     base: RevisionNumber | None
@@ -57,41 +54,36 @@ class Prediction:
     """From the time of the last sends there; None if there was none."""
 
 
+@dataclass
 class Predictor:
     """Predicts the sends of one Distributor in the order they are asked for: each counts on the metadata of those before it.
 
     Use as a context: deltas that were made for it go afterwards.
     """
 
-    def __init__(
-        self,
-        distributor: str,
-        *,
-        store: TedStore,
-        publisher: ProjectedPublisher,
-        states: Mapping[tuple[str, str], CurrentState],
-        sends: Sequence[Event],
-        longest_interval: timedelta,
-        now: datetime,
-        making: Making | None = None,
-    ) -> None:
-        """
-        Args:
-            states: By Subscriber and Distribution.
-            sends: Events of sends that arrived, newest first.
-            longest_interval: See ``rules/lifetimes.py``.
-            making: Makes deltas, if predictions may take the time to be exact.
-        """
-        self._distributor, self._publisher, self._states = distributor, publisher, states
-        self._interval, self._now = longest_interval, now
+    distributor: str
+    store: TedStore
+    publisher: ProjectedPublisher
+    states: Mapping[tuple[str, str], CurrentState]
+    """By Subscriber and Distribution."""
+    sends: Sequence[Event]
+    """Events of sends that arrived, newest first."""
+    longest_interval: timedelta
+    """See ``rules/lifetimes.py``."""
+    now: datetime
+    making: Making | None = None
+    """Makes deltas, if predictions may take the time to be exact."""
+
+    def __post_init__(self) -> None:
         self._sends: dict[str, list[Event]] = {}
-        for event in sends:
+        for event in self.sends:
             self._sends.setdefault(event.subscriber, []).append(event)
         self._trust: dict[str, dict[str, int]] = {}
         """Metadata versions by role that predicted sends have brought, by Subscriber."""
         self._stack = ExitStack()
-        self._store = ProjectedStore(store, self._stack, making)
-        self._transfers: dict[tuple[Any, ...], tuple[int, RevisionNumber | None]] = {}
+        self._store = ProjectedStore(self.store, self._stack, self.making)
+        self._transfers: dict[Hashable, tuple[int, RevisionNumber | None]] = {}
+        """Bytes both ways and base of each transfer that was simulated: Subscribers in the same state get the same."""
 
     def __enter__(self) -> Self:
         return self
@@ -109,19 +101,16 @@ class Predictor:
             NotFoundError, StoreCorruptError.
         """
         distribution, revision = assignment.distribution, assignment.revision
-        if not self._publisher.versions():  # the first send publishes first
+        if not self.publisher.versions():  # the first send publishes first
             self._sign(distribution)
         trust = self._held(subscriber.name, distribution)
-        state = self._states.get(assignment.pair, CurrentState(*assignment.pair))
+        state = self.states.get(assignment.pair, CurrentState(*assignment.pair))
         sent = self._sends.get(subscriber.name, [])
         simulated = SimulatedState(
             subscriber,
-            distribution,
-            held=_text(state.held),
-            extracted=_text(state.extracted),
-            sequence=state.sequence,
+            state,
             trust=trust,
-            newest=self._publisher.versions(),
+            newest=self.publisher.versions(),
             small=any(event.data.get("small") is True for event in sent[:1]),
         )
         key = (distribution, revision, state.held, state.extracted, simulated.small, tuple(sorted(trust.items())), subscriber.min_free)
@@ -129,14 +118,11 @@ class Predictor:
             self._transfers[key] = self._transfer(simulated, assignment)
         moved, base = self._transfers[key]
         ours = (*TOP_ROLES, distribution_role(distribution))
-        now_held = {role: version for role, version in self._publisher.versions().items() if role in ours}
+        now_held = {role: version for role, version in self.publisher.versions().items() if role in ours}
         self._trust.setdefault(subscriber.name, {}).update(now_held)
         if recipe is not None:
             moved += self._extraction(simulated, assignment, recipe)
         return Prediction(
-            subscriber.name,
-            distribution,
-            revision,
             link=subscriber.address.host or "this machine",
             base=base,
             bytes=moved,
@@ -146,7 +132,7 @@ class Predictor:
 
     def _transfer(self, simulated: SimulatedState, assignment: Assignment) -> tuple[int, RevisionNumber | None]:
         agent = SimulatedAgent(simulated)
-        sender = Sender(self._distributor, agent, self._store, self._publisher, self._sign, timeout=1)
+        sender = Sender(self.distributor, agent, self._store, self.publisher, self._sign, timeout=1)
         transfer = Transfer(sender, simulated.subscriber, assignment)
         transfer.call()
         base = transfer.transfer().base
@@ -157,10 +143,10 @@ class Predictor:
     def _extraction(self, simulated: SimulatedState, assignment: Assignment, recipe: RenderedRecipe) -> int:
         agent = SimulatedAgent(replace(simulated, receipt=self._receipt))
         conversation = Conversation(agent, who=simulated.subscriber.name)
-        order = order_of(self._distributor, assignment, simulated.sequence + 1, recipe, now=self._now)
-        conversation.receipts(simulated.distribution)
+        order = order_of(self.distributor, assignment, simulated.state.sequence + 1, recipe, now=self.now)
+        conversation.receipts(assignment.distribution)
         conversation.order(_unsigned(ORDER_WORD, order_bytes(order), key="0" * 64))
-        conversation.acknowledge(simulated.distribution, order.sequence)
+        conversation.acknowledge(assignment.distribution, order.sequence)
         return conversation.sent + conversation.received
 
     def _receipt(self, envelope: Envelope) -> Envelope:
@@ -173,8 +159,8 @@ class Predictor:
             distribution=order.distribution,
             revision=order.revision,
             outcome=Outcome.INSTALLED,
-            started=self._now,
-            finished=self._now,
+            started=self.now,
+            finished=self.now,
             files_written=1,
             files_unchanged=files,
             bytes_written=1000,
@@ -185,22 +171,22 @@ class Predictor:
     def _held(self, subscriber: str, distribution: str) -> dict[str, int]:
         """Find the metadata versions that it holds by its last sends; nothing but the root before the first."""
         sent = self._sends.get(subscriber, [])
-        found = dict(self._publisher.held_since(distribution, sent[0].at)) if sent else {}
+        found = dict(self.publisher.held_since(distribution, sent[0].at)) if sent else {}
         role = distribution_role(distribution)
         found.pop(role, None)
         for event in sent:
             if event.distribution == distribution:
-                own = self._publisher.held_since(distribution, event.at)
+                own = self.publisher.held_since(distribution, event.at)
                 found |= {role: own[role]} if role in own else {}
                 break
         brought = {each: version for each, version in self._trust.get(subscriber, {}).items() if each in (*TOP_ROLES, role)}
-        return {ROOT: self._publisher.versions()[ROOT], **found, **brought}
+        return {ROOT: self.publisher.versions()[ROOT], **found, **brought}
 
     def _sign(self, distribution: str) -> object:
-        return self._publisher.publish(
-            lambda: {distribution: listing(distribution, self._store, self._publisher.listing(distribution))},
-            now=self._now,
-            longest_interval=self._interval,
+        return self.publisher.publish(
+            lambda: {distribution: listing(distribution, self._store, self.publisher.listing(distribution))},
+            now=self.now,
+            longest_interval=self.longest_interval,
         )
 
 
@@ -227,7 +213,3 @@ def _seconds(event: Event) -> float:
 
 def _unsigned(word: bytes, payload: bytes, *, key: str) -> Envelope:
     return seal(word, payload, key=key, sign=lambda _: bytes(64))
-
-
-def _text(revision: RevisionNumber | None) -> str | None:
-    return None if revision is None else str(revision)

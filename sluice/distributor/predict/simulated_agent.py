@@ -15,6 +15,7 @@ from sluice.formats.protocol import HEADER, Message, message_frame, read_frame
 from sluice.formats.ted.file import BLOCK
 from sluice.model.feature import Feature
 from sluice.model.site import Subscriber
+from sluice.model.state import CurrentState
 from sluice.model.version import VERSION
 from sluice.ports import Stream
 from sluice.trust.envelope import Envelope
@@ -29,11 +30,8 @@ class SimulatedState:
     """The state of the Subscriber that is simulated."""
 
     subscriber: Subscriber
-    distribution: str
-    held: str | None
-    extracted: str | None
-    sequence: int
-    """Of the last order."""
+    state: CurrentState
+    """As the ledger has it."""
     trust: Mapping[str, int]
     """Metadata versions by role."""
     newest: Mapping[str, int]
@@ -106,8 +104,8 @@ class SimulatedAgent(Stream):
             then()
 
     def _on_hello(self, _: Message) -> None:
-        it = self._is
-        stands = {"held": it.held, "extracted": it.extracted, "sequence": it.sequence}
+        it, state = self._is, self._is.state
+        held, extracted = (None if each is None else str(each) for each in (state.held, state.extracted))
         self._say(
             type="hello",
             protocol=1,
@@ -120,12 +118,14 @@ class SimulatedAgent(Stream):
             free=100 << 30,
             features=sorted(feature.value for feature in Feature),
             trust=dict(it.trust) or {ROOT: 1},
-            distributions={it.distribution: stands} if it.held or it.extracted else {},
-            sequence=it.sequence,
+            distributions={state.distribution: {"held": held, "extracted": extracted, "sequence": state.sequence}}
+            if held or extracted
+            else {},
+            sequence=state.sequence,
         )
 
     def _on_metadata(self, _: Message) -> None:
-        roles = (*TOP_ROLES, distribution_role(self._is.distribution))
+        roles = (*TOP_ROLES, distribution_role(self._is.state.distribution))
         trust = {role: version for role, version in self._is.newest.items() if role in roles}
         self._take = lambda _: self._say(type="accepted", trust=trust)
 

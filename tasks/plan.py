@@ -1,0 +1,89 @@
+"""Plan sends and extractions of a run, from the site, the store and the ledger.
+
+No task runs of their own: planning takes milliseconds, and its targets are the task runs that follow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from sluice.distributor.plan.extractions import ExtractTarget, plan_checks, plan_extracts
+from sluice.distributor.plan.sends import SendTarget, newest_revisions, plan_sends, were_never_offered
+from sluice.model.state import CurrentState
+from tasks.run_context import RunContext, log
+
+
+async def planned_sends(
+    context: RunContext, *, channel: str = "", distribution: str = "", to: Collection[str] = (), check: bool = False
+) -> list[SendTarget]:
+    """List every target of this Distributor that is asked for, due or not."""
+    work, states = context.work, await _states(context)
+    owned = [each.name for each in work.site.distributions_of_distributor(work.distributor.name)]
+    targets = plan_sends(
+        work.site,
+        distributor=work.distributor.name,
+        channel=channel or None,
+        distribution=distribution or None,
+        to=to,
+        latest=await asyncio.to_thread(newest_revisions, owned, lambda _: work.store),
+        states=states,
+        check=check,
+    )
+    for target in targets:
+        if not target.is_due:
+            log().debug("%s ← %s: not sent: %s", target.subscriber, target.distribution, target.reason)
+    return targets
+
+
+async def was_never_offered(context: RunContext, distribution: str) -> bool:
+    """Whether no run has offered the newest revision to anybody yet, and somebody is due."""
+    return were_never_offered(await planned_sends(context, distribution=distribution), await _states(context))
+
+
+def hosts_of(targets: Collection[SendTarget]) -> set[str]:
+    """Name the Subscribers that are due."""
+    return {target.subscriber for target in targets if target.is_due}
+
+
+async def due_extracts(
+    context: RunContext, *, distribution: str = "", subscribers: Collection[str] = (), without: Collection[str] = (), at_once: bool = True
+) -> list[ExtractTarget]:
+    """List every extraction of this Distributor that may begin, now or later in its open window.
+
+    Args:
+        distribution: Only this one; empty for all.
+        subscribers: Only these; empty for all.
+        without: Not these.
+        at_once: Whatever the Extract schedules say.
+    """
+    work, about = context.work, distribution or None
+    found = plan_extracts(
+        work.site,
+        work.distributor.name,
+        await _states(context),
+        work.clock.now(),
+        subscribers=subscribers,
+        distribution=about,
+        at_once=at_once,
+    )
+    return [target for target in found if target.subscriber not in without]
+
+
+async def due_checks(
+    context: RunContext, channel: str, sends: Collection[SendTarget], subscribers: Collection[str] = ()
+) -> list[ExtractTarget]:
+    """List everything that is to be verified as a Channel starts (C10), unless something newer is sent.
+
+    Args:
+        sends: The sends of the Channel's start.
+        subscribers: Only these; empty for all.
+    """
+    work = context.work
+    found = plan_checks(work.site, work.distributor.name, channel, await _states(context), work.clock.now())
+    due = {(target.subscriber, target.distribution) for target in sends if target.is_due}
+    return [each for each in found if each.pair not in due and (not subscribers or each.subscriber in subscribers)]
+
+
+async def _states(context: RunContext) -> dict[tuple[str, str], CurrentState]:
+    return dict((await asyncio.to_thread(context.work.ledger.snapshot)).states)
