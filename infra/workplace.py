@@ -55,7 +55,7 @@ class Workplace:
 
     @cached_property
     def source(self) -> Source:
-        """Where its Distributions' files come from."""
+        """The source of its Distributions' files."""
         from infra.sources.files import FilesSource
 
         return FilesSource()
@@ -92,7 +92,7 @@ class Workplace:
 
     @cached_property
     def lease_seconds(self) -> float:
-        """How long a ticket outlives its holder's last sign of life. Raises LedgerError if the setting is no such number."""
+        """Seconds that a ticket outlives its holder's last sign of life. Raises LedgerError if the setting is no such number."""
         named = os.environ.get(LEASE_VARIABLE) or str(LEASE_SECONDS)
         try:
             seconds = float(named)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -48,16 +48,15 @@ async def reported(what: str) -> AsyncIterator[Progress]:
     def progress(done: int, total: int) -> None:
         seen.done, seen.total = done, total
 
-    ticker = asyncio.create_task(_tick(what, seen))
-    try:
+    async def update() -> None:
+        if seen.total:
+            await _show(what, seen)
+
+    async with _repeated(update):
         yield progress
         if seen.artifact is not None:
             seen.done = seen.total
             await _show(what, seen)
-    finally:
-        ticker.cancel()
-        with suppress(asyncio.CancelledError):
-            await ticker
 
 
 @asynccontextmanager
@@ -67,41 +66,44 @@ async def phases_logged(what: str) -> AsyncIterator[Callable[[AgentEvent], None]
     Args:
         what: Names it for a person: ``helsinki-1 ← zone 1.2``.
     """
-    newest: list[AgentEvent] = []
+    newest = logged = ""
 
     def on_event(event: AgentEvent) -> None:
-        newest[:] = [event]  # only the newest is logged: an agent that changes its phase all the time fills no log
+        nonlocal newest
+        newest = _phase(event)  # only the newest is logged: an agent that changes its phase all the time fills no log
 
-    ticker = asyncio.create_task(_log_phases(what, newest))
-    try:
+    async def update() -> None:
+        nonlocal logged
+        if newest != logged:
+            logged = newest
+            log().info("%s: %s", what, logged)
+
+    async with _repeated(update):
         yield on_event
+
+
+@asynccontextmanager
+async def _repeated(update: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Update every UPDATE_SECONDS, after SILENT_SECONDS, until the step is over."""
+
+    async def repeat() -> None:
+        await asyncio.sleep(SILENT_SECONDS)
+        while True:
+            await update()
+            await asyncio.sleep(UPDATE_SECONDS)
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
     finally:
-        ticker.cancel()
+        task.cancel()
         with suppress(asyncio.CancelledError):
-            await ticker
-
-
-async def _log_phases(what: str, newest: list[AgentEvent]) -> None:
-    logged = ""
-    await asyncio.sleep(SILENT_SECONDS)
-    while True:
-        if newest and (text := _phase(newest[0])) != logged:
-            logged = text
-            log().info("%s: %s", what, text)
-        await asyncio.sleep(UPDATE_SECONDS)
+            await task
 
 
 def _phase(event: AgentEvent) -> str:
     """Describe a phase: ``pre action 1 of 2: waits for NAME (PID 12) to end``; without the counts of others, which change all the time."""
     return _ACTION.sub(lambda found: f"{found[0]} of {event.total}", event.phase, count=1) if _ACTION.match(event.phase) else event.phase
-
-
-async def _tick(what: str, seen: _Progress) -> None:
-    await asyncio.sleep(SILENT_SECONDS)
-    while True:
-        if seen.total:
-            await _show(what, seen)
-        await asyncio.sleep(UPDATE_SECONDS)
 
 
 async def _show(what: str, seen: _Progress) -> None:

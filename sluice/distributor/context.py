@@ -92,5 +92,5 @@ def record_of(
 
 
 def failure_data(error: SluiceError) -> Mapping[str, JsonValue]:
-    """An error as the data of an event."""
+    """Return an error as the data of an event."""
     return {"code": error.code, "message": error.message[:1000]}

@@ -54,7 +54,7 @@ class Conversation:
     """One conversation. Its calls may come from different threads, one at a time."""
 
     def __init__(self, stream: Stream, *, who: str) -> None:
-        """``who`` names the Subscriber in errors."""
+        """Take over a stream; ``who`` names the Subscriber in errors."""
         self._line = FrameChannel(stream, who)
         self._over = False
         self._busy = False

@@ -65,7 +65,7 @@ class SendResult:
     """Of ``sent``: manifest and index."""
     again: int
     """Times damaged blocks were sent again."""
-    lent: int = 0
+    supplement: int = 0
     """Of ``sent``: the supplement, contents that the Subscriber's tree lacked, compressed."""
     small: bool = False
     """The ``.ted`` had to be for a host with little memory."""
@@ -84,7 +84,7 @@ class SendResult:
             "resumed": self.resumed,
             "base": str(self.base) if self.base else None,
             "payload": self.payload,
-            "lent": self.lent,
+            "lent": self.supplement,
             "small": self.small,
             "seconds": round(seconds, 3),
         }
@@ -294,6 +294,6 @@ class Transfer:
             metadata=metadata,
             manifest=manifest,
             again=put.again,
-            lent=supplement,
+            supplement=supplement,
             small=wants_small(call.hello),
         )

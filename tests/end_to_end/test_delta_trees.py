@@ -75,7 +75,7 @@ def test_the_second_tree_is_what_a_delta_from_the_first_makes_of_it(pair: tuple[
         return
     sent = scene.install(revision)
     assert str(sent.base) == "1.1"
-    assert not sent.lent
+    assert not sent.supplement
     assert "distfile.ted" not in {ted.name for ted in scene.store.teds("zone", revision)}
     assert tree_of(scene.target) == tree_of(scene.source)
 

@@ -52,7 +52,7 @@ def sent(hq: Bench, remedy: Remedy = Remedy.NONE) -> SendResult:
 
 def test_a_delta_is_held_once_it_is_completed_and_brings_its_manifest(hq: Bench, agent: AgentDouble) -> None:
     result = sent(hq)
-    assert (str(result.base), result.lent, result.small, result.already_held) == ("1.1", 0, False, False)
+    assert (str(result.base), result.supplement, result.small, result.already_held) == ("1.1", 0, False, False)
     assert "why_whole" not in result.as_event(1.0)
     assert agent.requests == ["hello", "metadata", "put", "complete", "bye"]
     assert agent.held == {"zone": "1.2"}
@@ -64,8 +64,8 @@ def test_what_a_changed_tree_lacks_is_lent_alone(hq: Bench, agent: AgentDouble) 
     result = sent(hq)
     assert agent.lent == [[digest(SAME), digest(OLD)]]
     assert agent.held == {"zone": "1.2"}
-    assert len(SAME) + len(OLD) < result.lent < len(SAME) + len(OLD) + 1_000
-    assert result.sent > result.payload + result.lent
+    assert len(SAME) + len(OLD) < result.supplement < len(SAME) + len(OLD) + 1_000
+    assert result.sent > result.payload + result.supplement
     assert list(agent.parts) == [DELTA, "zone/1.2/lent"]
 
 
@@ -158,13 +158,13 @@ def test_what_is_held_or_installed_is_mended_by_lending_alone(extracted: str, hq
     result = sent(hq, Remedy.MEND)
     assert agent.requests == ["hello", "metadata", "complete", "put", "complete", "bye"]
     assert (agent.lent, result.already_held, result.payload) == ([[digest(SAME)]], False, 0)
-    assert len(SAME) < result.lent < len(SAME) + 1_000
+    assert len(SAME) < result.supplement < len(SAME) + 1_000
 
 
 def test_mending_what_lacks_nothing_sends_nothing(hq: Bench, agent: AgentDouble) -> None:
     agent.held["zone"] = "1.2"
     result = sent(hq, Remedy.MEND)
-    assert (agent.lent, result.already_held, result.lent) == ([], True, 0)
+    assert (agent.lent, result.already_held, result.supplement) == ([], True, 0)
 
 
 @pytest.mark.parametrize(("remedy", "features"), [(Remedy.WHOLE, ["delta", "script"]), (Remedy.MEND, ["script"])])

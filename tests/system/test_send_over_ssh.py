@@ -214,7 +214,7 @@ def test_a_tree_changed_by_hand_is_lent_what_it_lacks_and_nothing_else(route: Ro
     sending.call()
     result = sending.transfer()
     assert str(result.base) == "1.1"
-    assert len(lost) < result.lent < result.sent < len(lost) + 5_000
+    assert len(lost) < result.supplement < result.sent < len(lost) + 5_000
     (route.destination / "spoilt").write_bytes(b"changed by hand, after it was looked at")
     assert isinstance(route.extract(sending, two).error, BaseDiffersError)
     sending.close()
@@ -224,7 +224,7 @@ def test_a_tree_changed_by_hand_is_lent_what_it_lacks_and_nothing_else(route: Ro
     sending.call()
     result = sending.transfer()
     assert (result.base, result.payload, result.already_held) == (None, 0, False)
-    assert len(spoilt) < result.lent < result.sent < len(spoilt) + 5_000
+    assert len(spoilt) < result.supplement < result.sent < len(spoilt) + 5_000
     assert route.extract(sending, two).is_installed
     sending.close()
     assert route.tree() == files | {"a": b"new"}

@@ -128,14 +128,14 @@ class _DiscardingSink:
     """The sink of a dry run: it claims to have everything already."""
 
     def expect(self, size: int) -> None:
-        """No space is needed."""
+        """Accept any size: nothing is kept."""
 
     def holds(self, digest: str) -> bool:
-        """Always."""
+        """Claim to hold every content."""
         return True
 
     def put(self, digest: str, size: int, pieces: Iterable[bytes]) -> None:
-        """Never called."""
+        """Do nothing: no content is ever missing."""
 
 
 def scanned_last(store: Store, distribution: str) -> bytes:

@@ -69,7 +69,7 @@ class Delivery:
 
     @property
     def next_try(self) -> datetime | None:
-        """When the retry rule wants the next try; None if there is none."""
+        """The time of the next try by the retry rule; None if there is none."""
         return self.decision.at if isinstance(self.decision, RetryAt) else None
 
     @property
@@ -202,7 +202,7 @@ class Delivery:
         except SendCancelledError as cancelled:
             return self.cancel(cancelled.name)
         seconds = self._seconds_called + (self.context.clock.now() - begun).total_seconds()
-        self._moved(result.sent, result.lent)
+        self._moved(result.sent, result.supplement)
         self._result = replace(self._result, resumed=result.resumed, base=result.base)
         self._why_whole = result.why_whole
         kind = EventKind.ALREADY_HELD if result.already_held else EventKind.SENT
@@ -281,7 +281,7 @@ class Delivery:
         return self._transfer
 
     def _moved(self, sent: int, supplement: int = 0) -> None:
-        self._result = replace(self._result, bytes=self._result.bytes + sent, lent=self._result.lent + supplement)
+        self._result = replace(self._result, bytes=self._result.bytes + sent, lent=self._result.supplement + supplement)
 
     def _ended(self, state: State, reason: str, error: SluiceError | None = None) -> DeliveryResult:
         seconds = (self.context.clock.now() - self._begun).total_seconds()

@@ -26,7 +26,7 @@ class DeliveryResult:
     """False if it wasn't due."""
     base: RevisionNumber | None = None
     """The revision that the delta builds on; None: everything was sent, or nothing had to be."""
-    lent: int = 0
+    supplement: int = 0
     """Bytes of the supplement: contents that its tree lacked."""
 
     @property

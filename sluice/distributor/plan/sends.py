@@ -43,7 +43,7 @@ class SendTarget:
 
     @property
     def assignment(self) -> Assignment:
-        """What is to be sent, if it is due."""
+        """The assignment to send, if it is due."""
         if self.revision is None:
             raise ValueError(f"nothing of {self.distribution} can be assigned: nothing was built")
         return Assignment(self.subscriber, self.distribution, self.revision, self.channel, self.priority)
@@ -128,7 +128,7 @@ def were_never_offered(targets: Iterable[SendTarget], states: Mapping[tuple[str,
 
 
 def _candidates(site: Site, distribution: Distribution, channel: str | None) -> dict[str, list[tuple[Channel, Subscription]]]:
-    """Every Channel that joins a Subscriber with the Distribution, by Subscriber."""
+    """List the Channels that join each Subscriber with the Distribution."""
     found: dict[str, list[tuple[Channel, Subscription]]] = {}
     for name in sorted(distribution.channels):
         if channel is None or name == channel:

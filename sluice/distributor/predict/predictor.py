@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
-from sluice.distributor.build.sign import listing
+from sluice.distributor.build.sign import sign
 from sluice.distributor.deliver.orders import order_of
 from sluice.distributor.predict.projected_store import Making, ProjectedStore
 from sluice.distributor.predict.simulated_agent import SimulatedAgent, SimulatedState
@@ -183,11 +183,7 @@ class Predictor:
         return {ROOT: self.publisher.versions()[ROOT], **found, **brought}
 
     def _sign(self, distribution: str) -> object:
-        return self.publisher.publish(
-            lambda: {distribution: listing(distribution, self._store, self.publisher.listing(distribution))},
-            now=self.now,
-            longest_interval=self.longest_interval,
-        )
+        return sign((distribution,), store=self._store, publisher=self.publisher, now=self.now, longest_interval=self.longest_interval)
 
 
 def seconds_for(moved: int, sends: Sequence[tuple[int, float]]) -> float | None:
