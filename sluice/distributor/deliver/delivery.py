@@ -281,7 +281,7 @@ class Delivery:
         return self._transfer
 
     def _moved(self, sent: int, supplement: int = 0) -> None:
-        self._result = replace(self._result, bytes=self._result.bytes + sent, lent=self._result.supplement + supplement)
+        self._result = replace(self._result, bytes=self._result.bytes + sent, supplement=self._result.supplement + supplement)
 
     def _ended(self, state: State, reason: str, error: SluiceError | None = None) -> DeliveryResult:
         seconds = (self.context.clock.now() - self._begun).total_seconds()
