@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from sluice.distributor.plan.sends import SendTarget, plan_sends
+from sluice.distributor.plan.sends import SendTarget, plan_sends, sender_of, were_never_offered
 from sluice.errors import NotFoundError
 from sluice.model.revision import RevisionNumber
 from sluice.model.schedule import IMMEDIATELY, NEVER
@@ -167,3 +167,27 @@ def test_what_is_held_and_to_be_extracted_at_once_is_due_until_it_is() -> None:
 def test_what_was_found_damaged_where_it_is_extracted_is_sent_again() -> None:
     damaged = {("oslo", "zone"): CurrentState("oslo", "zone", held=None, extracted=TWO, state=State.FAILED)}
     assert only(plan(site(), states=damaged), "oslo").is_due
+
+
+def test_a_channel_of_several_distributors_needs_one_named() -> None:
+    with pytest.raises(NotFoundError, match="Channel all has Distributions of hq, lab: name one as distributor"):
+        sender_of(site(), channel="all", distribution="", distributor="")
+    assert sender_of(site(), channel="all", distribution="", distributor="lab") == "lab"
+    assert sender_of(site(), channel="north", distribution="", distributor="") == "hq"
+    assert sender_of(site(), channel="north", distribution="", distributor="lab") == ""
+    assert sender_of(site(), channel="", distribution="motd", distributor="") == "lab"
+
+
+def test_several_subscribers_are_planned_at_once_each_with_its_reason() -> None:
+    targets = plan(site(), distribution="zone", channel="north", to=["oslo", "helsinki", "oslo"])
+    assert [(t.subscriber, t.is_due) for t in targets] == [("helsinki", True), ("oslo", False)]
+    assert only(targets, "oslo").reason == "Channel north doesn't join zone with oslo"
+
+
+def test_nobody_was_offered_a_revision_until_one_state_says_so() -> None:
+    targets = plan(site(), distribution="zone")
+    assert were_never_offered(targets, {})
+    older = CurrentState("oslo", "zone", offered=ONE)
+    assert were_never_offered(targets, {("oslo", "zone"): older})
+    assert not were_never_offered(targets, {("oslo", "zone"): replace(older, offered=TWO)})
+    assert not were_never_offered([], {})

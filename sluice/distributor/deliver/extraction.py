@@ -28,7 +28,7 @@ from sluice.sender.supplement import SupplementSender
 from sluice.sender.ted_choice import takes_deltas
 from sluice.sender.transfer import Sender
 
-IF_CHANGED = "the missing contents are sent now, and its tree is repaired"
+IF_CHANGED = "the supplement of missing contents is sent now, and its tree is repaired"
 """Said in the ledger of a check that finds the tree changed."""
 
 

@@ -11,9 +11,11 @@ from sluice.distributor.deliver.extraction import IF_CHANGED, Extraction
 from sluice.distributor.deliver.orders import ExtractResult, Orders
 from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.model.assignment import Assignment
+from sluice.model.event import Event, EventKind
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.state import State
+from sluice.model.ticket import Occupied
 from tests.distributor.distributor import bench, subscriber_named
 from tests.sender.agent_double import NOW, AgentDouble
 
@@ -50,3 +52,31 @@ def test_what_is_lent_is_told_with_the_order_that_follows(
         assert 20_000 < orders[1]["supplement"] < 22_000
     else:
         assert (done.state, len(orders), agent.lent) == (State.FAILED, 1, [])
+
+
+def test_an_extraction_that_another_run_did_meanwhile_is_settled_without_a_call(tmp_path: Path) -> None:
+    agent = AgentDouble()
+    hq = bench(tmp_path, agent)
+    revision = hq.build("1.1", {"a": b"content"})
+    assignment, context = Assignment(agent.name, "zone", revision), hq.context()
+    watch = QueueWatch("hq", None, ledger=hq.ledger, clock=context.clock)
+
+    def extraction(*, check: bool) -> Extraction:
+        sender, subscriber = hq.sending(revision).sender, subscriber_named(agent.name)
+        return Extraction(context, watch, sender, subscriber, assignment, lambda: RenderedRecipe(("/opt/zone",)), check)
+
+    first, second = extraction(check=False), extraction(check=False)
+    assert first.enter() is None
+    assert isinstance(second.enter(), Occupied)
+    assert second.settled() is None
+    receipt = Receipt("hq", agent.name, 1, "zone", revision, Outcome.INSTALLED, NOW, NOW, 1, 0, 9, "ab" * 32)
+    hq.ledger.accept_receipt(receipt, "{}", Event(NOW, EventKind.INSTALLED))
+    first.leave()
+    first.leave()
+    assert second.enter() is None
+    done = second.settled()
+    assert done is not None
+    assert (done.state, done.reason, agent.requests) == (State.INSTALLED, "done by another run", [])
+    second.leave()
+    assert extraction(check=True).settled() is not None, "what was installed this very instant needs no check"
+    assert not hq.ledger.snapshot().tickets
