@@ -120,8 +120,8 @@ def test_a_host_of_another_platform_is_not_applicable_and_no_failure() -> None:
     whole = site()
     off = replace(whole, distributions={"zone": replace(whole.distributions["zone"], platforms=("windows",))})
     assert {(t.state, t.reason) for t in plan(off)} == {
-        (State.NOT_APPLICABLE, "not applicable: zone is for windows, helsinki is debian-12"),
-        (State.NOT_APPLICABLE, "not applicable: zone is for windows, oslo is debian-12"),
+        (State.NOT_APPLICABLE, "not applicable: zone is for windows, but helsinki is debian-12"),
+        (State.NOT_APPLICABLE, "not applicable: zone is for windows, but oslo is debian-12"),
     }
 
 
