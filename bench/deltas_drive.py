@@ -57,7 +57,7 @@ def build(site: Path) -> Mapping[str, object]:
 def delta(site: Path) -> Mapping[str, object]:
     """Make the delta of the two newest revisions again, to measure its CPU time alone; it must have the same bytes."""
     from infra.workplace import open_workplace
-    from sluice.formats.ted.file import parse_index
+    from sluice.formats.ted.index import parse_index
 
     with open_workplace(site / BLUEPRINTS, "hq") as work:
         base, newest = work.store.revisions(DISTRIBUTION)[-2:]
@@ -82,8 +82,9 @@ def apply(site: Path) -> Mapping[str, object]:
     """Rebuild the new contents from the delta and the older, extracted tree, and drop them, to measure the CPU time alone."""
     from infra.workplace import open_workplace
     from sluice.delta.apply import read_delta
-    from sluice.formats.ted.file import PAYLOAD_OFFSET, parse_index
+    from sluice.formats.ted.file import PAYLOAD_OFFSET
     from sluice.formats.ted.frame import Range
+    from sluice.formats.ted.index import parse_index
     from sluice.formats.ted.recipe import read_recipe, resolved_references
     from sluice.model.manifest import EntryKind
 

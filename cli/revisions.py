@@ -124,7 +124,7 @@ def _ted(ted: TedFile) -> dict[str, Any] | None:
     """Make the JSON of a file; None if it is gone by now: set aside as damaged, or removed with its revision."""
     import hashlib
 
-    from sluice.formats.ted.file import parse_index
+    from sluice.formats.ted.index import parse_index
 
     try:
         status = Path(ted.path).stat()

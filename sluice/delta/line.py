@@ -21,11 +21,9 @@ class Blob(Protocol):
     @property
     def size(self) -> int:
         """Size in bytes."""
-        ...
 
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly these bytes."""
-        ...
 
 
 class Line:

@@ -67,7 +67,7 @@ class PackIndex:
         return self._plain_starts[bisect_right(self._plain_starts, position)]
 
     def frame_start(self, number: int) -> int:
-        """Return where a frame begins in the pack file."""
+        """Return a frame's first byte in the pack file."""
         return self._starts[number]
 
 

@@ -75,15 +75,12 @@ class Filesystem(Protocol):
             path: Absolute.
             is_directory: A trusted link at the very end is followed; a single file replaces it.
         """
-        ...
 
     def open_root(self, directory: str) -> Root:
         """Open an existing directory by its absolute path without links."""
-        ...
 
     def owner(self, text: str) -> Owner:
         """Return the ids of ``user:group`` on this Subscriber: by name, or by number if no account has it as a name."""
-        ...
 
 
 class Root(Protocol):
@@ -92,11 +89,9 @@ class Root(Protocol):
     @property
     def path(self) -> str:
         """Its absolute path when it was opened, for messages and the journal."""
-        ...
 
     def find(self, path: str) -> PathStat | None:
         """Return the status of a path without following a link; None if it doesn't exist."""
-        ...
 
     def list(self, path: str, most: int | None = None) -> Sequence[PathStat]:
         """Return the entries of a directory, in no order; entries that vanish meanwhile, or the directory itself, are skipped.
@@ -104,11 +99,9 @@ class Root(Protocol):
         Args:
             most: Most names that are read; None: all.
         """
-        ...
 
     def is_writable(self, path: str) -> bool:
         """Whether its mode lets the agent's account change names in a directory."""
-        ...
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Yield a regular file's content in pieces of at most 1 MiB; DestinationError if it is anything else.
@@ -117,15 +110,12 @@ class Root(Protocol):
             offset: First byte.
             length: Most bytes; None: to the end, wherever that is meanwhile.
         """
-        ...
 
     def read_link(self, path: str) -> str:
         """Return a symlink's text."""
-        ...
 
     def xattrs(self, path: str) -> Xattrs:
         """Return the extended attributes of a file or directory; none if its file system has none."""
-        ...
 
     def write_file(
         self,
@@ -144,15 +134,12 @@ class Root(Protocol):
             durable: Its content survives a power cut (its name needs ``sync_directories``).
             xattrs: All that it has afterwards; None: those that new files inherit from its directory.
         """
-        ...
 
     def make_directory(self, path: str) -> None:
         """Create a directory at a free path, 0700 until ``set_metadata``."""
-        ...
 
     def make_symlink(self, path: str, target: str, *, owner: Owner | None = None) -> None:
         """Create a symlink at a free path."""
-        ...
 
     def set_metadata(self, path: str, *, mode: int, mtime_ns: int, owner: Owner | None = None, xattrs: Xattrs | None = None) -> None:
         """Set the metadata of a directory or of a file with one name; DestinationError for anything else.
@@ -161,7 +148,6 @@ class Root(Protocol):
             owner: None keeps it.
             xattrs: All that it has afterwards; None keeps them.
         """
-        ...
 
     def swap(self, path: str, other: Root, other_path: str, *, occupied: bool) -> None:
         """Exchange ``path`` here with ``other_path`` there; ``path`` is free afterwards if ``other_path`` was.
@@ -172,31 +158,24 @@ class Root(Protocol):
         Args:
             occupied: Whether ``other_path`` is expected to exist: a hint that saves a call.
         """
-        ...
 
     def settle(self, path: str, other: Root, other_path: str) -> None:
         """Finish or forget a ``swap`` during which the process died; harmless after a whole one."""
-        ...
 
     def remove(self, path: str) -> None:
         """Remove a path, a directory with everything in it; harmless if it doesn't exist."""
-        ...
 
     def sync_directories(self, paths: Iterable[str]) -> None:
         """Make the names and metadata of directories durable; one that is gone is skipped."""
-        ...
 
     def sync_filesystem(self) -> None:
         """Make everything on its file system durable at once: cheaper than file by file from about 64 files on."""
-        ...
 
     def open_below(self, path: str) -> Root:
         """Open a directory below as a root of its own, which stays that directory if its name is given to another."""
-        ...
 
     def mounts(self) -> Sequence[str]:
         """Return the paths below at which other file systems are mounted."""
-        ...
 
     def locked(self, paths: Iterable[str], *, replaced: bool) -> Sequence[LockedPath]:
         """Return the paths that are locked now, in their order; nothing is opened or locked for it. One that is gone is skipped.
@@ -205,12 +184,9 @@ class Root(Protocol):
             replaced: Each path itself, not its contents, is to be replaced or removed: exclusive locks of processes and mount points count.
                 Else its mode, its time or the names in it will change: only attributes count.
         """
-        ...
 
     def free(self) -> int:
         """Return the bytes that may be written."""
-        ...
 
     def close(self) -> None:
         """Release it."""
-        ...

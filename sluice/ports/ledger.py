@@ -33,11 +33,9 @@ class Ledger(Protocol):
         Returns:
             The new state; None without ``change``.
         """
-        ...
 
     def record_all(self, records: Sequence[Record]) -> None:
         """Record several events with their changes in one transaction, in their order."""
-        ...
 
     def events(
         self,
@@ -50,19 +48,15 @@ class Ledger(Protocol):
         newest_first: bool = False,
     ) -> Sequence[RecordedEvent]:
         """Return events with a number above ``after``, oldest first unless ``newest_first``; empty names and no kinds match all."""
-        ...
 
     def state(self, subscriber: str, distribution: str) -> CurrentState:
         """Return the current state of a pair; all defaults if it was never recorded."""
-        ...
 
     def built(self, distribution: str) -> Built | None:
         """Return the latest revision that was recorded as built."""
-        ...
 
     def snapshot(self) -> LedgerSnapshot:
         """Return the data that ``rules.reasons`` reads, as of one moment."""
-        ...
 
     def next_sequence(self, distributor: str, subscriber: str, *, above: int = 0, record: Record | None = None) -> int:
         """Return the number of the next order: from 1, strictly increasing, never given twice, not even after a crash.
@@ -72,7 +66,6 @@ class Ledger(Protocol):
             above: The last number that the Subscriber says it accepted: if this ledger was lost or restored from an older copy, numbers
                 go on after it. A claim: it is ignored from CLAIMED_SEQUENCE_MAX on, so that no Subscriber can use the numbers up.
         """
-        ...
 
     def accept_receipt(self, receipt: Receipt, envelope: str, event: Event, *, done: Ticket | None = None) -> ReceiptStored:
         """Keep a verified receipt verbatim, apply it to the current state and record ``event``, in one transaction.
@@ -84,18 +77,15 @@ class Ledger(Protocol):
             envelope: As received, JSON.
             done: A ticket that is finished in the same transaction: with the receipt its work is over.
         """
-        ...
 
     def receipt(self, distributor: str, subscriber: str, sequence: int) -> str | None:
         """Return the envelope, as received; None if there is none."""
-        ...
 
     def request_cancel(self, name: str, *, at: datetime, by: str = "") -> None:
         """Ask that waiting transfers of ``name`` (a Distribution or Channel) stop and running ones finish (I10).
 
         It concerns runs that had begun by ``at``, which read it by ``look``. Runs that begin later aren't stopped by it.
         """
-        ...
 
     def enqueue(self, sender: str, assignment: Assignment, holder: str, *, lease_seconds: float, now: datetime) -> Ticket | Occupied:
         """Claim a pair of Subscriber and Distribution, before its host is called. The ticket delays no other until ``take_turns``.
@@ -106,11 +96,9 @@ class Ledger(Protocol):
         Returns:
             The ticket; or Occupied while another live one has the pair, even one of the same holder.
         """
-        ...
 
     def look(self, sender: str) -> QueueLook:
         """Return whether the queue changed, for waiting runs: a read of a few rows, whatever the length of the queue."""
-        ...
 
     def take_turns(
         self,
@@ -135,27 +123,21 @@ class Ledger(Protocol):
         Returns:
             Verdicts on every ticket. A number of ``asking`` without a verdict was taken over by another run.
         """
-        ...
 
     def pause(self, ticket: Ticket, *, now: datetime) -> None:
         """Give up the slot of a running transfer in mid-transfer; ``take_turns`` gives it back. Raises LeaseLostError."""
-        ...
 
     def renew(self, numbers: Collection[int], *, lease_seconds: float, now: datetime) -> frozenset[int]:
         """Renew leases, at least every third of their length. Returns the numbers still in the queue: other runs took over the rest."""
-        ...
 
     def release(self, ticket: Ticket, record: Record) -> Ticket | Lost:
         """Give the slot back, keep the claim, and record the event, which is recorded even if the claim was lost."""
-        ...
 
     def finish(self, ticket: Ticket, record: Record | None = None) -> CurrentState | None:
         """Give slot and claim back, also before waiting for a retry (D10), and record the event; returns the new state.
 
         Harmless if they were lost or given back.
         """
-        ...
 
     def close(self) -> None:
         """Release connections; the ledger may not be used afterwards."""
-        ...

@@ -32,4 +32,3 @@ class Mailer(Protocol):
         Raises:
             MailError: The server can't be reached, or refuses all.
         """
-        ...

@@ -46,4 +46,3 @@ class Source(Protocol):
         Raises:
             SourceMissingError, SourceChangedError, CaseCollisionError, NameImpossibleError, SourceError: The message names the path.
         """
-        ...

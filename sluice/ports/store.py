@@ -46,15 +46,12 @@ class ContentSink(Protocol):
 
     def expect(self, size: int) -> None:
         """Announce about ``size`` bytes of new content, before anything is put. Raises NoSpaceError (C13)."""
-        ...
 
     def holds(self, digest: str) -> bool:
         """Whether this content is in the store already."""
-        ...
 
     def put(self, digest: str, size: int, pieces: Iterable[bytes]) -> None:
         """Keep a content. What ``pieces`` raises passes through, and nothing is kept then; the caller answers for the digest."""
-        ...
 
 
 class PackRepair(ContentSink, Protocol):
@@ -63,7 +60,6 @@ class PackRepair(ContentSink, Protocol):
     @property
     def lost(self) -> Mapping[str, int]:
         """Sizes by digest of the contents that haven't been put in again yet."""
-        ...
 
 
 class Draft(ContentSink, Protocol):
@@ -71,12 +67,11 @@ class Draft(ContentSink, Protocol):
 
     def remember(self, memory: bytes) -> None:
         """Keep a scan's memory for the next one (``Store.scan_memory``)."""
-        ...
 
     def add_revision(
         self, manifest: Manifest, bases: Sequence[RevisionNumber | None], *, progress: Callable[[int, int], None] | None = None
     ) -> Sequence[TedFile]:
-        """Make a revision visible, whole or not at all, with its ``.ted`` for each of ``bases`` (None: for everybody).
+        """Make a revision visible, whole or not at all, with its ``.ted`` for each of ``bases`` (None: the whole one).
 
         For a base that goes once the revision is kept (C3), a small delta is made too: it couldn't be made afterwards.
 
@@ -86,7 +81,6 @@ class Draft(ContentSink, Protocol):
             StoreCorruptError: A content of the manifest isn't in the store, or no longer has its digest.
             NoSpaceError: The disk is full; nothing is visible.
         """
-        ...
 
     def ensure_ted(
         self,
@@ -97,11 +91,9 @@ class Draft(ContentSink, Protocol):
         progress: Callable[[int, int], None] | None = None,
     ) -> TedFile:
         """Do as the Store's, under the lock that is held already."""
-        ...
 
     def remove(self, revisions: Sequence[RevisionNumber]) -> None:
         """Delete revisions, and later the contents that only they referred to."""
-        ...
 
 
 class RevisionReader(Protocol):
@@ -109,19 +101,15 @@ class RevisionReader(Protocol):
 
     def revisions(self, distribution: str) -> Sequence[RevisionNumber]:
         """Return the kept revisions, oldest first."""
-        ...
 
     def manifest(self, distribution: str, revision: RevisionNumber) -> Manifest:
         """Return a kept revision's manifest. Raises NotFoundError, StoreCorruptError."""
-        ...
 
     def manifest_bytes(self, distribution: str, revision: RevisionNumber) -> bytes:
         """Return the bytes that are signed."""
-        ...
 
     def teds(self, distribution: str, revision: RevisionNumber) -> Sequence[TedFile]:
         """Return the ``.ted`` files made so far; a damaged one is as good as none: ``ensure_ted`` makes it again."""
-        ...
 
 
 class TedStore(RevisionReader, Protocol):
@@ -147,13 +135,11 @@ class TedStore(RevisionReader, Protocol):
         Raises:
             BaseDiffersError: No delta can lead from ``base`` to it: only everything will do.
         """
-        ...
 
     def bases(self, distribution: str, revision: RevisionNumber, *, small: bool = False) -> Sequence[RevisionNumber]:
         """Return the revisions from which a delta was or can be made, oldest first: kept older ones, and those whose delta was made
         before they went (C3). Empty if every revision is sent whole (C4).
         """
-        ...
 
     def supplement(
         self, distribution: str, revision: RevisionNumber, base: RevisionNumber | None, digests: Sequence[str]
@@ -167,7 +153,6 @@ class TedStore(RevisionReader, Protocol):
             StoreCorruptError: A content no longer has its digest.
             NoSpaceError: Less than ``min_free`` would remain free.
         """
-        ...
 
 
 class Store(TedStore, Protocol):
@@ -175,15 +160,12 @@ class Store(TedStore, Protocol):
 
     def lock(self, distribution: str) -> AbstractContextManager[Draft]:
         """Hold the Distribution's lock and clear up after killed processes. Raises StoreLockedError if another process holds it."""
-        ...
 
     def scan_memory(self, distribution: str) -> bytes:
         """Return what the last scan remembered for the next; empty if nothing was. Not to be believed: the reader checks it."""
-        ...
 
     def disk_used(self, distributions: Collection[str]) -> Mapping[str, DiskUse]:
         """Return bytes on disk of each (C6). Reads the whole store once, however many are asked for."""
-        ...
 
     def examine(self, distributions: Collection[str] = (), *, progress: Callable[[int, int], None] | None = None) -> Examination:
         """Read everything again and hash it: packs, manifests, ``.ted`` files. Nothing is changed.
@@ -192,7 +174,6 @@ class Store(TedStore, Protocol):
             distributions: Only the parts of these; empty: all of the store.
             progress: Called with (done, total) of the bytes to read.
         """
-        ...
 
     def repair_packs(self, damages: Sequence[Damage]) -> AbstractContextManager[PackRepair]:
         """Repair the packs that ``examine`` found damaged: their sound contents are saved, contents put in are kept, then they go.
@@ -200,8 +181,6 @@ class Store(TedStore, Protocol):
         Raises:
             StoreLockedError: Builds are under way and don't end, so that damaged packs can't go yet; nothing is lost.
         """
-        ...
 
     def set_aside(self, distribution: str, revision: RevisionNumber, name: str) -> str | None:
         """Rename a ``.ted`` that is damaged to ``.corrupt`` (E4), so that ``ensure_ted`` makes it again; None if it is sound, or gone."""
-        ...

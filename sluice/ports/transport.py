@@ -12,19 +12,15 @@ class Stream(Protocol):
 
     def write(self, data: bytes | memoryview) -> None:
         """Write everything. Raises ConnectionLostError or TransportTimeoutError."""
-        ...
 
     def read(self, size: int) -> bytes:
         """Return one to ``size`` bytes; ``b""`` at the end. Raises ConnectionLostError or TransportTimeoutError."""
-        ...
 
     def readable(self) -> bool:
         """Whether a read would return at once; never blocks."""
-        ...
 
     def close(self) -> None:
         """End the conversation; may be called twice."""
-        ...
 
 
 class Transport(Protocol):
@@ -38,4 +34,3 @@ class Transport(Protocol):
         Raises:
             UnreachableError, HostKeyError, AuthenticationError, AgentMissingError, TransportTimeoutError.
         """
-        ...

@@ -62,13 +62,8 @@ def free_space(where: str, *, free: int, kept: int) -> Finding:
     """
     sentence = f"{size(free)} free, {size(kept)} must stay free"
     if free < kept:
-        return Finding(
-            Health.FAILED,
-            "machine",
-            where,
-            sentence,
-            "free some space there, lower max_revisions or min_free, or move the working directory",
-        )
+        remedy = "free some space there, lower max_revisions or min_free, or move the working directory"
+        return Finding(Health.FAILED, "machine", where, sentence, remedy)
     if free < max(2 * kept, FREE_LOW):
         return Finding(Health.WARNING, "machine", where, sentence, "free some space there: it will soon be too little")
     return Finding(Health.OK, "machine", where, sentence)
@@ -77,13 +72,8 @@ def free_space(where: str, *, free: int, kept: int) -> Finding:
 def private_directory(where: str, *, mode: int, ours: bool) -> Finding:
     """Check a directory that no other account may read. ``ours``: it belongs to the account that asks."""
     if not ours:
-        return Finding(
-            Health.FAILED,
-            "machine",
-            where,
-            "it belongs to another account",
-            "run `sluice` as the account of the workers, or change the owner with chown",
-        )
+        remedy = "run `sluice` as the account of the workers, or change the owner with chown"
+        return Finding(Health.FAILED, "machine", where, "it belongs to another account", remedy)
     if mode & 0o077:
         return Finding(Health.FAILED, "machine", where, f"others can read it: mode {mode:04o}", f"chmod 700 {where}")
     return Finding(Health.OK, "machine", where, f"mode {mode:04o}")
@@ -92,13 +82,8 @@ def private_directory(where: str, *, mode: int, ours: bool) -> Finding:
 def clock_went_back(now: datetime, newest: datetime | None, *, what: str) -> Finding:
     """Compare this machine's clock with the newest recorded time."""
     if newest is not None and newest - now > CLOCK_WARNING:
-        return Finding(
-            Health.FAILED,
-            "machine",
-            "clock",
-            f"it shows {_moment(now)}, but {what} is from {_moment(newest)}",
-            "set the clock and let NTP keep it; until then schedules and signatures go wrong",
-        )
+        remedy = "set the clock and let NTP keep it; until then schedules and signatures go wrong"
+        return Finding(Health.FAILED, "machine", "clock", f"it shows {_moment(now)}, but {what} is from {_moment(newest)}", remedy)
     return Finding(Health.OK, "machine", "clock", f"{_moment(now)}, later than every recorded time")
 
 
@@ -116,14 +101,8 @@ def server_version(found: str, ours: str) -> Finding:
     """Compare the versions of Prefect's server and client."""
     if found == ours:
         return Finding(Health.OK, "prefect", "version", found)
-    same = found.split(".")[:2] == ours.split(".")[:2]
-    return Finding(
-        Health.WARNING if same else Health.FAILED,
-        "prefect",
-        "version",
-        f"the server has {found}, this is {ours}",
-        f"install Prefect {ours} on the server",
-    )
+    health = Health.WARNING if found.split(".")[:2] == ours.split(".")[:2] else Health.FAILED
+    return Finding(health, "prefect", "version", f"the server has {found}, this is {ours}", f"install Prefect {ours} on the server")
 
 
 def database(kind: str, *, distributors: int, subscribers: int) -> Finding:
@@ -149,17 +128,11 @@ class WorkerSeen:
 def workers(pool: str, found: Sequence[WorkerSeen], now: datetime) -> Finding:
     """Check the workers of one pool: if none is online its runs are late."""
     online = [worker for worker in found if worker.online]
+    seen = _seen(max((worker.heartbeat for worker in online or found if worker.heartbeat), default=None), now)
     if online:
-        last = max((worker.heartbeat for worker in online if worker.heartbeat), default=None)
-        return Finding(Health.OK, "prefect", f"pool {pool}", f"{len(online)} online, {_seen(last, now)}")
-    last = max((worker.heartbeat for worker in found if worker.heartbeat), default=None)
-    return Finding(
-        Health.FAILED,
-        "prefect",
-        f"pool {pool}",
-        f"no worker is online, {_seen(last, now)}" if found else "it never had a worker",
-        f"start `sluice up`, or sluice-worker@{pool} (docs/deploy.md)",
-    )
+        return Finding(Health.OK, "prefect", f"pool {pool}", f"{len(online)} online, {seen}")
+    sentence = f"no worker is online, {seen}" if found else "it never had a worker"
+    return Finding(Health.FAILED, "prefect", f"pool {pool}", sentence, f"start `sluice up`, or sluice-worker@{pool} (docs/deploy.md)")
 
 
 def lifetime(role: str, *, expires: datetime, lasts: timedelta, now: datetime, distributor: str) -> Finding:
@@ -182,13 +155,9 @@ def queue(ledger: str, tickets: Iterable[Ticket], now: datetime) -> Finding:
     every = list(tickets)
     stale = sum(not ticket.live(now) for ticket in every)
     if stale:
-        return Finding(
-            Health.WARNING,
-            "ledger",
-            ledger,
-            f"{stale} of {len(every)} tickets in the send queue belong to runs that died",
-            "nothing to do: they delay no other send, and the next send of each takes its ticket over",
-        )
+        sentence = f"{stale} of {len(every)} tickets in the send queue belong to runs that died"
+        remedy = "nothing to do: they delay no other send, and the next send of each takes its ticket over"
+        return Finding(Health.WARNING, "ledger", ledger, sentence, remedy)
     return Finding(Health.OK, "ledger", ledger, f"{len(every)} in the send queue")
 
 
@@ -197,16 +166,10 @@ def schema(ledger: str, found: int | None, *, ours: int, upgrades: Mapping[int, 
     if found is None or found == ours:
         return Finding(Health.OK, "ledger", ledger, f"schema version {ours}" if found else "it is empty")
     if found in upgrades:
-        return Finding(
-            Health.WARNING,
-            "ledger",
-            ledger,
-            f"schema version {found}, which this Sluice upgrades to {ours} when it next opens it",
-            "upgrade Sluice on every machine that uses this ledger",
-        )
-    return Finding(
-        Health.FAILED, "ledger", ledger, f"schema version {found}, but this Sluice needs {ours}", "use the version of Sluice that made it"
-    )
+        sentence = f"schema version {found}, which this Sluice upgrades to {ours} when it next opens it"
+        return Finding(Health.WARNING, "ledger", ledger, sentence, "upgrade Sluice on every machine that uses this ledger")
+    sentence = f"schema version {found}, but this Sluice needs {ours}"
+    return Finding(Health.FAILED, "ledger", ledger, sentence, "use the version of Sluice that made it")
 
 
 def _seen(at: datetime | None, now: datetime) -> str:

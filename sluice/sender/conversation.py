@@ -16,7 +16,7 @@ from typing import Any
 from sluice.errors import AgentVersionError, ConnectionLostError, ProtocolError, SluiceError, TrustError
 from sluice.formats.protocol import LACKS_MAX, LENT, METADATA_MAX, PROTOCOL_VERSION, Message
 from sluice.formats.rehearsals import OUTLINE_MAX, Removals, outline_bytes, rehearsals_from_json, rehearse_request, removals_from_json
-from sluice.formats.ted.file import BLOCK
+from sluice.formats.ted.index import BLOCK
 from sluice.formats.zstd import compress_frame, compress_wide
 from sluice.model.action import ActionRehearsal
 from sluice.model.manifest import Manifest

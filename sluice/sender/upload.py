@@ -16,7 +16,8 @@ from blake3 import blake3
 
 from sluice.errors import ProtocolError, StoreCorruptError
 from sluice.formats.protocol import HEADER, Message, data_header
-from sluice.formats.ted.file import BLOCK, PAYLOAD_OFFSET, parse_index
+from sluice.formats.ted.file import PAYLOAD_OFFSET
+from sluice.formats.ted.index import BLOCK, parse_index
 from sluice.ports import Progress, TedFile
 from sluice.sender.frames import FrameChannel
 from sluice.sender.pausing import PauseControl

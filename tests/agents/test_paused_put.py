@@ -9,7 +9,7 @@ import pytest
 
 from sluice.distributor.send_queue.watch import SendCancelledError, Turn
 from sluice.formats.protocol import HEADER
-from sluice.formats.ted.file import BLOCK
+from sluice.formats.ted.index import BLOCK
 from sluice.trust.roles import manifest_target, ted_target
 from tests.agents.workbench import Raw, Workbench
 from tests.subscriber.revisions import Made, make

@@ -23,7 +23,7 @@ import pytest
 from agents.frame_channel import Events, FrameChannel
 from sluice.errors import ProtocolError
 from sluice.formats.protocol import data_header, message_frame, read_frame
-from sluice.formats.ted.file import BLOCK
+from sluice.formats.ted.index import BLOCK
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import Script, ScriptType
 from sluice.model.order import Order

@@ -17,7 +17,8 @@ from infra.sources.files import FilesSource
 from infra.store.files import FileStore
 from sluice.distributor.build.sign import sign
 from sluice.distributor.repair.store import Verified, record_damage, verify_store
-from sluice.formats.ted.file import index_bytes, open_ted, trailer
+from sluice.formats.ted.file import open_ted, trailer
+from sluice.formats.ted.index import index_bytes
 from sluice.model.damage import Part
 from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber

@@ -20,8 +20,9 @@ from blake3 import blake3
 
 from sluice.errors import SluiceError, TamperedError
 from sluice.formats.manifest.document import manifest_bytes
-from sluice.formats.ted.file import BLOCK, verify_payload
+from sluice.formats.ted.file import verify_payload
 from sluice.formats.ted.frame import Frame
+from sluice.formats.ted.index import BLOCK
 from sluice.formats.zstd import compress_frame
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.order import Outcome

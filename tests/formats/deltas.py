@@ -15,8 +15,9 @@ from sluice.delta.apply import read_delta
 from sluice.errors import TamperedError
 from sluice.formats.manifest.delta import apply_manifest_delta, filled, manifest_delta
 from sluice.formats.manifest.document import manifest_bytes
-from sluice.formats.ted.file import MAGIC, TedWriter, cut_contents, needed_contents, parse_index, trailer
+from sluice.formats.ted.file import MAGIC, TedWriter, cut_contents, needed_contents, trailer
 from sluice.formats.ted.frame import Frame, FrameKind, Range
+from sluice.formats.ted.index import parse_index
 from sluice.formats.ted.recipe import Recipe, read_recipe, recipe_bytes, resolved_references
 from sluice.formats.zstd import compress_frame, compress_wide
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest

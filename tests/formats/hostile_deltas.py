@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sluice.formats.ted.file import index_bytes, parse_index
 from sluice.formats.ted.frame import GROUP_MAX, PATCH_MAX, Frame, FrameKind
+from sluice.formats.ted.index import index_bytes, parse_index
 from sluice.formats.zstd import compress_frame, decompress_wide
 from tests.formats.damage import BINARY, NUMBERS, TEXT, damaged
 from tests.formats.deltas import Delta

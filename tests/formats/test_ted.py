@@ -16,19 +16,9 @@ from hypothesis import strategies as st
 
 from sluice.errors import StoreCorruptError
 from sluice.formats.canonical import canonical_bytes
-from sluice.formats.ted.file import (
-    BLOCK,
-    PAYLOAD_OFFSET,
-    TedIndex,
-    TedWriter,
-    index_bytes,
-    needed_contents,
-    open_ted,
-    parse_index,
-    read_contents,
-    verify_payload,
-)
+from sluice.formats.ted.file import PAYLOAD_OFFSET, TedWriter, needed_contents, open_ted, read_contents, verify_payload
 from sluice.formats.ted.frame import FRAME_MAX, Frame
+from sluice.formats.ted.index import BLOCK, TedIndex, index_bytes, parse_index
 from sluice.formats.zstd import compress_frame, zstd
 from sluice.model.revision import RevisionNumber
 from tests.formats.trees import Tree, trees

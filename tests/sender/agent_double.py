@@ -19,7 +19,7 @@ from sluice.formats.canonical import canonical_bytes
 from sluice.formats.manifest.document import parse_manifest, read_back_digest
 from sluice.formats.orders import parse_order, receipt_bytes
 from sluice.formats.protocol import HEADER, error_message, message_frame
-from sluice.formats.ted.file import BLOCK, parse_index
+from sluice.formats.ted.index import BLOCK, parse_index
 from sluice.formats.zstd import decompress_wide, zstd
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.site import Subscriber

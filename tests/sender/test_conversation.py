@@ -22,7 +22,8 @@ from sluice.errors import (
     TransportTimeoutError,
 )
 from sluice.formats.protocol import HEADER, LACKS_MAX, error_message, message_frame
-from sluice.formats.ted.file import BLOCK, PAYLOAD_OFFSET, TedWriter, index_bytes
+from sluice.formats.ted.file import PAYLOAD_OFFSET, TedWriter
+from sluice.formats.ted.index import BLOCK, index_bytes
 from sluice.model.revision import RevisionNumber
 from sluice.ports import TedFile
 from sluice.sender.conversation import COMPLETING_EVENTS_MAX, AgentEvent, Conversation

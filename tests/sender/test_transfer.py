@@ -15,7 +15,7 @@ from sluice.errors import (
     UnknownDistributorError,
     UnreachableError,
 )
-from sluice.formats.ted.file import BLOCK
+from sluice.formats.ted.index import BLOCK
 from sluice.sender.transfer import Remedy
 from tests.distributor.distributor import Bench, bench
 from tests.sender.agent_double import AgentDouble, Line

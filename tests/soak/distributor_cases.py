@@ -18,7 +18,8 @@ from sluice.distributor.build.build import build
 from sluice.distributor.build.sign import sign
 from sluice.errors import SluiceError
 from sluice.formats.manifest.delta import apply_manifest_delta, filled
-from sluice.formats.ted.file import PAYLOAD_OFFSET, cut_contents, needed_contents, parse_index, read_contents, verify_payload
+from sluice.formats.ted.file import PAYLOAD_OFFSET, cut_contents, needed_contents, read_contents, verify_payload
+from sluice.formats.ted.index import parse_index
 from sluice.formats.ted.recipe import read_recipe, resolved_references
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber

@@ -12,8 +12,9 @@ from pathlib import Path
 from blake3 import blake3
 
 from sluice.formats.manifest.document import manifest_bytes
-from sluice.formats.ted.file import TedIndex, TedWriter, needed_contents
+from sluice.formats.ted.file import TedWriter, needed_contents
 from sluice.formats.ted.frame import FRAME_MAX
+from sluice.formats.ted.index import TedIndex
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import Action
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest

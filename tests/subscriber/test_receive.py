@@ -19,8 +19,8 @@ from sluice.errors import (
     TamperedError,
     TruncatedError,
 )
-from sluice.formats.ted.file import BLOCK, verify_payload
-from sluice.formats.ted.index import DELTA_INDEX_MAX
+from sluice.formats.ted.file import verify_payload
+from sluice.formats.ted.index import BLOCK, DELTA_INDEX_MAX
 from sluice.formats.zstd import compress_frame
 from sluice.model.revision import RevisionNumber
 from sluice.subscriber.held.directory import TED
@@ -163,7 +163,7 @@ def test_a_payload_of_nothing_is_complete_at_once(host: Host, tmp_path: Path) ->
 
 
 def other_index(made: Made, **changes: object) -> tuple[bytes, int, Target]:
-    from sluice.formats.ted.file import index_bytes
+    from sluice.formats.ted.index import index_bytes
 
     data = index_bytes(replace(made.index, **changes))  # type: ignore[arg-type]
     return data, made.index.payload, Target.of(data)

@@ -18,7 +18,7 @@ from sluice.distributor.build.sign import sign
 from sluice.distributor.deliver.orders import ExtractResult, Orders
 from sluice.distributor.predict.predictor import Predictor
 from sluice.errors import BaseDiffersError, ConnectionLostError, StoreLockedError
-from sluice.formats.ted.file import BLOCK
+from sluice.formats.ted.index import BLOCK
 from sluice.model.assignment import Assignment
 from sluice.model.event import Event, EventKind
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest

@@ -6,7 +6,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 
-from sluice.formats.ted.file import BLOCK, PAYLOAD_OFFSET, needed_contents
+from sluice.formats.ted.file import PAYLOAD_OFFSET, needed_contents
+from sluice.formats.ted.index import BLOCK
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.ports import Progress, TedFile, TedStore

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluice.formats.protocol import HEADER, Message, message_frame, read_frame
-from sluice.formats.ted.file import BLOCK
+from sluice.formats.ted.index import BLOCK
 from sluice.model.feature import Feature
 from sluice.model.site import Subscriber
 from sluice.model.state import CurrentState

@@ -21,25 +21,6 @@ from sluice.formats.zstd import decompress_frame
 from sluice.model.manifest import PLACEHOLDER, Manifest
 from sluice.model.revision import RevisionNumber
 
-__all__ = [
-    "BLOCK",
-    "END_MAGIC",
-    "INDEX_MAX",
-    "MAGIC",
-    "PAYLOAD_OFFSET",
-    "Content",
-    "TedIndex",
-    "TedWriter",
-    "cut_contents",
-    "index_bytes",
-    "needed_contents",
-    "open_ted",
-    "parse_index",
-    "read_contents",
-    "trailer",
-    "verify_payload",
-]
-
 MAGIC = b"SLUICET1"
 END_MAGIC = b"TEDINDEX"
 PAYLOAD_OFFSET = len(MAGIC)

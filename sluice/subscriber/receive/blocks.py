@@ -14,8 +14,8 @@ from blake3 import blake3
 
 from sluice.durable import EARLY, write_all, write_early
 from sluice.errors import NoSpaceError, TamperedError
-from sluice.formats.ted.file import BLOCK, MAGIC, PAYLOAD_OFFSET, trailer
-from sluice.formats.ted.index import TedIndex
+from sluice.formats.ted.file import MAGIC, PAYLOAD_OFFSET, trailer
+from sluice.formats.ted.index import BLOCK, TedIndex
 from sluice.rules.space import check_space
 
 AGAIN_MAX = 8

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from sluice.durable import make_directory, replace_atomically, sync_directory
 from sluice.errors import StoreCorruptError, TamperedError
 from sluice.formats.canonical import canonical_bytes
-from sluice.formats.ted.file import BLOCK
 from sluice.formats.ted.frame import FRAME_MAX
-from sluice.formats.ted.index import parse_index
+from sluice.formats.ted.index import BLOCK, parse_index
 from sluice.formats.zstd import frame_max
 from sluice.model.revision import RevisionNumber
 from sluice.subscriber.held.directory import SENDER_BROKEN, SUPPLEMENT_PREFIX, DistributionDirectory
