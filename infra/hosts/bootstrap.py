@@ -90,9 +90,10 @@ def bootstrap(
     with logged_in(subscriber, transport, timeout) as login:
         host = probe(login, subscriber)
         bundle = choose(bundles, list(host.pythons), host=f"Subscriber {subscriber.name}")
-        steps, notes = plan(subscriber, host, bundle, publishers, replace_key=replace_key)
+        installation = Installation(subscriber, publishers, login, host, bundle, replace_key)
+        steps, notes = installation.plan()
         if not dry_run:
-            run_steps(login, subscriber, host, bundle, publishers, steps, replace_key=replace_key)
+            installation.run(steps)
     return Bootstrapped(subscriber.name, tuple(steps), tuple(notes))
 
 
@@ -103,77 +104,79 @@ def push_trust(subscriber: Subscriber, publishers: Mapping[str, Publisher], *, t
             _install_root(login, subscriber, distributor, publisher)
 
 
-def plan(
-    subscriber: Subscriber, host: Host, bundle: Bundle, publishers: Mapping[str, Publisher], *, replace_key: bool
-) -> tuple[list[Step], list[str]]:
-    """Compute the steps for what is missing on a host. Changes nothing.
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A host that is to become a Subscriber, while its administrator is logged in."""
 
-    Raises:
-        TrustError: See ``bootstrap``.
-    """
-    steps = []
-    if host.name and host.name != subscriber.name:
-        raise TrustError(
-            f"{subscriber.working_directory} on {subscriber.address} belongs to Subscriber {host.name}, not to {subscriber.name}",
-            remedy=f"give {subscriber.name} a working_directory of its own, or remove that one if {host.name} is gone",
-        )
-    if host.digest != bundle.digest or host.directory is None or host.directory.get("mode") != 0o700:
-        steps.append(Step(Act.AGENT, f"install agent {bundle.digest[:12]} ({bundle.platform}) in {subscriber.working_directory}/agent"))
-    if not host.name or not host.receipt_pub:
-        steps.append(Step(Act.IDENTITY, f"have the agent make the identity and receipt key of {subscriber.name}"))
-    for distributor, publisher in sorted(publishers.items()):
-        known = publisher.subscriber_key(subscriber.name)
-        if known is None or known != host.receipt_pub:
-            _check_key(subscriber, distributor, known, host.receipt_pub, replace_key=replace_key)
-            what = "replace" if known is not None else "keep"
-            steps.append(Step(Act.KEY, f"{what} its receipt key in the trust of Distributor {distributor}", distributor))
-        if host.roots.get(distributor) != hashlib.sha256(publisher.root()).hexdigest():
-            steps.append(Step(Act.TRUST, f"install the trust root of Distributor {distributor}", distributor))
-    notes = []
-    if host.crontab and not host.hook:
-        steps.append(Step(Act.HOOK, "add an @reboot line to the account's crontab, for recovery after a restart"))
-    elif not host.crontab:
-        notes.append(
-            f"{subscriber.name} has no crontab: have `{hook_command(subscriber)}` run when it starts; until then, the next contact recovers"
-        )
-    return steps, notes
+    subscriber: Subscriber
+    publishers: Mapping[str, Publisher]
+    login: Login
+    host: Host
+    bundle: Bundle
+    replace_key: bool = False
 
+    def plan(self) -> tuple[list[Step], list[str]]:
+        """Compute the steps for what is missing on the host, and hints for a person. Changes nothing.
 
-def run_steps(
-    login: Login,
-    subscriber: Subscriber,
-    host: Host,
-    bundle: Bundle,
-    publishers: Mapping[str, Publisher],
-    steps: Sequence[Step],
-    *,
-    replace_key: bool,
-) -> None:
-    """Run the steps of ``plan``, in its order."""
-    directory = str(subscriber.working_directory)
-    python = host.pythons[bundle.platform]
-    key = host.receipt_pub
-    for step in steps:
-        match step.act:
-            case Act.AGENT:
-                with zipfile.ZipFile(bundle.path) as archive:
-                    needs = bundle.size + sum(info.file_size for info in archive.infolist())
-                _run(
-                    login,
-                    subscriber,
-                    [python, "-I", "-c", host_program(), "install", directory, bundle.digest, str(bundle.size), str(needs)],
-                    _pieces(bundle.path),
-                )
-            case Act.IDENTITY:
-                key = _run(login, subscriber, agent_command(subscriber.working_directory, "init", "--name", subscriber.name))
-            case Act.KEY:
-                publisher = publishers[step.distributor]
-                _check_key(subscriber, step.distributor, publisher.subscriber_key(subscriber.name), key, replace_key=replace_key)
-                publisher.keep_subscriber_key(subscriber.name, key)
-            case Act.TRUST:
-                _install_root(login, subscriber, step.distributor, publishers[step.distributor])
-            case Act.HOOK:
-                _run(login, subscriber, [python, "-I", "-c", host_program(), "hook", directory])
+        Raises:
+            TrustError: See ``bootstrap``.
+        """
+        subscriber, host, bundle = self.subscriber, self.host, self.bundle
+        steps = []
+        if host.name and host.name != subscriber.name:
+            raise TrustError(
+                f"{subscriber.working_directory} on {subscriber.address} belongs to Subscriber {host.name}, not to {subscriber.name}",
+                remedy=f"give {subscriber.name} a working_directory of its own, or remove that one if {host.name} is gone",
+            )
+        if host.digest != bundle.digest or host.directory is None or host.directory.get("mode") != 0o700:
+            steps.append(Step(Act.AGENT, f"install agent {bundle.digest[:12]} ({bundle.platform}) in {subscriber.working_directory}/agent"))
+        if not host.name or not host.receipt_pub:
+            steps.append(Step(Act.IDENTITY, f"have the agent make the identity and receipt key of {subscriber.name}"))
+        for distributor, publisher in sorted(self.publishers.items()):
+            known = publisher.subscriber_key(subscriber.name)
+            if known is None or known != host.receipt_pub:
+                self._check_key(distributor, known, host.receipt_pub)
+                what = "replace" if known is not None else "keep"
+                steps.append(Step(Act.KEY, f"{what} its receipt key in the trust of Distributor {distributor}", distributor))
+            if host.roots.get(distributor) != hashlib.sha256(publisher.root()).hexdigest():
+                steps.append(Step(Act.TRUST, f"install the trust root of Distributor {distributor}", distributor))
+        if not host.crontab:
+            hint = f"have `{hook_command(subscriber)}` run when it starts; until then, the next contact recovers"
+            return steps, [f"{subscriber.name} has no crontab: {hint}"]
+        if not host.hook:
+            steps.append(Step(Act.HOOK, "add an @reboot line to the account's crontab, for recovery after a restart"))
+        return steps, []
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """Run the steps of ``plan``, in its order."""
+        login, subscriber, bundle = self.login, self.subscriber, self.bundle
+        program = [self.host.pythons[bundle.platform], "-I", "-c", host_program()]
+        directory, key = str(subscriber.working_directory), self.host.receipt_pub
+        for step in steps:
+            match step.act:
+                case Act.AGENT:
+                    with zipfile.ZipFile(bundle.path) as archive:
+                        needed = bundle.size + sum(info.file_size for info in archive.infolist())
+                    command = [*program, "install", directory, bundle.digest, str(bundle.size), str(needed)]
+                    _run(login, subscriber, command, _pieces(bundle.path))
+                case Act.IDENTITY:
+                    key = _run(login, subscriber, agent_command(subscriber.working_directory, "init", "--name", subscriber.name))
+                case Act.KEY:
+                    publisher = self.publishers[step.distributor]
+                    self._check_key(step.distributor, publisher.subscriber_key(subscriber.name), key)
+                    publisher.keep_subscriber_key(subscriber.name, key)
+                case Act.TRUST:
+                    _install_root(login, subscriber, step.distributor, self.publishers[step.distributor])
+                case Act.HOOK:
+                    _run(login, subscriber, [*program, "hook", directory])
+
+    def _check_key(self, distributor: str, known: bytes | None, shown: bytes) -> None:
+        if known is not None and known != shown and not self.replace_key:
+            what = "a receipt key other than" if shown else "no receipt key, instead of"
+            raise TrustError(
+                f"Subscriber {self.subscriber.name} has {what} the one that Distributor {distributor} knows",
+                remedy="if the host was set up anew, repeat with --replace-key; else find out which machine answers there",
+            )
 
 
 def _install_root(login: Login, subscriber: Subscriber, distributor: str, publisher: Publisher) -> None:
@@ -188,20 +191,12 @@ def _run(login: Login, subscriber: Subscriber, command: Sequence[str], stdin: It
     if status == NO_SPACE:
         raise NoSpaceError(
             f"{peer}: {output_text(stderr)}",
-            remedy="make room there, or give it a working_directory on a larger disk, then bootstrap it again",
+            remedy="make room there, or give it a working_directory on a larger disk; "
+            f"then run: sluice subscriber bootstrap {subscriber.name}",
         )
     if status != 0:
         raise TrustError(f"{peer} refused: {output_text(stderr) or f'exit status {status}'}")
     return output
-
-
-def _check_key(subscriber: Subscriber, distributor: str, known: bytes | None, shown: bytes, *, replace_key: bool) -> None:
-    if known is not None and known != shown and not replace_key:
-        raise TrustError(
-            f"Subscriber {subscriber.name} has {'a receipt key other than' if shown else 'no receipt key, instead of'} the one that "
-            f"Distributor {distributor} knows",
-            remedy="if the host was set up anew, repeat with --replace-key; else find out which machine answers there",
-        )
 
 
 def hook_command(subscriber: Subscriber) -> str:

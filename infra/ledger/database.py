@@ -129,7 +129,7 @@ class Database:
                 remedy="run the Sluice that made it",
             )
 
-    # --- a transaction, repeated where that is safe ------------------------------------------------------------------------
+    # --- a transaction, repeated if that is safe --------------------------------------------------------------------------
 
     def _transact(self, engine: Engine, work: Callable[[Connection], _T]) -> _T:
         locked, lost_since, pause = 0, 0.0, FIRST_PAUSE

@@ -33,7 +33,7 @@ def open_ledger(url_or_path: str | Path, *, busy_seconds: float = BUSY_SECONDS, 
     """Open a ledger, creating it if it is missing.
 
     Args:
-        url_or_path: A file, ``sqlite:///FILE``, or ``postgresql://`` with what libpq understands.
+        url_or_path: A file, ``sqlite:///FILE``, or ``postgresql://`` with anything that libpq understands.
         busy_seconds: Seconds that one try waits for other processes; ``tries`` such tries are made.
     Raises:
         LedgerError: It can't be opened, or has a newer schema version.

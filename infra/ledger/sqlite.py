@@ -2,7 +2,7 @@
 
 A rollback journal, because the versions around 3.40 can corrupt a WAL; ``synchronous=EXTRA``, because a power cut must not undo a commit
 that was reported: an order's sequence would be given twice. The journal file stays (``PERSIST``): a commit ends with its header
-zeroed and synced, which writes one block, where removing or truncating it changes metadata and takes a commit of the file system's own.
+zeroed and synced, which writes one block, whereas removing or truncating it changes metadata and takes a commit of the file system's own.
 
 Writes begin IMMEDIATE, so that no transaction has to be upgraded. Connections aren't pooled: opening one costs far less than the write
 that follows, and nothing is shared with a forked child.

@@ -43,7 +43,7 @@ def translate_errors(path: Path, *, pass_missing: bool = False) -> Iterator[None
         if pass_missing and isinstance(error, FileNotFoundError):
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpaceError(f"no space left for {path}", remedy="free some, then repeat") from error
+            raise NoSpaceError(f"no space left for {path}", remedy="free some space, then repeat") from error
         raise StoreError(f"{path}: {error.strerror}", remedy="see that this account may read and write there") from error
 
 
@@ -195,7 +195,7 @@ class PackSink:
         self._pending.add(digest)
 
     def finish(self) -> None:
-        """Make what was put durable and findable."""
+        """Make the contents that were put durable and findable."""
         if self._writer is None or self._file is None:
             return
         index = self._writer.finish()
@@ -204,7 +204,7 @@ class PackSink:
         self.close()
 
     def close(self) -> None:
-        """Discard what wasn't finished."""
+        """Discard the unfinished pack."""
         if self._file is not None:
             self._file.close()
             with translate_errors(Path(str(self._file.name))), suppress(FileNotFoundError):

@@ -50,7 +50,7 @@ def examine(store: StoreLayout, distributions: Iterable[str], progress: Progress
 
 @dataclass
 class _Reading:
-    """Counts what is read, and reports progress."""
+    """Counts bytes and files read, and reports progress."""
 
     progress: Progress | None
     packs: int = 0

@@ -3,7 +3,7 @@
 Everything else in this package takes a ``StoreLayout``; ``FileStore`` adds what the port promises beyond reading. Readers need no lock:
 revisions and ``.ted`` files appear whole and never change.
 
-The lock of the packs is between those who add to or read from the packs and those who delete packs: builders share it for as long as they
+The lock of the packs separates builders and readers of packs from deleters: builders share it for as long as they
 rely on a content that no revision refers to yet; a pruner has it exclusively, or doesn't prune. Leaves out how a revision, a ``.ted`` or a
 pack is made.
 """
@@ -195,7 +195,7 @@ class StoreLayout:
         """Delete packs that no kept revision refers to.
 
         Returns:
-            False if nothing was deleted, because somebody builds or a manifest can't be read: try again another time.
+            False if nothing was deleted, because a build is under way or a manifest can't be read: try again another time.
         """
         try:
             with self.lock_packs(), translate_errors(self.root):
@@ -237,7 +237,7 @@ def _open_ted(path: Path, distribution: str, revision: RevisionNumber, base: Rev
 
 
 def _sweep(directory: Path) -> None:
-    """Remove what killed processes left of a Distribution; its lock is held."""
+    """Remove leftovers of killed processes from a Distribution, whose lock is held."""
     sweep(directory)
     with os.scandir(directory / "revisions") as found:
         for item in found:

@@ -12,7 +12,7 @@ import pytest
 
 from infra.hosts import host_program
 from infra.hosts.agent_bundle import Bundle, Platform
-from infra.hosts.bootstrap import Act, Step, run_steps
+from infra.hosts.bootstrap import Act, Installation, Step
 from infra.hosts.login import Host, probe
 from sluice.errors import ConnectionLostError, NoSpaceError, NotFoundError
 from sluice.model.site import Address, Subscriber
@@ -156,6 +156,6 @@ def test_a_bootstrap_for_which_there_is_no_room_says_what_to_do(tmp_path: Path) 
     bundle = Bundle(tmp_path / "bundle", platform, "a" * 64, size, "")
     login = FullHost()
     with pytest.raises(NoSpaceError, match=r"oslo \(.*\): /var/lib/sluice: No space left on device") as caught:
-        run_steps(login, OSLO, host, bundle, {}, [Step(Act.AGENT, "install")], replace_key=False)
+        Installation(OSLO, {}, login, host, bundle).run([Step(Act.AGENT, "install")])
     assert "make room there" in caught.value.remedy
     assert login.asked == ["a" * 64, str(size), str(size + 1000)]

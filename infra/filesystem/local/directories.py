@@ -31,7 +31,7 @@ class Directories:
             return self.fd, "."
         parent, _, name = path.rpartition("/")
         if name in ("", ".", ".."):
-            raise DestinationError(f"{path!r} is no path below a destination")
+            raise DestinationError(f"{path!r} isn't a path below a destination")
         return self.directory(parent), name
 
     @contextmanager
@@ -53,7 +53,7 @@ class Directories:
             self._open.move_to_end(path)
             return fd
         if not {"", ".", ".."}.isdisjoint(path.split("/")):
-            raise DestinationError(f"{path!r} is no path below a destination")
+            raise DestinationError(f"{path!r} isn't a path below a destination")
         parent, _, name = path.rpartition("/")
         if not parent or parent in self._open:
             fd = os.open(name, DIRECTORY, dir_fd=self._open.get(parent, self.fd))

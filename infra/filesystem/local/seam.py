@@ -1,4 +1,4 @@
-"""The one place where OSErrors of destinations become Sluice's errors. The map is total: any other errno is a DestinationError."""
+"""Translate OSErrors of destinations into Sluice's errors, here and nowhere else. Any errno not listed is a DestinationError."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LOCKED = frozenset({errno.EPERM, errno.EBUSY, errno.ETXTBSY, errno.EAGAIN})
 """EPERM: immutable or append-only. EBUSY: a mount point, or in use. EAGAIN: a lease, since we open without waiting."""
 _REMEDIES = {
-    errno.ELOOP: "a link stands in the way: remove it, or name the real directory as destination",
-    errno.ENOTDIR: "something that is no directory, or a link, stands in the way: remove it, or name another destination",
+    errno.ELOOP: "a link is in the way: remove it, or name the real directory as destination",
+    errno.ENOTDIR: "a link, or something that isn't a directory, is in the way: remove it, or name another destination",
     errno.EACCES: "give the agent's account the right, or run the agent as root",
     errno.EROFS: "the file system is mounted read-only",
     errno.EXDEV: "another file system was mounted there meanwhile: repeat the command",
@@ -28,10 +28,12 @@ def translate(error: OSError, where: str) -> SluiceError:
     number = error.errno or 0
     text = error.strerror or str(error)
     if number in _NO_SPACE:
-        return NoSpaceError(f"no space left for {where}", remedy="free some, then repeat")
+        return NoSpaceError(f"no space left for {where}", remedy="free some space, then repeat")
     # Only an immutable directory (on older kernels), a security module or a server's lock denies root.
     if number in _LOCKED or (number == errno.EACCES and os.geteuid() == 0):
-        return LockedTargetError(f"locked: {where} ({text})", remedy="end what uses it or make it mutable; the next extract tries again")
+        return LockedTargetError(
+            f"locked: {where} ({text})", remedy="end the program that uses it, or make it mutable; the next extraction tries again"
+        )
     return DestinationError(f"{where}: {text}", remedy=_REMEDIES.get(number, ""))
 
 
