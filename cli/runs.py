@@ -96,7 +96,7 @@ def build(call: Call, name: str, rebaseline: bool) -> int:
 @session
 @click.pass_context
 def sign(ctx: click.Context, session: Session, name: str, dry_run: bool, as_json: bool) -> None:
-    """Publish signed metadata of the revisions of a Distribution that can be sent."""
+    """Publish signed metadata of a Distribution's revisions."""
     session.owner(name)
     if dry_run:
         rehearsed_sign(session, name, as_json=as_json)
@@ -111,9 +111,10 @@ def sign(ctx: click.Context, session: Session, name: str, dry_run: bool, as_json
 @click.option("--check", is_flag=True, help="Ask the Subscribers what they hold, instead of relying on receipts.")
 @flow_command
 def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bool) -> int:
-    """Send Subscribers what they lack of a Channel or a Distribution.
+    """Send the newest revisions to Subscribers without them.
 
-    Received revisions are extracted at once if Distribution or Subscriber say so, else at the Subscriber's Extract schedule.
+    NAME is a Distribution or a Channel. Received revisions are extracted at once if Distribution or Subscriber say so, else at the
+    Subscriber's Extract schedule.
     """
     site, to = call.session.site, _subscribers(call.session.site, to)
     is_channel = is_channel or (name in site.channels and name not in site.distributions)
@@ -143,7 +144,10 @@ def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bo
 @click.option("--distribution", metavar="NAME", default="", help="Only this Distribution.")
 @flow_command
 def extract(call: Call, subscribers: tuple[str, ...], distribution: str) -> int:
-    """Have Subscribers extract what they hold, whatever their Extract schedules say."""
+    """Have Subscribers extract what they hold now.
+
+    Their Extract schedules are not waited for.
+    """
     site, hosts = call.session.site, _subscribers(call.session.site, subscribers)
     if distribution:
         site.distribution(distribution)
