@@ -13,7 +13,6 @@ from blake3 import blake3
 
 from infra.ledger.sql import open_ledger
 from infra.store.files import FileStore
-from infra.transports.local import LocalTransport
 from sluice.distributor.build.sign import sign
 from sluice.distributor.deliver.delivery import Delivery
 from sluice.distributor.deliver.result import DeliveryResult
@@ -26,7 +25,7 @@ from sluice.model.site import Address, Distributor, Subscriber
 from sluice.model.ticket import Started
 from sluice.ports import Transport
 from sluice.sender.transfer import Remedy, Sender, Transfer
-from tests.agents.workbench import Workbench
+from tests.agents.workbench import ForkedAgents, Workbench
 from tests.distributor.context import context_of
 
 DAY = timedelta(days=1)
@@ -67,7 +66,7 @@ class Route:
         self.distributor = Distributor("hq", PurePosixPath(directory / "hq"))
         self.subscriber = Subscriber("oslo", Address("local", path=str(self.bench.work)), PurePosixPath(self.bench.work))
         self.clock = Clock()
-        self.transport: Transport = LocalTransport()
+        self.transport: Transport = ForkedAgents()
         self._watch = QueueWatch("hq", None, ledger=self.ledger, clock=self.clock)
 
     def close(self) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import traceback
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
+import agents.extraction
+import agents.requests
+import agents.serve  # noqa: F401 - these three are imported late by an agent; forks of this process have them already
 from agents.init import init, trust
-from infra.transports.local import LocalTransport
+from agents.main import main
+from infra.transports.local import LocalStream, LocalTransport
 from sluice.formats.protocol import DATA_MAX, data_header, message_frame, read_frame
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import Action
@@ -27,6 +34,39 @@ from sluice.trust.targets import Target
 from tests.subscriber.revisions import Made
 
 PROJECT = Path(__file__).parents[2]
+
+
+def serving(directory: Path | PurePosixPath) -> subprocess.Popen[bytes]:
+    """``sluice-agent serve`` as a child process, forked from this one: most of an agent's time would go into its imports."""
+
+    def become() -> None:
+        code = 1
+        try:
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts, and as Popen undoes
+            os.closerange(3, 4096)
+            sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode, encoding="utf-8") for number, mode in enumerate("rww"))
+            code = main(["serve", "--directory", str(directory)])
+        except BaseException:  # noqa: BLE001 - the child must end here whatever happens
+            traceback.print_exc()
+        finally:
+            with suppress(OSError, ValueError):
+                sys.stderr.flush()
+            os._exit(code)
+
+    pipe = subprocess.PIPE
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns where other threads live; the child uses nothing of theirs
+        return subprocess.Popen(
+            ["sluice-agent"], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, cwd="/", start_new_session=True, preexec_fn=become
+        )
+
+
+class ForkedAgents(LocalTransport):
+    """The Transport port to such agents."""
+
+    def connect(self, subscriber: Subscriber, *, timeout: float) -> LocalStream:
+        """See the port."""
+        return LocalStream(serving(subscriber.working_directory), self.login(subscriber, timeout=timeout))
 
 
 class Workbench:
@@ -55,7 +95,7 @@ class Workbench:
     def connect(self) -> Conversation:
         address = Address("local", path=str(self.work))
         subscriber = Subscriber("oslo", address, PurePosixPath(self.work))
-        conversation = Conversation(LocalTransport().connect(subscriber, timeout=30), who="oslo")
+        conversation = Conversation(ForkedAgents().connect(subscriber, timeout=30), who="oslo")
         conversation.hello("hq")
         return conversation
 
@@ -158,14 +198,14 @@ class Raw(Frames):
     """Frames to an agent that is a child process."""
 
     def __init__(self, bench: Workbench, *, python: Sequence[str] = ()) -> None:
-        command = [str(bench.launcher), "serve", "--directory", str(bench.work)]
+        """``python``: options of a Python of its own."""
         if python:
             call = "import sys; sys.argv[0] = 'sluice-agent'; from agents.main import main; sys.exit(main())"
-            command = [sys.executable, *python, "-c", call, *command[1:]]
-        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd="/"
-        )
+            command = [sys.executable, *python, "-c", call, "serve", "--directory", str(bench.work)]
+            environment, pipe = {**os.environ, "PYTHONPATH": str(PROJECT)}, subprocess.PIPE
+            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=environment, cwd="/")
+        else:
+            self.process = serving(bench.work)
         self.stdin = cast("IO[bytes]", self.process.stdin)
         self.stdout = cast("IO[bytes]", self.process.stdout)
 
