@@ -11,7 +11,7 @@ from agents.frame_channel import FrameChannel
 from agents.working_directory import WorkingDirectory
 from sluice.errors import NoSpaceError, ProtocolError, TamperedError
 from sluice.formats.canonical import Fields
-from sluice.formats.protocol import LACKS_MAX, LENT, Message
+from sluice.formats.protocol import LACKS_MAX, SUPPLEMENT, Message
 from sluice.subscriber.complete import supplement_contents
 from sluice.subscriber.held.directory import SENDER_BROKEN, DistributionDirectory
 from sluice.subscriber.receive.receivers import ManifestReceiver, TargetPath, TedReceiver, check_index_length
@@ -51,8 +51,8 @@ class Puts:
         """Answer a put. Raises NoSpaceError, which names the Subscriber."""
         target = fields.text("target")
         try:
-            if target.endswith(f"/{LENT}"):
-                return self._put_supplement(TargetPath.parse(f"{target.removesuffix(LENT)}{MANIFEST}"), fields)
+            if target.endswith(f"/{SUPPLEMENT}"):
+                return self._put_supplement(TargetPath.parse(f"{target.removesuffix(SUPPLEMENT)}{MANIFEST}"), fields)
             path = TargetPath.parse(target)
             return self._put_manifest(path, fields) if path.file == MANIFEST else self._put_ted(path, fields)
         except NoSpaceError as error:

@@ -23,7 +23,7 @@ METADATA_MAX = 32 * 1024 * 1024
 """Most bytes of one metadata set, uncompressed: four roles of 5 MB and a long chain of roots."""
 LACKS_MAX = 200_000
 """Most contents that an agent names as missing; one that misses more is sent everything."""
-LENT = "lent"
+SUPPLEMENT = "lent"
 """The last part of a supplement's target: no file has this name, and it isn't signed."""
 HEADER = struct.Struct(">IB")
 _MESSAGE, _DATA = ord("J"), ord("D")

@@ -21,7 +21,7 @@ class Assignment:
 
     @property
     def pair(self) -> tuple[str, str]:
-        """Subscriber and Distribution: what the ledger keeps one state of."""
+        """Subscriber and Distribution; the ledger keeps one state for each pair."""
         return self.subscriber, self.distribution
 
     @property

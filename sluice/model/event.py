@@ -1,4 +1,4 @@
-"""Events of the ledger's log: what happened, when and to which objects. Data only; the log is append-only."""
+"""Events of the ledger's log, with their time and objects. Data only; the log is append-only."""
 
 from __future__ import annotations
 

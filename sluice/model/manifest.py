@@ -87,7 +87,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class EncodedManifest:
-    """A manifest with the one byte string that it has, so that nobody encodes, parses or hashes it twice.
+    """A manifest with the one byte string that it has, so that it is never encoded, parsed or hashed twice.
 
     Made by ``formats.manifest.document.encode`` and ``decode``.
     """

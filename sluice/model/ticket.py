@@ -1,4 +1,4 @@
-"""Tickets of the send queue (D9, D10). Data only; ``rules/dispatch.py`` decides who starts, the ledger keeps them.
+"""Tickets of the send queue (D9, D10). Data only; ``rules/dispatch.py`` decides which start, the ledger keeps them.
 
 Each pair of Subscriber and Distribution has one ticket at a time, whichever sender it belongs to. Every ticket is leased, also while it
 waits: one whose holder died is freed when its lease runs out.

@@ -1,4 +1,4 @@
-"""The outside world as the domain sees it. Adapters live in ``infra/`` (and ``agents/`` for what runs on a Subscriber).
+"""The outside world as the domain sees it. Adapters live in ``infra/`` (and ``agents/`` for those on a Subscriber).
 
 One small port per kind of I/O, in a file of its own. Adapters translate foreign exceptions into ``sluice.errors`` at one seam each.
 """

@@ -1,6 +1,6 @@
 """The one rule of retrying a send (D7). Pure: the time is an argument, the count comes from the ledger.
 
-TED: "tries every 2 minutes for 30 minutes, then waits for the Channel's next start". The retries stand on a grid that begins at
+TED: "tries every 2 minutes for 30 minutes, then waits for the Channel's next start". The retries are on a grid that begins at
 the first failure: 2, 4, ... 30 minutes after it, so a host that refuses at once sees one try and 15 retries. A try that
 takes long itself (a timeout of 5 minutes, D8) passes points of the grid, which are left out: the 30 minutes hold. Either way there
 are never more retries than points. The count is in the ledger, so that the same flow run started again continues it; a success or another

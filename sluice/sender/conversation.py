@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluice.errors import AgentVersionError, ConnectionLostError, ProtocolError, SluiceError, TrustError
-from sluice.formats.protocol import LACKS_MAX, LENT, METADATA_MAX, PROTOCOL_VERSION, Message
+from sluice.formats.protocol import LACKS_MAX, METADATA_MAX, PROTOCOL_VERSION, SUPPLEMENT, Message
 from sluice.formats.rehearsals import OUTLINE_MAX, Removals, outline_bytes, rehearsals_from_json, rehearse_request, removals_from_json
 from sluice.formats.ted.index import BLOCK
 from sluice.formats.zstd import compress_frame, compress_wide
@@ -150,7 +150,7 @@ class Conversation:
             target: ``zone/1.2``.
             digests: Of the contents in ``ted``, in its order.
         """
-        return self._put({"target": f"{target}/{LENT}", "contents": list(digests)}, ted, None, pause, min_free)
+        return self._put({"target": f"{target}/{SUPPLEMENT}", "contents": list(digests)}, ted, None, pause, min_free)
 
     def put_manifest(self, target: str, manifest: bytes) -> Put:
         """Send a manifest unless it is held; ``target`` is its TUF target."""
