@@ -69,10 +69,10 @@ class _Reading:
         mode, size, mtime, ctime, inode, device = self.walk.stats[at : at + FIELDS]
         return mode, size, mtime, ctime, inode, device
 
-    def is_known(self, at: int) -> bool:
-        """Whether the file's content is in the store, so that it needn't be read."""
+    def known_digest(self, at: int) -> bytes | None:
+        """Return the digest of a file whose content is in the store, so that it needn't be read."""
         digest = self.known.get(self.stat(at))
-        return digest is not None and self.sink.holds(digest.hex())
+        return digest if digest is not None and self.sink.holds(digest.hex()) else None
 
 
 class FilesSource:
@@ -98,7 +98,7 @@ class FilesSource:
         listed = _listings(walk, distribution)
         reading = _Reading(walk, self._opener, before.digests() if before else {}, sink, lambda size: None)
         files = [item.at for items in listed for item in items if S_IFMT(walk.stats[item.at]) == S_IFREG]
-        unknown = [at for at in files if not reading.is_known(at)]
+        unknown = [at for at in files if reading.known_digest(at) is None]
         reading.progress = _count_up(progress, sum(walk.stats[at + 1] for at in unknown))
         sink.expect(sum(walk.stats[at + 1] for at in unknown))
         destinations = tuple(_destination(s, items, reading) for s, items in zip(distribution.files, listed, strict=True))
@@ -238,8 +238,8 @@ def _entry(item: _Listed, root: int, name: str, source: FileSource, mode: int | 
         if kind is EntryKind.SYMLINK:
             target = _target(reading.opener.read_link(root, disk), shown)
             return Entry(kind, item.path, S_IMODE(found[0]), 0, target=target, owner=owner)
-        digest = reading.known.get(found)
-        if digest is None or not reading.sink.holds(digest.hex()):
+        digest = reading.known_digest(at)
+        if digest is None:
             found, digest = read_file(reading.opener, root, disk, shown=shown, sink=reading.sink)
             reading.walk.stats[at : at + FIELDS] = found
             reading.files_read += 1

@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from sluice.errors import ConnectionLostError, TransportError, TransportTimeoutError
 from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_missing, serve_command
@@ -73,17 +73,11 @@ class LocalLogin:
             AgentMissingError: There is no such program.
             ConnectionLostError, TransportTimeoutError: A signal ended it, or it neither read nor wrote for too long.
         """
-        with self.start(command) as stream:
+        with closing(self.start(command)) as stream:
             return stream.finish([stdin] if isinstance(stdin, bytes) else stdin)
 
     def close(self) -> None:
         """Do nothing: a login on this machine holds nothing open."""
-
-    def __enter__(self) -> LocalLogin:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class LocalStream:
@@ -174,12 +168,6 @@ class LocalStream:
             self._child.wait()
         self._keep_stderr()
         self._stderr_pipe.close()
-
-    def __enter__(self) -> LocalStream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _check_open(self) -> None:
         if self._closed:

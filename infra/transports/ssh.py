@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import paramiko
@@ -120,7 +120,7 @@ class SshLogin:
         Raises:
             ConnectionLostError, TransportTimeoutError: It never ended, or a signal ended it.
         """
-        with self.start(command) as stream:
+        with closing(self.start(command)) as stream:
             return stream.finish([stdin] if isinstance(stdin, bytes) else stdin)
 
     @contextmanager
@@ -153,12 +153,6 @@ class SshLogin:
         with suppress(*FOREIGN):
             self._transport.close()
         self._sock.close()
-
-    def __enter__(self) -> SshLogin:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class SshStream:
@@ -224,12 +218,6 @@ class SshStream:
             self._channel.close()
         if self._on_close is not None:
             self._on_close()
-
-    def __enter__(self) -> SshStream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _keep_output(self, output: bytearray) -> int:
         data = self._channel.recv(WRITE_MAX)

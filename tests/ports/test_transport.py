@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -185,13 +186,13 @@ def test_closing_from_another_thread_ends_what_waits(doing: str, place: Place) -
 
 
 def test_a_command_gives_status_output_and_stderr(place: Place) -> None:
-    with place.transport.login(place.subscriber, timeout=20) as login:
+    with closing(place.transport.login(place.subscriber, timeout=20)) as login:
         status, output, said = login.run(["sh", "-c", 'cat; echo "it\'s $0" >&2; exit 4', "a b"], stdin=[b"in", b"put"])
     assert (status, output, said) == (4, b"input", b"it's a b\n")
 
 
 def test_a_command_that_does_not_listen_is_no_error_and_its_output_is_bounded(place: Place) -> None:
-    with place.transport.login(place.subscriber, timeout=20) as login:
+    with closing(place.transport.login(place.subscriber, timeout=20)) as login:
         status, output, _ = login.run(["sh", "-c", "head -c 3000000 /dev/zero"], stdin=[bytes(100_000)] * 100)
     assert (status, len(output)) == (0, 1024 * 1024)
 

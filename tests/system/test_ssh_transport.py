@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def _type_and_blob(public: Path) -> tuple[str, bytes]:
 
 def test_gcm_is_what_is_negotiated_and_strict_key_exchange_with_it(ssh_lab: SshLab, tmp_path: Path) -> None:
     host = ssh_lab.host("a")
-    with SshTransport(tmp_path).login(host.subscriber, timeout=20) as login:
+    with closing(SshTransport(tmp_path).login(host.subscriber, timeout=20)) as login:
         transport = login._transport
         assert transport.remote_cipher == transport.local_cipher == "aes128-gcm@openssh.com"
         assert transport.agreed_on_strict_kex
@@ -59,7 +60,7 @@ def test_gcm_is_what_is_negotiated_and_strict_key_exchange_with_it(ssh_lab: SshL
 def test_a_home_directory_of_its_own_for_every_host(ssh_lab: SshLab, tmp_path: Path) -> None:
     for name in ("a", "b"):
         host = ssh_lab.host(name)
-        with SshTransport(tmp_path).login(host.subscriber, timeout=20) as login:
+        with closing(SshTransport(tmp_path).login(host.subscriber, timeout=20)) as login:
             assert login.run(["sh", "-c", 'printf %s "$HOME"'])[1].decode() == str(host.home)
 
 
@@ -95,7 +96,7 @@ def test_a_known_hosts_file_below_the_site_pins_as_well(ssh_lab: SshLab, tmp_pat
     known = tmp_path / "known_hosts"
     known.write_text(f"# ours\n[127.0.0.1]:{host.port} {host.host_key}\n")
     by_file = replace(host.subscriber, host_key="", host_keys="known_hosts")
-    with SshTransport(tmp_path).login(by_file, timeout=20) as login:
+    with closing(SshTransport(tmp_path).login(by_file, timeout=20)) as login:
         assert login.run(["true"])[0] == 0
     with pytest.raises(HostKeyError, match="isn't in"):
         SshTransport(tmp_path).login(replace(other.subscriber, host_key="", host_keys="known_hosts"), timeout=20)
@@ -168,7 +169,7 @@ def test_something_else_that_answers_is_no_ssh_and_ends_in_time(ssh_lab: SshLab,
 def test_a_server_frozen_during_the_login_ends_in_a_timeout(ssh_lab: SshLab, tmp_path: Path) -> None:
     host = ssh_lab.host("a")
     install(host)
-    with SshTransport(tmp_path).login(host.subscriber, timeout=1.5) as login:
+    with closing(SshTransport(tmp_path).login(host.subscriber, timeout=1.5)) as login:
         for pid in host.session_pids():
             os.kill(pid, signal.SIGSTOP)
             for child in host_children(pid):
