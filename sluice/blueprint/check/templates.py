@@ -11,7 +11,7 @@ from sluice.blueprint.convert.converter import Converter
 from sluice.blueprint.read.document import PathKey
 from sluice.blueprint.render.recipe import rendered_destination
 from sluice.blueprint.render.template import check, render, undefined_variables, variables_of
-from sluice.blueprint.schema.actions import PHASES, problem_of
+from sluice.blueprint.schema.actions import PHASES, problem_with
 from sluice.blueprint.schema.actions import templates as action_templates
 from sluice.model.site import Address, Distribution, Site, Subscriber
 
@@ -107,7 +107,7 @@ class TemplateCheck:
             for path, template in templates:
                 try:
                     made = render(template, self.variables[subscriber.name], what=f"for {subscriber.name} it")
-                    if problem := problem_of(path, made):
+                    if problem := problem_with(path, made):
                         raise AuthorError(f"for {subscriber.name} it is {problem[0]}", problem[1])
                 except AuthorError as e:
                     if path not in reported:

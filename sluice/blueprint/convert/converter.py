@@ -103,7 +103,7 @@ class Converter:
             part.name,
             directory,
             retry=retry,
-            mail=mail.value.mail() if mail is not None and isinstance(mail.value, MailPart) else None,
+            mail=mail.value.to_model() if mail is not None and isinstance(mail.value, MailPart) else None,
             tags=effective.texts("tags"),
             origins=effective.origins() | {"name": Origin(parsed.document.position(("name",)))},
             **effective.arguments("description", "max_concurrent", "connection_timeout", "min_free", "refresh"),
@@ -187,7 +187,7 @@ class Converter:
             priority=Priority(part.priority or "medium"),
             send_immediately=part.send == "immediately",
             extract_immediately=part.extract == "immediately",
-            notify=part.notify.notify() if part.notify else None,
+            notify=part.notify.to_model() if part.notify else None,
             effort=Effort(part.effort or "default"),
             platforms=platforms,
             locked=Locked(part.locked.retries, part.locked.wait) if part.locked else FAILS_AT_ONCE,
@@ -224,7 +224,7 @@ class Converter:
             if rollback and part.lacks_undo():
                 remedy = "add undo: with a script that undoes it, or undo: none"
                 self.errors.append(document.error((key, index, part.key), "has no undo:, and rollback is on", remedy))
-            found.append(part.given.action())
+            found.append(part.given.to_model())
         return tuple(found)
 
 

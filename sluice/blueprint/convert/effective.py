@@ -39,7 +39,7 @@ class Leaf:
     @property
     def schedule(self) -> Schedule | None:
         """Return the schedule; None for any other setting."""
-        return self.value.schedule() if isinstance(self.value, SchedulePart) else None
+        return self.value.to_model() if isinstance(self.value, SchedulePart) else None
 
     def error(self, message: str, remedy: str) -> BlueprintError:
         """Return an error at the position of the setting, be it in a Defaults document."""

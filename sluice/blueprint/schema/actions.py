@@ -51,7 +51,7 @@ def _host_path(text: str) -> str:
 
 
 def _program_name(text: str) -> str:
-    if "{{" not in values.filled(text) and (problem := problem_of_name(text)):
+    if "{{" not in values.filled(text) and (problem := problem_with_name(text)):
         raise refuse(*problem)
     return text
 
@@ -90,7 +90,7 @@ class ScriptPart(Part):
             raise refuse(f"begins with a #! line for {other}, and type: is {self.type}", "correct the one that is wrong", "run")
         return self
 
-    def action(self) -> Script:
+    def to_model(self) -> Script:
         """Convert it into the model."""
         return Script(ScriptType(self.type), self.undo or "none", self.run or "", self.path or "")
 
@@ -105,7 +105,7 @@ class StartProcessPart(Part):
     wait: bool | None = left_out("Wait for its end, at most 10 minutes, and fail unless it succeeds; false when left out.")
     undo: Undo | None = left_out("A shell script that undoes it when a later step fails, or none.")
 
-    def action(self) -> StartProcess:
+    def to_model(self) -> StartProcess:
         """Convert it into the model."""
         return StartProcess(self.path, tuple(self.arguments or ()), bool(self.wait), self.undo or "none")
 
@@ -118,7 +118,7 @@ class StopProcessPart(Part):
     kill: bool | None = left_out("Kill processes that don't end by themselves; false when left out.")
     undo: Undo | None = left_out("A shell script that starts it again when a later step fails, or none.")
 
-    def action(self) -> StopProcess:
+    def to_model(self) -> StopProcess:
         """Convert it into the model."""
         return StopProcess(self.name, bool(self.wait), bool(self.kill), self.undo or "none")
 
@@ -183,18 +183,18 @@ def with_templates(action: Action, rendered: Callable[[str], str]) -> Action:
     return replace(action, **changed)
 
 
-def problem_of(path: PathKey, made: str) -> tuple[str, str] | None:
+def problem_with(path: PathKey, made: str) -> tuple[str, str] | None:
     """Return the problem of a rendered text of an action and the remedy; None if it is valid."""
     if path[-1] == "path" and not made.startswith("/"):
         return f"{made!r}, not an absolute path", "write the full path"
-    if path[2:] == ("stop_process", "name") and (problem := problem_of_name(made)):
+    if path[2:] == ("stop_process", "name") and (problem := problem_with_name(made)):
         return f"{made!r}, which {problem[0]}", problem[1]
     if path[-1] != "undo" and path[-1] != "run" and len(made) > values.TEXT_MAX:
         return f"longer than {values.TEXT_MAX} characters", "shorten it"
     return None
 
 
-def problem_of_name(name: str) -> tuple[str, str] | None:
+def problem_with_name(name: str) -> tuple[str, str] | None:
     """Return the problem of the name of a program to stop and the remedy; None if it is valid."""
     if "/" in name:
         last = name.rstrip("/").rpartition("/")[2]

@@ -56,8 +56,8 @@ class MailPart(Part):
     server: Server = Field(description="The SMTP server, host:port.")
     from_: MailAddress = Field(alias="from", description="The sender's address.")
 
-    def mail(self) -> Mail:
-        """As the model has it."""
+    def to_model(self) -> Mail:
+        """Convert it into the model."""
         return Mail(*self.server, self.from_)
 
 
@@ -67,6 +67,6 @@ class NotifyPart(Part):
     to: list[MailAddress] = Field(min_length=1, max_length=RECIPIENTS_MAX, description="Recipients.")
     when_left: Annotated[int, Field(ge=0, le=1_000_000)] = Field(description="Mail is sent when at most this many are left.")
 
-    def notify(self) -> Notify:
-        """As the model has it."""
+    def to_model(self) -> Notify:
+        """Convert it into the model."""
         return Notify(tuple(dict.fromkeys(self.to)), self.when_left)

@@ -25,7 +25,7 @@ class WindowPart(Part):
     random: bool | None = left_out("Start each Subscriber at its own, reproducible instant in the window.")
     every: values.PositiveDuration | None = left_out("Start again and again in the window, this often.")
 
-    def window(self) -> Window:
+    def to_model(self) -> Window:
         """Convert it into the model."""
         start = self.at or self.from_ or time()
         return Window(start, self.to or start, random=bool(self.random), every=self.every)
@@ -113,7 +113,7 @@ class SchedulePart(Part):
         self._word = word
         return self
 
-    def schedule(self) -> Schedule:
+    def to_model(self) -> Schedule:
         """Convert it into the model."""
         if self._word:
             return NEVER if self._word == "never" else IMMEDIATELY
@@ -124,13 +124,13 @@ class SchedulePart(Part):
         if self.at is not None:
             return Schedule(Kind.AT, zone, at=self.at.replace(tzinfo=ZoneInfo(zone)))
         if self.daily is not None:
-            return Schedule(Kind.DAILY, zone, window=self.daily.window(), weekdays=self.daily.days or ())
+            return Schedule(Kind.DAILY, zone, window=self.daily.to_model(), weekdays=self.daily.days or ())
         if self.weekly is not None:
-            return Schedule(Kind.WEEKLY, zone, window=self.weekly.window(), weekdays=self.weekly.days)
+            return Schedule(Kind.WEEKLY, zone, window=self.weekly.to_model(), weekdays=self.weekly.days)
         if self.monthly is not None:
-            return Schedule(Kind.MONTHLY, zone, window=self.monthly.window(), month_days=self.monthly.days)
+            return Schedule(Kind.MONTHLY, zone, window=self.monthly.to_model(), month_days=self.monthly.days)
         if self.yearly is not None:
-            return Schedule(Kind.YEARLY, zone, window=self.yearly.window(), year_days=self.yearly.days)
+            return Schedule(Kind.YEARLY, zone, window=self.yearly.to_model(), year_days=self.yearly.days)
         if self.cron is not None:
             return Schedule(Kind.CRON, zone, cron=" ".join(self.cron.split()))
         return Schedule(Kind.RRULE, zone, rrule=self.rrule or "")
@@ -158,7 +158,7 @@ class SchedulePart(Part):
         if self.starting is not None and self.every is None:
             raise refuse("has no effect without every:", "leave out starting:", "starting")
         for kind in ("cron", "rrule"):
-            if kind in kinds and (problem := due.problem_with(self.schedule())):
+            if kind in kinds and (problem := due.problem_with(self.to_model())):
                 raise refuse(problem, _EXAMPLE[kind], kind)
         return self
 
