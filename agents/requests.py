@@ -83,7 +83,7 @@ class Requests:
         try:
             data = b"".join(decompress_wide(encoded, plain, what="metadata", prefix=self._trust.held_files(like))) if plain else b""
         except StoreCorruptError as error:
-            raise TamperedError(error.message, remedy="send it again") from error
+            raise TamperedError(error.message, remedy=f"run: sluice send {distribution}") from error
         files, at = {}, 0
         for name, length in listed:
             files[name] = data[at : at + length]

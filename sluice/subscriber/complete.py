@@ -118,9 +118,11 @@ class _Completion:
         index, index_data = open_ted(path)
         base = self._state.extracted
         if index.recipe is None or index.base is None:
-            raise NotFoundError(f"no delta of {self._name} arrived", remedy="send it again")
+            raise NotFoundError(f"no delta of {self._name} arrived", remedy=f"run: sluice send {self._held.name}")
         if not signed(delta_name(index.base, index.small)).fits(index_data):
-            raise StoreCorruptError(f"the delta of {self._name} isn't the one that is signed now", remedy="send it again")
+            raise StoreCorruptError(
+                f"the delta of {self._name} isn't the one that is signed now", remedy=f"run: sluice send {self._held.name}"
+            )
         if base is None or base.revision != index.base:
             raise BaseDiffersError(f"{self._name} builds on {index.base}, which isn't extracted", remedy=SENT_WHOLE)
         with open(path, "rb") as file:

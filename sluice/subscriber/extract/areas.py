@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sluice.errors import DestinationError
 from sluice.ports import PathStat, Root
 from sluice.subscriber.extract.journal import AreaRecord
+from sluice.subscriber.extract.steps import TRIED_AGAIN
 from sluice.subscriber.held.paths import below, full
 
 
@@ -49,7 +50,7 @@ class StagingArea:
         """Number of the file system that it is on."""
         found = self.root.find(self.holder_path)
         if found is None:
-            raise DestinationError(f"{full(self.root, self.holder_path)} is gone", remedy="repeat")
+            raise DestinationError(f"{full(self.root, self.holder_path)} is gone", remedy=TRIED_AGAIN)
         return found.device
 
     def free(self) -> int:

@@ -14,7 +14,6 @@ from contextlib import closing, suppress
 from sluice.durable import replace_atomically
 from sluice.errors import (
     ExtractError,
-    NotFoundError,
     OutOfOrderError,
     SluiceError,
     StoreCorruptError,
@@ -77,8 +76,7 @@ class _Extraction:
 
     def check_held(self) -> None:
         """Raise NotFoundError if the revision must be sent first."""
-        if str(self._order.revision) not in self._state.status.received and not self._state.is_extracted(self._order.revision):
-            raise NotFoundError(f"{self._order.distribution} {self._order.revision} isn't held", remedy="send it first")
+        self._state.manifest_digest(self._order.revision)
 
     def run(self) -> Envelope:
         """Return the receipt."""
@@ -112,7 +110,8 @@ class _Extraction:
         extracted = state.status.extracted
         if extracted is not None and order.revision < RevisionNumber.parse(extracted.revision):
             raise OutOfOrderError(
-                f"{order.distribution} {extracted.revision} is extracted: {order.revision} is older", remedy="send the newest"
+                f"{order.distribution} {extracted.revision} is extracted: {order.revision} is older",
+                remedy=f"run: sluice send {order.distribution}",
             )
         manifest = state.manifest(order.revision)
         actions = Actions(self._context, order)

@@ -145,13 +145,15 @@ class _Planner:
     def _check_replaceable(self, root: Root, path: str, entry: Entry, found: PathStat) -> None:
         if entry.kind is EntryKind.DIRECTORY and self._tree.placed.get(full(root, path)) is not found.kind:
             kind = "a link" if found.kind is EntryKind.SYMLINK else "a file"
-            raise DestinationError(f"{full(root, path)} is {kind}, but a directory must go there", remedy="move it away, then repeat")
+            raise DestinationError(
+                f"{full(root, path)} is {kind}, but a directory must go there", remedy="move it away; the next extract tries again"
+            )
         if found.kind is EntryKind.DIRECTORY:
             for each in walk(root, path):
                 if self._tree.placed.get(full(root, each.path)) is not each.kind:
                     raise DestinationError(
                         f"{full(root, path)} is a directory with {each.path} in it, but a file or link must go there",
-                        remedy="move it away, then repeat",
+                        remedy="move it away; the next extract tries again",
                     )
 
     def _stage(

@@ -10,6 +10,8 @@ from typing import Any
 
 from sluice.ports import Owner, Xattrs
 
+TRIED_AGAIN = "nothing to do: the next extract tries again"
+"""Remedy if somebody else changed a path during the extraction."""
 NEW = -1
 """``mode_before`` of a directory that is new."""
 

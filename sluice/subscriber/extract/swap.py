@@ -12,7 +12,7 @@ from sluice.ports import Progress, Root
 from sluice.subscriber.extract.destinations import LocatedDestination
 from sluice.subscriber.extract.plan import MENDED, Plan, StagedRemoval
 from sluice.subscriber.extract.staging import FSYNC_EACH_BELOW
-from sluice.subscriber.extract.steps import NEW, RemoveStep, Step, SwapStep
+from sluice.subscriber.extract.steps import NEW, TRIED_AGAIN, RemoveStep, Step, SwapStep
 from sluice.subscriber.held.paths import full, hash_file, walk
 from sluice.subscriber.held.stat_cache import StatRecorder
 
@@ -33,7 +33,7 @@ def _swap_steps(plan: Plan) -> Iterator[SwapStep]:
     for swap in plan.swaps:
         found = swap.area.staging.find(swap.name) if swap.area.staging else None
         if found is None:
-            raise DestinationError(f"the file staged for {full(swap.area.root, swap.path)} is gone", remedy="repeat")
+            raise DestinationError(f"the file staged for {full(swap.area.root, swap.path)} is gone", remedy=TRIED_AGAIN)
         yield SwapStep(swap.area.number, swap.name, swap.path, found.inode, swap.kind_before)
 
 
@@ -48,7 +48,10 @@ def swap_in(plan: Plan, progress: Progress) -> None:
         staging.swap(swap.name, swap.area.root, swap.path, occupied=bool(swap.kind_before))
         replaced = staging.find(swap.name)
         if replaced is not None and replaced.kind is not EntryKind.FILE and replaced.kind != (swap.kind_before or EntryKind.FILE):
-            raise DestinationError(f"{full(swap.area.root, swap.path)} became something else during the extraction", remedy="repeat")
+            raise DestinationError(
+                f"{full(swap.area.root, swap.path)} became something else during the extraction",
+                remedy=TRIED_AGAIN,
+            )
         progress(done + 1, len(plan.swaps) + len(plan.removals))
     for done, removal in enumerate(plan.removals):
         _take_away(removal)
@@ -70,7 +73,7 @@ def _take_away(removal: StagedRemoval) -> None:
     root.swap(removal.path, staging, removal.name, occupied=False)
     moved = staging.find(removal.name)
     if moved is None or moved.kind is not removal.found.kind or (removal.is_directory and not _is_as_planned(removal, staging)):
-        raise DestinationError(f"{full(root, removal.path)} became something else during the extraction", remedy="repeat")
+        raise DestinationError(f"{full(root, removal.path)} became something else during the extraction", remedy=TRIED_AGAIN)
 
 
 def _is_as_planned(removal: StagedRemoval, staging: Root) -> bool:

@@ -58,7 +58,7 @@ class DistributionState:
             return record.manifest
         if self.status.extracted is not None and self.is_extracted(revision):
             return self.status.extracted.manifest
-        raise NotFoundError(f"{self.directory.name} {revision} isn't held", remedy="send it first")
+        raise NotFoundError(f"{self.directory.name} {revision} isn't held", remedy=f"run: sluice send {self.directory.name}")
 
     def manifest(self, revision: RevisionNumber) -> Manifest:
         """The manifest of a revision that is received or extracted. Raises StoreCorruptError, NotFoundError."""
@@ -70,10 +70,10 @@ class DistributionState:
             data = (self.directory.revision(revision) / MANIFEST).read_bytes()
         except FileNotFoundError:
             if extracted is None:
-                raise StoreCorruptError(f"{name} is gone", remedy="send it again") from None
+                raise StoreCorruptError(f"{name} is gone", remedy=f"run: sluice send {self.directory.name}") from None
             return extracted
         if blake3(data).hexdigest() != digest:
-            raise StoreCorruptError(f"{name} no longer has its digest", remedy="send it again")
+            raise StoreCorruptError(f"{name} no longer has its digest", remedy=f"run: sluice send {self.directory.name}")
         return extracted or parse_manifest(data)
 
     def tree(self, filesystem: Filesystem) -> ExtractedTree:

@@ -33,7 +33,7 @@ def supplement_directory(held: DistributionDirectory, revision: RevisionNumber) 
         return arriving
     if str(revision) in status.received or (status.extracted and status.extracted.revision == str(revision)):
         return held.revision(revision)
-    raise NotFoundError(f"{held.name} {revision} isn't held", remedy="send it first")
+    raise NotFoundError(f"{held.name} {revision} isn't held", remedy=f"run: sluice send {held.name}")
 
 
 class SupplementContents:

@@ -87,12 +87,12 @@ class ManifestReceiver:
         try:
             plain = decompress_frame(bytes(self._encoded), self._signed.length, what=name)
         except StoreCorruptError as error:
-            raise TamperedError(error.message, remedy="send it again") from error
+            raise TamperedError(error.message, remedy=f"run: sluice send {self._path.distribution}") from error
         if not self._signed.fits(plain):
-            raise TamperedError(f"{name} isn't what its Distributor signed", remedy="send it again")
+            raise TamperedError(f"{name} isn't what its Distributor signed", remedy=f"run: sluice send {self._path.distribution}")
         manifest = parse_manifest(plain)
         if (manifest.distribution, manifest.revision) != (self._path.distribution, self._path.revision):
-            raise TamperedError(f"{name} names {manifest.distribution} {manifest.revision}")
+            raise TamperedError(f"{name} names {manifest.distribution} {manifest.revision}", remedy=SENDER_BROKEN)
         directory = self._held.receiving(self._path.revision)
         make_directory(directory)
         replace_atomically(directory / MANIFEST, plain)
@@ -162,7 +162,9 @@ class TedReceiver(BlockReceiver):
 
     def _checked_index(self, data: bytes, payload: int, signed: Target) -> TedIndex:
         if not signed.fits(data):
-            raise TamperedError(f"the index of {self._name} isn't what its Distributor signed", remedy="send it again")
+            raise TamperedError(
+                f"the index of {self._name} isn't what its Distributor signed", remedy=f"run: sluice send {self._path.distribution}"
+            )
         index = parse_index(data)
         path = self._path
         file = TED if index.base is None else delta_name(index.base, index.small)
@@ -181,7 +183,7 @@ class TedReceiver(BlockReceiver):
             try:
                 data = (self._held.revision(self._path.revision) / MANIFEST).read_bytes()
             except FileNotFoundError:
-                raise NotFoundError(f"the manifest of {self._path.revision} isn't here yet", remedy="send it before the .ted") from None
+                raise NotFoundError(f"the manifest of {self._path.revision} isn't here yet", remedy=SENDER_BROKEN) from None
             make_directory(self._directory)
             replace_atomically(arrived, data)
         return blake3(arrived.read_bytes()).hexdigest()

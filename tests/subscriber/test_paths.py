@@ -1,0 +1,40 @@
+"""Paths below a root and below each other, and whose they are, also at the root directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sluice.formats.manifest.document import manifest_bytes
+from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
+from sluice.model.revision import RevisionNumber
+from sluice.subscriber.extract.others import OtherDestination
+from sluice.subscriber.held.directory import DistributionDirectory
+from sluice.subscriber.held.paths import below, is_below, overlap, parents
+
+
+def test_paths_are_joined_with_one_slash() -> None:
+    assert below("/", "etc/zone") == "/etc/zone"
+    assert below("/opt", "zone") == "/opt/zone"
+    assert (below("", "zone"), below("opt", ""), below("/", ""), below("", "")) == ("zone", "opt", "/", "")
+
+
+def test_a_path_overlaps_itself_and_those_below_or_above_it() -> None:
+    assert is_below("/opt/zone", "/opt")
+    assert is_below("/opt", "/")
+    assert not is_below("/opt", "/opt")
+    assert overlap("/opt", "/opt/zone")
+    assert overlap("/opt/zone", "/")
+    assert not overlap("/opt", "/optional")
+    assert list(parents("/opt/zone")) == ["/opt", "/"]
+
+
+def test_a_path_that_another_distribution_placed_from_the_root_directory_is_its_own(tmp_path: Path) -> None:
+    held = DistributionDirectory(tmp_path / "zone")
+    held.directory.mkdir()
+    entries = (Entry(EntryKind.DIRECTORY, "", 0o755, 1), Entry(EntryKind.DIRECTORY, "etc", 0o755, 1))
+    manifest = Manifest("zone", RevisionNumber(1, 1), "file", (Destination("/", True, entries),))
+    held.manifest_path.write_bytes(manifest_bytes(manifest))
+    other = OtherDestination("/", held, 0)
+    assert other.has("/")
+    assert other.has("/etc")
+    assert not other.has("/opt")
