@@ -3,11 +3,10 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from sluice.distributor.send_queue.watch import SendCancelledError, Turn
+from sluice.distributor.send_queue.watch import SendCancelledError
 from sluice.formats.protocol import HEADER
 from sluice.formats.ted.index import BLOCK
 from sluice.trust.roles import manifest_target, ted_target
@@ -56,9 +55,7 @@ def sent(bench: Workbench, made: Made, turn: Pauses) -> int:
     conversation.put_manifest(manifest_target("zone", made.manifest.revision), made.manifest_bytes)
     before = conversation.sent
     try:
-        put = conversation.put_ted(
-            ted_target("zone", made.manifest.revision, made.file), made.ted_file(bench.directory), turn=cast("Turn", turn)
-        )
+        put = conversation.put_ted(ted_target("zone", made.manifest.revision, made.file), made.ted_file(bench.directory), pause=turn)
     finally:
         conversation.close()
     assert not put.again

@@ -88,7 +88,7 @@ def test_a_full_file_system_is_said_with_figures_and_nothing_changes(tmp_path: P
     assert receipt.failure is not None
     assert receipt.failure.code == "NoSpaceError"
     assert receipt.failure.retryable
-    assert f"Subscriber oslo: zone 1.1 needs 6 MiB on the file system of {target}, where 5 MiB is free" in receipt.failure.message
+    assert f"Subscriber oslo: zone 1.1 needs 6 MiB on the file system of {target}; 5 MiB is free there" in receipt.failure.message
     assert tree_of(target) == before
     assert host.leftovers(tmp_path) == []
 

@@ -138,7 +138,7 @@ def test_too_little_space_is_found_before_anything_is_written(scene: Scene, monk
     receipt = scene.extract()
     assert receipt.failure is not None
     assert receipt.failure.code == NoSpaceError.__name__
-    assert "5 B is free and 0 B must stay free" in receipt.failure.message
+    assert "5 B is free there and 0 B must stay free" in receipt.failure.message
     scene.assert_untouched()
 
 

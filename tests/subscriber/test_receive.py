@@ -317,7 +317,7 @@ def test_too_little_space_is_said_with_figures_before_anything_comes(host: Host,
         f_bavail, f_frsize = 100, 10
 
     monkeypatch.setattr(receive_blocks.os, "statvfs", lambda path: Full if str(path) == str(host.held.directory) else real(path))
-    with pytest.raises(NoSpaceError, match="1000 B is free and 16 MiB must stay free"):
+    with pytest.raises(NoSpaceError, match="1000 B is free there and 16 MiB must stay free"):
         begin(host, big)
     with pytest.raises(NoSpaceError):
         put_manifest(host, big)
