@@ -69,7 +69,7 @@ class FileDraft:
         if final.exists():
             raise StoreCorruptError(f"{final} exists already", remedy="see which other program writes into this working directory")
         data = manifest_bytes(manifest)
-        parse_manifest(data)
+        parse_manifest(data)  # one that readers would refuse isn't kept
         temp = revisions / f"{TEMP_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
         with translate_errors(final):
             temp.mkdir(0o700)
@@ -77,17 +77,15 @@ class FileDraft:
                 with open(temp / MANIFEST, "xb", buffering=0, opener=open_private) as file:
                     write_all(file.fileno(), data)
                     os.fsync(file.fileno())
-                teds = []
+                teds: list[TedFile] = []
                 for base, small in self._variants(bases):
                     name = ted_name(base, small)
                     try:
                         with WholeWrites(temp / name, "xb", opener=open_private) as file:
-                            index, payload = write_ted(self._store, file, manifest, base, self._directory, small=small, progress=progress)
+                            teds.append(write_ted(self._store, file, manifest, base, final / name, small=small, progress=progress))
                             os.fsync(file.fileno())
                     except BaseDiffersError:  # Subscribers that have this base are sent everything
                         (temp / name).unlink()
-                        continue
-                    teds.append(TedFile(manifest.revision, base, str(final / name), name, index, payload, small))
                 sync_directory(temp)
                 temp.rename(final)
             except BaseException:
@@ -113,9 +111,9 @@ class FileDraft:
         self._packs()
         with translate_errors(path), temporary(path.parent) as (fd, temp):
             with WholeWrites(temp, "wb") as file:
-                index, payload = write_ted(self._store, file, manifest, base, self._directory, small=small, progress=progress)
+                ted = write_ted(self._store, file, manifest, base, path, small=small, progress=progress)
             move_into_place(temp, path, fd)
-        return TedFile(revision, base, str(path), name, index, payload, small)
+        return ted
 
     def remove(self, revisions: Sequence[RevisionNumber]) -> None:
         """See ``sluice.ports.Draft``."""
@@ -179,23 +177,17 @@ def write_ted(
     file: WholeWrites,
     manifest: Manifest,
     base: RevisionNumber | None,
-    directory: Path,
+    path: Path,
     *,
     small: bool,
     progress: Progress | None = None,
-) -> tuple[bytes, int]:
-    """Write the ``.ted`` of a revision while the lock of the packs is shared.
-
-    Args:
-        directory: For temporary files.
-    Returns:
-        Its index, and bytes of its payload.
-    """
+) -> TedFile:
+    """Write the ``.ted`` of a revision, which is to be found at ``path``, while the lock of the packs is shared."""
     writer = TedWriter(file.write, distribution=manifest.distribution, revision=manifest.revision, base=base, small=small)
     if base is None:
         compose(writer, store.contents, needed_contents(manifest))
     else:
         old, effort = store.manifest(manifest.distribution, base), store.effort(manifest.distribution)
-        write_delta(writer, store.contents, old, manifest, effort=effort, small=small, directory=directory, progress=progress)
+        write_delta(writer, store.contents, old, manifest, effort=effort, small=small, directory=store.root, progress=progress)
     index, data = writer.finish()
-    return data, index.payload
+    return TedFile(manifest.revision, base, str(path), ted_name(base, small), data, index.payload, small)

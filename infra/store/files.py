@@ -114,8 +114,8 @@ class FileStore(StoreLayout):
         with scratch_file(self.scratch_directory()) as path:
             check_ted_space(self, manifest, base, f"{name} of {revision}, made for a prediction")
             with self.share_packs(), WholeWrites(path, "wb") as file:
-                index, payload = write_ted(self, file, manifest, base, path.parent, small=small)
-            yield TedFile(revision, base, str(path), name, index, payload, small)
+                ted = write_ted(self, file, manifest, base, path, small=small)
+            yield ted
 
     def scan_memory(self, distribution: str) -> bytes:
         """See ``sluice.ports.Store``."""
