@@ -1,1 +1,1 @@
-"""Prefect's API behind the Orchestrator port."""
+"""Prefect: its embedded server, and a site's deployments, pools and automation on a server (``plan``, ``apply``)."""

@@ -1,4 +1,4 @@
-"""What tests that run flows in this process have to bear with."""
+"""Warnings and connections of Prefect's client that tests of flows in this process must tolerate."""
 
 import gc
 from collections.abc import Iterator

@@ -93,7 +93,7 @@ def test_a_schedule_that_somebody_paused_stays_paused() -> None:
     assert [s.active for s in found()["build/zone"].schedules] == [False]
 
 
-def test_what_was_inactive_runs_again_once_it_is_active() -> None:
+def test_an_inactive_schedule_runs_again_once_its_object_is_active() -> None:
     asyncio.run(apply(site(distribution("zone", active=False))))
     assert [s.active for s in found()["build/zone"].schedules] == [False]
     asyncio.run(apply(site()))
@@ -128,7 +128,7 @@ def test_a_pool_that_somebody_else_has_is_refused_and_not_taken_over() -> None:
     assert on_server(lambda client: client.read_work_pool("hq.send")).concurrency_limit == 3
 
 
-def test_a_refresh_removes_what_is_gone_although_another_name_is_taken() -> None:
+def test_a_refresh_removes_gone_deployments_although_another_name_is_taken() -> None:
     """Otherwise signatures would expire because of somebody else's deployment."""
     asyncio.run(apply(site(distribution("zone"), distribution("tools"))))
     foreign_deployment("send", "night", ["mine"])
@@ -143,7 +143,7 @@ def test_a_distributor_that_left_takes_its_pools_along() -> None:
     assert "extract/branch" not in found()
 
 
-def test_a_refresh_removes_what_is_gone_of_its_distributor_only() -> None:
+def test_a_refresh_removes_gone_deployments_of_its_distributor_only() -> None:
     both = ("hq", "branch")
     asyncio.run(apply(site(distribution("zone"), distribution("tools"), distribution("fonts", "branch"), distributors=both)))
     left = site(distribution("zone"), distributors=both)
@@ -151,7 +151,7 @@ def test_a_refresh_removes_what_is_gone_of_its_distributor_only() -> None:
     assert "build/fonts" in found()
 
 
-def test_the_heartbeat_automation_is_there_once() -> None:
+def test_the_heartbeat_automation_exists_once() -> None:
     asyncio.run(apply(site()))
     asyncio.run(apply(site(distribution("zone", description="changed"))))
     (automation,) = on_server(lambda client: client.read_automations_by_name(heartbeat.NAME))

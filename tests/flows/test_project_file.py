@@ -21,7 +21,7 @@ def test_the_project_file_names_no_path_and_no_host() -> None:
     assert "://" not in text
 
 
-def test_check_says_what_is_not_up_to_date(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_names_the_files_that_are_not_up_to_date(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check"]) == 0
     monkeypatch.setattr("infra.generate.project_file", lambda _: "name: other\n")
     assert main(["--check"]) == 1

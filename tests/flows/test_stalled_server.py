@@ -43,7 +43,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def process(state: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """What stands for the server's process."""
+    """A process in place of the server's."""
     environment = os.environ | {"PREFECT_HOME": str(prefect_home(state))}
     with subprocess.Popen([sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"], env=environment, stdout=-1) as started:
         assert started.stdout is not None

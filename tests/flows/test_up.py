@@ -1,4 +1,4 @@
-"""``sluice up`` as a user has it: server and workers, a real agent on this machine, from blueprint to extracted file."""
+"""``sluice up`` as a user runs it: server and workers, a real agent on this machine, from blueprint to extracted file."""
 
 import asyncio
 import json
@@ -114,7 +114,7 @@ def test_a_build_that_sends_immediately_has_a_worker_send_it_once(up: tuple[subp
     assert run.idempotency_key == "send/night/zone/1.2"
 
 
-def test_what_up_runs_is_on_loopback_only_without_telemetry_and_found_by_commands(
+def test_server_and_workers_listen_on_loopback_only_send_no_telemetry_and_are_found_by_commands(
     up: tuple[subprocess.Popen[bytes], ServerAddress], site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, address = up
@@ -141,7 +141,7 @@ def test_up_ends_its_children_and_forgets_its_address(up: tuple[subprocess.Popen
     assert read_address(site.parent / "state") is None
 
 
-def test_up_ends_with_an_error_where_its_port_is_taken(site: Path) -> None:
+def test_up_ends_with_an_error_if_its_port_is_taken(site: Path) -> None:
     import socket
 
     from infra.orchestrator.embedded import running
@@ -159,7 +159,7 @@ def test_up_ends_with_an_error_where_its_port_is_taken(site: Path) -> None:
             pass
 
 
-def test_a_child_that_dies_ends_up_with_its_last_words(tmp_path: Path) -> None:
+def test_a_child_that_dies_ends_up_with_the_end_of_its_log(tmp_path: Path) -> None:
     from infra.orchestrator.children import check, end, start_child
     from sluice.errors import OrchestratorError
 
@@ -170,7 +170,7 @@ def test_a_child_that_dies_ends_up_with_its_last_words(tmp_path: Path) -> None:
     end([child])
 
 
-def test_what_a_killed_up_left_is_ended_and_nothing_else(tmp_path: Path) -> None:
+def test_children_of_a_killed_up_are_ended_and_nothing_else(tmp_path: Path) -> None:
     from infra.orchestrator.children import end, end_leftovers, start_child
 
     sleep = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
