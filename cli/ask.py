@@ -32,7 +32,7 @@ def ask_agents(
         feature: The feature that an agent needs to answer.
         question: Gets the conversation, the Subscriber, the Distribution and its recipe.
     Returns:
-        The answers, and (Subscriber, error) for each that couldn't be asked, which fails nothing.
+        The answers, and (Subscriber, error) for each that could not be asked, which fails nothing.
     """
     from sluice.blueprint.render.recipe import recipe
     from sluice.errors import AgentVersionError

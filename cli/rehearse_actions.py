@@ -1,7 +1,7 @@
 """Ask hosts for a dry run what actions would meet there now.
 
 With ``--json`` rows ``{"subscriber", "distribution", "phase", "number", "action", "pids", "count", "problem"}``, and
-``{"subscriber", "error"}`` for those that couldn't be asked, which fails nothing.
+``{"subscriber", "error"}`` for those that could not be asked, which fails nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ActionOutlook:
 
 @dataclass(frozen=True, slots=True)
 class RehearsedActions:
-    """The answers of the hosts, and the errors of those that couldn't be asked."""
+    """The answers of the hosts, and the errors of those that could not be asked."""
 
     rows: list[ActionOutlook]
     unasked: list[tuple[str, str]]

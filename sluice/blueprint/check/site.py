@@ -7,7 +7,7 @@ from sluice.blueprint.check.mirrors import check_mirrors
 from sluice.blueprint.check.reach import LOCAL, Variables, machine_of
 from sluice.blueprint.check.templates import TemplateCheck
 from sluice.blueprint.convert.converter import Converter
-from sluice.blueprint.convert.members import misspelt_tags
+from sluice.blueprint.convert.subscriptions import misspelt_tags
 from sluice.blueprint.read.document import Document, PathKey
 from sluice.blueprint.render.recipe import subscriber_variables
 from sluice.blueprint.schema.kinds import ChannelDocument, DefaultsDocument, DistributionDocument, DistributorDocument, SubscriberDocument

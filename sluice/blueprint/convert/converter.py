@@ -11,8 +11,8 @@ from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.convert.addresses import absolute_path, host_key, parse_address, site_path
 from sluice.blueprint.convert.defaults import DefaultsDocuments
 from sluice.blueprint.convert.effective import Effective, own_leaves
-from sluice.blueprint.convert.members import subscriptions
-from sluice.blueprint.convert.words import check_tags, check_variables
+from sluice.blueprint.convert.names import check_tags, check_variables
+from sluice.blueprint.convert.subscriptions import subscriptions
 from sluice.blueprint.read.document import Document, PathKey, path_text
 from sluice.blueprint.schema.actions import PHASES, ActionPart
 from sluice.blueprint.schema.kinds import ChannelDocument, DistributionDocument, DistributorDocument, FilePart, SubscriberDocument
