@@ -95,7 +95,7 @@ class Workbench:
     def connect(self) -> Conversation:
         address = Address("local", path=str(self.work))
         subscriber = Subscriber("oslo", address, PurePosixPath(self.work))
-        conversation = Conversation(ForkedAgents().connect(subscriber, timeout=30), who="oslo")
+        conversation = Conversation(ForkedAgents().connect(subscriber, timeout=120), who="oslo")
         conversation.hello("hq")
         return conversation
 
@@ -222,5 +222,5 @@ class Raw(Frames):
 
     def end(self) -> tuple[int, bytes]:
         """Close stdin; exit code and stderr."""
-        _, said = self.process.communicate(timeout=30)
+        _, said = self.process.communicate(timeout=120)
         return self.process.returncode, said

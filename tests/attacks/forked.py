@@ -99,7 +99,7 @@ class Nursery:
     def close(self) -> None:
         """No agent is started any more."""
         self._line.close()
-        self._process.wait(30)
+        self._process.wait(120)
 
 
 def main(line: int, address_space: int) -> None:

@@ -22,7 +22,7 @@ from bench.deltas_trees import compare, differences, file_list, sent_files
 PROJECT = Path(__file__).parents[2]
 THEN, LATER = 1_700_000_000, 1_700_000_060
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(360)
 
 
 def write(path: Path, data: bytes, at: int = THEN) -> None:
@@ -161,7 +161,7 @@ def test_a_made_pair_is_measured_beside_rsync_and_nothing_is_left(tmp_path: Path
     (tmp_path / "work").mkdir()
     peers = "rsync -az --delete,zstd --patch-from -9"
     command = [sys.executable, "-m", "bench.deltas", "--pairs", "one-line", "--peers", peers, "--directory", str(tmp_path / "work")]
-    ended = subprocess.run([*command, "--json", str(found)], cwd=PROJECT, capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run([*command, "--json", str(found)], cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     pair = json.loads(found.read_text())["pairs"]["one-line"]
     assert pair["tree"]["changed"] == 1

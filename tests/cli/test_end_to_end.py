@@ -177,7 +177,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_retry(shell: Shell) -> None:
         said = process.stderr.readline()
         assert said, "it ended without waiting for a retry"
     process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=60)
+    _, rest = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "sluice: interrupted; every step may be repeated" in rest
     assert "Traceback" not in rest

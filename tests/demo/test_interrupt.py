@@ -28,7 +28,7 @@ def test_a_demo_in_a_scripts_background_obeys_sigint(tmp_path: object) -> None:
         assert process.stdout.readline() == b"waits\n"
         process.send_signal(signal.SIGINT)
         try:
-            _, said = process.communicate(timeout=10)
+            _, said = process.communicate(timeout=60)
         finally:
             process.kill()
     assert (process.returncode, said) == (130, b"\nInterrupted.\n")

@@ -35,7 +35,7 @@ def test_what_was_started_is_ended_with_its_children(tmp_path: Path, processes: 
     for process in processes:
         started.note("a sleep", process.pid)
     assert started.end_remaining() == [f"a sleep (pid {process.pid})" for process in processes]
-    psutil.wait_procs([child], timeout=10)
+    psutil.wait_procs([child], timeout=60)
     for ended in (*(process.pid for process in processes), child.pid):
         assert not psutil.pid_exists(ended) or psutil.Process(ended).status() == psutil.STATUS_ZOMBIE
     assert started.end_remaining() == []

@@ -134,7 +134,7 @@ def as_seen(state: State[Any]) -> tuple[FlowRun, list[TaskRun], list[Artifact]]:
             artifacts = await client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[id_])))
             return await client.read_flow_run(id_), await client.read_task_runs(flow_run_filter=only), artifacts
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         seen = asyncio.run(read())
         if (seen[1] and all(task.state and task.state.is_final() for task in seen[1])) or time.monotonic() > deadline:

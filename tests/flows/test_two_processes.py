@@ -34,7 +34,7 @@ PROJECT = Path(__file__).parents[2]
 LIMIT = 10
 COUNTS = {"high": 3, "medium": 6, "low": 20}
 PLATFORMS = {"high": "debian-12", "medium": "debian-11", "low": "alma-9"}
-PATIENCE = 90.0
+PATIENCE = 180.0
 PROCESS = """
 import asyncio, sys, time
 from pathlib import Path
@@ -45,7 +45,7 @@ transfer = send_session.Transfer.transfer
 def at_the_door(self, *arguments):
     name = self.subscriber.name
     (doors / "arrived" / name).touch()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (doors / "open" / name).exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -66,7 +66,7 @@ def up(site: Path) -> Iterator[tuple[subprocess.Popen[bytes], ServerAddress]]:
         finally:
             if started.poll() is None:
                 started.terminate()
-            started.communicate(timeout=60)
+            started.communicate(timeout=180)
 
 
 def run_deployment(address: ServerAddress, name: str) -> FlowRun:
@@ -126,7 +126,7 @@ def test_server_and_workers_listen_on_loopback_only_send_no_telemetry_and_are_fo
     listening = [c.laddr.ip for child in children for c in child.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
     assert set(listening) == {"127.0.0.1"}
     assert all(child.environ()["DO_NOT_TRACK"] == "1" for child in children)
-    with urllib.request.urlopen(f"{address.ui_url}/ui-settings", timeout=10) as settings:
+    with urllib.request.urlopen(f"{address.ui_url}/ui-settings", timeout=60) as settings:
         assert json.load(settings)["api_url"] == address.api_url
 
 
@@ -134,7 +134,7 @@ def test_up_ends_its_children_and_forgets_its_address(up: tuple[subprocess.Popen
     started, address = up
     children = psutil.Process(started.pid).children(recursive=True)
     started.send_signal(signal.SIGINT)
-    said, _ = started.communicate(timeout=60)
+    said, _ = started.communicate(timeout=180)
     assert started.returncode == 0
     assert f"Prefect: {address.ui_url}" in said.decode()
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]

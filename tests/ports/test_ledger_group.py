@@ -21,7 +21,7 @@ from sluice.model.event import Event, EventKind
 from sluice.model.state import CurrentState
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from tests.system.postgres import Cluster, cluster
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 def sent(subscriber: str) -> Event:

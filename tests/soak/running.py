@@ -22,7 +22,7 @@ from typing import Any
 from tests.soak.calls import Call, Listener, watch_me
 from tests.soak.process import PipeStream, Tell, begin, end, teller
 
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 240.0
 """For one operation; one that takes longer hangs."""
 
 Told = list[dict[str, Any]]
@@ -112,7 +112,7 @@ class Runner:
 
     def check_alone(self) -> None:
         """Raise Violation where a process outlived the recovery."""
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while self.stragglers:
             if time.monotonic() > until:
                 raise Violation("processes that the operation started still run after the recovery")

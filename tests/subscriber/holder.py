@@ -54,7 +54,7 @@ class Holder:
     def end(self) -> None:
         """It lets go; may be called twice."""
         self._process.kill()
-        self._process.communicate(timeout=20)
+        self._process.communicate(timeout=120)
 
 
 @contextmanager

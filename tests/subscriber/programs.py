@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-BOUND = 20.0
+BOUND = 90.0
 """Most seconds to wait for anything."""
 STUBBORN = "import pathlib, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 READY = "import os, pathlib, time\npathlib.Path(__file__ + '.ready').write_text(str(os.getpid()))\ntime.sleep(300)\n"

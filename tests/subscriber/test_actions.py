@@ -117,15 +117,15 @@ def test_undo_runs_the_undo_text_in_the_same_language(tmp_path: Path) -> None:
 
 def test_the_limit_ends_the_script_and_its_children(tmp_path: Path, token: str) -> None:
     begun = time.monotonic()
-    report = run(shell("echo before; (sleep 300 & sleep 300) & sleep 300"), tmp_path, token, limit=1.0)
+    report = run(shell("echo before; (sleep 300 & sleep 300) & sleep 300"), tmp_path, token, limit=3.0)
     assert report.exit_code is None
     assert report.output == "before\n"
-    assert 1.0 <= report.seconds <= time.monotonic() - begun
+    assert 3.0 <= report.seconds <= time.monotonic() - begun
     assert alive(token) == []
 
 
 def test_what_ignores_the_request_to_end_is_killed(tmp_path: Path, token: str) -> None:
-    report = run(shell("trap '' TERM; (trap '' TERM; sleep 300; sleep 300) & while :; do sleep 300; done"), tmp_path, token, limit=1.0)
+    report = run(shell("trap '' TERM; (trap '' TERM; sleep 300; sleep 300) & while :; do sleep 300; done"), tmp_path, token, limit=3.0)
     assert report.exit_code is None
     assert alive(token) == []
 
@@ -166,13 +166,13 @@ def test_end_action_ends_what_an_agent_left(token: str) -> None:
 def test_what_the_agent_descends_from_is_not_ended_though_an_action_started_it(token: str) -> None:
     ends = f"from sluice.subscriber.actions.run import end_action; print(end_action({token!r}, None))"
     login = ["/bin/sh", "-c", f'{sys.executable} -c "{ends}"; echo survived']
-    found = subprocess.run(login, env={"SLUICE_ACTION": token}, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60)
+    found = subprocess.run(login, env={"SLUICE_ACTION": token}, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=180)
     assert (found.returncode, found.stdout) == (0, "Ended(signalled=(), remaining=())\nsurvived\n")
 
 
 def test_what_cannot_be_ended_is_named_and_not_waited_for(tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "kill", lambda *_: None)  # as a program of another account
-    report = run(shell("echo begun; sleep 300"), tmp_path, token, limit=0.2)
+    report = run(shell("echo begun; sleep 300"), tmp_path, token, limit=3.0)
     monkeypatch.undo()
     assert report.exit_code is None
     assert report.output == f"begun\n\nstill running: PID {', '.join(map(str, sorted(alive(token))))}"

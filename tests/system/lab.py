@@ -28,9 +28,9 @@ from sluice.rules.reasons import status_rows
 from tests.system.sshd import Sshd, lab
 from tests.system.warm import Command, Warm
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds any condition of these tests may take; a few are usual."""
-COMMAND_SECONDS = 90.0
+COMMAND_SECONDS = 240.0
 RETRY_EVERY = 1
 """Seconds, instead of TED's 2 minutes."""
 
@@ -195,7 +195,7 @@ class SiteLab:
         found, wanted = described(self.destination(name)), described(self.source)
         assert {path: each for path, each in found.items() if path in wanted} == wanted
         assert {path for path in found.keys() - wanted.keys() if found[path][0] == "file"} <= set(kept)
-        until(lambda: not self.leftovers(name), f"nothing left over: {self.leftovers(name)}", seconds=10)
+        until(lambda: not self.leftovers(name), f"nothing left over: {self.leftovers(name)}", seconds=60)
 
     def move(self, name: str, port: int) -> None:
         """The host answers on another port from now on, says its blueprint."""

@@ -27,7 +27,7 @@ import psycopg
 
 from tests.system.sshd import free_port
 
-START_WAIT = 30.0
+START_WAIT = 90.0
 """Seconds a server has to answer, or to end."""
 USER = "sluice"
 """Owns every database of a test; no superuser."""
@@ -135,7 +135,7 @@ def cluster(real_part: Callable[[str], Path], *, durable: bool = False) -> Itera
             [str(initdb), "-D", str(directory / "data"), "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={secret}", *INITDB],
             stdout=subprocess.DEVNULL,
             check=True,
-            timeout=60,
+            timeout=180,
             **account,
         )
         made.start()

@@ -30,7 +30,7 @@ DEPLOY = PROJECT / "deploy"
 INSTALLED = "/usr/local/lib/sluice"
 """Where the units say that Sluice is."""
 BIN = Path(sys.executable).parent
-START_SECONDS = 90.0
+START_SECONDS = 240.0
 STOP_SECONDS = 5.0
 """A server of which clients hold connections takes its time; what it has is thrown away anyway."""
 
@@ -57,7 +57,7 @@ class Network:
         self._running.append(started)
         return started
 
-    def run(self, command: Sequence[str], environment: Mapping[str, str], *, seconds: float = 90.0) -> subprocess.CompletedProcess[str]:
+    def run(self, command: Sequence[str], environment: Mapping[str, str], *, seconds: float = 240.0) -> subprocess.CompletedProcess[str]:
         """A process that ends."""
         return subprocess.run(
             self._inside(command), env=dict(environment), cwd=self.directory, capture_output=True, text=True, check=False, timeout=seconds
@@ -72,7 +72,7 @@ class Network:
         asks for. Status 0 where nothing answers."""
         request = json.dumps({"url": base + path, "base": base, "body": body, "auth": auth})
         done = subprocess.run(
-            self._inside([sys.executable, "-c", _REQUEST]), input=request, capture_output=True, text=True, check=True, timeout=60
+            self._inside([sys.executable, "-c", _REQUEST]), input=request, capture_output=True, text=True, check=True, timeout=120
         )
         status, answer = json.loads(done.stdout)
         return status, answer

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from sluice.model.site import Address, Subscriber
 
-START_WAIT = 10.0
+START_WAIT = 60.0
 """Seconds a server has to answer."""
 # A host of its own has a crontab of its own: bootstrap must not write into that of who runs the tests.
 CRONTAB = """\
@@ -92,7 +92,7 @@ class Sshd:
             return
         self.kill_sessions()
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
         self.kill_sessions()
         self.process = None
 

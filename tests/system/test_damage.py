@@ -21,7 +21,7 @@ from tests.system.lab import SiteLab, described, site_lab, two_trees, write_tree
 from tests.system.sshd import Sshd
 from tests.system.warm import Warm
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 KEPT = {*two_trees(0)[0], "added"}
 """Files that stay where they were placed although later revisions lack them."""
 

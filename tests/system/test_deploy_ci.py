@@ -58,7 +58,7 @@ class Checkout:
     def run(self, *words: str, **changed: str) -> subprocess.CompletedProcess[str]:
         """One job."""
         return subprocess.run(
-            [SCRIPT, *words], cwd=self._directory, env=self.environment | changed, capture_output=True, text=True, check=False, timeout=90
+            [SCRIPT, *words], cwd=self._directory, env=self.environment | changed, capture_output=True, text=True, check=False, timeout=240
         )
 
     def edit(self, old: str, new: str) -> None:

@@ -21,7 +21,7 @@ from tests.conftest import missing
 from tests.system.lab import until
 from tests.system.production import BIN, DEPLOY, START_SECONDS, Compose, Network, Unit, environment_file, network, postgres
 
-pytestmark = pytest.mark.timeout(300)  # the first test starts nine processes
+pytestmark = pytest.mark.timeout(600)  # the first test starts nine processes
 
 SITE = """\
 kind: Distributor

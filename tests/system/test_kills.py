@@ -21,7 +21,7 @@ from tests.system.lab import SiteLab, site_lab, two_trees, until, write_tree
 from tests.system.warm import Command, Warm
 from tests.system.watcher import allowed_contents, watching
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 MIB = 1024 * 1024
 VICTIMS = ("flow", "agent", "sshd")
 SOAK_SEEDS = range(100, 120)

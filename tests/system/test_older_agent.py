@@ -43,7 +43,7 @@ OLDER = Path(__file__).with_name("older_agent.zip")
 OLDER_DIGEST = "0" * 64
 STARTS = StartProcess("/bin/true", wait=True)
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(360)
 
 
 @dataclass

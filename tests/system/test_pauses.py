@@ -27,7 +27,7 @@ from tests.system import between
 from tests.system.lab import SiteLab, described, site_lab, until
 from tests.system.warm import Command, Warm
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 MIB = 1024 * 1024
 SIZE = 24 * MIB
 """Of the low Distribution: more than what pipes and SSH windows hold between the sender and the agent."""

@@ -20,8 +20,8 @@ from tests.distributor.context import context_of
 from tests.system.sshd import lab
 from tests.system.test_send_over_ssh import Route
 
-pytestmark = pytest.mark.timeout(180)
-BOUND = 30.0
+pytestmark = pytest.mark.timeout(360)
+BOUND = 90.0
 
 DAEMON = f"""#!{sys.executable}
 import os, pathlib, socket, sys

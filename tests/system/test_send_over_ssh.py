@@ -31,7 +31,7 @@ from sluice.trust.publish import Publisher
 from tests.distributor.context import context_of
 from tests.system.sshd import Sshd, lab
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(360)
 BIG = os.urandom(12 * BLOCK)
 LIBRARY = Path(os.__file__).parent
 

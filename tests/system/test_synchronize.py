@@ -11,7 +11,7 @@ from sluice.model.event import EventKind
 from tests.system.lab import SiteLab, described, site_lab
 from tests.system.warm import Warm
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 
 
 def synchronize_and_verify(lab: SiteLab) -> None:

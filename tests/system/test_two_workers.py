@@ -37,7 +37,7 @@ from tests.system.postgres import Cluster
 from tests.system.sshd import free_port
 
 pytestmark = [
-    pytest.mark.timeout(420),
+    pytest.mark.timeout(600),
     # Prefect's client leaves its connections to the garbage collector when a loop ends; nothing of ours does.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
 ]
@@ -46,7 +46,7 @@ HOSTS = ("helsinki", "oslo")
 ZONES = ("north", "south")
 BLOB = 3 << 20
 """Bytes of one Distribution: random, so that it travels whole."""
-SLOWLY = 150.0
+SLOWLY = 300.0
 """Seconds for workers and flow processes to start on a busy machine, and for a lease to run out."""
 
 

@@ -12,7 +12,7 @@ from tests.system.lab import SiteLab, described, site_lab, two_trees, write_tree
 from tests.system.warm import Warm
 
 NAMES = ("helsinki", "oslo", "tartu")
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 
 
 @pytest.fixture(scope="module")

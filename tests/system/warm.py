@@ -110,7 +110,7 @@ class Warm:
     def close(self) -> None:
         """No command is started any more."""
         self._line.close()
-        self._process.wait(30)
+        self._process.wait(120)
 
 
 def serve(line: int) -> None:

@@ -45,7 +45,7 @@ def watching(allowed: Mapping[str, list[str]]) -> Iterator[Seen]:
         process.stdin.write(json.dumps(allowed) + "\n")
         process.stdin.flush()
         yield seen
-        output, _ = process.communicate("\n", timeout=60)
+        output, _ = process.communicate("\n", timeout=180)
         seen.update(json.loads(output))
         assert not seen["wrong"], f"seen half-done: {seen['wrong']}"
         assert seen["rounds"], "the watcher never came round"
