@@ -103,9 +103,9 @@ class SiteLab:
 
     # --- commands ---------------------------------------------------------------------------------------------------------
 
-    def start(self, *arguments: str) -> Command:
+    def start(self, *arguments: str, **environment: str) -> Command:
         """Start a command; its output is read by ``finish``."""
-        return self._warm.start(*arguments, environment=self.environment)
+        return self._warm.start(*arguments, environment=self.environment | environment)
 
     def finish(self, process: Command, *, ok: bool | None = True) -> str:
         """Wait for its end and return what it said. ``ok`` None: whether it succeeds is not asked."""

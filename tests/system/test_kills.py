@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from infra.orchestrator.server_address import ServerAddress
+from infra.workplace import LEASE_VARIABLE
 from sluice.model.event import EventKind
 from tests.system import between
 from tests.system.lab import SiteLab, site_lab, two_trees, until, write_tree
@@ -26,6 +27,8 @@ MIB = 1024 * 1024
 VICTIMS = ("flow", "agent", "sshd")
 SOAK_SEEDS = range(100, 120)
 PHASES = ("staging", "swapping", "swapped")
+SHORT_LEASE = {LEASE_VARIABLE: "3"}
+"""For a flow that is to be killed: the next one waits until its lease is over. While it lives nobody wants its place."""
 
 
 def sample(**seeds: tuple[int, ...]) -> list[object]:
@@ -71,7 +74,7 @@ def test_killed_in_mid_send_it_goes_on_where_it_stopped_and_converges(victim: st
     between.install(lab.launcher("oslo"), hold=str(hold), hold_at=stop_at)
     try:
         with watching(allowed_contents(lab.destination("oslo"), old, old | new)):
-            flow = lab.start("send", "zone")
+            flow = lab.start("send", "zone", **SHORT_LEASE)
             until(lambda: (tmp_path / "held").exists() or flow.poll() is not None, "the send is under way")
             assert flow.poll() is None, lab.finish(flow, ok=None)
             until(lambda: lab.receiving("oslo") > MIB, "blocks have arrived")
@@ -106,7 +109,7 @@ def test_killed_in_mid_extract_every_file_is_old_or_new_and_the_repeat_converges
         return False
 
     with watching(allowed_contents(lab.destination("oslo"), old, old | new)):
-        flow = lab.start("extract")
+        flow = lab.start("extract", **SHORT_LEASE)
         until(lambda: reached() or flow.poll() is not None, f"the extraction is {phase}")
         time.sleep(later)  # not to wait for something: to hit another instruction with every seed
         kill(victim, lab, flow)

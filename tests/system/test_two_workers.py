@@ -26,7 +26,7 @@ from infra.ledger.sql import open_ledger
 from infra.orchestrator import embedded
 from infra.orchestrator.apply import apply
 from infra.orchestrator.children import Child, end, start_child
-from infra.workplace import LEDGER_VARIABLE, open_workplace
+from infra.workplace import LEASE_VARIABLE, LEDGER_VARIABLE, open_workplace
 from sluice.distributor.build.record import build_recorded, sign_recorded
 from sluice.model.event import EventKind, RecordedEvent
 from sluice.model.state import LedgerSnapshot
@@ -46,6 +46,8 @@ HOSTS = ("helsinki", "oslo")
 ZONES = ("north", "south")
 BLOB = 3 << 20
 """Bytes of one Distribution: random, so that it travels whole."""
+LEASE = "10"
+"""Seconds that the second worker's runs wait for the first one's leases, instead of 30."""
 SLOWLY = 300.0
 """Seconds for workers and flow processes to start on a busy machine, and for a lease to run out."""
 
@@ -64,7 +66,8 @@ class Stand:
         """One more worker of the Distributor's pool for sends: at most one run for each Distribution."""
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "hq.send", "--type", "process", "--name", name]
         command += ["--limit", str(len(ZONES))]
-        self.children.append(start_child(name, command, self.environment, self.directory / f"{name}.log"))
+        environment = self.environment | {LEASE_VARIABLE: LEASE}
+        self.children.append(start_child(name, command, environment, self.directory / f"{name}.log"))
         return self.children[-1]
 
     def start_sends(self) -> list[FlowRun]:
