@@ -53,7 +53,7 @@ class Commands(click.Group):
 @click.version_option(version("sluice"), prog_name="sluice", message="%(prog)s %(version)s")
 @click.pass_context
 def sluice(ctx: click.Context, site: str | None, verbose: bool, debug: bool) -> None:
-    """Distribute software and files, in tiers, from Distributors to Subscribers, as Prefect flows.
+    """Distribute software and files from Distributors to Subscribers, as Prefect flows.
 
     Every command that reads takes --json, every one that changes something --dry-run. No terminal is needed: results go to
     stdout, progress to stderr.
