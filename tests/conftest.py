@@ -163,3 +163,13 @@ def warm() -> Iterator["Warm"]:
     made = Warm()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def bundle_directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where agent bundles are made: once for all tests of all processes; a bundle gets its name when it is whole."""
+    if not hasattr(request.config, "workerinput"):
+        return tmp_path_factory.mktemp("bundles")
+    shared = tmp_path_factory.getbasetemp().parent / "bundles"
+    shared.mkdir(mode=0o700, exist_ok=True)
+    return shared

@@ -135,6 +135,7 @@ def test_new_metadata_without_any_new_content_are_predicted(route: Route) -> Non
     assert found.bytes == pytest.approx(route.deliver("zone", revision).bytes, rel=0.05)
 
 
+@pytest.mark.slow
 def test_several_distributions_to_one_host_are_predicted_one_after_the_other(route: Route) -> None:
     names = ["app", "zone"]
     first = [route.build(name, "1.1", FILES) for name in names]

@@ -29,7 +29,7 @@ from tests.attacks.replay import FREEZE, ROLLBACK, WIPED
 from tests.attacks.signed import NAMES, PLACES, SIZES
 from tests.attacks.subscriber import Subscriber
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 
 ON_SUBSCRIBERS = [KEYS, ROOTS, ROLLBACK, WIPED, FREEZE, MIX, CONTENT, NAMES, SIZES, PLACES, ZSTD, JSON, FRAMES, ORDERS, PREPARED, RACING]
 ON_SUBSCRIBERS += [DELTAS, LENT, COMPLETE, REHEARSALS]

@@ -53,6 +53,7 @@ def outcome(text: str | bytes) -> None:
     assert all(error.remedy and error.line >= 0 and error.message for error in errors)
 
 
+@pytest.mark.slow
 @settings(max_examples=some(60), deadline=None)
 @given(st.data())
 def test_a_site_with_anything_anywhere_is_a_site_or_refused(data: st.DataObject) -> None:

@@ -49,6 +49,7 @@ def keys(sluice: Sluice, site: Path) -> Path:
     return site / "var/hq/keys"
 
 
+@pytest.mark.slow
 def test_nothing_is_changed_and_each_failure_has_a_remedy(sluice: Sluice, site: Path, keys: Path, tmp_path: Path) -> None:
     before = everything_in(tmp_path)
 
@@ -257,6 +258,7 @@ def test_people_get_a_table(sluice: Sluice, keys: Path) -> None:
 # --- Subscribers --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("made_bundles")
 def test_remedies_of_a_bare_host_are_those_that_go_through(sluice: Sluice, site: Path, keys: Path) -> None:
     directory = site / "var/near/sluice"
     (directory / "left-by-others").mkdir(parents=True)
@@ -269,6 +271,14 @@ def test_remedies_of_a_bare_host_are_those_that_go_through(sluice: Sluice, site:
     assert sluice("subscriber", "bootstrap", "near").code == 4
     directory.chmod(0o700)
     assert sluice("subscriber", "bootstrap", "near").code == 0
+
+
+@pytest.fixture
+def made_bundles(site: Path, bundle_directory: Path) -> None:
+    """The bundles of other tests: to make one takes seconds."""
+    state = Path(os.environ["SLUICE_STATE"])
+    state.mkdir()
+    (state / "agent-bundles").symlink_to(bundle_directory)
 
 
 @pytest.fixture
@@ -294,6 +304,7 @@ def document(host: Any) -> str:
     )
 
 
+@pytest.mark.usefixtures("made_bundles")
 def test_hosts_that_are_down_bare_or_changed_are_told_apart_from_a_whole_one(sluice: Sluice, site: Path, hosts: SshLab) -> None:
     whole, bare, changed = (hosts.host(name) for name in ("whole", "bare", "changed"))
     down = hosts.host("down", start=False)

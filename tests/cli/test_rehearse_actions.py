@@ -46,6 +46,7 @@ def near(site: Path) -> Path:
     return work
 
 
+@pytest.mark.slow
 def test_distribute_says_what_its_actions_would_meet(sluice: Sluice, site: Path, near: Path, programs: Programs) -> None:
     pid = programs.start_script(programs.script())
     path = site / "site.yaml"
@@ -84,6 +85,7 @@ def stopping(site: Path, programs: Programs) -> str:
     return programs.name
 
 
+@pytest.mark.slow
 def test_send_asks_those_that_would_extract_at_once(sluice: Sluice, site: Path, near: Path, stopping: str) -> None:
     with workplace_in(load_site(site), "hq") as work:
         build(work.site.distribution("zone"), store=work.store, source=work.source)
@@ -96,6 +98,7 @@ def test_send_asks_those_that_would_extract_at_once(sluice: Sluice, site: Path, 
     assert sluice("send", "zone", "--to", "near", "--dry-run", "--json").json["actions"] == []
 
 
+@pytest.mark.slow
 def test_extract_asks_those_that_hold_something(sluice: Sluice, site: Path, near: Path, stopping: str) -> None:
     at = datetime.now(UTC)
     with workplace_in(load_site(site), "hq") as work:

@@ -196,6 +196,7 @@ print(refused)
 """
 
 
+@pytest.mark.slow
 def test_thousands_of_damaged_patches_are_refused_by_a_process_that_lives_on() -> None:
     done = subprocess.run([sys.executable, "-c", _DAMAGE], capture_output=True, text=True, timeout=200, check=True)
     assert 500 < int(done.stdout) < 2000

@@ -52,6 +52,7 @@ def test_a_delta_applied_is_the_new_contents(
         assert not small or each.frame.kind is not FrameKind.HDIFF
 
 
+@pytest.mark.slow
 @settings(max_examples=some(6), deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_lines_longer_than_a_group_are_cut_and_found_again(seed: int) -> None:
@@ -111,6 +112,7 @@ def test_a_renamed_and_rebuilt_binary_is_a_patch() -> None:
     assert cost(delta) < MB / 512 * 2
 
 
+@pytest.mark.slow
 def test_an_encoder_that_errs_costs_bytes_and_no_wrong_delta(monkeypatch: pytest.MonkeyPatch) -> None:
     """HDiffPatch makes a patch of something else, of the same length; then one that no agent takes."""
     import hdiffpatch
@@ -146,6 +148,7 @@ def test_a_large_content_with_a_change_in_place_is_copied_around_it() -> None:
     assert changed.taken < 2 * len(new)
 
 
+@pytest.mark.slow
 def test_what_is_new_beside_much_that_stays_is_compressed_as_well_as_it_can_be() -> None:
     words = random.Random(5).choices([b"accepted ", b"refused ", b"from 192.0.2.7 ", b"by host %d " % 12, b"at 03:04:05\n"], k=60_000)
     appended = b"".join(words)

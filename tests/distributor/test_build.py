@@ -347,6 +347,7 @@ def _unchanged(site: Site) -> None:
 SCENARIOS: dict[str, Callable[[Site], None]] = {"first": _first, "delta": _second, "baseline": _baseline, "unchanged": _unchanged}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_power_cuts")
 @pytest.mark.parametrize("prepare", SCENARIOS.values(), ids=SCENARIOS)
 def test_a_build_killed_at_any_step_and_repeated_ends_as_one_that_was_not(tmp_path: Path, prepare: Callable[[Site], None]) -> None:

@@ -41,6 +41,7 @@ from tests.formats.hostile_deltas import Case, bombs, figures, frames, indexes, 
 from tests.subscriber.host import NOW, Host
 from tests.subscriber.revisions import Made, made, tree_of
 
+pytestmark = pytest.mark.slow
 SEED = 1000 if IN_CI else random.SystemRandom().randrange(10**9)
 MEMORY = 512 * MIB
 FILE = f"from-{BASE}.ted"

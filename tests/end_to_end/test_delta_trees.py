@@ -24,6 +24,7 @@ from tests.end_to_end.scene import Scene
 from tests.end_to_end.tree_pairs import Tree, tree_pairs, write_tree
 from tests.subscriber.revisions import tree_of
 
+pytestmark = pytest.mark.slow
 EXAMPLES = 10
 """For each kind of agent; ``--hypothesis-profile=long`` for thousands."""
 

@@ -13,9 +13,3 @@ def ssh_lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str],
     """Real sshd hosts of this test's own: ``ssh_lab.host("helsinki-1").subscriber``."""
     with lab(tmp_path_factory.mktemp("ssh-lab"), real_part) as made:
         yield made
-
-
-@pytest.fixture(scope="session")
-def bundle_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where agent bundles are made: once for all tests."""
-    return tmp_path_factory.mktemp("bundles")

@@ -274,6 +274,7 @@ def test_a_missing_bundle_is_named_with_the_command_that_makes_it(tmp_path: Path
         choose(tmp_path, [Platform((3, 12), "aarch64", "musl"), Platform((3, 9), "aarch64", "musl")], host="Subscriber a")
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bundle_and_a_changed_one_is_no_longer_current(tmp_path: Path) -> None:
     one, two = build_from_installed(tmp_path / "one"), build_from_installed(tmp_path / "two")
     assert one.digest == two.digest
