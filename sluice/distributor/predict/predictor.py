@@ -18,7 +18,7 @@ from typing import Self
 from sluice.distributor.build.sign import sign
 from sluice.distributor.deliver.orders import order_of
 from sluice.distributor.predict.projected_store import Making, ProjectedStore
-from sluice.distributor.predict.simulated_agent import SimulatedAgent, SimulatedState
+from sluice.distributor.predict.simulated_agent import SimulatedAgent
 from sluice.formats.orders import order_bytes, parse_order, receipt_bytes
 from sluice.model.assignment import Assignment
 from sluice.model.event import Event
@@ -106,48 +106,46 @@ class Predictor:
         trust = self._held(subscriber.name, distribution)
         state = self.states.get(assignment.pair, CurrentState(*assignment.pair))
         sent = self._sends.get(subscriber.name, [])
-        simulated = SimulatedState(
+        agent = SimulatedAgent(
             subscriber,
             state,
             trust=trust,
             newest=self.publisher.versions(),
             small=any(event.data.get("small") is True for event in sent[:1]),
         )
-        key = (distribution, revision, state.held, state.extracted, simulated.small, tuple(sorted(trust.items())), subscriber.min_free)
+        key = (distribution, revision, state.held, state.extracted, agent.small, tuple(sorted(trust.items())), subscriber.min_free)
         if key not in self._transfers:
-            self._transfers[key] = self._transfer(simulated, assignment)
+            self._transfers[key] = self._transfer(agent, assignment)
         moved, base = self._transfers[key]
         ours = (*TOP_ROLES, distribution_role(distribution))
         now_held = {role: version for role, version in self.publisher.versions().items() if role in ours}
         self._trust.setdefault(subscriber.name, {}).update(now_held)
         if recipe is not None:
-            moved += self._extraction(simulated, assignment, recipe)
+            moved += self._extraction(agent, assignment, recipe)
         return Prediction(
             link=subscriber.address.host or "this machine",
             base=base,
             bytes=moved,
-            is_exact=(distribution, revision, base, base is not None and simulated.small) not in self._store.estimated,
+            is_exact=(distribution, revision, base, base is not None and agent.small) not in self._store.estimated,
             seconds=seconds_for(moved, [(_bytes(event), _seconds(event)) for event in sent[:SENDS_MAX]]),
         )
 
-    def _transfer(self, simulated: SimulatedState, assignment: Assignment) -> tuple[int, RevisionNumber | None]:
-        agent = SimulatedAgent(simulated)
+    def _transfer(self, agent: SimulatedAgent, assignment: Assignment) -> tuple[int, RevisionNumber | None]:
         sender = Sender(self.distributor, agent, self._store, self.publisher, self._sign, timeout=1)
-        transfer = Transfer(sender, simulated.subscriber, assignment)
+        transfer = Transfer(sender, agent.subscriber, assignment)
         transfer.call()
         base = transfer.transfer().base
         transfer.close()
-        conversation = transfer.called.conversation
-        return conversation.sent + conversation.received + agent.skipped_sent + agent.skipped_received, base
+        return agent.moved, base
 
-    def _extraction(self, simulated: SimulatedState, assignment: Assignment, recipe: RenderedRecipe) -> int:
-        agent = SimulatedAgent(replace(simulated, receipt=self._receipt))
-        conversation = Conversation(agent, who=simulated.subscriber.name)
-        order = order_of(self.distributor, assignment, simulated.state.sequence + 1, recipe, now=self.now)
+    def _extraction(self, before: SimulatedAgent, assignment: Assignment, recipe: RenderedRecipe) -> int:
+        agent = replace(before, receipt=self._receipt)
+        conversation = Conversation(agent, who=agent.subscriber.name)
+        order = order_of(self.distributor, assignment, agent.state.sequence + 1, recipe, now=self.now)
         conversation.receipts(assignment.distribution)
         conversation.order(_unsigned(ORDER_WORD, order_bytes(order), key="0" * 64))
         conversation.acknowledge(assignment.distribution, order.sequence)
-        return conversation.sent + conversation.received
+        return agent.moved
 
     def _receipt(self, envelope: Envelope) -> Envelope:
         order = parse_order(envelope["payload"].encode())

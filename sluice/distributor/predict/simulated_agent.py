@@ -1,16 +1,17 @@
 """A simulated agent, for predictions: it answers a sender as a real one in the given state would, and keeps nothing.
 
-The sender's own code talks to it, so that the bytes that would be sent are the bytes that are counted. Of a payload only the last block is
-read: the others are counted. It works fast, and so reports no progress but that of a put.
+The sender's own code talks to it, so that the bytes that would be sent are the bytes that are counted. A payload isn't read: it is
+counted, and to the sender it seems to have arrived before. It works fast, and so reports no progress but that of a put.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
+from sluice.errors import ProtocolError
 from sluice.formats.protocol import HEADER, Message, message_frame, read_frame
 from sluice.formats.ted.index import BLOCK
 from sluice.model.feature import Feature
@@ -25,9 +26,9 @@ PROGRESS = 8 * 1024 * 1024
 """Bytes of payload between two reports (docs/formats.md section 7)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatedState:
-    """The state of the Subscriber that is simulated."""
+@dataclass
+class SimulatedAgent(Stream):
+    """One conversation with the agent of a Subscriber in a given state."""
 
     subscriber: Subscriber
     state: CurrentState
@@ -40,124 +41,80 @@ class SimulatedState:
     """It gets small deltas."""
     receipt: Callable[[Envelope], Envelope] = field(default=lambda envelope: envelope)
     """Its answer to an order."""
-
-
-class SimulatedAgent(Stream):
-    """One conversation with it."""
-
-    def __init__(self, simulated: SimulatedState) -> None:
-        self._is = simulated
-        self._incoming = bytearray()
-        self._outgoing = bytearray()
-        self._take: Callable[[bytes], None] = lambda _: None
-        self.skipped_sent = 0
-        """Bytes that would be sent to it beside those that were written."""
-        self.skipped_received = 0
-        """The same for its answers."""
+    moved: int = field(default=0, init=False)
+    """Bytes both ways so far, those of payloads included."""
+    _asked: Message = field(default_factory=dict, init=False)
+    _outgoing: bytes = field(default=b"", init=False)
 
     def connect(self, subscriber: Subscriber, *, timeout: float) -> SimulatedAgent:
         """Connect, as a Transport: there is one conversation."""
         return self
 
     def write(self, data: bytes | memoryview) -> None:
-        """Take bytes and answer each request."""
-        self._incoming += data
-        while len(self._incoming) >= HEADER.size:
-            length = HEADER.unpack(self._incoming[: HEADER.size])[0] + HEADER.size - 1
-            if len(self._incoming) < length:
-                return
-            whole = bytes(self._incoming[:length])
-            del self._incoming[:length]
-            frame = read_frame(io.BytesIO(whole).read)
-            if isinstance(frame, bytes):
-                self._take(frame)
-            elif frame is not None:
-                getattr(self, f"_on_{frame['type']}")(frame)
+        """Take a message, or data, which are only counted."""
+        self.moved += len(data)
+        with suppress(ProtocolError):  # the sender writes a message at once: bytes that are none by themselves are data
+            if isinstance(frame := read_frame(io.BytesIO(data).read), dict):
+                self._asked = frame
 
     def read(self, size: int) -> bytes:
-        """Read its answers."""
-        data = bytes(self._outgoing[:size])
-        del self._outgoing[:size]
+        """Read its answers to the last message, which are made as they are read."""
+        if not self._outgoing:
+            self._outgoing = message_frame(self._answer())
+        data, self._outgoing = self._outgoing[:size], self._outgoing[size:]
+        self.moved += len(data)
         return data
 
     def readable(self) -> bool:
-        """Whether there is an answer."""
-        return bool(self._outgoing)
+        """Say that nothing arrives before it is waited for."""
+        return False
 
     def close(self) -> None:
         """Do nothing: nothing remains of it."""
 
-    def _say(self, **message: Any) -> None:
-        self._outgoing += message_frame(message)
+    def _answer(self) -> Message:
+        asked = self._asked
+        match asked["type"]:
+            case "hello":
+                return self._hello()
+            case "metadata":
+                roles = (*TOP_ROLES, distribution_role(self.state.distribution))
+                return {"type": "accepted", "trust": {role: version for role, version in self.newest.items() if role in roles}}
+            case "put":
+                self._asked = {"type": "payload"}
+                return {"type": "ready", "offset": self._count(asked.get("payload", 0))}
+            case "payload":
+                return {"type": "stored"}
+            case "complete":
+                return {"type": "completed", "lacks": []}
+            case "receipts":
+                return {"type": "receipts", "envelopes": []}
+            case "order":
+                return {"type": "receipt", "envelope": self.receipt(asked["envelope"])}
+        return {"type": "done"}
 
-    def _await(self, length: int, then: Callable[[], None]) -> None:
-        remaining = length
-
-        def take(frame: bytes) -> None:
-            nonlocal remaining
-            remaining -= len(frame)
-            if not remaining:
-                then()
-
-        self._take = take
-        if not length:
-            then()
-
-    def _on_hello(self, _: Message) -> None:
-        it, state = self._is, self._is.state
+    def _hello(self) -> Message:
+        state = self.state
         held, extracted = (None if each is None else str(each) for each in (state.held, state.extracted))
-        self._say(
-            type="hello",
-            protocol=1,
-            agent=VERSION,
-            subscriber=it.subscriber.name,
-            platform=it.subscriber.platform or "debian-12",
-            python="3.11.2",
-            codecs=["zstd"] if it.small else ["zstd", "hdiff", "lzma"],
-            memory=8 << 30,
-            free=100 << 30,
-            features=sorted(feature.value for feature in Feature),
-            trust=dict(it.trust) or {ROOT: 1},
-            distributions={state.distribution: {"held": held, "extracted": extracted, "sequence": state.sequence}}
-            if held or extracted
-            else {},
-            sequence=state.sequence,
-        )
+        about = {state.distribution: {"held": held, "extracted": extracted, "sequence": state.sequence}} if held or extracted else {}
+        return {
+            "type": "hello",
+            "protocol": 1,
+            "agent": VERSION,
+            "subscriber": self.subscriber.name,
+            "platform": self.subscriber.platform or "debian-12",
+            "python": "3.11.2",
+            "codecs": ["zstd"] if self.small else ["zstd", "hdiff", "lzma"],
+            "memory": 8 << 30,
+            "free": 100 << 30,
+            "features": sorted(feature.value for feature in Feature),
+            "trust": dict(self.trust) or {ROOT: 1},
+            "distributions": about,
+            "sequence": state.sequence,
+        }
 
-    def _on_metadata(self, _: Message) -> None:
-        roles = (*TOP_ROLES, distribution_role(self._is.state.distribution))
-        trust = {role: version for role, version in self._is.newest.items() if role in roles}
-        self._take = lambda _: self._say(type="accepted", trust=trust)
-
-    def _on_put(self, put: Message) -> None:
-        if "codec" in put:
-            self._say(type="ready", offset=0)
-            self._await(put["length"], self._stored)
-        else:
-            self._await(put["index"], lambda: self._begin(put["payload"]))
-
-    def _begin(self, payload: int) -> None:
-        skipped = max(0, payload - 1) // BLOCK * BLOCK
-        self.skipped_sent += skipped + skipped // BLOCK * HEADER.size
-        for offset in range(PROGRESS, payload + 1, PROGRESS):
-            self.skipped_received += len(message_frame({"type": "progress", "offset": offset}))
-        self._say(type="ready", offset=skipped)
-        self._await(payload - skipped, self._stored)
-
-    def _stored(self) -> None:
-        self._say(type="stored")
-
-    def _on_complete(self, _: Message) -> None:
-        self._say(type="completed", lacks=[])
-
-    def _on_receipts(self, _: Message) -> None:
-        self._say(type="receipts", envelopes=[])
-
-    def _on_order(self, message: Message) -> None:
-        self._say(type="receipt", envelope=self._is.receipt(message["envelope"]))
-
-    def _on_acknowledge(self, _: Message) -> None:
-        self._say(type="done")
-
-    def _on_bye(self, _: Message) -> None:
-        """Do nothing: the conversation is over."""
+    def _count(self, payload: int) -> int:
+        """Count a payload, its frames and the reports about it; return where the sender is to go on: at its end."""
+        self.moved += payload + -(-payload // BLOCK) * HEADER.size
+        self.moved += sum(len(message_frame({"type": "progress", "offset": at})) for at in range(PROGRESS, payload + 1, PROGRESS))
+        return payload
