@@ -38,11 +38,13 @@ def test_help_of_a_command_that_needs_prefect_imports_nothing_heavy() -> None:
     assert loaded_after("apply", "--help").isdisjoint(HEAVY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("validate",), ("show", "zone"), ("show", "schedules")])
 def test_reading_the_site_imports_no_prefect_database_or_ssh(words: tuple[str, ...], site: Path) -> None:
     assert loaded_after(*words, site=site).isdisjoint({"prefect", "sqlalchemy", "paramiko"})
 
 
+@pytest.mark.slow
 def test_status_imports_no_prefect_and_no_ssh(site: Path) -> None:
     assert loaded_after("status", site=site).isdisjoint({"prefect", "paramiko"})
 

@@ -228,6 +228,7 @@ def no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     return
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_power_cuts")
 @pytest.mark.parametrize("what", ["pack", "ted"])
 def test_a_repair_killed_at_any_step_and_repeated_ends_with_all_sound(tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:

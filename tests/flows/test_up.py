@@ -25,7 +25,7 @@ from infra.orchestrator.server_address import ServerAddress, read_address, runni
 from infra.workplace import open_workplace
 from tests.flows.blueprint import HOSTS, write_site
 
-pytestmark = pytest.mark.timeout(2 * START_SECONDS)  # a busy machine takes over a minute to start server and workers
+pytestmark = [pytest.mark.real, pytest.mark.timeout(2 * START_SECONDS)]  # a busy machine takes over a minute to start server and workers
 PROJECT = Path(__file__).parents[2]
 UP = "import sys; from pathlib import Path; from sluice.blueprint import load_site; from infra.orchestrator.embedded import up; "
 

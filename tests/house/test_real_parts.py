@@ -19,6 +19,7 @@ def outcome(folder: Path, test: str, **environment: str) -> str:
     return subprocess.run(command, cwd=folder, env=kept | environment, capture_output=True, text=True, check=False).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ci", "expected"), [("true", "1 failed"), ("", "1 skipped")])
 def test_a_missing_real_part_is_an_error_in_ci_and_a_skip_elsewhere(tmp_path: Path, ci: str, expected: str) -> None:
     shown = outcome(tmp_path, "def test_it(real_part): real_part('no-such-daemon')", CI=ci)
@@ -27,10 +28,12 @@ def test_a_missing_real_part_is_an_error_in_ci_and_a_skip_elsewhere(tmp_path: Pa
     assert "no-such-daemon" in shown
 
 
+@pytest.mark.slow
 def test_a_real_part_that_is_here_is_found(tmp_path: Path) -> None:
     assert "1 passed" in outcome(tmp_path, "def test_it(real_part): assert real_part('sh').is_absolute()", CI="true")
 
 
+@pytest.mark.slow
 def test_the_users_own_server_and_site_are_not_seen(tmp_path: Path) -> None:
     test = "import os\ndef test_it():\n    assert not {'PREFECT_API_URL', 'SLUICE_SITE'} & set(os.environ)\n"
 

@@ -205,6 +205,7 @@ def test_a_tree_is_removed_without_following_its_links(root: Root, top: Path, tm
     assert (tmp_path / "outside/file").exists()
 
 
+@pytest.mark.slow
 def test_a_very_deep_tree_is_made_and_removed_with_few_open_files(root: Root, top: Path) -> None:
     depth, before = 1050, open_files()
     for n in range(1, depth):

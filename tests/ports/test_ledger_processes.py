@@ -84,6 +84,7 @@ def finish(processes: list[Process]) -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_make_one_ledger_and_share_its_sequences(start: Start) -> None:
     processes = start(
         """
@@ -99,6 +100,7 @@ for _ in range(40):
     assert all(numbers == sorted(numbers) for numbers in found)
 
 
+@pytest.mark.slow
 def test_never_more_than_the_limit_run_over_all_processes_and_each_pair_once(start: Start) -> None:
     processes = start(
         """
@@ -149,6 +151,7 @@ open_ledger(path).record(Event(NOW, EventKind.SENT, distribution="zone", subscri
         assert ledger.next_sequence("hq", "a") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [3, 17])
 def test_killed_while_it_writes_event_and_state_agree_and_what_was_said_is_kept(start: Start, place: str, after: int) -> None:
     victim, other = start(

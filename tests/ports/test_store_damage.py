@@ -204,6 +204,7 @@ def _pack(store: FileStore) -> None:
     flip(pack, 300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaging", [_index, _pack])
 def test_mending_killed_at_any_step_and_repeated_ends_with_everything(
     tmp_path: Path, damaging: Callable[[FileStore], None], monkeypatch: pytest.MonkeyPatch

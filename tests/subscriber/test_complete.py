@@ -371,6 +371,7 @@ def test_a_whole_one_replaces_a_delta_and_what_was_lent(scene: Scene) -> None:
 # --- kills ----------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_anywhere_a_completion_is_repeated(tmp_path: Path) -> None:
     killed = 0
     for number in random.Random(SEED).sample(range(45), 15):

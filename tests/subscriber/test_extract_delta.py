@@ -69,6 +69,7 @@ def test_a_delta_that_was_damaged_at_rest_is_set_aside(scene: Scene, place: floa
     scene.extract()
 
 
+@pytest.mark.slow
 def test_killed_anywhere_an_extraction_from_a_delta_and_lent_contents_is_old_or_new(tmp_path: Path) -> None:
     killed = 0
     for number in random.Random(SEED).sample(range(90), 5):

@@ -55,6 +55,7 @@ def fail_and_recover(directory: Path, number: int, error: int, *, lasting: bool)
     return failing.failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lasting", [False, True])
 def test_a_sampled_call_that_fails_leaves_old_or_new(tmp_path: Path, lasting: bool) -> None:
     chance = random.Random(SEED)

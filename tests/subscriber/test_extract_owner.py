@@ -197,6 +197,7 @@ def test_every_failing_change_brings_them_back(tmp_path: Path, source: Path) -> 
     raise AssertionError("there was always another call")
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_old_or_new(tmp_path: Path, source: Path) -> None:
     outcomes = set()
     for number in range(8, 80, 9):
