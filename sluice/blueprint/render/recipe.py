@@ -9,14 +9,11 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Set
 
-from sluice.blueprint.render.template import ValueTemplateError, render, undefined_variables, variables_of
+from sluice.blueprint.render.template import ValueTemplateError, render, variables_of
 from sluice.blueprint.schema.actions import with_templates
 from sluice.errors import BlueprintError
-from sluice.model.action import Action
 from sluice.model.recipe import RenderedRecipe
-from sluice.model.site import Distribution, Site, Subscriber
-
-__all__ = ["PREDEFINED", "recipe", "render", "rendered_destination", "subscriber_variables", "undefined_variables"]
+from sluice.model.site import Site, Subscriber
 
 PREDEFINED = ("NAME", "PLATFORM", "WORKING_DIRECTORY", "LOCAL_DIRECTORY")
 """Variables that a blueprint must not define."""
@@ -92,16 +89,20 @@ def recipe(site: Site, distribution: str, subscriber: str) -> RenderedRecipe:
     chosen = site.distribution(distribution)
     host = site.subscriber(subscriber)
     path = "variables"
+
+    def filled(text: str) -> str:
+        return render(text, variables, what=f"{path} of {distribution} for {subscriber}")
+
     try:
         variables = subscriber_variables(host)
         destinations = []
         for index, entry in enumerate(chosen.files):
             path = f"files[{index}].destination"
-            destinations.append(rendered_destination(entry.destination, variables, what=_what(path, chosen, host)))
+            destinations.append(rendered_destination(entry.destination, variables, what=f"{path} of {distribution} for {subscriber}"))
         path = "pre_actions"
-        before = _actions(chosen.pre_actions, variables, _what(path, chosen, host))
+        before = tuple(with_templates(action, filled) for action in chosen.pre_actions)
         path = "post_actions"
-        after = _actions(chosen.post_actions, variables, _what(path, chosen, host))
+        after = tuple(with_templates(action, filled) for action in chosen.post_actions)
     except ValueTemplateError as e:
         origin = chosen.origins.get(path.partition("[")[0])
         file, _, line = origin.source.rpartition(":") if origin else ("", "", "")
@@ -109,11 +110,3 @@ def recipe(site: Site, distribution: str, subscriber: str) -> RenderedRecipe:
             e.what, file=file or distribution, line=int(line) if line.isdigit() else 0, path=path, remedy=e.remedy
         ) from None
     return RenderedRecipe(tuple(destinations), before, after, chosen.locked, host.min_free)
-
-
-def _what(path: str, distribution: Distribution, subscriber: Subscriber) -> str:
-    return f"{path} of {distribution.name} for {subscriber.name}"
-
-
-def _actions(actions: tuple[Action, ...], variables: Mapping[str, str], what: str) -> tuple[Action, ...]:
-    return tuple(with_templates(action, lambda text: render(text, variables, what=what)) for action in actions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 
 from sluice.blueprint.render.recipe import subscriber_variables
@@ -11,7 +11,7 @@ from sluice.blueprint.schema.actions import PHASES
 from sluice.blueprint.schema.suggest import nearest
 from sluice.blueprint.schema.units import format_duration, format_size
 from sluice.errors import NotFoundError
-from sluice.model.site import Channel, Distribution, Distributor, Origin, Site, Subscriber
+from sluice.model.site import Channel, Distribution, Distributor, Site, Subscriber
 from sluice.model.ticket import UNLIMITED_IN_PROCESS
 
 BUILT_IN = "built-in"
@@ -33,20 +33,19 @@ def effective_settings(site: Site, kind: str, name: str) -> list[Row]:
     Raises:
         NotFoundError: No such kind or object.
     """
+    found: Distributor | Subscriber | Channel | Distribution
     match kind.lower():
         case "distributor":
-            return _rows(_distributor(found := site.distributor(name)), found.origins)
+            settings = _distributor(found := site.distributor(name))
         case "subscriber":
-            return _rows(_subscriber(subscriber := site.subscriber(name), site), subscriber.origins)
+            settings = _subscriber(found := site.subscriber(name), site)
         case "channel":
-            return _rows(_channel(channel := site.channel(name), site), channel.origins)
+            settings = _channel(found := site.channel(name), site)
         case "distribution":
-            return _rows(_distribution(distribution := site.distribution(name)), distribution.origins)
-    raise NotFoundError(f"no kind of object is called {kind!r}", remedy=nearest(kind, KINDS) or f"the kinds are {', '.join(KINDS)}")
-
-
-def _rows(settings: Iterator[tuple[str, str]], origins: Mapping[str, Origin]) -> list[Row]:
-    return [(path, text, origins[path].source if path in origins else BUILT_IN) for path, text in settings]
+            settings = _distribution(found := site.distribution(name))
+        case _:
+            raise NotFoundError(f"no kind of object is called {kind!r}", remedy=nearest(kind, KINDS) or f"the kinds are {', '.join(KINDS)}")
+    return [(path, text, found.origins[path].source if path in found.origins else BUILT_IN) for path, text in settings]
 
 
 def _distributor(d: Distributor) -> Iterator[tuple[str, str]]:

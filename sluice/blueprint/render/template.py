@@ -8,7 +8,7 @@ multiplies; its length, its parts and every text it produces are capped. ``{%`` 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
 from jinja2 import StrictUndefined, Template, TemplateError, nodes
@@ -78,20 +78,8 @@ def _replace(text: object, old: str, new: str) -> str:
     return whole.replace(old, new)
 
 
-def _lower(text: object) -> str:
-    return _capped(str(text)).lower()
-
-
-def _upper(text: object) -> str:
-    return _capped(str(text)).upper()
-
-
-def _trim(text: object) -> str:
-    return _capped(str(text)).strip()
-
-
-def _quote(text: object) -> str:
-    return shlex.quote(_capped(str(text)))
+def _filter(change: Callable[[str], str]) -> Callable[[object], str]:
+    return lambda text: change(_capped(str(text)))
 
 
 FILTERS = ("default", "lower", "upper", "trim", "replace", "quote")
@@ -113,7 +101,8 @@ def _environment() -> ImmutableSandboxedEnvironment:
     environment.globals.clear()
     environment.tests.clear()
     environment.filters.clear()
-    environment.filters.update(default=default, lower=_lower, upper=_upper, trim=_trim, replace=_replace, quote=_quote)
+    environment.filters.update(default=default, replace=_replace, quote=_filter(shlex.quote))
+    environment.filters.update(lower=_filter(str.lower), upper=_filter(str.upper), trim=_filter(str.strip))
     return environment
 
 
@@ -133,7 +122,7 @@ def _parsed(template: str) -> nodes.Template:
         raise ValueTemplateError("nested too deep", "simplify it") from None
     except ValueError:
         raise ValueTemplateError("contains a number with too many digits", "write it in quotes") from None
-    for parts, (node, depth) in enumerate(_walk(tree, 0), 1):
+    for parts, (node, depth) in enumerate(_walk(tree), 1):
         if parts > PARTS_MAX or depth > DEPTH_MAX:
             raise ValueTemplateError(f"has more than {PARTS_MAX} parts or {DEPTH_MAX} levels", "simplify it")
         if isinstance(node, nodes.Filter) and node.name not in FILTERS:
@@ -144,8 +133,8 @@ def _parsed(template: str) -> nodes.Template:
     return tree
 
 
-def _walk(node: nodes.Node, depth: int) -> Iterator[tuple[nodes.Node, int]]:
-    waiting = [(node, depth)]
+def _walk(tree: nodes.Node) -> Iterator[tuple[nodes.Node, int]]:
+    waiting = [(tree, 0)]
     while waiting:
         current, level = waiting.pop()
         yield current, level

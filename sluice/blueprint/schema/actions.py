@@ -29,20 +29,6 @@ TEMPLATE_FIELDS: Mapping[type[Action], tuple[str, tuple[str, ...]]] = {
 }
 """An action's key in blueprints, and its fields that may use ``{{ }}``."""
 
-TYPES_WITHOUT_ACTIONS = {
-    "policy_package": "the Subscriber enforces it by itself, again and again",
-    "desktop_application": "it only hooks up an application",
-}
-"""Types that take no pre and post actions (B21), and the reason."""
-
-
-def refused_actions(data: Mapping[str, object]) -> Iterator[tuple[PathKey, str, str]]:
-    """Yield path, message and remedy of actions that the Distribution's type does not take."""
-    type_ = data.get("type")
-    for key in PHASES:
-        if isinstance(type_, str) and type_ in TYPES_WITHOUT_ACTIONS and data.get(key):
-            yield (key,), f"type {type_} takes no actions: {TYPES_WITHOUT_ACTIONS[type_]}", "leave the key out"
-
 
 def _host_path(text: str) -> str:
     if not values.filled(text).startswith(("/", "{{")):

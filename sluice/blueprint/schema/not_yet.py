@@ -6,7 +6,7 @@ Each entry leaves this list in the change that supports it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import TypeAlias
 
 from sluice.blueprint.read.document import Document, PathKey
 from sluice.blueprint.schema.actions import PHASES
@@ -47,14 +47,14 @@ _ACTION = {
     "load_java_class": "loading Java classes",
 }
 
+_TYPES_WITHOUT_ACTIONS = {
+    "policy_package": "the Subscriber enforces it by itself, again and again",
+    "desktop_application": "it only hooks up an application",
+}
+"""Types that take no pre and post actions (B21), and the reason."""
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A planned feature at a path."""
-
-    path: PathKey
-    message: str
-    remedy: str
+Refusal: TypeAlias = tuple[PathKey, str, str]
+"""The path of a planned feature, message and remedy."""
 
 
 def refusals(kind: str, document: Document) -> Iterator[Refusal]:
@@ -76,32 +76,36 @@ def refusals(kind: str, document: Document) -> Iterator[Refusal]:
 
 def _keys(found: Mapping[str, object], table: Mapping[str, str], path: PathKey) -> Iterator[Refusal]:
     for key in found.keys() & table.keys():
-        yield Refusal((*path, key), f"not supported yet ({table[key]})", "leave the key out")
+        yield (*path, key), f"not supported yet ({table[key]})", "leave the key out"
 
 
 def _subscriber(found: Mapping[str, object], path: PathKey) -> Iterator[Refusal]:
     yield from _keys(found, _SUBSCRIBER, path)
     if str(found.get("address", "")).startswith("smb:"):
-        yield Refusal((*path, "address"), "smb:// is not supported yet", "reach the host by ssh://user@host")
+        yield (*path, "address"), "smb:// is not supported yet", "reach the host by ssh://user@host"
     if str(found.get("identity", "")).startswith("secret:"):
-        yield Refusal((*path, "identity"), "secret: is not supported yet", "write the path of a private key")
+        yield (*path, "identity"), "secret: is not supported yet", "write the path of a private key"
 
 
 def _distribution(found: Mapping[str, object]) -> Iterator[Refusal]:
-    if found.get("type") in TYPES:
-        yield Refusal(("type",), f"type {found['type']} is not supported yet", "this version distributes type: file")
+    type_ = found.get("type")
+    if isinstance(type_, str) and type_ in TYPES:
+        yield ("type",), f"type {type_} is not supported yet", "this version distributes type: file"
+        for key in PHASES:
+            if type_ in _TYPES_WITHOUT_ACTIONS and found.get(key):
+                yield (key,), f"type {type_} takes no actions: {_TYPES_WITHOUT_ACTIONS[type_]}", "leave the key out"
         return
     yield from _keys(found, _DISTRIBUTION, ())
     if found.get("encrypt") is True:
-        yield Refusal(("encrypt",), "encryption is not supported yet", "write false, or leave the key out")
+        yield ("encrypt",), "encryption is not supported yet", "write false, or leave the key out"
     for key in PHASES:
         for index, entry in _entries(found, key):
             for name in entry.keys() & _ACTION.keys():
-                yield Refusal((key, index, name), f"not supported yet ({_ACTION[name]})", "use script:")
+                yield (key, index, name), f"not supported yet ({_ACTION[name]})", "use script:"
             script = entry.get("script")
             if isinstance(script, dict) and script.get("type") == "powershell":
                 what = "type powershell is not supported yet (Subscribers on Windows)"
-                yield Refusal((key, index, "script", "type"), what, "use shell, python or perl")
+                yield (key, index, "script", "type"), what, "use shell, python or perl"
 
 
 def _entries(found: Mapping[str, object], key: str) -> Iterator[tuple[int, dict[str, object]]]:

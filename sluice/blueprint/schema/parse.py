@@ -9,9 +9,8 @@ from typing import Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
-from sluice.blueprint.read.document import Document, path_text
+from sluice.blueprint.read.document import Document
 from sluice.blueprint.read.files import blueprint_files, read_documents
-from sluice.blueprint.schema.actions import refused_actions
 from sluice.blueprint.schema.complaints import complaints
 from sluice.blueprint.schema.kinds import KINDS
 from sluice.blueprint.schema.not_yet import KINDS as LATER_KINDS
@@ -89,12 +88,10 @@ class Parts:
 
     def _part(self, document: Document, kind: str) -> Part | None:
         refused = list(refusals(kind, document))
-        self.errors += [document.error(r.path, r.message, r.remedy) for r in refused]
-        if kind == "Distribution":
-            self.errors += [document.error(*each) for each in refused_actions(document.data)]
+        self.errors += [document.error(*each) for each in refused]
         model = KINDS[kind]
-        paths = [r.path for r in refused]
-        if any(path_text(p) == "type" for p in paths):
+        paths = [path for path, _, _ in refused]
+        if ("type",) in paths:
             return None
         try:
             part = model.model_validate(document.data)
