@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.convert.addresses import absolute_path, host_key, parse_address, site_path
@@ -16,14 +16,13 @@ from sluice.blueprint.convert.subscriptions import subscriptions
 from sluice.blueprint.read.document import Document, PathKey, path_text
 from sluice.blueprint.schema.actions import PHASES, ActionPart
 from sluice.blueprint.schema.kinds import ChannelDocument, DistributionDocument, DistributorDocument, FilePart, SubscriberDocument
-from sluice.blueprint.schema.mails import MailPart
 from sluice.blueprint.schema.parse import Parsed, Parts
 from sluice.blueprint.schema.part import Part
 from sluice.blueprint.schema.suggest import nearest
 from sluice.model.action import Action
 from sluice.model.locked import FAILS_AT_ONCE, Locked
 from sluice.model.platforms import FAMILY_OF, is_case_sensitive, lineage
-from sluice.model.schedule import Kind
+from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import (
     Channel,
     Copy,
@@ -40,6 +39,8 @@ from sluice.model.site import (
     Synchronize,
 )
 from sluice.rules.due import SHORTEST_REFRESH, shortest_gap
+
+T = TypeVar("T")
 
 
 class Converter:
@@ -87,26 +88,24 @@ class Converter:
         before = len(self.errors)
         effective = self._completed(parsed, part)
         directory = effective.required("working_directory", self._site_path, parsed.document, "/var/lib/sluice/hq")
-        refresh = effective.schedule("refresh")
+        given = effective.arguments("description", "max_concurrent", "connection_timeout", "min_free", "refresh")
+        refresh: Schedule | None = given.get("refresh")
         if refresh is not None and refresh.kind is Kind.IMMEDIATELY:
             effective.refuse("refresh", "a refresh needs a schedule", "write one such as {every: 1 day}, or never and use sluice refresh")
         elif refresh is not None and (gap := shortest_gap(refresh)) is not None and gap < SHORTEST_REFRESH:
             effective.refuse("refresh", "refreshes more often than every 3 minutes", "write every: 3 min or more")
-        retry = RetryRule()
-        every, span = effective.get("retry", "every"), effective.get("retry", "for")
-        # A leaf holds any value; the schema has made these two durations.
-        retry = RetryRule(every.value if every else retry.every, span.value if span else retry.for_)  # type: ignore[arg-type]
+        retry = {"for_" if key == "for" else key: leaf.value for key, leaf in effective.below("retry").items()}
         mail = effective.get("mail")
         if directory is None or len(self.errors) > before:
             return None
         return Distributor(
             part.name,
             directory,
-            retry=retry,
-            mail=mail.value.to_model() if mail is not None and isinstance(mail.value, MailPart) else None,
+            retry=RetryRule(**retry),
+            mail=mail.value.to_model() if mail is not None else None,
             tags=effective.texts("tags"),
             origins=effective.origins() | {"name": Origin(parsed.document.position(("name",)))},
-            **effective.arguments("description", "max_concurrent", "connection_timeout", "min_free", "refresh"),
+            **given,
         )
 
     def _subscriber(self, parsed: Parsed[SubscriberDocument], part: SubscriberDocument) -> Subscriber | None:
@@ -162,8 +161,7 @@ class Converter:
 
     def _channel(self, parsed: Parsed[ChannelDocument], part: ChannelDocument, subscribers: dict[str, Subscriber]) -> Channel:
         effective = self._own(parsed, part)
-        send = effective.schedule("send")
-        if send is not None and send.kind is Kind.IMMEDIATELY:
+        if part.send is not None and part.send.kind is Kind.IMMEDIATELY:
             effective.refuse("send", "immediately is not supported yet for a Channel", "write send: immediately in its Distributions")
         return Channel(
             part.name,
@@ -174,10 +172,9 @@ class Converter:
 
     def _distribution(self, parsed: Parsed[DistributionDocument], part: DistributionDocument) -> Distribution:
         document, effective = parsed.document, self._own(parsed, part)
-        build = effective.schedule("build")
-        if build is not None and build.kind is Kind.IMMEDIATELY:
+        if part.build is not None and part.build.kind is Kind.IMMEDIATELY:
             effective.refuse("build", "a build needs a schedule", "write one such as {every: 1 h}, or never and use sluice build")
-        platforms = tuple(self._platform(document, i, p) for i, p in enumerate(part.platforms or ()))
+        platforms = tuple(self._parsed(document, ("platforms", i), _platform, p, p) for i, p in enumerate(part.platforms or ()))
         rollback = part.rollback is not False
         return Distribution(
             part.name,
@@ -200,19 +197,15 @@ class Converter:
             **effective.arguments("description", "active", "max_revisions", "verify", "rollback", "build"),
         )
 
-    def _platform(self, document: Document, index: int, text: str) -> str:
+    def _parsed(self, document: Document, path: PathKey, parse: Callable[[str], T], text: str, instead: T) -> T:
         try:
-            return _platform(text)
+            return parse(text)
         except AuthorError as e:
-            self.errors.append(document.error(("platforms", index), e.what, e.remedy))
-            return text
+            self.errors.append(document.error(path, e.what, e.remedy))
+            return instead
 
     def _file(self, document: Document, index: int, part: FilePart) -> FileSource:
-        try:
-            source = self._site_path(part.source)
-        except AuthorError as e:
-            self.errors.append(document.error(("files", index, "source"), e.what, e.remedy))
-            source = PurePosixPath("/")
+        source = self._parsed(document, ("files", index, "source"), self._site_path, part.source, PurePosixPath("/"))
         synchronize = part.synchronize or Synchronize.NO
         return FileSource(
             source, part.destination, tuple(part.exclude or ()), part.mode or "keep", synchronize, part.owner or "", part.xattrs or ""

@@ -9,9 +9,7 @@ from typing import Any, TypeVar
 from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.read.document import Document, PathKey, path_text
 from sluice.blueprint.schema.part import Part
-from sluice.blueprint.schema.schedules import SchedulePart
 from sluice.errors import BlueprintError
-from sluice.model.schedule import Schedule
 from sluice.model.site import Origin
 
 NESTED = ("variables", "tags", "retry")
@@ -24,7 +22,7 @@ T = TypeVar("T")
 class Leaf:
     """One setting and its position."""
 
-    value: object
+    value: Any
     document: Document
     path: PathKey
     supplied: bool = False
@@ -35,11 +33,6 @@ class Leaf:
         """Return the position for ``sluice show``."""
         position = self.document.position(self.path)
         return Origin(f"defaults {position}" if self.supplied else position)
-
-    @property
-    def schedule(self) -> Schedule | None:
-        """Return the schedule; None for any other setting."""
-        return self.value.to_model() if isinstance(self.value, SchedulePart) else None
 
     def error(self, message: str, remedy: str) -> BlueprintError:
         """Return an error at the position of the setting, be it in a Defaults document."""
@@ -74,14 +67,9 @@ class Effective:
         """Map setting paths to Origins."""
         return {path_text(path): leaf.origin for path, leaf in self.leaves.items() if path != ("kind",)}
 
-    def schedule(self, key: str) -> Schedule | None:
-        """Return the schedule at a key; None if it is not given."""
-        leaf = self.get(key)
-        return None if leaf is None else leaf.schedule
-
     def arguments(self, *keys: str) -> dict[str, Any]:
         """Map the given ones of these settings to the model's values."""
-        return {k: leaf.schedule or leaf.value for k in keys if (leaf := self.get(k)) is not None}
+        return {k: leaf.value for k in keys if (leaf := self.get(k)) is not None}
 
     def parsed(self, key: str, parse: Callable[[str], T]) -> T | None:
         """Parse a setting further; None if it is not given or wrong."""

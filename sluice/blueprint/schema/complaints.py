@@ -147,6 +147,6 @@ def model_at(model: type[BaseModel], path: PathKey) -> type[BaseModel] | None:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if typing.get_origin(annotation) in (list, tuple, Union, UnionType):
+    if typing.get_origin(annotation) in (list, tuple, Union, UnionType, typing.Annotated):
         return next((m for a in typing.get_args(annotation) if (m := _model_in(a)) is not None), None)
     return None

@@ -16,7 +16,7 @@ from sluice.blueprint.schema.actions import ActionPart
 from sluice.blueprint.schema.attributes import FileOwner, Removal, Xattrs
 from sluice.blueprint.schema.mails import MailPart, NotifyPart
 from sluice.blueprint.schema.part import Part, left_out
-from sluice.blueprint.schema.schedules import SchedulePart
+from sluice.blueprint.schema.schedules import ScheduleValue
 from sluice.blueprint.schema.values import refuse, wrong_type
 from sluice.model.action import ACTIONS_MAX
 from sluice.model.locked import RETRIES_MAX
@@ -38,7 +38,7 @@ class DistributorSettings(Part):
 
     description: values.Text | None = left_out("Free text.")
     working_directory: values.Filled | None = left_out("Where revisions, keys and the ledger are kept; absolute, or below the site.")
-    refresh: SchedulePart | None = left_out("When it acts on changes of the site; not more often than every 3 minutes.")
+    refresh: ScheduleValue | None = left_out("When it acts on changes of the site; not more often than every 3 minutes.")
     max_concurrent: Count | None = left_out("Most Subscriber x Distribution transfers at once; blank: unlimited.")
     retry: RetryPart | None = left_out("When a failed send is retried.")
     connection_timeout: values.PositiveDuration | None = left_out("How long a connection may make no progress; 300 s when left out.")
@@ -66,7 +66,7 @@ class SubscriberSettings(Part):
     working_directory: values.Filled | None = left_out("Where the agent keeps its state; absolute, for local: also below the site.")
     connection_timeout: values.PositiveDuration | None = left_out("Used instead of the Distributor's.")
     min_free: values.Size | None = left_out("Space to leave free there, in the working directory and at every destination.")
-    extract: SchedulePart | None = left_out("When received revisions are extracted; immediately when left out.")
+    extract: ScheduleValue | None = left_out("When received revisions are extracted; immediately when left out.")
     variables: dict[str, values.Text] | None = left_out("For {{ }} in destinations and scripts; may use each other.")
     tags: dict[str, values.Text] | None = left_out("Words for selectors.")
 
@@ -113,7 +113,7 @@ class ChannelDocument(Part):
     name: values.Name = Field(description="Unique among Channels.")
     description: values.Text | None = left_out("Free text.")
     active: bool | None = left_out("Whether anything is sent; true when left out.")
-    send: SchedulePart | None = left_out("When to send; never when left out.")
+    send: ScheduleValue | None = left_out("When to send; never when left out.")
     subscribers: list[MemberPart] | None = left_out("Its Subscribers: names and selectors.")
 
 
@@ -151,7 +151,7 @@ class DistributionDocument(Part):
     channels: list[values.Name] | None = left_out("Channels that list it; with none it is built and not sent.")
     active: bool | None = left_out("Whether it is built and sent; true when left out.")
     priority: Literal["high", "medium", "low"] | None = left_out("Position in the send queue; medium when left out.")
-    build: SchedulePart | None = left_out("When a new revision is built, if anything changed; never when left out.")
+    build: ScheduleValue | None = left_out("When a new revision is built, if anything changed; never when left out.")
     send: Literal["immediately", "on schedule"] | None = left_out("After a build: at once, or by the Channel's schedule (default).")
     extract: Literal["immediately", "on schedule"] | None = left_out("When received: at once, or by the Subscriber's schedule (default).")
     max_revisions: Count | None = left_out("Revisions kept; then a new baseline. 10 when left out; blank: unlimited.")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import time, timedelta
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, WrapValidator, model_validator
 
 from sluice.blueprint.schema import values
 from sluice.blueprint.schema.part import Part, left_out
@@ -90,10 +90,14 @@ class YearlyPart(DatePart):
     days: values.YearDays = Field(description='Month and day in quotes, such as "12-24".')
 
 
+_WORDS = {"never": NEVER, "immediately": IMMEDIATELY}
+_DAYS = {Kind.DAILY: "weekdays", Kind.WEEKLY: "weekdays", Kind.MONTHLY: "month_days", Kind.YEARLY: "year_days"}
+
+
 class SchedulePart(Part):
     """When something happens: never, immediately, or one of the kinds."""
 
-    short_form: ClassVar[Mapping[str, Any]] = {"enum": ["never", "immediately"]}
+    short_form: ClassVar[Mapping[str, Any]] = {"enum": list(_WORDS)}
 
     every: values.PositiveDuration | None = left_out("Again and again, this often.")
     starting: values.Moment | None = left_out("With every: counted from this time. Left out: from 2020-01-01 00:00.")
@@ -106,50 +110,24 @@ class SchedulePart(Part):
     rrule: values.Filled | None = left_out("An RFC 5545 rule, FREQ from DAILY up.")
     timezone: values.TimeZone | None = left_out("IANA name; UTC when left out.")
 
-    _word: str = PrivateAttr(default="")
-
-    def from_word(self, word: str) -> Self:
-        """Return this one as the word ``never`` or ``immediately``."""
-        self._word = word
-        return self
-
     def to_model(self) -> Schedule:
         """Convert it into the model."""
-        if self._word:
-            return NEVER if self._word == "never" else IMMEDIATELY
         zone = self.timezone or "UTC"
         if self.every is not None:
             start = self.starting.replace(tzinfo=ZoneInfo(zone)) if self.starting is not None else None
             return Schedule(Kind.INTERVAL, zone, interval=self.every, at=start)
         if self.at is not None:
             return Schedule(Kind.AT, zone, at=self.at.replace(tzinfo=ZoneInfo(zone)))
-        if self.daily is not None:
-            return Schedule(Kind.DAILY, zone, window=self.daily.to_model(), weekdays=self.daily.days or ())
-        if self.weekly is not None:
-            return Schedule(Kind.WEEKLY, zone, window=self.weekly.to_model(), weekdays=self.weekly.days)
-        if self.monthly is not None:
-            return Schedule(Kind.MONTHLY, zone, window=self.monthly.to_model(), month_days=self.monthly.days)
-        if self.yearly is not None:
-            return Schedule(Kind.YEARLY, zone, window=self.yearly.to_model(), year_days=self.yearly.days)
+        for kind, days in _DAYS.items():
+            if (part := getattr(self, kind.value)) is not None:
+                on: dict[str, Any] = {days: part.days or ()}
+                return Schedule(kind, zone, window=part.to_model(), **on)
         if self.cron is not None:
             return Schedule(Kind.CRON, zone, cron=" ".join(self.cron.split()))
         return Schedule(Kind.RRULE, zone, rrule=self.rrule or "")
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _word_or_mapping(cls, value: Any, handler: Callable[[Any], Self]) -> Self:
-        if isinstance(value, str):
-            if value not in ("never", "immediately"):
-                raise refuse(f"{value!r} is not a schedule", _schedule_remedy(value))
-            return cls.model_construct().from_word(value)
-        if not isinstance(value, dict):
-            raise values.wrong_type("a schedule", "{every: 3 h}")
-        return handler(value)
-
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self._word:
-            return self
         kinds = [k for k in ("every", "at", "daily", "weekly", "monthly", "yearly", "cron", "rrule") if getattr(self, k) is not None]
         if not kinds:
             raise refuse("is not a schedule", "write never, immediately, or one of every, at, daily, weekly, monthly, yearly, cron, rrule")
@@ -169,13 +147,27 @@ _EXAMPLE = {
 }
 
 
-def _schedule_remedy(value: str) -> str:
-    kinds = {
-        "daily": 'daily: {at: "22:00"}',
-        "weekly": 'weekly: {days: mon, at: "22:00"}',
-        "immediate": "immediately",
-        "hourly": "every: 1 h",
-    }
-    if value in kinds:
-        return f"write {kinds[value]}"
-    return "write never, immediately, or a mapping such as {every: 3 h}"
+_MEANT = {
+    "daily": 'daily: {at: "22:00"}',
+    "weekly": 'weekly: {days: mon, at: "22:00"}',
+    "immediate": "immediately",
+    "hourly": "every: 1 h",
+}
+
+
+def _schedule(value: object, handler: Callable[[object], SchedulePart]) -> Schedule:
+    if isinstance(value, str):
+        if value not in _WORDS:
+            meant = _MEANT.get(value, "never, immediately, or a mapping such as {every: 3 h}")
+            raise refuse(f"{value!r} is not a schedule", f"write {meant}")
+        return _WORDS[value]
+    if not isinstance(value, dict):
+        raise values.wrong_type("a schedule", "{every: 3 h}")
+    return handler(value).to_model()
+
+
+if TYPE_CHECKING:
+    ScheduleValue: TypeAlias = Schedule
+else:
+    ScheduleValue = Annotated[SchedulePart, WrapValidator(_schedule)]
+    """A word or a mapping, as the model's schedule."""
