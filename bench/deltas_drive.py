@@ -10,13 +10,24 @@ import json
 import os
 import resource
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bench.processes import PeakWatch, cpu
+from bench.processes import cpu, watched_peak
+from bench.site import trust_distributor
 from tests.system.sshd import children
+
+if TYPE_CHECKING:
+    from infra.workplace import Workplace
+    from sluice.model.manifest import Manifest
+    from sluice.ports.store import TedFile
+
+Figures = Mapping[str, object]
 
 DISTRIBUTION = "zone"
 HOST = "host"
@@ -26,61 +37,45 @@ TIMEOUT = 1200.0
 """Seconds without progress: completing a large tree on a busy machine takes long."""
 
 
-def trust(site: Path) -> Mapping[str, object]:
+def trust(work: Workplace, site: Path) -> Figures:
     """Make keys of the Distributor, and an agent that trusts it."""
-    from agents.init import init
-    from agents.init import trust as trust_distributor
-    from infra.workplace import open_workplace
-
-    with open_workplace(site / BLUEPRINTS, "hq") as work:
-        work.publisher.ensure_keys(datetime.now(UTC))
-        directory = Path(work.site.subscriber(HOST).working_directory)
-        work.publisher.keep_subscriber_key(HOST, init(directory, HOST))
-        trust_distributor(directory, "hq", work.publisher.root())
+    work.publisher.ensure_keys(datetime.now(UTC))
+    trust_distributor(work, HOST)
     return {}
 
 
-def build(site: Path) -> Mapping[str, object]:
+def build(work: Workplace, site: Path) -> Figures:
     """Build a revision of the current source."""
     from infra.sources.files import FilesSource  # noqa: F401 - imports are no part of the CPU time
-    from infra.workplace import open_workplace
     from sluice.distributor.build.record import build_recorded, sign_recorded
 
-    with open_workplace(site / BLUEPRINTS, "hq") as work:
-        began = cpu(resource.RUSAGE_SELF)
-        result = build_recorded(work, DISTRIBUTION)
-        spent = cpu(resource.RUSAGE_SELF) - began
-        sign_recorded(work, (DISTRIBUTION,))
-    return {"revision": str(result.revision), "cpu": spent, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    began = time.process_time()
+    result = build_recorded(work, DISTRIBUTION)
+    spent = time.process_time() - began
+    sign_recorded(work, (DISTRIBUTION,))
+    return {"revision": str(result.revision), "cpu": spent, "peak": _peak()}
 
 
-def delta(site: Path) -> Mapping[str, object]:
+def delta(work: Workplace, site: Path) -> Figures:
     """Make the delta of the two newest revisions again, to measure its CPU time alone; it must have the same bytes."""
-    from infra.workplace import open_workplace
     from sluice.formats.ted.index import parse_index
 
-    with open_workplace(site / BLUEPRINTS, "hq") as work:
-        base, newest = work.store.revisions(DISTRIBUTION)[-2:]
-        for revision in (base, newest):
-            work.store.manifest(DISTRIBUTION, revision)
-        made = next(ted for ted in work.store.teds(DISTRIBUTION, newest) if ted.base == base)
-        os.unlink(made.path)
-        began = cpu(resource.RUSAGE_SELF)
-        again = work.store.ensure_ted(DISTRIBUTION, newest, base)
-        spent = cpu(resource.RUSAGE_SELF) - began
-        if again.index != made.index:
-            raise RuntimeError("a delta made twice came out differently")
-    index = parse_index(again.index)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    kinds: dict[str, int] = {}
+    older, newer, made = _newest_delta(work)
+    os.unlink(made.path)
+    began = time.process_time()
+    again = work.store.ensure_ted(DISTRIBUTION, newer.revision, older.revision)
+    spent = time.process_time() - began
+    if again.index != made.index:
+        raise RuntimeError("a delta made twice came out differently")
+    index, peak = parse_index(again.index), _peak()
+    kinds: Counter[str] = Counter()
     for frame in index.frames:
-        kinds[str(frame.kind)] = kinds.get(str(frame.kind), 0) + frame.length
+        kinds[str(frame.kind)] += frame.length
     return {"cpu": spent, "peak": peak, "payload": again.payload, "index": len(again.index), "plain": index.plain, "kinds": kinds}
 
 
-def apply(site: Path) -> Mapping[str, object]:
+def apply(work: Workplace, site: Path) -> Figures:
     """Rebuild the new contents from the delta and the older, extracted tree, and drop them, to measure the CPU time alone."""
-    from infra.workplace import open_workplace
     from sluice.delta.apply import read_delta
     from sluice.formats.ted.file import PAYLOAD_OFFSET
     from sluice.formats.ted.frame import Range
@@ -88,12 +83,9 @@ def apply(site: Path) -> Mapping[str, object]:
     from sluice.formats.ted.recipe import read_recipe, resolved_references
     from sluice.model.manifest import EntryKind
 
-    with open_workplace(site / BLUEPRINTS, "hq") as work:
-        base, newest = work.store.revisions(DISTRIBUTION)[-2:]
-        older, newer = work.store.manifest(DISTRIBUTION, base), work.store.manifest(DISTRIBUTION, newest)
-        made = next(ted for ted in work.store.teds(DISTRIBUTION, newest) if ted.base == base)
-    places = {entry.digest: entry.path for entry in older.destinations[0].entries if entry.kind is EntryKind.FILE}
-    paths = [site / "there" / DISTRIBUTION / places[digest] for digest, _ in older.contents()]
+    older, newer, made = _newest_delta(work)
+    extracted = {entry.digest: entry.path for entry in older.destinations[0].entries if entry.kind is EntryKind.FILE}
+    paths = [site / "there" / DISTRIBUTION / extracted[digest] for digest, _ in older.contents()]
 
     def reference(ranges: Sequence[Range]) -> bytes:
         parts = []
@@ -106,53 +98,63 @@ def apply(site: Path) -> Mapping[str, object]:
     index, plain = parse_index(made.index), 0
     with open(made.path, "rb") as file:
         file.seek(PAYLOAD_OFFSET)
-        began = cpu(resource.RUSAGE_SELF)
+        began = time.process_time()
         ranges = resolved_references(read_recipe(file.read, index), index, older, newer)
         for piece in read_delta(file.read, index.frames, ranges, reference, small=index.small):
             plain += len(piece)
-        spent = cpu(resource.RUSAGE_SELF) - began
+        spent = time.process_time() - began
     if plain != index.plain:
         raise RuntimeError(f"{plain} bytes were rebuilt, not {index.plain} as announced")
-    return {"cpu": spent, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return {"cpu": spent, "peak": _peak()}
 
 
-def send(site: Path) -> Mapping[str, object]:
+def send(work: Workplace, site: Path) -> Figures:
     """Send the newest revision and have it extracted; count every byte of the conversation both ways, and measure the agent."""
-    from infra.workplace import open_workplace
     from sluice.blueprint.render.recipe import recipe
     from sluice.distributor.deliver.orders import Orders
     from sluice.distributor.deliver.sender import distributor_sender
     from sluice.model.assignment import Assignment
     from sluice.sender.transfer import Transfer
 
-    agent = PeakWatch(lambda: children(os.getpid()))
-    with open_workplace(site / BLUEPRINTS, "hq") as work, agent.watching():
-        revision = work.store.revisions(DISTRIBUTION)[-1]
-        host = work.site.subscriber(HOST)
-        assignment = Assignment(HOST, DISTRIBUTION, revision)
-        sending = Transfer(replace(distributor_sender(work), timeout=TIMEOUT), host, assignment)
+    assignment = Assignment(HOST, DISTRIBUTION, work.store.revisions(DISTRIBUTION)[-1])
+    transfer = Transfer(replace(distributor_sender(work), timeout=TIMEOUT), work.site.subscriber(HOST), assignment)
+    with watched_peak(lambda: children(os.getpid())) as agent_peak:
         try:
-            sending.call()
-            result = sending.transfer()
-            done = Orders(work, sending.called, assignment, recipe(work.site, DISTRIBUTION, HOST)).give()
+            transfer.call()
+            result = transfer.transfer()
+            done = Orders(work, transfer.called, assignment, recipe(work.site, DISTRIBUTION, HOST)).give()
             if done.error is not None:
                 raise done.error
-            line = sending.called.conversation
+            line = transfer.called.conversation
             both = {"sent": line.sent, "received": line.received}
         finally:
-            sending.close()
+            transfer.close()
     parts = {"payload": result.payload, "metadata": result.metadata, "manifest": result.manifest, "send": result.sent + result.received}
-    of_agent = {"agent_cpu": cpu(resource.RUSAGE_CHILDREN), "agent_peak": agent.peak}
+    of_agent = {"agent_cpu": cpu(resource.RUSAGE_CHILDREN), "agent_peak": agent_peak()}
     return {**both, **parts, **of_agent, "base": str(result.base) if result.base else None}
 
 
-STEPS: Mapping[str, Callable[[Path], Mapping[str, object]]] = {"trust": trust, "build": build, "delta": delta, "apply": apply, "send": send}
+def _newest_delta(work: Workplace) -> tuple[Manifest, Manifest, TedFile]:
+    """Return the manifests of the two newest revisions, and the delta between them."""
+    base, newest = work.store.revisions(DISTRIBUTION)[-2:]
+    made = next(ted for ted in work.store.teds(DISTRIBUTION, newest) if ted.base == base)
+    return work.store.manifest(DISTRIBUTION, base), work.store.manifest(DISTRIBUTION, newest), made
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+STEPS: Mapping[str, Callable[[Workplace, Path], Figures]] = {"trust": trust, "build": build, "delta": delta, "apply": apply, "send": send}
 
 
 def main(arguments: list[str]) -> None:
     """Run one step."""
-    step, site = arguments
-    print(json.dumps(STEPS[step](Path(site))))
+    from infra.workplace import open_workplace
+
+    step, site = arguments[0], Path(arguments[1])
+    with open_workplace(site / BLUEPRINTS, "hq") as work:
+        print(json.dumps(STEPS[step](work, site)))
 
 
 if __name__ == "__main__":

@@ -1,84 +1,56 @@
 """Measure the per-file methods: one patch for each changed file, new files as zstd -19, each method as a process of its own with limits.
 
-``python -m bench.deltas_files METHOD OLD NEW PATHS SECONDS`` prints {"sizes": {path: bytes}, "cpu": seconds}. Patches are what the program
-makes when it is set to leave out parts that a list or a signature replaces: no checksums, no file names. A program's start isn't counted as
-its CPU time: what one takes for next to nothing is taken off for each file.
+``python -m bench.deltas_files METHOD OLD NEW SECONDS`` reads paths as JSON and prints {"sizes": {path: bytes}, "cpu": seconds}. Patches are
+what the program makes when it is set to leave out parts that a list or a signature replaces: no checksums, no file names. A program's start
+isn't counted as its CPU time: what one takes for next to nothing is taken off for each file.
 """
 
 from __future__ import annotations
 
 import json
 import resource
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from backports import zstd
 
 from bench.deltas_trees import LEVEL, Changes, file_list, sent_files
-from bench.processes import cpu
+from bench.processes import NotMeasuredError, cpu, last_line, run_tool
 
 MEMORY_MOST = 10 * 1024**3
 """Bytes of address space that a method may take."""
 _WALL = 4
 """Wall time in multiples of the CPU limit: the machine may have other load."""
 _CALIBRATIONS = 9
-_OVER = 75
-"""Exit status of a method that took too long."""
+Patch = Callable[[Path, Path, Path], int]
+"""(old, new, scratch file): bytes of the patch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A way to make a file from another one."""
-
-    name: str
-    patch: Callable[[Path, Path, Path], int]
-    """(old, new, scratch file): bytes of the patch."""
-    program: str = ""
-    """The program that has to be installed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patched:
-    """The figures of a method."""
-
-    patches: int
-    """Bytes."""
-    list: int
-    """Bytes of the file list."""
-    cpu: float
-    """Seconds, user and system."""
-
-
-def measure(name: str, changes: Changes, old: Path, new: Path, *, seconds: int) -> Patched | str:
-    """Measure one method on one pair, or return why there is no figure.
+def measure(name: str, changes: Changes, old: Path, new: Path, *, seconds: int) -> dict[str, float]:
+    """Measure one method on one pair. Raises NotMeasuredError.
 
     Args:
         seconds: CPU time that it may take.
+    Returns:
+        Bytes of the patches, of the file list, and of both; user and system seconds.
     """
-    method = METHODS[name]
-    if method.program and shutil.which(method.program) is None:
-        return f"{method.program} isn't installed"
-    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as scratch:
-        paths = Path(scratch, "paths")
-        paths.write_text(json.dumps([*sent_files(changes)]))
-        command = [sys.executable, "-m", "bench.deltas_files", name, str(old), str(new), str(paths), str(seconds)]
-        try:
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds * _WALL, check=False)
-        except subprocess.TimeoutExpired:
-            return f"more than {seconds * _WALL} s"
-    if ended.returncode in (_OVER, -signal.SIGXCPU):
-        return f"more than {seconds} s of CPU"
+    command = [sys.executable, "-m", "bench.deltas_files", name, str(old), str(new), str(seconds)]
+    paths = json.dumps([*sent_files(changes)])
+    try:
+        ended = subprocess.run(command, input=paths, capture_output=True, text=True, timeout=seconds * _WALL, check=False)
+    except subprocess.TimeoutExpired:
+        raise NotMeasuredError(f"more than {seconds * _WALL} s") from None
     if ended.returncode != 0:
-        return (ended.stderr.strip().splitlines() or [f"it ended with {ended.returncode}"])[-1][:160]
+        raise NotMeasuredError(_too_long(seconds) if ended.returncode == -signal.SIGXCPU else last_line(ended.stderr))
     found = json.loads(ended.stdout)
     sizes: Mapping[str, int] = found["sizes"]
-    return Patched(sum(sizes.values()), len(file_list(changes, sizes)), found["cpu"])
+    patches, listed = sum(sizes.values()), len(file_list(changes, sizes))
+    return {"patches": patches, "list": listed, "cpu": found["cpu"], "bytes": patches + listed}
 
 
 def _bsdiff(old: Path, new: Path, scratch: Path) -> int:
@@ -117,20 +89,19 @@ def _prefix(level: int) -> Callable[[Path, Path, Path], int]:
     return patch
 
 
-METHODS: Mapping[str, Method] = {
-    method.name: method
-    for method in (
-        Method("bsdiff", _bsdiff, "bsdiff"),
-        Method("xdelta3 -9", _xdelta3, "xdelta3"),
-        Method("HDiffPatch", _hdiffpatch),
-        Method("zstd --patch-from -9", _prefix(9)),
-        Method("zstd --patch-from -19", _prefix(19)),
-    )
+METHODS: Mapping[str, Patch] = {
+    "bsdiff": _bsdiff,
+    "xdelta3 -9": _xdelta3,
+    "HDiffPatch": _hdiffpatch,
+    "zstd --patch-from -9": _prefix(9),
+    "zstd --patch-from -19": _prefix(19),
 }
+_PROGRAMS = (_bsdiff, _xdelta3)
+"""Methods that start a program for each file."""
 
 
 def _made(command: list[str], scratch: Path) -> int:
-    subprocess.run(command, check=True, capture_output=True, timeout=_cpu_limit() * _WALL)
+    run_tool(command, seconds=resource.getrlimit(resource.RLIMIT_CPU)[0] * _WALL)
     return scratch.stat().st_size
 
 
@@ -142,56 +113,54 @@ def _cpu() -> float:
     return cpu(resource.RUSAGE_SELF) + cpu(resource.RUSAGE_CHILDREN)
 
 
-def _cpu_limit() -> int:
-    return resource.getrlimit(resource.RLIMIT_CPU)[0]
+def _too_long(seconds: int) -> str:
+    return f"more than {seconds} s of CPU"
 
 
-def _start(method: Method, scratch: Path) -> float:
+def _start(patch: Patch, scratch: Path) -> float:
     """Return CPU seconds of starting the program for a tiny file; 0 for a method that runs in this process."""
-    if not method.program:
+    if patch not in _PROGRAMS:
         return 0.0
-    empty = scratch / "tiny"
-    empty.write_bytes(b"\n")
+    tiny = scratch / "tiny"
+    tiny.write_bytes(b"\n")
     spent = []
     for _ in range(_CALIBRATIONS):
         began = _cpu()
-        method.patch(empty, empty, scratch / "patch")
+        patch(tiny, tiny, scratch / "patch")
         spent.append(_cpu() - began)
-    return sorted(spent)[_CALIBRATIONS // 2]
+    return median(spent)
 
 
-def _run(method: Method, old: Path, new: Path, paths: list[tuple[str, bool]], seconds: int) -> dict[str, object]:
+def _run(patch: Patch, old: Path, new: Path, paths: list[tuple[str, bool]], seconds: int) -> dict[str, object]:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MOST, MEMORY_MOST))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     sizes = {}
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory:
         scratch = Path(directory)
-        start = _start(method, scratch)
+        start = _start(patch, scratch)
         began, started = _cpu(), 0
         for path, is_new in paths:
             if is_new or not (old / path).stat().st_size or not (new / path).stat().st_size:  # bsdiff opens no empty file
                 sizes[path] = len(_compressed((new / path).read_bytes()))
             else:
-                sizes[path] = method.patch(old / path, new / path, scratch / "patch")
+                sizes[path] = patch(old / path, new / path, scratch / "patch")
                 started += 1
             if _cpu() - began > seconds:
-                raise SystemExit(_OVER)
+                raise NotMeasuredError(_too_long(seconds))
     return {"sizes": sizes, "cpu": max(0.0, _cpu() - began - started * start)}
 
 
 def main(arguments: list[str]) -> None:
     """Measure one method on one pair, in this process."""
-    name, old, new, paths, seconds = arguments
-    wanted = json.loads(Path(paths).read_text())
+    name, old, new, seconds = arguments
     try:
-        print(json.dumps(_run(METHODS[name], Path(old), Path(new), wanted, int(seconds))))
+        print(json.dumps(_run(METHODS[name], Path(old), Path(new), json.load(sys.stdin), int(seconds))))
     except MemoryError:
         raise SystemExit(f"more than {MEMORY_MOST // 1024**3} GiB of memory") from None
-    except subprocess.CalledProcessError as error:
-        if error.returncode < 0:
-            raise SystemExit(_OVER) from error
-        message = error.stderr.decode(errors="replace").strip() or f"status {error.returncode}"
-        raise SystemExit(message) from error
+    except NotMeasuredError as error:
+        ended = error.__cause__
+        is_killed = isinstance(ended, subprocess.CalledProcessError) and ended.returncode < 0
+        raise SystemExit(_too_long(int(seconds)) if is_killed else str(error)) from error
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cache
+from itertools import count
 from pathlib import Path
 
 FIRST, SECOND = 1_700_000_000, 1_702_592_000
@@ -76,20 +77,18 @@ def sqlite(old: Path, new: Path) -> None:
     """A SQLite file of 100 MB; a hundredth of its rows, scattered, is updated."""
     chance = random.Random("sqlite")
     old.mkdir(parents=True)
-    with closing(sqlite3.connect(old / "data.sqlite")) as database:
+    with closing(sqlite3.connect(old / "data.sqlite")) as database, database:
         database.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, body TEXT);"
         )
         rows = ((number, f"item {number}", _text(chance, 880).decode()) for number in range(105_000))
         database.executemany("INSERT INTO item VALUES (?, ?, ?)", rows)
-        database.commit()
     os.utime(old / "data.sqlite", (FIRST, FIRST))
     _copy(old, new)
-    with closing(sqlite3.connect(new / "data.sqlite")) as database:
+    with closing(sqlite3.connect(new / "data.sqlite")) as database, database:
         database.execute("PRAGMA journal_mode=OFF")
         updates = [(_text(chance, 880).decode(), number) for number in sorted(chance.sample(range(105_000), 1_050))]
         database.executemany("UPDATE item SET body = ? WHERE id = ?", updates)
-        database.commit()
     os.utime(new / "data.sqlite", (SECOND, SECOND))
 
 
@@ -134,35 +133,35 @@ def _image(chance: random.Random) -> Iterator[bytes]:
 def _text(chance: random.Random, size: int) -> bytes:
     """Make lines of words, which zstd compresses to about a third."""
     words = _vocabulary()
-    lines = []
-    length = 0
-    while length < size:
-        line = " ".join(chance.choices(words, k=9))
-        lines.append(line)
-        length += len(line) + 1
-    return "\n".join(lines).encode()[:size]
+    return _lines((" ".join(chance.choices(words, k=9)) for _ in count()), size)[:size]
 
 
 def _log(chance: random.Random, size: int) -> bytes:
     words = _vocabulary()
-    lines = []
-    length, at = 0, FIRST
+
+    def lines() -> Iterator[str]:
+        at = FIRST
+        while True:
+            at += chance.randrange(3)
+            level = chance.choice(("INFO", "WARN", "DEBUG"))
+            yield f"{at} {level} [{chance.randrange(4000)}] {' '.join(chance.choices(words, k=6))}"
+
+    return _lines(lines(), size) + b"\n"
+
+
+def _lines(lines: Iterator[str], size: int) -> bytes:
+    """Join lines until they have the size."""
+    taken, length = [], 0
     while length < size:
-        at += chance.randrange(3)
-        line = f"{at} {chance.choice(('INFO', 'WARN', 'DEBUG'))} [{chance.randrange(4000)}] {' '.join(chance.choices(words, k=6))}"
-        lines.append(line)
-        length += len(line) + 1
-    return ("\n".join(lines) + "\n").encode()
+        taken.append(next(lines))
+        length += len(taken[-1]) + 1
+    return "\n".join(taken).encode()
 
 
+@cache
 def _vocabulary() -> list[str]:
-    if not _KNOWN:
-        chance = random.Random("words")
-        _KNOWN.extend("".join(chance.choices("etaoinshrdlucmfwypvbgkjqxz_", k=chance.randrange(2, 11))) for _ in range(_WORDS))
-    return _KNOWN
-
-
-_KNOWN: list[str] = []
+    chance = random.Random("words")
+    return ["".join(chance.choices("etaoinshrdlucmfwypvbgkjqxz_", k=chance.randrange(2, 11))) for _ in range(_WORDS)]
 
 
 def _write(path: Path, data: bytes, *, at: int = FIRST) -> None:
@@ -175,6 +174,4 @@ def _copy(old: Path, new: Path) -> None:
     """Copy a tree; directories get the same time, files keep theirs."""
     for path in (old, *(path for path in old.rglob("*") if path.is_dir())):
         os.utime(path, (FIRST, FIRST))
-    if new.exists():
-        shutil.rmtree(new)
     subprocess.run(["cp", "-a", str(old), str(new)], check=True)

@@ -11,45 +11,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.deltas_drive import BLUEPRINTS, DISTRIBUTION, HOST
 from bench.deltas_trees import differences
-from bench.processes import clean_environment, run, write_agent
+from bench.processes import NotMeasuredError, clean_environment, run, write_agent
+from bench.site import write_site
 
 EFFORTS = ("fast", "default", "max")
 _PIECE = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Ours:
-    """The figures of one effort."""
-
-    bytes: int
-    """Both ways: hello, metadata, index, manifest delta, contents, replies, order and receipt."""
-    payload: int
-    """Bytes of the delta ``.ted``, manifest delta included; a part of ``bytes``."""
-    delta_cpu: float
-    """Seconds of making the delta, user and system, one process."""
-    build_cpu: float
-    """Seconds of the whole build: reading and hashing every source file as well."""
-    agent_cpu: float
-    """Seconds of the agent from its start to its end: received, completed, extracted, read back."""
-    agent_peak: int
-    """Bytes of its resident memory at most."""
-    build_peak: int
-    plain: int
-    """Bytes of the new contents, which the agent rebuilt."""
-    apply_cpu: float
-    """Seconds of rebuilding them and nothing else."""
-    about: dict[str, Any] = field(default_factory=dict)
-    """Everything else that was measured."""
-
-
-def measure(old: Path, new: Path, directory: Path, effort: str) -> Ours:
-    """Measure one effort, in an empty directory on the trees' file system. Raises RuntimeError with the output of a failed step."""
+def measure(old: Path, new: Path, directory: Path, *, effort: str) -> dict[str, Any]:
+    """Measure one effort, in an empty directory on the trees' file system. Raises NotMeasuredError with the output of a failed step."""
     site = _make_site(directory, effort)
     _step("trust", site)
     with _as_source(old, site):
@@ -61,19 +36,19 @@ def measure(old: Path, new: Path, directory: Path, effort: str) -> Ours:
         applied = _step("apply", site)
         sent = _step("send", site)
         if wrong := differences(site / "there" / DISTRIBUTION, site / "files"):
-            raise RuntimeError(f"{len(wrong)} paths are not as sent: {wrong[0]}")
-    return Ours(
-        bytes=sent["sent"] + sent["received"],
-        payload=sent["payload"],
-        delta_cpu=made["cpu"],
-        build_cpu=built["cpu"],
-        agent_cpu=sent["agent_cpu"],
-        agent_peak=sent["agent_peak"],
-        build_peak=max(built["peak"], made["peak"]),
-        plain=made["plain"],
-        apply_cpu=applied["cpu"],
-        about={"send": sent, "delta": made, "apply": applied},
-    )
+            raise NotMeasuredError(f"{len(wrong)} paths are not as sent: {wrong[0]}")
+    return {
+        "bytes": sent["sent"] + sent["received"],  # both ways: hello, metadata, index, manifest delta, contents, replies, order and receipt
+        "payload": sent["payload"],  # bytes of the delta .ted, manifest delta included; a part of the above
+        "delta_cpu": made["cpu"],  # seconds of making the delta, user and system, one process
+        "build_cpu": built["cpu"],  # seconds of the whole build: reading and hashing every source file as well
+        "agent_cpu": sent["agent_cpu"],  # seconds of the agent from its start to its end: received, completed, extracted, read back
+        "agent_peak": sent["agent_peak"],  # bytes of its resident memory at most
+        "build_peak": max(built["peak"], made["peak"]),
+        "plain": made["plain"],  # bytes of the new contents, which the agent rebuilt
+        "apply_cpu": applied["cpu"],  # seconds of rebuilding them and nothing else
+        "about": {"send": sent, "delta": made, "apply": applied},
+    }
 
 
 def copy_rate(tree: Path, directory: Path) -> float:
@@ -113,28 +88,17 @@ def _make_site(directory: Path, effort: str) -> Path:
     (site / "there").mkdir(parents=True)
     write_agent(site / "host" / "agent")
     (site / "host").chmod(0o700)
-    distribution = {
-        "kind": "Distribution",
-        "name": DISTRIBUTION,
-        "distributor": "hq",
-        "type": "file",
-        "platforms": ["linux"],  # which allow the kernel's aux.h
-        "channels": ["all"],
-        "files": [{"source": str(site / "files"), "destination": f"{{{{ DEST }}}}/{DISTRIBUTION}", "synchronize": True}],
+    host = {
+        "name": HOST,
+        "address": f"local:{site / 'host'}",
+        "working_directory": str(site / "host"),
+        "variables": {"DEST": str(site / "there")},
+        "extract": "never",
     }
-    documents = [
-        {"kind": "Distributor", "name": "hq", "working_directory": str(site / "hq")},
-        {"kind": "Channel", "name": "all", "send": "never", "subscribers": [HOST]},
-        {
-            "kind": "Subscriber",
-            "name": HOST,
-            "address": f"local:{site / 'host'}",
-            "working_directory": str(site / "host"),
-            "variables": {"DEST": str(site / "there")},
-            "extract": "never",
-        },
-        distribution | ({} if effort == "default" else {"effort": effort}),
-    ]
-    (site / BLUEPRINTS).mkdir()
-    (site / BLUEPRINTS / "site.yaml").write_text("\n---\n".join(map(json.dumps, documents)) + "\n")
+    distribution = {
+        "name": DISTRIBUTION,
+        "platforms": ["linux"],  # which allow the kernel's aux.h
+        "files": [{"source": str(site / "files"), "destination": f"{{{{ DEST }}}}/{DISTRIBUTION}", "synchronize": True}],
+    } | ({} if effort == "default" else {"effort": effort})
+    write_site(site / BLUEPRINTS, site / "hq", [host], [distribution])
     return site

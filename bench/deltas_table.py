@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bench.deltas_files import METHODS
@@ -74,10 +75,14 @@ def ratio(one: float | None, other: float | None) -> float | None:
     return None if one is None or not other else one / other
 
 
-def copied(pair: Pair, what: str) -> float | None:
-    """Return rebuilt bytes a CPU second as a share of a plain copy's; None if too little changed to tell."""
-    plain, spent, copy = _ours(pair, what="plain"), _ours(pair, what=what), pair.get("copy_rate")
-    return None if not plain or plain < RATED or not spent or not copy else plain / spent / copy
+def _rate(pair: Pair, what: str) -> float | None:
+    """Return rebuilt bytes a CPU second; None if too little changed to tell."""
+    plain = _ours(pair, what="plain")
+    return ratio(plain, _ours(pair, what=what)) if plain and plain >= RATED else None
+
+
+def _part_of_four_kb(pair: Pair) -> float | None:
+    return ratio(_ours(pair), SMALL if smallest(pair) and not _comparable(pair) else None)
 
 
 LIMITS = (
@@ -85,19 +90,22 @@ LIMITS = (
     Limit("ours / smallest per-file method", lambda pair: ratio(_ours(pair), _comparable(pair)), 0.70, 1.10),
     Limit("ours at effort max / smallest per-file method", lambda pair: ratio(_ours(pair, "max"), _comparable(pair)), None, 1.02),
     Limit("ours / smallest per-file method without its list", lambda pair: ratio(_ours(pair), _comparable(pair, "patches")), None, None),
-    Limit(
-        "ours / 4 KB, if that method takes less",
-        lambda pair: ratio(_ours(pair), SMALL if smallest(pair) and not _comparable(pair) else None),
-        None,
-        1.0,
-    ),
-    Limit(
-        "CPU of the delta / CPU of bsdiff",
-        lambda pair: ratio(_ours(pair, what="delta_cpu"), _bsdiff_cpu(pair)),
-        None,
-        1.0,
-    ),
+    Limit("ours / 4 KB, if that method takes less", _part_of_four_kb, None, 1.0),
+    Limit("CPU of the delta / CPU of bsdiff", lambda pair: ratio(_ours(pair, what="delta_cpu"), _bsdiff_cpu(pair)), None, 1.0),
 )
+COSTS: Mapping[str, Callable[[Pair], float | None]] = {
+    "bsdiff, CPU s": lambda pair: figure(pair, "peers", "bsdiff", "cpu"),
+    **{f"the delta, {effort}, CPU s": partial(_ours, effort=effort, what="delta_cpu") for effort in EFFORTS},
+    "the whole build, CPU s": partial(_ours, what="build_cpu"),
+    "the agent, CPU s": partial(_ours, what="agent_cpu"),
+    "rebuilt MB": lambda pair: ratio(_ours(pair, what="plain"), 1e6),
+    "rebuilt MB a CPU s": lambda pair: ratio(_rate(pair, "apply_cpu"), 1e6),
+    "as part of a copy's": lambda pair: ratio(_rate(pair, "apply_cpu"), pair.get("copy_rate")),
+    "the agent's MB a CPU s": lambda pair: ratio(_rate(pair, "agent_cpu"), 1e6),
+    "agent's peak, MB": lambda pair: ratio(_ours(pair, what="agent_peak"), 1e6),
+    "builder's peak, MB": lambda pair: ratio(_ours(pair, what="build_peak"), 1e6),
+}
+"""Columns of the table of costs."""
 
 
 def geometric_mean(values: Sequence[float]) -> float | None:
@@ -108,58 +116,27 @@ def geometric_mean(values: Sequence[float]) -> float | None:
 def lines(results: Mapping[str, Any]) -> Iterator[str]:
     """Write the whole page."""
     pairs: Mapping[str, Pair] = results["pairs"]
-    yield from _bytes(pairs)
-    yield from _ratios(pairs)
-    yield from _costs(pairs)
+    columns = [("peers", peer) for peer in PEERS] + [("ours", effort) for effort in EFFORTS]
+    heads = ["pair (files; changed, new, gone; times and modes only)", *PEERS, *(f"ours, {effort}" for effort in EFFORTS)]
+    rows = [
+        [f"{name}: {pair['about']}{_tree(pair)}", *(_kilobytes(figure(pair, side, each, "bytes")) for side, each in columns)]
+        for name, pair in pairs.items()
+    ]
+    yield from _table("KB on the wire", heads, rows)
+    rows = [[name, *(_judged(limit.of(pair), limit.each) for limit in LIMITS)] for name, pair in pairs.items()]
+    means = [geometric_mean(_measured(limit.of(pair) for pair in pairs.values())) for limit in LIMITS]
+    rows.append(["geometric mean", *(_judged(mean, limit.mean) for mean, limit in zip(means, LIMITS, strict=True))])
+    rows.append(["limit of the mean", *("" if limit.mean is None else f"{limit.mean:.2f}" for limit in LIMITS)])
+    rows.append(["limit of each pair", *("" if limit.each is None else f"{limit.each:.2f}" for limit in LIMITS)])
+    yield from _table("Ratios and their limits", ["pair", *(limit.name for limit in LIMITS)], rows)
+    rows = [[name, *(_number(cost(pair)) for cost in COSTS.values())] for name, pair in pairs.items()]
+    yield from _table("CPU and memory", ["pair", *COSTS], rows)
     yield from _missing(pairs)
 
 
-def _bytes(pairs: Mapping[str, Pair]) -> Iterator[str]:
-    yield "## KB on the wire"
-    yield ""
-    heads = ("pair (files; changed, new, gone; times and modes only)", *PEERS, *(f"ours, {effort}" for effort in EFFORTS))
-    yield f"| {' | '.join(heads)} |"
-    yield "|---" * (1 + len(PEERS) + len(EFFORTS)) + "|"
-    for name, pair in pairs.items():
-        cells = [_kilobytes(figure(pair, "peers", peer, "bytes")) for peer in PEERS]
-        cells += [_kilobytes(_ours(pair, effort)) for effort in EFFORTS]
-        yield f"| {name}: {pair['about']}{_tree(pair)} | {' | '.join(cells)} |"
-    yield ""
-
-
-def _ratios(pairs: Mapping[str, Pair]) -> Iterator[str]:
-    yield "## Ratios and their limits"
-    yield ""
-    yield f"| pair | {' | '.join(limit.name for limit in LIMITS)} |"
-    yield "|---" * (1 + len(LIMITS)) + "|"
-    for name, pair in pairs.items():
-        yield f"| {name} | {' | '.join(_judged(limit.of(pair), limit.each) for limit in LIMITS)} |"
-    means = [geometric_mean(_measured(limit.of(pair) for pair in pairs.values())) for limit in LIMITS]
-    yield f"| geometric mean | {' | '.join(_judged(mean, limit.mean) for mean, limit in zip(means, LIMITS, strict=True))} |"
-    yield f"| limit of the mean | {' | '.join('' if limit.mean is None else f'{limit.mean:.2f}' for limit in LIMITS)} |"
-    yield f"| limit of each pair | {' | '.join('' if limit.each is None else f'{limit.each:.2f}' for limit in LIMITS)} |"
-    yield ""
-
-
-def _costs(pairs: Mapping[str, Pair]) -> Iterator[str]:
-    yield "## CPU and memory"
-    yield ""
-    heads = ("bsdiff, CPU s", *(f"the delta, {effort}, CPU s" for effort in EFFORTS), "the whole build, CPU s", "the agent, CPU s")
-    more = ("rebuilt MB", "rebuilt MB a CPU s", "as part of a copy's", "the agent's MB a CPU s", "agent's peak, MB", "builder's peak, MB")
-    yield f"| pair | {' | '.join(heads + more)} |"
-    yield "|---" * (1 + len(heads) + len(more)) + "|"
-    for name, pair in pairs.items():
-        cells = [_number(figure(pair, "peers", "bsdiff", "cpu"))]
-        cells += [_number(_ours(pair, effort, "delta_cpu")) for effort in EFFORTS]
-        cells += [_number(_ours(pair, what="build_cpu")), _number(_ours(pair, what="agent_cpu"))]
-        plain = _ours(pair, what="plain")
-        rated = plain if plain and plain >= RATED else None
-        cells.append(_number(ratio(plain, 1e6)))
-        cells.append(_number(ratio(ratio(rated, _ours(pair, what="apply_cpu")), 1e6)))
-        cells.append(_number(copied(pair, "apply_cpu")))
-        cells.append(_number(ratio(ratio(rated, _ours(pair, what="agent_cpu")), 1e6)))
-        cells += [_number(ratio(_ours(pair, what=peak), 1e6)) for peak in ("agent_peak", "build_peak")]
-        yield f"| {name} | {' | '.join(cells)} |"
+def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield from (f"## {title}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|")
+    yield from (f"| {' | '.join(row)} |" for row in rows)
     yield ""
 
 
@@ -171,10 +148,7 @@ def _missing(pairs: Mapping[str, Pair]) -> Iterator[str]:
         for side in ("peers", "ours"):
             missing += [f"- {name}, {each}: {found['left_out']}" for each, found in pair[side].items() if "left_out" in found]
     if missing:
-        yield "## Not measured"
-        yield ""
-        yield from missing
-        yield ""
+        yield from ("## Not measured", "", *missing, "")
 
 
 def _tree(pair: Pair) -> str:

@@ -6,17 +6,17 @@ defined once, for all of them, in ``file_list`` (docs/bench.md says the same in 
 
 from __future__ import annotations
 
+import filecmp
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backports import zstd
 
 LEVEL = 19
 """Level of zstd, for the list and for new files."""
-_PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def compare(old_root: Path, new_root: Path) -> Changes:
     old, new = look(old_root), look(new_root)
     changed, touched = [], []
     for path in sorted(old.keys() & new.keys()):
-        if old[path].kind == new[path].kind == "f" and not _same(old_root / path, new_root / path, old[path], new[path]):
+        if old[path].kind == new[path].kind == "f" and not filecmp.cmp(old_root / path, new_root / path, shallow=False):
             changed.append(path)
         elif old[path] != new[path]:
             touched.append(path)
@@ -86,10 +86,8 @@ def file_list(changes: Changes, sizes: Mapping[str, int]) -> bytes:
     Args:
         sizes: Bytes of the patch or compressed content of each new or changed file.
     """
-    entries = sorted([(path, "+") for path in changes.added] + [(path, "-") for path in changes.removed] + [
-        *((path, "=") for path in changes.changed),
-        *((path, "t") for path in changes.touched),
-    ])  # fmt: skip
+    listed = {"+": changes.added, "-": changes.removed, "=": changes.changed, "t": changes.touched}
+    entries = sorted((path, what) for what, found in listed.items() for path in found)
     kinds, paths, modes, times, lengths, targets = [], [], [], [], [], []
     above = 0
     for path, what in entries:
@@ -98,10 +96,7 @@ def file_list(changes: Changes, sizes: Mapping[str, int]) -> bytes:
         if what == "-":
             continue
         node, before = changes.new[path], changes.old.get(path)
-        if before is None or before.mode != node.mode:
-            modes.append(f"{node.mode:o}")
-        else:
-            modes.append("")
+        modes.append("" if before is not None and before.mode == node.mode else f"{node.mode:o}")
         times.append(str(node.mtime - (before.mtime if before else above)))
         above = node.mtime
         if path in sizes:
@@ -118,23 +113,12 @@ def sent_files(changes: Changes) -> Iterator[tuple[str, bool]]:
     yield from ((path, False) for path in changes.changed)
 
 
-def differences(there: Path, wanted: Path, *, times: bool = True) -> list[str]:
+def differences(there: Path, wanted: Path) -> list[str]:
     """List paths that differ, except times of directories and links: empty if a peer did its work."""
     changes = compare(there, wanted)
-    touched = [path for path in changes.touched if not _only_time(changes, path, times=times)]
+    pairs = {path: (changes.old[path], changes.new[path]) for path in changes.touched}
+    touched = [path for path, (old, new) in pairs.items() if old.kind == "f" or replace(old, mtime=new.mtime) != new]
     return sorted({*changes.added, *changes.removed, *changes.changed, *touched})
-
-
-def total_size(nodes: Iterable[Node]) -> int:
-    """Return the bytes of files."""
-    return sum(node.size for node in nodes)
-
-
-def _only_time(changes: Changes, path: str, *, times: bool) -> bool:
-    old, new = changes.old[path], changes.new[path]
-    if (old.kind, old.mode, old.target) != (new.kind, new.mode, new.target):
-        return False
-    return old.kind in "dl" or not times
 
 
 def _node(path: Path) -> Node:
@@ -143,13 +127,3 @@ def _node(path: Path) -> Node:
         return Node("l", 0, found.st_mtime_ns, 0, os.readlink(path))
     kind, size = ("d", 0) if stat.S_ISDIR(found.st_mode) else ("f", found.st_size)
     return Node(kind, stat.S_IMODE(found.st_mode), found.st_mtime_ns, size, "")
-
-
-def _same(one: Path, other: Path, one_node: Node, other_node: Node) -> bool:
-    if one_node.size != other_node.size:
-        return False
-    with open(one, "rb") as left, open(other, "rb") as right:
-        while piece := left.read(_PIECE):
-            if piece != right.read(_PIECE):
-                return False
-    return True

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 from bench.lab import Lab
 from bench.processes import prefect_server, run
@@ -35,7 +36,7 @@ def main(distribution: str) -> None:
     from flows.send import send
 
     imported = time.monotonic()
-    state = asyncio.run(send(distribution=distribution, check=True, extract=True, return_state=True))  # type: ignore[call-overload]
+    state = asyncio.run(cast(Any, send)(distribution=distribution, check=True, extract=True, return_state=True))
     if not state.is_completed():
         raise RuntimeError(f"the flow run ended {state}")
     print(json.dumps({"imported": imported, "ran": time.monotonic()}))

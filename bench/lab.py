@@ -6,7 +6,6 @@ that every run finds a Subscriber that holds nothing, with warm page cache and c
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -18,12 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.ground import Ground, sync
-from bench.processes import Ended, PeakWatch, clean_environment, run
+from bench.processes import Ended, clean_environment, run, watched_peak
+from bench.site import write_site
 from infra.hosts.bootstrap import bootstrap
 from infra.workplace import open_workplace
 from tests.system.sshd import Sshd, lab
 
-_PROGRAM_PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+_POSTGRES = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+_PROGRAM_PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", *_POSTGRES])
 
 
 class Lab:
@@ -32,7 +33,6 @@ class Lab:
     def __init__(self, directory: Path, sender: Ground, receiver: Ground, host: Sshd) -> None:
         self.directory, self.sender, self.receiver, self.host = directory, sender, receiver, host
         self.site = directory / "site"
-        self.site.mkdir()
         self._template = directory / "template"
         self._distributions: list[str] = []
         self._bootstrap()
@@ -63,10 +63,9 @@ class Lab:
 
     def send(self, distribution: str, *, extract: bool = True) -> tuple[Ended, int]:
         """Send once, as a process of its own; return it with the agent's peak memory in bytes."""
-        agent = PeakWatch(self.host.command_pids)
-        with agent.watching():
+        with watched_peak(self.host.command_pids) as peak:
             ended = self._drive("send", distribution, *(["extract"] if extract else []))
-        return ended, agent.peak
+        return ended, peak()
 
     def renew(self) -> None:
         """Restore the Subscriber as it was after bootstrap, on a fresh file system."""
@@ -81,10 +80,7 @@ class Lab:
 
     def ssh(self, *options: str) -> str:
         """Return the command line of an OpenSSH client to the host, for peers."""
-        known = self.directory / "known_hosts"
-        known.write_text(f"[127.0.0.1]:{self.host.port} {self.host.host_key}\n")
-        settings = ("-F", "none", "-i", str(self.host.identity), "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes")
-        return shlex.join(["ssh", "-p", str(self.host.port), *settings, *options])
+        return ssh(self.host, self.directory, *options)
 
     def _drive(self, *arguments: str) -> Ended:
         what, distribution, *more = arguments
@@ -102,32 +98,28 @@ class Lab:
 
     def _write_site(self) -> None:
         subscriber = self.host.subscriber
-        documents = [
-            {"kind": "Distributor", "name": "hq", "working_directory": str(self.sender.mount / "hq")},
-            {"kind": "Channel", "name": "all", "send": "never", "subscribers": ["host"]},
-            {
-                "kind": "Subscriber",
-                "name": "host",
-                "address": str(subscriber.address),
-                "host_key": subscriber.host_key,
-                "identity": str(self.host.identity),
-                "working_directory": str(self.working_directory),
-                "variables": {"DEST": str(self.receiver.mount)},
-                "extract": "never",
-            },
-        ]
-        documents += [
-            {
-                "kind": "Distribution",
-                "name": name,
-                "distributor": "hq",
-                "type": "file",
-                "channels": ["all"],
-                "files": [{"source": str(self.source(name)), "destination": f"{{{{ DEST }}}}/{name}"}],
-            }
+        host = {
+            "name": "host",
+            "address": str(subscriber.address),
+            "host_key": subscriber.host_key,
+            "identity": str(self.host.identity),
+            "working_directory": str(self.working_directory),
+            "variables": {"DEST": str(self.receiver.mount)},
+            "extract": "never",
+        }
+        distributions = [
+            {"name": name, "files": [{"source": str(self.source(name)), "destination": f"{{{{ DEST }}}}/{name}"}]}
             for name in self._distributions
         ]
-        (self.site / "site.yaml").write_text("\n---\n".join(map(json.dumps, documents)) + "\n")
+        write_site(self.site, self.sender.mount / "hq", [host], distributions)
+
+
+def ssh(host: Sshd, directory: Path, *options: str) -> str:
+    """Return the command line of an OpenSSH client to the host; its list of known hosts is written to the directory."""
+    known = directory / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{host.port} {host.host_key}\n")
+    settings = ("-F", "none", "-i", str(host.identity), "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes")
+    return shlex.join(["ssh", "-p", str(host.port), *settings, *options])
 
 
 def program(name: str) -> Path:
@@ -149,8 +141,8 @@ def opened_lab(directory: Path, sizes: Sequence[int]) -> Iterator[Lab]:
     try:
         sender.renew()
         (directory / "ssh").mkdir()
-        with lab(directory / "ssh", program) as ssh:
-            yield Lab(directory, sender, receiver, ssh.host("host"))
+        with lab(directory / "ssh", program) as hosts:
+            yield Lab(directory, sender, receiver, hosts.host("host"))
     finally:
         receiver.close()
         sender.close()

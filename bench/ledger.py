@@ -8,7 +8,6 @@ process's CPU per write, and the ratio of the two. Where, is the directory for t
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import time
@@ -20,22 +19,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from bench.lab import program
 from infra.ledger import group
 from infra.ledger.sql import open_ledger
 from sluice.model.event import Event, EventKind
 from sluice.model.state import CurrentState
-from tests.conftest import PLACES
 from tests.system.postgres import cluster
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 THREADS = (1, 8, 64)
 SECONDS = 1.5
 """Seconds that one measurement writes."""
-
-
-def find(name: str) -> Path:
-    """Find a program."""
-    return Path(shutil.which(name, path=PLACES) or name)
 
 
 def once_more(state: CurrentState) -> CurrentState:
@@ -63,7 +57,7 @@ def measure(place: str, threads: int) -> tuple[float, float]:
 @contextmanager
 def places() -> Iterator[dict[str, Callable[[], str]]]:
     """Map names of databases to functions that make a new ledger's location."""
-    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory, cluster(find, durable=True) as server:
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory, cluster(program, durable=True) as server:
         numbers = iter(range(1_000_000))
         yield {
             "SQLite": lambda: str(Path(directory) / f"{next(numbers)}" / "ledger.db"),

@@ -18,6 +18,10 @@ PROJECT = Path(__file__).parents[1]
 _LOOK_SECONDS = 0.05
 
 
+class NotMeasuredError(RuntimeError):
+    """There is no figure; the last line of the message says why."""
+
+
 def clean_environment() -> dict[str, str]:
     """Return the environment without settings of Prefect and Sluice, with this checkout as a source of imports."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SLUICE_"))} | {"PYTHONPATH": str(PROJECT)}
@@ -37,6 +41,28 @@ def cpu(who: int) -> float:
     """Return CPU seconds, user and system, of this process or its children."""
     usage = resource.getrusage(who)
     return usage.ru_utime + usage.ru_stime
+
+
+def last_line(output: str) -> str:
+    """Return the last line of a tool's errors, without addresses."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    wanted = [line for line in lines if "rror" in line or line.startswith("E:")] or lines or ["it failed without a message"]
+    return " ".join(word for word in wanted[-1].split() if "://" not in word)[:300]
+
+
+def run_tool(command: Sequence[str], *, seconds: float, directory: Path | None = None) -> str:
+    """Run another tool and return its output. Raises NotMeasuredError if it is missing, fails or takes too long."""
+    name = Path(command[0]).name
+    try:
+        return subprocess.run(
+            command, cwd=directory, check=True, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL
+        ).stdout
+    except FileNotFoundError:
+        raise NotMeasuredError(f"{name} isn't installed") from None
+    except subprocess.TimeoutExpired:
+        raise NotMeasuredError(f"{name} took more than {seconds:g} s") from None
+    except subprocess.CalledProcessError as error:
+        raise NotMeasuredError(f"{name}: {last_line(error.stderr)}") from error
 
 
 def write_agent(directory: Path) -> None:
@@ -59,7 +85,7 @@ class Ended:
 
 
 def run(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Ended:
-    """Run a command to its end. Raises RuntimeError with its output if it failed."""
+    """Run a command to its end. Raises NotMeasuredError with its output if it failed."""
     with open(log, "w+b") as errors:
         began = time.monotonic()
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
@@ -71,34 +97,28 @@ def run(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | N
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             errors.seek(0)
-            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output}\n{errors.read().decode(errors='replace')}")
+            raise NotMeasuredError(
+                f"{' '.join(command)} ended with {process.returncode}:\n{output}\n{errors.read().decode(errors='replace')}"
+            )
     return Ended(began, seconds, usage.ru_maxrss * 1024, output)
 
 
-class PeakWatch:
-    """Watches the peak resident memory of processes in /proc: they are sshd's children, not ours."""
+@contextmanager
+def watched_peak(pids: Callable[[], Iterable[int]]) -> Iterator[Callable[[], int]]:
+    """Watch the peak resident memory of processes in /proc, since sshd's children aren't ours; yields a function that returns its bytes."""
+    over, peaks = threading.Event(), [0]
 
-    def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
-        self._pids = pids
-        self.peak = 0
-        """Return the peak in bytes."""
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch until the block is left."""
-        over = threading.Event()
-        thread = threading.Thread(target=self._look, args=(over,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-    def _look(self, over: threading.Event) -> None:
+    def look() -> None:
         while not over.wait(_LOOK_SECONDS):
-            for pid in self._pids():
-                self.peak = max(self.peak, peak_of(pid))
+            peaks[0] = max([*peaks, *map(peak_of, pids())])
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield lambda: peaks[0]
+    finally:
+        over.set()
+        thread.join()
 
 
 def peak_of(pid: int) -> int:

@@ -25,14 +25,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 from bench.processes import cpu, prefect_server, run, write_agent
+from bench.site import trust_distributor, write_site
 
 WAITING_SECONDS = 60.0
-KINDS = ("receipts", "check", "empty tasks", "waiting")
 
 
 def main() -> None:
@@ -47,11 +50,8 @@ def main() -> None:
     if arguments.kind:
         measured(arguments.kind, arguments.site, arguments.subscribers, arguments.profile)
         return
-    directory = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
-    try:
-        found = compare(directory, arguments.subscribers, arguments.profile)
-    finally:
-        shutil.rmtree(directory)
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory:
+        found = compare(Path(directory), arguments.subscribers, arguments.profile)
     print(f"{'':12} {'own CPU':>10} {'/Subscriber':>12} {'children':>10} {'elapsed':>10}")
     for kind, each in found.items():
         own = each["cpu"]
@@ -79,34 +79,25 @@ def compare(directory: Path, count: int, profile: Path | None) -> dict[str, Mapp
 
 def make_site(directory: Path, count: int) -> Path:
     """Make a Distributor, a small Distribution, and ``count`` Subscribers whose agents trust it and run from this checkout."""
-    from agents.init import init, trust
     from infra.workplace import open_workplace
 
     (directory / "files").mkdir(parents=True)
     (directory / "files" / "Helsinki").write_text("UTC+2")
-    names = [f"host-{number:04}" for number in range(count)]
-    hosts = "---\n".join(
-        f"kind: Subscriber\nname: {name}\naddress: local:hosts/{name}\nworking_directory: hosts/{name}/sluice\n"
-        f"variables: {{DEST: {directory}/hosts/{name}/zone}}\n"
-        for name in names
-    )
-    (directory / "hosts.yaml").write_text(hosts)
-    (directory / "site.yaml").write_text(
-        "kind: Distributor\nname: hq\nworking_directory: hq\n---\n"
-        f"kind: Channel\nname: night\nsend: never\nsubscribers: [{', '.join(names)}]\n---\n"
-        "kind: Distribution\nname: zone\ndistributor: hq\ntype: file\nchannels: [night]\n"
-        'files: [{source: files, destination: "{{ DEST }}"}]\n'
-    )
+    homes = {f"host-{number:04}": directory / "hosts" / f"host-{number:04}" for number in range(count)}
+    hosts = [
+        {"name": name, "address": f"local:{home}", "working_directory": f"{home}/sluice", "variables": {"DEST": f"{home}/zone"}}
+        for name, home in homes.items()
+    ]
+    zone = {"name": "zone", "files": [{"source": str(directory / "files"), "destination": "{{ DEST }}"}]}
+    write_site(directory, directory / "hq", hosts, [zone])
     agent = directory.parent / "agent"
     write_agent(agent)
     with open_workplace(directory, "hq") as work:
         work.publisher.ensure_keys(datetime.now(UTC))
-        for name in names:
-            host = directory / "hosts" / name / "sluice"
-            host.mkdir(parents=True, mode=0o700)
-            (host / "agent").symlink_to(agent)
-            work.publisher.keep_subscriber_key(name, init(host, name))
-            trust(host, "hq", work.publisher.root())
+        for name, home in homes.items():
+            (home / "sluice").mkdir(parents=True, mode=0o700)
+            (home / "sluice" / "agent").symlink_to(agent)
+            trust_distributor(work, name)
     return directory
 
 
@@ -134,39 +125,32 @@ def copy_to_others(site: Path, count: int) -> None:
 
 def measured(kind: str, site: Path, count: int, profile: Path | None) -> None:
     """Run one kind in this process; its figures are the last line printed."""
-    work = {"receipts": sends, "check": checks, "empty tasks": empty_tasks, "waiting": waits}[kind](site, count)
-    profiler = cProfile.Profile() if profile else None
-    began, own, children = time.monotonic(), cpu(resource.RUSAGE_SELF), cpu(resource.RUSAGE_CHILDREN)
-    if profiler is None:
+    work = KINDS[kind](site, count)
+    profiler = cProfile.Profile() if profile else nullcontext()
+    began, own, children = time.monotonic(), time.process_time(), cpu(resource.RUSAGE_CHILDREN)
+    with profiler:
         work()
-    else:
-        profiler.runcall(work)
     figures = {
-        "cpu": cpu(resource.RUSAGE_SELF) - own,
+        "cpu": time.process_time() - own,
         "children": cpu(resource.RUSAGE_CHILDREN) - children,
         "elapsed": time.monotonic() - began,
     }
-    if profiler is not None and profile is not None:
+    if profile and isinstance(profiler, cProfile.Profile):
         profiler.dump_stats(profile / kind.replace(" ", "-"))
     print(json.dumps(figures))
 
 
 def sends(_site: Path, count: int, *, check: bool = False) -> Callable[[], None]:
-    """Import a send run, without running it."""
+    """Return a send run; with ``check`` it calls every host."""
     from flows.send import send
 
     def work() -> None:
-        state = asyncio.run(send(channel="night", check=check, return_state=True))  # type: ignore[call-overload]
-        wanted = f"send night: {count} of {count} Subscriber{'' if count == 1 else 's'} done" if check else "nothing was due"
+        state = asyncio.run(cast(Any, send)(channel="all", check=check, return_state=True))  # Prefect types it as awaitable only
+        wanted = f"send all: {count} of {count} Subscriber{'' if count == 1 else 's'} done" if check else "nothing was due"
         if state.message != wanted:
             raise RuntimeError(f"the flow run ended {state}")
 
     return work
-
-
-def checks(site: Path, count: int) -> Callable[[], None]:
-    """Return a send run that calls every host."""
-    return sends(site, count, check=True)
 
 
 def empty_tasks(_site: Path, count: int) -> Callable[[], None]:
@@ -219,6 +203,14 @@ def waits(site: Path, count: int) -> Callable[[], None]:
     while not all(isinstance(turn.decision, Waiting) for turn in turns):
         time.sleep(0.1)
     return lambda: time.sleep(WAITING_SECONDS)
+
+
+KINDS: Mapping[str, Callable[[Path, int], Callable[[], None]]] = {
+    "receipts": sends,
+    "check": partial(sends, check=True),
+    "empty tasks": empty_tasks,
+    "waiting": waits,
+}
 
 
 if __name__ == "__main__":
