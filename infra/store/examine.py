@@ -83,9 +83,8 @@ def _manifests(
             concerned = ((name, revision),)
             path = store.revision_directory(name, revision) / MANIFEST
             try:
-                encoded = store.encoded_manifest(name, revision)
-                reading.read(len(encoded.data))
-                for digest, size in encoded.manifest.contents():
+                reading.read(len(store.manifest_bytes(name, revision)))
+                for digest, size in store.manifest(name, revision).contents():
                     others = needed[digest][1] if digest in needed else ()
                     needed[digest] = (size, (*others, *concerned))
             except StoreCorruptError as error:

@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from blake3 import blake3
+
 from infra.store.contents import Contents, translate_errors
 from sluice.durable import TEMP_PREFIX, locked, make_directory, sweep
 from sluice.errors import NotFoundError, StoreCorruptError, StoreError, StoreLockedError
-from sluice.formats.manifest.document import decode
+from sluice.formats.manifest.document import parse_manifest
 from sluice.formats.ted.file import open_ted
-from sluice.model.manifest import EncodedManifest, Manifest
+from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Effort
 from sluice.ports import TedFile
@@ -60,7 +62,8 @@ class StoreLayout:
         self.effort = effort
         self.contents = Contents(self.root / "contents")
         self._lock_path = self.root / "lock"
-        self._last: EncodedManifest | None = None
+        self._last: tuple[str, Manifest] | None = None
+        """Digest and manifest that were read last, without its bytes: they may be 100 MB, and a store lives as long as a run."""
 
     def distribution_directory(self, distribution: str) -> Path:
         """Return the directory of a Distribution's own files."""
@@ -118,23 +121,20 @@ class StoreLayout:
                     found.append(RevisionNumber.parse(name))
         return sorted(found)
 
-    def encoded_manifest(self, distribution: str, revision: RevisionNumber) -> EncodedManifest:
-        """Read and decode a kept revision's manifest. Raises NotFoundError, StoreCorruptError."""
-        data, last = self.manifest_bytes(distribution, revision), self._last
-        remedy = f"run `sluice build {distribution} --rebaseline`: a manifest can't be made again, a new baseline takes its place"
-        try:
-            found = last if last is not None and last.data == data else decode(data)
-        except StoreCorruptError as error:
-            raise StoreCorruptError(f"the manifest of {distribution} {revision} is damaged: {error.message}", remedy=remedy) from error
-        self._last = found  # a build wants the same one twice, and large ones take a while
-        own = (found.manifest.distribution, found.manifest.revision)
-        if own != (distribution, revision):
-            raise StoreCorruptError(f"the manifest of {distribution} {revision} is another's: {own[0]} {own[1]}", remedy=remedy)
-        return found
-
     def manifest(self, distribution: str, revision: RevisionNumber) -> Manifest:
         """See ``sluice.ports.RevisionReader``."""
-        return self.encoded_manifest(distribution, revision).manifest
+        data, last = self.manifest_bytes(distribution, revision), self._last
+        digest = blake3(data).hexdigest()
+        remedy = f"run `sluice build {distribution} --rebaseline`: a manifest can't be made again, a new baseline takes its place"
+        try:
+            manifest = last[1] if last is not None and last[0] == digest else parse_manifest(data)
+        except StoreCorruptError as error:
+            raise StoreCorruptError(f"the manifest of {distribution} {revision} is damaged: {error.message}", remedy=remedy) from error
+        self._last = digest, manifest  # a build wants the same one twice, and large ones take a while
+        own = (manifest.distribution, manifest.revision)
+        if own != (distribution, revision):
+            raise StoreCorruptError(f"the manifest of {distribution} {revision} is another's: {own[0]} {own[1]}", remedy=remedy)
+        return manifest
 
     def manifest_bytes(self, distribution: str, revision: RevisionNumber) -> bytes:
         """See ``sluice.ports.RevisionReader``."""
