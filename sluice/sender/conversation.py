@@ -86,7 +86,7 @@ class Conversation:
             if spoken != PROTOCOL_VERSION:
                 raise AgentVersionError(
                     f"{line.who}: its agent speaks protocol {spoken!r:.20}, this is {PROTOCOL_VERSION}",
-                    remedy="run: sluice subscriber bootstrap, which installs this version's agent",
+                    remedy="run: sluice subscriber bootstrap NAME, which installs this version's agent",
                 )
             return hello_of(line.fields(reply))
 

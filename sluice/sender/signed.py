@@ -9,7 +9,7 @@ from sluice.trust.targets import Target
 
 
 class SignedMetadata(Protocol):
-    """Metadata of one Distributor as it stands."""
+    """The current metadata of one Distributor."""
 
     def listing(self, distribution: str) -> Mapping[str, Target]:
         """Return the signed targets of a Distribution, by path; empty if nothing is signed."""

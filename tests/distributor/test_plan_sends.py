@@ -170,7 +170,7 @@ def test_what_was_found_damaged_where_it_is_extracted_is_sent_again() -> None:
 
 
 def test_a_channel_of_several_distributors_needs_one_named() -> None:
-    with pytest.raises(NotFoundError, match="Channel all has Distributions of hq, lab: name one as distributor"):
+    with pytest.raises(NotFoundError, match="Channel all has Distributions of hq, lab: set the flow's parameter distributor"):
         sender_of(site(), channel="all", distribution="", distributor="")
     assert sender_of(site(), channel="all", distribution="", distributor="lab") == "lab"
     assert sender_of(site(), channel="north", distribution="", distributor="") == "hq"

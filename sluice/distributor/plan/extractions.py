@@ -20,7 +20,7 @@ from sluice.rules.due import extracts_at_once, is_open, may_begin, next_start
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractTarget(Assignment):
-    """What a Subscriber holds and hasn't extracted, or is to verify (C10)."""
+    """A revision that a Subscriber holds and hasn't extracted, or is to verify (C10)."""
 
     at: datetime
     """When it begins; the reference time or later in the open window."""
@@ -58,7 +58,7 @@ def plan_extracts(
         if subject.distributor != distributor or not subject.active or not subscriber.active:
             continue
         is_check = state.extracted is not None and held <= state.extracted
-        if is_check and not (subject.verify and stands(state)):
+        if is_check and not (subject.verify and is_checkable(state)):
             continue
         since = state.since or now
         is_now = at_once or (subject.extract_immediately and not is_check)
@@ -84,7 +84,7 @@ def plan_checks(
             continue
         if not (subject.verify and subject.active and subscriber.active and subject.distributor == distributor):
             continue
-        if state.extracted is not None and state.held == state.extracted and stands(state) and extracts_at_once(subject, subscriber):
+        if state.extracted is not None and state.held == state.extracted and is_checkable(state) and extracts_at_once(subject, subscriber):
             found.append(ExtractTarget(name, about, state.extracted, channel, subject.priority, at=now, is_check=True))
     return found
 
@@ -102,8 +102,8 @@ def extracting_at_once(site: Site, targets: Iterable[SendTarget], now: datetime)
     ]
 
 
-def stands(state: CurrentState) -> bool:
-    """Whether what was extracted last is what a check would ask about: nothing newer is on its way."""
+def is_checkable(state: CurrentState) -> bool:
+    """Whether a check would be about the last extraction: nothing newer is on its way."""
     return state.state in (State.INSTALLED, State.INSTALLING, State.FAILED)
 
 

@@ -117,7 +117,8 @@ def sender_of(site: Site, *, channel: str, distribution: str, distributor: str) 
     if distributor:
         owners &= {distributor}
     if len(owners) > 1:
-        raise NotFoundError(f"Channel {channel} has Distributions of {', '.join(sorted(owners))}", remedy="name one as distributor")
+        names = ", ".join(sorted(owners))
+        raise NotFoundError(f"Channel {channel} has Distributions of {names}", remedy="set the flow's parameter distributor to one of them")
     return next(iter(owners), "")
 
 

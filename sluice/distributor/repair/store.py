@@ -72,8 +72,8 @@ def verify_store(
     if not damages or not repair:
         return Verified(examined, tuple(Verdict(each, remedy=_remedy(each)) for each in damages))
     of_contents = [each for each in damages if each.is_of_contents]
-    verdicts = _mended_contents(of_contents, distributions, store, context.source) if of_contents else []
-    verdicts += [_mended_ted(each, store) for each in damages if each.part is Part.TED]
+    verdicts = _repair_contents(of_contents, distributions, store, context.source) if of_contents else []
+    verdicts += [_repair_ted(each, store) for each in damages if each.part is Part.TED]
     verdicts += [Verdict(each, remedy=_remedy(each)) for each in damages if each.part is Part.MANIFEST]
     return Verified(examined, tuple(verdicts))
 
@@ -95,7 +95,8 @@ def _unsigned(names: Iterable[str], store: Store, publisher: Publisher, known: I
                 yield Damage(Part.MANIFEST, f"{name}/{revision}/{MANIFEST}", "it isn't the one that was signed", of)
 
 
-def _mended_contents(damages: Sequence[Damage], distributions: Mapping[str, Distribution], store: Store, source: Source) -> list[Verdict]:
+def _repair_contents(damages: Sequence[Damage], distributions: Mapping[str, Distribution], store: Store, source: Source) -> list[Verdict]:
+    """Take lost contents from sound packs, from ``.ted`` files or else from the sources."""
     notes: list[str] = []
     with store.repair_packs(damages) as pack_repair:
         saved = {digest for damage in damages for digest, _ in damage.lost} - pack_repair.lost.keys()
@@ -156,7 +157,7 @@ def _from_teds(pack_repair: PackRepair, concerned: Iterable[AffectedRevision], s
                 continue  # contents before the damage are kept
 
 
-def _mended_ted(damage: Damage, store: Store) -> Verdict:
+def _repair_ted(damage: Damage, store: Store) -> Verdict:
     """Set a damaged ``.ted`` aside and make it again from contents."""
     (name, revision), file = damage.concerns[0], Path(damage.path).name
     try:
