@@ -29,11 +29,6 @@ def disk_used(session: Session, names: Iterable[str]) -> dict[str, DiskUse]:
     return dict(sorted(found.items()))
 
 
-def disk_json(used: DiskUse) -> dict[str, int]:
-    """Return its figures in bytes."""
-    return {"revisions": used.revisions, "contents": used.contents, "own_contents": used.own_contents}
-
-
 def disk_text(used: DiskUse) -> str:
     """Write ``4.1 MiB: revisions 2.0 MiB, contents 2.1 MiB``, and the share of contents that other Distributions need too."""
     shared = used.contents - used.own_contents

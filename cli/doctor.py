@@ -10,6 +10,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict, astuple
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,12 +45,9 @@ def doctor(ctx: click.Context, session: Session, subscribers: bool, as_json: boo
     failed = sum(finding.health is Health.FAILED for finding in found)
     warnings = sum(finding.health is Health.WARNING for finding in found)
     if as_json:
-        rows = [{"health": f.health.value, "area": f.area, "object": f.object, "sentence": f.sentence, "remedy": f.remedy} for f in found]
-        emit({"failed": failed, "warnings": warnings, "findings": rows})
+        emit({"failed": failed, "warnings": warnings, "findings": [asdict(each) for each in found]})
     else:
-        click.echo(
-            table(["", "area", "object", "finding", "remedy"], [[f.health.value, f.area, f.object, f.sentence, f.remedy] for f in found])
-        )
+        click.echo(table(["", "area", "object", "finding", "remedy"], [astuple(each) for each in found]))
         click.echo(f"\n{len(found)} checks: {failed} failed, {counted(warnings, 'warning')}")
     ctx.exit(SOME_FAILED if failed else 0)
 
@@ -98,10 +96,10 @@ def _prefect_findings(session: Session, site: Site) -> Iterator[Finding]:
         remedy = "start `sluice up`, or sluice-server.service (docs/deploy.md), and set PREFECT_API_URL to its address"
         yield Finding(Health.FAILED, "prefect", "server", problem, remedy)
         return
-    from cli.prefect_run import PrefectSession
+    from cli.prefect_run import prefect_server
 
     own = read_address(state_directory(session.directory))
-    with PrefectSession(session):  # a server answers, so none is started
+    with prefect_server(session):  # a server answers, so none is started
         from infra.doctor import orchestrator
 
         yield from asyncio.run(orchestrator.look(site, embedded=own is not None and own.api_url == address.api_url, now=now()))

@@ -10,7 +10,6 @@ With ``--json`` an error is one JSON document on stdout, where the result would 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 
 import click
 
+from cli.session import emit
 from sluice.errors import BlueprintError, SiteError, SluiceError, StoreError, error_from_code
 from sluice.rules.wording import counted
 
@@ -94,7 +94,7 @@ def report(error: BaseException, *, as_json: bool, debug: bool) -> int:
         error = _file_error(error) or error
     if isinstance(error, SluiceError):
         if as_json:
-            _print_json(error_json(error))
+            emit({"error": error_json(error)})
         else:
             click.echo(_message(error), err=True)
         return error.exit_code
@@ -139,7 +139,7 @@ def _message(error: SluiceError) -> str:
 def _report_usage(error: click.ClickException, *, as_json: bool) -> int:
     message = _usage_message(error)
     if as_json:
-        _print_json({"code": "UsageError", "message": message, "remedy": "see --help", "exit": USAGE})
+        emit({"error": {"code": "UsageError", "message": message, "remedy": "see --help", "exit": USAGE}})
         return USAGE
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"sluice: {message}\nSee `{error.ctx.command_path} --help`.", err=True)
@@ -169,11 +169,7 @@ def _report_unexpected(error: BaseException, *, as_json: bool) -> int:
     except OSError:
         remedy = "run it again with `sluice --debug` to see the traceback"
     if as_json:
-        _print_json({"code": "UnexpectedError", "message": what, "remedy": remedy, "exit": UNEXPECTED})
+        emit({"error": {"code": "UnexpectedError", "message": what, "remedy": remedy, "exit": UNEXPECTED}})
     else:
         click.echo(f"sluice: an unexpected error: {what}: {remedy}", err=True)
     return UNEXPECTED
-
-
-def _print_json(error: dict[str, Any]) -> None:
-    click.echo(json.dumps({"error": error}, indent=2, ensure_ascii=False))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import click
 
-from cli.session import Session, no_repeats
+from cli.session import Session
 from sluice.errors import SluiceError, TrustError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def chosen(session: Session, names: tuple[str, ...], every: bool) -> list[Subscr
         raise click.UsageError("name Subscribers, or give --all" if not names else "give names or --all, not both")
     if every:
         return [subscriber for _, subscriber in sorted(site.subscribers.items()) if subscriber.active]
-    return [site.subscriber(name) for name in no_repeats(names)]
+    return [site.subscriber(name) for name in dict.fromkeys(names)]
 
 
 def on_each(

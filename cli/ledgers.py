@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sluice.model.state import LedgerSnapshot
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from sluice.model.event import EventKind, RecordedEvent
     from sluice.model.order import ActionReport
     from sluice.model.site import Site
+    from sluice.model.state import Built, CurrentState
+    from sluice.model.ticket import Ticket
     from sluice.ports import Ledger
 
 
@@ -43,12 +44,18 @@ def events_of(
 
 def site_snapshot(site: Site) -> LedgerSnapshot:
     """Join the ledgers of all Distributors; of a Distribution only its owner's is used."""
-    found = LedgerSnapshot({}, {}, ())
+    states: dict[tuple[str, str], CurrentState] = {}
+    built: dict[str, Built] = {}
+    tickets: dict[Ticket, None] = {}  # a ledger that Distributors share is read once for each
     for distributor in sorted(site.distributors):
+        others = {each.name for each in site.distributions.values() if each.distributor != distributor}
         with ledger_of(site, distributor) as ledger:
             if ledger is not None:
-                found = _joined(found, _own(site, distributor, ledger.snapshot()))
-    return found
+                snapshot = ledger.snapshot()
+                states |= {pair: state for pair, state in snapshot.states.items() if pair[1] not in others}
+                built |= {name: each for name, each in snapshot.built.items() if name not in others}
+                tickets |= dict.fromkeys(each for each in snapshot.tickets if each.distribution not in others)
+    return LedgerSnapshot(states, built, tuple(tickets))
 
 
 def failed_actions(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str) -> Sequence[ActionReport]:
@@ -68,20 +75,3 @@ def failed_actions(site: Site, snapshot: LedgerSnapshot, subscriber: str, distri
     if receipt.outcome not in (Outcome.FAILED, Outcome.FAILED_KEPT):
         return ()
     return [report for report in receipt.actions if report.exit_code != 0 or (report.phase == "undo" and report.output)]
-
-
-def _own(site: Site, distributor: str, snapshot: LedgerSnapshot) -> LedgerSnapshot:
-    def is_own(distribution: str) -> bool:
-        owned = site.distributions.get(distribution)
-        return owned is None or owned.distributor == distributor
-
-    return LedgerSnapshot(
-        {pair: state for pair, state in snapshot.states.items() if is_own(pair[1])},
-        {name: built for name, built in snapshot.built.items() if is_own(name)},
-        tuple(ticket for ticket in snapshot.tickets if is_own(ticket.distribution)),
-    )
-
-
-def _joined(one: LedgerSnapshot, other: LedgerSnapshot) -> LedgerSnapshot:
-    tickets = dict.fromkeys((*one.tickets, *other.tickets))  # a ledger that Distributors share is read once for each
-    return replace(one, states={**one.states, **other.states}, built={**one.built, **other.built}, tickets=tuple(tickets))

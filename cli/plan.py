@@ -51,13 +51,13 @@ def apply(ctx: click.Context, session: Session, dry_run: bool, and_refresh: bool
     Pools, queues, deployments and schedules are created, changed and removed; a schedule that was paused in Prefect stays paused.
     Changes that concern Subscribers, revisions and trust take effect at the Distributor's refresh.
     """
-    from cli.prefect_run import PrefectSession
+    from cli.prefect_run import prefect_server, run_flow
 
     if dry_run:
         _show_plan(session, as_json=as_json)
         return
     site = session.site
-    with PrefectSession(session) as prefect:
+    with prefect_server(session):
         from infra.orchestrator.apply import apply as apply_site
 
         changes = asyncio.run(apply_site(site))
@@ -65,7 +65,7 @@ def apply(ctx: click.Context, session: Session, dry_run: bool, and_refresh: bool
             emit(changes.as_json())
         else:
             _show_changes(changes, "nothing to change in Prefect")
-        ends = [prefect.run("refresh", {"distributor": name}) for name in sorted(site.distributors)] if and_refresh else []
+        ends = [run_flow(session, "refresh", {"distributor": name}) for name in sorted(site.distributors)] if and_refresh else []
     for end in ends:
         say(end.message)
     if changes and not and_refresh and not as_json:
@@ -96,10 +96,10 @@ def refresh_times(session: Session) -> list[dict[str, Any]]:
 
 def _show_plan(session: Session, *, as_json: bool) -> None:
     """Print what apply would change, the sends that are due, and when the Distributors refresh. Reads only."""
-    from cli.prefect_run import PrefectSession
+    from cli.prefect_run import prefect_server
 
     site = session.site
-    with PrefectSession(session):
+    with prefect_server(session):
         from infra.orchestrator.apply import plan as plan_site
 
         changes = asyncio.run(plan_site(site))

@@ -9,19 +9,15 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cli.session import Session, say
 from sluice.errors import OrchestratorError
-
-if TYPE_CHECKING:
-    from infra.orchestrator.server_address import ServerAddress
 
 PROGRESS_LOGGER = "sluice.progress"
 """The logger of long steps' progress; see tasks/progress.py."""
@@ -45,47 +41,39 @@ class Detached:
     url: str
 
 
-class PrefectSession:
-    """A Prefect server to talk to, for as long as the context lasts."""
+@contextmanager
+def prefect_server(session: Session) -> Iterator[None]:
+    """Provide a Prefect server to talk to, for as long as the context lasts."""
+    _prepare(session)
+    from infra.orchestrator.embedded import reached
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._stack = ExitStack()
-        self._address: ServerAddress | None = None
+    with reached(session.directory, say=say):
+        yield
 
-    def __enter__(self) -> PrefectSession:
-        _prepare(self._session)
-        from infra.orchestrator.embedded import reached
 
-        self._address = self._stack.enter_context(reached(self._session.directory, say=say))
-        return self
+def run_flow(session: Session, name: str, parameters: Mapping[str, Value]) -> RunEnd:
+    """Run a flow in this process, seen in Prefect, and wait for its end. Call it within ``prefect_server``.
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stack.__exit__(kind, error, trace)
+    Returns:
+        How it ended as a whole. The outcome on each Subscriber is in the ledger.
+    Raises:
+        SluiceError: The error of the flow as a whole.
+    """
+    from importlib import import_module
 
-    def run(self, name: str, parameters: Mapping[str, Value]) -> RunEnd:
-        """Run a flow in this process, seen in Prefect, and wait for its end.
+    from infra.orchestrator.translate import translated
 
-        Returns:
-            How it ended as a whole. The outcome on each Subscriber is in the ledger.
-        Raises:
-            SluiceError: The error of the flow as a whole.
-        """
-        from importlib import import_module
-
-        from infra.orchestrator.translate import translated
-
-        found = getattr(import_module(f"flows.{name}"), name)
-        if not self._session.verbose:
-            show_progress()
-        with translated(f"running flow {name}"):  # errors of the flow itself are in the state
-            state = _awaited(found(**parameters, return_state=True))
-        if state.is_completed():
-            return RunEnd(True, str(state.message or state.name))
-        error = state.data if isinstance(state.data, BaseException) else _awaited(state.result(raise_on_failure=False))
-        if isinstance(error, BaseException) and type(error).__module__.partition(".")[0] != "prefect":
-            raise error
-        return RunEnd(False, str(state.message or state.name))
+    found = getattr(import_module(f"flows.{name}"), name)
+    if not session.verbose:
+        show_progress()
+    with translated(f"running flow {name}"):  # errors of the flow itself are in the state
+        state = _awaited(found(**parameters, return_state=True))
+    if state.is_completed():
+        return RunEnd(True, str(state.message or state.name))
+    error = state.data if isinstance(state.data, BaseException) else _awaited(state.result(raise_on_failure=False))
+    if isinstance(error, BaseException) and type(error).__module__.partition(".")[0] != "prefect":
+        raise error
+    return RunEnd(False, str(state.message or state.name))
 
 
 def detach(session: Session, deployment: str, parameters: Mapping[str, Value]) -> Detached:

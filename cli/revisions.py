@@ -12,13 +12,14 @@ a StoreError; else ``damage`` is null.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.disk import disk_json, disk_text
+from cli.disk import disk_text
 from cli.ledgers import events_of
 from cli.session import Session, emit, json_option, session, utc
 from cli.tables import moment, size, table
@@ -57,7 +58,7 @@ def revisions(ctx: click.Context, session: Session, name: str, as_json: bool) ->
                 "distributor": distributor.name,
                 "max_revisions": distribution.max_revisions,
                 "effort": distribution.effort.value,
-                "disk": disk_json(used),
+                "disk": asdict(used),
                 "revisions": rows,
             }
         )
@@ -84,10 +85,7 @@ def described(store: Store, name: str, number: RevisionNumber, built: datetime |
     found: dict[str, Any] = {
         "revision": str(number),
         "built": utc(built),
-        "files": None,
-        "bytes": None,
-        "manifest_bytes": None,
-        "manifest_sha256": None,
+        **dict.fromkeys(("files", "bytes", "manifest_bytes", "manifest_sha256")),
         "signed": manifest_target(name, number) in signed,
         "damage": None,
         "teds": [],

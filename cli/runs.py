@@ -16,9 +16,9 @@ import click
 
 from cli.failures import worst_exit
 from cli.outcome import Outcome, Watch, outcome_table
-from cli.prefect_run import PrefectSession, RunEnd, Value, detach
+from cli.prefect_run import RunEnd, Value, detach, prefect_server, run_flow
 from cli.rehearse import rehearsed_build, rehearsed_extract, rehearsed_refresh, rehearsed_send, rehearsed_sign
-from cli.session import Session, distributions_of, dry_run_option, emit, json_option, no_repeats, now, session
+from cli.session import Session, distributions_of, dry_run_option, emit, json_option, now, session
 from sluice.errors import NotFoundError, OrchestratorError
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Call:
             _detach(self.session, wanted, as_json=self.as_json)
             return 0
         watch = Watch(self.session.site, wanted.distributions)
-        with PrefectSession(self.session) as prefect:
-            ends = [(flow, prefect.run(flow, parameters)) for flow, parameters in wanted.runs]
+        with prefect_server(self.session):
+            ends = [(flow, run_flow(self.session, flow, parameters)) for flow, parameters in wanted.runs]
         outcomes = watch.outcomes(now(), wanted=wanted.rows) if wanted.distributions else []
         _show(ends, outcomes, as_json=self.as_json)
         failures = [outcome.error for outcome in outcomes if outcome.error]
@@ -230,4 +230,4 @@ def _detach(session: Session, wanted: Wanted, *, as_json: bool) -> None:
 
 
 def _subscribers(site: Site, names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(site.subscriber(name).name for name in no_repeats(names))
+    return tuple(site.subscriber(name).name for name in dict.fromkeys(names))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sluice.trust.targets import Target
 
 DEFAULT_SITE = "blueprints"
+"""In the current directory, without ``--site`` and SLUICE_SITE."""
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -103,11 +104,6 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def site_directory(given: str | None) -> Path:
-    """Return ``--site``, else SLUICE_SITE (both through click), else ``blueprints`` in the current directory."""
-    return Path(given or DEFAULT_SITE).expanduser().absolute()
-
-
 def distributions_of(site: Site, name: str, *, is_channel: bool = False) -> frozenset[str]:
     """Resolve a name to Distributions: the one of that name, else those of the Channel of that name.
 
@@ -120,8 +116,3 @@ def distributions_of(site: Site, name: str, *, is_channel: bool = False) -> froz
         known = ", ".join(sorted({*site.distributions, *site.channels})) or "none"
         raise NotFoundError(f"no Distribution or Channel is named {name!r}", remedy=f"the site has: {known}")
     return frozenset(d.name for d in site.distributions_of_channel(name))
-
-
-def no_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return names as given, each once."""
-    return tuple(dict.fromkeys(values))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
-from cli.disk import disk_json, disk_text, disk_used
+from cli.disk import disk_text, disk_used
 from cli.schedules import schedule_rows, schedule_table
 from cli.session import Session, emit, json_option, now, session
 from cli.tables import table
@@ -37,7 +39,7 @@ def show(session: Session, kind: str, name: str | None, as_json: bool) -> None:
     settings = effective_settings(session.site, kind, name)
     used = disk_used(session, [name]).get(name) if kind == "distribution" else None
     if as_json:
-        disk = {} if used is None else {"disk": disk_json(used)}
+        disk = {} if used is None else {"disk": asdict(used)}
         emit({"kind": kind, "name": name, "settings": [{"setting": s, "value": v, "origin": o} for s, v, o in settings], **disk})
         return
     click.echo(table(["setting", "value", "origin"], [list(row) for row in settings]))

@@ -9,11 +9,12 @@ receipt is a failure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.disk import disk_json, disk_text, disk_used
+from cli.disk import disk_text, disk_used
 from cli.ledgers import failed_actions, site_snapshot
 from cli.session import Session, distributions_of, emit, json_option, now, session
 from cli.tables import lines, moment, size, table
@@ -43,7 +44,7 @@ def status(session: Session, name: str, subscriber: str, as_json: bool) -> None:
         site.subscriber(subscriber)
     used = disk_used(session, {row.distribution for row in rows} & site.distributions.keys())
     if as_json:
-        emit({"rows": [dict(row.as_json()) for row in rows], "disk": {name: disk_json(each) for name, each in used.items()}})
+        emit({"rows": [dict(row.as_json()) for row in rows], "disk": {name: asdict(each) for name, each in used.items()}})
         return
     click.echo(status_table(rows) if rows else "no Channel joins a Subscriber with a Distribution")
     for name, each in used.items():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.session import Session, dry_run_option, emit, json_option, no_repeats, say, session
+from cli.session import Session, dry_run_option, emit, json_option, say, session
 from cli.tables import size
 from sluice.errors import StoreError
 from sluice.rules.wording import counted
@@ -42,7 +42,7 @@ def verify(ctx: click.Context, session: Session, names: tuple[str, ...], repair:
     Of the named Distributions, or of all. Lists damaged parts, the revisions that they concern, and what to do. The Distributor can
     work meanwhile.
     """
-    found = [(name, _verified(session, name, only, repair=repair and not dry_run)) for name, only in _stores(session, no_repeats(names))]
+    found = [(name, _verified(session, name, only, repair=repair and not dry_run)) for name, only in _stores(session, names)]
     if as_json:
         emit({"distributors": [_json(name, verified) for name, verified in found]})
     else:
@@ -56,8 +56,8 @@ def verify(ctx: click.Context, session: Session, names: tuple[str, ...], repair:
 def _stores(session: Session, names: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     """List Distributors whose store is on this machine, each with the Distributions that are named."""
     owners = {name: session.owner(name)[1].name for name in names}
-    named = no_repeats(tuple(owners.values())) if names else tuple(session.site.distributors)
-    return [(each, tuple(name for name in names if owners[name] == each)) for each in named if session.has_store(each)]
+    named = dict.fromkeys(owners.values()) if names else session.site.distributors
+    return [(each, tuple(name for name, owner in owners.items() if owner == each)) for each in named if session.has_store(each)]
 
 
 def _verified(session: Session, distributor: str, names: tuple[str, ...], *, repair: bool) -> Verified:

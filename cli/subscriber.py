@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -156,21 +157,17 @@ def _described(found: Subscriber) -> dict[str, Any]:
 
 
 def _bootstrapped(done: HostResult[Bootstrapped]) -> dict[str, Any]:
-    steps = (
-        [{"act": step.act.value, "distributor": step.distributor or None, "text": step.text} for step in done.result.steps]
-        if done.result
-        else []
-    )
+    steps = done.result.steps if done.result else ()
     return {
         "subscriber": done.subscriber.name,
-        "steps": steps,
+        "steps": [{"act": step.act.value, "distributor": step.distributor or None, "text": step.text} for step in steps],
         "notes": list(done.result.notes) if done.result else [],
         "error": error_json(done.error) if done.error else None,
     }
 
 
 def _checked(done: HostResult[list[CheckItem]]) -> dict[str, Any]:
-    items = [{"item": i.item, "ok": i.ok, "detail": i.detail, "remedy": i.remedy} for i in done.result or ()]
+    items = [asdict(item) for item in done.result or ()]
     return {
         "subscriber": done.subscriber.name,
         "ok": done.error is None and all(i["ok"] for i in items),

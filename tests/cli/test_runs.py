@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,16 +31,7 @@ class FakePrefect:
         self.failures: dict[str, SluiceError] = {}
         self.message, self.completed = "done", True
 
-    def __call__(self, _session: object) -> FakePrefect:
-        return self
-
-    def __enter__(self) -> FakePrefect:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def run(self, flow: str, parameters: Mapping[str, Any]) -> RunEnd:
+    def run(self, _session: object, flow: str, parameters: Mapping[str, Any]) -> RunEnd:
         self.ran.append((flow, {key: value for key, value in parameters.items() if value}))
         for subscriber, error in self.failures.items():
             failed = Event(NOW, EventKind.SEND_FAILED, "hq", "zone", V1, subscriber, "daily")
@@ -60,7 +52,8 @@ def prefect(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePrefect
     with_ledger = open_ledger(site / "var/hq/ledger.db")
     with_ledger.record(Event(NOW, EventKind.BUILT, "hq", "zone", V1), built=Built("zone", V1, NOW, files=1, bytes=2))
     fake = FakePrefect(with_ledger)
-    monkeypatch.setattr("cli.runs.PrefectSession", fake)
+    monkeypatch.setattr("cli.runs.prefect_server", nullcontext)
+    monkeypatch.setattr("cli.runs.run_flow", fake.run)
     yield fake
     with_ledger.close()
 
