@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from cli.hosts import on_each, timeout_of, transport_of
@@ -21,14 +21,14 @@ A = TypeVar("A")
 
 def ask_agents(
     session: Session,
-    wanted: Mapping[str, Sequence[str]],
+    pairs: Iterable[tuple[str, str]],
     feature: Feature,
     question: Callable[[Conversation, str, str, RenderedRecipe], A],
 ) -> tuple[list[A], list[tuple[str, str]]]:
     """Ask each Subscriber about its Distributions.
 
     Args:
-        wanted: Subscriber to Distributions.
+        pairs: Subscriber, Distribution.
         feature: The feature that an agent needs to answer.
         question: Gets the conversation, the Subscriber, the Distribution and its recipe.
     Returns:
@@ -38,8 +38,10 @@ def ask_agents(
     from sluice.errors import AgentVersionError
     from sluice.sender.call import call_agent
 
-    site = session.site
-    transport = transport_of(session)
+    site, transport = session.site, transport_of(session)
+    wanted: dict[str, list[str]] = {}
+    for name, distribution in pairs:
+        wanted.setdefault(name, []).append(distribution)
 
     def ask(subscriber: Subscriber, distribution: str) -> A:
         rendered = recipe(site, distribution, subscriber.name)

@@ -6,8 +6,9 @@ answer (``rehearse_removals.py``, ``rehearse_actions.py``): ``"removals"``, ``"a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,7 @@ import click
 from cli.ledgers import site_snapshot
 from cli.predictions import bytes_cell, links_json, predicted, prediction_json, seconds_cell, show_links
 from cli.rehearse_actions import rehearsed_actions
-from cli.rehearse_removals import newest_manifest, rehearsed_removals, removals_of_newest
+from cli.rehearse_removals import newest_manifest, newest_manifests, rehearsed_removals
 from cli.session import Session, emit, now, utc
 from cli.tables import size, table
 from sluice.rules.wording import counted
@@ -23,6 +24,7 @@ from sluice.rules.wording import counted
 if TYPE_CHECKING:
     from sluice.distributor.build.build import BuildResult
     from sluice.distributor.plan.sends import SendTarget
+    from sluice.model.manifest import Manifest
 
 
 def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: bool, sends_to: Collection[str] = ()) -> None:
@@ -37,27 +39,25 @@ def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: b
     distribution, distributor = session.owner(name)
     with workplace_in(session.site, distributor.name) as work:
         result = build(distribution, store=work.store, source=work.source, rebaseline=rebaseline, dry_run=True)
-    met = rehearsed_actions(session, ((subscriber, name) for subscriber in sends_to))
     is_built = result.revision is None and result.previous is not None
     sends = _sends(session, distribution=name, to=sorted(sends_to), extract=True) if is_built and sends_to else _Sends([], [], [])
+    pairs = [(subscriber, name) for subscriber in sends_to]
     last = newest_manifest(session, name) if result.manifest is None else result.manifest
-    removed = rehearsed_removals(session, {(subscriber, name): last for subscriber in sends_to} if last else {})
-    if as_json:
-        more = {**(sends.as_json() if is_built else {}), "removals": removed.as_json(), **met.as_json()}
-        emit({"build": _build_json(result), "send_to": sorted(sends_to), **more})
-        return
-    found = f"{counted(result.files, 'file')}, {size(result.bytes)}"
-    if result.revision is None:
-        click.echo(f"would build nothing: {name} has no change since {result.previous or 'ever'} ({found})")
-    else:
-        changes = f"{result.added} added, {result.modified} modified, {result.removed} removed"
-        click.echo(f"would build {name} {result.revision}: {found}; {changes}; {size(result.bytes_new)} of new content")
-    if sends.rows:
-        sends.show()
-    elif sends_to:
-        click.echo(f"would send it to those of {', '.join(sorted(sends_to))} that do not have it, and have them extract it")
-    met.show()
-    removed.show()
+
+    def show() -> None:
+        found = f"{counted(result.files, 'file')}, {size(result.bytes)}"
+        if result.revision is None:
+            click.echo(f"would build nothing: {name} has no change since {result.previous or 'ever'} ({found})")
+        else:
+            changes = f"{result.added} added, {result.modified} modified, {result.removed} removed"
+            click.echo(f"would build {name} {result.revision}: {found}; {changes}; {size(result.bytes_new)} of new content")
+        if sends.rows:
+            sends.show()
+        elif sends_to:
+            click.echo(f"would send it to those of {', '.join(sorted(sends_to))} that do not have it, and have them extract it")
+
+    data = {"build": _build_json(result), "send_to": sorted(sends_to), **(sends.as_json() if is_built else {})}
+    _ask_and_print(session, data, show, pairs, dict.fromkeys(pairs, last) if last else {}, as_json=as_json)
 
 
 def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
@@ -71,12 +71,8 @@ def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
     if as_json:
         emit({"publish": new, "withdraw": gone})
         return
-    for target in new:
-        click.echo(f"would publish {target}")
-    for target in gone:
-        click.echo(f"would withdraw {target}")
-    if not new and not gone:
-        click.echo("the signed metadata is up to date")
+    lines = [f"would publish {target}" for target in new] + [f"would withdraw {target}" for target in gone]
+    click.echo("\n".join(lines) or "the signed metadata is up to date")
 
 
 def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Sequence[str], check: bool, as_json: bool) -> None:
@@ -85,17 +81,8 @@ def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Seq
     ``state`` and ``reason`` are null if it would be sent. Missing deltas are made for their size, and thrown away.
     """
     sends = _sends(session, channel=channel, distribution=distribution, to=to, check=check)
-    met = rehearsed_actions(session, sends.at_once)
-    removed = removals_of_newest(session, sends.at_once)
-    if as_json:
-        emit({**sends.as_json(), "removals": removed.as_json(), **met.as_json()})
-        return
-    if sends.rows:
-        sends.show()
-    else:
-        click.echo("nothing would be sent to any Subscriber")
-    met.show()
-    removed.show()
+    show = sends.show if sends.rows else partial(click.echo, "nothing would be sent to any Subscriber")
+    _ask_and_print(session, sends.as_json(), show, sends.at_once, newest_manifests(session, sends.at_once), as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,20 +146,11 @@ def rehearsed_extract(session: Session, owners: Sequence[str], subscribers: Sequ
             session.site, owner, states, at, subscribers=subscribers, distribution=distribution or None, at_once=True
         )
     ]
-    met = rehearsed_actions(session, ((target.subscriber, target.distribution) for target in found))
-    removed = removals_of_newest(session, [(target.subscriber, target.distribution) for target in found])
-    if as_json:
-        rows = [(t.subscriber, t.distribution, str(t.revision), utc(t.at)) for t in found]
-        extracts = [dict(zip(("subscriber", "distribution", "revision", "at"), row, strict=True)) for row in rows]
-        emit({"extract": extracts, "removals": removed.as_json(), **met.as_json()})
-        return
-    for target in found:
-        does = "verify" if target.is_check else "extract"
-        click.echo(f"{target.subscriber} would {does} {target.distribution} {target.revision}")
-    if not found:
-        click.echo("no Subscriber holds a revision that it has not extracted")
-    met.show()
-    removed.show()
+    pairs = [(target.subscriber, target.distribution) for target in found]
+    rows = [{"subscriber": t.subscriber, "distribution": t.distribution, "revision": str(t.revision), "at": utc(t.at)} for t in found]
+    lines = [f"{t.subscriber} would {'verify' if t.is_check else 'extract'} {t.distribution} {t.revision}" for t in found]
+    show = partial(click.echo, "\n".join(lines) or "no Subscriber holds a revision that it has not extracted")
+    _ask_and_print(session, {"extract": rows}, show, pairs, newest_manifests(session, pairs), as_json=as_json)
 
 
 def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json: bool) -> None:
@@ -184,6 +162,26 @@ def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json:
         return
     for name, owned in found.items():
         click.echo(f"would refresh {name}: renew the signatures of {', '.join(owned) or 'nothing'}, withdraw what is no longer in the site")
+
+
+def _ask_and_print(
+    session: Session,
+    data: dict[str, Any],
+    show: Callable[[], None],
+    pairs: Sequence[tuple[str, str]],
+    manifests: Mapping[tuple[str, str], Manifest],
+    *,
+    as_json: bool,
+) -> None:
+    """Ask the hosts what actions and removals an extraction of ``manifests`` would bring, and print it after the rest."""
+    met = rehearsed_actions(session, pairs)
+    removed = rehearsed_removals(session, manifests)
+    if as_json:
+        emit({**data, "removals": removed.as_json(), **met.as_json()})
+        return
+    show()
+    met.show()
+    removed.show()
 
 
 def _outlook(target: SendTarget, row: dict[str, Any]) -> str:

@@ -27,39 +27,29 @@ SHOWN_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
-class ActionOutlook:
-    """One action of one Distribution on one Subscriber."""
-
-    subscriber: str
-    distribution: str
-    phase: str
-    number: int
-    """From 1."""
-    action: str
-    pids: tuple[int, ...]
-    count: int
-    problem: str
-    outlook: str
-    """In words."""
-
-
-@dataclass(frozen=True, slots=True)
 class RehearsedActions:
     """The answers of the hosts, and the errors of those that could not be asked."""
 
-    rows: list[ActionOutlook]
+    rows: list[tuple[str, str, str, int, Action, ActionRehearsal]]
+    """Subscriber, Distribution, phase, number from 1, the action and what it would meet."""
     unasked: list[tuple[str, str]]
     """Subscriber, error."""
 
     def as_json(self) -> dict[str, Any]:
         """Return ``{"actions": [...], "unasked": [...]}``."""
-        rows = [{key: value for key, value in asdict(row).items() if key != "outlook"} for row in self.rows]
+        rows = [
+            {"subscriber": name, "distribution": distribution, "phase": phase, "number": number, "action": action.label, **asdict(met)}
+            for name, distribution, phase, number, action, met in self.rows
+        ]
         return {"actions": rows, "unasked": [{"subscriber": name, "error": error} for name, error in self.unasked]}
 
     def show(self) -> None:
         """Print a table; nothing if no action would run."""
         if self.rows:
-            cells = [[r.subscriber, r.distribution, f"{r.phase} {r.number}", r.action, r.outlook] for r in self.rows]
+            cells = [
+                [name, distribution, f"{phase} {number}", action.label, _outlook(action, met)]
+                for name, distribution, phase, number, action, met in self.rows
+            ]
             click.echo(table(["subscriber", "distribution", "when", "action", "now"], cells))
         for name, error in self.unasked:
             click.echo(f"{name} could not be asked what its actions would meet: {error}")
@@ -74,23 +64,20 @@ def rehearsed_actions(session: Session, pairs: Iterable[tuple[str, str]]) -> Reh
     from sluice.model.feature import Feature
     from sluice.model.platforms import platform_matches
 
-    wanted: dict[str, list[str]] = {}
-    for name, distribution in sorted(set(pairs)):
+    def would_run(name: str, distribution: str) -> bool:
         found, host = session.site.distribution(distribution), session.site.subscriber(name)
-        if host.active and platform_matches(host.platform, found.platforms) and (found.pre_actions or found.post_actions):
-            wanted.setdefault(name, []).append(distribution)
-    answers, unasked = ask_agents(session, wanted, Feature.REHEARSE, _ask)
+        return host.active and platform_matches(host.platform, found.platforms) and bool(found.pre_actions or found.post_actions)
+
+    def ask(
+        conversation: Conversation, name: str, distribution: str, recipe: RenderedRecipe
+    ) -> list[tuple[str, str, str, int, Action, ActionRehearsal]]:
+        actions = [("pre", *each) for each in enumerate(recipe.pre_actions, 1)]
+        actions += [("post", *each) for each in enumerate(recipe.post_actions, 1)]
+        answers = conversation.rehearse(distribution, recipe)
+        return [(name, distribution, *action, met) for action, met in zip(actions, answers, strict=True)]
+
+    answers, unasked = ask_agents(session, [pair for pair in sorted(set(pairs)) if would_run(*pair)], Feature.REHEARSE, ask)
     return RehearsedActions(list(chain.from_iterable(answers)), unasked)
-
-
-def _ask(conversation: Conversation, subscriber: str, distribution: str, recipe: RenderedRecipe) -> list[ActionOutlook]:
-    met = conversation.rehearse(distribution, recipe)
-    actions = [("pre", *each) for each in enumerate(recipe.pre_actions, 1)]
-    actions += [("post", *each) for each in enumerate(recipe.post_actions, 1)]
-    return [
-        ActionOutlook(subscriber, distribution, phase, number, action.label, each.pids, each.count, each.problem, _outlook(action, each))
-        for (phase, number, action), each in zip(actions, met, strict=True)
-    ]
 
 
 def _outlook(action: Action, met: ActionRehearsal) -> str:

@@ -7,7 +7,7 @@ all (20,001: more than 20,000, and maybe none named), or why the extraction woul
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,14 +38,7 @@ class RehearsedRemovals:
     def as_json(self) -> list[dict[str, Any]]:
         """Return the rows."""
         return [
-            {
-                "subscriber": name,
-                "distribution": manifest.distribution,
-                "revision": str(manifest.revision),
-                "paths": list(found.paths),
-                "count": found.count,
-                "problem": found.problem,
-            }
+            {"subscriber": name, "distribution": manifest.distribution, "revision": str(manifest.revision), **asdict(found)}
             for name, manifest, found in self.rows
         ]
 
@@ -78,10 +71,10 @@ def newest_manifest(session: Session, distribution: str) -> Manifest | None:
     return store.manifest(distribution, kept[-1]) if kept else None
 
 
-def removals_of_newest(session: Session, pairs: Sequence[tuple[str, str]]) -> RehearsedRemovals:
-    """Ask Subscribers what extracting the newest revisions would remove: pairs of Subscriber and Distribution."""
+def newest_manifests(session: Session, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Manifest]:
+    """Map (Subscriber, Distribution) to the manifest of the newest revision that is built; without those that have none."""
     newest = {name: newest_manifest(session, name) for _, name in pairs}
-    return rehearsed_removals(session, {(subscriber, name): found for subscriber, name in pairs if (found := newest[name])})
+    return {(subscriber, name): found for subscriber, name in pairs if (found := newest[name])}
 
 
 def rehearsed_removals(session: Session, manifests: Mapping[tuple[str, str], Manifest]) -> RehearsedRemovals:
@@ -96,11 +89,9 @@ def rehearsed_removals(session: Session, manifests: Mapping[tuple[str, str], Man
         manifest = manifests[name, distribution]
         return name, manifest, conversation.rehearse_removals(manifest, recipe.destinations)
 
-    wanted: dict[str, list[str]] = {}
-    for (name, distribution), manifest in sorted(manifests.items()):
-        if session.site.subscriber(name).active and _synchronizes(session, manifest):
-            wanted.setdefault(name, []).append(distribution)
-    return RehearsedRemovals(*ask_agents(session, wanted, Feature.SYNCHRONIZE, ask))
+    active = [pair for pair in sorted(manifests) if session.site.subscriber(pair[0]).active]
+    pairs = [pair for pair in active if _synchronizes(session, manifests[pair])]
+    return RehearsedRemovals(*ask_agents(session, pairs, Feature.SYNCHRONIZE, ask))
 
 
 def _synchronizes(session: Session, manifest: Manifest) -> bool:

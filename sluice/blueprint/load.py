@@ -7,7 +7,7 @@ from pathlib import Path
 from sluice.blueprint.check.site import check_site
 from sluice.blueprint.convert.converter import Converter
 from sluice.blueprint.schema.parse import Parts
-from sluice.errors import BlueprintError, SiteError
+from sluice.errors import SiteError
 from sluice.model.site import Site
 
 
@@ -28,10 +28,6 @@ def load_site(directory: Path) -> Site:
     site = converter.site()
     check_site(site, converter)
     if parts.errors:
-        raise SiteError(_sorted(parts.errors))
+        distinct = {str(e): e for e in parts.errors}
+        raise SiteError(sorted(distinct.values(), key=lambda e: (e.file, e.line, e.path, e.message)))
     return site
-
-
-def _sorted(errors: list[BlueprintError]) -> list[BlueprintError]:
-    distinct = {str(e): e for e in errors}
-    return sorted(distinct.values(), key=lambda e: (e.file, e.line, e.path, e.message))

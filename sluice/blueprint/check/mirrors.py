@@ -8,8 +8,10 @@ points and links on the way are refused by the agent: only the host knows them.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import PurePosixPath
 
 from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.check.reach import LOCAL, Variables, machine_of, reached_subscribers
@@ -67,37 +69,26 @@ def check_mirrors(site: Site, converter: Converter, variables: Variables) -> Non
 
 def _problems(site: Site, owned: list[_OwnedPath]) -> Iterator[tuple[_OwnedPath, str, str]]:
     owned = sorted(owned, key=lambda each: each.path)
-    paths = [each.path for each in owned]
+    at = {path: list(there) for path, there in groupby(owned, key=lambda each: each.path)}
+    paths = list(at)
     for mirror in owned:
         if mirror.index < 0 or site.distributions[mirror.distribution].files[mirror.index].synchronize is not Synchronize.MIRROR:
             continue
         if mirror.path == "/":
             yield mirror, f"for {mirror.subscriber} it mirrors /", NOT_THE_ROOT
             continue
-        for other in _overlapping(owned, paths, mirror.path):
-            if other.entry != mirror.entry:
-                what = f"for {mirror.subscriber} it mirrors {mirror.path}, and {other.path} is {other.what}"
-                yield mirror, what, "write true, or mirror a directory that nothing else uses"
-                break
+        others = (each for path in _overlapping(paths, mirror.path) for each in at.get(path, ()) if each.entry != mirror.entry)
+        if other := next(others, None):
+            what = f"for {mirror.subscriber} it mirrors {mirror.path}, and {other.path} is {other.what}"
+            yield mirror, what, "write true, or mirror a directory that nothing else uses"
 
 
-def _overlapping(owned: list[_OwnedPath], paths: list[str], path: str) -> Iterator[_OwnedPath]:
-    """Yield the paths at a path, above it and below it."""
-    above = path
-    while above != "/":
-        yield from _at(owned, paths, above)
-        above = above.rpartition("/")[0] or "/"
-    yield from _at(owned, paths, "/")
+def _overlapping(paths: Sequence[str], path: str) -> Iterator[str]:
+    """Yield a path itself, every directory above it, and those of the sorted paths that are below it."""
+    yield from (path, *map(str, PurePosixPath(path).parents))
     index = bisect_left(paths, path + "/")
     while index < len(paths) and paths[index].startswith(path + "/"):
-        yield owned[index]
-        index += 1
-
-
-def _at(owned: list[_OwnedPath], paths: list[str], path: str) -> Iterator[_OwnedPath]:
-    index = bisect_left(paths, path)
-    while index < len(paths) and paths[index] == path:
-        yield owned[index]
+        yield paths[index]
         index += 1
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, TypeAlias
@@ -101,6 +101,10 @@ class _Joined(Selector):
     parts: tuple[Selector, ...]
 
     word: ClassVar[str]
+    holds: ClassVar[Callable[[Iterable[bool]], bool]]
+
+    def matches(self, facts: Facts) -> bool:
+        return type(self).holds(p.matches(facts) for p in self.parts)
 
     def names(self) -> frozenset[str]:
         return frozenset().union(*(p.names() for p in self.parts))
@@ -112,19 +116,13 @@ class _Joined(Selector):
 class All(_Joined):
     """``a and b``."""
 
-    word = "and"
-
-    def matches(self, facts: Facts) -> bool:
-        return all(p.matches(facts) for p in self.parts)
+    word, holds = "and", all
 
 
 class Any(_Joined):
     """``a or b``."""
 
-    word = "or"
-
-    def matches(self, facts: Facts) -> bool:
-        return any(p.matches(facts) for p in self.parts)
+    word, holds = "or", any
 
 
 def subscriber_facts(name: str, platform: str, tags: Mapping[str, str]) -> Facts:
