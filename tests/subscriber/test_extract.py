@@ -199,6 +199,16 @@ def test_destinations_that_overlap_or_reach_into_the_working_directory_are_refus
     assert tree_of(tmp_path / "opt") == before
 
 
+def test_overlapping_destinations_are_found_among_others_and_named(host: Host, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "opt").mkdir()
+    made = make("1.1", *[source] * 4)
+    host.receive(made)
+    receipt = host.extract(made, *(tmp_path / "opt" / name for name in ("a/b", "a!c", "b", "a")))
+    assert receipt.failure is not None
+    assert receipt.failure.message == f"the destinations {tmp_path}/opt/a and {tmp_path}/opt/a/b overlap"
+    assert host.extract(made, *(tmp_path / "opt" / name for name in ("a/b", "a!c", "b", "a.d"))).outcome is Outcome.INSTALLED
+
+
 def test_a_destination_around_the_working_directory_may_not_name_it(host: Host, tmp_path: Path) -> None:
     (tmp_path / "source/work/distributors").mkdir(parents=True)
     (tmp_path / "source/work/distributors/x").write_text("x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sluice.errors import DestinationError
 from sluice.model.manifest import Destination, Entry, Manifest
@@ -70,15 +71,14 @@ class LocatedDestinations:
     def _locate(self, paths: Sequence[str]) -> None:
         destinations = self.manifest.destinations
         if len(paths) != len(destinations):
-            raise DestinationError(f"the order names {len(paths)} destinations, the manifest {len(destinations)}")
-        tops: list[str] = []
+            raise DestinationError(f"{len(paths)} destinations are named, but the manifest has {len(destinations)}")
         for number, (path, destination) in enumerate(zip(paths, destinations, strict=True)):
             located = self._filesystem.locate(path, is_directory=destination.is_directory)
-            for other in tops:
-                if overlap(other, located.path):
-                    raise DestinationError(f"the destinations {other} and {located.path} overlap", remedy="separate them in the blueprint")
-            tops.append(located.path)
             root = self.open_root(located.directory)
             if not located.below and not destination.is_directory:
                 raise DestinationError("a file can't take the place of the file system's root", remedy="choose another destination")
             self._all.append(LocatedDestination(number, destination, root, located.below))
+        # Sorted as directories, paths below another follow it at once: neighbours are enough, however many an unsigned rehearsal names.
+        for one, other in pairwise(sorted((at.top for at in self._all), key=lambda top: f"{top.rstrip('/')}/")):
+            if overlap(one, other):
+                raise DestinationError(f"the destinations {one} and {other} overlap", remedy="separate them in the blueprint")
