@@ -98,7 +98,8 @@ class Requests:
         pair = self._distributor, path.distribution
         self._completions[pair] += 1
         if self._completions[pair] > COMPLETIONS_MAX:
-            raise ProtocolError(f"{path.distribution} was completed {COMPLETIONS_MAX} times in this conversation", remedy="begin another")
+            completed = f"{path.distribution} was completed {COMPLETIONS_MAX} times in this conversation"
+            raise ProtocolError(completed, remedy="repeat the command")
         with self._channel.events() as events:
             context = extraction_context(self._directory, held, event=events)
             missing = complete(context, path.revision, lambda file: self._trust.signed(replace(path, file=file)))

@@ -120,7 +120,7 @@ class _Conversation:
             )
         name = fields.text("distributor")
         about = self._about(fields)
-        place = self._directory.distributor(name)
+        directory = self._directory.distributor(name)
         status = os.statvfs(self._directory.path)
         self._distributor, self._requests = name, {}
         sequences = self._sequences(name)
@@ -135,7 +135,7 @@ class _Conversation:
             "memory": memory(),
             "free": status.f_bavail * status.f_frsize,
             "features": features(),
-            "trust": held_versions(place, about) or None,
+            "trust": held_versions(directory, about) or None,
             "distributions": self._held(name, about, sequences),
         } | ({} if about is None else {"sequence": max(sequences.values(), default=0)})
 

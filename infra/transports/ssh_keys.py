@@ -77,5 +77,5 @@ def compare_host_key(shown: paramiko.PKey, pinned: Sequence[paramiko.PKey], subs
         raise HostKeyError(
             f"{peer} shows the host key {shown.get_name()} {shown.fingerprint}, pinned is {expected}",
             remedy="compare them on the host itself (ssh-keygen -lf its .pub); then change host_key: in "
-            f"{subscriber.name}'s document, or find out peer answers there",
+            f"{subscriber.name}'s document, or find out which machine answers there",
         )

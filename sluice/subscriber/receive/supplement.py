@@ -47,7 +47,8 @@ class SupplementReceiver(BlockReceiver):
         if index.recipe is not None or index.base is not None or index.plain != plain or index.payload != payload:
             raise TamperedError(f"{self._name} has an index of other contents", remedy=SENDER_BROKEN)
         if len(supplement_files(self._directory)) >= SUPPLEMENTS_MAX:
-            raise TamperedError(f"{self._name}: there are {SUPPLEMENTS_MAX} files already", remedy=SENDER_BROKEN)
+            remedy = f"run: sluice distribute {self._held.name} --rebaseline"
+            raise TamperedError(f"{self._name}: there are {SUPPLEMENTS_MAX} files already", remedy=remedy)
         for path in supplement_files(self._directory):
             if again := digests_in(path).intersection(digest for digest, _ in self._contents):
                 raise TamperedError(f"{self._name}: {min(again)} is in {path.name} already", remedy=SENDER_BROKEN)
