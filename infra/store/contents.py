@@ -19,6 +19,7 @@ PACK = ".pack"
 INDEX = ".idx"
 
 REPAIR = "run `sluice store verify --repair` while the sources are there"
+WHOLE_INSTEAD = "nothing to do: Sluice sends everything instead"
 
 
 class Location(NamedTuple):

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from infra.store.contents import Contents, translate_errors
+from infra.store.contents import WHOLE_INSTEAD, Contents, translate_errors
 from infra.store.packs import Packs
 from sluice.delta.line import Blob
 from sluice.delta.make import default_reference, make_frames
@@ -83,7 +83,7 @@ def write_delta(
 def _too_different(base: Manifest, new: Manifest) -> BaseDiffersError:
     return BaseDiffersError(
         f"{new.distribution} {new.revision} has too little in common with {base.revision}",
-        remedy="nothing to do: Sluice sends everything instead",
+        remedy=WHOLE_INSTEAD,
     )
 
 

@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from infra.store.compose import compose
-from infra.store.contents import WholeWrites, translate_errors
+from infra.store.contents import WHOLE_INSTEAD, WholeWrites, translate_errors
 from infra.store.draft import FileDraft, check_ted_space, write_ted
 from infra.store.examine import examine
-from infra.store.layout import MANIFEST, SCAN, StoreLayout, referenced_contents, ted_name
+from infra.store.layout import MANIFEST, SCAN, TED_WAIT, StoreLayout, referenced_contents, ted_name
 from infra.store.repair import FilePackRepair, repair_packs, set_aside
 from infra.store.scratch import scratch_file
 from sluice.errors import NotFoundError
@@ -24,10 +24,6 @@ from sluice.formats.ted.file import TedWriter
 from sluice.model.damage import Damage, Examination
 from sluice.model.revision import RevisionNumber
 from sluice.ports import DiskUse, Progress, TedFile
-
-TED_WAIT = 600.0
-"""Seconds ``ensure_ted`` waits for another holder of the Distribution's lock: many Subscribers may want one ``.ted`` at once."""
-WHOLE_INSTEAD = "nothing to do: Sluice sends everything instead"
 
 
 class FileStore(StoreLayout):

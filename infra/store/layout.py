@@ -35,6 +35,8 @@ from sluice.trust.roles import DISTFILE, delta_name
 UNFINISHED = "unfinished"
 MANIFEST = "manifest"
 SCAN = "scan"
+TED_WAIT = 600.0
+"""Seconds to wait for another holder of a Distribution's lock: many Subscribers may want one ``.ted`` at once."""
 
 _TED = re.compile(r"distfile\.ted|from-([1-9][0-9]{0,8}\.[1-9][0-9]{0,8})(\.small)?\.ted")
 _REFERENCE = re.compile(rb'[0-9],"([0-9a-f]{64})"[],]')

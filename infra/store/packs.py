@@ -67,7 +67,7 @@ class Packs:
 
 
 class PackBlob:
-    """One content in a pack. Implements ``sluice.formats.ted.frame.Blob``."""
+    """One content in a pack. Implements ``sluice.delta.line.Blob``."""
 
     def __init__(self, packs: Packs, digest: str, location: Location) -> None:
         self._packs = packs

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infra.store.contents import INDEX, PACK, PackSink, read_pack_index, translate_errors
 from infra.store.examine import is_sound, verify_ted
-from infra.store.layout import StoreLayout
+from infra.store.layout import TED_WAIT, StoreLayout
 from infra.store.pack_reader import PackReader, rebuild_index
 from sluice.durable import make_directory, replace_atomically, sweep, sync_directory
 from sluice.errors import NotFoundError, StoreCorruptError, StoreLockedError
@@ -24,8 +24,6 @@ from sluice.model.revision import RevisionNumber
 
 PACKS_WAIT = 120.0
 """Seconds to wait for builds to end before a damaged pack can go."""
-TED_WAIT = 600.0
-"""Seconds to wait for the Distribution's lock."""
 CORRUPT = ".corrupt"
 
 

@@ -45,7 +45,7 @@ class DistributorContext(Protocol):
 
     @property
     def flow_run(self) -> str:
-        """The id under which events and places in the send queue are recorded; empty outside of a flow run."""
+        """The id under which events and tickets of the send queue are recorded; empty outside of a flow run."""
         ...
 
 

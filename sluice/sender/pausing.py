@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class PauseControl(Protocol):
-    """Tells a transfer when to pause, and has it wait. A sender with a send queue implements it by its place there."""
+    """Tells a transfer when to pause, and has it wait. A sender with a send queue implements it by its position there."""
 
     @property
     def must_pause(self) -> bool:

@@ -1,6 +1,6 @@
 """Send one revision to one Subscriber, in steps (TED: the Distributor sends to a Subscriber's working directory).
 
-``call`` first: a host that doesn't answer costs nobody a slot (D10). Then the caller waits for its place in the send queue and
+``call`` first: a host that doesn't answer costs nobody a slot (D10). Then the caller waits for its turn in the send queue and
 calls ``transfer``. Neither retries nor touches the ledger: the caller does, by ``rules/retry.py``. Killed or cut anywhere, a repeat
 goes on from the bytes on the Subscriber's disk; a revision becomes visible there only once it is whole.
 

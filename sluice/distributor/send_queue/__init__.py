@@ -1,1 +1,1 @@
-"""Hold places in the ledger's send queue: claims of Subscriber and Distribution, and one watch per process."""
+"""Hold tickets of the ledger's send queue: claims of Subscriber and Distribution, and one watch per process."""

@@ -28,7 +28,7 @@ class Claim:
 
     @property
     def turn(self) -> Turn:
-        """Its place in the queue. Only while it is held."""
+        """Its ticket, kept by the watch. Only while it is held."""
         if self._turn is None:
             raise ValueError("enter first")
         return self._turn

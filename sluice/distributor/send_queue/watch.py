@@ -6,7 +6,7 @@ decide on the whole queue, for all of its own tickets at once. A decision wakes 
 a transfer that paused between two blocks.
 
 A process that can't renew for a whole lease takes all of its turns for lost, as the others by then do. Until it knows, because it stood
-still or its ledger doesn't answer, none of its transfers sends on: each pauses, which asks the ledger whether its place is still its own.
+still or its ledger doesn't answer, none of its transfers sends on: each pauses, which asks the ledger whether its ticket is still its own.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Turn:
         Args:
             keep_alive: Called every SIGN_SECONDS meanwhile, in this thread.
         Raises:
-            LeaseLostError, LedgerError: Its place in the queue is lost.
+            LeaseLostError, LedgerError: Its ticket is lost.
             SendCancelledError: Somebody cancelled it.
         """
         self._pause_ended.clear()
@@ -143,7 +143,7 @@ class QueueWatch:
             self._deliver(turn, _lost(turn.ticket, "its flow run ends"))
 
     def keep(self, ticket: Ticket, on_lost: Callable[[], None]) -> Turn:
-        """Keep a ticket's lease alive from now on; ``on_lost`` is called, from the watch's thread, if its place was given away."""
+        """Keep a ticket's lease alive from now on; ``on_lost`` is called, from the watch's thread, if it was given away."""
         turn = Turn(ticket, self, on_lost)
         with self._changed:
             if not self._turns:
@@ -285,7 +285,7 @@ class QueueWatch:
 
 
 def _lost(ticket: Ticket, why: str = "its lease ran out") -> LeaseLostError:
-    """Say that a ticket's place was given away."""
+    """Return the error that a ticket was given away."""
     return LeaseLostError(
         f"ticket {ticket.number} ({ticket.distribution} to {ticket.subscriber}) was given away: {why}",
         remedy="nothing to do: it is tried again",
