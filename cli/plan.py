@@ -13,14 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.predictions import (
-    bytes_cell,
-    links_json,
-    predicted,
-    prediction_json,
-    seconds_cell,
-    show_links,
-)
+from cli.predictions import bytes_cell, links_json, predicted, prediction_json, seconds_cell, show_links
 from cli.session import Session, dry_run_option, emit, json_option, now, say, session, utc
 from cli.tables import table
 

@@ -11,6 +11,7 @@ a StoreError; else ``damage`` is null.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -77,8 +78,6 @@ def revisions(ctx: click.Context, session: Session, name: str, as_json: bool) ->
 
 def described(store: Store, name: str, number: RevisionNumber, built: datetime | None, signed: set[str]) -> dict[str, Any]:
     """Make the JSON of one revision, also of one whose manifest is damaged or gone."""
-    import hashlib
-
     from sluice.model.manifest import EntryKind
     from sluice.trust.roles import manifest_target
 
@@ -120,8 +119,6 @@ def build_times(site: Site, name: str) -> dict[RevisionNumber, datetime]:
 
 def _ted(ted: TedFile) -> dict[str, Any] | None:
     """Make the JSON of a file; None if it is gone by now: set aside as damaged, or removed with its revision."""
-    import hashlib
-
     from sluice.formats.ted.index import parse_index
 
     try:

@@ -179,8 +179,7 @@ def _checked(done: HostResult[list[CheckItem]]) -> dict[str, Any]:
 def _check_rows(done: HostResult[list[CheckItem]]) -> list[list[str]]:
     if done.error is not None:
         return [[done.subscriber.name, "-", "no", done.error.message, done.error.remedy]]
-    names = [done.subscriber.name] + [""] * len(done.result or ())
     return [
-        [name, item.item, "yes" if item.ok else "no", item.detail, item.remedy]
-        for name, item in zip(names, done.result or (), strict=False)
+        ["" if index else done.subscriber.name, item.item, "yes" if item.ok else "no", item.detail, item.remedy]
+        for index, item in enumerate(done.result or ())
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -38,22 +39,17 @@ _CONSTRUCT = yaml.constructor.SafeConstructor()
 
 def blueprint_files(directory: Path) -> list[Path]:
     """List the files of a site in name order; BlueprintError if there is no such directory, no file or too many."""
+    wrong = partial(BlueprintError, file=str(directory), line=0)
     if not directory.is_dir():
-        raise BlueprintError(
-            "no such directory", file=str(directory), line=0, remedy="name the site's directory, or create one with sluice init"
-        )
+        raise wrong("no such directory", remedy="name the site's directory, or create one with sluice init")
     found: list[Path] = []
     for root, directories, names in os.walk(directory):
         directories[:] = sorted(d for d in directories if not d.startswith(".") and d not in NOT_BLUEPRINTS)
         found += [Path(root, n) for n in names if n.endswith((".yaml", ".yml")) and not n.startswith(".")]
         if len(found) > FILES_MAX:
-            raise BlueprintError(
-                f"more than {FILES_MAX} blueprint files", file=str(directory), line=0, remedy="put several documents into a file"
-            )
+            raise wrong(f"more than {FILES_MAX} blueprint files", remedy="put several documents into a file")
     if not found:
-        raise BlueprintError(
-            "contains no blueprints", file=str(directory), line=0, remedy="write a .yaml file, or create a site with sluice init"
-        )
+        raise wrong("contains no blueprints", remedy="write a .yaml file, or create a site with sluice init")
     return sorted(found)
 
 

@@ -140,12 +140,8 @@ class ActionPart(Part):
 
         Sluice itself ends a started process that isn't waited for; a stopped process is only advice, since stopping loses nothing.
         """
-        return self.given.undo is None and (isinstance(self.given, ScriptPart) or (isinstance(self.given, StartProcessPart) and self.wait))
-
-    @property
-    def wait(self) -> bool:
-        """Whether it is waited for."""
-        return isinstance(self.given, ScriptPart) or bool(self.given.wait)
+        given = self.given
+        return given.undo is None and (isinstance(given, ScriptPart) or (isinstance(given, StartProcessPart) and bool(given.wait)))
 
 
 def templates(key: str, actions: tuple[Action, ...]) -> Iterator[tuple[PathKey, str]]:

@@ -80,8 +80,7 @@ def _complaint(document: Document, kind: str, model: type[BaseModel], path: Path
 
 
 def _wrong_type(document: Document, path: PathKey, expected: str, example: str, value: object) -> BlueprintError:
-    mark = document.marks.get(path, Mark(document.line))
-    raw = mark.raw
+    raw = document.marks.get(path, Mark(document.line)).raw
     shown = f'"{example}"' if expected.endswith("in quotes") else example
     if value is None:
         return document.error(path, "has no value", f"write {expected}, such as {shown}, or leave the key out")
@@ -93,9 +92,8 @@ def _wrong_type(document: Document, path: PathKey, expected: str, example: str, 
         typed = raw if raw is not None else str(value)
         if "with a unit" in expected:
             return document.error(path, f"{typed} has no unit", f"write {expected}, such as {example}")
-        if expected in ("text", "a name"):
-            return document.error(path, f"{typed} is a number, not {expected}", f'write "{typed}"')
-        return document.error(path, f"{typed} is a number, not {expected}", f"write {expected}, such as {shown}")
+        remedy = f'write "{typed}"' if expected in ("text", "a name") else f"write {expected}, such as {shown}"
+        return document.error(path, f"{typed} is a number, not {expected}", remedy)
     return document.error(path, f"is {_type_name(value)}, not {expected}", f"write {expected}, such as {shown}")
 
 

@@ -71,20 +71,18 @@ class Parts:
         return {p.name for p in self.of(model) if p.name}
 
     def _parse(self, document: Document) -> Parsed[Part] | None:
-        kind = document.data.get("kind")
+        kind, name = document.data.get("kind"), document.data.get("name")
+        if isinstance(kind, str) and kind in KINDS:
+            return Parsed(document, kind, name if isinstance(name, str) else "", self._part(document, kind))
         if kind is None:
-            remedy = f"add kind: and one of {', '.join(KINDS)}"
-            self.errors.append(document.error(("kind",), "missing" if "kind" not in document.data else "has no value", remedy))
-            return None
-        if isinstance(kind, str) and kind in LATER_KINDS:
-            self.errors.append(document.error(("kind",), f"{kind} is not supported yet", LATER_KINDS[kind]))
-            return None
-        if not isinstance(kind, str) or kind not in KINDS:
+            what, remedy = "missing" if "kind" not in document.data else "has no value", f"add kind: and one of {', '.join(KINDS)}"
+        elif isinstance(kind, str) and kind in LATER_KINDS:
+            what, remedy = f"{kind} is not supported yet", LATER_KINDS[kind]
+        else:
+            what = f"{kind!r} is not a kind of document"
             remedy = nearest(str(kind), [*KINDS, *LATER_KINDS]) or f"the kinds are {', '.join(KINDS)}"
-            self.errors.append(document.error(("kind",), f"{kind!r} is not a kind of document", remedy))
-            return None
-        name = document.data.get("name")
-        return Parsed(document, kind, name if isinstance(name, str) else "", self._part(document, kind))
+        self.errors.append(document.error(("kind",), what, remedy))
+        return None
 
     def _part(self, document: Document, kind: str) -> Part | None:
         refused = list(refusals(kind, document))

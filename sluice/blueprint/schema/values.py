@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import PlainValidator, WithJsonSchema
@@ -211,8 +211,11 @@ def _days(value: object, parse: Callable[[object], Iterator[T]], expected: str, 
 
 _MOMENT_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?$"
 _MONTH_DAY = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 31}, {"const": "last"}]}
-_YEAR_DAY = {"type": "string", "pattern": "^[0-9]{2}-[0-9]{2}$"}
-_DAY_LIST = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+
+
+def _one_or_more(day: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [day, {"type": "array", "items": day, "minItems": 1}]})
+
 
 Name = Annotated[str, text_value(_name, "a name", "web-1", pattern=NAME_PATTERN)]
 Owner = Annotated[str, PlainValidator(_owner), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
@@ -227,14 +230,6 @@ Moment = Annotated[datetime, text_value(_moment, "a date and time in quotes", "2
 TimeZone = Annotated[str, text_value(timezone, "an IANA time zone", "Europe/Helsinki", minLength=1)]
 Where = Annotated[str, text_value(_selector, "a selector", 'where: role == "web"', minLength=1)]
 Mode = Annotated[str, text_value(_mode, 'keep or octal digits in quotes such as "0644"', "0644", pattern="^(keep|[0-7]{3,4})$")]
-Weekdays = Annotated[tuple[int, ...], PlainValidator(_weekdays), WithJsonSchema({"anyOf": [{"type": "string"}, _DAY_LIST]})]
-MonthDays = Annotated[
-    tuple[int, ...],
-    PlainValidator(_month_days),
-    WithJsonSchema({"anyOf": [_MONTH_DAY, {"type": "array", "items": _MONTH_DAY, "minItems": 1}]}),
-]
-YearDays = Annotated[
-    tuple[date, ...],
-    PlainValidator(_year_days),
-    WithJsonSchema({"anyOf": [_YEAR_DAY, {"type": "array", "items": _YEAR_DAY, "minItems": 1}]}),
-]
+Weekdays = Annotated[tuple[int, ...], PlainValidator(_weekdays), _one_or_more({"type": "string"})]
+MonthDays = Annotated[tuple[int, ...], PlainValidator(_month_days), _one_or_more(_MONTH_DAY)]
+YearDays = Annotated[tuple[date, ...], PlainValidator(_year_days), _one_or_more({"type": "string", "pattern": "^[0-9]{2}-[0-9]{2}$"})]
