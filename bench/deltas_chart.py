@@ -18,7 +18,7 @@ _SERIES: Sequence[tuple[str, str, Callable[[Pair], float | None]]] = (
 )
 _WIDTH, _LEFT, _RIGHT, _TOP = 960, 150, 90, 86
 _BAR, _GAP = 11, 14
-_UNITS = ((1e6, "MB"), (1e3, "KB"), (1.0, "B"))
+_UNITS = ((1e6, "MB"), (1e3, "KB"))
 
 
 def svg(results: Mapping[str, Any]) -> str:
@@ -71,7 +71,5 @@ def _x(value: float, low: float, high: float) -> float:
 
 
 def _size(value: float) -> str:
-    for unit, name in _UNITS:
-        if value >= unit:
-            return f"{value / unit:.3g} {name}"
-    return f"{value:.0f} B"
+    unit, name = next((each for each in _UNITS if value >= each[0]), (1.0, "B"))
+    return f"{value / unit:.3g} {name}"

@@ -6,7 +6,6 @@ counted for any tool.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -68,8 +67,8 @@ def copy_rate(tree: Path, directory: Path) -> float:
 
 
 def _step(step: str, site: Path) -> Any:
-    ended = run([sys.executable, "-m", "bench.deltas_drive", step, str(site)], log=site / "log", environment=clean_environment())
-    return json.loads(ended.output.splitlines()[-1])
+    command = [sys.executable, "-m", "bench.deltas_drive", step, str(site)]
+    return run(command, log=site / "log", environment=clean_environment()).figures
 
 
 @contextmanager

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
-
-WORST = "min to max"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,30 +27,38 @@ class Case:
 
     name: str
     about: str
+    bytes_most: int = 0
+    """Limit of peak memory; 0: no limit."""
+    targets: Sequence[Target] = ()
     seconds: dict[str, list[float]] = field(default_factory=dict)
     bytes: dict[str, list[int]] = field(default_factory=dict)
     """Peak memory."""
-    bytes_most: int = 0
-    """Limit of each; 0: no limit."""
-    targets: Sequence[Target] = ()
     left_out: dict[str, str] = field(default_factory=dict)
     """Peers that couldn't run, and the reason."""
     loads: list[float] = field(default_factory=list)
     """The machine's one-minute load before each round."""
 
-    def add(self, series: str, seconds: float) -> None:
-        """Add a run."""
-        self.seconds.setdefault(series, []).append(seconds)
+    def rounds(self, count: int) -> Iterator[int]:
+        """Run all rounds; the figures of round 0, which warms caches, are dropped."""
+        for number in range(count + 1):
+            self.loads.append(round(os.getloadavg()[0], 2))
+            yield number
+            if number == 0:
+                self.seconds.clear()
+                self.bytes.clear()
 
-    def add_bytes(self, series: str, peak: int) -> None:
-        """Add a run's memory."""
-        self.bytes.setdefault(series, []).append(peak)
+    def add(self, seconds: Mapping[str, float], **peaks: int) -> None:
+        """Add the figures of a round: seconds of each series, peak memory of each process."""
+        for name, value in seconds.items():
+            self.seconds.setdefault(name, []).append(value)
+        for name, peak in peaks.items():
+            self.bytes.setdefault(name, []).append(peak)
 
-    def ratio(self, what: str, against: str) -> float | None:
+    def ratio(self, target: Target) -> float | None:
         """Divide two medians; None if one of them wasn't measured."""
-        if what not in self.seconds or against not in self.seconds:
+        if not self.seconds.keys() >= {target.what, target.against}:
             return None
-        return median(self.seconds[what]) / median(self.seconds[against])
+        return median(self.seconds[target.what]) / median(self.seconds[target.against])
 
     def as_json(self) -> dict[str, Any]:
         """Return every number and the results."""
@@ -63,31 +69,25 @@ class Case:
             "peak_bytes": self.bytes,
             "left_out": self.left_out,
             "loads": self.loads,
-            "targets": [
-                {"what": t.what, "against": t.against, "most": t.most, "ratio": self.ratio(t.what, t.against)} for t in self.targets
-            ],
+            "targets": [{**asdict(target), "ratio": self.ratio(target)} for target in self.targets],
         }
 
-    def lines(self) -> Iterable[str]:
+    def lines(self) -> Iterator[str]:
         """Write the table as Markdown."""
-        yield f"### {self.name}: {self.about}"
-        yield ""
-        yield f"| | median s | {WORST} | runs |"
-        yield "|---|---|---|---|"
+        yield from (f"### {self.name}: {self.about}", "", "| | median s | min to max | runs |", "|---|---|---|---|")
         for name, values in self.seconds.items():
             yield f"| {name} | {median(values):.2f} | {min(values):.2f} to {max(values):.2f} | {len(values)} |"
         for name, reason in self.left_out.items():
             yield f"| {name} | left out: {reason} | | |"
         yield ""
         for target in self.targets:
-            ratio = self.ratio(target.what, target.against)
+            ratio = self.ratio(target)
             shown = "not measured" if ratio is None else f"{ratio:.2f}, {_verdict(ratio <= target.most)} of at most {target.most:g}"
             yield f"- {target.what} / {target.against}: {shown}"
         for name, peaks in self.bytes.items():
             limit = f", {_verdict(max(peaks) < self.bytes_most)} of under {self.bytes_most / 1e6:.0f}" if self.bytes_most else ""
             yield f"- peak memory of the {name}: {max(peaks) / 1e6:.0f} MB{limit}"
-        yield f"- load of the machine before the rounds: {min(self.loads):.1f} to {max(self.loads):.1f}"
-        yield ""
+        yield from (f"- load of the machine before the rounds: {min(self.loads):.1f} to {max(self.loads):.1f}", "")
 
 
 def machine() -> dict[str, Any]:

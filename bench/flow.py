@@ -25,7 +25,7 @@ def measure_flow(lab: Lab, distribution: str) -> Iterator[Callable[[], tuple[flo
 
         def flow() -> tuple[float, float]:
             ended = run([sys.executable, "-m", "bench.flow", distribution], log=lab.directory / "log", environment=environment)
-            marks = json.loads(ended.output.splitlines()[-1])
+            marks = ended.figures
             return marks["imported"] - ended.began, marks["ran"] - marks["imported"]
 
         yield flow

@@ -15,8 +15,8 @@ MKFS = ("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,n
 MOUNT = ("mount", "-o", "loop,relatime")
 BUSY_SECONDS = 30.0
 """Seconds that an ending agent or sshd may still use a file system."""
-_MIB = 1024 * 1024
-JOURNAL = 128 * _MIB
+MIB = 1024 * 1024
+JOURNAL = 128 * MIB
 """Bytes of the journal; an eighth of a smaller file system."""
 
 
@@ -50,7 +50,7 @@ class Ground:
             return False
         with open(self._image, "ab") as image:
             os.posix_fallocate(image.fileno(), 0, self._size)
-        journal = min(JOURNAL, self._size // 8) // _MIB
+        journal = min(JOURNAL, self._size // 8) // MIB
         subprocess.run([*MKFS, "-J", f"size={journal}", str(self._image)], check=True, stdout=subprocess.DEVNULL)
         sync(self._image.parent)
         mounted = subprocess.run([*MOUNT, str(self._image), str(self.mount)], check=False, capture_output=True)
@@ -70,8 +70,3 @@ class Ground:
 def sync(path: Path) -> None:
     """Make everything on the file system of a path durable, as ``sync -f`` does."""
     subprocess.run(["sync", "-f", str(path)], check=True)
-
-
-def mib(number: int) -> int:
-    """Return the size in bytes."""
-    return number * _MIB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 PROJECT = Path(__file__).parents[1]
@@ -82,6 +84,11 @@ class Ended:
     peak: int
     """Bytes of resident memory at most."""
     output: str
+
+    @property
+    def figures(self) -> Any:
+        """Return what it measured itself: its last line, JSON."""
+        return json.loads(self.output.splitlines()[-1])
 
 
 def run(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Ended:

@@ -14,17 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.figures import Case, Target, machine
 from bench.flow import measure_flow
-from bench.ground import mib, sync
+from bench.ground import MIB, sync
 from bench.lab import Lab, opened_lab
 from bench.peers import ANSIBLE, commands, timed
-from bench.trees import count_files, many_files, one_file
 
 BYTES_MOST = 200_000_000
 """Limit of memory in bytes, for sender and agent each."""
@@ -35,6 +34,9 @@ SENT_INSIDE = "sluice sent, without interpreter start and imports"
 APART = "SLUICE_BENCH_APART"
 """Environment variable that is set within the mount namespace."""
 AFTER = "(sync -f after sluice, in none of its figures)"
+
+_PER_DIRECTORY = 100
+_PIECE = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,77 +51,75 @@ class Scale:
     """Bytes of the sender's and of the Subscriber's file system."""
 
 
-FULL = Scale(files=10_000, file_size=4096, big=mib(1024), build_files=78_000, sizes=(mib(6144), mib(4096)))
-QUICK = Scale(files=1_000, file_size=4096, big=mib(64), build_files=5_000, sizes=(mib(1024), mib(768)))
-TINY = Scale(files=8, file_size=512, big=mib(2), build_files=20, sizes=(mib(96), mib(160)))
+FULL = Scale(files=10_000, file_size=4096, big=1024 * MIB, build_files=78_000, sizes=(6144 * MIB, 4096 * MIB))
+QUICK = Scale(files=1_000, file_size=4096, big=64 * MIB, build_files=5_000, sizes=(1024 * MIB, 768 * MIB))
+TINY = Scale(files=8, file_size=512, big=2 * MIB, build_files=20, sizes=(96 * MIB, 160 * MIB))
 """Sizes for a test that it works."""
 
 
 def many(lab: Lab, scale: Scale, rounds: int) -> Case:
     """Measure many small files: sent, verified, extracted, durable."""
-    case = Case("10k", f"{scale.files:,} files of {scale.file_size:,} bytes to one Subscriber", bytes_most=BYTES_MOST)
-    case.targets = (Target(WHOLE, "rsync -a", 1.5), Target(INSIDE, "rsync -a", 1.5))
-    many_files(lab.source("many"), scale.files, scale.file_size)
+    targets = (Target(WHOLE, "rsync -a", 1.5), Target(INSIDE, "rsync -a", 1.5))
+    case = Case("10k", f"{scale.files:,} files of {scale.file_size:,} bytes to one Subscriber", BYTES_MOST, targets)
+    _many_files(lab.source("many"), scale.files, scale.file_size)
     _measure_sends(case, lab, "many", rounds, peers=("rsync -a", "scp", ANSIBLE))
     return case
 
 
 def big(lab: Lab, scale: Scale, rounds: int) -> Case:
     """Measure one incompressible file: held and verified in the working directory, then extracted as well."""
-    case = Case("1g", f"one incompressible file of {scale.big:,} bytes to one Subscriber", bytes_most=BYTES_MOST)
-    case.targets = (
-        Target(SENT, "rsync -W", 1.2),
-        Target(SENT_INSIDE, "rsync -W", 1.2),
-        Target(WHOLE, "rsync -W", 2.0),
-        Target(INSIDE, "rsync -W", 2.0),
-    )
-    one_file(lab.source("big"), scale.big)
+    limits = {SENT: 1.2, SENT_INSIDE: 1.2, WHOLE: 2.0, INSIDE: 2.0}
+    targets = [Target(what, "rsync -W", most) for what, most in limits.items()]
+    case = Case("1g", f"one incompressible file of {scale.big:,} bytes to one Subscriber", BYTES_MOST, targets)
+    _one_file(lab.source("big"), scale.big)
     _measure_sends(case, lab, "big", rounds, peers=("rsync -W", "rsync -W, AES-GCM", "scp", ANSIBLE))
     return case
 
 
 def no_change(lab: Lab, scale: Scale, rounds: int) -> Case:
     """Measure a build of an unchanged tree, compared with rsync of it to an identical copy."""
-    case = Case("build", f"a build of {scale.build_files:,} unchanged files", bytes_most=BYTES_MOST)
-    case.targets = (Target(WHOLE, "rsync -an", 1.3), Target(INSIDE, "rsync -an", 1.3))
+    targets = (Target(WHOLE, "rsync -an", 1.3), Target(INSIDE, "rsync -an", 1.3))
+    case = Case("build", f"a build of {scale.build_files:,} unchanged files", BYTES_MOST, targets)
     tree, copy = lab.source("tree"), lab.sender.mount / "copy"
-    many_files(tree, scale.build_files, 256)
+    _many_files(tree, scale.build_files, 256)
     subprocess.run(["cp", "-a", str(tree), str(copy)], check=True)
     lab.add("tree")
     time.sleep(2.1)  # files changed within two seconds of a scan are read again by the next
     lab.build("tree")
-    for round_ in _rounds(case, rounds):
+    for _ in case.rounds(rounds):
         ended = lab.build("tree")
-        marks = json.loads(ended.output)
+        marks = ended.figures
         compared, _ = timed(["rsync", "-an", f"{tree}/", f"{copy}/"], lab)
-        if round_:
-            case.add(WHOLE, ended.seconds)
-            case.add(INSIDE, marks["closed"] - marks["imported"])
-            case.add("sluice, the scan and comparison alone", marks["built"] - marks["opened"])
-            case.add("rsync -an", compared.seconds)
-            case.add_bytes("build", ended.peak)
+        runs = {
+            WHOLE: ended.seconds,
+            INSIDE: marks["closed"] - marks["imported"],
+            "sluice, the scan and comparison alone": marks["built"] - marks["opened"],
+            "rsync -an": compared.seconds,
+        }
+        case.add(runs, build=ended.peak)
     return case
 
 
 def prefect(lab: Lab, scale: Scale, rounds: int) -> Case:
     """Measure the same send as a flow run, and Prefect's share of it."""
     case = Case("prefect", "100 small files to one Subscriber, sent and extracted as a flow run")
-    many_files(lab.source("few"), min(100, scale.files), 1024)
+    _many_files(lab.source("few"), min(100, scale.files), 1024)
     lab.add("few")
     with measure_flow(lab, "few") as flow:
-        for round_ in _rounds(case, rounds):
+        for _ in case.rounds(rounds):
             lab.renew()
             ended, _ = lab.send("few")
-            marks = json.loads(ended.output)
             lab.renew()
             imported, ran = flow()
-            if round_:
-                alone = marks["closed"] - marks["imported"]
-                case.add("the send without Prefect, imports apart", alone)
-                case.add("the same as a flow run, imports apart", ran)
-                case.add("Prefect's own cost: the difference", ran - alone)
-                case.add("interpreter start and imports without Prefect", marks["imported"] - ended.began)
-                case.add("interpreter start and imports of a flow run", imported)
+            alone = ended.figures["closed"] - ended.figures["imported"]
+            runs = {
+                "the send without Prefect, imports apart": alone,
+                "the same as a flow run, imports apart": ran,
+                "Prefect's own cost: the difference": ran - alone,
+                "interpreter start and imports without Prefect": ended.figures["imported"] - ended.began,
+                "interpreter start and imports of a flow run": imported,
+            }
+            case.add(runs)
     return case
 
 
@@ -128,19 +128,19 @@ CASES: dict[str, Callable[[Lab, Scale, int], Case]] = {"10k": many, "1g": big, "
 
 def _measure_sends(case: Case, lab: Lab, name: str, rounds: int, *, peers: tuple[str, ...]) -> None:
     lab.add(name)
-    expected = count_files(lab.source(name))
+    expected = _count_files(lab.source(name))
     found = commands(lab, lab.source(name), lab.destination(name))
     case.left_out = {peer: "not installed" for peer in peers if peer not in found}
-    for round_ in _rounds(case, rounds):
+    for number in case.rounds(rounds):
         lab.renew()
         ended, agent = lab.send(name)
         began = time.monotonic()
         sync(lab.receiver.mount)
         after = time.monotonic() - began
         _check(lab, name, expected)
-        if not round_:
+        if number == 0:
             lab.keep_compiled()
-        marks = json.loads(ended.output)
+        marks = ended.figures
         runs = {
             WHOLE: ended.seconds,
             INSIDE: marks["closed"] - marks["imported"],
@@ -152,24 +152,36 @@ def _measure_sends(case: Case, lab: Lab, name: str, rounds: int, *, peers: tuple
             lab.renew()
             _, runs[peer] = timed(found[peer], lab)
             _check(lab, name, expected)
-        if round_:
-            for series, seconds in runs.items():
-                case.add(series, seconds)
-            case.add_bytes("sender", ended.peak)
-            case.add_bytes("agent", agent)
+        case.add(runs, sender=ended.peak, agent=agent)
+
+
+def _many_files(root: Path, count: int, size: int) -> None:
+    """Make ``count`` files of ``size`` bytes, a hundred a directory."""
+    for number in range(count):
+        directory = root / f"d{number // (_PER_DIRECTORY * 20):03}" / f"e{number // _PER_DIRECTORY:04}"
+        if number % _PER_DIRECTORY == 0:
+            directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"file-{number:06}").write_bytes(os.urandom(size))
+
+
+def _one_file(root: Path, size: int) -> None:
+    """Make one file of random bytes."""
+    root.mkdir(parents=True)
+    with open(root / "image.bin", "wb") as file:
+        for at in range(0, size, _PIECE):
+            file.write(os.urandom(min(_PIECE, size - at)))
+
+
+def _count_files(root: Path) -> tuple[int, int]:
+    """Count files below, and their bytes: enough to verify that a run did its work."""
+    found = [path.stat().st_size for path in root.rglob("*") if path.is_file()]
+    return len(found), sum(found)
 
 
 def _check(lab: Lab, name: str, expected: tuple[int, int]) -> None:
-    found = count_files(lab.destination(name))
+    found = _count_files(lab.destination(name))
     if found != expected:
         raise RuntimeError(f"{name}: {found} files and bytes arrived, not {expected}: the time is not that of this case")
-
-
-def _rounds(case: Case, rounds: int) -> Iterator[int]:
-    """Run all rounds; round 0 isn't counted."""
-    for round_ in range(rounds + 1):
-        case.loads.append(round(os.getloadavg()[0], 2))
-        yield round_
 
 
 def main(arguments: list[str] | None = None) -> None:

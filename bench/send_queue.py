@@ -1,6 +1,6 @@
 """Measure what a send run costs the Distributor if every Subscriber holds everything: CPU of the flow run's own process, per Subscriber.
 
-    python -m bench.send_queue [--subscribers 1000] [--json FILE] [--profile FILE]
+    python -m bench.send_queue [--subscribers 1000] [--json FILE]
 
 A site with that many ``local:`` Subscribers in a temporary directory, a Prefect server on SQLite of its own, one of them sent to
 and extracted, its files and state copied to the others. Then, each in a process of its own:
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import cProfile
 import json
 import resource
 import shutil
@@ -25,7 +24,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -43,15 +41,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subscribers", type=int, default=1000)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--profile", type=Path, help="directory for one cProfile file of each kind; slows the measurement")
     parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--site", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.kind:
-        measured(arguments.kind, arguments.site, arguments.subscribers, arguments.profile)
+        measured(arguments.kind, arguments.site, arguments.subscribers)
         return
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory:
-        found = compare(Path(directory), arguments.subscribers, arguments.profile)
+        found = compare(Path(directory), arguments.subscribers)
     print(f"{'':12} {'own CPU':>10} {'/Subscriber':>12} {'children':>10} {'elapsed':>10}")
     for kind, each in found.items():
         own = each["cpu"]
@@ -60,7 +57,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps({"subscribers": arguments.subscribers, "kinds": found}, indent=1) + "\n")
 
 
-def compare(directory: Path, count: int, profile: Path | None) -> dict[str, Mapping[str, float]]:
+def compare(directory: Path, count: int) -> dict[str, Mapping[str, float]]:
     """Run every kind once, on one site: seconds of own CPU, of the children's, and elapsed."""
     site = make_site(directory / "site", count)
     found = {}
@@ -71,9 +68,7 @@ def compare(directory: Path, count: int, profile: Path | None) -> dict[str, Mapp
         copy_to_others(site, count)
         for kind in KINDS:
             command = [sys.executable, "-m", "bench.send_queue", "--kind", kind, "--subscribers", str(count), "--site", str(site)]
-            command += ["--profile", str(profile)] if profile else []
-            ended = run(command, log=directory / "log", environment=environment)
-            found[kind] = json.loads(ended.output.splitlines()[-1])
+            found[kind] = run(command, log=directory / "log", environment=environment).figures
     return found
 
 
@@ -123,20 +118,16 @@ def copy_to_others(site: Path, count: int) -> None:
         work.ledger.record_all(records)
 
 
-def measured(kind: str, site: Path, count: int, profile: Path | None) -> None:
+def measured(kind: str, site: Path, count: int) -> None:
     """Run one kind in this process; its figures are the last line printed."""
     work = KINDS[kind](site, count)
-    profiler = cProfile.Profile() if profile else nullcontext()
     began, own, children = time.monotonic(), time.process_time(), cpu(resource.RUSAGE_CHILDREN)
-    with profiler:
-        work()
+    work()
     figures = {
         "cpu": time.process_time() - own,
         "children": cpu(resource.RUSAGE_CHILDREN) - children,
         "elapsed": time.monotonic() - began,
     }
-    if profile and isinstance(profiler, cProfile.Profile):
-        profiler.dump_stats(profile / kind.replace(" ", "-"))
     print(json.dumps(figures))
 
 

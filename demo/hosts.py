@@ -62,12 +62,6 @@ def is_free(port: int) -> bool:
     return True
 
 
-def openssh() -> Path | None:
-    """Find OpenSSH's server, if it is installed."""
-    found = shutil.which("sshd", path=_SBIN)
-    return Path(found).resolve() if found else None
-
-
 @dataclass
 class Host:
     """One SSH server; the embedded one if ``program`` is None."""
@@ -144,10 +138,9 @@ class Host:
 
     def stop(self) -> None:
         """End the server and its sessions, as if the host was switched off; may be called twice."""
-        if self.process is None:
-            return
-        end_tree(self.process)
-        self.process = None
+        if self.process is not None:
+            end_tree(self.process)
+            self.process = None
 
     def _command(self) -> list[str]:
         own = self.directory
@@ -194,7 +187,8 @@ def end_tree(process: subprocess.Popen[bytes] | subprocess.Popen[str], *, patien
 
 def start_hosts(names: tuple[str, ...], directory: Path, identity: Path, processes: StartedProcesses) -> dict[str, Host]:
     """Start all hosts. Falls back to the embedded server if OpenSSH's is missing or refuses this user."""
-    program = openssh()
+    found = shutil.which("sshd", path=_SBIN)
+    program = Path(found).resolve() if found else None
     hosts: dict[str, Host] = {}
     for name in names:
         host = hosts[name] = Host(name, directory / name, identity, program, processes)
