@@ -25,6 +25,7 @@ def test_quarantine_does_not_fill_the_disk(bench: Workbench) -> None:
     assert kept[0].stat().st_size < 1024 * 1024
 
 
+@pytest.mark.slow
 def test_more_receipts_than_fit_a_message_are_told_bit_by_bit(bench: Workbench) -> None:
     place = bench.held / "receipts"
     place.mkdir(parents=True)

@@ -62,6 +62,7 @@ def sent(bench: Workbench, made: Made, turn: Pauses) -> int:
     return conversation.sent - before
 
 
+@pytest.mark.slow
 def test_a_paused_put_goes_on_where_it_was_and_its_signs_of_life_are_bytes_it_needed_anyway(bench: Workbench, made: Made) -> None:
     turn = Pauses(0, 2, signs=5)
     with_pauses = sent(bench, made, turn)

@@ -72,6 +72,7 @@ def test_a_first_send_is_predicted(route: Route) -> None:
     assert found.bytes == pytest.approx(route.deliver("zone", revision).bytes, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_delta_is_predicted_before_it_is_made_and_nothing_is_changed(route: Route) -> None:
     route.deliver("zone", route.build("zone", "1.1", FILES))
     revision = route.build("zone", "1.2", changed(FILES))
@@ -127,6 +128,7 @@ def test_what_is_held_and_only_has_to_be_extracted_is_predicted(route: Route) ->
     assert found.bytes < 3_000
 
 
+@pytest.mark.slow
 def test_new_metadata_without_any_new_content_are_predicted(route: Route) -> None:
     route.deliver("zone", route.build("zone", "1.1", FILES))
     route.build("other", "1.1", {"a": b"of another Distribution"})

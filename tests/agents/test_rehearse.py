@@ -42,6 +42,7 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
     made.end()
 
 
+@pytest.mark.slow
 def test_each_action_is_answered_in_order_and_nothing_changes(bench: Workbench, programs: Programs) -> None:
     script = programs.script()
     pid = programs.start_script(script)

@@ -104,6 +104,7 @@ def test_hello_about_some_distributions_tells_of_these_alone(bench: Workbench, h
     assert (wrong["type"], wrong["code"]) == ("error", "TamperedError")
 
 
+@pytest.mark.slow
 def test_a_whole_conversation_imports_nothing_of_the_distributors(bench: Workbench, made: Made, tmp_path: Path) -> None:
     bench.publish(made)
     with Raw(bench, python=["-X", "importtime"]) as raw:
@@ -520,6 +521,7 @@ def test_a_sender_that_vanishes_during_an_order_finds_its_receipt_later(bench: W
     assert tree_of(tmp_path / "zone") == tree_of(tmp_path / "source")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["serve", "run"])
 def test_an_agent_killed_in_mid_order_is_recovered_by_the_next_start(bench: Workbench, held: Made, tmp_path: Path, way: str) -> None:
     post = (Script(ScriptType.SHELL, f"touch {tmp_path}/undone", run=f"touch {tmp_path}/waiting; sleep 300"),)
@@ -574,6 +576,7 @@ def agent(bench: Workbench, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_status_tells_what_is_here(bench: Workbench, held: Made, tmp_path: Path) -> None:
     (row,) = json.loads(agent(bench, "status", "--json").stdout)["rows"]
     assert (row["distributor"], row["distribution"], row["held"], row["extracted"], row["state"]) == ("hq", "zone", "1.1", None, "received")
@@ -632,6 +635,7 @@ def test_two_distributors_have_their_own_trust_and_files(bench: Workbench, held:
         assert raw.ask(type="order", envelope=bench.order(held, Path("/nonexistent/x")))["type"] == "error"
 
 
+@pytest.mark.slow
 def test_the_next_start_removes_what_killed_ones_left(bench: Workbench, held: Made) -> None:
     hq = bench.work / "distributors/hq"
     (hq / "distributions/zone/receiving/1.2").mkdir()

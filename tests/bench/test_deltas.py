@@ -94,6 +94,7 @@ def test_a_method_makes_a_patch_of_each_changed_file_and_compresses_new_ones(tre
     assert made["cpu"] < 20
 
 
+@pytest.mark.slow
 def test_a_method_that_takes_too_long_has_no_figure_but_a_reason(tmp_path: Path) -> None:
     chance = random.Random(4)
     for tree in ("old", "new"):

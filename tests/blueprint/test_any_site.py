@@ -77,6 +77,7 @@ def test_any_text_is_a_site_or_refused(text: str | bytes) -> None:
     outcome(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -101,6 +102,7 @@ def test_a_pipe_in_the_site_does_not_block(tmp_path: Path) -> None:
         load_site(tmp_path)
 
 
+@pytest.mark.slow
 def test_loading_ten_times_the_subscribers_makes_about_ten_times_the_calls(tmp_path: Path) -> None:
     def calls(count: int) -> int:
         hosts = "---\n".join(

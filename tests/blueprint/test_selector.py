@@ -35,6 +35,7 @@ def test_a_selector_that_was_written_is_read_back_with_the_same_meaning(selector
     assert again.names() == selector.names()
 
 
+@pytest.mark.slow
 @given(selectors, facts)
 def test_not_turns_a_selector_round(selector: Selector, facts: dict[str, frozenset[str]]) -> None:
     assert parse_selector(f"not ({selector})").matches(facts) is not selector.matches(facts)

@@ -96,6 +96,7 @@ def test_any_template_renders_within_its_bounds_or_is_refused(template: str) -> 
     assert len(made) <= LENGTH_MAX
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "template",
     [

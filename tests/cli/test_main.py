@@ -30,10 +30,12 @@ def loaded_after(*words: str, site: Path | None = None) -> set[str]:
     return set(done.stderr.split())
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy() -> None:
     assert loaded_after("--help").isdisjoint(HEAVY)
 
 
+@pytest.mark.slow
 def test_help_of_a_command_that_needs_prefect_imports_nothing_heavy() -> None:
     assert loaded_after("apply", "--help").isdisjoint(HEAVY)
 
@@ -175,6 +177,7 @@ def test_an_interrupt_is_clean(sluice: Sluice, site: Path, monkeypatch: pytest.M
     assert result.err == "\nsluice: interrupted; every step may be repeated\n"
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_error(site: Path) -> None:
     command = f"{sys.executable} -m cli.main show schedules | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=PROJECT, env=dict(os.environ), check=False)

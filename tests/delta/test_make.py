@@ -128,6 +128,7 @@ def test_an_encoder_that_errs_costs_bytes_and_no_wrong_delta(monkeypatch: pytest
     assert right[0].frame.kind is FrameKind.HDIFF
 
 
+@pytest.mark.slow
 def test_of_a_large_content_what_moved_costs_nothing_and_is_not_read_for_frames() -> None:
     old = NOISE
     new = b"inserted" + NOISE[: 3 * MB] + NOISE[5 * MB : 9 * MB] + NOISE[3 * MB : 5 * MB] + NOISE[9 * MB :]

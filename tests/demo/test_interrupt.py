@@ -20,6 +20,7 @@ sys.exit(main.main())
 """
 
 
+@pytest.mark.slow
 def test_a_demo_in_a_scripts_background_obeys_sigint(tmp_path: object) -> None:
     # What a shell without job control does to what it starts with `&`.
     ignoring = f'trap \'\' INT; exec {sys.executable} -c "$0" "$1"'

@@ -379,6 +379,7 @@ def test_a_build_killed_at_any_step_and_repeated_ends_as_one_that_was_not(tmp_pa
     assert step >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_power_cuts")
 def test_a_ted_whose_making_is_killed_at_any_step_is_made_by_the_next_who_needs_it(site: Site) -> None:
     _second(site)

@@ -156,6 +156,7 @@ def test_a_revision_that_was_superseded_meanwhile_waits_for_the_next_start_which
     site.arrives(newest)
 
 
+@pytest.mark.slow
 def test_a_build_that_supersedes_a_revision_in_mid_transfer_breaks_nothing(site: Ruled) -> None:
     going = site.revise()
     newest: list[RevisionNumber] = []

@@ -72,6 +72,7 @@ def test_at_a_maximum_of_one_everything_goes_each_time_and_no_more_than_one_is_k
             assert len(site.held()) <= 1
 
 
+@pytest.mark.slow
 def test_a_rebaseline_begins_a_new_baseline_without_a_full_send(tmp_path: Path, agents: ForkedTransport) -> None:
     with ruled(tmp_path, agents) as site:
         site.arrives(site.revise())

@@ -70,6 +70,7 @@ def test_escapes_that_are_unicode_are_read(data: bytes, text: str) -> None:
     assert parse_canonical(data, limit=100, what="it") == text
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)  # comparing each with each takes many minutes
 def test_a_key_that_stands_twice_among_many_is_found() -> None:
     keys = ",".join(f'"{number}":0' for number in range(200_000))

@@ -79,6 +79,7 @@ def outlined(base: Manifest, new: Manifest, say: Say) -> Counter[str]:
     return outcomes
 
 
+@pytest.mark.slow
 def test_a_damaged_manifest_delta_is_refused_or_leads_to_another_manifest_than_was_signed() -> None:
     delta = sample()
     more = first()

@@ -183,6 +183,7 @@ def test_one_change_in_a_large_tree_costs_less_than_a_line() -> None:
     assert cost(LARGE, new) < 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -198,6 +199,7 @@ def test_what_happens_to_all_alike_costs_dozens_of_bytes(change: Callable[[Entry
     assert cost(LARGE, changed(LARGE, change)) < 90
 
 
+@pytest.mark.slow
 def test_a_few_dozen_changes_of_thousands_cost_a_few_bytes_each() -> None:
     chance, base = random.Random(2), tree(6_759)
     paths = set(chance.sample([entry.path for entry in base.destinations[0].entries if entry.digest], 43))
@@ -206,6 +208,7 @@ def test_a_few_dozen_changes_of_thousands_cost_a_few_bytes_each() -> None:
     assert cost(base, new) < 450
 
 
+@pytest.mark.slow
 def test_a_renamed_directory_costs_its_name() -> None:
     assert cost(tree(3_000, top="package-1.0"), replace(tree(3_000, top="package-1.1"), revision=SECOND)) < 120
     assert cost(tree(3_000, top="package"), replace(tree(3_000), revision=SECOND)) < 120, "to the top"

@@ -439,6 +439,7 @@ def test_a_swap_that_died_is_settled_as_before_or_after(
     staging.close()
 
 
+@pytest.mark.slow
 def test_a_file_or_link_that_is_replaced_is_never_missing(root: Root, top: Path) -> None:
     (top / "target").write_text("0")
     stop, missing = threading.Event(), []

@@ -21,8 +21,8 @@ import sys, time
 from dataclasses import replace
 from datetime import UTC, datetime
 from infra.ledger.sql import open_ledger
+from sluice.model.assignment import Assignment
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Priority
 from sluice.model.event import Event, EventKind
 from sluice.model.state import Record
 from sluice.model.ticket import Phase, Started

@@ -78,6 +78,7 @@ def test_contents_that_another_distribution_needs_stay(store: FileStore) -> None
     assert packs(store) == 0
 
 
+@pytest.mark.slow
 def test_a_prune_killed_at_any_step_is_finished_by_the_next_who_takes_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     step = 0

@@ -348,6 +348,7 @@ def test_an_agent_without_psutil_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "sluice agent build" in failed.value.remedy
 
 
+@pytest.mark.slow
 def test_psutil_is_imported_when_it_is_needed() -> None:
     code = "import sys, agents.main, agents.serve, agents.requests, sluice.subscriber.extract.extraction; sys.exit('psutil' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -88,6 +88,7 @@ def test_a_delta_is_completed_without_its_manifest_and_extracted(tmp_path: Path,
     scene.extract()
 
 
+@pytest.mark.slow
 def test_no_manifest_outlives_completing_in_a_cycle(scene: Scene) -> None:
     scene.taking.put(scene.second)
     gc.collect()

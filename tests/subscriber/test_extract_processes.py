@@ -213,6 +213,7 @@ def test_killed_around_a_start_it_is_ended_and_undone(scene: Scene, programs: Pr
     assert scene.host.receipts()[-1].outcome is Outcome.FAILED
 
 
+@pytest.mark.slow
 def test_killed_later_what_was_started_is_ended_unless_rollback_is_off(tmp_path: Path, programs: Programs) -> None:
     for rollback in (True, False):
         scene = Scene(tmp_path / str(rollback), rollback=rollback)

@@ -119,6 +119,7 @@ def fail_at(directory: Path, number: int, name: str) -> None:
     scene.assert_untouched()
 
 
+@pytest.mark.slow
 def test_a_failure_at_sampled_changes_restores_everything(tmp_path: Path, names: list[str]) -> None:
     for number in random.Random(SEED).sample(range(len(names)), 10):
         fail_at(tmp_path / str(number), number, names[number])

@@ -338,6 +338,7 @@ def test_what_must_stay_free_is_more_than_the_least(host: Host, big: Made, monke
     begin(host, big)  # 16 MiB stay free anyway
 
 
+@pytest.mark.slow
 def test_a_receive_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
