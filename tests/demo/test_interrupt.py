@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import signal, sys
 from pathlib import Path

@@ -7,6 +7,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 
+import pytest
+
 from sluice.errors import SluiceError, StoreCorruptError
 from sluice.formats.manifest.delta import apply_manifest_delta, filled, manifest_delta
 from sluice.formats.manifest.document import manifest_bytes, parse_manifest
