@@ -89,30 +89,11 @@ def read_ticket(row: Row[Any]) -> Ticket:
 
 
 @lru_cache(maxsize=10_000)
-def _ticket(
-    number: int,
-    sender: str,
-    subscriber: str,
-    distribution: str,
-    revision: str,
-    priority: str,
-    holder: str,
-    phase: str,
-    entered: str,
-    lease_until: str,
-) -> Ticket:
-    return Ticket(
-        number,
-        sender,
-        subscriber,
-        distribution,
-        RevisionNumber.parse(revision),
-        Priority(priority),
-        holder,
-        Phase(phase),
-        datetime.fromisoformat(entered),
-        datetime.fromisoformat(lease_until),
-    )
+def _ticket(*row: Any) -> Ticket:
+    number, sender, subscriber, distribution, revision, priority, holder, phase, *times = row
+    entered, lease_until = map(datetime.fromisoformat, times)
+    transfer = sender, subscriber, distribution, RevisionNumber.parse(revision)
+    return Ticket(number, *transfer, Priority(priority), holder, Phase(phase), entered, lease_until)
 
 
 def _text(revision: RevisionNumber | None) -> str | None:
