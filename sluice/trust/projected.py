@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.signer import SSlibKey
-from tuf.api.metadata import Root, Signed
+from tuf.api.metadata import Signed
 
 from sluice.trust.publish import Published, Publisher, lifetime_of
 from sluice.trust.repository import EARLIER, Repository, signed_bytes
@@ -60,8 +59,7 @@ class _Overlay(Repository):
         return self._written.get(name) or super().read(name)
 
     def write(self, name: str, signed: Signed, key: Ed25519PrivateKey) -> None:
-        data, random = signed_bytes(signed, key), SSlibKey.from_crypto(key.public_key()).keyid
-        self._written[name] = data.replace(random.encode(), self._keyid().encode())
+        self._written[name] = signed_bytes(signed, key)
 
     def written(self, role: str, version: int) -> datetime | None:
         name = metadata_file(role, None if role == TIMESTAMP else version)
@@ -69,8 +67,3 @@ class _Overlay(Repository):
 
     def remove_unreferenced(self, versions: Mapping[str, int], snapshot: int) -> None:
         """Remove nothing: no file in memory is ever replaced."""
-
-    def _keyid(self) -> str:
-        """Return the id of the signing key, which every file names."""
-        root = self.load(metadata_file(ROOT, self.newest_root()), Root)
-        return root.roles[TIMESTAMP].keyids[0] if root is not None else ""
