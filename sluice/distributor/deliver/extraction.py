@@ -7,7 +7,7 @@ once it has the claim, ``extract``, and ``leave`` always. Blocking; every step m
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from sluice.distributor.context import DistributorContext, failure_data, record_of
@@ -92,8 +92,7 @@ class Extraction:
         return self._ended(State.INSTALLED, reason, seconds)
 
     def _order(self, on_event: Callable[[AgentEvent], None] | None) -> ExtractResult:
-        call = self.sender.call(self.subscriber, self.assignment.distribution)
-        try:
+        with closing(self.sender.call(self.subscriber, self.assignment.distribution)) as call:
             orders = Orders(self.context, call, self.assignment, self.recipe(), on_event)
             if not self.check:
                 return orders.give(hand_over=self._claim.hand_over)
@@ -109,8 +108,6 @@ class Extraction:
                     supplement.complete(on_event=on_event)
                     result = orders.give(supplement=call.conversation.sent - before)
             return result
-        finally:
-            call.close()
 
     def _ended(self, state: State, reason: str, seconds: float = 0.0, error: SluiceError | None = None) -> DeliveryResult:
         each = self.assignment
