@@ -25,12 +25,8 @@ class ObjectKind(StrEnum):
     AUTOMATION = "automation"
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A field as Prefect has it and as the site wants it."""
-
-    found: Any
-    wanted: Any
+Differences = Mapping[str, Mapping[str, Any]]
+"""By field: the value that Prefect has, ``found``, and the one that the site wants, ``wanted``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +36,7 @@ class Change:
     act: Act
     kind: ObjectKind
     name: str
-    differs: Mapping[str, Difference] = field(default_factory=dict)
+    differs: Differences = field(default_factory=dict)
     """Differing fields; updates only."""
 
     def __str__(self) -> str:
@@ -57,18 +53,14 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.changes)
 
-    def of(self, act: Act) -> tuple[Change, ...]:
-        """Return the changes of one act."""
-        return tuple(c for c in self.changes if c.act is act)
-
     def as_json(self) -> dict[str, list[dict[str, Any]]]:
         """Return ``create``, ``update`` and ``delete`` as ``sluice plan --json`` prints them; the caller adds ``send``."""
-        return {act.value: [_row(c) for c in self.of(act)] for act in Act}
+        return {act.value: [_row(c) for c in self.changes if c.act is act] for act in Act}
 
 
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Difference]:
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Differences:
     """Return the fields of ``wanted`` that ``found`` lacks or has with another value."""
-    return {key: Difference(found.get(key), value) for key, value in wanted.items() if found.get(key) != value}
+    return {key: {"found": found.get(key), "wanted": value} for key, value in wanted.items() if found.get(key) != value}
 
 
 def in_order(changes: Iterable[Change]) -> Changes:
@@ -79,7 +71,4 @@ def in_order(changes: Iterable[Change]) -> Changes:
 
 
 def _row(change: Change) -> dict[str, Any]:
-    row: dict[str, Any] = {"kind": change.kind.value, "name": change.name}
-    if change.differs:
-        row["differs"] = {key: {"found": d.found, "wanted": d.wanted} for key, d in change.differs.items()}
-    return row
+    return {"kind": change.kind.value, "name": change.name} | ({"differs": change.differs} if change.differs else {})
