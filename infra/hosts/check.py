@@ -34,6 +34,11 @@ class CheckItem:
     remedy: str = ""
 
 
+def _item(item: str, ok: bool, detail: str, remedy: str) -> CheckItem:
+    """Make a line that shows its remedy only if there is something to do."""
+    return CheckItem(item, ok, detail, "" if ok else remedy)
+
+
 def needs_of(site: Site, subscriber: str) -> dict[str, frozenset[str]]:
     """Return the features that a Subscriber's agent must have for its Distributions, by Distributor (F10)."""
     found: dict[str, frozenset[str]] = {}
@@ -71,12 +76,11 @@ def check(
         items.append(CheckItem("python", ok=True, detail=str(bundle.platform)))
         current = host.digest == bundle.digest
         detail = f"{host.digest[:12] or 'none'} installed" + ("" if current else f", {bundle.digest[:12]} is current")
-        items.append(CheckItem("agent", ok=current, detail=detail, remedy="" if current else remedy))
+        items.append(_item("agent", current, detail, remedy))
     except SluiceError as error:
         items.append(CheckItem("python", ok=False, detail=error.message, remedy=error.remedy))
     items.append(_directory_item(subscriber, host, remedy))
-    named = host.name == subscriber.name
-    items.append(CheckItem("identity", ok=named, detail=host.name or "none", remedy="" if named else remedy))
+    items.append(_item("identity", host.name == subscriber.name, host.name or "none", remedy))
     for distributor, publisher in sorted(publishers.items()):
         items += _trust_items(subscriber, host, distributor, publisher, remedy)
         items += _conversation_items(subscriber, distributor, transport, timeout, needs.get(distributor, frozenset()), remedy)
@@ -98,19 +102,13 @@ def recovery_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:
 def _directory_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:
     found, path = host.directory, str(subscriber.working_directory)
     if found is None:
-        return CheckItem("working directory", ok=False, detail=f"{path} is missing", remedy=remedy)
+        return _item("working directory", False, f"{path} is missing", remedy)
     if not found.get("is_directory") or not found.get("ours"):
-        return CheckItem(
-            "working directory",
-            ok=False,
-            detail=f"{path} isn't a directory of the account",
-            remedy="remove or chown it",
-        )
+        return _item("working directory", False, f"{path} isn't a directory of the account", "remove or chown it")
     mode = int(found["mode"])
-    is_private = mode == 0o700
     if mode & 0o022:  # bootstrap refuses it, because other accounts may have put files there
         remedy = f"on {subscriber.name}: look for files that other accounts put there, then chmod 700 {path}"
-    return CheckItem("working directory", ok=is_private, detail=f"{path}, mode {mode:o}", remedy="" if is_private else remedy)
+    return _item("working directory", mode == 0o700, f"{path}, mode {mode:o}", remedy)
 
 
 def _trust_items(subscriber: Subscriber, host: Host, distributor: str, publisher: Publisher, remedy: str) -> list[CheckItem]:
@@ -121,8 +119,8 @@ def _trust_items(subscriber: Subscriber, host: Host, distributor: str, publisher
     installed = "installed" if rooted else "missing" if distributor not in host.roots else "another one is installed"
     push = f"run: sluice trust push {distributor}" if host.digest else remedy  # an agent installs a pushed root
     return [
-        CheckItem(f"receipt key at {distributor}", ok=same, detail=detail, remedy="" if same else remedy),
-        CheckItem(f"trust in {distributor}", ok=rooted, detail=installed, remedy="" if rooted else push),
+        _item(f"receipt key at {distributor}", same, detail, remedy),
+        _item(f"trust in {distributor}", rooted, installed, push),
     ]
 
 
@@ -143,19 +141,11 @@ def _conversation_items(
     call.close()
     hello = call.hello
     missing = ", ".join(sorted(needs - hello.features))
-    short = hello.free < subscriber.min_free
+    features = f"lacks {missing}, which its Distributions need" if missing else "all that its Distributions need"
+    free = f"{size(hello.free)} free" + (f", {size(subscriber.min_free)} must stay free" if subscriber.min_free else "")
+    space = f"free some on {subscriber.name}, or lower its min_free"
     return [
         CheckItem(f"conversation for {distributor}", ok=True, detail=f"agent {hello.agent}, Python {hello.python}"),
-        CheckItem(
-            f"features for {distributor}",
-            ok=not missing,
-            detail=f"lacks {missing}, which its Distributions need" if missing else "all that its Distributions need",
-            remedy=remedy if missing else "",
-        ),
-        CheckItem(
-            "free space",
-            ok=not short,
-            detail=f"{size(hello.free)} free" + (f", {size(subscriber.min_free)} must stay free" if subscriber.min_free else ""),
-            remedy=f"free some on {subscriber.name}, or lower its min_free" if short else "",
-        ),
+        _item(f"features for {distributor}", not missing, features, remedy),
+        _item("free space", hello.free >= subscriber.min_free, free, space),
     ]
