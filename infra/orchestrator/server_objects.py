@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient
@@ -10,7 +9,6 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCre
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
@@ -95,7 +93,7 @@ def spec_fields(spec: DeploymentSpec) -> dict[str, Any]:
     return {
         "entrypoint": spec.entrypoint,
         "parameters": dict(spec.parameters),
-        "schedules": [_schedule_fields(s.slug, _as_stored(s.rule), s.active) for s in sorted(spec.schedules, key=lambda s: s.slug)],
+        "schedules": [_schedule_fields(s.slug, _as_sent(s).schedule, s.active) for s in sorted(spec.schedules, key=lambda s: s.slug)],
         "tags": sorted(spec.tags),
         "description": spec.description,
         "pool": spec.pool,
@@ -143,7 +141,7 @@ async def write_deployment(client: PrefectClient, spec: DeploymentSpec, found: D
         flow_id=await client.create_flow_from_name(spec.flow),
         name=spec.name,
         version=flow.version,
-        schedules=[DeploymentScheduleCreate(slug=s.slug, active=s.active, schedule=_schedule(s.rule)) for s in kept_schedules(spec, found)],
+        schedules=[_as_sent(schedule) for schedule in kept_schedules(spec, found)],
         concurrency_limit=spec.limit,
         concurrency_options=options,
         parameters=dict(spec.parameters),
@@ -159,17 +157,9 @@ async def write_deployment(client: PrefectClient, spec: DeploymentSpec, found: D
     )
 
 
-def _schedule(rule: Mapping[str, str | float | int]) -> CronSchedule | IntervalSchedule | RRuleSchedule:
-    if "cron" in rule:
-        return CronSchedule.model_validate(rule)
-    if "rrule" in rule:
-        return RRuleSchedule.model_validate(rule)
-    return IntervalSchedule.model_validate(rule)
-
-
-def _as_stored(rule: Mapping[str, str | float | int]) -> Any:
-    """Return a schedule as the server keeps it: a rule without a beginning is given one on the way."""
-    return DeploymentScheduleCreate(schedule=_schedule(rule)).schedule
+def _as_sent(spec: ScheduleSpec) -> DeploymentScheduleCreate:
+    """Return a schedule as the server will keep it: a rule without a beginning is given one on the way."""
+    return DeploymentScheduleCreate.model_validate({"slug": spec.slug, "active": spec.active, "schedule": dict(spec.rule)})
 
 
 def _schedule_fields(slug: str, schedule: Any, active: bool) -> dict[str, Any]:
