@@ -10,11 +10,10 @@ from prefect.states import Completed
 
 from flows.settings import COMMON
 from sluice.rules.wording import counted
-from tasks.record_refresh import record_refresh
+from tasks.refresh_distributor import record_refresh, withdraw_gone
 from tasks.report import ended
 from tasks.run_context import read_site, run_context
 from tasks.sign_revisions import sign_revisions
-from tasks.withdraw_gone import withdraw_gone
 
 
 @flow(

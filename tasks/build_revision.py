@@ -12,17 +12,14 @@ from sluice.rules.space import size
 from sluice.rules.wording import counted
 from tasks.progress import reported
 from tasks.run_context import current, log
-from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
+from tasks.settings import LOCAL
 
 
 @task(
     name="build revision",
     task_run_name="build {distribution}",
     description="Scan the sources; if something changed, make the next revision",
-    retries=LOCAL_RETRIES,
-    retry_delay_seconds=LOCAL_RETRY_SECONDS,
-    retry_condition_fn=if_retryable,
-    **COMMON,
+    **LOCAL,
 )
 async def build_revision(distribution: str, rebaseline: bool = False) -> BuildResult:
     """Build one Distribution. Raises SourceError, StoreError, and TrustError before anything is read if nothing could be signed."""

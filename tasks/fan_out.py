@@ -17,7 +17,7 @@ from sluice.model.state import CurrentState
 from tasks.order_extraction import order_extraction
 from tasks.report import failure_row, row_of
 from tasks.run_context import RunContext
-from tasks.send_revision import look, sending_task
+from tasks.send_revision import look, sending_task, wait_until
 from tasks.send_session import SendSession
 
 AT_ONCE = 500
@@ -67,8 +67,7 @@ def _offer(session: SendSession, deliveries: Sequence[Delivery]) -> None:
 
 async def _send(session: SendSession, delivery: Delivery, under_way: asyncio.Semaphore, at: datetime | None) -> DeliveryResult:
     each = delivery.assignment
-    if at is not None:
-        await _until(at)
+    await wait_until(at)
     async with under_way:
         if at is not None:
             await session.blocking(delivery.offer)
@@ -84,14 +83,10 @@ async def _send(session: SendSession, delivery: Delivery, under_way: asyncio.Sem
 
 
 async def _extract(session: SendSession, target: ExtractTarget, under_way: asyncio.Semaphore) -> DeliveryResult:
-    await _until(target.at)
+    await wait_until(target.at)
     async with under_way:
         await order_extraction(target.subscriber, target.distribution, str(target.revision), target.is_check)
         return session.rows[target.pair]
-
-
-async def _until(at: datetime) -> None:
-    await asyncio.sleep(max(0.0, (at - datetime.now(at.tzinfo)).total_seconds()))
 
 
 async def _rows(tries: Sequence[Awaitable[DeliveryResult]], assignments: Sequence[Assignment]) -> list[DeliveryResult]:

@@ -12,17 +12,14 @@ from sluice.distributor.build.notify import notify
 from sluice.errors import SluiceError
 from sluice.model.site import Distribution
 from tasks.run_context import current, log
-from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
+from tasks.settings import LOCAL
 
 
 @task(
     name="notify people",
     task_run_name="mail about {distribution}",
     description="If few revisions remain until the maximum, mail the people whom the Distribution names; once for each revision",
-    retries=LOCAL_RETRIES,
-    retry_delay_seconds=LOCAL_RETRY_SECONDS,
-    retry_condition_fn=if_retryable,
-    **COMMON,
+    **LOCAL,
 )
 async def notify_people(distribution: str) -> int:
     """Send the mail that is due.

@@ -44,7 +44,7 @@ async def send_revision(subscriber: str, distribution: str, revision: str) -> st
     """
     session = current().session
     delivery = session.delivery_for(subscriber, distribution)
-    await _until(delivery.next_try)
+    await wait_until(delivery.next_try)
     done = await session.blocking(delivery.settled)
     while done is None:  # again, with the next remedy, if the tree there isn't the one the delta builds on
         async with AsyncExitStack() as limit:
@@ -147,7 +147,8 @@ async def _wait_for_slot(session: SendSession, delivery: Delivery) -> DeliveryRe
                 raise error
 
 
-async def _until(at: datetime | None) -> None:
+async def wait_until(at: datetime | None) -> None:
+    """Wait for a time, if there is one."""
     if at is not None:
         await asyncio.sleep(max(0.0, _seconds_until(at)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 from prefect.cache_policies import NO_CACHE
@@ -10,10 +11,6 @@ from prefect.tasks import Task
 
 from sluice.errors import NoSpaceError, SluiceError
 
-LOCAL_RETRIES = 3
-"""Of steps on the Distributor's own disk: another build holds the lock, a file changed while it was read."""
-LOCAL_RETRY_SECONDS = 10.0
-
 
 class Common(TypedDict):
     """Keyword arguments of every task."""
@@ -21,6 +18,14 @@ class Common(TypedDict):
     cache_policy: Any
     persist_result: bool
     result_serializer: str
+
+
+class Local(Common):
+    """Keyword arguments of steps on the Distributor's own disk: another build holds the lock, a file changed while it was read."""
+
+    retries: int
+    retry_delay_seconds: float
+    retry_condition_fn: Callable[[Task[..., Any], TaskRun, State[Any]], bool]
 
 
 COMMON: Common = {"cache_policy": NO_CACHE, "persist_result": False, "result_serializer": "json"}
@@ -35,3 +40,6 @@ def if_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
     """Whether to try again: if the error's class is retryable, but for a full disk, which no half minute empties and retries would hide."""
     error = error_of(state)
     return isinstance(error, SluiceError) and error.retryable and not isinstance(error, NoSpaceError)
+
+
+LOCAL: Local = {**COMMON, "retries": 3, "retry_delay_seconds": 10.0, "retry_condition_fn": if_retryable}

@@ -8,17 +8,14 @@ from prefect import task
 
 from sluice.distributor.build.record import sign_recorded
 from tasks.run_context import current, log
-from tasks.settings import COMMON, LOCAL_RETRIES, LOCAL_RETRY_SECONDS, if_retryable
+from tasks.settings import LOCAL
 
 
 @task(
     name="sign",
     task_run_name="sign {what}",
     description="Publish signed metadata of what can be sent; unchanged, nothing is published",
-    retries=LOCAL_RETRIES,
-    retry_delay_seconds=LOCAL_RETRY_SECONDS,
-    retry_condition_fn=if_retryable,
-    **COMMON,
+    **LOCAL,
 )
 async def sign_revisions(what: str, distributions: list[str]) -> list[str]:
     """Sign Distributions; with none, what nears its expiry.

@@ -1,4 +1,4 @@
-"""Withdraw what left the site, at a refresh (A14): nothing of such a Distribution can be sent or started any more."""
+"""Refresh: withdraw what left the site (A14), and record that a Distributor took up the site as it is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from prefect import task
 
 from infra.orchestrator.apply import remove_gone
 from sluice.distributor.build.withdraw import withdraw
+from sluice.distributor.context import event_of
+from sluice.model.event import EventKind
 from tasks.run_context import current, log
 from tasks.settings import COMMON
 
@@ -19,7 +21,7 @@ from tasks.settings import COMMON
     **COMMON,
 )
 async def withdraw_gone(distributor: str) -> list[str]:
-    """Remove deployments, and sign that nothing of them can be sent.
+    """Remove deployments, and sign that nothing of such a Distribution can be sent or started any more.
 
     Returns:
         The withdrawn objects.
@@ -30,3 +32,10 @@ async def withdraw_gone(distributor: str) -> list[str]:
     for name in (*removed, *unlisted):
         log().info("withdrew %s", name)
     return [*removed, *unlisted]
+
+
+@task(name="record refresh", task_run_name="note the refresh of {distributor}", description="Note the refresh in the ledger", **COMMON)
+async def record_refresh(distributor: str, withdrawn: int) -> None:
+    """Record it. Raises LedgerError."""
+    work = current().work
+    await asyncio.to_thread(work.ledger.record, event_of(work, EventKind.REFRESHED, data={"withdrawn": withdrawn}))
