@@ -60,13 +60,13 @@ class DistributorTrust:
             raise
 
     def view(self, distribution: str) -> TrustedView:
-        """What is signed of a Distribution now; expiry counts, since something is received."""
+        """Return the signed targets of a Distribution, whose name is checked; expiry counts, since something is received."""
         if distribution not in self._views:
             self._views[distribution] = self._trust.view(distribution, now=datetime.now(UTC))
         return self._views[distribution]
 
     def signed(self, path: TargetPath) -> Target:
-        """The target at a path. Raises TamperedError if none is signed."""
+        """Return the target at a path. Raises TamperedError if none is signed."""
         return self.view(path.distribution).target(f"{path.distribution}/{path.revision}/{path.file}")
 
     def check_sequence(self, order: Order) -> None:

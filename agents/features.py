@@ -1,4 +1,4 @@
-"""What this agent can do (F10), as its ``hello`` says. Determined without importing anything."""
+"""The features of this agent (F10), which its ``hello`` lists. Determined without importing anything."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def translate(error: OSError, where: str) -> SluiceError:
     # Only an immutable directory (on older kernels), a security module or a server's lock denies root.
     if number in _LOCKED or (number == errno.EACCES and os.geteuid() == 0):
         return LockedTargetError(
-            f"locked: {where} ({text})", remedy="end the program that uses it, or make it mutable; the next extraction tries again"
+            f"locked: {where} ({text})", remedy="end the program that uses it, or make it mutable; the next extract tries again"
         )
     return DestinationError(f"{where}: {text}", remedy=_REMEDIES.get(number, ""))
 

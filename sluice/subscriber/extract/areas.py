@@ -62,7 +62,7 @@ class StagingArea:
             holder.close()
 
     def record(self) -> AreaRecord:
-        """What the journal keeps of it."""
+        """Return its record for the journal."""
         if self.holder is None:
             return AreaRecord(self.root.path, self.staging_path)
         return AreaRecord(self.root.path, self.staging_path, self.holder.mode, self.holder.mtime_ns)

@@ -25,7 +25,7 @@ from sluice.trust.roles import MANIFEST
 
 
 class DistributionState:
-    """What is received and extracted of a Distribution. Raises StoreCorruptError if the status file is damaged."""
+    """The received revisions of a Distribution, and the extracted one. Raises StoreCorruptError if the status file is damaged."""
 
     def __init__(self, directory: DistributionDirectory) -> None:
         self.directory = directory
