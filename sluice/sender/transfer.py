@@ -112,7 +112,7 @@ class Sender:
         return call_agent(subscriber, self.distributor, transport=self.transport, timeout=timeout, about=[distribution])
 
 
-@dataclass
+@dataclass(repr=False)  # a Subscriber's variables may contain passwords
 class Transfer:
     """One try to send an assignment. Its steps may come from different threads, one at a time."""
 

@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sluice.distributor.deliver.delivery import Delivery
 from sluice.distributor.deliver.extraction import Extraction
-from sluice.distributor.deliver.orders import ExtractResult
+from sluice.distributor.deliver.orders import ExtractResult, Orders
 from sluice.distributor.plan.extractions import plan_extracts
 from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.errors import (
@@ -22,7 +24,7 @@ from sluice.errors import (
     TamperedError,
 )
 from sluice.formats.orders import parse_order, parse_receipt
-from sluice.model.action import StopProcess
+from sluice.model.action import Script, ScriptType, StopProcess
 from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind
 from sluice.model.locked import Locked
@@ -34,6 +36,7 @@ from sluice.model.state import Built, LedgerSnapshot, State
 from sluice.rules.lifetimes import ORDER_LIFETIME
 from sluice.rules.reasons import why
 from sluice.sender.call import Call, call_agent
+from sluice.sender.transfer import Remedy, Transfer
 from tests.distributor.distributor import Bench, bench, subscriber_named
 from tests.sender.agent_double import NOW, AgentDouble
 
@@ -95,6 +98,22 @@ def test_the_answer_is_recorded_as_long_after_the_order_as_it_took(hq: Bench) ->
         (EventKind.EXTRACT_STARTED, timedelta(0)),
         (EventKind.INSTALLED, timedelta(minutes=10)),
     ]
+
+
+def test_the_printed_form_of_orders_and_sends_has_no_script_and_no_variable(hq: Bench) -> None:
+    recipe = replace(RECIPE, pre_actions=(Script(ScriptType.SHELL, "none", run="login --password=opensesame"),))
+    subscriber = replace(subscriber_named("helsinki-1"), variables={"PASSWORD": "opensesame"})
+    revision, context = RevisionNumber(1, 1), hq.context()
+    called, sender = call(hq), hq.sending(revision).sender
+    assignment, watch = Assignment("helsinki-1", "zone", revision), QueueWatch("hq", None, ledger=hq.ledger, clock=context.clock)
+    printed = (
+        Orders(context, called, assignment, recipe),
+        Extraction(context, watch, sender, subscriber, assignment, partial(replace, recipe)),
+        Delivery(context, watch, assignment, lambda remedy: Transfer(sender, subscriber, assignment, frozenset(), remedy), recipe),
+        Transfer(sender, subscriber, assignment, frozenset(), Remedy.NONE),
+    )
+    called.close()
+    assert "opensesame" not in repr(printed)
 
 
 def test_the_order_is_for_one_recipient_numbered_and_expires(hq: Bench, agent: AgentDouble) -> None:

@@ -30,7 +30,7 @@ from sluice.sender.conversation import AgentEvent
 from sluice.sender.transfer import Remedy, Transfer
 
 
-@dataclass
+@dataclass(repr=False)  # a recipe's scripts may contain passwords
 class Delivery:
     """The steps for one assignment that is due."""
 
@@ -39,8 +39,8 @@ class Delivery:
     assignment: Assignment
     new_transfer: Callable[[Remedy], Transfer]
     """Makes the transfer of a try; the argument is the remedy that an earlier extraction made necessary."""
-    recipe: RenderedRecipe | None = field(default=None, repr=False)
-    """Of the extraction that follows at once; None: it waits for the Extract schedule. Its scripts may contain passwords: not printed."""
+    recipe: RenderedRecipe | None = None
+    """Of the extraction that follows at once; None: it waits for the Extract schedule."""
     check: bool = False
     """Ask the host although receipts say that it holds the revision."""
     cancelled_under: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ IF_CHANGED = "the supplement of missing contents is sent now, and its tree is re
 """Said in the ledger of a check that finds the tree changed."""
 
 
-@dataclass
+@dataclass(repr=False)  # a Subscriber's variables, and scripts, may contain passwords
 class Extraction:
     """One extraction, or one check of what is extracted (C10)."""
 

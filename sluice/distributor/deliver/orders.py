@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sluice.distributor.context import DistributorContext, event_of, failure_data, record_of
@@ -57,7 +57,7 @@ class ExtractResult:
         return error_from_code(failure.code, printable(failure.message), printable(failure.remedy))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # a recipe's scripts may contain passwords
 class Orders:
     """Orders to one Subscriber to extract one revision, over one conversation."""
 
@@ -65,8 +65,8 @@ class Orders:
     call: Call
     """Its agent, called."""
     assignment: Assignment
-    recipe: RenderedRecipe = field(repr=False)
-    """Destinations and actions, rendered for it; scripts may contain passwords, which no log may show."""
+    recipe: RenderedRecipe
+    """Destinations and actions, rendered for it."""
     on_event: Callable[[AgentEvent], None] | None = None
 
     def give(self, *, hand_over: Callable[[], Ticket | None] = lambda: None, if_changed: str = "", supplement: int = 0) -> ExtractResult:
