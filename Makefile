@@ -65,7 +65,7 @@ $(VENV)/.project: pyproject.toml $(VENV)/.locked
 demo: setup ## A site on this machine, from blueprint to extracted files; KEEP=1 stays for a look at the UI
 	$(BIN)/python -m demo
 
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: setup test-packages ## All tests but the long matrices
 	$(PYTEST) -m "not soak" $(ARGS)

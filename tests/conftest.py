@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -53,48 +53,33 @@ PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin",
 
 
 # --- two processes ----------------------------------------------------------------------------------------------------
-# `make test` runs with pytest-xdist: a worker takes a group, and has its fixtures to itself. A group is a file, unless its tests use
-# what is made once for several files.
+# `make test` runs with pytest-xdist: each process takes a file after the other. What is made once for many files, such as a server, is
+# made once in each process: that costs seconds, while to have all its tests in one process would leave the other without work.
 
-SHARED = {"server": "prefect", "postgres": "postgresql"}
-"""Fixtures that are made once for all tests, and the group of the tests that use one."""
-REAL = {*SHARED, "real_part", "bundle_directory"}
+REAL = {"server", "postgres", "real_part", "bundle_directory"}
 """Fixtures of tests with parts that aren't ours, or as large: they are marked ``real``, and `make test-fast` leaves them out."""
-LONGEST_FIRST = ("prefect", "tests/system/test_deploy_production.py", "tests/soak", "tests/attacks", "tests/system", "tests/end_to_end")
-"""Groups, or how their files' paths begin: so that at the end no worker waits for the other's last group."""
+LONGEST_FIRST = (
+    *("soak/", "system/test_kills", "system/test_deploy_production", "system/test_damage", "system/test_two_workers", "system/test_pauses"),
+    *("flows/test_send_flow", "system/test_whole_path", "cli/test_end_to_end", "system/", "flows/", "attacks/", "ports/test_ledger"),
+)
+"""How the paths of the longest files begin: at the end no process waits for the other's last file."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark by its fixtures which group a test is in, and whether it uses real parts."""
-    fixtures = set(getattr(item, "fixturenames", ()))
-    for name in fixtures & SHARED.keys():
-        item.add_marker(pytest.mark.xdist_group(SHARED[name]))
-    if fixtures & REAL:
+    """Mark a test by its fixtures."""
+    if not REAL.isdisjoint(getattr(item, "fixturenames", ())):
         item.add_marker(pytest.mark.real)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where there are several processes, begin with the longest groups."""
+    """Where there are several processes, begin with the longest files."""
 
     def rank(item: pytest.Item) -> int:
-        mark = item.get_closest_marker("xdist_group")
-        group = mark.args[0] if mark else item.nodeid
-        return next((number for number, name in enumerate(LONGEST_FIRST) if group.startswith(name)), len(LONGEST_FIRST))
+        path = item.nodeid.removeprefix("tests/")
+        return next((number for number, start in enumerate(LONGEST_FIRST) if path.startswith(start)), len(LONGEST_FIRST))
 
     if hasattr(config, "workerinput"):
         items.sort(key=rank)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of the tests outside of groups, those of one file go to one worker: they share its fixtures."""
-    from xdist.scheduler import LoadGroupScheduling
-
-    class ByFile(LoadGroupScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return super()._split_scope(nodeid).partition("::")[0]
-
-    return ByFile(config, log)
 
 
 def pytest_unconfigure() -> None:
@@ -138,7 +123,7 @@ def postgres(real_part: Callable[[str], Path]) -> Iterator["Cluster"]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ServerAddress"]:
-    """A real Prefect server on a free port, with a database of its own, once for all tests; who needs another starts one."""
+    """A real Prefect server on a free port, with a database of its own, once for all tests of this process."""
     from infra.orchestrator.embedded import reached
 
     state = tmp_path_factory.mktemp("state")

@@ -11,7 +11,7 @@ from sluice.ports import Ledger
 Opener = Callable[[], Ledger]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.xdist_group("postgresql"), pytest.mark.real])])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Path or URL of a ledger that doesn't exist yet."""
     if request.param == "sqlite":
