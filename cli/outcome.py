@@ -82,24 +82,14 @@ _FAILED = frozenset({State.FAILED, State.UNAVAILABLE, State.WAITING})
 
 def outcome_table(outcomes: Sequence[Outcome]) -> str:
     """Lay out Subscriber, revision, state, bytes sent to it (without its answers), time and reason."""
-    several = len({o.row.distribution for o in outcomes}) > 1
-    headers = ["subscriber", *(["distribution"] if several else []), "revision", "state", "sent", "time", "reason"]
-    rows = []
+    rows = [["subscriber", "distribution", "revision", "state", "sent", "time", "reason"]]
     for o in outcomes:
         revision = "-" if o.row.state in _WITHOUT_REVISION else str(o.row.latest or "-")
         time = "-" if o.time is None else duration(o.time)
-        rows.append(
-            [
-                o.row.subscriber or "-",
-                *([o.row.distribution] if several else []),
-                revision,
-                o.row.state.value,
-                size(o.bytes),
-                time,
-                o.row.reason,
-            ]
-        )
-    return table(headers, rows, right={"sent", "time"})
+        rows.append([o.row.subscriber or "-", o.row.distribution, revision, o.row.state.value, size(o.bytes), time, o.row.reason])
+    if len({o.row.distribution for o in outcomes}) < 2:
+        rows = [[row[0], *row[2:]] for row in rows]
+    return table(rows[0], rows[1:], right={"sent", "time"})
 
 
 def _last_event(site: Site, distributor: str) -> int:

@@ -143,15 +143,14 @@ def _table(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         contents = ["damaged", "-"] if row["damage"] else [str(row["files"]), size(row["bytes"])]
-        first = [row["revision"], _time(row["built"]), *contents, "yes" if row["signed"] else "no"]
-        for ted in row["teds"] or [None]:
-            file = (
-                ["-"] * 6
-                if ted is None
-                else [_base_text(ted), size(ted["bytes"]), _share(ted["of_whole"]), _frames(ted["frames"]), _time(ted["made"]), ted["path"]]
-            )
+        first = [row["revision"], moment(row["built"]), *contents, "yes" if row["signed"] else "no"]
+        files = [
+            [_base_text(ted), size(ted["bytes"]), _share(ted["of_whole"]), _frames(ted["frames"]), moment(ted["made"]), ted["path"]]
+            for ted in row["teds"]
+        ]
+        for file in files or [["-"] * 6]:
             lines.append(first + file)
-            first = ["", "", "", "", ""]
+            first = [""] * 5
     return table(
         ["revision", "built (utc)", "files", "contents", "signed", "base", "file size", "of whole", "frames", "made (utc)", "file"],
         lines,
@@ -193,7 +192,3 @@ def _share(share: float | None) -> str:
 
 def _frames(kinds: dict[str, int]) -> str:
     return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
-
-
-def _time(at: str | None) -> str:
-    return "" if at is None else moment(datetime.fromisoformat(at))

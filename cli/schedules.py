@@ -40,13 +40,5 @@ def schedule_table(rows: list[dict[str, Any]]) -> str:
     """Lay out the rows of ``schedule_rows`` for people."""
     return table(
         ["stage", "name", "schedule", "next (utc)"],
-        [[row["stage"], row["name"], row["schedule"], _next(row)] for row in rows],
+        [[row["stage"], row["name"], row["schedule"], (moment(row["next"]) or "-") if row["active"] else "inactive"] for row in rows],
     )
-
-
-def _next(row: dict[str, Any]) -> str:
-    if not row["active"]:
-        return "inactive"
-    if row["next"] is None:
-        return "-"
-    return moment(datetime.fromisoformat(row["next"]))

@@ -66,14 +66,5 @@ def validate(session: Session, as_json: bool) -> None:
 
 def _next_steps(directory: Path) -> str:
     site = "" if str(directory) == "blueprints" else f" --site {directory}"
-    return "\n".join(
-        [
-            "",
-            "Next:",
-            f"  edit the files in {directory}: each says what it is for",
-            f"  sluice{site} validate",
-            f"  sluice{site} subscriber bootstrap --all",
-            f"  sluice{site} distribute NAME",
-            f"  sluice{site} up",
-        ]
-    )
+    commands = [f"  sluice{site} {words}" for words in ("validate", "subscriber bootstrap --all", "distribute NAME", "up")]
+    return "\n".join(["", "Next:", f"  edit the files in {directory}: each says what it is for", *commands])

@@ -55,9 +55,10 @@ def duration(span: timedelta) -> str:
     return " ".join(found[:2])
 
 
-def moment(at: datetime | None) -> str:
-    """Write a time to the second, in UTC, which the header or the text says; empty for None."""
-    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+def moment(at: datetime | str | None) -> str:
+    """Write a time, or one that JSON has as text, to the second, in UTC, which the header or the text says; empty for None."""
+    found = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return "" if found is None else found.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def lines(text: str) -> str:

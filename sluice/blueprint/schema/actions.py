@@ -85,9 +85,7 @@ class StartProcessPart(Part):
     """Start a program on the Subscriber; one that runs already is a failure."""
 
     path: HostPath = Field(description="The program's full path on the Subscriber; may use {{ }}.")
-    arguments: list[values.Text] | None = Field(
-        default=None, max_length=ARGUMENTS_MAX, description="Its arguments, one text each; may use {{ }}."
-    )
+    arguments: list[values.Text] | None = left_out("Its arguments, one text each; may use {{ }}.", max_length=ARGUMENTS_MAX)
     wait: bool | None = left_out("Wait for its end, at most 10 minutes, and fail unless it succeeds; false when left out.")
     undo: Undo | None = left_out("A shell script that undoes it when a later step fails, or none.")
 

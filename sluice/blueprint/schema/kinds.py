@@ -28,7 +28,7 @@ class RetryPart(Part):
     """When a failed send is retried (D7)."""
 
     every: values.PositiveDuration | None = left_out("Time between tries; 2 min when left out.")
-    for_: values.Duration | None = Field(default=None, alias="for", description="How long to retry; 30 min when left out.")
+    for_: values.Duration | None = left_out("How long to retry; 30 min when left out.", alias="for")
 
 
 class DistributorSettings(Part):
@@ -160,16 +160,12 @@ class DistributionDocument(Part):
     platforms: list[values.Filled] | None = left_out("Only these platforms; blank: no restriction.")
     verify: bool | None = left_out("Hash the whole tree at every extraction, also unchanged files, and restore damaged ones.")
     encrypt: Literal[False] | None = left_out("Only false in this version.")
-    copy_: Literal["differing", "all"] | None = Field(default=None, alias="copy", description="Copy differing files (default), or all.")
+    copy_: Literal["differing", "all"] | None = left_out("Copy differing files (default), or all.", alias="copy")
     rollback: bool | None = left_out("Restore the prior files when a step fails; true when left out.")
     locked: LockedPart | None = left_out("Retries when files are locked; left out: the extraction fails at once, and the next tries again.")
     files: list[FilePart] = Field(min_length=1, description="The files and directories, each with its destination.")
-    pre_actions: list[ActionPart] | None = Field(
-        default=None, max_length=ACTIONS_MAX, description="Before the files are placed, in this order."
-    )
-    post_actions: list[ActionPart] | None = Field(
-        default=None, max_length=ACTIONS_MAX, description="After the files are placed, in this order."
-    )
+    pre_actions: list[ActionPart] | None = left_out("Before the files are placed, in this order.", max_length=ACTIONS_MAX)
+    post_actions: list[ActionPart] | None = left_out("After the files are placed, in this order.", max_length=ACTIONS_MAX)
 
 
 class DefaultsDocument(Part):

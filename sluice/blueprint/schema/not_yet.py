@@ -99,16 +99,13 @@ def _distribution(found: Mapping[str, object]) -> Iterator[Refusal]:
     if found.get("encrypt") is True:
         yield ("encrypt",), "encryption is not supported yet", "write false, or leave the key out"
     for key in PHASES:
-        for index, entry in _entries(found, key):
+        entries = found.get(key)
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if not isinstance(entry, dict):
+                continue
             for name in entry.keys() & _ACTION.keys():
                 yield (key, index, name), f"not supported yet ({_ACTION[name]})", "use script:"
             script = entry.get("script")
             if isinstance(script, dict) and script.get("type") == "powershell":
                 what = "type powershell is not supported yet (Subscribers on Windows)"
                 yield (key, index, "script", "type"), what, "use shell, python or perl"
-
-
-def _entries(found: Mapping[str, object], key: str) -> Iterator[tuple[int, dict[str, object]]]:
-    entries = found.get(key)
-    if isinstance(entries, list):
-        yield from ((i, e) for i, e in enumerate(entries) if isinstance(e, dict))

@@ -11,9 +11,9 @@ from pydantic_core import CoreSchema
 from sluice.blueprint.schema.values import refuse
 
 
-def left_out(description: str) -> Any:
+def left_out(description: str, *, alias: str | None = None, max_length: int | None = None) -> Any:
     """Declare a key that may be left out; its value is None then, and never otherwise."""
-    return Field(default=None, description=description)
+    return Field(default=None, description=description, alias=alias, max_length=max_length)
 
 
 class Part(BaseModel):

@@ -20,7 +20,7 @@ class WindowPart(Part):
     """A time of day (``at``) or a window (``from`` and ``to``)."""
 
     at: values.Clock | None = left_out("Time of day, in quotes.")
-    from_: values.Clock | None = Field(default=None, alias="from", description="Begin of a window of the day, in quotes.")
+    from_: values.Clock | None = left_out("Begin of a window of the day, in quotes.", alias="from")
     to: values.Clock | None = left_out("End of the window, in quotes; before its begin: on the next day.")
     random: bool | None = left_out("Start each Subscriber at its own, reproducible instant in the window.")
     every: values.PositiveDuration | None = left_out("Start again and again in the window, this often.")
