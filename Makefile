@@ -70,13 +70,13 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-r
 test: setup test-packages ## All tests but the long matrices
 	$(PYTEST) -m "not soak" $(ARGS)
 
-test-fast: setup ## Tests that need nothing but the code, out of every room, with few examples: while one types
+test-fast: setup ## Tests that need nothing but the code, out of every room, with few examples: while you type
 	$(PYTEST) -m "not (soak or real or slow)" --hypothesis-profile fast $(ARGS)
 
 soak: setup test-packages ## Kills, failing calls and power cuts at every operation, for SOAK_MINUTES (30); SOAK_SEED repeats one
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
 
-# The real parts that tests talk to; where they can't be installed, those tests say what they lack.
+# The real parts that tests talk to; if they can't be installed, those tests say what they lack.
 test-packages:
 	@tests/install-system-packages
 

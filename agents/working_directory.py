@@ -29,7 +29,9 @@ class WorkingDirectory:
         try:
             status = os.stat(self.path)
         except OSError as error:
-            raise NotFoundError(f"the working directory {path}: {error.strerror}", remedy="run `sluice subscriber bootstrap`") from error
+            raise NotFoundError(
+                f"the working directory {path}: {error.strerror}", remedy="run `sluice subscriber bootstrap NAME`"
+            ) from error
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             raise TrustError(f"the working directory {path} doesn't belong to the agent's account", remedy="run the agent as its owner")
         if status.st_mode & 0o022:
@@ -56,7 +58,7 @@ class WorkingDirectory:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            raise NotFoundError(f"{path} is missing", remedy="run `sluice subscriber bootstrap`") from None
+            raise NotFoundError(f"{path} is missing", remedy="run `sluice subscriber bootstrap NAME`") from None
         fields = Fields(parse_canonical(data, limit=IDENTITY_MAX, what=str(path)), what=str(path))
         fields.constant("version", 1)
         name = fields.text("name")

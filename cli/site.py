@@ -43,7 +43,7 @@ def init(directory: Path, dry_run: bool) -> None:
 def validate(session: Session, as_json: bool) -> None:
     """Report every error of the site at once.
 
-    Each is a line: file:line: what: what to do. Advice names settings that work as written and are likely mistakes; it fails nothing.
+    Each is a line: file:line: path: problem: remedy. Advice names settings that work as written and are likely mistakes; it fails nothing.
     """
     from sluice.blueprint.check.advice import advice
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def status(session: Session, name: str, subscriber: str, as_json: bool) -> None:
     """Show the state of each Subscriber.
 
-    A row for each Subscriber and Distribution, from the reporting database. NAME is a Distribution or a Channel; without it
+    A row for each Subscriber and Distribution, from the ledger. NAME is a Distribution or a Channel; without it
     everything is shown.
     """
     from sluice.rules.reasons import status_rows

@@ -106,7 +106,7 @@ def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...
 
 @click.group()
 def subscribers() -> None:
-    """Query the inventory."""
+    """Query the Subscribers of the site."""
 
 
 @subscribers.command("list")

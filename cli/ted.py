@@ -15,6 +15,10 @@ from sluice.rules.wording import counted
 if TYPE_CHECKING:
     from sluice.formats.ted.index import TedIndex
 
+_NOT_WHOLE = (
+    "name a whole .ted file: `sluice revisions NAME` prints the paths; if a Distributor keeps this one, run: sluice store verify --repair"
+)
+
 
 @click.group()
 def ted() -> None:
@@ -88,9 +92,9 @@ def described(file: Path, *, verify: bool = False) -> dict[str, Any]:
             verify_payload(file)
         length = file.stat().st_size
     except StoreCorruptError as error:  # its remedy is for a file of the store; this may be any file
-        raise StoreCorruptError(error.message, remedy="name a whole .ted file: `sluice revisions NAME` prints where they are") from error
+        raise StoreCorruptError(error.message, remedy=_NOT_WHOLE) from error
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise NotFoundError(f"there is no file {file}", remedy="`sluice revisions NAME` prints where they are") from error
+        raise NotFoundError(f"there is no file {file}", remedy="`sluice revisions NAME` prints the paths") from error
     except OSError as error:
         raise StoreError(f"{file} cannot be read: {error.strerror}", remedy="check its permissions and its disk") from error
     return {

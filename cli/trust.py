@@ -47,7 +47,7 @@ def make_keys(distributor: Distributor) -> bool:
         return False
     made = "the first trust root of Distributor {} with the existing keys" if kept else "the keys of Distributor {}"
     click.echo(f"made {made.format(distributor.name)} in {keys}")
-    click.echo("back them up: whoever has them can sign, and if they are lost new trust must be installed on every Subscriber")
+    click.echo("back them up: anybody who has them can sign, and if they are lost new trust must be installed on every Subscriber")
     return True
 
 

@@ -24,5 +24,5 @@ async def sign(distribution: str) -> State[Any]:
     site = read_site()
     with run_context(site, site.distribution(distribution).distributor):
         changed = await sign_revisions(distribution, [distribution])
-    message = f"published {', '.join(changed)}" if changed else "what is signed is up to date"
+    message = f"published {', '.join(changed)}" if changed else "the signed metadata is up to date"
     return Completed(message=message, data={"roles": changed})

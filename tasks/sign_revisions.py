@@ -32,5 +32,5 @@ async def sign_revisions(what: str, distributions: list[str]) -> list[str]:
     if published.changed:
         log().info("published timestamp %s: %s", published.timestamp, ", ".join(published.changed))
     else:
-        log().info("what is signed is up to date (timestamp %s)", published.timestamp)
+        log().info("the signed metadata is up to date (timestamp %s)", published.timestamp)
     return list(published.changed)

@@ -17,7 +17,7 @@ from sluice.errors import StoreCorruptError
 from sluice.formats.ted.frame import PATCH_MAX, Frame, FrameKind, Range, check_frame
 from sluice.formats.zstd import decompress_frame, decompress_wide
 
-_BOOTSTRAP = "run `sluice subscriber bootstrap` for this Subscriber, which installs it"
+_BOOTSTRAP = "run `sluice subscriber bootstrap NAME` for this Subscriber, which installs it"
 _LZMA_MEMORY = PATCH_MAX + 16 * 1024 * 1024
 """Most bytes of a decoder of lzma: a dictionary as large as the largest patch, and its tables."""
 

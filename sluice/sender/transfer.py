@@ -243,7 +243,7 @@ class Transfer:
             self.sender.sign(distribution)
             if self.sender.signed.listing(distribution).get(path) != target:
                 raise NotFoundError(
-                    f"{path} can't be sent: it is no longer among what is signed", remedy=f"run: sluice send {distribution}"
+                    f"{path} can't be sent: it is not in the signed metadata any more", remedy=f"run: sluice send {distribution}"
                 )
         return ted
 

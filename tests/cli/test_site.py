@@ -45,7 +45,10 @@ def test_ted_show_of_another_file_never_says_to_delete_it(sluice: Sluice, tmp_pa
     (tmp_path / "passwd").write_text("root:x:0:0\n")
     result = sluice("ted", "show", tmp_path / "passwd")
     assert result.code == 5
-    remedy = "name a whole .ted file: `sluice revisions NAME` prints where they are"
+    remedy = (
+        "name a whole .ted file: `sluice revisions NAME` prints the paths; "
+        "if a Distributor keeps this one, run: sluice store verify --repair"
+    )
     assert result.err == f"sluice: {tmp_path}/passwd isn't a whole .ted file: {remedy}\n"
 
 

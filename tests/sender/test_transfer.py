@@ -263,6 +263,6 @@ def test_a_revision_that_is_no_longer_signed_is_not_sent(hq: Bench, agent: Agent
     hq.build("1.3", FIRST)
     sending = hq.sending(old)
     sending.call()
-    with pytest.raises(NotFoundError, match="no longer among what is signed"):
+    with pytest.raises(NotFoundError, match="not in the signed metadata any more"):
         sending.transfer()
     assert "put" not in agent.requests

@@ -42,7 +42,7 @@ def _check_doubles(converter: Converter) -> None:
             owners = earlier.data.get("distributor"), parsed.document.data.get("distributor")
             if parsed.kind == "Distribution" and owners[0] != owners[1]:
                 what = f"{parsed.name} has a second owner: {owners[0]} owns it at {earlier.position(('distributor',))}"
-                remedy = "keep one document; sluice reassign moves a Distribution to another Distributor"
+                remedy = "keep one document"
                 converter.errors.append(parsed.document.error(("distributor",), what, remedy))
             else:
                 what = f"a {parsed.kind} {parsed.name} is already at {earlier.position(('name',))}"

@@ -26,6 +26,7 @@ from sluice.model.state import CurrentState, Record, State
 from sluice.model.ticket import Occupied, QueueLook
 from sluice.ports import Progress
 from sluice.rules.retry import Decision, GiveUp, RetryAt, after_failure, describe, failure_of
+from sluice.rules.wording import counted
 from sluice.sender.conversation import AgentEvent
 from sluice.sender.transfer import Remedy, Transfer
 
@@ -231,7 +232,7 @@ class Delivery:
             self.decision = GiveUp()
             return self._ended(State.FAILED, result.error.message, result.error)
         receipt = result.receipt
-        return self._ended(State.INSTALLED, f"{receipt.files_written} files written, {receipt.files_unchanged} unchanged")
+        return self._ended(State.INSTALLED, f"{counted(receipt.files_written, 'file')} written, {receipt.files_unchanged} unchanged")
 
     def fail(self, error: SluiceError) -> DeliveryResult:
         """End a try that raised ``error``: the ledger decides what follows; see ``decision``."""

@@ -23,6 +23,7 @@ from sluice.model.site import Subscriber
 from sluice.model.state import State
 from sluice.model.ticket import Occupied
 from sluice.rules.retry import failure_of
+from sluice.rules.wording import counted
 from sluice.sender.conversation import AgentEvent
 from sluice.sender.supplement import SupplementSender
 from sluice.sender.ted_choice import takes_deltas
@@ -86,7 +87,7 @@ class Extraction:
         if result.error is not None:
             return self._ended(State.FAILED, result.error.message, seconds, result.error)
         written, unchanged = result.receipt.files_written, result.receipt.files_unchanged
-        reason = f"{written} files written, {unchanged} unchanged"
+        reason = f"{counted(written, 'file')} written, {unchanged} unchanged"
         if self.check:
             reason = f"verified: {unchanged} files unchanged, {written} mended"
         return self._ended(State.INSTALLED, reason, seconds)
