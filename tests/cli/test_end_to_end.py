@@ -14,6 +14,7 @@ import pytest
 
 from infra.orchestrator.server_address import ServerAddress
 from tests.cli.conftest import Result, Sluice
+from tests.system.warm import Warm
 
 PROJECT = Path(__file__).parents[2]
 
@@ -27,11 +28,16 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Shell:
     """The command in processes of its own, somewhere that isn't the site."""
 
-    def __init__(self, directory: Path, state: Path, **environment: str) -> None:
-        self.directory, self.site = directory, directory / "site"
+    def __init__(self, directory: Path, state: Path, warm: Warm | None = None, **environment: str) -> None:
+        """``warm``: where its commands begin; None: each with all of its imports, as a person's does."""
+        self.directory, self.site, self._warm = directory, directory / "site", warm
         self._environment = {**os.environ, "SLUICE_SITE": str(self.site), "SLUICE_STATE": str(state), **environment}
 
     def __call__(self, *words: str) -> Result:
+        if self._warm is not None:
+            with self._warm.start(*words, environment=self._environment, cwd=self.directory, apart=True) as process:
+                out, err = process.communicate(timeout=240)
+            return Result(process.wait(), out, err)
         command = [sys.executable, "-m", "cli.main", *words]
         environment = self._environment | {"PYTHONPATH": str(PROJECT)}
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.directory, env=environment, check=False)
@@ -52,9 +58,9 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, state: Path, server: ServerAddress, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> Shell:
+def shell(tmp_path: Path, state: Path, server: ServerAddress, warm: Warm, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """A new site whose Subscribers are bootstrapped."""
-    shell = Shell(tmp_path, state, PREFECT_API_URL=server.api_url)
+    shell = Shell(tmp_path, state, warm, PREFECT_API_URL=server.api_url)
     monkeypatch.setenv("SLUICE_SITE", str(shell.site))
     monkeypatch.setenv("SLUICE_STATE", str(state))
     assert sluice("init", shell.site).code == 0

@@ -41,7 +41,7 @@ def found() -> dict[str, DeploymentResponse]:
 
 @pytest.fixture
 def clean_server(server: ServerAddress) -> Iterator[None]:
-    yield
+    """Without deployments and pools before and after, whichever tests used the server."""
 
     async def empty(client: PrefectClient) -> None:
         for deployment in await client.read_deployments():
@@ -49,6 +49,8 @@ def clean_server(server: ServerAddress) -> Iterator[None]:
         for pool in await client.read_work_pools():
             await client.delete_work_pool(pool.name)
 
+    on_server(empty)
+    yield
     on_server(empty)
 
 
