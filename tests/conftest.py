@@ -42,9 +42,14 @@ IN_CI = os.environ.get("CI") == "true"
 hypothesis.settings.load_profile("ci" if IN_CI else "here")
 
 
+def is_fast() -> bool:
+    """Whether this is `make test-fast`, by its profile of Hypothesis."""
+    return hypothesis.settings().max_examples == FAST_EXAMPLES
+
+
 def some(number: int) -> int:
-    """How many examples of a law or pieces of damage to try: all, or few with Hypothesis's profile ``fast`` (`make test-fast`)."""
-    return max(FAST_EXAMPLES, number // 10) if hypothesis.settings().max_examples == FAST_EXAMPLES else number
+    """How many examples of a law or pieces of damage to try: all, or few in `make test-fast`."""
+    return max(FAST_EXAMPLES, number // 10) if is_fast() else number
 
 
 # Daemons live in sbin, which a user's PATH may lack, and Debian keeps PostgreSQL's programs by version.
@@ -58,11 +63,18 @@ PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin",
 
 REAL = {"server", "postgres", "real_part", "bundle_directory"}
 """Fixtures of tests with parts that aren't ours, or as large: they are marked ``real``, and `make test-fast` leaves them out."""
+WHOLE = ("attacks", "bench", "end_to_end", "soak", "system")
+"""Directories of tests that belong to no room, but to all of it."""
 LONGEST_FIRST = (
     *("soak/", "system/test_kills", "system/test_deploy_production", "system/test_damage", "system/test_two_workers", "system/test_pauses"),
     *("flows/test_send_flow", "system/test_whole_path", "cli/test_end_to_end", "system/", "flows/", "attacks/", "ports/test_ledger"),
 )
 """How the paths of the longest files begin: at the end no process waits for the other's last file."""
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Not even import what `make test-fast` would leave out anyway."""
+    return True if is_fast() and collection_path.name in WHOLE and collection_path.parent == Path(__file__).parent else None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -64,6 +64,7 @@ def test_a_put_that_would_leave_too_little_free_is_refused_with_the_subscribers_
     conversation.close()
 
 
+@pytest.mark.slow
 def test_locked_targets_are_waited_for_as_the_order_says_and_told_meanwhile(bench: Workbench, tmp_path: Path) -> None:
     source, target, events = plant(tmp_path / "source"), tmp_path / "zone", list[AgentEvent]()
     conversation = bench.connect()

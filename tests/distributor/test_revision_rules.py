@@ -20,6 +20,7 @@ def agents() -> Iterator[ForkedTransport]:
     made.close()
 
 
+@pytest.mark.slow
 def test_baseline_delta_delta_and_a_new_baseline_that_costs_the_holder_of_the_last_one_next_to_nothing(
     tmp_path: Path, agents: ForkedTransport
 ) -> None:

@@ -115,6 +115,7 @@ def test_undo_runs_the_undo_text_in_the_same_language(tmp_path: Path) -> None:
     assert not needs_undo(shell("true", "none"))
 
 
+@pytest.mark.slow
 def test_the_limit_ends_the_script_and_its_children(tmp_path: Path, token: str) -> None:
     begun = time.monotonic()
     report = run(shell("echo before; (sleep 300 & sleep 300) & sleep 300"), tmp_path, token, limit=3.0)
@@ -124,12 +125,14 @@ def test_the_limit_ends_the_script_and_its_children(tmp_path: Path, token: str) 
     assert alive(token) == []
 
 
+@pytest.mark.slow
 def test_what_ignores_the_request_to_end_is_killed(tmp_path: Path, token: str) -> None:
     report = run(shell("trap '' TERM; (trap '' TERM; sleep 300; sleep 300) & while :; do sleep 300; done"), tmp_path, token, limit=3.0)
     assert report.exit_code is None
     assert alive(token) == []
 
 
+@pytest.mark.slow
 def test_a_child_in_a_session_of_its_own_does_not_outlive_the_limit(tmp_path: Path, token: str) -> None:
     text = f"setsid sh -c 'echo >{tmp_path}/ready; trap \"\" TERM HUP; while :; do sleep 300; done' </dev/null >/dev/null 2>&1 & sleep 300"
     report = run(shell(text), tmp_path, token, limit=3.0)
@@ -138,6 +141,7 @@ def test_a_child_in_a_session_of_its_own_does_not_outlive_the_limit(tmp_path: Pa
     assert alive(token) == []
 
 
+@pytest.mark.slow
 def test_a_child_without_environment_is_found_by_its_session(tmp_path: Path, token: str) -> None:
     report = run(shell(f"env -i sh -c 'echo $$ >{tmp_path}/pid; exec sleep 300'"), tmp_path, token, limit=3.0)
     assert report.exit_code is None
@@ -170,6 +174,7 @@ def test_what_the_agent_descends_from_is_not_ended_though_an_action_started_it(t
     assert (found.returncode, found.stdout) == (0, "Ended(signalled=(), remaining=())\nsurvived\n")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_ended_is_named_and_not_waited_for(tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "kill", lambda *_: None)  # as a program of another account
     report = run(shell("echo begun; sleep 300"), tmp_path, token, limit=3.0)

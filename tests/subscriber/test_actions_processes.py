@@ -256,6 +256,7 @@ def test_with_wait_it_must_end_well_and_its_output_is_kept(tmp_path: Path) -> No
         check_report(action, run(action, tmp_path), 20.0, name="post action 2")
 
 
+@pytest.mark.slow
 def test_with_wait_the_limit_ends_it_and_all_it_started(programs: Programs, tmp_path: Path) -> None:
     child = programs.script(name=f"{programs.name}-child")
     parent = programs.script(f"import subprocess\nsubprocess.Popen([{str(child)!r}], start_new_session=True)\n")
