@@ -36,11 +36,12 @@ def shell(run: str, undo: str = "none") -> Script:
 
 
 class Host:
-    """``zone`` of ``hq`` on ``oslo``."""
+    """A Distribution of ``hq`` on ``oslo``."""
 
-    def __init__(self, directory: Path, filesystem: Filesystem | None = None) -> None:
+    def __init__(self, directory: Path, filesystem: Filesystem | None = None, *, distribution: str = "zone") -> None:
         self.work = directory / "work"
-        self.held = DistributionDirectory(self.work / "distributors/hq/distributions/zone")
+        self.distribution = distribution
+        self.held = DistributionDirectory(self.work / "distributors/hq/distributions" / distribution)
         self.context = ExtractionContext(
             filesystem=filesystem or LocalFilesystem(),
             held=self.held,
@@ -58,7 +59,7 @@ class Host:
         return self
 
     def receive(self, made: Made) -> None:
-        named = TargetPath("zone", made.manifest.revision, "manifest")
+        named = TargetPath(self.distribution, made.manifest.revision, "manifest")
         with self.held.lock():
             data = compress_frame(made.manifest_bytes)
             manifest = ManifestReceiver(self.held, named, Target.of(made.manifest_bytes), length=len(data))
@@ -75,7 +76,8 @@ class Host:
         self.sequence += 1
         until = NOW + timedelta(hours=1)
         texts = tuple(map(str, destinations))
-        return Order("hq", "oslo", self.sequence, NOW, until, "zone", made.manifest.revision, texts, tuple(pre), tuple(post))
+        named, revision = self.distribution, made.manifest.revision
+        return Order("hq", "oslo", self.sequence, NOW, until, named, revision, texts, tuple(pre), tuple(post))
 
     def extract(self, made: Made, *destinations: Path, pre: Iterable[Action] = (), post: Iterable[Action] = ()) -> Receipt:
         envelope = extract(self.context, self.order(made, destinations, pre, post))

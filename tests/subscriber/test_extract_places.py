@@ -310,3 +310,23 @@ def test_a_directory_of_somebody_else_is_placed_into_and_keeps_its_mode(tmp_path
         assert target.stat().st_mode & 0o777 == 0o777
     finally:
         shutil.rmtree(top)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_setgid_directory_gives_its_group_and_staging_beside_the_destination_goes_all_the_same(tmp_path: Path, fails: bool) -> None:
+    if os.geteuid() != 0:
+        missing("root, to make directories of another group")
+    host, shared = Host(tmp_path), tmp_path / "shared"
+    source = plant(tmp_path / "source")
+    shared.mkdir()
+    os.chown(shared, 0, 12345)
+    shared.chmod(0o2775)
+
+    receipt = host.install(make("1.1", source), shared / "zone", post=[shell("exit 1")] if fails else [])
+
+    assert (receipt.failure.code if receipt.failure else "") == ("ActionFailedError" if fails else "")
+    assert sorted(shared.iterdir()) == ([] if fails else [shared / "zone"])
+    assert shared.stat().st_mode & 0o7777 == 0o2775
+    if not fails:
+        assert tree_of(shared / "zone") == tree_of(source)
+        assert (shared / "zone/top").stat().st_gid == 12345

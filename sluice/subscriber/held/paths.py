@@ -48,9 +48,12 @@ def walk(root: Root, directory: str) -> Iterator[PathStat]:
 
 
 def is_private(directory: Root) -> bool:
-    """Whether a staging directory is ours, and ours alone: others may have put one of theirs at its name."""
+    """Whether a staging directory is ours, and ours alone: others may have put one of theirs at its name.
+
+    One that was made in a setgid directory has that bit too.
+    """
     found = directory.find("")
-    return found is not None and found.is_ours and found.mode == 0o700
+    return found is not None and found.is_ours and found.mode & 0o777 == 0o700
 
 
 def hash_file(root: Root, path: str, size: int) -> str:
