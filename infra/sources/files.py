@@ -29,6 +29,7 @@ from sluice.model.manifest import Destination, Entry, EntryKind
 from sluice.model.site import Distribution, FileSource
 from sluice.ports import ContentSink, Progress, Scan
 from sluice.rules.names_on_disk import LISTED, all_impossible, check_collisions, check_path_length, distributed_name, shown_path
+from sluice.rules.removals import destination_of
 
 RACY_NS = 2_000_000_000
 """Nanoseconds before a scan within which a second change may be invisible: the coarsest clock of a file system."""
@@ -222,7 +223,7 @@ def _destination(source: FileSource, items: list[_Listed], reading: _Reading) ->
     with _opened(source) as (root, name):
         attributes = Attributes(source, reading.opener, root)
         entries = tuple([_entry(item, root, name, source, mode, reading, attributes) for item in items])
-    return Destination(source.destination, not name, entries, source.synchronize.value)
+    return destination_of(source, entries, is_directory=not name)
 
 
 def _entry(item: _Listed, root: int, name: str, source: FileSource, mode: int | None, reading: _Reading, attributes: Attributes) -> Entry:

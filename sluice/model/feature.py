@@ -31,3 +31,5 @@ class Feature(StrEnum):
     """Sets owners; only an agent that runs as root has it."""
     XATTRS = "xattrs"
     """Sets extended attributes."""
+    REMOVALS = "removals"
+    """Obeys ``max_removals`` and ``exclude`` of a destination, and reads manifests of version 3."""

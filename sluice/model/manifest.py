@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sluice.model.action import Action
+from sluice.model.removals import USUAL, RemovalLimit
 from sluice.model.revision import RevisionNumber
 
 PLACEHOLDER = "#"
@@ -58,6 +59,10 @@ class Destination:
     """Sorted by path as bytes; a directory comes before its contents."""
     synchronize: str = "no"
     """A value of ``model.site.Synchronize``: which paths are removed from the directory (C9)."""
+    exclude: tuple[str, ...] = ()
+    """The blueprint's excludes if the directory is mirrored: paths that they match stay (``rules/excludes.py``)."""
+    max_removals: RemovalLimit = USUAL
+    """How much an extraction may remove unasked, if the destination synchronizes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from sluice.errors import NotFoundError
 from sluice.model.action import Action
 from sluice.model.locked import FAILS_AT_ONCE, Locked
+from sluice.model.removals import USUAL, RemovalLimit
 from sluice.model.schedule import IMMEDIATELY, NEVER, Schedule
 
 
@@ -198,6 +199,7 @@ class FileSource:
     """Empty: the account that extracts; ``keep``: the source's; else ``user:group`` of every entry. Needs an agent that runs as root."""
     xattrs: str | Mapping[str, str] = ""
     """Empty: none; ``keep``: the source's; else those of every file."""
+    max_removals: RemovalLimit = USUAL
 
 
 @dataclass(frozen=True, slots=True)

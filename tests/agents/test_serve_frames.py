@@ -81,7 +81,20 @@ def test_hello_is_answered_before_anything_heavy_is_imported(bench: Workbench) -
     assert hello["trust"] == {"root": 1}
     assert hello["distributions"] == {}
     assert hello["codecs"] == ["zstd", "hdiff", "lzma"]
-    words = ["delta", "locked", "min free", "owner", "perl", "rehearse", "script", "start process", "stop process", "synchronize", "xattrs"]
+    words = [
+        "delta",
+        "locked",
+        "min free",
+        "owner",
+        "perl",
+        "rehearse",
+        "removals",
+        "script",
+        "start process",
+        "stop process",
+        "synchronize",
+        "xattrs",
+    ]
     assert hello["features"] == words
     assert hello["memory"] > 10**8
     assert hello["free"] > 10**6

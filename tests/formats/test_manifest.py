@@ -6,6 +6,7 @@ import base64
 import random
 import tracemalloc
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -16,6 +17,7 @@ from sluice.errors import StoreCorruptError
 from sluice.formats.manifest import document as module
 from sluice.formats.manifest.document import manifest_bytes, parse_header, parse_manifest, read_back_digest
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
+from sluice.model.removals import RemovalLimit
 from sluice.model.revision import RevisionNumber
 from tests.formats.trees import Tree, trees
 
@@ -87,6 +89,61 @@ def test_version_2_where_version_1_would_do_is_refused() -> None:
     data = data.replace(b'"entries":1,', b'"entries":1,"synchronize":"no",')
     with pytest.raises(StoreCorruptError, match="version 2"):
         parse_manifest(data)
+
+
+def third() -> Manifest:
+    """The sample, with what only version 3 can say."""
+    [directory, file] = second().destinations
+    directory = replace(directory, exclude=("*.tmp", "!keep.tmp"), max_removals=RemovalLimit(20, 0))
+    return replace(sample(), destinations=(directory, file))
+
+
+def test_excludes_and_a_limit_of_removals_make_version_3() -> None:
+    line = manifest_bytes(third()).decode().split("\n")[0]
+    assert '"version":3' in line
+    assert '"exclude":["*.tmp","!keep.tmp"],"max_removals":{"files":0,"percent":20},"synchronize":"mirror"' in line
+    assert '{"directory":false,"entries":1,"synchronize":"no","template":"{{ DEST }}/one"}' in line  # no key that says nothing
+    assert parse_manifest(manifest_bytes(third())) == third()
+
+
+@pytest.mark.parametrize("change", [{"exclude": ("a",)}, {"max_removals": RemovalLimit(0, 10)}, {"max_removals": RemovalLimit(50, 11)}])
+def test_each_of_them_alone_makes_version_3(change: dict[str, Any]) -> None:
+    [directory, file] = second().destinations
+    manifest = replace(sample(), destinations=(replace(directory, **change), file))
+    assert b'"version":3' in manifest_bytes(manifest)
+    assert parse_manifest(manifest_bytes(manifest)) == manifest
+
+
+def test_version_3_is_refused_if_version_2_would_do() -> None:
+    with pytest.raises(StoreCorruptError, match="version 3"):
+        parse_manifest(manifest_bytes(second()).replace(b'"version":2', b'"version":3'))
+
+
+def test_version_2_has_no_key_of_version_3() -> None:
+    with pytest.raises(StoreCorruptError, match="exclude"):
+        parse_manifest(manifest_bytes(third()).replace(b'"version":3', b'"version":2'))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ('["*.tmp","!keep.tmp"]', "[]"),
+        ('["*.tmp","!keep.tmp"]', "[1]"),
+        ('["*.tmp","!keep.tmp"]', '["[a"]'),
+        ('["*.tmp","!keep.tmp"]', '["a\\u0000"]'),
+        ('["*.tmp","!keep.tmp"]', "[" + ",".join(['"a"'] * 1001) + "]"),
+        ('{"files":0,"percent":20}', "null"),
+        ('{"files":0,"percent":20}', '{"files":0,"percent":101}'),
+        ('{"files":0,"percent":20}', '{"files":-1,"percent":20}'),
+        ('{"files":0,"percent":20}', '{"percent":20}'),
+        ('{"files":0,"percent":20}', '{"files":10,"percent":50}'),
+    ],
+)
+def test_a_limit_or_an_exclude_that_breaks_a_rule_is_refused(key: str, value: str) -> None:
+    text = manifest_bytes(third()).decode()
+    assert key in text
+    with pytest.raises(StoreCorruptError):
+        parse_manifest(text.replace(key, value).encode())
 
 
 BIG = base64.b64encode(bytes(64 * 1024)).decode()

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from sluice.model.action import Script, ScriptType
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
+from sluice.model.removals import USUAL, RemovalLimit
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Synchronize
 
 Extras: TypeAlias = tuple[str, tuple[tuple[str, bytes], ...]]
 
 FIRST = RevisionNumber(1, 1)
+EXCLUDES = st.sampled_from(["*.tmp", "!a.tmp", "/é\\ ", "a/**/[b-d]?", "cache/"])
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
 PARTS = (
     st.text(st.characters(exclude_characters="\0/\\", exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -56,6 +58,8 @@ def destinations(draw: st.DrawFn, contents: dict[str, bytes], extras: st.SearchS
 
     template = draw(TEXTS)
     synchronize = (Synchronize.NO if extras is NO_EXTRAS else draw(st.sampled_from(Synchronize))).value
+    exclude = tuple(draw(st.lists(EXCLUDES, max_size=2))) if synchronize == Synchronize.MIRROR else ()
+    limit = draw(st.builds(RemovalLimit, st.integers(0, 100), st.integers(0, 20))) if synchronize != Synchronize.NO else USUAL
     if draw(st.integers(0, 4)) == 0:
         return Destination(template, False, (file(""),))
     entries = {"": Entry(EntryKind.DIRECTORY, "", draw(MODES), draw(TIMES), 0, "", "", *draw(extras))}
@@ -73,7 +77,7 @@ def destinations(draw: st.DrawFn, contents: dict[str, bytes], extras: st.SearchS
         else:
             entries[path] = Entry(kind, path, draw(MODES), draw(TIMES), 0, "", "", *draw(extras))
             directories.append(path)
-    return Destination(template, True, tuple(entries[path] for path in sorted(entries)), synchronize)
+    return Destination(template, True, tuple(entries[path] for path in sorted(entries)), synchronize, exclude, limit)
 
 
 @st.composite

@@ -10,9 +10,11 @@ from sluice.model.action import Action, Script, ScriptType, StartProcess, StopPr
 from sluice.model.feature import Feature
 from sluice.model.locked import Locked
 from sluice.model.recipe import RenderedRecipe
+from sluice.model.removals import RemovalLimit
 from sluice.model.site import Distribution, DistributionType, FileSource, Synchronize
 from sluice.rules.features import needed_features
 
+FEW = RemovalLimit(percent=5, files=0)
 PLAIN = Distribution("zone", "hq", DistributionType.FILE)
 RECIPE = RenderedRecipe(("/opt/zone",))
 
@@ -48,6 +50,10 @@ def test_waiting_for_locked_targets_and_keeping_space_free_are_needed_where_they
         (FileSource(PurePosixPath("/srv/a"), "/opt/a"), set()),
         (FileSource(PurePosixPath("/srv/a"), "/opt/a", synchronize=Synchronize.YES), {"synchronize"}),
         (FileSource(PurePosixPath("/srv/a"), "/opt/a", synchronize=Synchronize.MIRROR), {"synchronize"}),
+        (FileSource(PurePosixPath("/srv/a"), "/opt/a", exclude=("b",), synchronize=Synchronize.YES), {"synchronize"}),
+        (FileSource(PurePosixPath("/srv/a"), "/opt/a", exclude=("b",), synchronize=Synchronize.MIRROR), {"synchronize", "removals"}),
+        (FileSource(PurePosixPath("/srv/a"), "/opt/a", synchronize=Synchronize.YES, max_removals=FEW), {"synchronize", "removals"}),
+        (FileSource(PurePosixPath("/srv/a"), "/opt/a", exclude=("b",), max_removals=FEW), set()),
         (FileSource(PurePosixPath("/srv/a"), "/opt/a", owner="keep"), {"owner"}),
         (FileSource(PurePosixPath("/srv/a"), "/opt/a", owner="www:www", xattrs="keep"), {"owner", "xattrs"}),
         (FileSource(PurePosixPath("/srv/a"), "/opt/a", xattrs={"user.a": "b"}), {"xattrs"}),
@@ -60,5 +66,5 @@ def test_removal_owners_and_extended_attributes_are_needed_where_any_entry_asks_
 
 def test_features_are_never_renamed() -> None:
     """They stand in the hello of agents that are out there."""
-    known = {"script", "perl", "start process", "stop process", "locked", "min free", "delta", "synchronize", "owner", "xattrs"}
+    known = {"script", "perl", "start process", "stop process", "locked", "min free", "delta", "synchronize", "owner", "xattrs", "removals"}
     assert known <= {feature.value for feature in Feature}

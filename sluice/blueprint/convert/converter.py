@@ -22,6 +22,7 @@ from sluice.blueprint.schema.suggest import nearest
 from sluice.model.action import Action
 from sluice.model.locked import FAILS_AT_ONCE, Locked
 from sluice.model.platforms import FAMILY_OF, is_case_sensitive, lineage
+from sluice.model.removals import USUAL
 from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import (
     Channel,
@@ -208,7 +209,14 @@ class Converter:
         source = self._parsed(document, ("files", index, "source"), self._site_path, part.source, PurePosixPath("/"))
         synchronize = part.synchronize or Synchronize.NO
         return FileSource(
-            source, part.destination, tuple(part.exclude or ()), part.mode or "keep", synchronize, part.owner or "", part.xattrs or ""
+            source,
+            part.destination,
+            tuple(part.exclude or ()),
+            part.mode or "keep",
+            synchronize,
+            part.owner or "",
+            part.xattrs or "",
+            part.max_removals or USUAL,
         )
 
     def _actions(self, document: Document, key: str, parts: Iterable[ActionPart], rollback: bool) -> tuple[Action, ...]:

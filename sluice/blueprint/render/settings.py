@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from sluice.blueprint.render.recipe import subscriber_variables
-from sluice.blueprint.render.texts import action_text, locked_text, mail_text, notify_text, schedule_text, synchronize_text, xattrs_text
+from sluice.blueprint.render.texts import (
+    action_text,
+    locked_text,
+    mail_text,
+    max_removals_text,
+    notify_text,
+    schedule_text,
+    synchronize_text,
+    xattrs_text,
+)
 from sluice.blueprint.schema.actions import PHASES
 from sluice.blueprint.schema.suggest import nearest
 from sluice.blueprint.schema.units import format_duration, format_size
@@ -115,6 +124,7 @@ def _distribution(d: Distribution) -> Iterator[tuple[str, str]]:
         yield f"files[{index}].exclude", ", ".join(entry.exclude) or "nothing"
         yield f"files[{index}].mode", entry.mode
         yield f"files[{index}].synchronize", synchronize_text(entry.synchronize)
+        yield f"files[{index}].max_removals", max_removals_text(entry.max_removals)
         yield f"files[{index}].owner", entry.owner or "the extracting account"
         yield f"files[{index}].xattrs", xattrs_text(entry.xattrs)
     for key, actions in zip(PHASES, (d.pre_actions, d.post_actions), strict=True):

@@ -8,6 +8,7 @@ from sluice.blueprint.schema.units import format_duration
 from sluice.blueprint.schema.values import WEEKDAYS
 from sluice.model.action import Action, Script, StopProcess
 from sluice.model.locked import Locked
+from sluice.model.removals import USUAL, RemovalLimit
 from sluice.model.schedule import Kind, Schedule, Window
 from sluice.model.site import Mail, Notify, Synchronize
 
@@ -70,6 +71,13 @@ def notify_text(notify: Notify | None) -> str:
 def synchronize_text(synchronize: Synchronize) -> str:
     """Write it as in a blueprint."""
     return {Synchronize.NO: "false", Synchronize.YES: "true", Synchronize.MIRROR: "mirror"}[synchronize]
+
+
+def max_removals_text(limit: RemovalLimit) -> str:
+    """Write it as in a blueprint; the usual one has no word there."""
+    if limit == USUAL:
+        return f"{limit.percent}% or {limit.files} files, whichever is more"
+    return f"{limit.percent}%" if limit.percent or not limit.files else str(limit.files)
 
 
 def xattrs_text(xattrs: str | Mapping[str, str]) -> str:

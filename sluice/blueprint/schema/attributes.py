@@ -14,6 +14,7 @@ from pydantic import PlainValidator, WithJsonSchema
 from sluice.blueprint.schema import values
 from sluice.blueprint.schema.suggest import nearest
 from sluice.blueprint.schema.values import refuse, text_value, wrong_type
+from sluice.model.removals import RemovalLimit
 from sluice.model.site import Synchronize
 
 XATTRS_MAX = 32
@@ -22,6 +23,8 @@ NAME_BYTES_MAX = 255
 """Bytes of an extended attribute's name, as Linux limits it."""
 VALUE_BYTES_MAX = 3072
 """Bytes of all names and values together: ext4 keeps them in a block of 4 KiB, with a header for each."""
+FILES_MAX = 2_000_000
+"""Files of a Distribution, more than any manifest has."""
 KEEP = "keep"
 MIRROR = "mirror"
 
@@ -66,6 +69,21 @@ def _xattrs(value: object) -> str | dict[str, str]:
     return value
 
 
+def _max_removals(value: object) -> RemovalLimit:
+    if isinstance(value, str) and (share := re.fullmatch(r"([0-9]{1,3})\s*%", value)) and int(share[1]) <= 100:
+        return RemovalLimit(percent=int(share[1]), files=0)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= FILES_MAX:
+        return RemovalLimit(percent=0, files=value)
+    raise refuse(f"{value!r:.100} is neither a share nor a number", "write a share from 0% to 100%, or a number of files such as 200")
+
+
+MaxRemovals = Annotated[
+    RemovalLimit,
+    PlainValidator(_max_removals),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": r"^(100|[0-9]{1,2})\s*%$"}, {"type": "integer", "minimum": 0, "maximum": FILES_MAX}]}
+    ),
+]
 Removal = Annotated[Synchronize, PlainValidator(_synchronize), WithJsonSchema({"enum": [False, True, MIRROR]})]
 FileOwner = Annotated[str, text_value(_file_owner, 'keep or "user:group"', "root:root", pattern=f"^(keep|{_OWNER.pattern})$")]
 Xattrs = Annotated[

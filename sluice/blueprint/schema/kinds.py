@@ -13,13 +13,14 @@ from pydantic import Field, model_validator
 
 from sluice.blueprint.schema import values
 from sluice.blueprint.schema.actions import ActionPart
-from sluice.blueprint.schema.attributes import FileOwner, Removal, Xattrs
+from sluice.blueprint.schema.attributes import FileOwner, MaxRemovals, Removal, Xattrs
 from sluice.blueprint.schema.mails import MailPart, NotifyPart
 from sluice.blueprint.schema.part import Part, left_out
 from sluice.blueprint.schema.schedules import ScheduleValue
 from sluice.blueprint.schema.values import refuse, wrong_type
 from sluice.model.action import ACTIONS_MAX
 from sluice.model.locked import RETRIES_MAX
+from sluice.rules.excludes import EXCLUDES_MAX
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -125,7 +126,10 @@ class FilePart(Part):
     synchronize: Removal | None = left_out(
         "true: also removes files that only an earlier revision has; mirror: all files that it does not have. false when left out."
     )
-    exclude: list[values.Filled] | None = left_out("Globs against the path below source.")
+    max_removals: MaxRemovals | None = left_out(
+        "Most files that may go unasked: a share such as 20%, or a number; 50% or 10 files when left out, whichever is more."
+    )
+    exclude: list[values.Filled] | None = left_out("Patterns as in a .gitignore, against the path below source.", max_length=EXCLUDES_MAX)
     mode: values.Mode | None = left_out('keep, or octal digits in quotes such as "0644".')
     owner: FileOwner | None = left_out('keep, or "user:group" for everything; the extracting account when left out.')
     xattrs: Xattrs | None = left_out("keep, or extended attributes user.* with their texts; none when left out.")

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sluice.errors import StoreCorruptError
 from sluice.formats.manifest.columns import ColumnReader, ColumnWriter, Known
-from sluice.formats.manifest.document import HEADER_MAX, header_bytes, parse_header
+from sluice.formats.manifest.document import HEADER_MAX, header_bytes, parse_header, version_of
 from sluice.formats.manifest.lines import checked
 from sluice.formats.manifest.operations import OperationReader, OperationWriter, walk
 from sluice.formats.manifest.shifts import Shifts, read_shifts, write_shifts
@@ -20,7 +20,7 @@ from sluice.model.manifest import PLACEHOLDER, Destination, Entry, EntryKind, Ma
 from sluice.model.revision import RevisionNumber
 
 _HEADER_VERSION = 2
-"""The version in which headers are compared: the one that can express everything."""
+"""The version in which headers are compared, unless a manifest needs a higher one."""
 _REVISION_MAX = 10**9
 
 
@@ -118,7 +118,7 @@ def _read_header(reader: Reader, base: Manifest) -> Manifest:
 
 
 def _header(manifest: Manifest) -> bytes:
-    return header_bytes(manifest, [0] * len(manifest.destinations), _HEADER_VERSION)
+    return header_bytes(manifest, [0] * len(manifest.destinations), max(version_of(manifest), _HEADER_VERSION))
 
 
 def _known(base: Manifest) -> Known:

@@ -19,10 +19,13 @@ from sluice.formats.manifest.lines import checked, entry_lines, parse_lines
 from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_to_json
 from sluice.model.action import ACTIONS_MAX
 from sluice.model.manifest import Destination, EncodedManifest, Entry, EntryKind, Manifest
+from sluice.model.removals import USUAL, RemovalLimit
 from sluice.model.site import Copy, DistributionType, Synchronize
+from sluice.rules.excludes import EXCLUDES_MAX, ExcludeError, pattern_parts
+from sluice.rules.removals import limits_removals
 
-VERSION = 2
-"""The newest; 1 is written if nothing synchronizes and no entry has owner or extended attributes."""
+VERSION = 3
+"""The newest; ``version_of`` says which one a manifest gets."""
 MANIFEST_MAX = 512 * 1024 * 1024
 """Most bytes of a manifest."""
 ENTRIES_MAX = 2_000_000
@@ -43,7 +46,7 @@ def decode(data: bytes) -> EncodedManifest:
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """Return the one byte string of a manifest; a text that isn't Unicode raises UnicodeEncodeError."""
-    lines = [header_bytes(manifest, [len(d.entries) for d in manifest.destinations], _version(manifest)).decode()]
+    lines = [header_bytes(manifest, [len(d.entries) for d in manifest.destinations], version_of(manifest)).decode()]
     for destination in manifest.destinations:
         lines += entry_lines(destination.entries)
     lines.append("")
@@ -70,7 +73,7 @@ def parse_manifest(data: bytes) -> Manifest:
         destinations.append(replace(destination, entries=entries))
         at += count
     manifest = replace(manifest, destinations=tuple(destinations))
-    if _version(manifest) != version:
+    if version_of(manifest) != version:
         raise StoreCorruptError(f"the manifest of {_name(manifest)} says version {version}, which doesn't fit its entries")
     return manifest
 
@@ -155,11 +158,7 @@ def _header(manifest: Manifest, counts: Sequence[int], version: int) -> dict[str
         "max_revisions": manifest.max_revisions,
         "pre_actions": actions_to_json(manifest.pre_actions),
         "post_actions": actions_to_json(manifest.post_actions),
-        "destinations": [
-            {"template": d.template, "directory": d.is_directory, "entries": count}
-            | ({"synchronize": d.synchronize} if version > 1 else {})
-            for d, count in zip(manifest.destinations, counts, strict=True)
-        ],
+        "destinations": [_destination_json(d, count, version) for d, count in zip(manifest.destinations, counts, strict=True)],
     }
 
 
@@ -170,8 +169,10 @@ def _is_written_as(line: bytes, value: dict[str, Any]) -> bool:
         return False
 
 
-def _version(manifest: Manifest) -> int:
+def version_of(manifest: Manifest) -> int:
     """Return the lowest version that can express a manifest: older agents read 1."""
+    if any(limits_removals(destination) for destination in manifest.destinations):
+        return 3
     for destination in manifest.destinations:
         if destination.synchronize != Synchronize.NO or any(entry.owner or entry.xattrs for entry in destination.entries):
             return 2
@@ -183,8 +184,35 @@ def _destination(value: Any, version: int) -> tuple[Destination, int]:
         synchronize = fields.text("synchronize") if version > 1 else Synchronize.NO.value
         if synchronize not in set(Synchronize):
             raise StoreCorruptError(f"a manifest's destination says synchronize {synchronize!r:.80}")
+        exclude: tuple[str, ...] = ()
+        limit = USUAL
+        if version > 2 and fields.optional("exclude"):
+            exclude = tuple(_exclude(each) for each in fields.items("exclude", limit=EXCLUDES_MAX))
+        if version > 2 and fields.optional("max_removals"):
+            with Fields(fields.any("max_removals"), what="a manifest's max_removals") as given:
+                limit = RemovalLimit(given.number("percent", most=100), given.number("files", most=ENTRIES_MAX))
         count = fields.number("entries", most=ENTRIES_MAX)
-        return Destination(fields.text("template"), fields.flag("directory"), (), synchronize), count
+        return Destination(fields.text("template"), fields.flag("directory"), (), synchronize, exclude, limit), count
+
+
+def _exclude(value: Any) -> str:
+    try:
+        if isinstance(value, str) and "\0" not in value and pattern_parts(value):
+            return value
+    except ExcludeError as error:
+        raise StoreCorruptError(f"a manifest's destination excludes what can't be: {error.what:.200}") from error
+    raise StoreCorruptError("a manifest's destination excludes something that isn't a text")
+
+
+def _destination_json(destination: Destination, count: int, version: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"template": destination.template, "directory": destination.is_directory, "entries": count}
+    if version > 1:
+        found["synchronize"] = destination.synchronize
+    if version > 2 and destination.exclude:
+        found["exclude"] = list(destination.exclude)
+    if version > 2 and destination.max_removals != USUAL:
+        found["max_removals"] = {"percent": destination.max_removals.percent, "files": destination.max_removals.files}
+    return found
 
 
 def _name(manifest: Manifest) -> str:
