@@ -24,6 +24,7 @@ from sluice.formats.orders import ORDER_MAX, RECEIPT_MAX
 from sluice.formats.protocol import MESSAGE_MAX, METADATA_MAX, Message
 from sluice.formats.rehearsals import OUTLINE_MAX, recipe_from_json, rehearsals_to_json, removals_to_json
 from sluice.formats.zstd import decompress_frame, decompress_wide
+from sluice.model.order import Act
 from sluice.subscriber.actions.rehearse import rehearse_actions
 from sluice.subscriber.complete import complete
 from sluice.subscriber.extract.extraction import extract
@@ -31,6 +32,7 @@ from sluice.subscriber.extract.receipts import receipts_of
 from sluice.subscriber.extract.rehearse import rehearse_removals
 from sluice.subscriber.held.directory import DistributionDirectory
 from sluice.subscriber.receive.receivers import TargetPath
+from sluice.subscriber.release import release
 from sluice.trust.keys import load_private_key
 from sluice.trust.roles import MANIFEST
 from sluice.trust.verify import FILES_MAX
@@ -39,6 +41,8 @@ PREFIX_MAX = 3
 """Most held files that received metadata may be compressed against: of targets, snapshot and one Distribution."""
 COMPLETIONS_MAX = 8
 """Times that one conversation may have a Distribution completed: each reads its tree. Twice as many as a sender with supplements needs."""
+ACTS = {Act.EXTRACT: extract, Act.RELEASE: release}
+"""What carries each act out."""
 RECEIPTS_MAX = 1000
 """Most receipts in one answer."""
 RECEIPTS_BYTES = MESSAGE_MAX // 4
@@ -117,7 +121,7 @@ class Requests:
         load_private_key(self._directory.receipt_key)  # before any change that no receipt could be signed for
         with self._channel.events() as events:
             context = extraction_context(self._directory, held, event=events)
-            receipt = extract(context, order, accept=partial(self._trust.raise_sequence, order))
+            receipt = ACTS[order.act](context, order, accept=partial(self._trust.raise_sequence, order))
         return {"type": "receipt", "envelope": receipt}
 
     def _rehearse(self, fields: Fields) -> Message:

@@ -61,12 +61,12 @@ def site_snapshot(site: Site) -> LedgerSnapshot:
 def failed_actions(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str) -> Sequence[ActionReport]:
     """Return the failed actions and the output of undoing, if the last receipt is a failure; it was verified when it arrived."""
     state = snapshot.states.get((subscriber, distribution))
-    if state is None or not state.sequence:
+    if state is None or not state.sequence or state.distributor not in site.distributors:
         return ()
     from sluice.formats.orders import parse_receipt
     from sluice.model.order import Outcome
 
-    with ledger_of(site, site.distribution(distribution).distributor) as ledger:
+    with ledger_of(site, state.distributor) as ledger:
         envelope = ledger.receipt(state.distributor, subscriber, state.sequence) if ledger is not None else None
     payload = json.loads(envelope).get("payload") if envelope else None
     if payload is None:

@@ -16,6 +16,7 @@ from cli.cancel import cancel
 from cli.doctor import doctor
 from cli.failures import EXIT_CODES, Terminated, report
 from cli.plan import apply, plan
+from cli.release import release
 from cli.revisions import revisions
 from cli.runs import build, distribute, extract, refresh, send, sign
 from cli.session import DEFAULT_SITE, Session
@@ -64,7 +65,7 @@ def sluice(ctx: click.Context, site: str | None, verbose: bool, debug: bool) -> 
 
 for _command in (
     *(init, validate, plan, apply, up),
-    *(build, sign, send, extract, distribute, refresh, cancel),
+    *(build, sign, send, extract, distribute, refresh, cancel, release),
     *(status, why, show, revisions, ted, store),
     *(doctor, trust, subscriber, subscribers, agent),
 ):

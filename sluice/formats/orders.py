@@ -10,7 +10,7 @@ from sluice.errors import TamperedError
 from sluice.formats.canonical import Fields, canonical_bytes
 from sluice.model.action import ACTIONS_MAX, ARGUMENTS_MAX, Action, Script, ScriptType, StartProcess, StopProcess
 from sluice.model.locked import FAILS_AT_ONCE, RETRIES_MAX, WAIT_MAX, Locked
-from sluice.model.order import ActionReport, Failure, Order, Outcome, Receipt
+from sluice.model.order import Act, ActionReport, Failure, Order, Outcome, Receipt
 
 ORDER_MAX = 15 * 1024 * 1024
 """Most bytes of an order's payload; with its envelope it must fit into a message."""
@@ -123,6 +123,8 @@ def order_bytes(order: Order) -> bytes:
         value["locked"] = {"retries": order.locked.retries, "wait": int(order.locked.wait.total_seconds())}
     if order.min_free:
         value["min_free"] = order.min_free
+    if order.act is not Act.EXTRACT:
+        value["act"] = order.act.value
     return canonical_bytes(value)
 
 
@@ -130,7 +132,7 @@ def parse_order(data: bytes) -> Order:
     """Read a payload whose signature was verified. Raises TamperedError, TruncatedError."""
     with Fields.parse(data, limit=ORDER_MAX, what="an order") as fields:
         fields.constant("version", 1)
-        return Order(
+        order = Order(
             distributor=fields.name("distributor"),
             subscriber=fields.name("subscriber"),
             sequence=fields.number("sequence", least=1),
@@ -143,7 +145,17 @@ def parse_order(data: bytes) -> Order:
             post_actions=actions_from_json(fields.items("post_actions", limit=ACTIONS_MAX)),
             locked=_locked(fields.any("locked")) if fields.optional("locked") else FAILS_AT_ONCE,
             min_free=fields.number("min_free") if fields.optional("min_free") else 0,
+            act=_act(fields.text("act")) if fields.optional("act") else Act.EXTRACT,
         )
+    if order.act is not Act.EXTRACT and (order.destinations or order.pre_actions or order.post_actions):
+        raise TamperedError(f"an order to {order.act} has destinations or actions")
+    return order
+
+
+def _act(word: str) -> Act:
+    if word not in set(Act):
+        raise TamperedError(f"an order: unknown act {word!r:.64}")
+    return Act(word)
 
 
 def _locked(value: Any) -> Locked:

@@ -44,6 +44,7 @@ class EventKind(StrEnum):
     MAIL_DUE = "mail due"
     MAIL_SENT = "mail sent"
     MAIL_FAILED = "mail failed"
+    RELEASED = "released"
 
 
 @dataclass(frozen=True, slots=True)

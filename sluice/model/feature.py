@@ -33,3 +33,5 @@ class Feature(StrEnum):
     """Sets extended attributes."""
     REMOVALS = "removals"
     """Obeys ``max_removals`` and ``exclude`` of a destination, and reads manifests of version 3."""
+    RELEASE = "release"
+    """Carries out orders to release a Distribution."""

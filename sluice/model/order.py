@@ -1,4 +1,4 @@
-"""Orders, by which a Distributor has a Subscriber extract a revision, and receipts, in which the Subscriber attests the result.
+"""Orders, by which a Distributor has a Subscriber extract or release a Distribution, and receipts, in which it attests the result.
 
 Data only. ``trust/envelope.py`` signs and verifies them; docs/formats.md has their JSON.
 """
@@ -17,6 +17,14 @@ CLAIMED_SEQUENCE_MAX = 2**62
 """From here on a Subscriber's claim about the last order isn't believed: its numbers end at 2**63 - 1."""
 
 
+class Act(StrEnum):
+    """The act that an order asks for. Each but EXTRACT has a feature of the same name."""
+
+    EXTRACT = "extract"
+    RELEASE = "release"
+    """Forget that the Distribution placed anything: its files stay, and are nobody's."""
+
+
 class Outcome(StrEnum):
     """How an order ended on the Subscriber."""
 
@@ -28,11 +36,13 @@ class Outcome(StrEnum):
     """Nothing changed: replaced files were restored (F9)."""
     FAILED_KEPT = "failed, kept"
     """Rollback is off: the changes made so far stay."""
+    RELEASED = "released"
+    """The Subscriber forgot that the Distribution placed anything; its files stay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Extract this revision. Signed by the Distributor for one recipient; older sequences are refused."""
+    """Extract this revision, or another act. Signed by the Distributor for one recipient; older sequences are refused."""
 
     distributor: str
     subscriber: str
@@ -48,6 +58,7 @@ class Order:
     locked: Locked = FAILS_AT_ONCE
     min_free: int = 0
     """Bytes that must stay free on every file system that is written to (C13)."""
+    act: Act = Act.EXTRACT
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ installing    the agent extracts                                     begin_extra
 installed     read back and signed (X2)                              apply_receipt, confirm_installed
 failed        an administrator must act; the error has the remedy    fail_sending, fail_extracting, apply_receipt
 cancelled     cancelled while it waited (I10)                        cancel
+released      its host forgot that it placed anything; files stay    apply_receipt
 not sent      no Channel                                             never stored: rules/reasons.py derives it
 not joined    no Channel joins the two                               never stored
 inactive      A7                                                     never stored
@@ -49,6 +50,7 @@ class State(StrEnum):
     INSTALLED = "installed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    RELEASED = "released"
     NOT_SENT = "not sent"
     NOT_JOINED = "not joined"
     INACTIVE = "inactive"
@@ -202,6 +204,9 @@ class CurrentState:
             moved = self._to(State.INSTALLED, f"{receipt.revision} is installed{repaired}", receipt.finished)
             since = self.since if self.state is State.INSTALLED and self.extracted == receipt.revision else receipt.finished
             moved = replace(moved, extracted=receipt.revision, held=receipt.revision, since=since, error=None)
+        elif receipt.outcome is Outcome.RELEASED:
+            moved = self._to(State.RELEASED, "released: its files stay", receipt.finished)
+            moved = replace(moved, held=None, extracted=None, offered=None, since=receipt.finished, error=None)
         else:
             reason = failure.message if failure else f"{receipt.revision} {receipt.outcome}"
             moved = self._to(State.FAILED, reason, receipt.finished)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
+from sluice.model.order import Act
 from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import Site
 
-ORDER_LIFETIME = timedelta(days=1)
-"""An order is carried out at once; a day allows for clocks that differ and for a parent that forwards it."""
+_DAY = timedelta(days=1)
+ORDER_LIFETIMES: Mapping[Act, timedelta] = {Act.EXTRACT: _DAY, Act.RELEASE: _DAY}
+"""By act. Both are carried out at once; a day allows for clocks that differ and for a parent that forwards the order."""
 _LONGEST = {
     Kind.NEVER: timedelta(0),
     Kind.IMMEDIATELY: timedelta(0),

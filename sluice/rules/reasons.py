@@ -72,7 +72,9 @@ def why(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str
     Raises:
         NotFoundError: The site has no such Subscriber or Distribution.
     """
-    row = status_row(site, snapshot, site.subscriber(subscriber).name, site.distribution(distribution).name, now)
+    if (subscriber, distribution) not in snapshot.states:  # else it is known, even if it left the site
+        subscriber, distribution = site.subscriber(subscriber).name, site.distribution(distribution).name
+    row = status_row(site, snapshot, subscriber, distribution, now)
     has = f"{row.extracted} of {distribution}" if row.extracted else f"no revision of {distribution}"
     latest = f" (latest: {row.latest})" if row.latest and row.latest != row.extracted else ""
     return f"{subscriber} has {has}{latest}: {row.reason}."
@@ -92,7 +94,7 @@ def status_rows(
         subscriber: Only this one; empty for all. ``distribution`` likewise.
     """
     pairs = {(d, s) for d in site.distributions for s in site.subscribers_of_distribution(d)}
-    pairs |= {(d, s) for (s, d), state in snapshot.states.items() if state.held or state.extracted}
+    pairs |= {(d, s) for (s, d), state in snapshot.states.items() if state.held or state.extracted or state.state is State.RELEASED}
     reached = {d for d, _ in pairs}
     pairs |= {(d.name, "") for d in site.distributions.values() if not d.channels and d.name not in reached}
     reader = _Reader(site, snapshot, now)
@@ -141,6 +143,8 @@ class _Reader:
         distribution = self._site.distributions.get(state.distribution)
         subscriber = self._site.subscribers.get(state.subscriber)
         stays = f"; {state.extracted} stays installed" if state.extracted else ""
+        if state.state is State.RELEASED and state.since:
+            stays = f"; released at {moment(state.since)}, its files stay"
         if distribution is None:
             return State.NOT_JOINED, f"the site no longer has a Distribution {state.distribution}{stays}"
         ticket = self._tickets.get((state.subscriber, state.distribution))
@@ -206,6 +210,8 @@ class _Reader:
                 return State.INSTALLED, f"{state.reason}, verified at {since}"
             case State.INSTALLED if state.extracted == latest:
                 return State.INSTALLED, f"{latest} is installed since {since}"
+            case State.RELEASED:
+                return State.RELEASED, f"released at {since}: its files stay; {latest} {next_send}"
             case State.CANCELLED if not newer:
                 return State.CANCELLED, f"cancelled at {since}: {state.reason}; {latest} {next_send}"
             case State.SENDING:

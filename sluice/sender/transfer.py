@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError, StoreCorruptError, TrustError
+from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError, StoreCorruptError
 from sluice.model.assignment import Assignment
 from sluice.model.event import JsonValue
 from sluice.model.revision import RevisionNumber
@@ -22,6 +22,7 @@ from sluice.model.site import Subscriber
 from sluice.ports import Progress, TedFile, TedStore, Transport
 from sluice.sender.call import Call, call_agent, require
 from sluice.sender.hello import AgentHello
+from sluice.sender.metadata import push_metadata
 from sluice.sender.pausing import PauseControl
 from sluice.sender.signed import SignedMetadata
 from sluice.sender.supplement import SupplementSender
@@ -260,18 +261,9 @@ class Transfer:
 
     def _push_metadata(self) -> int:
         """Send the metadata that the Subscriber lacks, and return the bytes it took."""
-        call, distribution, signed = self.called, self.assignment.distribution, self.sender.signed
-        before = call.conversation.sent
-        if files := signed.files_for(distribution, self._held_metadata):
-            like = signed.held_files(distribution, self._held_metadata) if takes_deltas(call.hello) else {}
-            try:
-                self._held_metadata = call.conversation.push_metadata(distribution, files, like)
-            except TrustError:
-                if not like:
-                    raise
-                # It may hold another file under the same version, of before our repository was restored from a backup.
-                self._held_metadata = call.conversation.push_metadata(distribution, files)
-        return call.conversation.sent - before
+        before = self.called.conversation.sent
+        self._held_metadata = push_metadata(self.called, self.sender.signed, self.assignment.distribution, self._held_metadata)
+        return self.called.conversation.sent - before
 
     def _report(self, done: int, total: int) -> None:
         if self._resumed is None:  # the first report, before anything is sent

@@ -28,12 +28,12 @@ from sluice.model.action import Script, ScriptType, StopProcess
 from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind
 from sluice.model.locked import Locked
-from sluice.model.order import Failure, Outcome, Receipt
+from sluice.model.order import Act, Failure, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Channel, Distribution, DistributionType, Distributor, Site, Subscription
 from sluice.model.state import Built, LedgerSnapshot, State
-from sluice.rules.lifetimes import ORDER_LIFETIME
+from sluice.rules.lifetimes import ORDER_LIFETIMES
 from sluice.rules.reasons import why
 from sluice.sender.call import Call, call_agent
 from sluice.sender.transfer import Remedy, Transfer
@@ -124,7 +124,7 @@ def test_the_order_is_for_one_recipient_numbered_and_expires(hq: Bench, agent: A
     order(hq)
     assert [each.sequence for each in seen] == [1, 2]
     assert (seen[0].subscriber, seen[0].distributor, seen[0].destinations) == ("helsinki-1", "hq", ("/opt/zone",))
-    assert seen[0].expires - seen[0].issued == ORDER_LIFETIME
+    assert seen[0].expires - seen[0].issued == ORDER_LIFETIMES[Act.EXTRACT]
     assert parse_order(usual(seen[0])["payload"].encode()) == seen[0]
 
 

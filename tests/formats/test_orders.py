@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from sluice.errors import TamperedError, TruncatedError
 from sluice.formats.orders import order_bytes, parse_order, parse_receipt, receipt_bytes
 from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
 from sluice.model.locked import FAILS_AT_ONCE, Locked
-from sluice.model.order import ActionReport, Failure, Order, Outcome, Receipt
+from sluice.model.order import Act, ActionReport, Failure, Order, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True)
@@ -42,6 +43,7 @@ ORDERS = st.builds(
     locked=st.just(FAILS_AT_ONCE) | st.builds(Locked, st.integers(1, 100), WAITS),
     min_free=st.integers(0, 2**50),
 )
+RELEASES = st.builds(replace, ORDERS, destinations=st.just(()), pre_actions=st.just(()), post_actions=st.just(()), act=st.just(Act.RELEASE))
 REPORTS = st.builds(ActionReport, st.just("pre"), TEXTS, st.floats(0, 600), st.none() | st.integers(-64, 255), TEXTS)
 RECEIPTS = st.builds(
     Receipt,
@@ -64,7 +66,7 @@ RECEIPTS = st.builds(
 )
 
 
-@given(ORDERS)
+@given(ORDERS | RELEASES)
 def test_an_order_is_read_as_it_was_written(order: Order) -> None:
     assert parse_order(order_bytes(order)) == order
 
@@ -128,3 +130,28 @@ def test_an_order_that_lacks_a_field_is_refused(key: str) -> None:
 def test_a_cut_order_is_truncated() -> None:
     with pytest.raises(TruncatedError):
         parse_order(json.dumps(order_json()).encode()[:-20])
+
+
+def test_an_order_to_extract_names_no_act_so_that_older_agents_read_it() -> None:
+    order = Order("hq", "oslo", 1, *[datetime(2026, 1, 1, tzinfo=UTC)] * 2, "zone", RevisionNumber(1, 1), (), (), ())
+    assert b'"act"' not in order_bytes(order)
+    assert b'"act":"release"' in order_bytes(replace(order, act=Act.RELEASE))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"act": "adopt"}, "unknown act 'adopt'"),
+        ({"act": 1}, "act isn't a text"),
+        ({"act": "release", "destinations": ["/opt"]}, "an order to release has destinations or actions"),
+        (
+            {"act": "release", "post_actions": [{"script": {"type": "shell", "run": "x", "path": "", "undo": ""}}]},
+            "an order to release has",
+        ),
+    ],
+)
+def test_an_act_that_is_unknown_or_has_what_it_may_not_have_is_refused(change: dict[str, object], problem: str) -> None:
+    order = Order("hq", "oslo", 1, *[datetime(2026, 1, 1, tzinfo=UTC)] * 2, "zone", RevisionNumber(1, 1), (), (), ())
+    data = json.dumps(json.loads(order_bytes(order)) | change, sort_keys=True, separators=(",", ":")).encode()
+    with pytest.raises(TamperedError, match=problem):
+        parse_order(data)

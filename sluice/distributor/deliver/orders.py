@@ -20,11 +20,13 @@ from sluice.formats.canonical import canonical_bytes
 from sluice.formats.manifest.document import read_back_digest
 from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind
-from sluice.model.order import Order, Outcome, Receipt
+from sluice.model.feature import Feature
+from sluice.model.order import Act, Order, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
+from sluice.model.state import Record
 from sluice.model.ticket import Ticket
 from sluice.rules.features import needed_features
-from sluice.rules.lifetimes import ORDER_LIFETIME
+from sluice.rules.lifetimes import ORDER_LIFETIMES
 from sluice.rules.wording import printable
 from sluice.sender.call import Call, require
 from sluice.sender.conversation import AgentEvent
@@ -59,7 +61,7 @@ class ExtractResult:
 
 @dataclass(frozen=True, slots=True, repr=False)  # a recipe's scripts may contain passwords
 class Orders:
-    """Orders to one Subscriber to extract one revision, over one conversation."""
+    """Orders to one Subscriber to extract one revision, or to release the Distribution, over one conversation."""
 
     context: DistributorContext
     call: Call
@@ -70,7 +72,7 @@ class Orders:
     on_event: Callable[[AgentEvent], None] | None = None
 
     def give(self, *, hand_over: Callable[[], Ticket | None] = lambda: None, if_changed: str = "", supplement: int = 0) -> ExtractResult:
-        """Have it extract a revision it holds, or verify and repair the one it has extracted (C10). The order expires ORDER_LIFETIME later.
+        """Have it extract a revision it holds, or verify and repair the one it has extracted (C10).
 
         Args:
             hand_over: Gives the claim up, which is then given back with the receipt.
@@ -99,10 +101,29 @@ class Orders:
             lambda state, at: state.begin_extracting(about.revision, at, sent=supplement),
             {"lent": supplement} if supplement else None,
         )
-        distributor, now = self.context.distributor.name, started.event.at
+        envelope, receipt = self._ordered(Act.EXTRACT, started)
+        self._keep(envelope, receipt, about.channel, hand_over(), is_check=is_check, if_changed=if_changed)
+        return ExtractResult(receipt)
+
+    def release(self, *, hand_over: Callable[[], Ticket | None]) -> Receipt:
+        """Have it forget that the Distribution placed anything; the revision is the one it has, as far as is known.
+
+        Raises:
+            As ``give``; UndoFailedError, StoreLockedError: the Subscriber refuses as long as an extraction stands half done.
+        """
+        self.fetch_receipts()
+        require(self.call.hello, {Feature.RELEASE}, self.assignment.distribution)
+        envelope, receipt = self._ordered(Act.RELEASE)
+        self._keep(envelope, receipt, self.assignment.channel, hand_over())
+        return receipt
+
+    def _ordered(self, act: Act, started: Record | None = None) -> tuple[Envelope, Receipt]:
+        """Give one order; return its receipt, verified. ``started`` is recorded together with its number."""
+        about, distributor = self.assignment, self.context.distributor.name
+        now = started.event.at if started else self.context.clock.now()
         # A receipt of any of its Distributions may still wait there under a number that a new ledger would give again.
-        sequence = ledger.next_sequence(distributor, about.subscriber, above=self.call.hello.sequence, record=started)
-        order = order_of(distributor, about, sequence, self.recipe, now=now)
+        sequence = self.context.ledger.next_sequence(distributor, about.subscriber, above=self.call.hello.sequence, record=started)
+        order = order_of(distributor, about, sequence, self.recipe, now=now, act=act)
         envelope = self.call.conversation.order(self.context.publisher.sign_order(order), self.on_event)
         receipt = self._verified(envelope)
         if (receipt.sequence, receipt.distribution, receipt.revision) != (sequence, about.distribution, about.revision):
@@ -112,8 +133,9 @@ class Orders:
                     f"{receipt.revision}, not {sequence} of {about.distribution} {about.revision}"
                 )
             )
-        self._keep(envelope, receipt, about.channel, hand_over(), is_check=is_check, if_changed=if_changed)
-        return ExtractResult(receipt)
+        if (receipt.outcome is Outcome.RELEASED) is not (act is Act.RELEASE):
+            raise self._refused(TamperedError(f"Subscriber {about.subscriber} answers an order to {act} with {receipt.outcome.value!r}"))
+        return envelope, receipt
 
     def fetch_receipts(self) -> list[Receipt]:
         """Store and acknowledge the receipts whose conversation broke, oldest first.
@@ -168,7 +190,7 @@ class Orders:
         is_check: bool = False,
         if_changed: str = "",
     ) -> None:
-        kind = EventKind.EXTRACT_FAILED
+        kind = EventKind.RELEASED if receipt.outcome is Outcome.RELEASED else EventKind.EXTRACT_FAILED
         if receipt.outcome in INSTALLED:
             kind = EventKind.VERIFIED if is_check else EventKind.INSTALLED
         event = event_of(self.context, kind, replace(self.assignment, revision=receipt.revision, channel=channel))
@@ -187,14 +209,16 @@ class Orders:
         return error
 
 
-def order_of(distributor: str, assignment: Assignment, sequence: int, recipe: RenderedRecipe, *, now: datetime) -> Order:
-    """Make the order to extract a revision by a recipe."""
+def order_of(
+    distributor: str, assignment: Assignment, sequence: int, recipe: RenderedRecipe, *, now: datetime, act: Act = Act.EXTRACT
+) -> Order:
+    """Make the order to extract a revision by a recipe, or another act, whose recipe is empty."""
     return Order(
         distributor=distributor,
         subscriber=assignment.subscriber,
         sequence=sequence,
         issued=now,
-        expires=now + ORDER_LIFETIME,
+        expires=now + ORDER_LIFETIMES[act],
         distribution=assignment.distribution,
         revision=assignment.revision,
         destinations=recipe.destinations,
@@ -202,4 +226,5 @@ def order_of(distributor: str, assignment: Assignment, sequence: int, recipe: Re
         post_actions=recipe.post_actions,
         locked=recipe.locked,
         min_free=recipe.min_free,
+        act=act,
     )

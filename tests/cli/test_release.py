@@ -1,0 +1,188 @@
+"""``sluice release``: hosts forget that a Distribution placed anything, and every file stays. A real agent answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from infra.transports.local import LocalTransport
+from sluice.model.assignment import Assignment
+from sluice.model.event import EventKind
+from sluice.model.revision import RevisionNumber
+from sluice.model.state import State
+from sluice.model.ticket import Ticket
+from tests.agents.workbench import ForkedAgents
+from tests.cli.conftest import Sluice
+from tests.cli.real_site import RealSite
+from tests.subscriber.revisions import tree_of
+
+D = """\
+---
+kind: Distribution
+name: {name}
+distributor: hq
+type: file
+channels: [web]
+extract: immediately
+files:
+  - {{source: src, destination: "{{{{ LOCAL_DIRECTORY }}}}/tree", synchronize: {synchronize}}}
+"""
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealSite:
+    """``d`` is installed: two files and a directory."""
+    monkeypatch.setattr(LocalTransport, "connect", ForkedAgents.connect)
+    monkeypatch.setenv("SLUICE_SITE", str(tmp_path / "site"))
+    site = RealSite(tmp_path / "site")
+    (site.directory / "src/sub").mkdir(parents=True)
+    (site.directory / "src/a").write_text("a")
+    (site.directory / "src/sub/b").write_text("b")
+    site.write(D.format(name="d", synchronize="true"))
+    assert site.distribute("d").state is State.INSTALLED
+    return site
+
+
+def test_the_files_stay_and_nothing_of_it_is_remembered_there(real: RealSite, sluice: Sluice) -> None:
+    before = tree_of(real.host / "tree")
+    result = sluice("release", "d")
+    assert (result.code, result.out) == (
+        0,
+        "s1: d 1.1 released: its files stay; Channel web sends it there again at its next start\n",
+    )
+    assert tree_of(real.host / "tree") == before
+    status = real.held("d").status()
+    assert (status.received, status.extracted) == ({}, None)
+    assert sorted(path.name for path in real.held("d").directory.iterdir()) == ["lock", "receipts", "status.json"]
+    with real.work() as work:
+        state = work.ledger.state("s1", "d")
+        assert (state.state, state.held, state.extracted, state.sequence) == (State.RELEASED, None, None, 2)
+        assert [each.event.kind for each in work.ledger.events(newest_first=True, limit=1)] == [EventKind.RELEASED]
+        assert work.ledger.receipt("hq", "s1", 2) is not None
+    assert not list(real.held("d").receipts.iterdir())  # acknowledged
+
+
+def test_a_dry_run_asks_nobody_and_changes_nothing(real: RealSite, sluice: Sluice) -> None:
+    before = real.held("d").status()
+    result = sluice("release", "d", "--dry-run", "--json")
+    assert result.json == {
+        "distribution": "d",
+        "subscribers": [{"subscriber": "s1", "outcome": "would be released", "revision": "1.1", "joined_by": ["web"], "error": None}],
+        "not_in_the_site": [],
+    }
+    assert real.held("d").status() == before
+    with real.work() as work:
+        assert work.ledger.state("s1", "d").state is State.INSTALLED
+
+
+def test_status_and_why_say_that_the_files_stay_and_what_comes_next(real: RealSite, sluice: Sluice) -> None:
+    sluice("release", "d")
+    [row] = sluice("status", "--json").json["rows"]
+    assert (row["state"], row["held"], row["extracted"]) == ("released", None, None)
+    assert ": its files stay; 1.1 waits for the next start of Channel web" in row["reason"]
+    assert sluice("why", "s1", "d").out.startswith("s1 has no revision of d (latest: 1.1): released at ")
+
+
+def test_released_files_are_removed_by_no_later_revision(real: RealSite, sluice: Sluice) -> None:
+    assert sluice("release", "d").code == 0
+    (real.directory / "src/a").unlink()
+    assert real.distribute("d").state is State.INSTALLED
+    assert (real.host / "tree/a").read_text() == "a"  # placed by 1.1, which was released: foreign now
+    (real.directory / "src/sub/b").unlink()
+    assert real.distribute("d").state is State.INSTALLED
+    assert not (real.host / "tree/sub/b").exists()  # placed again by 1.2: removed by 1.3
+
+
+def test_another_distribution_may_mirror_the_paths_from_then_on(real: RealSite, sluice: Sluice) -> None:
+    real.write(D.format(name="other", synchronize="mirror"))  # d left the site
+    refused = real.distribute("other")
+    assert refused.error is not None
+    assert "is a destination of d" in refused.error.message
+    assert sluice("release", "d").out == "s1: d 1.1 released: its files stay\n"
+    assert real.distribute("other").state is State.INSTALLED
+
+
+def test_one_that_left_the_site_is_released_by_the_distributor_that_signed_it(real: RealSite, sluice: Sluice) -> None:
+    real.write("")
+    result = sluice("release", "d", "--to", "s1", "--json")
+    assert [(each["outcome"], each["revision"]) for each in result.json["subscribers"]] == [("released", "1.1")]
+    assert real.held("d").status().extracted is None
+    assert "(latest: 1.1): the site no longer has a Distribution d; released at " in sluice("why", "s1", "d").out
+    [row] = sluice("status", "--json").json["rows"]
+    assert row["reason"].endswith(", its files stay")
+
+
+def test_one_that_was_withdrawn_by_a_refresh_is_released_too(real: RealSite, sluice: Sluice) -> None:
+    from sluice.distributor.build.withdraw import withdraw
+
+    real.write("")
+    with real.work() as work:
+        assert withdraw(work) == ["d"]
+    assert sluice("release", "d").out == "s1: d 1.1 released: its files stay\n"
+
+
+def test_a_ledger_that_was_lost_knows_nobody_and_the_host_is_named(real: RealSite, sluice: Sluice) -> None:
+    (real.directory / "var/hq/ledger.db").unlink()
+    assert sluice("release", "d").out == "by its receipts no Subscriber has anything of d: name those to ask with --to\n"
+    assert sluice("release", "d", "--to", "s1").out.startswith("s1: d 1.1 released: its files stay")
+
+
+def test_a_second_release_finds_nothing(real: RealSite, sluice: Sluice) -> None:
+    sluice("release", "d")
+    assert sluice("release", "d", "--to", "s1").out == "s1: nothing there\n"
+
+
+def test_a_name_that_no_distributor_ever_signed_is_not_found(real: RealSite, sluice: Sluice) -> None:
+    result = sluice("release", "dd")
+    assert result.code == 2
+    assert "had, a Distribution 'dd': it is one of: d" in result.err
+
+
+def test_a_host_that_is_gone_is_an_error_of_its_row_and_stays_as_it_was(
+    real: RealSite, sluice: Sluice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("SLUICE_SITE", str(real.directory))
+    (real.host / "sluice/agent/sluice-agent").unlink()
+    result = sluice("release", "d")
+    assert result.code == 7
+    assert result.out.startswith("s1: ")
+    with real.work() as work:
+        assert work.ledger.state("s1", "d").state is State.INSTALLED
+
+
+def test_a_run_that_has_the_pair_is_waited_for(real: RealSite, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> None:
+    with real.work() as work:
+        ticket = work.ledger.enqueue("hq", Assignment("s1", "d", RevisionNumber(1, 1)), "run-1", lease_seconds=600, now=datetime.now(UTC))
+        assert isinstance(ticket, Ticket)
+        slept: list[float] = []
+
+        def sleep(_: object, seconds: float) -> None:
+            slept.append(seconds)
+            assert real.held("d").status().extracted is not None  # not touched while the run has it
+            if len(slept) == 2:
+                work.ledger.finish(ticket)
+
+        monkeypatch.setattr("infra.workplace.SystemClock.sleep", sleep)
+        result = sluice("release", "d")
+    assert len(slept) == 2
+    assert result.err.count("s1: waits: ") == 1
+    assert result.out.startswith("s1: d 1.1 released")
+
+
+def test_an_older_agent_is_asked_for_nothing(real: RealSite, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("SLUICE_SITE", str(real.directory))
+    launcher = real.host / "sluice/agent/sluice-agent"
+    call = "import sys; from agents.main import main"
+    older = "import sys; import agents.features as f; f.Feature = [x for x in f.Feature if x != 'release']; from agents.main import main"
+    launcher.write_text(launcher.read_text().replace(call, older))
+    result = sluice("release", "d")
+    assert result.code == 7
+    assert "can't do what d needs: release: run: sluice subscriber bootstrap s1" in result.out
+    assert real.held("d").status().extracted is not None
