@@ -28,8 +28,8 @@ from sluice.formats.canonical import canonical_bytes
 from sluice.model.manifest import Destination, Entry, EntryKind
 from sluice.model.site import Distribution, FileSource
 from sluice.ports import ContentSink, Progress, Scan
+from sluice.rules.destinations import destination_of
 from sluice.rules.names_on_disk import LISTED, all_impossible, check_collisions, check_path_length, distributed_name, shown_path
-from sluice.rules.removals import destination_of
 
 RACY_NS = 2_000_000_000
 """Nanoseconds before a scan within which a second change may be invisible: the coarsest clock of a file system."""

@@ -35,3 +35,5 @@ class Feature(StrEnum):
     """Obeys ``max_removals`` and ``exclude`` of a destination, and reads manifests of version 3."""
     RELEASE = "release"
     """Carries out orders to release a Distribution."""
+    DIRECTORY_MODE = "directory mode"
+    """Gives directories that stood before the source's mode if ``directory_mode`` of a destination says so."""

@@ -63,6 +63,8 @@ class Destination:
     """The blueprint's excludes if the directory is mirrored: paths that they match stay (``rules/excludes.py``)."""
     max_removals: RemovalLimit = USUAL
     """How much an extraction may remove unasked, if the destination synchronizes."""
+    directory_mode: str = "keep"
+    """A value of ``model.site.DirectoryMode``: whether directories that stood before get the source's mode."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,15 @@ class Synchronize(StrEnum):
     """Every path that this revision lacks, including foreign ones."""
 
 
+class DirectoryMode(StrEnum):
+    """Whose mode, owner, attributes and time directories have that stood before anything was placed there (B2)."""
+
+    KEEP = "keep"
+    """Their own."""
+    SET = "set"
+    """The source's, like directories that were placed."""
+
+
 class DistributionType(StrEnum):
     """The types of Distribution that this version builds (B1)."""
 
@@ -200,6 +209,7 @@ class FileSource:
     xattrs: str | Mapping[str, str] = ""
     """Empty: none; ``keep``: the source's; else those of every file."""
     max_removals: RemovalLimit = USUAL
+    directory_mode: DirectoryMode = DirectoryMode.KEEP
 
 
 @dataclass(frozen=True, slots=True)

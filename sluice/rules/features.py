@@ -6,7 +6,7 @@ from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
 from sluice.model.feature import Feature
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.site import Distribution, Synchronize
-from sluice.rules.removals import destination_of, limits_removals
+from sluice.rules.destinations import destination_of, limits_removals, sets_directories
 
 
 def needed_features(asking: Distribution | RenderedRecipe, *, min_free: int) -> frozenset[Feature]:
@@ -26,6 +26,7 @@ def needed_features(asking: Distribution | RenderedRecipe, *, min_free: int) -> 
                 (Feature.OWNER, entry.owner),
                 (Feature.XATTRS, entry.xattrs),
                 (Feature.REMOVALS, limits_removals(destination_of(entry))),
+                (Feature.DIRECTORY_MODE, sets_directories(destination_of(entry))),
             )
             if asked
         }

@@ -132,3 +132,8 @@ def tree_of(top: Path) -> dict[str, tuple[object, ...]]:
         else:
             found[name] = ("file", stat.S_IMODE(status.st_mode), status.st_mtime_ns, path.read_bytes())
     return found
+
+
+def placed_in(found: dict[str, tuple[object, ...]], *stood: str) -> dict[str, tuple[object, ...]]:
+    """A tree without the directories that stood before, which keep their own modes and times."""
+    return {name: each for name, each in found.items() if name not in (stood or (".",))}

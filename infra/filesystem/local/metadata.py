@@ -50,7 +50,8 @@ def set_all(
         _set_owner(file, owner, where)
     if xattrs is not None:
         _set_xattrs(file, xattrs, where)
-    os.chmod(file, mode)
+    if stat.S_IMODE(os.stat(file).st_mode) != mode:  # else it could only take a setgid bit away: of a group that isn't ours
+        os.chmod(file, mode)
     os.utime(file, ns=times_ns)
 
 

@@ -13,7 +13,7 @@ from sluice.blueprint.render.recipe import rendered_destination
 from sluice.blueprint.render.template import check, render, undefined_variables, variables_of
 from sluice.blueprint.schema.actions import PHASES, problem_with
 from sluice.blueprint.schema.actions import templates as action_templates
-from sluice.model.site import Address, Distribution, Site, Subscriber
+from sluice.model.site import Address, Distribution, FileSource, Site, Subscriber
 
 SHOWN_MAX = 3
 """Subscribers an error names before it counts."""
@@ -82,7 +82,7 @@ class TemplateCheck:
     def _check_same_templates(self) -> None:
         first: dict[str, int] = {}
         for index, entry in enumerate(self.distribution.files):
-            earlier = first.setdefault(entry.destination.rstrip("/"), index)
+            earlier = first.setdefault(_key(entry, entry.destination), index)
             if earlier != index:
                 what = f"is the destination of files[{earlier}] too"
                 self.errors.append(self.document.error(("files", index, "destination"), what, "give each entry its own destination"))
@@ -126,9 +126,9 @@ class TemplateCheck:
         return self._rendered[key]
 
     def _misplaced(self, path: str, subscriber: Subscriber, seen: dict[str, int], index: int) -> AuthorError | None:
-        earlier = seen.setdefault(path, index)
-        entry = self.distribution.files[index].destination.rstrip("/")
-        if earlier != index and self.distribution.files[earlier].destination.rstrip("/") != entry:
+        files = self.distribution.files
+        earlier = seen.setdefault(_key(files[index], path), index)
+        if earlier != index and _key(files[earlier], files[earlier].destination) != _key(files[index], files[index].destination):
             what = f"for {subscriber.name} it is {path}, the destination of files[{earlier}] too"
             return AuthorError(what, "give each entry its own destination")
         own = str(subscriber.working_directory)
@@ -136,6 +136,12 @@ class TemplateCheck:
             what = f"for {subscriber.name} it is {path}, in the agent's own working directory"
             return AuthorError(what, "write a destination outside it")
         return None
+
+
+def _key(entry: FileSource, destination: str) -> str:
+    """Return the path that no other entry may have; with ``/`` at its end it is a directory that several files may go into."""
+    path = destination.rstrip("/")
+    return f"{path}/{entry.source.name}" if entry.destination.endswith("/") else path
 
 
 def _some(names: list[str]) -> str:

@@ -27,6 +27,7 @@ from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import (
     Channel,
     Copy,
+    DirectoryMode,
     Distribution,
     DistributionType,
     Distributor,
@@ -217,6 +218,7 @@ class Converter:
             part.owner or "",
             part.xattrs or "",
             part.max_removals or USUAL,
+            DirectoryMode(part.directory_mode or DirectoryMode.KEEP),
         )
 
     def _actions(self, document: Document, key: str, parts: Iterable[ActionPart], rollback: bool) -> tuple[Action, ...]:

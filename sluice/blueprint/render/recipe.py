@@ -80,7 +80,7 @@ def recipe(site: Site, distribution: str, subscriber: str) -> RenderedRecipe:
         distribution: Name of the Distribution.
         subscriber: Name of the Subscriber; no Channel needs to join it.
     Returns:
-        Destinations and actions with the Subscriber's variables filled in.
+        Destinations and actions with the Subscriber's variables filled in; a destination keeps its last ``/``: see ``path_of``.
     Raises:
         NotFoundError: No such Distribution or Subscriber.
         BlueprintError: A value cannot be rendered for this Subscriber; names the variable and the Subscriber.
@@ -98,7 +98,8 @@ def recipe(site: Site, distribution: str, subscriber: str) -> RenderedRecipe:
         destinations = []
         for index, entry in enumerate(chosen.files):
             path = f"files[{index}].destination"
-            destinations.append(rendered_destination(entry.destination, variables, what=f"{path} of {distribution} for {subscriber}"))
+            rendered = rendered_destination(entry.destination, variables, what=f"{path} of {distribution} for {subscriber}")
+            destinations.append(f"{rendered.rstrip('/')}/" if entry.destination.endswith("/") else rendered)
         path = "pre_actions"
         before = tuple(with_templates(action, filled) for action in chosen.pre_actions)
         path = "post_actions"

@@ -125,6 +125,7 @@ def _distribution(d: Distribution) -> Iterator[tuple[str, str]]:
         yield f"files[{index}].mode", entry.mode
         yield f"files[{index}].synchronize", synchronize_text(entry.synchronize)
         yield f"files[{index}].max_removals", max_removals_text(entry.max_removals)
+        yield f"files[{index}].directory_mode", entry.directory_mode.value
         yield f"files[{index}].owner", entry.owner or "the extracting account"
         yield f"files[{index}].xattrs", xattrs_text(entry.xattrs)
     for key, actions in zip(PHASES, (d.pre_actions, d.post_actions), strict=True):

@@ -131,6 +131,9 @@ class FilePart(Part):
     )
     exclude: list[values.Filled] | None = left_out("Patterns as in a .gitignore, against the path below source.", max_length=EXCLUDES_MAX)
     mode: values.Mode | None = left_out('keep, or octal digits in quotes such as "0644".')
+    directory_mode: Literal["keep", "set"] | None = left_out(
+        "Directories that stood before: keep their mode, owner, attributes and time (default), or set the source's."
+    )
     owner: FileOwner | None = left_out('keep, or "user:group" for everything; the extracting account when left out.')
     xattrs: Xattrs | None = left_out("keep, or extended attributes user.* with their texts; none when left out.")
 

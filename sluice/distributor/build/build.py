@@ -18,7 +18,7 @@ from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution
 from sluice.ports import Draft, Progress, Scan, Source, Store, TedFile
-from sluice.rules.removals import destination_of
+from sluice.rules.destinations import destination_of
 from sluice.rules.revisions import FIRST, delta_bases, next_revision, superseded
 
 _DIGEST = 32
@@ -192,7 +192,10 @@ def _header_is_of(distribution: Distribution, before: bytes) -> bool:
         header, _ = parse_header(before.partition(b"\n")[0])
     except StoreCorruptError:
         return False
-    if [replace(d, is_directory=True) for d in header.destinations] != [destination_of(f) for f in distribution.files]:
+    destinations = header.destinations
+    if len(destinations) != len(distribution.files):
+        return False
+    if [destination_of(f, is_directory=d.is_directory) for f, d in zip(distribution.files, destinations, strict=True)] != [*destinations]:
         return False
     return _manifest(distribution, header.revision, header.destinations) == header
 

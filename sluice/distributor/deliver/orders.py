@@ -17,7 +17,7 @@ from datetime import datetime
 from sluice.distributor.context import DistributorContext, event_of, failure_data, record_of
 from sluice.errors import BaseDiffersError, ReadBackError, SluiceError, TamperedError, TransportError, TrustError, error_from_code
 from sluice.formats.canonical import canonical_bytes
-from sluice.formats.manifest.document import read_back_digest
+from sluice.formats.manifest.document import parse_header, read_back_digest
 from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind
 from sluice.model.feature import Feature
@@ -25,6 +25,8 @@ from sluice.model.order import Act, Order, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.state import Record
 from sluice.model.ticket import Ticket
+from sluice.ports import TedStore
+from sluice.rules.destinations import path_of
 from sluice.rules.features import needed_features
 from sluice.rules.lifetimes import ORDER_LIFETIMES
 from sluice.rules.wording import printable
@@ -123,7 +125,7 @@ class Orders:
         now = started.event.at if started else self.context.clock.now()
         # A receipt of any of its Distributions may still wait there under a number that a new ledger would give again.
         sequence = self.context.ledger.next_sequence(distributor, about.subscriber, above=self.call.hello.sequence, record=started)
-        order = order_of(distributor, about, sequence, self.recipe, now=now, act=act)
+        order = order_of(distributor, about, sequence, self.recipe, self.context.store, now=now, act=act)
         envelope = self.call.conversation.order(self.context.publisher.sign_order(order), self.on_event)
         receipt = self._verified(envelope)
         if (receipt.sequence, receipt.distribution, receipt.revision) != (sequence, about.distribution, about.revision):
@@ -210,7 +212,14 @@ class Orders:
 
 
 def order_of(
-    distributor: str, assignment: Assignment, sequence: int, recipe: RenderedRecipe, *, now: datetime, act: Act = Act.EXTRACT
+    distributor: str,
+    assignment: Assignment,
+    sequence: int,
+    recipe: RenderedRecipe,
+    store: TedStore,
+    *,
+    now: datetime,
+    act: Act = Act.EXTRACT,
 ) -> Order:
     """Make the order to extract a revision by a recipe, or another act, whose recipe is empty."""
     return Order(
@@ -221,10 +230,20 @@ def order_of(
         expires=now + ORDER_LIFETIMES[act],
         distribution=assignment.distribution,
         revision=assignment.revision,
-        destinations=recipe.destinations,
+        destinations=_paths(recipe.destinations, store, assignment),
         pre_actions=recipe.pre_actions,
         post_actions=recipe.post_actions,
         locked=recipe.locked,
         min_free=recipe.min_free,
         act=act,
     )
+
+
+def _paths(rendered: tuple[str, ...], store: TedStore, about: Assignment) -> tuple[str, ...]:
+    """Return the paths of an order: only the revision tells whether a destination with ``/`` at its end gets a file or a directory."""
+    if not any(each.endswith("/") for each in rendered):
+        return rendered
+    header, _ = parse_header(store.manifest_bytes(about.distribution, about.revision).partition(b"\n")[0])
+    if len(header.destinations) != len(rendered):
+        return rendered  # the blueprint has changed since: the agent refuses the number
+    return tuple(map(path_of, rendered, header.destinations))

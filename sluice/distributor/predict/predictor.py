@@ -141,7 +141,7 @@ class Predictor:
     def _extraction(self, before: SimulatedAgent, assignment: Assignment, recipe: RenderedRecipe) -> int:
         agent = replace(before, receipt=self._receipt)
         conversation = Conversation(agent, who=agent.subscriber.name)
-        order = order_of(self.distributor, assignment, agent.state.sequence + 1, recipe, now=self.now)
+        order = order_of(self.distributor, assignment, agent.state.sequence + 1, recipe, self.store, now=self.now)
         conversation.receipts(assignment.distribution)
         conversation.order(_unsigned(ORDER_WORD, order_bytes(order), key="0" * 64))
         conversation.acknowledge(assignment.distribution, order.sequence)

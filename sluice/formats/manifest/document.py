@@ -20,9 +20,9 @@ from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_t
 from sluice.model.action import ACTIONS_MAX
 from sluice.model.manifest import Destination, EncodedManifest, Entry, EntryKind, Manifest
 from sluice.model.removals import USUAL, RemovalLimit
-from sluice.model.site import Copy, DistributionType, Synchronize
+from sluice.model.site import Copy, DirectoryMode, DistributionType, Synchronize
+from sluice.rules.destinations import limits_removals, sets_directories
 from sluice.rules.excludes import EXCLUDES_MAX, ExcludeError, pattern_parts
-from sluice.rules.removals import limits_removals
 
 VERSION = 3
 """The newest; ``version_of`` says which one a manifest gets."""
@@ -171,7 +171,7 @@ def _is_written_as(line: bytes, value: dict[str, Any]) -> bool:
 
 def version_of(manifest: Manifest) -> int:
     """Return the lowest version that can express a manifest: older agents read 1."""
-    if any(limits_removals(destination) for destination in manifest.destinations):
+    if any(limits_removals(each) or sets_directories(each) for each in manifest.destinations):
         return 3
     for destination in manifest.destinations:
         if destination.synchronize != Synchronize.NO or any(entry.owner or entry.xattrs for entry in destination.entries):
@@ -191,8 +191,11 @@ def _destination(value: Any, version: int) -> tuple[Destination, int]:
         if version > 2 and fields.optional("max_removals"):
             with Fields(fields.any("max_removals"), what="a manifest's max_removals") as given:
                 limit = RemovalLimit(given.number("percent", most=100), given.number("files", most=ENTRIES_MAX))
+        mode = DirectoryMode.KEEP.value
+        if version > 2 and fields.optional("directory_mode"):
+            fields.constant("directory_mode", mode := DirectoryMode.SET.value)
         count = fields.number("entries", most=ENTRIES_MAX)
-        return Destination(fields.text("template"), fields.flag("directory"), (), synchronize, exclude, limit), count
+        return Destination(fields.text("template"), fields.flag("directory"), (), synchronize, exclude, limit, mode), count
 
 
 def _exclude(value: Any) -> str:
@@ -212,6 +215,8 @@ def _destination_json(destination: Destination, count: int, version: int) -> dic
         found["exclude"] = list(destination.exclude)
     if version > 2 and destination.max_removals != USUAL:
         found["max_removals"] = {"percent": destination.max_removals.percent, "files": destination.max_removals.files}
+    if version > 2 and sets_directories(destination):
+        found["directory_mode"] = destination.directory_mode
     return found
 
 

@@ -81,7 +81,8 @@ class StagingAreas:
         self._areas: dict[tuple[str, str], StagingArea] = {}
         self._points: dict[tuple[str, str], str] = {}
         self._mounts: dict[str, Sequence[str]] = {}
-        self._touched: set[tuple[str, str]] = set()
+        self._renamed: set[tuple[str, str]] = set()
+        """Root and path of directories in which names come, go or are exchanged."""
         self._next = 0
 
     def area_for(self, root: Root, directory: str) -> StagingArea:
@@ -108,12 +109,17 @@ class StagingAreas:
         area, name = self.area_for(root, directory), f"{self._next:x}"
         self._next += 1
         area.is_used = True
-        self._touched |= {(root.path, directory), (root.path, area.holder_path)}
+        self._renamed.add((root.path, directory))
         return area, name
 
+    def changes_names_in(self, root: Root, directory: str) -> bool:
+        """Whether names in a directory come, go or are exchanged."""
+        return (root.path, directory) in self._renamed
+
     def changes_time_of(self, root: Root, directory: str) -> bool:
-        """Whether the time of a directory changes because names in it do."""
-        return (root.path, directory) in self._touched
+        """Whether the time of a directory changes: because of names in it, or of a staging directory that stands in it meanwhile."""
+        area = self._areas.get((root.path, directory))
+        return (area is not None and area.is_used) or self.changes_names_in(root, directory)
 
     def _point(self, root: Root, directory: str) -> str:
         mounts = self._mounts.get(root.path)

@@ -14,7 +14,7 @@ from sluice.model.order import Order, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import DistributionType
 from sluice.subscriber.held.directory import DistributionDirectory, Extracted, remove_directory
-from sluice.subscriber.held.retained import commit_retained
+from sluice.subscriber.held.path_lists import RETAINED, STOOD
 from sluice.subscriber.held.supplement import remove_supplements
 from sluice.trust.roles import MANIFEST
 
@@ -30,7 +30,8 @@ def commit(held: DistributionDirectory, order: Order, receipt: Receipt) -> None:
         replace_atomically(held.manifest_path, data)
     else:
         data = held.manifest_path.read_bytes()
-    commit_retained(held)
+    RETAINED.commit(held)
+    STOOD.commit(held)
     manifest, _ = parse_header(data.partition(b"\n")[0])
     extracted = Extracted(
         revision=str(order.revision),

@@ -36,7 +36,7 @@ from sluice.subscriber.extract.staging import make_staging, stage
 from sluice.subscriber.extract.swap import read_back, steps_of, swap_in
 from sluice.subscriber.held.directory import CORRUPT, TED
 from sluice.subscriber.held.local_contents import LocalContents
-from sluice.subscriber.held.retained import write_retained_to_journal
+from sluice.subscriber.held.path_lists import RETAINED, STOOD
 from sluice.subscriber.held.stat_cache import EMPTY, StatRecorder, stat_cache_bytes
 from sluice.subscriber.held.state import DistributionState
 from sluice.subscriber.held.supplement import SupplementContents
@@ -133,7 +133,8 @@ class _Extraction:
         areas = tuple(area.record() for area in plan.areas)
         self._journal.begin(Beginning(order_bytes(self._order).decode(), time_to_json(self._started), rollback, areas))
         self._stage(plan, local)
-        write_retained_to_journal(self._held, plan.retained)
+        RETAINED.write_to_journal(self._held, plan.retained)
+        STOOD.write_to_journal(self._held, plan.stood)
         self._journal.write_plan(steps_of(plan))
         actions.run("pre", JournalState.ACTING)
         wait_until_unlocked(self._context, plan, self._order.locked)

@@ -82,6 +82,8 @@ class Plan:
     """Number of paths that the removals take away, those below them included."""
     retained: Mapping[str, EntryKind] = field(default_factory=dict)
     """Paths that this Distribution placed, no longer has, and doesn't remove, by absolute path."""
+    stood: dict[str, EntryKind] = field(default_factory=dict)
+    """The manifest's directories that stood before this Distribution placed anything there, by absolute path."""
     metadata: list[MetadataStep] = field(default_factory=list)
     """Of files and directories that stay, and of new directories."""
     unchanged: dict[tuple[int, str], PathStat] = field(default_factory=dict)

@@ -1,10 +1,10 @@
 """Comparing a manifest with its destinations on disk. Nothing is changed here.
 
 Rules: a file is left alone if its content is the manifest's, however it got there; only its mode and time are mended, or the file is
-replaced if it belongs to somebody else. A directory of somebody else keeps its mode and time if the agent isn't root. New files are
-staged as whole trees, so that a first install is one rename. Foreign files stay, unless a directory is mirrored; ``removals.py`` says which
-paths a revision takes away. Something foreign in the place of a directory, or a directory with foreign files in the place of a file, is
-refused: nobody's data is removed silently.
+replaced if it belongs to somebody else. A directory that stood before keeps its mode, owner and attributes. New files are staged as whole
+trees, so that a first install is one rename. Foreign files stay, unless a directory is mirrored; ``removals.py`` says which paths a
+revision takes away. Something foreign in the place of a directory, or a directory with foreign files in the place of a file, is refused:
+nobody's data is removed silently.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from __future__ import annotations
 from sluice.errors import DestinationError, LockedTargetError
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.order import Order
-from sluice.model.site import Copy, Synchronize
+from sluice.model.site import Copy, DirectoryMode, Synchronize
 from sluice.ports import Owner, PathStat, Root, Xattrs
 from sluice.subscriber.extract.areas import StagingArea, StagingAreas
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestination, LocatedDestinations
 from sluice.subscriber.extract.metadata import Metadata
 from sluice.subscriber.extract.plan import MENDED, Plan, Staged, StagedRemoval, Swap
-from sluice.subscriber.extract.removals import PreviousState, Remover
+from sluice.subscriber.extract.previous import PreviousState
+from sluice.subscriber.extract.removals import Remover
 from sluice.subscriber.extract.steps import NEW, MetadataStep
 from sluice.subscriber.held.paths import full, hash_file, walk
 from sluice.subscriber.held.stat_cache import StatCache
@@ -46,8 +47,8 @@ def plan_extraction(
     located = LocatedDestinations(context.filesystem, manifest, order.destinations)
     try:
         areas = StagingAreas(f".sluice-{order.subscriber}.{order.distributor}.{order.distribution}")
-        planner = _Planner(context, located, areas, tree, cache)
-        planner.compare_all(now_ns)
+        planner = _Planner(context, located, areas, tree, cache, now_ns)
+        planner.compare_all()
         return planner.plan
     except BaseException:
         located.close()
@@ -56,13 +57,19 @@ def plan_extraction(
 
 class _Planner:
     def __init__(
-        self, context: ExtractionContext, located: LocatedDestinations, areas: StagingAreas, tree: ExtractedTree, cache: StatCache
+        self,
+        context: ExtractionContext,
+        located: LocatedDestinations,
+        areas: StagingAreas,
+        tree: ExtractedTree,
+        cache: StatCache,
+        now_ns: int,
     ) -> None:
         self._context = context
         self._located = located
         self._areas = areas
-        self._tree = tree
         self._cache = cache
+        self._now_ns = now_ns
         self._previous = PreviousState.read(context.held, tree)
         previous_destinations = [destination for _, destination in self._previous.tops]
         self._metadata = Metadata(context.filesystem, located.manifest, previous_destinations, areas)
@@ -73,11 +80,11 @@ class _Planner:
         """By destination number and entry path."""
         self.plan = Plan(located, areas.all)
 
-    def compare_all(self, now_ns: int) -> None:
+    def compare_all(self) -> None:
         """Fill the plan."""
         for at in self._located:
             self._check_protected(at)
-            self._stage_missing_parents(at, now_ns)
+            self._stage_missing_parents(at)
             for entry in at.destination.entries:
                 self._compare(at, entry)
         self._remove()
@@ -90,13 +97,13 @@ class _Planner:
         if destination.startswith(ours) or (inside != ours and any(f"{e.path}/".startswith(inside) for e in at.destination.entries)):
             raise DestinationError(f"{destination} reaches into the agent's working directory", remedy="choose another destination")
 
-    def _stage_missing_parents(self, at: LocatedDestination, now_ns: int) -> None:
+    def _stage_missing_parents(self, at: LocatedDestination) -> None:
         """Stage directories above a destination that don't exist, together with it."""
         parts = at.base.split("/")[:-1]
         for depth in range(len(parts)):
             path = "/".join(parts[: depth + 1])
             if (at.root.path, path) not in self._new:
-                self._stage(at.root, path, Entry(EntryKind.DIRECTORY, "", MISSING_PARENT_MODE, now_ns))
+                self._stage(at.root, path, Entry(EntryKind.DIRECTORY, "", MISSING_PARENT_MODE, self._now_ns))
 
     def _compare(self, at: LocatedDestination, entry: Entry) -> None:
         root, path = at.root, at.path(entry)
@@ -120,6 +127,8 @@ class _Planner:
         """Whether what is on disk needn't be replaced; plans how it is mended."""
         root, path = at.root, at.path(entry)
         if entry.kind is EntryKind.DIRECTORY:
+            if not self._previous.has_placed(full(root, path), found.kind):
+                self.plan.stood[full(root, path)] = entry.kind
             self._kept_directories[at.number, entry.path] = found
             return True
         if entry.kind is EntryKind.SYMLINK:
@@ -143,14 +152,14 @@ class _Planner:
         return True
 
     def _check_replaceable(self, root: Root, path: str, entry: Entry, found: PathStat) -> None:
-        if entry.kind is EntryKind.DIRECTORY and self._tree.placed.get(full(root, path)) is not found.kind:
+        if entry.kind is EntryKind.DIRECTORY and not self._previous.has_placed(full(root, path), found.kind):
             kind = "a link" if found.kind is EntryKind.SYMLINK else "a file"
             raise DestinationError(
                 f"{full(root, path)} is {kind}, but a directory must go there", remedy="move it away; the next extract tries again"
             )
         if found.kind is EntryKind.DIRECTORY:
             for each in walk(root, path):
-                if self._tree.placed.get(full(root, each.path)) is not each.kind:
+                if not self._previous.has_placed(full(root, each.path), each.kind):
                     raise DestinationError(
                         f"{full(root, path)} is a directory with {each.path} in it, but a file or link must go there",
                         remedy="move it away; the next extract tries again",
@@ -193,9 +202,18 @@ class _Planner:
         }
         for (_, path), root in outside.items():
             holder = root.find(path)
-            if holder is not None and holder.is_mendable:
-                same = (holder.mode, holder.mtime_ns)
-                self.plan.metadata.append(MetadataStep(self._areas.area_for(root, path).number, path, True, *same, *same))
+            if holder is not None:
+                self._keep(root, holder)
+
+    def _keep(self, root: Root, found: PathStat) -> None:
+        """Leave a foreign directory as it is, but for the time of a change of its names: programs that watch it must notice.
+
+        All comes back if the extraction is undone.
+        """
+        if found.is_mendable and self._areas.changes_time_of(root, found.path):
+            mtime_ns = self._now_ns if self._areas.changes_names_in(root, found.path) else found.mtime_ns
+            area = self._areas.area_for(root, found.path)
+            self.plan.metadata.append(MetadataStep(area.number, found.path, True, found.mode, mtime_ns, found.mode, found.mtime_ns))
 
     def _mend_directories(self, at: LocatedDestination) -> None:
         """Mend directories that stay, also those whose time changes only because names in them do; the deepest first."""
@@ -203,6 +221,9 @@ class _Planner:
             found = self._kept_directories.get((at.number, entry.path))
             if found is None or not found.is_mendable:
                 continue  # somebody else's, in which we may only place: its mode and time are theirs
+            if full(at.root, found.path) in self.plan.stood and at.destination.directory_mode == DirectoryMode.KEEP:
+                self._keep(at.root, found)
+                continue
             touched = self._areas.changes_time_of(at.root, at.path(entry))
             step = self._metadata.step(at, entry, found, touched=touched)
             if step is not None:

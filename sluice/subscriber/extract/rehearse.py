@@ -14,7 +14,8 @@ from sluice.formats.rehearsals import COUNT_MAX, Removals
 from sluice.model.manifest import Manifest
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestinations
-from sluice.subscriber.extract.removals import MoreThanMostError, PreviousState, Remover
+from sluice.subscriber.extract.previous import PreviousState
+from sluice.subscriber.extract.removals import MoreThanMostError, Remover
 from sluice.subscriber.held.state import DistributionState
 
 

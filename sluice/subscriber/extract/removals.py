@@ -2,7 +2,8 @@
 
 Rules: a path that this Distribution placed, and that the new revision lacks, is removed as long as it is of the kind that was placed: a
 file stays a file whatever somebody wrote into it since, but another kind is somebody else's. A directory is removed only with everything
-in it. The new revision's destination decides (``yes``); for a destination that the revision no longer has, the extracted one does.
+in it, and never if it stood before. The new revision's destination decides (``yes``); for a destination that the revision no longer has,
+the extracted one does.
 ``mirror`` removes everything that the new revision lacks.
 
 Never removed: mount points and the contents of other file systems below a mirrored directory, staging of any extraction, the agent's
@@ -17,35 +18,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sluice.errors import DestinationError
-from sluice.model.manifest import Destination, EntryKind
+from sluice.model.manifest import EntryKind
 from sluice.model.site import Synchronize
 from sluice.ports import PathStat, Root
 from sluice.rules.names_on_disk import folded
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestinations
 from sluice.subscriber.extract.others import OtherDestination, other_destinations
-from sluice.subscriber.held.directory import DistributionDirectory
+from sluice.subscriber.extract.previous import PreviousState
 from sluice.subscriber.held.paths import below, full, is_below, overlap, parents
-from sluice.subscriber.held.retained import read_retained
-from sluice.subscriber.held.tree import ExtractedTree
 
 STAGING_PREFIX = ".sluice-"
 """First part of the name of every staging directory."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreviousState:
-    """Everything that earlier revisions placed."""
-
-    tops: Sequence[tuple[str, Destination]]
-    """The extracted revision's destinations by their real paths."""
-    retained: Mapping[str, EntryKind]
-    """Paths that revisions before it placed and that remain, by real path."""
-
-    @classmethod
-    def read(cls, held: DistributionDirectory, tree: ExtractedTree) -> PreviousState:
-        """From disk."""
-        return cls(tree.tops(), read_retained(held))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +175,7 @@ class Remover:
         for top, destination in previous.tops:
             for entry in destination.entries:
                 path = below(top, entry.path)
-                if path not in self._wanted:
+                if path not in self._wanted and previous.has_placed(path, entry.kind):
                     yield path, entry.kind, top
         known = {top for top, _ in previous.tops}
         for path, kind in previous.retained.items():

@@ -1,0 +1,38 @@
+"""What earlier revisions of a Distribution placed on this Subscriber, and what stood there before them.
+
+A path is placed if the extracted manifest has it, or it is retained, unless it is a directory that stood before. Everything else is
+foreign: it belongs to somebody else, whatever the new manifest has at its path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from sluice.model.manifest import Destination, EntryKind
+from sluice.subscriber.held.directory import DistributionDirectory
+from sluice.subscriber.held.path_lists import RETAINED, STOOD
+from sluice.subscriber.held.tree import ExtractedTree
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousState:
+    """Everything that earlier revisions placed, by real path."""
+
+    tops: Sequence[tuple[str, Destination]]
+    """The extracted revision's destinations."""
+    extracted: Mapping[str, EntryKind]
+    """Kind of each of its entries."""
+    retained: Mapping[str, EntryKind]
+    """Paths that revisions before it placed and that remain."""
+    stood: Collection[str]
+    """Directories of the extracted revision that stood before it was extracted for the first time."""
+
+    @classmethod
+    def read(cls, held: DistributionDirectory, tree: ExtractedTree) -> PreviousState:
+        """From disk."""
+        return cls(tree.tops(), tree.placed, RETAINED.read(held), STOOD.read(held))
+
+    def has_placed(self, path: str, kind: EntryKind | None) -> bool:
+        """Whether something of this kind was placed at a real path, and so may be changed."""
+        return path not in self.stood and kind is not None and (self.extracted.get(path) or self.retained.get(path)) is kind
