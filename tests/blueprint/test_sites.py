@@ -382,7 +382,7 @@ def test_a_recipe_fills_in_the_variables_of_one_subscriber(site_of: SiteOf) -> N
           - script: {type: shell, run: "echo {{ PLATFORM }}", undo: "echo {{ NAME }}"}
     """)
     made = recipe(site, "d", "db-1")
-    assert made.destinations == ("/srv/a/b", "/srv/db-1/DB-1")
+    assert made.destinations == ("/srv/a/b/", "/srv/db-1/DB-1")
     assert [(a.run, a.undo) for a in made.pre_actions] == [("echo debian-12", "echo db-1")]
     assert made.post_actions == ()
     with pytest.raises(NotFoundError):
