@@ -13,7 +13,7 @@ from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.ending import recover
 from sluice.subscriber.extract.receipts import Figures, receipt_for, store_receipt
 from sluice.subscriber.held.directory import DistributionDirectory, Status, remove_directory
-from sluice.subscriber.held.retained import NAME as RETAINED
+from sluice.subscriber.held.path_lists import RETAINED, STOOD
 from sluice.trust.envelope import Envelope
 
 WAIT = 600.0
@@ -44,7 +44,7 @@ def release(context: ExtractionContext, order: Order, *, accept: Callable[[], No
 
 def forget(held: DistributionDirectory) -> None:
     """Forget everything that was received and extracted, but no receipt. The caller holds the lock."""
-    _unlink(held, RETAINED)
+    _unlink(held, RETAINED.name, STOOD.name)
     held.write_status(Status())
     _unlink(held, held.manifest_path.name, held.stat_cache_path.name)
     remove_directory(held.directory / "revisions")

@@ -17,7 +17,7 @@ from sluice.errors import StoreLockedError
 from sluice.formats.orders import order_bytes, parse_receipt, time_to_json
 from sluice.model.order import Act, Order, Outcome, Receipt
 from sluice.subscriber.extract.journal import Beginning
-from sluice.subscriber.held.retained import read_retained
+from sluice.subscriber.held.path_lists import RETAINED
 from sluice.subscriber.release import release
 from tests.subscriber.host import Host
 from tests.subscriber.revisions import make, tree_of
@@ -40,7 +40,7 @@ class Installed:
         (self.source / "b").unlink()
         self.made = make("1.2", self.source)
         assert self.host.install(self.made, self.target).outcome is Outcome.INSTALLED
-        assert read_retained(self.host.held)
+        assert RETAINED.read(self.host.held)
 
     def order(self) -> Order:
         return replace(self.host.order(self.made, ()), act=Act.RELEASE)
@@ -60,7 +60,7 @@ def test_it_is_answered_and_the_tree_stays(installed: Installed) -> None:
     assert (receipt.outcome, receipt.revision, receipt.failure) == (Outcome.RELEASED, installed.made.manifest.revision, None)
     assert [each.outcome for each in installed.host.receipts()][-1] is Outcome.RELEASED
     assert tree_of(installed.target) == before
-    assert read_retained(installed.host.held) == {}
+    assert RETAINED.read(installed.host.held) == {}
     status = installed.host.held.status()
     assert (status.received, status.extracted) == ({}, None)
 
@@ -119,7 +119,7 @@ def test_killed_before_any_change_of_the_disk_it_remembers_less_never_more_and_i
     while True:
         number += 1
         installed = Installed(tmp_path / str(number))
-        before, retained = tree_of(installed.target), read_retained(installed.host.held)
+        before, retained = tree_of(installed.target), RETAINED.read(installed.host.held)
         with monkeypatch.context() as patch:
             calls = _kill_at(patch, number)
             try:
@@ -128,7 +128,7 @@ def test_killed_before_any_change_of_the_disk_it_remembers_less_never_more_and_i
             except Killed:
                 pass
         status = installed.host.held.status()
-        left = read_retained(installed.host.held)
+        left = RETAINED.read(installed.host.held)
         assert left in (retained, {})
         assert status.extracted is not None or not left, calls  # nothing can be removed by a tree that isn't known
         assert not installed.host.receipts() or installed.host.receipts()[-1].outcome is not Outcome.RELEASED or status.extracted is None
