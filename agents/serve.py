@@ -19,6 +19,7 @@ from typing import Any
 
 from agents.features import features
 from agents.frame_channel import FrameChannel
+from agents.identity import identity
 from agents.memory import memory
 from agents.run import recover_all
 from agents.working_directory import WorkingDirectory
@@ -120,6 +121,7 @@ class _Conversation:
             )
         name = fields.text("distributor")
         about = self._about(fields)
+        asks_identity = fields.optional("identity") and fields.flag("identity")
         directory = self._directory.distributor(name)
         status = os.statvfs(self._directory.path)
         self._distributor, self._requests = name, {}
@@ -137,7 +139,9 @@ class _Conversation:
             "features": features(),
             "trust": held_versions(directory, about) or None,
             "distributions": self._held(name, about, sequences),
-        } | ({} if about is None else {"sequence": max(sequences.values(), default=0)})
+            **({} if about is None else {"sequence": max(sequences.values(), default=0)}),
+            **({"identity": identity(self._directory)} if asks_identity else {}),
+        }
 
     @staticmethod
     def _about(fields: Fields) -> frozenset[str] | None:

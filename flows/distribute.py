@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.settings import COMMON
+from sluice.model.order import Demand
 from sluice.rules.wording import counted
 from tasks.build_revision import build_revision
 from tasks.fan_out import extract_all, send_all
@@ -24,15 +25,19 @@ from tasks.sign_revisions import sign_revisions
     description="Build, sign, send and extract a Distribution now, whatever the schedules say.",
     **COMMON,
 )
-async def distribute(distribution: str, to: list[str] | None = None, rebaseline: bool = False) -> State[Any]:
+async def distribute(
+    distribution: str, to: list[str] | None = None, rebaseline: bool = False, verify: bool = False, force: bool = False
+) -> State[Any]:
     """Distribute one Distribution to those its Channels join it with.
 
     Args:
         distribution: Its name.
         to: Only these Subscribers.
         rebaseline: Build a new baseline even if nothing changed (C8).
+        verify: Have also what is installed read back, and repaired if it differs.
+        force: Have every file written anew and the actions run, also if it is installed.
     """
-    site = read_site()
+    site, demand = read_site(), Demand.of(verify=verify, force=force)
     if distribution not in site.distributions:
         return ended("Gone", f"Distribution {distribution} isn't in the site any more; the next refresh or apply removes this deployment")
     subject = site.distribution(distribution)
@@ -44,12 +49,12 @@ async def distribute(distribution: str, to: list[str] | None = None, rebaseline:
         async with mailing_people(subject):
             if not subject.channels:
                 return ended("Not sent", f"{distribution} {result.revision or result.previous} is built, but not sent: no Channel lists it")
-            targets = await planned_sends(context, distribution=distribution, to=to or ())
+            targets = await planned_sends(context, distribution=distribution, to=to or (), check=demand is not Demand.DUE)
             due = hosts_of(targets)
             waiting = await due_extracts(context, distribution=distribution, subscribers=to or (), without=due)
             served = due | {target.subscriber for target in waiting}
             await name_run(f"distribute {distribution} {result.revision or result.previous} → {counted(len(served), 'Subscriber')}")
-            rows = await send_all(context, targets, extract=True)
+            rows = await send_all(context, targets, extract=True, demand=demand)
             extracted = await extract_all(context, waiting) if waiting else []
             again = {row.subscriber for row in extracted}
             rows = [row for row in rows if row.subscriber not in again] + extracted

@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.settings import COMMON
+from sluice.model.order import Demand
 from sluice.rules.wording import counted
 from tasks.fan_out import extract_all
 from tasks.plan import due_extracts
@@ -21,7 +22,14 @@ from tasks.run_context import read_site, run_context
     description="Have Subscribers extract what they hold, when their Extract schedules say so, and keep their receipts.",
     **COMMON,
 )
-async def extract(distributor: str, subscribers: list[str] | None = None, distribution: str = "", at_once: bool = False) -> State[Any]:
+async def extract(
+    distributor: str,
+    subscribers: list[str] | None = None,
+    distribution: str = "",
+    at_once: bool = False,
+    verify: bool = False,
+    force: bool = False,
+) -> State[Any]:
     """Extract; due extractions are found in the ledger, not in the schedule that started the run.
 
     Args:
@@ -29,15 +37,17 @@ async def extract(distributor: str, subscribers: list[str] | None = None, distri
         subscribers: Only these.
         distribution: Only this one.
         at_once: Whatever the Extract schedules say.
+        verify: Have also what is installed read back, and repaired if it differs.
+        force: Have every file written anew and the actions run, also if it is installed.
     """
-    site = read_site()
+    site, demand = read_site(), Demand.of(verify=verify, force=force)
     if distributor not in site.distributors:
         return ended("Gone", f"Distributor {distributor} isn't in the site any more; the next apply removes this deployment")
     with run_context(site, distributor) as context:
-        targets = await due_extracts(context, distribution=distribution, subscribers=subscribers or (), at_once=at_once)
+        targets = await due_extracts(context, distribution=distribution, subscribers=subscribers or (), at_once=at_once, demand=demand)
         if not targets:
             return ended("Nothing due", "no Subscriber holds something that is to be extracted now")
         await name_run(f"extract {distribution or distributor} on {counted(len({t.subscriber for t in targets}), 'Subscriber')}")
-        rows = await extract_all(context, targets)
+        rows = await extract_all(context, targets, demand=demand)
         await publish_table(f"extract-{distributor}", rows, f"Extractions of Distributor {distributor}.")
         return end_state(rows, f"extract {distribution or distributor}")

@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 
 from flows.settings import COMMON
 from sluice.distributor.plan.sends import sender_of
+from sluice.model.order import Demand
 from sluice.rules.wording import counted
 from tasks.fan_out import extract_all, send_all
 from tasks.plan import due_checks, hosts_of, planned_sends
@@ -30,6 +31,8 @@ async def send(
     revision: str = "",
     check: bool = False,
     extract: bool = False,
+    verify: bool = False,
+    force: bool = False,
 ) -> State[Any]:
     """Send.
 
@@ -41,8 +44,11 @@ async def send(
         revision: The one whose build asked for the run; the newest is sent.
         check: Ask the Subscribers what they hold, although receipts say so.
         extract: Have it extracted at once, whatever the Extract schedules say.
+        verify: Have also what is installed read back, and repaired if it differs.
+        force: Have every file written anew and the actions run, also if it is installed.
     """
-    site = read_site()
+    site, demand = read_site(), Demand.of(verify=verify, force=force)
+    check = check or demand is not Demand.DUE
     if (channel and channel not in site.channels) or (distribution and distribution not in site.distributions):
         return ended("Gone", f"{channel or distribution} isn't in the site any more; the next refresh or apply removes this deployment")
     if channel and not site.channel(channel).active:
@@ -57,7 +63,7 @@ async def send(
         what = " ".join(filter(None, (distribution, revision) if distribution else (channel,)))
         await name_run(f"send {what} → {counted(len(hosts_of(targets)), 'Subscriber')}")
         checks = await due_checks(context, channel, targets, to or ()) if channel and not revision else []
-        rows = await send_all(context, targets, extract=extract, spread=was_scheduled())
+        rows = await send_all(context, targets, extract=extract, spread=was_scheduled(), demand=demand)
         if checks:
             verified = {(row.subscriber, row.distribution): row for row in await extract_all(context, checks)}
             rows = [verified.pop((row.subscriber, row.distribution), row) for row in rows] + list(verified.values())

@@ -12,6 +12,7 @@ from sluice.distributor.plan.extractions import ExtractTarget, begins
 from sluice.distributor.plan.sends import SendTarget
 from sluice.errors import SluiceError
 from sluice.model.assignment import Assignment
+from sluice.model.order import Demand
 from sluice.model.site import Channel, Priority
 from sluice.model.state import CurrentState
 from tasks.order_extraction import order_extraction
@@ -27,7 +28,7 @@ OFFERED_AT_ONCE = 100
 
 
 async def send_all(
-    context: RunContext, targets: Sequence[SendTarget], *, extract: bool = False, spread: bool = False
+    context: RunContext, targets: Sequence[SendTarget], *, extract: bool = False, spread: bool = False, demand: Demand = Demand.DUE
 ) -> list[DeliveryResult]:
     """Send to every target that is due; return a row for each target, due or not.
 
@@ -40,7 +41,7 @@ async def send_all(
     if not due:
         return rows
     async with context.sending() as session:
-        deliveries = [session.make_delivery(target, extract=extract) for target in due]
+        deliveries = [session.make_delivery(target, extract=extract, demand=demand) for target in due]
         instants = [_instant(session, target) if spread else None for target in due]
         await session.blocking(_offer, session, [d for d, at in zip(deliveries, instants, strict=True) if at is None])
         under_way = {priority: asyncio.Semaphore(AT_ONCE) for priority in Priority}
@@ -48,11 +49,11 @@ async def send_all(
         return rows + await _rows(tries, [delivery.assignment for delivery in deliveries])
 
 
-async def extract_all(context: RunContext, targets: Sequence[ExtractTarget]) -> list[DeliveryResult]:
+async def extract_all(context: RunContext, targets: Sequence[ExtractTarget], *, demand: Demand = Demand.DUE) -> list[DeliveryResult]:
     """Have every target extract, each at its time; return a row for each."""
     under_way = asyncio.Semaphore(AT_ONCE)
     async with context.sending() as session:
-        return await _rows([_extract(session, target, under_way) for target in targets], targets)
+        return await _rows([_extract(session, target, under_way, demand) for target in targets], targets)
 
 
 def _offer(session: SendSession, deliveries: Sequence[Delivery]) -> None:
@@ -71,7 +72,8 @@ async def _send(session: SendSession, delivery: Delivery, under_way: asyncio.Sem
     async with under_way:
         if at is not None:
             await session.blocking(delivery.offer)
-        if delivery.check and await session.blocking(delivery.is_done_by_receipts) and (done := await look(session, delivery)) is not None:
+        only_looks = delivery.check and delivery.demand is Demand.DUE and await session.blocking(delivery.is_done_by_receipts)
+        if only_looks and (done := await look(session, delivery)) is not None:
             return done
         try:
             await sending_task(delivery)(each.subscriber, each.distribution, str(each.revision))
@@ -82,10 +84,10 @@ async def _send(session: SendSession, delivery: Delivery, under_way: asyncio.Sem
         return session.rows[each.pair]
 
 
-async def _extract(session: SendSession, target: ExtractTarget, under_way: asyncio.Semaphore) -> DeliveryResult:
+async def _extract(session: SendSession, target: ExtractTarget, under_way: asyncio.Semaphore, demand: Demand) -> DeliveryResult:
     await wait_until(target.at)
     async with under_way:
-        await order_extraction(target.subscriber, target.distribution, str(target.revision), target.is_check)
+        await order_extraction(target.subscriber, target.distribution, str(target.revision), target.is_check, demand)
         return session.rows[target.pair]
 
 

@@ -9,6 +9,7 @@ from prefect import task
 from sluice.distributor.deliver.extraction import Extraction
 from sluice.distributor.deliver.result import DeliveryResult
 from sluice.model.assignment import Assignment
+from sluice.model.order import Demand
 from sluice.model.revision import RevisionNumber
 from tasks.claims import claimed
 from tasks.progress import phases_logged
@@ -25,7 +26,7 @@ MEANWHILE = ", and `sluice extract OTHER` is for other Subscribers"
     description="Have one Subscriber extract what it holds, and keep its receipt",
     **COMMON,
 )
-async def order_extraction(subscriber: str, distribution: str, revision: str, check: bool = False) -> str:
+async def order_extraction(subscriber: str, distribution: str, revision: str, check: bool = False, demand: Demand = Demand.DUE) -> str:
     """Order one extraction. An unreachable host is no reason to retry here: the next Extract start is.
 
     Args:
@@ -38,7 +39,7 @@ async def order_extraction(subscriber: str, distribution: str, revision: str, ch
     session = current().session
     priority = session.work.site.distribution(distribution).priority
     assignment = Assignment(subscriber, distribution, RevisionNumber.parse(revision), priority=priority)
-    done = session.rows[assignment.pair] = await _extract(session, session.make_extraction(assignment, check=check))
+    done = session.rows[assignment.pair] = await _extract(session, session.make_extraction(assignment, check=check, demand=demand))
     text = f"{done.state}; {done.error or done.reason}"
     log().log(logging.ERROR if done.is_error else logging.INFO, "%s: %s", assignment, text)
     return text

@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 from sluice.distributor.plan.extractions import ExtractTarget, plan_checks, plan_extracts
 from sluice.distributor.plan.sends import SendTarget, newest_revisions, plan_sends, were_never_offered
+from sluice.model.order import Demand
 from sluice.model.state import CurrentState
 from tasks.run_context import RunContext, log
 
@@ -47,7 +48,13 @@ def hosts_of(targets: Collection[SendTarget]) -> set[str]:
 
 
 async def due_extracts(
-    context: RunContext, *, distribution: str = "", subscribers: Collection[str] = (), without: Collection[str] = (), at_once: bool = True
+    context: RunContext,
+    *,
+    distribution: str = "",
+    subscribers: Collection[str] = (),
+    without: Collection[str] = (),
+    at_once: bool = True,
+    demand: Demand = Demand.DUE,
 ) -> list[ExtractTarget]:
     """List every extraction of this Distributor that may begin, now or later in its open window.
 
@@ -66,6 +73,7 @@ async def due_extracts(
         subscribers=subscribers,
         distribution=about,
         at_once=at_once,
+        demand=demand,
     )
     return [target for target in found if target.subscriber not in without]
 

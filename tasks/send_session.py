@@ -22,6 +22,7 @@ from sluice.distributor.plan.sends import SendTarget
 from sluice.distributor.repair.revision import Mender
 from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.model.assignment import Assignment
+from sluice.model.order import Demand
 from sluice.model.site import Priority
 from sluice.model.ticket import UNLIMITED_IN_PROCESS
 from sluice.rules.due import extracts_at_once
@@ -67,11 +68,12 @@ class SendSession:
         """Run an extraction, which takes no transfer's thread; while ``extraction_limit`` is held."""
         return await asyncio.get_running_loop().run_in_executor(self._extraction_executor, partial(step, *args, **kwargs))
 
-    def make_delivery(self, target: SendTarget, *, extract: bool) -> Delivery:
+    def make_delivery(self, target: SendTarget, *, extract: bool, demand: Demand = Demand.DUE) -> Delivery:
         """Make the delivery of a target that is due, once per run.
 
         Args:
             extract: Have it extracted at once, whatever the Extract schedules say.
+            demand: What is extracted is verified, or written anew, at once: no schedule is about that.
         """
         work, assignment = self.work, target.assignment
         subscriber, distribution = work.site.subscriber(target.subscriber), work.site.distribution(target.distribution)
@@ -81,7 +83,7 @@ class SendSession:
             return Transfer(self._sender, subscriber, assignment, needs, remedy)
 
         if assignment.pair not in self._deliveries:
-            at_once = extract or extracts_at_once(distribution, subscriber)
+            at_once = extract or extracts_at_once(distribution, subscriber) or (demand is not Demand.DUE and target.is_extracted)
             self._deliveries[assignment.pair] = Delivery(
                 work,
                 self._watch,
@@ -89,6 +91,7 @@ class SendSession:
                 new_transfer,
                 recipe(work.site, distribution.name, subscriber.name) if at_once else None,
                 check=target.check,
+                demand=demand,
                 cancelled_under=tuple(filter(None, (target.channel, target.distribution))),
             )
         return self._deliveries[assignment.pair]
@@ -97,11 +100,12 @@ class SendSession:
         """Return the delivery that was made for a pair."""
         return self._deliveries[subscriber, distribution]
 
-    def make_extraction(self, assignment: Assignment, *, check: bool) -> Extraction:
+    def make_extraction(self, assignment: Assignment, *, check: bool, demand: Demand = Demand.DUE) -> Extraction:
         """Make the extraction of an assignment by itself, outside of a delivery."""
         site = self.work.site
         rendered = partial(recipe, site, assignment.distribution, assignment.subscriber)
-        return Extraction(self.work, self._watch, self._sender, site.subscriber(assignment.subscriber), assignment, rendered, check)
+        subscriber = site.subscriber(assignment.subscriber)
+        return Extraction(self.work, self._watch, self._sender, subscriber, assignment, rendered, check, demand)
 
     def close(self) -> None:
         """End all threads; transfers still under way, or in a pause, are broken off."""

@@ -7,26 +7,41 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, Update, and_, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, Update, and_, bindparam, delete, insert, select, update
 
 from infra.ledger.rows import event_values, read_state, state_values
-from infra.ledger.tables import events, states
-from sluice.model.event import Event
+from infra.ledger.tables import events, failing, states
+from sluice.model.event import Event, EventKind
 from sluice.model.state import CurrentState, Record
+from sluice.rules.wording import printable
 
 # Made once: making its statements is most of what a write costs. Values come when they are executed.
 _APPEND = insert(events).inline()
+_ABOUT_BUILDS = frozenset({EventKind.BUILT, EventKind.NO_CHANGE, EventKind.BUILD_FAILED})
 
 
 def append(connection: Connection, event: Event) -> None:
     """Append an event."""
     connection.execute(_APPEND, event_values(event))
+    if event.kind in _ABOUT_BUILDS:
+        _keep_build_failure(connection, event)
+
+
+def _keep_build_failure(connection: Connection, event: Event) -> None:
+    """Keep the failure of a build, from the first one on, until a build succeeds."""
+    key = {"distribution": event.distribution}
+    if event.kind is not EventKind.BUILD_FAILED:
+        connection.execute(delete(failing).where(matches(failing, key)))
+        return
+    since = connection.execute(select(failing.c.since).where(matches(failing, key))).scalar_one_or_none() or event.at
+    told = {name: printable(str(event.data.get(name, ""))) for name in ("code", "message", "remedy")}
+    upsert(connection, failing, key, {"since": since, "at": event.at, **told})
 
 
 def apply_record(connection: Connection, record: Record) -> CurrentState | None:
     """Append the record's event and change its pair's state; returns the new state, None if the record changes none."""
     append(connection, record.event)
-    return None if record.change is None else change_state(connection, record.event, record.change)
+    return None if record.change is None else change_of_event(connection, record.event, record.change)
 
 
 def read_current_state(connection: Connection, subscriber: str, distribution: str) -> CurrentState:
@@ -35,13 +50,20 @@ def read_current_state(connection: Connection, subscriber: str, distribution: st
     return CurrentState(subscriber, distribution) if row is None else read_state(row)
 
 
-def change_state(connection: Connection, event: Event, change: Callable[[CurrentState], CurrentState]) -> CurrentState:
+def change_of_event(connection: Connection, event: Event, change: Callable[[CurrentState], CurrentState]) -> CurrentState:
     """Change the state of the event's pair; returns the new one."""
-    before = read_current_state(connection, event.subscriber, event.distribution)
-    after = replace(change(before), flow_run=event.flow_run or before.flow_run)
-    if (after.subscriber, after.distribution) != (event.subscriber, event.distribution):
+    return change_state(connection, event.subscriber, event.distribution, change, flow_run=event.flow_run)
+
+
+def change_state(
+    connection: Connection, subscriber: str, distribution: str, change: Callable[[CurrentState], CurrentState], *, flow_run: str = ""
+) -> CurrentState:
+    """Change the state of a pair; returns the new one."""
+    before = read_current_state(connection, subscriber, distribution)
+    after = replace(change(before), flow_run=flow_run or before.flow_run)
+    if (after.subscriber, after.distribution) != (subscriber, distribution):
         raise ValueError("a change of state may not change whose state it is")
-    upsert(connection, states, {"subscriber": event.subscriber, "distribution": event.distribution}, state_values(after))
+    upsert(connection, states, {"subscriber": subscriber, "distribution": distribution}, state_values(after))
     return after
 
 

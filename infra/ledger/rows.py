@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Row, Select, String, select, type_coerce
 
 from infra.ledger.tables import UtcTime, tickets
+from sluice.model.belief import Belief, BuildFailure, Machine
 from sluice.model.event import EVENT_DATA_MAX, Event, EventKind, JsonValue, RecordedEvent
 from sluice.model.order import Failure
 from sluice.model.revision import RevisionNumber
@@ -25,8 +26,9 @@ _EVENT_FIELDS = ("at", "distributor", "distribution", "subscriber", "channel", "
 """Fields whose columns have the same name and value; below too."""
 _STATE_FIELDS = (
     *("distributor", "channel", "since", "bytes_sent", "bytes_last", "bytes_resumed"),
-    *("attempts", "first_failure", "next_try", "sequence", "flow_run"),
+    *("attempts", "first_failure", "next_try", "sequence", "flow_run", "read_back_at", "seen_at"),
 )
+_BELIEF_FIELDS = ("at", "agent", "key", "directory", "metadata", "twins_at")
 _STATE_REVISIONS = ("held", "extracted", "offered")
 
 
@@ -53,6 +55,7 @@ def state_values(state: CurrentState) -> dict[str, Any]:
         **revisions,
         "state": state.state.value,
         "reason": _without_nul(state.reason),
+        "doubt": _without_nul(state.doubt),
         "error_code": error.code,
         "error_message": _without_nul(error.message),
         "error_remedy": _without_nul(error.remedy),
@@ -65,7 +68,8 @@ def read_state(row: Row[Any]) -> CurrentState:
     error = Failure(row.error_code, row.error_message, row.error_remedy, bool(row.error_retryable)) if row.error_code else None
     same = {name: getattr(row, name) for name in _STATE_FIELDS}
     revisions: dict[str, Any] = {name: _number(getattr(row, name)) for name in _STATE_REVISIONS}
-    return CurrentState(row.subscriber, row.distribution, **same, **revisions, state=State(row.state), reason=row.reason, error=error)
+    texts = {"reason": row.reason, "doubt": row.doubt}
+    return CurrentState(row.subscriber, row.distribution, **same, **revisions, **texts, state=State(row.state), error=error)
 
 
 def built_values(built: Built) -> dict[str, Any]:
@@ -76,6 +80,24 @@ def built_values(built: Built) -> dict[str, Any]:
 def read_built(row: Row[Any]) -> Built:
     """Read a row of ``built``."""
     return Built(row.distribution, RevisionNumber.parse(row.revision), row.at, row.files, row.bytes)
+
+
+def belief_values(belief: Belief) -> dict[str, Any]:
+    """Return the values of a row of ``beliefs``, without its key."""
+    machines = [[m.instance, m.host, m.address, m.at.isoformat()] for m in belief.machines]
+    same = {name: getattr(belief, name) for name in _BELIEF_FIELDS}
+    return {**same, "machines": json.dumps(machines)}
+
+
+def read_belief(row: Row[Any]) -> Belief:
+    """Read a row of ``beliefs``."""
+    machines = [Machine(instance, host, address, datetime.fromisoformat(at)) for instance, host, address, at in json.loads(row.machines)]
+    return Belief(**{name: getattr(row, name) for name in _BELIEF_FIELDS}, machines=tuple(machines))
+
+
+def read_build_failure(row: Row[Any]) -> BuildFailure:
+    """Read a row of ``failing``."""
+    return BuildFailure(row.distribution, row.since, row.at, row.code, row.message, row.remedy)
 
 
 def select_tickets() -> Select[Any]:

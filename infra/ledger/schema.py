@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import Connection, func, insert, inspect, select, update
+from sqlalchemy import Connection, func, insert, inspect, select, text, update
+from sqlalchemy.schema import CreateColumn
 
-from infra.ledger.tables import SCHEMA_VERSION, metadata, queues, schema_version, writers
+from infra.ledger.tables import SCHEMA_VERSION, beliefs, failing, metadata, queues, schema_version, states, writers
 
 CREATION_LOCK = 0x536C75696365
 """Number of PostgreSQL's advisory lock that is held while the tables are created."""
 
-UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: queues.create, 2: writers.create}
+
+def _add_beliefs(connection: Connection) -> None:
+    """Upgrade to version 4."""
+    for column in (states.c.read_back_at, states.c.seen_at, states.c.doubt):
+        connection.execute(text(f"ALTER TABLE states ADD COLUMN {CreateColumn(column).compile(dialect=connection.dialect)}"))
+    failing.create(connection)
+    beliefs.create(connection)
+
+
+UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: queues.create, 2: writers.create, 3: _add_beliefs}
 """By the version found: the step to the next one. Data stay; the version is raised in the same transaction."""
 
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from infra.ledger.database import BUSY_SECONDS, TRIES
-from infra.ledger.records import append, apply_record, change_state, matches, read_current_state, upsert
-from infra.ledger.rows import built_values, read_built, read_event, read_state
+from infra.ledger.records import append, apply_record, change_of_event, change_state, matches, read_current_state, upsert
+from infra.ledger.rows import belief_values, built_values, read_belief, read_build_failure, read_built, read_event, read_state
 from infra.ledger.send_queue import SendQueue, remove_ticket, select_all_tickets
 from infra.ledger.sqlite import open_sqlite
+from infra.ledger.tables import beliefs, cancels, events, failing, receipts, sequences, states
 from infra.ledger.tables import built as built_table
-from infra.ledger.tables import cancels, events, receipts, sequences, states
 from sluice.errors import LedgerError
+from sluice.model.belief import Belief
 from sluice.model.event import Event, EventKind, RecordedEvent
 from sluice.model.order import CLAIMED_SEQUENCE_MAX, Receipt
-from sluice.model.state import Built, CurrentState, LedgerSnapshot, ReceiptStored, Record
+from sluice.model.state import Built, CurrentState, Known, LedgerSnapshot, ReceiptStored, Record
 from sluice.model.ticket import Ticket
 
 POSTGRES = ("postgresql://", "postgresql+psycopg://")
@@ -86,7 +87,7 @@ class SqlLedger(SendQueue):
             append(connection, event)
             if built is not None:
                 upsert(connection, built_table, {"distribution": built.distribution}, built_values(built))
-            return None if change is None else change_state(connection, event, change)
+            return None if change is None else change_of_event(connection, event, change)
 
         return self._database.write(work)
 
@@ -143,9 +144,46 @@ class SqlLedger(SendQueue):
                 states={(s.subscriber, s.distribution): s for s in found},
                 built={r.distribution: read_built(r) for r in connection.execute(select(built_table))},
                 tickets=select_all_tickets(connection),
+                beliefs={(r.distributor, r.subscriber): read_belief(r) for r in connection.execute(select(beliefs))},
+                failing={r.distribution: read_build_failure(r) for r in connection.execute(select(failing))},
             )
 
         return self._database.read(work)
+
+    def known(self, distributor: str, subscriber: str) -> Known:
+        """See ``sluice.ports.Ledger``."""
+        key = {"distributor": distributor, "subscriber": subscriber}
+
+        def work(connection: Connection) -> Known:
+            row = connection.execute(select(beliefs).where(matches(beliefs, key))).one_or_none()
+            found = [read_state(r) for r in connection.execute(select(states).where(matches(states, key)))]
+            last = connection.execute(select(sequences.c.last).where(matches(sequences, key))).scalar_one_or_none() or 0
+            return Known(None if row is None else read_belief(row), {each.distribution: each for each in found}, last)
+
+        return self._database.read(work)
+
+    def believe(
+        self,
+        distributor: str,
+        subscriber: str,
+        belief: Belief | None,
+        events: Sequence[Event],
+        changes: Mapping[str, Callable[[CurrentState], CurrentState]],
+    ) -> None:
+        """See ``sluice.ports.Ledger``."""
+        key = {"distributor": distributor, "subscriber": subscriber}
+
+        def work(connection: Connection) -> None:
+            if belief is None:
+                connection.execute(delete(beliefs).where(matches(beliefs, key)))
+            else:
+                upsert(connection, beliefs, key, belief_values(belief))
+            for event in events:
+                append(connection, event)
+            for distribution, change in changes.items():
+                change_state(connection, subscriber, distribution, change)
+
+        self._database.write(work)
 
     def next_sequence(self, distributor: str, subscriber: str, *, above: int = 0, record: Record | None = None) -> int:
         """See ``sluice.ports.Ledger``. The number is durable before it is given out."""
@@ -184,7 +222,7 @@ class SqlLedger(SendQueue):
             }
             connection.execute(insert(receipts).values(key | values))
             append(connection, pair)
-            change_state(connection, pair, lambda state: state.apply_receipt(receipt))
+            change_of_event(connection, pair, lambda state: state.apply_receipt(receipt))
             return ReceiptStored.NEW
 
         return self._database.write(work)

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, Meta
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of these tables. An older ledger is upgraded when it is opened (``schema.UPGRADES``), a newer one isn't opened."""
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -102,7 +102,11 @@ states = Table(
     Column("error_retryable", Integer, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     _name("flow_run"),
+    Column("read_back_at", UtcTime, nullable=True),
+    Column("seen_at", UtcTime, nullable=True),
+    Column("doubt", Text, nullable=False, server_default=""),
 )
+"""``read_back_at``, ``seen_at`` and ``doubt`` since version 4."""
 
 built = Table(
     "built",
@@ -113,6 +117,33 @@ built = Table(
     Column("files", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
 )
+
+failing = Table(
+    "failing",
+    metadata,
+    _name("distribution", primary_key=True),
+    Column("since", UtcTime, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("code", String(80), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+)
+"""Since version 4. Distributions whose last build failed."""
+
+beliefs = Table(
+    "beliefs",
+    metadata,
+    _name("distributor", primary_key=True),
+    _name("subscriber", primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("agent", String(80), nullable=False),
+    Column("key", String(80), nullable=False),
+    Column("directory", Text, nullable=False),
+    Column("metadata", BigInteger, nullable=False),
+    Column("machines", Text, nullable=False),
+    Column("twins_at", UtcTime, nullable=True),
+)
+"""Since version 4. What each Subscriber's agent said of itself when it last answered."""
 
 sequences = Table(
     "sequences",

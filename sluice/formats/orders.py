@@ -125,6 +125,10 @@ def order_bytes(order: Order) -> bytes:
         value["min_free"] = order.min_free
     if order.act is not Act.EXTRACT:
         value["act"] = order.act.value
+    if order.verify is not None:
+        value["verify"] = order.verify
+    if order.force:
+        value["force"] = True
     return canonical_bytes(value)
 
 
@@ -146,6 +150,8 @@ def parse_order(data: bytes) -> Order:
             locked=_locked(fields.any("locked")) if fields.optional("locked") else FAILS_AT_ONCE,
             min_free=fields.number("min_free") if fields.optional("min_free") else 0,
             act=_act(fields.text("act")) if fields.optional("act") else Act.EXTRACT,
+            verify=fields.flag("verify") if fields.optional("verify") else None,
+            force=fields.flag("force") if fields.optional("force") else False,
         )
     if order.act is not Act.EXTRACT and (order.destinations or order.pre_actions or order.post_actions):
         raise TamperedError(f"an order to {order.act} has destinations or actions")
@@ -167,12 +173,13 @@ def _locked(value: Any) -> Locked:
 def receipt_bytes(receipt: Receipt) -> bytes:
     """Return a receipt's payload, which is signed."""
     failure = receipt.failure
-    # Left out if nothing was removed: a Distributor that doesn't know it can still read the receipt.
-    removed = {"paths_removed": receipt.paths_removed} if receipt.paths_removed else {}
+    # Left out if they say nothing: a Distributor that doesn't know them can still read the receipt.
+    more = {"paths_removed": receipt.paths_removed} if receipt.paths_removed else {}
+    more |= {"files_read": receipt.files_read} if receipt.files_read is not None else {}
     return canonical_bytes(
         {
             "version": 1,
-            **removed,
+            **more,
             "distributor": receipt.distributor,
             "subscriber": receipt.subscriber,
             "sequence": receipt.sequence,
@@ -218,6 +225,7 @@ def parse_receipt(data: bytes) -> Receipt:
             actions=tuple(_report(a) for a in fields.items("actions", limit=3 * ACTIONS_MAX)),
             failure=_failure(fields.any("failure")) if fields.optional("failure") else None,
             paths_removed=fields.number("paths_removed", least=1) if fields.optional("paths_removed") else 0,
+            files_read=fields.number("files_read") if fields.optional("files_read") else None,
         )
 
 

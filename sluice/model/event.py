@@ -45,6 +45,8 @@ class EventKind(StrEnum):
     MAIL_SENT = "mail sent"
     MAIL_FAILED = "mail failed"
     RELEASED = "released"
+    SEEN = "seen"
+    DOUBTED = "doubted"
 
 
 @dataclass(frozen=True, slots=True)

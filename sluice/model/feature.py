@@ -37,3 +37,5 @@ class Feature(StrEnum):
     """Carries out orders to release a Distribution."""
     DIRECTORY_MODE = "directory mode"
     """Gives directories that stood before the source's mode if ``directory_mode`` of a destination says so."""
+    VERIFY = "verify"
+    """Reads every file back, or writes every file anew, if its order asks; counts the files that it read."""

@@ -40,6 +40,22 @@ class Outcome(StrEnum):
     """The Subscriber forgot that the Distribution placed anything; its files stay."""
 
 
+class Demand(StrEnum):
+    """How much a person asks of a send or an extraction, beyond what receipts say is to be done."""
+
+    DUE = "due"
+    """Only what is due."""
+    VERIFY = "verify"
+    """Read everything back, whatever the blueprint's `verify`, and repair what differs."""
+    FORCE = "force"
+    """Write every file anew and run the actions, although it is installed."""
+
+    @staticmethod
+    def of(*, verify: bool, force: bool) -> Demand:
+        """Return the demand of two options: forcing reads everything back too."""
+        return Demand.FORCE if force else Demand.VERIFY if verify else Demand.DUE
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """Extract this revision, or another act. Signed by the Distributor for one recipient; older sequences are refused."""
@@ -59,6 +75,10 @@ class Order:
     min_free: int = 0
     """Bytes that must stay free on every file system that is written to (C13)."""
     act: Act = Act.EXTRACT
+    verify: bool | None = None
+    """Read every file, whatever the manifest says, and repair what differs; None: the agent has no such feature."""
+    force: bool = False
+    """Write every file anew and run the actions, also if the revision is extracted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +128,11 @@ class Receipt:
     failure: Failure | None = None
     paths_removed: int = 0
     """Files, links and directories that ``synchronize`` removed (C9)."""
+    files_read: int | None = None
+    """Files that were read from disk and hashed in this very order; None: an older agent, or Distributor, which don't count them."""
+
+    @property
+    def is_read_back(self) -> bool:
+        """Whether every file was read and hashed, by the receipt: only then it may be called verified. Without files nothing is."""
+        files = self.files_written + self.files_unchanged
+        return self.outcome in (Outcome.INSTALLED, Outcome.ALREADY_INSTALLED) and 0 < files <= (self.files_read or 0)

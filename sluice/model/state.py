@@ -6,10 +6,10 @@ after a conflict. The table of states, with the transitions that lead to each:
 ============  =====================================================  ====================
 state         means                                                  moved to by
 ============  =====================================================  ====================
-waiting       offered; waits for a slot, a retry or the Channel      offer, fail_sending
+waiting       offered; waits for a slot, a retry or the Channel      offer, fail_sending, raise_doubt
 unavailable   as waiting, because its host doesn't answer            fail_sending
 sending       bytes are sent                                         begin_sending
-received      held whole and verified, not extracted                 mark_received, fail_extracting
+received      held whole and verified, not extracted                 mark_received, fail_extracting, raise_doubt
 installing    the agent extracts                                     begin_extracting
 installed     read back and signed (X2)                              apply_receipt, confirm_installed
 failed        an administrator must act; the error has the remedy    fail_sending, fail_extracting, apply_receipt
@@ -28,11 +28,12 @@ Tickets of the send queue are in ``model/ticket.py``; ``rules/retry.py`` decides
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from sluice.errors import BaseDiffersError, StoreCorruptError
+from sluice.model.belief import Belief, BuildFailure, Doubt
 from sluice.model.event import Event
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
@@ -121,6 +122,12 @@ class CurrentState:
     """The last order that a receipt answered; 0 if none."""
     flow_run: str = ""
     """The flow run of the last change."""
+    read_back_at: datetime | None = None
+    """When every file of the extracted revision had been read and hashed, by receipts: none of those that stayed was read before then."""
+    seen_at: datetime | None = None
+    """When its agent last said, or attested, the same as is recorded here. A claim is no read back."""
+    doubt: str = ""
+    """Why what was believed doesn't hold any more (``rules/belief.py``); ended by the receipt of an order that reads everything back."""
 
     def offer(self, revision: RevisionNumber, *, distributor: str, channel: str, at: datetime) -> CurrentState:
         """Offer a revision, because a Channel starts or a command asks for it: the count of retries begins again (D7)."""
@@ -136,12 +143,15 @@ class CurrentState:
     def confirm_installed(self, at: datetime, *, sent: int = 0) -> CurrentState:
         """Record that the Subscriber still has extracted the revision that its receipt attests."""
         moved = self._to(State.INSTALLED, f"{self.extracted} is installed", at, sent=sent)
-        return _without_retries(replace(moved, held=self.extracted, error=None))
+        return _without_retries(replace(moved, held=self.extracted, error=None, seen_at=at))
 
-    def forget_extracted(self, revision: RevisionNumber, *, is_held: bool) -> CurrentState:
-        """Record that the Subscriber no longer has a revision extracted; ``is_held``: it still holds it."""
-        extracted = None if self.extracted == revision else self.extracted
-        return replace(self, held=extracted if self.held == revision and not is_held else self.held, extracted=extracted)
+    def raise_doubt(self, doubt: Doubt, at: datetime) -> CurrentState:
+        """Take back what was believed, because the Subscriber's agent showed less, older or other: the pair is due again."""
+        is_there = doubt.held is not None and doubt.held in (self.held, self.extracted, self.offered)
+        moved = self._to(State.RECEIVED if is_there else State.WAITING, doubt.text, at)
+        moved = replace(moved, held=doubt.held, extracted=doubt.extracted, sequence=doubt.sequence, doubt=doubt.text, since=at, seen_at=at)
+        read_back_at = self.read_back_at if doubt.extracted else None
+        return _without_retries(replace(moved, error=None, read_back_at=read_back_at))
 
     def begin_sending(self, revision: RevisionNumber, at: datetime) -> CurrentState:
         """Record that a transfer begins, in a slot. The count of retries stays."""
@@ -155,7 +165,7 @@ class CurrentState:
             resumed: Bytes that had arrived before this try.
         """
         moved = self._to(State.RECEIVED, f"{revision} is received", at, sent=sent, resumed=resumed)
-        return _without_retries(replace(moved, held=revision, offered=revision, error=None))
+        return _without_retries(replace(moved, held=revision, offered=revision, error=None, seen_at=at))
 
     def fail_sending(
         self,
@@ -200,13 +210,17 @@ class CurrentState:
         failure = receipt.failure
         if receipt.outcome in (Outcome.INSTALLED, Outcome.ALREADY_INSTALLED):
             is_check, count = self.extracted == receipt.revision, receipt.files_written
-            repaired = f", {count} {'file' if count == 1 else 'files'} repaired" if is_check and count else ""
+            done = "repaired" if receipt.files_unchanged else "written anew"
+            repaired = f", {count} {'file' if count == 1 else 'files'} {done}" if is_check and count else ""
             moved = self._to(State.INSTALLED, f"{receipt.revision} is installed{repaired}", receipt.finished)
             since = self.since if self.state is State.INSTALLED and self.extracted == receipt.revision else receipt.finished
+            read_back_at = receipt.finished if receipt.is_read_back or _is_all_new(receipt) else self.read_back_at
             moved = replace(moved, extracted=receipt.revision, held=receipt.revision, since=since, error=None)
+            moved = replace(moved, read_back_at=read_back_at, seen_at=receipt.finished, doubt="")
         elif receipt.outcome is Outcome.RELEASED:
             moved = self._to(State.RELEASED, "released: its files stay", receipt.finished)
             moved = replace(moved, held=None, extracted=None, offered=None, since=receipt.finished, error=None)
+            moved = replace(moved, read_back_at=None, seen_at=receipt.finished, doubt="")
         else:
             reason = failure.message if failure else f"{receipt.revision} {receipt.outcome}"
             moved = self._to(State.FAILED, reason, receipt.finished)
@@ -232,6 +246,11 @@ class CurrentState:
         )
 
 
+def _is_all_new(receipt: Receipt) -> bool:
+    """Whether an older agent wrote every file, and so has read every one back: a receipt is signed after that alone."""
+    return receipt.outcome is Outcome.INSTALLED and receipt.files_read is None and receipt.files_written > 0 == receipt.files_unchanged
+
+
 def _without_retries(state: CurrentState) -> CurrentState:
     return replace(state, attempts=0, first_failure=None, next_try=None)
 
@@ -246,6 +265,18 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What a ledger knows of one Subscriber, for one Distributor."""
+
+    belief: Belief | None = None
+    """None: it never answered."""
+    states: Mapping[str, CurrentState] = field(default_factory=dict)
+    """By Distribution; only those that this Distributor offered last."""
+    last_order: int = 0
+    """The highest number that was given to an order."""
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerSnapshot:
     """The data that ``status`` and ``why`` read, as of one moment."""
 
@@ -255,3 +286,7 @@ class LedgerSnapshot:
     """Latest revision by Distribution."""
     tickets: tuple[Ticket, ...]
     """Tickets of every sender, by number, including those whose lease ran out."""
+    beliefs: Mapping[tuple[str, str], Belief] = field(default_factory=dict)
+    """By (distributor, subscriber)."""
+    failing: Mapping[str, BuildFailure] = field(default_factory=dict)
+    """Distributions whose last build failed."""

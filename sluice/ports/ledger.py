@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from sluice.model.assignment import Assignment
+from sluice.model.belief import Belief
 from sluice.model.event import Event, EventKind, RecordedEvent
 from sluice.model.order import Receipt
-from sluice.model.state import Built, CurrentState, LedgerSnapshot, ReceiptStored, Record
+from sluice.model.state import Built, CurrentState, Known, LedgerSnapshot, ReceiptStored, Record
 from sluice.model.ticket import Lost, Occupied, QueueLook, QueueTurn, Ticket
 
 
@@ -57,6 +58,23 @@ class Ledger(Protocol):
 
     def snapshot(self) -> LedgerSnapshot:
         """Return the data that ``rules.reasons`` reads, as of one moment."""
+
+    def known(self, distributor: str, subscriber: str) -> Known:
+        """Return what is known of one Subscriber, for ``rules.belief`` to compare with what a contact shows. Read it before the contact."""
+
+    def believe(
+        self,
+        distributor: str,
+        subscriber: str,
+        belief: Belief | None,
+        events: Sequence[Event],
+        changes: Mapping[str, Callable[[CurrentState], CurrentState]],
+    ) -> None:
+        """Keep what is believed of a Subscriber's agent, None for nothing, and append events and change states, in one transaction.
+
+        Args:
+            changes: By Distribution, as in ``record``.
+        """
 
     def next_sequence(self, distributor: str, subscriber: str, *, above: int = 0, record: Record | None = None) -> int:
         """Return the number of the next order: from 1, strictly increasing, never given twice, not even after a crash.

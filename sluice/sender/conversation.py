@@ -79,7 +79,7 @@ class Conversation:
             ProtocolError, ConnectionLostError, TransportTimeoutError, AgentMissingError.
         """
         with self._request() as line:
-            hello = {"type": "hello", "protocol": [PROTOCOL_VERSION], "distributor": distributor, "sender": VERSION}
+            hello = {"type": "hello", "protocol": [PROTOCOL_VERSION], "distributor": distributor, "sender": VERSION, "identity": True}
             line.say(hello | ({"about": list(about)} if about else {}))
             reply = line.reply("hello")
             spoken = reply.pop("protocol", None)

@@ -8,24 +8,16 @@ from typing import Any
 
 from sluice.errors import NotFoundError, ProtocolError
 from sluice.formats.canonical import Fields
+from sluice.model.belief import HeldState, Identity
 from sluice.model.names import name_is_valid
 from sluice.model.revision import RevisionNumber
+from sluice.rules.wording import printable
 from sluice.trust.roles import role_is_known
 
 LIST_MAX = 10_000
 """Most Distributions, roles, features or codecs of a hello."""
 WORD_MAX = 64
 """Most characters of a word in a hello."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeldState:
-    """A Subscriber's claim about one Distribution."""
-
-    held: RevisionNumber | None
-    extracted: RevisionNumber | None
-    sequence: int
-    """Of the last order it accepted; 0 is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +40,12 @@ class AgentHello:
     distributions: Mapping[str, HeldState]
     sequence: int
     """The highest of an order that it accepted for any Distribution; 0 is none."""
+    identity: Identity | None = None
+    """None: an older agent, which doesn't say."""
 
     def of(self, distribution: str) -> HeldState:
         """Return its claim about one Distribution."""
-        return self.distributions.get(distribution, HeldState(None, None, 0))
+        return self.distributions.get(distribution, HeldState())
 
 
 def hello_of(fields: Fields) -> AgentHello:
@@ -70,9 +64,16 @@ def hello_of(fields: Fields) -> AgentHello:
         trust=versions_of(fields.any("trust")) if fields.optional("trust") else None,
         distributions=distributions,
         sequence=fields.number("sequence") if fields.optional("sequence") else above,  # sent if it was asked about some alone
+        identity=_identity(fields.any("identity")) if fields.optional("identity") else None,
     )
     fields.done()
     return hello
+
+
+def _identity(value: Any) -> Identity:
+    with Fields(value, what="the agent's identity") as fields:
+        key, host, instance = (word_of(fields, name) for name in ("key", "host", "instance"))
+        return Identity(key, printable(fields.text("directory")), host, instance)
 
 
 def versions_of(value: Any) -> Mapping[str, int]:

@@ -19,6 +19,7 @@ from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.model.assignment import Assignment
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
+from sluice.model.order import Demand
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Address, Distributor, Subscriber
@@ -102,7 +103,7 @@ class Route:
     def recipe(self, name: str) -> RenderedRecipe:
         return RenderedRecipe((str(self.tree / name),))
 
-    def deliver(self, name: str, revision: RevisionNumber, *, extract: bool = True) -> Crossed:
+    def deliver(self, name: str, revision: RevisionNumber, *, extract: bool = True, demand: Demand = Demand.DUE) -> Crossed:
         """Send and extract as a flow run does, over as many conversations as it takes."""
         assignment = Assignment("oslo", name, revision)
         sendings: list[Transfer] = []
@@ -112,7 +113,8 @@ class Route:
             return sendings[-1]
 
         context = self.context_in(f"run-{os.urandom(4).hex()}")
-        delivery = Delivery(context, self._watch, assignment, sending, self.recipe(name) if extract else None)
+        recipe = self.recipe(name) if extract else None
+        delivery = Delivery(context, self._watch, assignment, sending, recipe, check=demand is not Demand.DUE, demand=demand)
         delivery.offer()
         done = None
         try:

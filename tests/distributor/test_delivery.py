@@ -14,15 +14,18 @@ from sluice.distributor.deliver.orders import ExtractResult, Orders
 from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.errors import SluiceError, TamperedError, UnreachableError
 from sluice.model.assignment import Assignment
+from sluice.model.belief import HeldState
 from sluice.model.event import Event, EventKind
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
+from sluice.model.site import Subscriber
 from sluice.model.state import State
 from sluice.model.ticket import Occupied, Started
-from sluice.sender.hello import AgentHello, HeldState
+from sluice.sender.hello import AgentHello
 from sluice.sender.transfer import Remedy, SendResult, Transfer
 from tests.distributor.context import context_of
+from tests.distributor.distributor import subscriber_named
 
 START = datetime(2026, 3, 1, 22, tzinfo=UTC)
 ONE, TWO = RevisionNumber(1, 1), RevisionNumber(1, 2)
@@ -88,12 +91,13 @@ class Host:
     resumed: int = 0
     called: Any = None
     is_mended: bool = False
+    subscriber: Subscriber = field(default_factory=lambda: subscriber_named("oslo-1"))
 
     def call(self) -> AgentHello:
         self.place.calls.append(self.place.time)
         if self.place.error:
             raise self.place.error
-        there = HeldState(self.place.held, self.place.extracted, 0)
+        there = HeldState(self.place.held, self.place.extracted, self.place.ledger.state("oslo-1", "zone").sequence)
         return AgentHello("0.1.0", "oslo-1", "", "", frozenset(), 0, 0, frozenset(), {}, {"zone": there}, 0)
 
     @property

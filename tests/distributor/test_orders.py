@@ -301,15 +301,25 @@ def test_receipts_of_pruned_revisions_are_stored_on_their_signature(hq: Bench, a
     assert agent.receipts == []
 
 
-def test_what_is_extracted_already_is_verified_and_that_is_another_event(hq: Bench, agent: AgentDouble) -> None:
+def test_an_agent_that_counts_no_files_read_verifies_nothing(hq: Bench, agent: AgentDouble) -> None:
     order(hq)
     agent.outcome = Outcome.ALREADY_INSTALLED
-    assert order(hq).is_installed
+    again = order(hq)
+    assert (again.is_installed, again.receipt.files_read, "verified" in again.reason) == (True, None, False)
+    assert EventKind.VERIFIED not in kinds(hq)
+
+
+def test_what_is_extracted_already_is_verified_and_that_is_another_event(hq: Bench, agent: AgentDouble) -> None:
+    agent.features = ["script", "verify"]
+    order(hq)
+    agent.outcome = Outcome.ALREADY_INSTALLED
+    again = order(hq)
+    assert (again.is_installed, again.receipt.files_read, "verified" in again.reason) == (True, 1, True)
     assert kinds(hq) == [EventKind.EXTRACT_STARTED, EventKind.INSTALLED, EventKind.EXTRACT_STARTED, EventKind.VERIFIED]
     (last,) = [each.event for each in hq.ledger.events() if each.event.kind is EventKind.VERIFIED]
-    assert last.data == {"files_mended": 1, "paths_removed": 0}
+    assert last.data == {"files_mended": 1, "paths_removed": 0, "files_read": 1}
     state = hq.ledger.state("helsinki-1", "zone")
-    assert (state.state, str(state.extracted), state.reason) == (State.INSTALLED, "1.1", "1.1 is installed, 1 file repaired")
+    assert (state.state, str(state.extracted), state.reason) == (State.INSTALLED, "1.1", "1.1 is installed, 1 file written anew")
 
 
 def test_a_tree_found_changed_says_what_follows_and_what_was_lent_counts(hq: Bench, agent: AgentDouble) -> None:

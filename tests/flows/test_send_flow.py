@@ -24,14 +24,15 @@ from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.send_queue.watch import Turn
 from sluice.errors import LockedTargetError, SluiceError, TamperedError, UnreachableError
 from sluice.model.assignment import Assignment
+from sluice.model.belief import HeldState
 from sluice.model.event import Event, EventKind
-from sluice.model.order import Failure, Outcome, Receipt
+from sluice.model.order import CLAIMED_SEQUENCE_MAX, Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 from sluice.model.state import Record
 from sluice.model.state import State as CurrentPlace
 from sluice.model.ticket import Started, Ticket
-from sluice.sender.hello import HeldState
+from sluice.sender.hello import AgentHello
 from sluice.sender.transfer import Sender, SendResult
 from tests.flows.blueprint import HOSTS, write_site
 
@@ -57,13 +58,14 @@ class Wire:
     def transfer(self, _sender: Sender, subscriber: Any, assignment: Assignment, *_: Any) -> Any:
         name, revision = subscriber.name, assignment.revision
 
-        def call() -> SimpleNamespace:
+        def call() -> AgentHello:
             self.calls[name] += 1
             self.on_call(name)
             if self.errors[name]:
                 raise self.errors[name].pop(0)
-            there = HeldState(revision if name in self.held else None, None, 0)
-            return SimpleNamespace(of=lambda _: there)
+            # Its order number is beyond what is compared: no order is given here.
+            there = HeldState(revision if name in self.held else None, None, CLAIMED_SEQUENCE_MAX)
+            return AgentHello("0.1.0", name, "", "", frozenset(), 0, 0, frozenset(), {}, {assignment.distribution: there}, 0)
 
         def transfer(progress: Callable[[int, int], None], _turn: Turn) -> SendResult:
             with self._lock:
@@ -77,12 +79,14 @@ class Wire:
             self.held.add(name)
             return SendResult(revision, None, False, 100, 40, 60, 10, 5, 5, 0)
 
-        return _Sending(call, transfer, lambda: name not in self.held)
+        return _Sending(subscriber, call, transfer, lambda: name not in self.held)
 
 
 class _Sending(SimpleNamespace):
-    def __init__(self, call: Callable[[], SimpleNamespace], transfer: Callable[..., SendResult], needs: Callable[[], bool]) -> None:
-        super().__init__(call=call, transfer=transfer, close=lambda: None, sent=7, resumed=0, called=None)
+    def __init__(
+        self, subscriber: Any, call: Callable[[], AgentHello], transfer: Callable[..., SendResult], needs: Callable[[], bool]
+    ) -> None:
+        super().__init__(subscriber=subscriber, call=call, transfer=transfer, close=lambda: None, sent=7, resumed=0, called=None)
         self._needs = needs
 
     @property

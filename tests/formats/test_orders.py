@@ -42,6 +42,8 @@ ORDERS = st.builds(
     post_actions=ACTIONS,
     locked=st.just(FAILS_AT_ONCE) | st.builds(Locked, st.integers(1, 100), WAITS),
     min_free=st.integers(0, 2**50),
+    verify=st.none() | st.booleans(),
+    force=st.booleans(),
 )
 RELEASES = st.builds(replace, ORDERS, destinations=st.just(()), pre_actions=st.just(()), post_actions=st.just(()), act=st.just(Act.RELEASE))
 REPORTS = st.builds(ActionReport, st.just("pre"), TEXTS, st.floats(0, 600), st.none() | st.integers(-64, 255), TEXTS)
@@ -63,6 +65,7 @@ RECEIPTS = st.builds(
         tuple
     ),
     failure=st.none() | st.builds(Failure, st.just("ReadBackError"), TEXTS, TEXTS, st.booleans()),
+    files_read=st.none() | st.integers(0, 10**9),
 )
 
 
@@ -111,6 +114,8 @@ def order_json() -> dict[str, object]:
         ("locked", {"retries": 0, "wait": 1}),
         ("locked", {"retries": 1, "wait": 3601}),
         ("min_free", -1),
+        ("verify", 1),
+        ("force", "yes"),
         ("surprise", 1),
     ],
 )
@@ -155,3 +160,30 @@ def test_an_act_that_is_unknown_or_has_what_it_may_not_have_is_refused(change: d
     data = json.dumps(json.loads(order_bytes(order)) | change, sort_keys=True, separators=(",", ":")).encode()
     with pytest.raises(TamperedError, match=problem):
         parse_order(data)
+
+
+def test_an_order_and_a_receipt_for_an_older_peer_have_no_key_that_it_doesnt_know() -> None:
+    assert {"verify", "force"}.isdisjoint(order_json())
+    receipt = Receipt(
+        "hq", "oslo", 1, "zone", RevisionNumber(1, 1), Outcome.INSTALLED, *[datetime(2026, 1, 1, tzinfo=UTC)] * 2, 1, 0, 9, ""
+    )
+    assert "files_read" not in json.loads(receipt_bytes(receipt))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "written", "unchanged", "read", "is_read_back"),
+    [
+        (Outcome.ALREADY_INSTALLED, 0, 3, 3, True),
+        (Outcome.INSTALLED, 1, 2, 3, True),
+        (Outcome.ALREADY_INSTALLED, 0, 3, 2, False),  # one was known by its stat
+        (Outcome.ALREADY_INSTALLED, 0, 0, 0, False),  # answered from the status file: nothing was looked at
+        (Outcome.ALREADY_INSTALLED, 0, 3, None, False),  # an older agent
+        (Outcome.FAILED, 0, 3, 3, False),
+    ],
+)
+def test_verified_is_only_what_was_read_whole(
+    outcome: Outcome, written: int, unchanged: int, read: int | None, *, is_read_back: bool
+) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    receipt = Receipt("hq", "oslo", 1, "zone", RevisionNumber(1, 1), outcome, at, at, written, unchanged, 9, "", files_read=read)
+    assert receipt.is_read_back is is_read_back

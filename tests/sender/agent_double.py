@@ -215,6 +215,7 @@ class Line:
             bytes_written=1,
             read_back=true if agent.read_back is None else agent.read_back,
             failure=agent.failure,
+            files_read=None if order.verify is None else 1,
         )
         if installed:
             agent.extracted[order.distribution] = str(order.revision)

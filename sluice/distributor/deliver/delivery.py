@@ -14,6 +14,7 @@ from datetime import datetime
 
 from sluice.distributor.context import DistributorContext, failure_data
 from sluice.distributor.deliver.attempt import AttemptState
+from sluice.distributor.deliver.contact import contact_in
 from sluice.distributor.deliver.orders import Orders
 from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.send_queue.claim import Claim
@@ -21,12 +22,12 @@ from sluice.distributor.send_queue.watch import QueueWatch, SendCancelledError, 
 from sluice.errors import BaseDiffersError, SluiceError
 from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind
+from sluice.model.order import Demand
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.state import CurrentState, Record, State
 from sluice.model.ticket import Occupied, QueueLook
 from sluice.ports import Progress
 from sluice.rules.retry import Decision, GiveUp, RetryAt, after_failure, describe, failure_of
-from sluice.rules.wording import counted
 from sluice.sender.conversation import AgentEvent
 from sluice.sender.transfer import Remedy, Transfer
 
@@ -44,6 +45,7 @@ class Delivery:
     """Of the extraction that follows at once; None: it waits for the Extract schedule."""
     check: bool = False
     """Ask the host although receipts say that it holds the revision."""
+    demand: Demand = Demand.DUE
     cancelled_under: tuple[str, ...] = ()
     """Names under which it waits: cancelling one stops it."""
     decision: Decision | None = field(default=None, init=False)
@@ -145,24 +147,21 @@ class Delivery:
             raise error
         begun, revision = self.context.clock.now(), self.assignment.revision
         transfer = self._transfer = self.new_transfer(self._remedy)
-        there = transfer.call().of(self.assignment.distribution)
+        contact = contact_in(self.context, transfer.subscriber)
+        hello = transfer.call()
         self._seconds_called = (self.context.clock.now() - begun).total_seconds()
-        state, sent = self._attempt.read(), transfer.sent
+        contact.heard(hello, about=self.assignment.distribution)
+        state, there, sent = self._attempt.read(), hello.of(self.assignment.distribution), transfer.sent
         if transfer.needs_transfer:
-            if revision in (state.held, state.extracted) and revision not in (there.held, there.extracted):
-                gone = self._attempt.record(
-                    EventKind.OFFERED, lambda s, at: self._attempt.offer(s.forget_extracted(revision, is_held=False), at)
-                )
-                self.context.ledger.record_all([gone])
             return True
         self._moved(sent)
-        self._is_still_extracted = self.check and state.extracted == there.extracted == revision
+        is_still_there = self.check and state.extracted == there.extracted == revision
+        self._is_still_extracted = is_still_there and self.demand is Demand.DUE
 
         def change(state: CurrentState, at: datetime) -> CurrentState:
-            if self._is_still_extracted:
+            if is_still_there:
                 return state.confirm_installed(at, sent=sent)
-            known = state if there.extracted == revision else state.forget_extracted(revision, is_held=True)
-            return known.mark_received(revision, sent=sent, resumed=0, at=at)
+            return state.mark_received(revision, sent=sent, resumed=0, at=at)
 
         self._arrived(self._attempt.record(EventKind.ALREADY_HELD, change))
         return False
@@ -223,7 +222,7 @@ class Delivery:
             return self._ended(State.INSTALLED, "still held and extracted, says the Subscriber")
         if self.recipe is None:
             return self._ended(State.RECEIVED, "held; waits for the Extract schedule")
-        orders = Orders(self.context, self._called_transfer().called, self.assignment, self.recipe, on_event)
+        orders = Orders(self.context, self._called_transfer().called, self.assignment, self.recipe, on_event, self.demand)
         result = orders.give(hand_over=self._claim.hand_over)
         if isinstance(result.error, BaseDiffersError) and self._remedy is not Remedy.WHOLE:
             self._remedy = Remedy.MEND if self._remedy is Remedy.NONE else Remedy.WHOLE
@@ -231,8 +230,7 @@ class Delivery:
         if result.error is not None:
             self.decision = GiveUp()
             return self._ended(State.FAILED, result.error.message, result.error)
-        receipt = result.receipt
-        return self._ended(State.INSTALLED, f"{counted(receipt.files_written, 'file')} written, {receipt.files_unchanged} unchanged")
+        return self._ended(State.INSTALLED, result.reason)
 
     def fail(self, error: SluiceError) -> DeliveryResult:
         """End a try that raised ``error``: the ledger decides what follows; see ``decision``."""

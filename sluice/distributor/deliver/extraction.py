@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from sluice.distributor.context import DistributorContext, failure_data, record_of
+from sluice.distributor.deliver.contact import contact_in
 from sluice.distributor.deliver.orders import ExtractResult, Orders
 from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.send_queue.claim import Claim
@@ -18,12 +19,13 @@ from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.errors import BaseDiffersError, SluiceError
 from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind
+from sluice.model.feature import Feature
+from sluice.model.order import Demand
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.site import Subscriber
 from sluice.model.state import State
 from sluice.model.ticket import Occupied
 from sluice.rules.retry import failure_of
-from sluice.rules.wording import counted
 from sluice.sender.conversation import AgentEvent
 from sluice.sender.supplement import SupplementSender
 from sluice.sender.ted_choice import takes_deltas
@@ -46,6 +48,7 @@ class Extraction:
     """Renders destinations and actions."""
     check: bool = False
     """It is extracted: its tree is verified and repaired."""
+    demand: Demand = Demand.DUE
 
     def __post_init__(self) -> None:
         self._claim = Claim(self.context, self.watch, self.assignment)
@@ -62,9 +65,9 @@ class Extraction:
     def settled(self) -> DeliveryResult | None:
         """Return the end if another run has done it meanwhile."""
         state = self.context.ledger.state(*self.assignment.pair)
-        is_done = state.extracted == self.assignment.revision
+        is_done = state.extracted == self.assignment.revision and self.demand is not Demand.FORCE
         if self.check:
-            is_done = state.state is State.INSTALLED and state.since is not None and state.since >= self._begun
+            is_done = is_done and state.read_back_at is not None and state.read_back_at >= self._begun
         return self._ended(State.INSTALLED, "done by another run") if is_done else None
 
     def extract(self, on_event: Callable[[AgentEvent], None] | None = None) -> DeliveryResult:
@@ -86,15 +89,16 @@ class Extraction:
         seconds = (self.context.clock.now() - begun).total_seconds()
         if result.error is not None:
             return self._ended(State.FAILED, result.error.message, seconds, result.error)
-        written, unchanged = result.receipt.files_written, result.receipt.files_unchanged
-        reason = f"{counted(written, 'file')} written, {unchanged} unchanged"
-        if self.check:
-            reason = f"verified: {unchanged} files unchanged, {written} mended"
-        return self._ended(State.INSTALLED, reason, seconds)
+        return self._ended(State.INSTALLED, result.reason, seconds)
 
     def _order(self, on_event: Callable[[AgentEvent], None] | None) -> ExtractResult:
+        contact = contact_in(self.context, self.subscriber)
         with closing(self.sender.call(self.subscriber, self.assignment.distribution)) as call:
-            orders = Orders(self.context, call, self.assignment, self.recipe(), on_event)
+            contact.heard(call.hello, about=self.assignment.distribution)
+            demand = self.demand
+            if self.check and demand is Demand.DUE and Feature.VERIFY in call.hello.features:
+                demand = Demand.VERIFY  # whatever the manifest says: the blueprint may say `verify` since it was built
+            orders = Orders(self.context, call, self.assignment, self.recipe(), on_event, demand)
             if not self.check:
                 return orders.give(hand_over=self._claim.hand_over)
             # The pair stays ours: a damaged tree may need contents.

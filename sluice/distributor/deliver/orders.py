@@ -9,7 +9,7 @@ stored is stored no second time, and an order carried out twice is answered "alr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,9 +19,9 @@ from sluice.errors import BaseDiffersError, ReadBackError, SluiceError, Tampered
 from sluice.formats.canonical import canonical_bytes
 from sluice.formats.manifest.document import parse_header, read_back_digest
 from sluice.model.assignment import Assignment
-from sluice.model.event import EventKind
+from sluice.model.event import EventKind, JsonValue
 from sluice.model.feature import Feature
-from sluice.model.order import Act, Order, Outcome, Receipt
+from sluice.model.order import Act, Demand, Order, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.state import Record
 from sluice.model.ticket import Ticket
@@ -29,7 +29,7 @@ from sluice.ports import TedStore
 from sluice.rules.destinations import path_of
 from sluice.rules.features import needed_features
 from sluice.rules.lifetimes import ORDER_LIFETIMES
-from sluice.rules.wording import printable
+from sluice.rules.wording import counted, printable
 from sluice.sender.call import Call, require
 from sluice.sender.conversation import AgentEvent
 from sluice.trust.envelope import Envelope
@@ -44,11 +44,22 @@ class ExtractResult:
     receipt: Receipt
     fetched: bool = False
     """It answers an earlier order, whose receipt hadn't arrived; no new order was given."""
+    was_extracted: bool = False
+    """By an earlier receipt the revision was extracted before."""
 
     @property
     def is_installed(self) -> bool:
         """Whether the revision is installed there, read back."""
         return self.receipt.outcome in INSTALLED
+
+    @property
+    def reason(self) -> str:
+        """What was done, for a person: verified is only what was read and hashed in that very order."""
+        receipt, written = self.receipt, self.receipt.files_written
+        if self.was_extracted and receipt.is_read_back:
+            is_anew = written and not receipt.files_unchanged
+            return f"verified: {counted(receipt.files_read or 0, 'file')} read back, {written} {'written anew' if is_anew else 'repaired'}"
+        return f"{counted(written, 'file')} written, {receipt.files_unchanged} unchanged"
 
     @property
     def error(self) -> SluiceError | None:
@@ -72,6 +83,7 @@ class Orders:
     recipe: RenderedRecipe
     """Destinations and actions, rendered for it."""
     on_event: Callable[[AgentEvent], None] | None = None
+    demand: Demand = Demand.DUE
 
     def give(self, *, hand_over: Callable[[], Ticket | None] = lambda: None, if_changed: str = "", supplement: int = 0) -> ExtractResult:
         """Have it extract a revision it holds, or verify and repair the one it has extracted (C10).
@@ -92,10 +104,14 @@ class Orders:
         about, ledger = self.assignment, self.context.ledger
         has_extracted = self.call.hello.of(about.distribution).extracted == about.revision
         for receipt in self.fetch_receipts():
-            if receipt.revision == about.revision and receipt.outcome in INSTALLED and has_extracted:
+            if receipt.revision == about.revision and receipt.outcome in INSTALLED and has_extracted and self.demand is Demand.DUE:
                 return ExtractResult(receipt, fetched=True)
-        require(self.call.hello, needed_features(self.recipe, min_free=self.recipe.min_free), about.distribution)
-        is_check = ledger.state(*about.pair).extracted == about.revision
+        needs = needed_features(self.recipe, min_free=self.recipe.min_free)
+        require(self.call.hello, needs if self.demand is Demand.DUE else needs | {Feature.VERIFY}, about.distribution)
+        state = ledger.state(*about.pair)
+        is_check, demand = state.extracted == about.revision, self.demand
+        if state.doubt and demand is Demand.DUE:
+            demand = Demand.VERIFY  # reading back alone ends a doubt
         started = record_of(
             self.context,
             EventKind.EXTRACT_STARTED,
@@ -103,9 +119,9 @@ class Orders:
             lambda state, at: state.begin_extracting(about.revision, at, sent=supplement),
             {"lent": supplement} if supplement else None,
         )
-        envelope, receipt = self._ordered(Act.EXTRACT, started)
+        envelope, receipt = self._ordered(Act.EXTRACT, started, demand)
         self._keep(envelope, receipt, about.channel, hand_over(), is_check=is_check, if_changed=if_changed)
-        return ExtractResult(receipt)
+        return ExtractResult(receipt, was_extracted=is_check)
 
     def release(self, *, hand_over: Callable[[], Ticket | None]) -> Receipt:
         """Have it forget that the Distribution placed anything; the revision is the one it has, as far as is known.
@@ -119,13 +135,15 @@ class Orders:
         self._keep(envelope, receipt, self.assignment.channel, hand_over())
         return receipt
 
-    def _ordered(self, act: Act, started: Record | None = None) -> tuple[Envelope, Receipt]:
+    def _ordered(self, act: Act, started: Record | None = None, demand: Demand = Demand.DUE) -> tuple[Envelope, Receipt]:
         """Give one order; return its receipt, verified. ``started`` is recorded together with its number."""
         about, distributor = self.assignment, self.context.distributor.name
         now = started.event.at if started else self.context.clock.now()
         # A receipt of any of its Distributions may still wait there under a number that a new ledger would give again.
         sequence = self.context.ledger.next_sequence(distributor, about.subscriber, above=self.call.hello.sequence, record=started)
-        order = order_of(distributor, about, sequence, self.recipe, self.context.store, now=now, act=act)
+        can_verify = act is Act.EXTRACT and Feature.VERIFY in self.call.hello.features
+        asked = demand if can_verify else None
+        order = order_of(distributor, about, sequence, self.recipe, self.context.store, now=now, act=act, demand=asked)
         envelope = self.call.conversation.order(self.context.publisher.sign_order(order), self.on_event)
         receipt = self._verified(envelope)
         if (receipt.sequence, receipt.distribution, receipt.revision) != (sequence, about.distribution, about.revision):
@@ -194,10 +212,11 @@ class Orders:
     ) -> None:
         kind = EventKind.RELEASED if receipt.outcome is Outcome.RELEASED else EventKind.EXTRACT_FAILED
         if receipt.outcome in INSTALLED:
-            kind = EventKind.VERIFIED if is_check else EventKind.INSTALLED
+            kind = EventKind.VERIFIED if is_check and receipt.is_read_back else EventKind.INSTALLED
         event = event_of(self.context, kind, replace(self.assignment, revision=receipt.revision, channel=channel))
         if kind is EventKind.VERIFIED:
-            event = replace(event, data={"files_mended": receipt.files_written, "paths_removed": receipt.paths_removed})
+            data: Mapping[str, JsonValue] = {"files_mended": receipt.files_written, "paths_removed": receipt.paths_removed}
+            event = replace(event, data={**data, "files_read": receipt.files_read})
         elif if_changed and receipt.failure and receipt.failure.code == BaseDiffersError.__name__:
             message = f"{printable(receipt.failure.message)[:900]}; {if_changed}"
             event = replace(event, data={"code": receipt.failure.code, "message": message})
@@ -220,8 +239,13 @@ def order_of(
     *,
     now: datetime,
     act: Act = Act.EXTRACT,
+    demand: Demand | None = Demand.DUE,
 ) -> Order:
-    """Make the order to extract a revision by a recipe, or another act, whose recipe is empty."""
+    """Make the order to extract a revision by a recipe, or another act, whose recipe is empty.
+
+    Args:
+        demand: None for an agent without the feature ``verify``.
+    """
     return Order(
         distributor=distributor,
         subscriber=assignment.subscriber,
@@ -236,6 +260,8 @@ def order_of(
         locked=recipe.locked,
         min_free=recipe.min_free,
         act=act,
+        verify=None if demand is None else demand is Demand.VERIFY,
+        force=demand is Demand.FORCE,
     )
 
 

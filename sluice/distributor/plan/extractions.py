@@ -12,6 +12,7 @@ from datetime import datetime
 
 from sluice.distributor.plan.sends import SendTarget
 from sluice.model.assignment import Assignment
+from sluice.model.order import Demand
 from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import Site
 from sluice.model.state import CurrentState, State
@@ -37,12 +38,14 @@ def plan_extracts(
     subscribers: Collection[str] = (),
     distribution: str | None = None,
     at_once: bool = False,
+    demand: Demand = Demand.DUE,
 ) -> list[ExtractTarget]:
     """List every pair of this Distributor whose Extract schedule lets it begin now or later in its open window, in name order.
 
     Args:
         subscribers: Only these; empty for all.
         at_once: By hand: whatever the schedules say. It changes no schedule (D4).
+        demand: Also what is extracted, whatever its blueprint says of `verify`.
     Raises:
         NotFoundError: There is no object of a name that was given.
     """
@@ -58,7 +61,7 @@ def plan_extracts(
         if subject.distributor != distributor or not subject.active or not subscriber.active:
             continue
         is_check = state.extracted is not None and held <= state.extracted
-        if is_check and not (subject.verify and is_checkable(state)):
+        if is_check and not ((subject.verify or demand is not Demand.DUE) and is_checkable(state)):
             continue
         since = state.since or now
         is_now = at_once or (subject.extract_immediately and not is_check)

@@ -35,6 +35,8 @@ class SendTarget:
     """By receipts it is held there, and only the extraction that follows at once remains: an earlier run didn't get that far."""
     check: bool = False
     """The Subscriber is asked although receipts say it holds it."""
+    is_extracted: bool = False
+    """By receipts it is extracted there."""
 
     @property
     def is_due(self) -> bool:
@@ -162,7 +164,10 @@ def _target(
     is_held = state is State.RECEIVED and extracts_at_once(distribution, subscriber)
     if is_held:
         state, reason = None, ""
-    return SendTarget(name, distribution.name, (active or ways)[0].name, revision, distribution.priority, state, reason, is_held, check)
+    known = states.get((name, distribution.name))
+    is_extracted = revision is not None and known is not None and known.extracted == revision
+    channel = (active or ways)[0].name
+    return SendTarget(name, distribution.name, channel, revision, distribution.priority, state, reason, is_held, check, is_extracted)
 
 
 def _already_there(revision: RevisionNumber, state: CurrentState | None) -> tuple[State, str] | None:

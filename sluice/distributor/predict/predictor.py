@@ -163,6 +163,7 @@ class Predictor:
             files_unchanged=files,
             bytes_written=1000,
             read_back="0" * 64,
+            files_read=files,
         )
         return _unsigned(RECEIPT_WORD, receipt_bytes(receipt), key="receipt")
 

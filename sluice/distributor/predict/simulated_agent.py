@@ -111,6 +111,7 @@ class SimulatedAgent(Stream):
             "trust": dict(self.trust) or {ROOT: 1},
             "distributions": about,
             "sequence": state.sequence,
+            "identity": {"key": "0" * 32, "directory": str(self.subscriber.working_directory), "host": "host", "instance": "0" * 32},
         }
 
     def _count(self, payload: int) -> int:

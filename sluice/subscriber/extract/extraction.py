@@ -81,7 +81,7 @@ class _Extraction:
     def run(self) -> Envelope:
         """Return the receipt."""
         extracted = self._state.status.extracted
-        if extracted is not None and self._is_installed():
+        if extracted is not None and not (self._order.verify or self._order.force) and self._is_installed():
             return self._answer(Outcome.ALREADY_INSTALLED, read_back=extracted.read_back)
         try:
             return self._extract()
@@ -119,11 +119,11 @@ class _Extraction:
         tree = state.tree(self._context.filesystem)
         with closing(LocalContents(tree, SupplementContents(self._held.revision(order.revision)))) as local:
             self._context.event("compare", 0, 0)
-            cache = EMPTY if manifest.verify else state.stat_cache(tree)
+            cache = EMPTY if manifest.verify or order.verify else state.stat_cache(tree)
             now_ns = int(self._started.timestamp()) * 10**9
             with closing(plan_extraction(self._context, order, manifest, tree, cache, now_ns=now_ns)) as plan:
-                if plan.is_empty and state.is_extracted(order.revision):
-                    self._figures.unchanged = len(plan.unchanged)
+                if plan.is_empty and state.is_extracted(order.revision) and not order.force:
+                    self._figures.unchanged, self._figures.read = len(plan.unchanged), len(plan.read)
                     return self._answer(Outcome.ALREADY_INSTALLED, read_back=read_back_digest(manifest))
                 return self._carry_out(plan, local, actions)
 
@@ -144,7 +144,9 @@ class _Extraction:
         self._figures.removed = plan.paths_removed
         self._journal.enter(JournalState.SWAPPED)
         actions.run("post", JournalState.SWAPPED)
-        return self._commit(read_back(plan, self._recorder, progress("read back")))
+        digest = read_back(plan, self._recorder, progress("read back"))
+        self._figures.read = len(plan.read)
+        return self._commit(digest)
 
     def _stage(self, plan: Plan, local: LocalContents) -> None:
         manifest = plan.destinations.manifest

@@ -87,7 +87,9 @@ class Plan:
     metadata: list[MetadataStep] = field(default_factory=list)
     """Of files and directories that stay, and of new directories."""
     unchanged: dict[tuple[int, str], PathStat] = field(default_factory=dict)
-    """Files whose content was read and is right, by destination number and entry path; as they will be."""
+    """Files whose content is right, by destination number and entry path; as they will be."""
+    read: set[tuple[int, str]] = field(default_factory=set)
+    """Those of the manifest's files that were read and hashed and not known by their stat, by the same; reading back adds the others."""
 
     @property
     def file_count(self) -> int:

@@ -47,7 +47,9 @@ def plan_extraction(
     located = LocatedDestinations(context.filesystem, manifest, order.destinations)
     try:
         areas = StagingAreas(f".sluice-{order.subscriber}.{order.distributor}.{order.distribution}")
-        planner = _Planner(context, located, areas, tree, cache, now_ns)
+        is_check = order.verify and tree.revision == manifest.revision  # nothing is written that is as it should be, whatever `copy` says
+        copy_all = order.force or (manifest.copy == Copy.ALL and not is_check)
+        planner = _Planner(context, located, areas, tree, cache, now_ns, copy_all=copy_all)
         planner.compare_all()
         return planner.plan
     except BaseException:
@@ -64,6 +66,8 @@ class _Planner:
         tree: ExtractedTree,
         cache: StatCache,
         now_ns: int,
+        *,
+        copy_all: bool,
     ) -> None:
         self._context = context
         self._located = located
@@ -73,7 +77,7 @@ class _Planner:
         self._previous = PreviousState.read(context.held, tree)
         previous_destinations = [destination for _, destination in self._previous.tops]
         self._metadata = Metadata(context.filesystem, located.manifest, previous_destinations, areas)
-        self._copy_all = located.manifest.copy == Copy.ALL
+        self._copy_all = copy_all
         self._new: dict[tuple[str, str], tuple[StagingArea, str]] = {}
         """Area and name in it of each new directory, by its root and path."""
         self._kept_directories: dict[tuple[int, str], PathStat] = {}
@@ -138,7 +142,11 @@ class _Planner:
             return False
         self._context.event("compare", 0, 0)
         try:
-            if (self._cache.digest(full(root, path), found) or hash_file(root, path, entry.size)) != entry.digest:
+            digest = self._cache.digest(full(root, path), found)
+            if not digest:
+                digest = hash_file(root, path, entry.size)
+                self.plan.read.add((at.number, entry.path))
+            if digest != entry.digest:
                 return False
         except LockedTargetError:  # a file that can't be read now can be replaced, whatever its content, once it isn't locked any more
             return False

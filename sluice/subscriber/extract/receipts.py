@@ -27,6 +27,7 @@ class Figures:
     unchanged: int = 0
     bytes: int = 0
     removed: int = 0
+    read: int = 0
 
 
 def failure_of(error: SluiceError) -> Failure:
@@ -66,6 +67,7 @@ def receipt_for(
         actions=tuple(actions),
         failure=failure_of(error) if error else None,
         paths_removed=figures.removed,
+        files_read=None if order.verify is None else figures.read,
     )
     if len(receipt_bytes(receipt)) > RECEIPT_MAX // 2:
         receipt = replace(receipt, actions=tuple(replace(a, output=a.output[-SHORT_OUTPUT:]) for a in receipt.actions))

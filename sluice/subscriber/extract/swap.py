@@ -138,6 +138,7 @@ def _digest(plan: Plan, at: LocatedDestination, entry: Entry, recorder: StatReco
         recorder.record_unchanged(found, known)
         return entry.digest
     recorder.record_before_read(found)
+    plan.read.add((at.number, entry.path))
     digest = _or_read_back_error(lambda: hash_file(root, path, entry.size), root, path)
     if digest != entry.digest:
         raise ReadBackError(f"{full(root, path)} doesn't read back as signed", remedy=READ_BACK_REMEDY)

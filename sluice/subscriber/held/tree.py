@@ -36,6 +36,7 @@ class ExtractedTree:
     """
 
     def __init__(self, filesystem: Filesystem, manifest: Manifest | None, destinations: Sequence[str]) -> None:
+        self.revision = manifest.revision if manifest else None
         self._filesystem = filesystem
         self._manifest_destinations = manifest.destinations if manifest else ()
         self._destinations = destinations

@@ -1,0 +1,104 @@
+"""Record what a contact with a Subscriber's agent shows, compared with what is believed of it (``rules/belief.py``).
+
+Every call makes a ``Contact`` before it calls, so that what the ledger knew by then is never newer than the agent's answer. What another
+run records meanwhile stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sluice.distributor.context import DistributorContext
+from sluice.model.belief import Belief, Doubt, HeldState, Seen
+from sluice.model.event import Event, EventKind, JsonValue
+from sluice.model.site import Subscriber
+from sluice.model.state import CurrentState, Known
+from sluice.ports import Clock, Ledger
+from sluice.rules.belief import compare
+from sluice.sender.hello import AgentHello
+from sluice.trust.roles import TIMESTAMP
+
+_Change = Callable[[CurrentState], CurrentState]
+
+
+@dataclass
+class Contact:
+    """One call of a Subscriber's agent by one Distributor."""
+
+    ledger: Ledger
+    clock: Clock
+    distributor: str
+    subscriber: Subscriber
+    flow_run: str = ""
+    known: Known = field(init=False)
+    """As of before the call."""
+
+    def __post_init__(self) -> None:
+        self.known = self.ledger.known(self.distributor, self.subscriber.name)
+
+    def heard(self, hello: AgentHello, *, about: str = "", looks: bool = False) -> Mapping[str, Doubt]:
+        """Compare its hello and record doubts and news; return the doubts by Distribution.
+
+        Args:
+            about: The Distribution that it was asked about; empty: all.
+            looks: The call was only a look: it is recorded, and what it confirms counts as seen. Otherwise what follows is recorded.
+        """
+        at = self.clock.now()
+        asked = frozenset({about}) if about else None
+        metadata = (hello.trust or {}).get(TIMESTAMP, 0)
+        seen = Seen(at, str(self.subscriber.address), hello.agent, hello.identity, metadata, hello.distributions, asked)
+        belief, doubts = compare(self.known, seen)
+        before = self.known.belief
+        is_news = before is None or _lasting(before) != _lasting(belief)
+        if not (doubts or is_news or looks):
+            return doubts
+        changes: dict[str, _Change] = {name: self._doubting(name, doubt, at) for name, doubt in doubts.items()}
+        if looks:
+            changes |= {name: self._seeing(name, seen.pairs.get(name, HeldState()), at) for name in self.known.states if name not in doubts}
+        identity = hello.identity
+        told: dict[str, JsonValue] = {"agent": hello.agent, "address": seen.address, "metadata": metadata}
+        told |= {"key": identity.key, "directory": identity.directory, "host": identity.host} if identity else {}
+        events = [self._event(at, EventKind.DOUBTED, name, {"message": doubt.text}) for name, doubt in doubts.items()]
+        events += [self._event(at, EventKind.SEEN, "", told)] if is_news or looks else []
+        self.ledger.believe(self.distributor, self.subscriber.name, belief, events, changes)
+        return doubts
+
+    def forget(self, why: str) -> None:
+        """Believe nothing of it any more: it was set up anew."""
+        at = self.clock.now()
+        doubts = {name: Doubt(why, None, None, 0) for name, state in self.known.states.items() if state.held or state.extracted}
+        changes = {name: self._doubting(name, doubt, at) for name, doubt in doubts.items()}
+        events = [self._event(at, EventKind.DOUBTED, name, {"message": why}) for name in doubts]
+        self.ledger.believe(self.distributor, self.subscriber.name, None, events, changes)
+
+    def _doubting(self, name: str, doubt: Doubt, at: datetime) -> _Change:
+        return self._unless_changed(name, lambda state: state.raise_doubt(doubt, at))
+
+    def _seeing(self, name: str, claim: HeldState, at: datetime) -> _Change:
+        return self._unless_changed(name, lambda state: replace(state, seen_at=at) if claim.extracted == state.extracted else state)
+
+    def _unless_changed(self, name: str, change: _Change) -> _Change:
+        """Leave a state as it is that another run changed since before the call."""
+        before = _attested(self.known.states[name])
+        return lambda state: change(state) if _attested(state) == before else state
+
+    def _event(self, at: datetime, kind: EventKind, distribution: str, data: Mapping[str, JsonValue]) -> Event:
+        event = Event(at, kind, self.distributor, distribution, subscriber=self.subscriber.name)
+        return replace(event, flow_run=self.flow_run, data=data)
+
+
+def _attested(state: CurrentState) -> tuple[object, ...]:
+    return state.held, state.extracted, state.sequence, state.doubt
+
+
+def _lasting(belief: Belief) -> tuple[object, ...]:
+    """Return the part of a belief that a contact changes only if there is news."""
+    machines = [(each.instance, each.host, each.address) for each in belief.machines]
+    return belief.agent, belief.key, belief.directory, machines, belief.twins_at
+
+
+def contact_in(context: DistributorContext, subscriber: Subscriber) -> Contact:
+    """Make the contact of a run, before its call."""
+    return Contact(context.ledger, context.clock, context.distributor.name, subscriber, context.flow_run)

@@ -1,0 +1,127 @@
+"""The one rule for what is believed of a Subscriber: each contact's claims are compared with what was seen and attested before. Pure.
+
+A claim that is older, other or less than what is believed raises a doubt: the pair counts as due again, and only an order that reads
+everything back ends it. A claim of more changes nothing: that is believed by a receipt alone.
+
+=============================================  ==========================================================
+seen                                           concerns
+=============================================  ==========================================================
+another receipt key                            all Distributions: the agent was set up anew, or is another
+another working directory                      all
+signed metadata of a lower version             all: restored from a backup
+a lower order number than a receipt answered   that Distribution: restored from a backup
+a higher order number than was ever given      that Distribution: the ledger is the older one
+not extracted, or another revision             that Distribution
+a revision that was received isn't there       that Distribution
+a machine that had been replaced by another    nothing is due for it; told as twins: see ``twins_sentence``
+=============================================  ==========================================================
+
+Left out: reboots and new versions of the agent, which are recorded and doubt nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sluice.model.belief import Belief, Doubt, HeldState, Machine, Seen
+from sluice.model.order import CLAIMED_SEQUENCE_MAX
+from sluice.model.state import CurrentState, Known
+from sluice.rules.retry import moment
+
+MACHINES_MAX = 8
+"""Machines that are remembered of one Subscriber."""
+TWINS_TOLD = timedelta(days=7)
+"""Time for which two machines that answered in turn are told of, since they last did."""
+_NOTHING = HeldState()
+
+
+def compare(known: Known, seen: Seen) -> tuple[Belief, Mapping[str, Doubt]]:
+    """Return what is believed from now on, and the doubts that the contact raises, by Distribution."""
+    whole = _doubt_of_all(known.belief, seen)
+    doubts = {}
+    for name, state in known.states.items():
+        if state.held is None and state.extracted is None:
+            continue
+        asked = seen.about is None or name in seen.about
+        claim = seen.pairs.get(name, _NOTHING)
+        if whole:
+            doubts[name] = Doubt(whole, claim.held, None, claim.sequence)  # not asked about: nothing is known of it
+        elif asked and (found := _doubt_of(state, claim, known.last_order)) is not None:
+            doubts[name] = found
+    return _belief(known.belief, seen), doubts
+
+
+def twins_sentence(subscriber: str, belief: Belief | None, now: datetime) -> str:
+    """Describe two machines that answered in turn lately; empty if none did."""
+    if belief is None or belief.twins_at is None or now - belief.twins_at > TWINS_TOLD or len(belief.machines) < 2:
+        return ""
+    one, other = belief.machines[:2]
+    return (
+        f"two machines answer in turn as {subscriber}: {_named(one)} and {_named(other)}; a clone with the same identity, "
+        "or one that went back to a snapshot"
+    )
+
+
+def _doubt_of_all(belief: Belief | None, seen: Seen) -> str:
+    if belief is None:
+        return ""
+    if (identity := seen.identity) is not None:
+        if belief.key and identity.key != belief.key:
+            return f"another agent answers since {moment(seen.at)}: its receipt key isn't the one seen until {moment(belief.at)}"
+        if belief.directory and identity.directory != belief.directory:
+            return f"its working directory is {identity.directory} since {moment(seen.at)}, and was {belief.directory}"
+    if seen.metadata < belief.metadata:
+        had = f"and had {belief.metadata} at {moment(belief.at)}"
+        return f"its agent has signed metadata {seen.metadata}, {had}: restored from a backup, or another machine"
+    return ""
+
+
+def _doubt_of(state: CurrentState, claim: HeldState, last_order: int) -> Doubt | None:
+    """Compare what receipts attest of one Distribution with a claim about it."""
+    if state.doubt and state.held == claim.held and claim.sequence >= state.sequence:
+        return None  # this doubt was raised before
+    has = f"its agent has {claim.extracted} extracted" if claim.extracted else "its agent has nothing extracted"
+    believed = f"{state.extracted} was read back" if state.extracted else f"{state.held} was received"
+    gone = Doubt(f"{has}, although {believed}", claim.held, None, claim.sequence)
+    if claim.sequence < state.sequence:
+        orders = f"it accepted order {claim.sequence} last, and a receipt answered {state.sequence}"
+        return replace(gone, text=f"{has}; {orders}: restored from a backup, or another machine")
+    if max(last_order, state.sequence) < claim.sequence < CLAIMED_SEQUENCE_MAX:
+        orders = f"it accepted order {claim.sequence}, and this ledger gave {last_order} at most"
+        return replace(gone, text=f"{has}; {orders}: the ledger was restored from a backup, or isn't the one used before")
+    if state.extracted is not None and claim.extracted != state.extracted:
+        return gone if claim.sequence == state.sequence else None  # a newer order was accepted: its receipt is still to come
+    newer = state.held if state.held != state.extracted else None
+    if newer is not None and claim.extracted != newer and (claim.held is None or claim.held < newer):
+        text = f"{newer} was received, and its agent doesn't hold it any more"
+        return Doubt(text, claim.held, state.extracted, claim.sequence)
+    return None
+
+
+def _belief(before: Belief | None, seen: Seen) -> Belief:
+    if before is None:
+        before = Belief(seen.at, seen.agent)
+    if seen.identity is None:
+        return replace(before, at=seen.at, agent=seen.agent, metadata=seen.metadata)
+    identity = seen.identity
+    machine = Machine(identity.instance, identity.host, seen.address, seen.at)
+    is_same_agent = identity.key == before.key  # one that was set up anew has no twin that counts
+    earlier = before.machines if is_same_agent else ()
+    returned = bool(identity.instance) and identity.instance in [each.instance for each in earlier[1:]]
+    machines = (machine, *(each for each in earlier if each.instance != identity.instance))[:MACHINES_MAX]
+    return replace(
+        before,
+        at=seen.at,
+        agent=seen.agent,
+        key=identity.key,
+        directory=identity.directory,
+        metadata=seen.metadata,
+        machines=machines,
+        twins_at=seen.at if returned else before.twins_at if is_same_agent else None,
+    )
+
+
+def _named(machine: Machine) -> str:
+    return f"{machine.host or 'a machine'} at {machine.address} (seen {moment(machine.at)})"
