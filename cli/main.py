@@ -18,7 +18,7 @@ from cli.failures import EXIT_CODES, Terminated, report
 from cli.plan import apply, plan
 from cli.release import release
 from cli.revisions import revisions
-from cli.runs import build, distribute, extract, refresh, send, sign
+from cli.runs import build, distribute, extract, refresh, send, sign, verify
 from cli.session import DEFAULT_SITE, Session
 from cli.show import show
 from cli.site import init, validate
@@ -65,7 +65,7 @@ def sluice(ctx: click.Context, site: str | None, verbose: bool, debug: bool) -> 
 
 for _command in (
     *(init, validate, plan, apply, up),
-    *(build, sign, send, extract, distribute, refresh, cancel, release),
+    *(build, sign, send, extract, distribute, verify, refresh, cancel, release),
     *(status, why, show, revisions, ted, store),
     *(doctor, trust, subscriber, subscribers, agent),
 ):

@@ -6,7 +6,7 @@ Prefect holds runs, the ledger holds the truth: so the result is the same wherev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from sluice.model.state import CurrentState, State
 
 if TYPE_CHECKING:
     from sluice.model.site import Site
-    from sluice.rules.reasons import StatusRow
+    from sluice.rules.status_row import StatusRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,17 @@ class Watch:
 def _outcome(row: StatusRow, state: CurrentState | None, events: Sequence[Event]) -> Outcome:
     sent = state.bytes_last if state is not None and any(event.kind in _SENDS for event in events) else 0
     error = state.error.code if state is not None and state.error is not None and row.state in _FAILED else ""
+    if row.state is State.INSTALLED and not any(event.kind in _READ for event in events):
+        looked = "asked, not read back now" if any(event.kind is EventKind.ALREADY_HELD for event in events) else "not looked at now"
+        row = replace(row, reason=f"{row.reason}; {looked}")
     return Outcome(row, sent, events[-1].at - events[0].at if events else None, error)
 
 
 _WITHOUT_REVISION = frozenset({State.NOT_SENT, State.NOT_JOINED, State.INACTIVE, State.NOT_APPLICABLE, State.NOT_BUILT})
 """No revision is on its way."""
 _SENDS = frozenset({EventKind.SEND_STARTED, EventKind.SENT, EventKind.SEND_FAILED, EventKind.ALREADY_HELD})
+_READ = frozenset({EventKind.INSTALLED, EventKind.VERIFIED})
+"""Events of a receipt in this very run."""
 _FAILED = frozenset({State.FAILED, State.UNAVAILABLE, State.WAITING})
 """States with an error in the ledger; WAITING is one because the send will be retried."""
 

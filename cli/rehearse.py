@@ -19,6 +19,7 @@ from cli.rehearse_actions import rehearsed_actions
 from cli.rehearse_removals import newest_manifest, newest_manifests, rehearsed_removals
 from cli.session import Session, emit, now, utc
 from cli.tables import size, table
+from sluice.model.order import Demand
 from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
@@ -134,7 +135,16 @@ def _sends(
     return _Sends(targets, rows, at_once)
 
 
-def rehearsed_extract(session: Session, owners: Sequence[str], subscribers: Sequence[str], distribution: str, *, as_json: bool) -> None:
+def rehearsed_extract(
+    session: Session,
+    owners: Sequence[str],
+    subscribers: Sequence[str],
+    distribution: str,
+    *,
+    demand: Demand = Demand.DUE,
+    at_once: bool = True,
+    as_json: bool,
+) -> None:
     """Print what would be extracted: ``{"extract": [{"subscriber", "distribution", "revision", "at"}]}``."""
     from sluice.distributor.plan.extractions import plan_extracts
 
@@ -143,12 +153,13 @@ def rehearsed_extract(session: Session, owners: Sequence[str], subscribers: Sequ
         target
         for owner in owners
         for target in plan_extracts(
-            session.site, owner, states, at, subscribers=subscribers, distribution=distribution or None, at_once=True
+            session.site, owner, states, at, subscribers=subscribers, distribution=distribution or None, at_once=at_once, demand=demand
         )
     ]
     pairs = [(target.subscriber, target.distribution) for target in found]
     rows = [{"subscriber": t.subscriber, "distribution": t.distribution, "revision": str(t.revision), "at": utc(t.at)} for t in found]
-    lines = [f"{t.subscriber} would {'verify' if t.is_check else 'extract'} {t.distribution} {t.revision}" for t in found]
+    check = "write anew" if demand is Demand.FORCE else "verify"
+    lines = [f"{t.subscriber} would {check if t.is_check else 'extract'} {t.distribution} {t.revision}" for t in found]
     show = partial(click.echo, "\n".join(lines) or "no Subscriber holds a revision that it has not extracted")
     _ask_and_print(session, {"extract": rows}, show, pairs, newest_manifests(session, pairs), as_json=as_json)
 

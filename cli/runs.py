@@ -1,4 +1,4 @@
-"""``sluice build``, ``sign``, ``send``, ``extract``, ``distribute`` and ``refresh``: run that flow now, seen in Prefect.
+"""``sluice build``, ``sign``, ``send``, ``extract``, ``verify``, ``distribute`` and ``refresh``: run a flow now, seen in Prefect.
 
 They run in this process; ``--detach`` leaves them to a worker as runs of their deployments. The outcome for each Subscriber is then
 read from the ledger and printed as a table, or with ``--json`` as ``{"runs": [{"flow", "completed", "message"}],
@@ -20,13 +20,16 @@ from cli.prefect_run import RunEnd, Value, detach, prefect_server, run_flow
 from cli.rehearse import rehearsed_build, rehearsed_extract, rehearsed_refresh, rehearsed_send, rehearsed_sign
 from cli.session import Session, distributions_of, dry_run_option, emit, json_option, now, session
 from sluice.errors import NotFoundError, OrchestratorError
+from sluice.model.order import Demand
 
 if TYPE_CHECKING:
     from sluice.model.site import Site
-    from sluice.rules.reasons import StatusRow
+    from sluice.rules.status_row import StatusRow
 
 detach_option = click.option("--detach", "detached", is_flag=True, help="Leave it to a worker and don't wait.")
 to_option = click.option("--to", "to", metavar="SUBSCRIBER", multiple=True, help="Only to this Subscriber; may be repeated.")
+verify_option = click.option("--verify", is_flag=True, help="Also read back what is installed, and repair what differs.")
+force_option = click.option("--force", is_flag=True, help="Write every file anew and run the actions, although it is installed.")
 rebaseline_option = click.option("--rebaseline", is_flag=True, help="Build a new baseline even if nothing changed.")
 
 
@@ -109,8 +112,10 @@ def sign(ctx: click.Context, session: Session, name: str, dry_run: bool, as_json
 @to_option
 @click.option("--channel", "is_channel", is_flag=True, help="NAME is a Channel, if a Distribution has that name too.")
 @click.option("--check", is_flag=True, help="Ask the Subscribers what they hold, instead of relying on receipts.")
+@verify_option
+@force_option
 @flow_command
-def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bool) -> int:
+def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bool, verify: bool, force: bool) -> int:
     """Send the newest revisions to Subscribers without them.
 
     NAME is a Distribution or a Channel. Received revisions are extracted at once if Distribution or Subscriber say so, else at the
@@ -120,10 +125,11 @@ def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bo
     is_channel = is_channel or (name in site.channels and name not in site.distributions)
     channel, distribution = (site.channel(name).name, "") if is_channel else ("", name)
     named = distributions_of(site, name, is_channel=is_channel)
+    check = check or verify or force
     if call.dry_run:
         rehearsed_send(call.session, channel=channel, distribution=distribution, to=to, check=check, as_json=call.as_json)
         return 0
-    more: dict[str, Value] = {"to": list(to) or None, "check": check}
+    more: dict[str, Value] = {"to": list(to) or None, "check": check, "verify": verify, "force": force}
     if distribution:
         members = set(site.subscribers_of_distribution(distribution))
         runs: list[tuple[str, dict[str, Value]]] = [("send", {"distribution": distribution, **more})]
@@ -139,15 +145,37 @@ def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bo
     return call.carry_out(Wanted(runs, named, lambda row: row.subscriber in (set(to) or members)))
 
 
+_hosts = click.argument("subscribers", nargs=-1, metavar="[SUBSCRIBER]...")
+_of_them = click.option("--distribution", metavar="NAME", default="", help="Only this Distribution.")
+
+
 @click.command()
-@click.argument("subscribers", nargs=-1, metavar="[SUBSCRIBER]...")
-@click.option("--distribution", metavar="NAME", default="", help="Only this Distribution.")
+@_hosts
+@_of_them
+@verify_option
+@force_option
 @flow_command
-def extract(call: Call, subscribers: tuple[str, ...], distribution: str) -> int:
+def extract(call: Call, subscribers: tuple[str, ...], distribution: str, verify: bool, force: bool) -> int:
     """Have Subscribers extract what they hold now.
 
     Their Extract schedules are not waited for.
     """
+    return _extract(call, subscribers, distribution, Demand.of(verify=verify, force=force), at_once=True)
+
+
+@click.command()
+@_hosts
+@_of_them
+@flow_command
+def verify(call: Call, subscribers: tuple[str, ...], distribution: str) -> int:
+    """Read back what is installed, and repair what differs.
+
+    Every file is read and hashed on its host, whatever the blueprint's `verify` says. Nothing new is extracted.
+    """
+    return _extract(call, subscribers, distribution, Demand.VERIFY, at_once=False)
+
+
+def _extract(call: Call, subscribers: tuple[str, ...], distribution: str, demand: Demand, *, at_once: bool) -> int:
     site, hosts = call.session.site, _subscribers(call.session.site, subscribers)
     if distribution:
         site.distribution(distribution)
@@ -155,9 +183,10 @@ def extract(call: Call, subscribers: tuple[str, ...], distribution: str) -> int:
     reached = [d for d in selected if not hosts or not set(hosts).isdisjoint(site.subscribers_of_distribution(d.name))]
     owners = sorted({d.distributor for d in reached})
     if call.dry_run:
-        rehearsed_extract(call.session, owners, hosts, distribution, as_json=call.as_json)
+        rehearsed_extract(call.session, owners, hosts, distribution, demand=demand, at_once=at_once, as_json=call.as_json)
         return 0
-    parameters: dict[str, Value] = {"subscribers": list(hosts) or None, "distribution": distribution, "at_once": True}
+    asked: dict[str, Value] = {"at_once": at_once, "verify": demand is Demand.VERIFY, "force": demand is Demand.FORCE}
+    parameters: dict[str, Value] = {"subscribers": list(hosts) or None, "distribution": distribution, **asked}
     wanted = Wanted(
         [("extract", {"distributor": owner, **parameters}) for owner in owners],
         frozenset(d.name for d in reached),
@@ -170,8 +199,10 @@ def extract(call: Call, subscribers: tuple[str, ...], distribution: str) -> int:
 @click.argument("name")
 @to_option
 @rebaseline_option
+@verify_option
+@force_option
 @flow_command
-def distribute(call: Call, name: str, to: tuple[str, ...], rebaseline: bool) -> int:
+def distribute(call: Call, name: str, to: tuple[str, ...], rebaseline: bool, verify: bool, force: bool) -> int:
     """Build, sign, send and extract a Distribution now."""
     session = call.session
     session.owner(name)
@@ -181,6 +212,7 @@ def distribute(call: Call, name: str, to: tuple[str, ...], rebaseline: bool) -> 
         rehearsed_build(session, name, rebaseline=rebaseline, as_json=call.as_json, sends_to=receivers)
         return 0
     parameters: dict[str, Value] = {"distribution": name, "to": list(to) or None, "rebaseline": rebaseline}
+    parameters |= {"verify": verify, "force": force}
     return call.carry_out(Wanted([("distribute", parameters)], frozenset({name}), lambda row: not to or row.subscriber in to))
 
 

@@ -22,7 +22,7 @@ from cli.tables import lines, moment, size, table
 if TYPE_CHECKING:
     from sluice.model.order import ActionReport
     from sluice.model.site import Site
-    from sluice.rules.reasons import StatusRow
+    from sluice.rules.status_row import StatusRow
 
 
 @click.command()

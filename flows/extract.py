@@ -37,7 +37,7 @@ async def extract(
         subscribers: Only these.
         distribution: Only this one.
         at_once: Whatever the Extract schedules say.
-        verify: Have also what is installed read back, and repaired if it differs.
+        verify: Have also what is installed read back, and repaired if it differs; that alone if not ``at_once``.
         force: Have every file written anew and the actions run, also if it is installed.
     """
     site, demand = read_site(), Demand.of(verify=verify, force=force)

@@ -12,8 +12,7 @@ Left out: group distributions, parents on the way, prerequisites.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sluice.model.order import Failure
 from sluice.model.platforms import lineage, platform_matches
@@ -23,47 +22,16 @@ from sluice.model.site import Channel, Distribution, Site, Subscriber
 from sluice.model.state import CurrentState, LedgerSnapshot, State
 from sluice.model.ticket import Pausing, Phase, Ticket, Verdict, Waiting
 from sluice.rules import dispatch
+from sluice.rules.belief import twins_sentence
 from sluice.rules.due import extracts_at_once, next_start
 from sluice.rules.retry import moment
-from sluice.rules.wording import printable
+from sluice.rules.status_row import FailingBuild, StatusRow
+from sluice.rules.wording import ago, printable
 
 OVERDUE = timedelta(minutes=2)
 """Time after which status reports a retry that hasn't begun as overdue."""
-
-
-@dataclass(frozen=True, slots=True)
-class StatusRow:
-    """A row of ``sluice status``."""
-
-    subscriber: str
-    """Empty for a Distribution without a Channel that no Subscriber holds."""
-    distribution: str
-    channel: str
-    """The Channel through which it comes; empty if none joins them."""
-    held: RevisionNumber | None
-    extracted: RevisionNumber | None
-    latest: RevisionNumber | None
-    state: State
-    reason: str
-    """One sentence, without a full stop."""
-    since: datetime | None
-    """When the ledger's state was entered; None if the ledger doesn't know the pair."""
-    bytes_sent: int
-
-    def as_json(self) -> Mapping[str, str | int | None]:
-        """Return the object of ``status --json``: revisions as ``2.3``, the time as RFC 3339 in UTC."""
-        return {
-            "subscriber": self.subscriber,
-            "distribution": self.distribution,
-            "channel": self.channel,
-            "held": _text(self.held),
-            "extracted": _text(self.extracted),
-            "latest": _text(self.latest),
-            "state": self.state.value,
-            "reason": self.reason,
-            "since": None if self.since is None else self.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "bytes_sent": self.bytes_sent,
-        }
+SEEN_LATER = timedelta(minutes=1)
+"""Time between a read back and a later contact from which on both are told."""
 
 
 def why(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str, now: datetime) -> str:
@@ -128,9 +96,33 @@ class _Reader:
         names = [c.name for c in through]
         channel = state.channel if state.channel in names else (names[0] if names else "")
         verdict, reason = self._verdict(state, latest, ways, active)
+        failing = self._failing(distribution)
+        told = (reason, state.doubt, self._twins(subscriber, distribution), "" if failing is None else failing.sentence)
         return StatusRow(
-            subscriber, distribution, channel, state.held, state.extracted, latest, verdict, reason, state.since, state.bytes_sent
-        )  # fmt: skip
+            subscriber=subscriber,
+            distribution=distribution,
+            channel=channel,
+            held=state.held,
+            extracted=state.extracted,
+            latest=latest,
+            state=verdict,
+            reason="; ".join(filter(None, told)),
+            since=state.since,
+            bytes_sent=state.bytes_sent,
+            read_back_at=state.read_back_at,
+            seen_at=state.seen_at,
+            doubt=state.doubt,
+            failing=failing,
+        )
+
+    def _twins(self, subscriber: str, distribution: str) -> str:
+        found = self._site.distributions.get(distribution)
+        belief = self._snapshot.beliefs.get((found.distributor, subscriber)) if found else None
+        return twins_sentence(subscriber, belief, self._now)
+
+    def _failing(self, distribution: str) -> FailingBuild | None:
+        failure, found = self._snapshot.failing.get(distribution), self._site.distributions.get(distribution)
+        return None if failure is None or found is None else FailingBuild(failure, self._next(found.build, ""))
 
     def _ways(self, subscriber: str, distribution: str) -> tuple[list[Channel], list[Channel]]:
         """Return the Channels that join the two, and those of them that are active for it."""
@@ -206,10 +198,8 @@ class _Reader:
             case State.RECEIVED:
                 tried = f", after an extraction failed at {since}: {_text_of(state.error)}" if state.error else ""
                 return State.RECEIVED, f"received {state.held}, {self._next_extract(distribution, subscriber)}{tried}{newer}"
-            case State.INSTALLED if state.extracted == latest and distribution.verify:
-                return State.INSTALLED, f"{state.reason}, verified at {since}"
             case State.INSTALLED if state.extracted == latest:
-                return State.INSTALLED, f"{latest} is installed since {since}"
+                return State.INSTALLED, self._installed(state)
             case State.RELEASED:
                 return State.RELEASED, f"released at {since}: its files stay; {latest} {next_send}"
             case State.CANCELLED if not newer:
@@ -218,9 +208,19 @@ class _Reader:
                 return State.WAITING, f"sending {state.offered}, begun {since}, was interrupted; {latest} {next_send}"
             case State.WAITING | State.UNAVAILABLE if state.attempts:
                 return state.state, self._retrying(state, next_send)
-            case State.WAITING if state.since is not None and not newer:
+            case State.WAITING if state.since is not None and not newer and not state.doubt:
                 return State.WAITING, f"{latest} is offered since {since}: no flow run has connected to the host yet"
         return State.WAITING, f"{latest} {next_send}"
+
+    def _installed(self, state: CurrentState) -> str:
+        """Describe an installed revision by its age: when it was last read back whole, and when its agent last spoke of it."""
+        read, seen, since = state.read_back_at, state.seen_at, state.since
+        if read is None:
+            return f"{state.reason} since {moment(since)}" if since else state.reason
+        whole = f"{state.reason}, read back {ago(read, self._now)} ({moment(read)})"
+        if since is not None and read < since:
+            whole = f"{state.reason} since {moment(since)}, its unchanged files read back {ago(read, self._now)} ({moment(read)})"
+        return f"{whole}, last seen {ago(seen, self._now)}" if seen is not None and seen - max(read, since or read) > SEEN_LATER else whole
 
     def _retrying(self, state: CurrentState, next_send: str) -> str:
         if state.next_try is None:
@@ -294,7 +294,3 @@ def _text_of(error: Failure | None) -> str:
 
 def _channels(names: Sequence[str]) -> str:
     return f"Channel {', '.join(names)}"
-
-
-def _text(revision: RevisionNumber | None) -> str | None:
-    return None if revision is None else str(revision)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+_UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
+
 
 def counted(number: int, noun: str) -> str:
     """Return ``1 Subscriber``, ``2 Subscribers``."""
@@ -20,3 +24,9 @@ def printable(text: str, *, replacement: str = "?", keep: str = "") -> str:
 def output_text(output: bytes) -> str:
     """Return the output of another program on one line, fit for a message."""
     return printable(output.decode(errors="replace"), replacement=" ").strip()
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """Return the age of something in its largest unit: ``just now``, ``5 min ago``, ``3 d ago``."""
+    seconds = (now - at).total_seconds()
+    return next((f"{int(seconds // length)} {unit} ago" for unit, length in _UNITS if seconds >= length), "just now")

@@ -45,7 +45,7 @@ def plan_extracts(
     Args:
         subscribers: Only these; empty for all.
         at_once: By hand: whatever the schedules say. It changes no schedule (D4).
-        demand: Also what is extracted, whatever its blueprint says of `verify`.
+        demand: By hand: also what is extracted, whatever its blueprint says of `verify`; that alone if it isn't ``at_once``.
     Raises:
         NotFoundError: There is no object of a name that was given.
     """
@@ -63,8 +63,10 @@ def plan_extracts(
         is_check = state.extracted is not None and held <= state.extracted
         if is_check and not ((subject.verify or demand is not Demand.DUE) and is_checkable(state)):
             continue
+        if demand is not Demand.DUE and not at_once and not is_check:
+            continue
         since = state.since or now
-        is_now = at_once or (subject.extract_immediately and not is_check)
+        is_now = at_once or demand is not Demand.DUE or (subject.extract_immediately and not is_check)
         if is_check and not is_now and extracts_at_once(subject, subscriber):
             continue  # with the Channel's starts: see ``plan_checks``
         at = now if is_now else begins(subscriber.extract, since, now, seed=name)
