@@ -86,7 +86,7 @@ def test_init_bootstrap_distribute_change_distribute(shell: Shell, sluice: Sluic
     assert rows(first)["office-1"]["bytes"] > 0
     assert "office-1 ← greeting 1.1: installed" in first.err
     assert [(path / "welcome.txt").read_bytes() for path in arrived] == [(payload / "welcome.txt").read_bytes()] * 2
-    assert sluice("why", "office-1", "greeting").out.startswith("office-1 has 1.1 of greeting: 1.1 is installed since ")
+    assert sluice("why", "office-1", "greeting").out.startswith("office-1 has 1.1 of greeting: 1.1 is installed, read back ")
 
     (payload / "welcome.txt").write_text("changed\n")
     assert sluice("build", "greeting", "--dry-run").out.startswith("would build greeting 1.2: 1 file, 8 B; 0 added, ")

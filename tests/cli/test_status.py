@@ -57,6 +57,10 @@ def test_status_json_has_a_row_for_each_pair_in_the_documented_keys(sluice: Slui
             "reason": "1.1 waits for the next start of Channel daily at 2026-03-01 22:00:00 UTC",
             "since": None,
             "bytes_sent": 0,
+            "read_back_at": None,
+            "seen_at": None,
+            "doubt": None,
+            "build_failure": None,
         },
         {
             "subscriber": "near",
@@ -66,9 +70,13 @@ def test_status_json_has_a_row_for_each_pair_in_the_documented_keys(sluice: Slui
             "extracted": "1.1",
             "latest": "1.1",
             "state": "installed",
-            "reason": "1.1 is installed since 2026-03-01 11:00:00 UTC",
+            "reason": "1.1 is installed, read back 1 h ago (2026-03-01 11:00:00 UTC)",
             "since": "2026-03-01T11:00:00Z",
             "bytes_sent": 2048,
+            "read_back_at": "2026-03-01T11:00:00Z",
+            "seen_at": "2026-03-01T11:00:00Z",
+            "doubt": None,
+            "build_failure": None,
         },
     ]
     assert [(row["distribution"], row["state"]) for row in rows[:-2]] == [("unlisted", "not sent")]
@@ -79,7 +87,7 @@ def test_status_for_people(sluice: Sluice, ledger: SqlLedger, at_noon: datetime)
         "SUBSCRIBER  DISTRIBUTION  CHANNEL  HELD  EXTRACTED  LATEST  STATE      SINCE (UTC)           SENT"
         "  REASON\n"
         "near        zone          daily    1.1   1.1        1.1     installed  2026-03-01 11:00:00  2 KiB"
-        "  1.1 is installed since 2026-03-01 11:00:00 UTC\n"
+        "  1.1 is installed, read back 1 h ago (2026-03-01 11:00:00 UTC)\n"
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,7 @@ from sluice.model.state import Built, CurrentState, LedgerSnapshot, State
 from sluice.model.ticket import Phase, Ticket
 from sluice.rules.reasons import status_row, status_rows, why
 from sluice.rules.retry import after_failure, failure_of, moment
+from sluice.rules.status_row import StatusRow
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 T0 = NOW - timedelta(hours=1)
@@ -125,7 +127,7 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
         site(distribution=replace(ZONE, platforms=("linux",))),
         snapshot(OFFERED.apply_receipt(receipt())),
         State.INSTALLED,
-        "1.2 is installed since 2026-12-01 11:00:00 UTC",
+        "1.2 is installed, read back 1 h ago (2026-12-01 11:00:00 UTC)",
     ),
     (
         "platform",
@@ -331,9 +333,13 @@ def test_a_row_has_the_keys_of_the_interface() -> None:
         "extracted": "1.2",
         "latest": "1.2",
         "state": "installed",
-        "reason": "1.2 is installed since 2026-12-01 11:00:00 UTC",
+        "reason": "1.2 is installed, read back 1 h ago (2026-12-01 11:00:00 UTC)",
         "since": "2026-12-01T11:00:00Z",
         "bytes_sent": 600,
+        "read_back_at": "2026-12-01T11:00:00Z",
+        "seen_at": "2026-12-01T11:00:00Z",
+        "doubt": None,
+        "build_failure": None,
     }
 
 
@@ -366,20 +372,46 @@ def test_what_a_subscriber_wrote_cant_move_the_cursor() -> None:
     assert said.isprintable()
 
 
-def verified(written: int) -> CurrentState:
-    """Installed at T0, and asked again an hour later."""
+LATER = T0 + timedelta(hours=1)
+
+
+def checked(**changes: Any) -> StatusRow:
+    """Of a Distribution that was installed at T0, and whose agent answered an order an hour later."""
     installed = OFFERED.apply_receipt(receipt())
-    later = T0 + timedelta(hours=1)
-    again = replace(receipt(), sequence=2, files_written=written, finished=later)
-    return installed.begin_extracting(V2, later).apply_receipt(again)
+    again = replace(receipt(), sequence=2, finished=LATER, files_written=0, files_unchanged=3, **changes)
+    return status_row(site(), snapshot(installed.begin_extracting(V2, LATER).apply_receipt(again)), "helsinki-1", "zone", NOW)
 
 
-def test_what_is_verified_says_when_and_what_was_mended() -> None:
-    checked = site(distribution=replace(ZONE, verify=True))
-    at = moment(T0 + timedelta(hours=1))
-    for written, said in ((0, "1.2 is installed"), (1, "1.2 is installed, 1 file repaired"), (3, "1.2 is installed, 3 files repaired")):
-        row = status_row(checked, snapshot(verified(written)), "helsinki-1", "zone", NOW)
-        assert (row.state, row.reason) == (State.INSTALLED, f"{said}, verified at {at}")
+@pytest.mark.parametrize(
+    ("written", "unchanged", "said"),
+    [(0, 3, "1.2 is installed"), (1, 2, "1.2 is installed, 1 file repaired"), (3, 0, "1.2 is installed, 3 files written anew")],
+)
+def test_what_was_read_back_says_when_and_what_was_repaired(written: int, unchanged: int, said: str) -> None:
+    again = replace(receipt(), sequence=2, finished=LATER, files_written=written, files_unchanged=unchanged, files_read=3)
+    state = OFFERED.apply_receipt(receipt()).begin_extracting(V2, LATER).apply_receipt(again)
+    row = status_row(site(), snapshot(state), "helsinki-1", "zone", NOW)
+    assert (row.state, row.reason) == (State.INSTALLED, f"{said}, read back just now ({moment(LATER)})")
+    assert row.read_back_at == LATER
+
+
+@pytest.mark.parametrize("read", [None, 2, 0])
+def test_an_answer_without_reading_everything_leaves_the_age_of_what_stayed(read: int | None) -> None:
+    """An older agent, a file known by its stat, an answer from the status file."""
+    row = checked(files_read=read)
+    assert row.reason == f"1.2 is installed since {moment(LATER)}, its unchanged files read back 1 h ago ({moment(T0)})"
+    assert row.read_back_at == T0
+
+
+def test_a_claim_is_seen_and_is_no_read_back() -> None:
+    state = OFFERED.apply_receipt(receipt()).confirm_installed(T0 + timedelta(minutes=57))
+    row = status_row(site(), snapshot(state), "helsinki-1", "zone", NOW)
+    assert row.reason == f"1.2 is installed, read back 1 h ago ({moment(T0)}), last seen 3 min ago"
+    assert (row.read_back_at, row.seen_at) == (T0, T0 + timedelta(minutes=57))
+
+
+def test_what_an_older_ledger_has_is_installed_without_an_age() -> None:
+    state = replace(OFFERED.apply_receipt(receipt()), read_back_at=None, seen_at=None)
+    assert status_row(site(), snapshot(state), "helsinki-1", "zone", NOW).reason == f"1.2 is installed since {moment(T0)}"
 
 
 def test_a_check_that_came_to_no_answer_leaves_it_installed_and_damage_that_cant_be_mended_has_it_sent_again() -> None:
@@ -393,4 +425,4 @@ def test_a_check_that_came_to_no_answer_leaves_it_installed_and_damage_that_cant
     lost = asked.apply_receipt(differs)
     assert (lost.state, lost.extracted, lost.held) == (State.FAILED, V2, None)
     mended = lost.apply_receipt(replace(receipt(), sequence=3, files_written=2))
-    assert (mended.state, mended.held, mended.reason) == (State.INSTALLED, V2, "1.2 is installed, 2 files repaired")
+    assert (mended.state, mended.held, mended.reason) == (State.INSTALLED, V2, "1.2 is installed, 2 files written anew")

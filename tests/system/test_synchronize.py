@@ -56,5 +56,5 @@ def test_removals_are_named_by_a_dry_run_and_then_made_and_damage_is_mended(lab:
     (target / "foreign").unlink()
     lab.sluice("extract", "oslo")
     assert described(target) == described(lab.source)
-    assert "2 files repaired, verified at" in lab.sluice("why", "oslo", "zone")
+    assert "2 files repaired, read back " in lab.sluice("why", "oslo", "zone")
     assert [each.event.data["files_mended"] for each in lab.events(EventKind.VERIFIED)] == [2]
