@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 import click
 
@@ -19,7 +18,7 @@ from cli.plan import apply, plan
 from cli.release import release
 from cli.revisions import revisions
 from cli.runs import build, distribute, extract, refresh, send, sign, verify
-from cli.session import DEFAULT_SITE, Session
+from cli.session import DEFAULT_SITE, Session, site_directory
 from cli.show import show
 from cli.site import init, validate
 from cli.status import status, why
@@ -60,7 +59,7 @@ def sluice(ctx: click.Context, site: str | None, verbose: bool, debug: bool) -> 
     Every command that reads takes --json, every one that changes something --dry-run. No terminal is needed: results go to
     stdout, progress to stderr.
     """
-    ctx.obj = Session(Path(site or DEFAULT_SITE).expanduser().absolute(), verbose=verbose, debug=debug)
+    ctx.obj = Session(site_directory(site or DEFAULT_SITE), verbose=verbose, debug=debug)
 
 
 for _command in (

@@ -1,9 +1,9 @@
 """``sluice plan`` and ``sluice apply``: show what would change in Prefect and on Subscribers, and change Prefect (A12).
 
-``plan --json``: ``{"create": [], "update": [], "delete": [], "send": [{"subscriber", "distribution", "revision", "base", "bytes", "exact",
-"seconds", "link"}], "links": [{"link", "sends", "bytes", "exact", "seconds"}], "refresh": [{"distributor", "next"}]}``; the first three
-list ``{"kind", "name"}``, an update with ``"differs"``. ``apply --json`` prints those. ``bytes`` count both directions, null is
-unknown; if ``exact`` is false a delta isn't made yet, and ``bytes`` is about the most it can be.
+``plan --json``: ``{"create": [], "update": [], "delete": [], "adopt": [NAME], "send": [{"subscriber", "distribution", "revision", "base",
+"bytes", "exact", "seconds", "link"}], "links": [{"link", "sends", "bytes", "exact", "seconds"}], "refresh": [{"distributor", "next"}]}``;
+the first three list ``{"kind", "name"}``, an update with ``"differs"``. ``apply --json`` prints the first four. ``bytes`` count both
+directions, null is unknown; if ``exact`` is false a delta isn't made yet, and ``bytes`` is about the most it can be.
 """
 
 from __future__ import annotations
@@ -113,6 +113,8 @@ def _show_plan(session: Session, *, as_json: bool) -> None:
 
 
 def _show_changes(changes: Changes, nothing: str) -> None:
+    if changes.adopted:
+        click.echo(f"from before sites had ids, and taken for this site's by their names: {', '.join(changes.adopted)}")
     for change in changes.changes:
         click.echo(str(change))
     if not changes:

@@ -83,22 +83,23 @@ def detach(session: Session, deployment: str, parameters: Mapping[str, Value]) -
         OrchestratorError: No server is known, or it lacks the deployment.
     """
     _prepare(session)
+    from infra.orchestrator.embedded import reached
     from infra.orchestrator.server_address import running_server
 
     address = running_server(session.directory)
     if address is None:
         raise OrchestratorError("no Prefect server is running to take the flow run", remedy="run: sluice up; or leave out --detach")
-    os.environ.setdefault("PREFECT_API_URL", address.api_url)
-    from prefect.deployments import arun_deployment
-    from prefect.exceptions import ObjectNotFound
+    with reached(session.directory, say=say):
+        from prefect.deployments import arun_deployment
+        from prefect.exceptions import ObjectNotFound
 
-    from infra.orchestrator.translate import translated
+        from infra.orchestrator.translate import translated
 
-    with translated(f"starting {deployment}"):
-        try:
-            run = asyncio.run(arun_deployment(deployment, parameters=dict(parameters), timeout=0, as_subflow=False))
-        except ObjectNotFound as error:
-            raise OrchestratorError(f"Prefect has no deployment {deployment}", remedy="run `sluice apply`") from error
+        with translated(f"starting {deployment}"):
+            try:
+                run = asyncio.run(arun_deployment(deployment, parameters=dict(parameters), timeout=0, as_subflow=False))
+            except ObjectNotFound as error:
+                raise OrchestratorError(f"Prefect has no deployment {deployment}", remedy="run `sluice apply`") from error
     return Detached(run.name, f"{address.ui_url}/runs/flow-run/{run.id}")
 
 

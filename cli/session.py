@@ -6,7 +6,9 @@ A command asks the session for the site; only then is the blueprint package impo
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,6 +84,20 @@ class Session:
 session = click.make_pass_decorator(Session)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+
+
+def site_directory(named: str) -> Path:
+    """Return a site's directory as it was named, absolute: links in it stay, so that a site stays the same when its link is switched.
+
+    A relative one begins at the shell's own path of the current directory, in which links are kept too.
+    """
+    path = Path(named).expanduser()
+    shell = Path(os.environ.get("PWD", ""))
+    with suppress(OSError):
+        if shell.is_absolute() and ".." not in path.parts and shell.samefile(os.curdir):
+            return shell / path
+        return path.absolute()
+    return path  # the current directory was removed: below it there is no site
 
 
 def now() -> datetime:

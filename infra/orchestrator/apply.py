@@ -2,11 +2,13 @@
 
 Pools and queues come first, then each deployment whose digest differs, then deployments that are gone are removed, then comes the heartbeat
 automation. Each step may be repeated: an apply that was killed is finished by the next. Only objects that carry this site's
-tag are changed or removed; a name the site needs that belongs to somebody else is an error, before anything is written.
+id are changed or removed; a name the site needs that belongs to somebody else is an error, before anything is written. Objects from
+before sites had ids are told by their Distributors' names: those that the site needs are adopted once, the others stay.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +21,8 @@ from prefect.events.schemas.automations import Automation
 from infra.orchestrator import heartbeat, server_objects
 from infra.orchestrator.changes import Act, Change, Changes, ObjectKind, differences, in_order
 from infra.orchestrator.translate import translated
-from sluice.distributor.plan.deployments import DIGEST_TAG, TAG, deployments, is_of_site, pools
+from sluice.distributor.plan.deployments import DIGEST_TAG, TAG, deployments, pools
+from sluice.distributor.plan.ownership import SITE_ID_TAG, SITE_TAG, Owner, owner_of, site_ids
 from sluice.errors import OrchestratorError
 from sluice.model.site import Site
 
@@ -47,25 +50,36 @@ class _Comparison:
 
     def refuse_taken(self) -> None:
         """Raise OrchestratorError if a name the site needs belongs to somebody else."""
-        taken = [f"deployment {n}" for n in self.specs.keys() & self.found.keys() if not is_of_site(self.site, self.found[n].tags)]
-        taken += [f"work pool {n}" for n in self.pools.keys() & self.found_pools.keys() if not self._is_our_pool(n)]
-        if taken:
-            raise OrchestratorError(
-                f"{', '.join(sorted(taken))} on this Prefect server belongs to somebody else",
-                remedy="rename the object there or here, or use another server (the description of a pool of Sluice's has its site: tag)",
-            )
+        owners = {label: owner_of(self.site, tags) for label, tags in self._standing().items()}
+        taken = sorted(label for label, owner in owners.items() if owner in (Owner.ANOTHER, Owner.NOBODY))
+        if not taken:
+            return
+        marks = sorted({tag for label in taken for tag in self._standing()[label] if tag.startswith((SITE_TAG, SITE_ID_TAG))})
+        whose = f"another site ({', '.join(marks)})" if marks else "somebody else"
+        ids = sorted(site_ids(marks))
+        same = f"; if both are one site: echo {ids[0]} >{shlex.quote(f'{self.site.directory}/site-id')}" if ids else ""
+        raise OrchestratorError(
+            f"{', '.join(taken)} on this Prefect server belongs to {whose}",
+            remedy=f"rename the object there or here, or use another server{same}",
+        )
 
     def changes(self) -> Changes:
         """Return what an apply would change, in its order."""
-        return in_order([*self._pool_changes(), *self._deployment_changes(), *self._automation_changes()])
+        adopted = [label for label, tags in self._standing().items() if owner_of(self.site, tags) is Owner.UNMARKED]
+        return in_order([*self._pool_changes(), *self._deployment_changes(), *self._automation_changes()], adopted)
 
     def gone(self) -> list[str]:
         """Return the names of this site's deployments that the site no longer has."""
-        ours = (n for n, d in self.found.items() if TAG in d.tags and is_of_site(self.site, d.tags))
+        ours = (n for n, d in self.found.items() if TAG in d.tags and owner_of(self.site, d.tags) is Owner.THIS)
         return sorted(name for name in ours if name not in self.specs)
 
-    def _is_our_pool(self, name: str) -> bool:
-        return is_of_site(self.site, (self.found_pools[name].description or "").split())
+    def _standing(self) -> dict[str, list[str]]:
+        """Map each object that stands under a name of the site's to its tags."""
+        tags = {f"deployment {name}": self.found[name].tags for name in sorted(self.specs.keys() & self.found.keys())}
+        return tags | {f"work pool {name}": self._pool_tags(name) for name in sorted(self.pools.keys() & self.found_pools.keys())}
+
+    def _pool_tags(self, name: str) -> list[str]:
+        return (self.found_pools[name].description or "").split()
 
     def _pool_changes(self) -> Iterator[Change]:
         for name, pool in self.pools.items():
@@ -78,7 +92,7 @@ class _Comparison:
                 found_queue = {"priority": queues[queue]} if queue in queues else None
                 yield from _changed(ObjectKind.QUEUE, f"{name}/{queue}", found_queue, {"priority": priority})
         for name in sorted(self.found_pools.keys() - self.pools.keys()):
-            if self._is_our_pool(name):
+            if owner_of(self.site, self._pool_tags(name)) is Owner.THIS:
                 yield Change(Act.DELETE, ObjectKind.POOL, name)
 
     def _deployment_changes(self) -> Iterator[Change]:

@@ -49,13 +49,15 @@ class Changes:
     """All changes of an apply, in its order."""
 
     changes: tuple[Change, ...]
+    adopted: tuple[str, ...] = ()
+    """Objects from before sites had ids that are taken for this site's, because of their Distributors' names; updates, too."""
 
     def __bool__(self) -> bool:
         return bool(self.changes)
 
-    def as_json(self) -> dict[str, list[dict[str, Any]]]:
-        """Return ``create``, ``update`` and ``delete`` as ``sluice plan --json`` prints them; the caller adds ``send``."""
-        return {act.value: [_row(c) for c in self.changes if c.act is act] for act in Act}
+    def as_json(self) -> dict[str, list[Any]]:
+        """Return ``create``, ``update``, ``delete`` and ``adopt`` as ``sluice plan --json`` prints them; the caller adds ``send``."""
+        return {act.value: [_row(c) for c in self.changes if c.act is act] for act in Act} | {"adopt": list(self.adopted)}
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Differences:
@@ -63,11 +65,11 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Differen
     return {key: {"found": found.get(key), "wanted": value} for key, value in wanted.items() if found.get(key) != value}
 
 
-def in_order(changes: Iterable[Change]) -> Changes:
+def in_order(changes: Iterable[Change], adopted: Iterable[str] = ()) -> Changes:
     """Sort changes: pools before queues before deployments, removals before creations; otherwise as given."""
     acts = (Act.DELETE, Act.CREATE, Act.UPDATE)
     kinds = tuple(ObjectKind)
-    return Changes(tuple(sorted(changes, key=lambda c: (kinds.index(c.kind), acts.index(c.act)))))
+    return Changes(tuple(sorted(changes, key=lambda c: (kinds.index(c.kind), acts.index(c.act)))), tuple(adopted))
 
 
 def _row(change: Change) -> dict[str, Any]:

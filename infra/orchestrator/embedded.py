@@ -22,7 +22,9 @@ from pathlib import Path
 import psutil
 
 from infra.orchestrator.children import POLL_SECONDS, Child, check, end, end_leftovers, start_child
+from infra.orchestrator.environment import addressed, server_environment, worker_environment
 from infra.orchestrator.server_address import (
+    LOOPBACK,
     ServerAddress,
     forget_address,
     is_healthy,
@@ -32,21 +34,18 @@ from infra.orchestrator.server_address import (
     state_directory,
     write_address,
 )
-from sluice.distributor.plan.deployments import HEARTBEAT_SECONDS, TAG, pools
+from sluice.distributor.plan.deployments import pools
 from sluice.durable import locked, make_directory
 from sluice.errors import OrchestratorError, StoreLockedError
 from sluice.model.site import Site
 
 DEFAULT_PORT = 4200
-LOOPBACK = "127.0.0.1"
 SERVER = ("infra.orchestrator.embedded_server",)
 """Module to run, and its first arguments."""
 START_SECONDS = 180.0
 """Limit of a start. The first one creates the database: 10 s, longer on a busy machine."""
 STALLED_SECONDS = 120.0
 """Time in which the server of ``sluice up`` must answer a command: SQLite lets a writer wait a minute for another."""
-WORKER_QUERY_SECONDS = 2
-"""Interval in which a worker asks for runs: a person waits for them."""
 SETTLE_SECONDS = 1.5
 """Time for a server that ends with the command to store the last events."""
 
@@ -92,11 +91,13 @@ def _running(site: Site, port: int, state: Path, say: Say) -> Iterator[list[Chil
     try:
         say(f"starting Prefect on port {port}; its database is in {prefect_home(state)}")
         address = _start_server(state, port, children)
-        from infra.orchestrator.apply import apply
+        with addressed(address.api_url, own=state):
+            from infra.orchestrator.apply import apply
 
-        with _prefect_settings(address.api_url):
             changes = asyncio.run(apply(site))
         say(f"applied {len(changes.changes)} changes")
+        if changes.adopted:
+            say(f"from before sites had ids, and taken for this site's by their names: {', '.join(changes.adopted)}")
         for pool in pools(site):
             command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool.name, "--type", "process"]
             environment = worker_environment(state, address.api_url, Path(site.directory))
@@ -124,7 +125,7 @@ def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress
     state = state_directory(site_directory)
     found = running_server(site_directory) or _wait_for_up(state, say)
     if found is not None:
-        with _addressed(found.api_url):
+        with addressed(found.api_url, own=state if found.pids else None):
             yield found
         return
     make_directory(state / "logs")
@@ -133,7 +134,7 @@ def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress
     try:
         # Without a scheduler: runs that no worker can take would only be late when `sluice up` starts.
         address = _start_server(state, _free_port(), children, PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED="false")
-        with _addressed(address.api_url):
+        with addressed(address.api_url, own=state):
             try:
                 yield address
             finally:
@@ -169,40 +170,6 @@ def _is_server(pid: int, home: Path) -> bool:
         return False
 
 
-def server_environment(state: Path, port: int) -> dict[str, str]:
-    """Return the server's environment: ours, with settings that make it private and quiet. ``PREFECT_SERVER_API_AUTH_STRING`` is kept."""
-    inherited = {k: v for k, v in os.environ.items() if k not in ("PREFECT_API_URL", "PREFECT_PROFILE")}
-    return inherited | {
-        "PREFECT_HOME": str(prefect_home(state)),
-        "PREFECT_SERVER_API_HOST": LOOPBACK,
-        "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_UI_API_URL": f"http://{LOOPBACK}:{port}/api",
-        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        # Several flow runs write at once; a writer waits this long for the others.
-        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
-    }
-
-
-def worker_environment(state: Path, api_url: str, site_directory: Path) -> dict[str, str]:
-    """Return a worker's environment, which its flow runs inherit: it alone tells them the site's directory."""
-    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_PROFILE"} | {
-        "PREFECT_HOME": str(prefect_home(state)),
-        "PREFECT_API_URL": api_url,
-        "SLUICE_SITE": str(site_directory.resolve()),
-        "SLUICE_STATE": str(state),
-        "PREFECT_WORKER_QUERY_SECONDS": str(WORKER_QUERY_SECONDS),
-        "PREFECT_WORKER_WEBSERVER_HOST": LOOPBACK,
-        # A worker would create /tmp/runner_storage, which another user's worker then couldn't use.
-        "TMPDIR": str(state / "tmp"),
-        "DO_NOT_TRACK": "1",
-    }
-    if secret := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
-        environment.setdefault("PREFECT_API_AUTH_STRING", secret)
-    return environment
-
-
 def _start_server(state: Path, port: int, children: list[Child], **settings: str) -> ServerAddress:
     _refuse_taken(port)
     command = [sys.executable, "-m", *SERVER, "--host", LOOPBACK, "--port", str(port)]
@@ -235,37 +202,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
-
-
-@contextmanager
-def _addressed(api_url: str) -> Iterator[None]:
-    """Send the runs of this process to a server, whether Prefect, which reads the environment on import, was imported before or not.
-
-    They carry Sluice's tag and give signs of life as those of workers do, so that one whose process dies is marked as crashed too.
-    """
-    before = os.environ.get("PREFECT_API_URL")
-    os.environ["PREFECT_API_URL"] = api_url
-    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
-    try:
-        from prefect import tags
-
-        with _prefect_settings(api_url), tags(TAG):
-            yield
-    finally:
-        os.environ.pop("PREFECT_API_URL", None)
-        if before is not None:
-            os.environ["PREFECT_API_URL"] = before
-
-
-@contextmanager
-def _prefect_settings(api_url: str) -> Iterator[None]:
-    """Point Prefect's client in this process, imported before or now, to a server."""
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
-
-    secret = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
-    updates = {PREFECT_API_URL: api_url} | ({PREFECT_API_AUTH_STRING: secret} if secret else {})
-    with temporary_settings(updates=updates):
-        yield
 
 
 def _flush() -> None:

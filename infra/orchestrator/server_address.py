@@ -12,12 +12,16 @@ import os
 import tomllib
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sluice.durable import make_directory, replace_atomically
 
+LOOPBACK = "127.0.0.1"
 STATE_FILE = "server.json"
 HEALTH_TIMEOUT = 5.0
 """Seconds a server has to answer its health probe."""
@@ -39,14 +43,15 @@ class ServerAddress:
 def state_directory(site_directory: Path) -> Path:
     """Return the directory for the database, logs and address of a site's server: ``SLUICE_STATE``, or one of the user's for each site.
 
-    It is apart from the site's own directory, which is somebody's checkout.
+    It is apart from the site's own directory, which is somebody's checkout. Links in the site's path count as they are written, so that
+    it stays when a link is switched to the site's next release.
     """
     if named := os.environ.get("SLUICE_STATE"):
         return Path(named).absolute()
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    resolved = site_directory.resolve()
-    short = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
-    return Path(base) / "sluice" / f"{resolved.name}-{short}"
+    absolute = site_directory.absolute()
+    short = hashlib.sha256(str(absolute).encode()).hexdigest()[:8]
+    return Path(base) / "sluice" / f"{absolute.name}-{short}"
 
 
 def prefect_home(state: Path) -> Path:
@@ -73,12 +78,37 @@ def forget_address(state: Path) -> None:
     (state / STATE_FILE).unlink(missing_ok=True)
 
 
+def is_on_loopback(url: str) -> bool:
+    """Whether a URL names this machine by its loopback address."""
+    with suppress(ValueError):
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or host.endswith(".localhost") or ip_address(host).is_loopback
+    return False
+
+
+def is_detour(variable: str) -> bool:
+    """Whether a variable of the environment has HTTP clients take another way than the direct one, or ask for a certificate."""
+    return variable.lower().endswith("_proxy") or variable in ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@contextmanager
+def reached_directly(api_url: str) -> Iterator[None]:
+    """Have HTTP clients that are made within the context reach a server on loopback without proxies; another one as the user has set."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if is_detour(name)} if is_on_loopback(api_url) else {}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
 def is_healthy(api_url: str) -> bool:
     """Whether a Prefect server answers at this address."""
     if not api_url.startswith(("http://", "https://")):
         return False
     try:
-        with urllib.request.urlopen(f"{api_url}/health", timeout=HEALTH_TIMEOUT) as answer:  # noqa: S310 - checked above
+        with reached_directly(api_url):
+            opener = urllib.request.build_opener()  # reads the proxies
+        with opener.open(f"{api_url}/health", timeout=HEALTH_TIMEOUT) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError, ValueError):
         return False

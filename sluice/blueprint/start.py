@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from importlib.resources import files
 from pathlib import Path
 
+from sluice.blueprint.read.site_id import SITE_ID
 from sluice.errors import BlueprintError
 
 PAYLOAD = {
@@ -31,7 +33,7 @@ def init_site(directory: Path) -> list[Path]:
     Raises:
         BlueprintError: The directory has blueprints already, or one of the files.
     """
-    wanted = site_files()
+    wanted = {SITE_ID: f"{secrets.token_hex(16)}\n", **site_files()}
     taken = [path for path in wanted if (directory / path).exists()]
     taken += [p.name for p in sorted(directory.glob("*.y*ml"))] if directory.is_dir() else []
     if taken:

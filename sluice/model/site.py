@@ -252,6 +252,8 @@ class Site:
     subscribers: Mapping[str, Subscriber]
     channels: Mapping[str, Channel]
     distributions: Mapping[str, Distribution]
+    id: str = ""
+    """What its file ``site-id`` says; empty without one."""
 
     def distributor(self, name: str) -> Distributor:
         """Return it by its name; NotFoundError lists the names that exist."""

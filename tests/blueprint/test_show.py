@@ -132,6 +132,7 @@ def test_a_new_site_loads_and_is_the_example_site(tmp_path: Path) -> None:
         "Distribution",
     }
     below = [str(f.relative_to(tmp_path / "new")) for f in written]
+    assert below.pop(0) == "site-id"
     assert below == sorted(site_files())
     assert filecmp.cmpfiles(tmp_path / "new", BLUEPRINTS, below, shallow=False) == (below, [], [])
 

@@ -6,12 +6,11 @@ from sluice.distributor.plan.deployments import (
     BUILD_LIMIT,
     Collision,
     deployments,
-    is_of_site,
     keeps_active,
     pools,
     send_deployments,
-    site_tag,
 )
+from sluice.distributor.plan.ownership import Owner, owner_of, site_tags
 from sluice.model.schedule import IMMEDIATELY, Kind, Schedule
 from tests.flows.sites import AT_NIGHT, AT_TEN, distribution, site
 
@@ -90,9 +89,12 @@ def test_the_digest_changes_with_any_field_and_with_nothing_else():
 
 def test_a_site_is_known_by_any_of_its_distributors():
     two = site(distributors=("hq", "branch"))
-    assert site_tag(two) == "site:branch+hq"
-    assert is_of_site(site(), [site_tag(two)])
-    assert not is_of_site(site(), ["site:elsewhere", "sluice"])
+    names, ids = site_tags(two)
+    assert names == "site:branch+hq"
+    assert owner_of(site(), [names, ids]) is Owner.THIS
+    assert owner_of(site(), [names]) is Owner.UNMARKED
+    assert owner_of(site(), ["site:elsewhere", "sluice"]) is Owner.ANOTHER
+    assert owner_of(site(), ["sluice", "mine"]) is Owner.NOBODY
 
 
 def test_a_pause_made_in_prefect_is_kept_and_one_made_by_the_blueprint_ends_with_it():

@@ -18,8 +18,8 @@ def subscriber(name: str, extract: Schedule = IMMEDIATELY) -> Subscriber:
     return Subscriber(name, Address("local", path=f"/srv/{name}"), PurePosixPath(f"/srv/{name}/work"), extract=extract)
 
 
-def distributor(name: str) -> Distributor:
-    return Distributor(name, PurePosixPath(f"/var/lib/sluice/{name}"), refresh=Schedule(Kind.INTERVAL, interval=timedelta(days=1)))
+def distributor(name: str, at: str = "/var/lib/sluice") -> Distributor:
+    return Distributor(name, PurePosixPath(at, name), refresh=Schedule(Kind.INTERVAL, interval=timedelta(days=1)))
 
 
 def distribution(name: str, owner: str = "hq", *, channel: str = "night", active: bool = True, **changes: object) -> Distribution:
@@ -32,6 +32,8 @@ def site(
     distributors: tuple[str, ...] = ("hq",),
     channel_active: bool = True,
     extract: Mapping[str, Schedule] | None = None,
+    at: str = "/var/lib/sluice",
+    site_id: str = "",
 ) -> Site:
     """``night`` sends what is given, or ``zone``, to three Subscribers of two Extract schedules."""
     schedules = extract or {"helsinki-1": AT_NIGHT, "helsinki-2": AT_NIGHT, "oslo-1": IMMEDIATELY}
@@ -39,8 +41,9 @@ def site(
     night = Channel("night", active=channel_active, send=AT_TEN, subscriptions=tuple(Subscription(name) for name in schedules))
     return Site(
         directory=".",
-        distributors={name: distributor(name) for name in distributors},
+        distributors={name: distributor(name, at) for name in distributors},
         subscribers={name: subscriber(name, schedule) for name, schedule in schedules.items()},
         channels={"night": night},
         distributions={d.name: d for d in found},
+        id=site_id,
     )

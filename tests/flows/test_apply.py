@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -19,8 +20,11 @@ from infra.orchestrator.apply import apply, plan, remove_gone
 from infra.orchestrator.project_file import project_file
 from infra.orchestrator.server_address import ServerAddress
 from infra.orchestrator.server_objects import found_fields, read_deployments
+from sluice.blueprint.read.site_id import read_site_id
 from sluice.distributor.plan.deployments import deployments
-from sluice.errors import OrchestratorError
+from sluice.distributor.plan.ownership import site_tags
+from sluice.errors import BlueprintError, OrchestratorError
+from sluice.model.site import Site
 from tests.flows.sites import distribution, site
 
 pytestmark = pytest.mark.usefixtures("clean_server")
@@ -196,7 +200,114 @@ def comparable(deployment: DeploymentResponse) -> dict[str, Any]:
 
 
 def test_a_server_that_does_not_answer_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    from infra.orchestrator.embedded import _prefect_settings
+    from infra.orchestrator.environment import prefect_settings
 
-    with _prefect_settings("http://127.0.0.1:9/api"), pytest.raises(OrchestratorError, match=r"didn't answer.*run: sluice up"):
+    with prefect_settings("http://127.0.0.1:9/api"), pytest.raises(OrchestratorError, match=r"didn't answer.*run: sluice up"):
         asyncio.run(plan(site()))
+
+
+A, B = "a" * 32, "b" * 32
+
+
+def unmarked(name: str, *, flow: str = "build", names: str = "hq") -> UUID:
+    """A deployment of Sluice's as it was made before sites had ids."""
+    return foreign_deployment(flow, name, ["sluice", f"site:{names}", "distributor:hq", f"distribution:{name}"])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param(site(site_id=A), site(distribution("other"), site_id=B), id="both with ids"),
+        pytest.param(site(), site(distribution("other"), at="/srv/elsewhere"), id="both without"),
+        pytest.param(site(site_id=A), site(distribution("other"), at="/srv/elsewhere"), id="the second without"),
+        pytest.param(site(), site(distribution("other"), at="/srv/elsewhere", site_id=B), id="the first without"),
+        pytest.param(
+            site(distributors=("hq", "branch"), site_id=A),
+            site(distributors=("hq", "lab"), at="/srv/elsewhere"),
+            id="one name of two is shared",
+        ),
+    ],
+)
+def test_a_site_whose_distributor_has_the_name_of_another_sites_changes_nothing_of_it(first: Site, second: Site) -> None:
+    asyncio.run(apply(first))
+    before = {name: (deployment.id, deployment.updated) for name, deployment in found().items()}
+
+    for work in (plan, apply):
+        with pytest.raises(OrchestratorError, match=r"work pool hq\.build.* belongs to another site \(site-id:"):
+            asyncio.run(work(second))
+    assert asyncio.run(remove_gone(second, "hq")) == []
+
+    assert {name: (deployment.id, deployment.updated) for name, deployment in found().items()} == before
+    assert not asyncio.run(plan(first))
+
+
+def test_sites_with_other_names_live_on_one_server_and_each_removes_its_own_alone() -> None:
+    ours, theirs = (
+        site(distribution("zone"), distribution("tools"), site_id=A),
+        site(distribution("fonts", "lab", channel="day"), distributors=("lab",), site_id=B),
+    )
+    theirs = replace(theirs, channels={"day": replace(theirs.channels["night"], name="day")})
+    asyncio.run(apply(ours))
+    asyncio.run(apply(theirs))
+    assert [c.name for c in asyncio.run(apply(site(site_id=A))).changes if c.act == "delete"] == ["build/tools", "distribute/tools"]
+    assert not asyncio.run(plan(theirs))
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        pytest.param(site(site_id=A), site(at="/srv/copy", site_id=A), id="copied with its id"),
+        pytest.param(site(), site(site_id=A), id="given an id"),
+        pytest.param(site(distributors=("hq", "branch")), site(), id="a Distributor left a site without an id"),
+        pytest.param(
+            site(site_id=site_tags(site())[1].removeprefix("site-id:")), site(), id="its file lost, which held the id it had before"
+        ),
+    ],
+)
+def test_a_site_stays_the_same(first: Site, again: Site) -> None:
+    asyncio.run(apply(first))
+    changes = asyncio.run(apply(again))
+    assert not changes.adopted
+    assert not asyncio.run(plan(again))
+    assert sorted(found()) == [spec.full_name for spec in deployments(again)]
+
+
+def test_a_site_that_moved_without_an_id_is_refused_and_the_remedy_works(tmp_path: Path) -> None:
+    asyncio.run(apply(site()))
+    moved = replace(site(at="/srv/moved"), directory=str(tmp_path))
+    with pytest.raises(OrchestratorError) as refused:
+        asyncio.run(apply(moved))
+    remedy = refused.value.remedy.partition("if both are one site: ")[2]
+    subprocess.run(["/bin/sh", "-c", remedy], check=True)
+
+    errors: list[BlueprintError] = []
+    found_id = read_site_id(tmp_path, errors)
+    assert not errors
+    asyncio.run(apply(replace(moved, id=found_id)))
+    assert not asyncio.run(plan(replace(moved, id=found_id)))
+
+
+def test_objects_from_before_sites_had_ids_are_adopted_once_and_said_and_others_of_them_stay() -> None:
+    ours, gone = unmarked("zone"), unmarked("tools")
+    foreign = unmarked("kernel", names="elsewhere")
+    changes = asyncio.run(plan(site(site_id=A)))
+    assert changes.adopted == ("deployment build/zone",)
+    assert changes.as_json()["adopt"] == ["deployment build/zone"]
+
+    assert asyncio.run(apply(site(site_id=A))).adopted == ("deployment build/zone",)
+    assert asyncio.run(remove_gone(site(site_id=A), "hq")) == []
+
+    after = found()
+    assert after["build/zone"].id == ours
+    assert (after["build/tools"].id, after["build/kernel"].id) == (gone, foreign)
+    assert not asyncio.run(plan(site(site_id=A)))
+    with pytest.raises(OrchestratorError, match="belongs to another site"):
+        asyncio.run(plan(site(site_id=B, at="/srv/elsewhere")))
+
+
+def test_a_database_of_prefects_that_was_moved_still_knows_the_site(server: ServerAddress) -> None:
+    """The id is in the objects themselves: nothing on this machine is asked for it."""
+    asyncio.run(apply(site(site_id=A)))
+    pool = on_server(lambda client: client.read_work_pool("hq.send"))
+    assert pool.description == f"Sends, extracts and refreshes of Distributor hq. site:hq site-id:{A}"
+    assert all(f"site-id:{A}" in deployment.tags for deployment in found().values())

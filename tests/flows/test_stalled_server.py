@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.orchestrator import embedded, heartbeat
+from infra.orchestrator import embedded, environment, heartbeat
 from infra.orchestrator.server_address import ServerAddress, prefect_home, write_address
 from sluice.distributor.plan.deployments import HEARTBEAT_SECONDS
 from sluice.errors import OrchestratorError
@@ -95,6 +95,6 @@ def test_nobody_waits_for_a_process_that_is_another_program_or_gone(state: Path,
 
 
 def test_a_stall_of_a_minute_crashes_no_live_run() -> None:
-    stall = float(embedded.server_environment(Path(), 1)["PREFECT_SERVER_DATABASE_TIMEOUT"])
+    stall = float(environment.server_environment(Path(), 1)["PREFECT_SERVER_DATABASE_TIMEOUT"])
     within = heartbeat.heartbeat_automation().trigger.within.total_seconds()  # type: ignore[union-attr]
     assert within >= stall + 3 * HEARTBEAT_SECONDS

@@ -20,7 +20,8 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import arun_deployment
 
 from agents.init import init, trust
-from infra.orchestrator.embedded import START_SECONDS, _prefect_settings
+from infra.orchestrator.embedded import START_SECONDS
+from infra.orchestrator.environment import prefect_settings
 from infra.orchestrator.server_address import ServerAddress, read_address, running_server
 from infra.workplace import open_workplace
 from tests.flows.blueprint import HOSTS, write_site
@@ -75,7 +76,7 @@ def run_deployment(address: ServerAddress, name: str) -> FlowRun:
         async with get_client() as client:
             return await client.read_flow_run(found.id)
 
-    with _prefect_settings(address.api_url):
+    with prefect_settings(address.api_url):
         return asyncio.run(run())
 
 
@@ -108,7 +109,7 @@ def test_a_build_that_sends_immediately_has_a_worker_send_it_once(up: tuple[subp
         async with get_client() as client:
             return await client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["send"])))
 
-    with _prefect_settings(address.api_url):
+    with prefect_settings(address.api_url):
         (run,) = [run for run in asyncio.run(sends()) if run.state and run.state.name != "Scheduled"]
     assert run.name == "send zone 1.2 → 3 Subscribers"
     assert run.idempotency_key == "send/night/zone/1.2"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
 
-from infra.orchestrator.server_address import ServerAddress
+from infra.orchestrator.server_address import ServerAddress, is_healthy, read_address, state_directory
 from tests.system.production import DEPLOY
 
 SCRIPT = DEPLOY / "ci" / "site"
@@ -60,6 +65,12 @@ class Checkout:
         return subprocess.run(
             [SCRIPT, *words], cwd=self._directory, env=self.environment | changed, capture_output=True, text=True, check=False, timeout=240
         )
+
+    def sluice(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command of a person on the machine of the live site."""
+        environment = self.environment | {"SLUICE_SITE": str(self.live)}
+        command = [self.environment["SLUICE"], *words]
+        return subprocess.run(command, cwd=self._directory, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
     def edit(self, old: str, new: str) -> None:
         """A change of the blueprints."""
@@ -137,3 +148,70 @@ def test_the_workflow_calls_the_script_with_least_rights_and_one_apply_at_a_time
         # Only the step that needs them is given them.
         assert {name for name, value in script["env"].items() if "secrets." in value} == {"PREFECT_API_URL", "PREFECT_API_AUTH_STRING"}
         assert "secrets." not in str(workflow["env"])
+
+
+SECOND = """\
+---
+kind: Distribution
+name: ci-tools
+distributor: ci-hq
+type: file
+channels: [ci-all]
+build: never
+files:
+  - {{source: {source}, destination: /srv/tools}}
+"""
+
+
+def run_by_a_worker(checkout: Checkout, *words: str) -> str:
+    """Leave a flow run to a worker of `sluice up`, and return the message of its end."""
+    started = checkout.sluice(*words, "--detach", "--json")
+    assert started.returncode == 0, started.stdout + started.stderr
+    run = json.loads(started.stdout)["detached"][0]["url"].rpartition("/")[2]
+    while True:
+        with urllib.request.urlopen(f"{checkout.environment['PREFECT_API_URL']}/flow_runs/{run}", timeout=60) as answer:
+            state = json.load(answer)["state"]
+        if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            return f"{state['type']}: {state['message']}"
+        time.sleep(0.2)
+
+
+@pytest.mark.timeout(300)
+def test_workers_of_up_on_the_live_link_follow_each_release_and_a_refresh_withdraws_nothing_of_it(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    checkout = Checkout(tmp_path, f"http://127.0.0.1:{port}/api")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/a").write_text("a")
+    del checkout.environment["SLUICE_STATE"]  # the place of the database shall be the one that the live link gives
+    checkout.environment["XDG_STATE_HOME"] = str(tmp_path / "states")
+    assert checkout.run("apply").returncode == 11, "no server yet, but the site is placed"
+    first = checkout.live.resolve()
+    assert checkout.sluice("trust", "init", "ci-hq").returncode == 0
+
+    without_url = {k: v for k, v in checkout.environment.items() if k != "PREFECT_API_URL"} | {"SLUICE_SITE": str(checkout.live)}
+    with (tmp_path / "up.log").open("w") as log:
+        up = subprocess.Popen([checkout.environment["SLUICE"], "up", "--port", str(port)], cwd=tmp_path, env=without_url, stderr=log)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_STATE_HOME", str(tmp_path / "states"))
+            state = state_directory(checkout.live)
+        assert first.name not in str(state)
+        while not ((address := read_address(state)) and is_healthy(address.api_url)):
+            assert up.poll() is None, (tmp_path / "up.log").read_text()
+            time.sleep(0.2)
+        assert [path.name for path in (tmp_path / "states/sluice").iterdir()] == [state.name]
+
+        with (checkout.site / "site.yaml").open("a") as file:
+            file.write(SECOND.format(source=tmp_path / "source"))
+        applied = checkout.run("apply")
+        assert "create deployment build/ci-tools" in applied.stdout, applied.stdout + applied.stderr
+        assert checkout.live.resolve() != first
+
+        assert run_by_a_worker(checkout, "build", "ci-tools") == "COMPLETED: built ci-tools 1.1"
+        assert "0 objects withdrawn" in run_by_a_worker(checkout, "refresh", "ci-hq")
+        assert "nothing to change in Prefect" in checkout.run("apply").stdout, "nothing that was deployed was withdrawn"
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.wait(60)

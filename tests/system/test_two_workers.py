@@ -26,6 +26,7 @@ from infra.ledger.sql import open_ledger
 from infra.orchestrator import embedded
 from infra.orchestrator.apply import apply
 from infra.orchestrator.children import Child, end, start_child
+from infra.orchestrator.environment import prefect_settings, worker_environment
 from infra.workplace import LEASE_VARIABLE, LEDGER_VARIABLE, open_workplace
 from sluice.distributor.build.record import build_recorded, sign_recorded
 from sluice.model.event import EventKind, RecordedEvent
@@ -76,7 +77,7 @@ class Stand:
         async def start() -> list[FlowRun]:
             return [await arun_deployment(f"send/{zone}", timeout=0, as_subflow=False) for zone in ZONES]
 
-        with embedded._prefect_settings(self.api_url):
+        with prefect_settings(self.api_url):
             return asyncio.run(start())
 
     def states(self, runs: list[FlowRun]) -> list[str]:
@@ -86,7 +87,7 @@ class Stand:
             async with get_client() as client:
                 return [await client.read_flow_run(run.id) for run in runs]
 
-        with embedded._prefect_settings(self.api_url):
+        with prefect_settings(self.api_url):
             return [run.state.type.value if run.state else "" for run in asyncio.run(read())]
 
     def snapshot(self) -> LedgerSnapshot:
@@ -168,9 +169,9 @@ def stand(postgres: Cluster, tmp_path: Path) -> Iterator[Stand]:
         database = postgres.url(prefect, scheme="postgresql+asyncpg")
         address = embedded._start_server(state, free_port(), children, PREFECT_API_DATABASE_CONNECTION_URL=database)
         prepare(site)
-        with open_workplace(site, "hq") as work, embedded._prefect_settings(address.api_url):
+        with open_workplace(site, "hq") as work, prefect_settings(address.api_url):
             asyncio.run(apply(work.site))
-        environment = embedded.worker_environment(state, address.api_url, site)
+        environment = worker_environment(state, address.api_url, site)
         yield Stand(tmp_path, os.environ[LEDGER_VARIABLE], environment, address.api_url, children)
 
 

@@ -14,6 +14,7 @@ from sluice.blueprint.convert.effective import Effective, own_leaves
 from sluice.blueprint.convert.names import check_tags, check_variables
 from sluice.blueprint.convert.subscriptions import subscriptions
 from sluice.blueprint.read.document import Document, PathKey, path_text
+from sluice.blueprint.read.site_id import read_site_id
 from sluice.blueprint.schema.actions import PHASES, ActionPart
 from sluice.blueprint.schema.kinds import ChannelDocument, DistributionDocument, DistributorDocument, FilePart, SubscriberDocument
 from sluice.blueprint.schema.parse import Parsed, Parts
@@ -65,7 +66,8 @@ class Converter:
         subscribers = {s.name: s for s in receivers if s is not None}
         channels = {p.name: self._channel(p, d, subscribers) for p, d in self.parts.valid(ChannelDocument)}
         distributions = {p.name: self._distribution(p, d) for p, d in self.parts.valid(DistributionDocument)}
-        return Site(os.path.abspath(self.parts.directory), distributors, subscribers, channels, distributions)
+        site_id = read_site_id(self.parts.directory, self.errors)
+        return Site(os.path.abspath(self.parts.directory), distributors, subscribers, channels, distributions, site_id)
 
     def refuse(self, kind: str, name: str, path: PathKey, what: str, remedy: str) -> None:
         """Append an error at a path of an object's document."""

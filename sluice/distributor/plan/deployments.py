@@ -29,6 +29,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
+from sluice.distributor.plan.ownership import site_tags
 from sluice.model.schedule import Schedule
 from sluice.model.site import Channel, Distribution, Distributor, Priority, Site
 from sluice.rules.triggers import prefect_schedule
@@ -38,7 +39,6 @@ BUILD_LIMIT = 2
 """Builds of one Distributor at once: each reads a whole tree and compresses it."""
 TAG = "sluice"
 """Every deployment of every site carries it; so do its runs."""
-SITE_TAG = "site:"
 DIGEST_TAG = "digest:"
 INACTIVE_TAG = "inactive"
 DEFAULT_QUEUE = "default"
@@ -118,10 +118,10 @@ class DeploymentSpec:
 
 def pools(site: Site) -> list[PoolSpec]:
     """List two pools for each Distributor, in name order."""
-    found = []
+    found, marks = [], " ".join(site_tags(site))
     for name in sorted(site.distributors):
-        found.append(PoolSpec(build_pool(name), f"Builds of Distributor {name}. {site_tag(site)}", BUILD_LIMIT, dict(QUEUES)))
-        found.append(PoolSpec(send_pool(name), f"Sends, extracts and refreshes of Distributor {name}. {site_tag(site)}", None, {}))
+        found.append(PoolSpec(build_pool(name), f"Builds of Distributor {name}. {marks}", BUILD_LIMIT, dict(QUEUES)))
+        found.append(PoolSpec(send_pool(name), f"Sends, extracts and refreshes of Distributor {name}. {marks}", None, {}))
     return found
 
 
@@ -151,17 +151,6 @@ def send_deployments(site: Site, distribution: str) -> list[tuple[str, str]]:
     owner = site.distribution(distribution).distributor
     channels = [site.channel(name) for name in site.distribution(distribution).channels]
     return [(c.name, f"send/{_send_name(site, c, owner)}") for c in channels if c.active]
-
-
-def site_tag(site: Site) -> str:
-    """Make the tag of this site's objects on a server: the names of its Distributors, which pools make unique there."""
-    return SITE_TAG + "+".join(sorted(site.distributors))
-
-
-def is_of_site(site: Site, tags: Iterable[str]) -> bool:
-    """Whether an object with these tags was made for this site, be it with other Distributors beside."""
-    ours = set(site.distributors)
-    return any(tag.startswith(SITE_TAG) and not ours.isdisjoint(tag.removeprefix(SITE_TAG).split("+")) for tag in tags)
 
 
 def keeps_active(wanted: bool, found: bool | None, *, was_inactive: bool) -> bool:
@@ -283,7 +272,7 @@ def _served(site: Site, distributions: Iterable[Distribution]) -> set[str]:
 
 def _tags(site: Site, distributor: str, *more: str, active: bool = True) -> tuple[str, ...]:
     inactive = () if active else (INACTIVE_TAG,)
-    return tuple(sorted({TAG, site_tag(site), f"distributor:{distributor}", *more, *inactive}))
+    return tuple(sorted({TAG, *site_tags(site), f"distributor:{distributor}", *more, *inactive}))
 
 
 def _text(*paragraphs: str) -> str:
