@@ -9,6 +9,7 @@ import click
 
 from cli.failures import error_json, worst_exit
 from cli.hosts import HostResult, bundle_directory, chosen, on_each, publishers_here, timeout_of, transport_of
+from cli.removal import remove
 from cli.session import Session, dry_run_option, emit, json_option, say, session
 from cli.tables import table
 
@@ -23,19 +24,27 @@ _every = click.option("--all", "every", is_flag=True, help="Every active Subscri
 
 @click.group()
 def subscriber() -> None:
-    """Install and check agents on hosts."""
+    """Install and check agents on hosts, and remove them."""
 
 
 @subscriber.command("bootstrap")
 @_names
 @_every
 @click.option("--replace-key", is_flag=True, help="Accept a new receipt key: the host was set up anew.")
+@click.option("--crontab", "own_crontab", is_flag=True, help="Add the recovery line of `local:` Subscribers to your own crontab.")
 @dry_run_option
 @json_option
 @session
 @click.pass_context
 def subscriber_bootstrap(
-    ctx: click.Context, session: Session, names: tuple[str, ...], every: bool, replace_key: bool, dry_run: bool, as_json: bool
+    ctx: click.Context,
+    session: Session,
+    names: tuple[str, ...],
+    every: bool,
+    replace_key: bool,
+    own_crontab: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Install agent, identity, keys and trust on hosts.
 
@@ -54,6 +63,7 @@ def subscriber_bootstrap(
             bundles=bundles,
             timeout=timeout_of(site, host),
             replace_key=replace_key,
+            own_crontab=own_crontab,
             dry_run=dry_run,
         )
 
@@ -73,6 +83,9 @@ def subscriber_bootstrap(
         failed = sum(each.error is not None for each in done)
         click.echo(f"{len(done) - failed} of {len(done)} Subscribers {'can be' if dry_run else 'are'} bootstrapped")
     ctx.exit(worst_exit(each.error.code for each in done if each.error is not None))
+
+
+subscriber.add_command(remove)
 
 
 @subscriber.command("check")

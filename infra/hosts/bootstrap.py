@@ -17,7 +17,7 @@ from pathlib import Path
 from infra.hosts.agent_bundle import Bundle, choose
 from infra.hosts.host_program import NO_SPACE
 from infra.hosts.login import Host, Login, LoginTransport, host_program, logged_in, probe
-from sluice.errors import NoSpaceError, TrustError
+from sluice.errors import AgentMissingError, NoSpaceError, TrustError
 from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_command, agent_missing
 from sluice.model.site import Site, Subscriber
 from sluice.rules.wording import output_text
@@ -72,6 +72,7 @@ def bootstrap(
     bundles: Path,
     timeout: float,
     replace_key: bool = False,
+    own_crontab: bool = False,
     dry_run: bool = False,
 ) -> Bootstrapped:
     """Make a host a Subscriber that these Distributors can send to.
@@ -81,8 +82,9 @@ def bootstrap(
         bundles: Directory of agent bundles; the one for this machine's Python is made there if needed.
         timeout: Seconds without progress.
         replace_key: Accept another receipt key than the known one: after a host was set up anew.
+        own_crontab: Add the recovery line of a ``local:`` Subscriber, too, to the crontab of the account that runs this.
     Raises:
-        TransportError: The host can't be reached or used.
+        TransportError: The host can't be reached or used, or its working directory is mounted noexec.
         NotFoundError: It has no Python that fits, or there is no bundle for it; the message says which.
         NoSpaceError: Its disk has no room for the agent; the message has the bytes needed and free.
         TrustError: It shows another receipt key than the one known, or belongs to another Subscriber. Nothing was changed.
@@ -90,7 +92,7 @@ def bootstrap(
     with logged_in(subscriber, transport, timeout) as login:
         host = probe(login, subscriber)
         bundle = choose(bundles, list(host.pythons), host=f"Subscriber {subscriber.name}")
-        installation = Installation(subscriber, publishers, login, host, bundle, replace_key)
+        installation = Installation(subscriber, publishers, login, host, bundle, replace_key, own_crontab)
         steps, notes = installation.plan()
         if not dry_run:
             installation.run(steps)
@@ -114,15 +116,18 @@ class Installation:
     host: Host
     bundle: Bundle
     replace_key: bool = False
+    own_crontab: bool = False
 
     def plan(self) -> tuple[list[Step], list[str]]:
         """Compute the steps for what is missing on the host, and hints for a person. Changes nothing.
 
         Raises:
-            TrustError: See ``bootstrap``.
+            TrustError, AgentMissingError: See ``bootstrap``.
         """
         subscriber, host, bundle = self.subscriber, self.host, self.bundle
         steps = []
+        if host.noexec:
+            raise noexec_error(subscriber, host)
         if host.name and host.name != subscriber.name:
             raise TrustError(
                 f"{subscriber.working_directory} on {subscriber.address} belongs to Subscriber {host.name}, not to {subscriber.name}",
@@ -140,9 +145,11 @@ class Installation:
                 steps.append(Step(Act.KEY, f"{what} its receipt key in the trust of Distributor {distributor}", distributor))
             if host.roots.get(distributor) != hashlib.sha256(publisher.root()).hexdigest():
                 steps.append(Step(Act.TRUST, f"install the trust root of Distributor {distributor}", distributor))
+        hint = f"have `{hook_command(subscriber)}` run when it starts; until then, the next contact recovers"
         if not host.crontab:
-            hint = f"have `{hook_command(subscriber)}` run when it starts; until then, the next contact recovers"
             return steps, [f"{subscriber.name} has no crontab: {hint}"]
+        if not host.hook and subscriber.address.scheme == "local" and not self.own_crontab:
+            return steps, [f"{subscriber.name} is on this machine, so your crontab stays as it is: repeat with --crontab, or {hint}"]
         if not host.hook:
             steps.append(Step(Act.HOOK, "add an @reboot line to the account's crontab, for recovery after a restart"))
         return steps, []
@@ -158,9 +165,9 @@ class Installation:
                     with zipfile.ZipFile(bundle.path) as archive:
                         needed = bundle.size + sum(info.file_size for info in archive.infolist())
                     command = [*program, "install", directory, bundle.digest, str(bundle.size), str(needed)]
-                    _run(login, subscriber, command, _pieces(bundle.path))
+                    run_on_host(login, subscriber, command, _pieces(bundle.path))
                 case Act.IDENTITY:
-                    key = _run(login, subscriber, agent_command(subscriber.working_directory, "init", "--name", subscriber.name))
+                    key = run_on_host(login, subscriber, agent_command(subscriber.working_directory, "init", "--name", subscriber.name))
                 case Act.KEY:
                     publisher = self.publishers[step.distributor]
                     self._check_key(step.distributor, publisher.subscriber_key(subscriber.name), key)
@@ -168,7 +175,7 @@ class Installation:
                 case Act.TRUST:
                     _install_root(login, subscriber, step.distributor, self.publishers[step.distributor])
                 case Act.HOOK:
-                    _run(login, subscriber, [*program, "hook", directory])
+                    run_on_host(login, subscriber, [*program, "hook", directory])
 
     def _check_key(self, distributor: str, known: bytes | None, shown: bytes) -> None:
         if known is not None and known != shown and not self.replace_key:
@@ -180,14 +187,15 @@ class Installation:
 
 
 def _install_root(login: Login, subscriber: Subscriber, distributor: str, publisher: Publisher) -> None:
-    _run(login, subscriber, agent_command(subscriber.working_directory, "trust", "--distributor", distributor), [publisher.root()])
+    run_on_host(login, subscriber, agent_command(subscriber.working_directory, "trust", "--distributor", distributor), [publisher.root()])
 
 
-def _run(login: Login, subscriber: Subscriber, command: Sequence[str], stdin: Iterable[bytes] = ()) -> bytes:
+def run_on_host(login: Login, subscriber: Subscriber, command: Sequence[str], stdin: Iterable[bytes] = ()) -> bytes:
+    """Run a command on a host and return its output. Raises NoSpaceError, TrustError: it refused; the message is the host's."""
     peer = f"Subscriber {subscriber.name} ({subscriber.address})"
     status, output, stderr = login.run(command, stdin)
     if status in (NOT_FOUND, NOT_EXECUTABLE):
-        raise agent_missing(peer, subscriber.name, output_text(stderr))
+        raise agent_missing(peer, subscriber.name, output_text(stderr), is_there=status == NOT_EXECUTABLE)
     if status == NO_SPACE:
         raise NoSpaceError(
             f"{peer}: {output_text(stderr)}",
@@ -197,6 +205,15 @@ def _run(login: Login, subscriber: Subscriber, command: Sequence[str], stdin: It
     if status != 0:
         raise TrustError(f"{peer} refused: {output_text(stderr) or f'exit status {status}'}")
     return output
+
+
+def noexec_error(subscriber: Subscriber, host: Host) -> AgentMissingError:
+    """Return the error of a host from whose working directory nothing can be run."""
+    return AgentMissingError(
+        f"Subscriber {subscriber.name} ({subscriber.address}): no agent can be started from {subscriber.working_directory}: "
+        f"{host.noexec} is mounted noexec",
+        remedy=f"give {subscriber.name} a working_directory on a file system from which programs may be run, then repeat",
+    )
 
 
 def hook_command(subscriber: Subscriber) -> str:

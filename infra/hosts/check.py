@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from infra.hosts.agent_bundle import choose
-from infra.hosts.bootstrap import hook_command
+from infra.hosts.bootstrap import hook_command, noexec_error
 from infra.hosts.login import Host, LoginTransport, logged_in, probe
 from sluice.errors import SluiceError
 from sluice.model.site import Site, Subscriber
@@ -79,6 +79,9 @@ def check(
         items.append(_item("agent", current, detail, remedy))
     except SluiceError as error:
         items.append(CheckItem("python", ok=False, detail=error.message, remedy=error.remedy))
+    if host.noexec:
+        noexec = noexec_error(subscriber, host)
+        items.append(CheckItem("mount", ok=False, detail=noexec.message, remedy=noexec.remedy))
     items.append(_directory_item(subscriber, host, remedy))
     items.append(_item("identity", host.name == subscriber.name, host.name or "none", remedy))
     for distributor, publisher in sorted(publishers.items()):
@@ -92,11 +95,12 @@ def recovery_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:
     """Say whether an interrupted extraction is ended when the host starts."""
     if host.hook:
         return CheckItem("recovery", ok=True, detail="@reboot in crontab")
-    if host.crontab:
+    if host.crontab and subscriber.address.scheme != "local":
         return CheckItem("recovery", ok=False, detail="no hook", remedy=remedy)
     # Bootstrap can't change that, and nothing is lost without it: it is reported, not counted as missing.
     hint = f"have `{hook_command(subscriber)}` run when the host starts"
-    return CheckItem("recovery", ok=True, detail="no crontab: the next contact recovers", remedy=hint)
+    detail = "not in your crontab" if host.crontab else "no crontab"
+    return CheckItem("recovery", ok=True, detail=f"{detail}: the next contact recovers", remedy=hint)
 
 
 def _directory_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckItem:

@@ -1,7 +1,8 @@
 """The program that bootstrap runs on a host before there is an agent: probes it, unpacks the bundle, sets the recovery hook.
 
-This file's text is handed to the host's own Python (``python3 -I -c TEXT VERB ...``), so it imports the standard library only, keeps
-to syntax that Pythons too old for the agent still read (they must tell their version), and answers in JSON. No agent imports it.
+The text of this file and of those beside it that it imports is handed to the host's own Python (``python3 -I -c TEXT VERB ...``, see
+``program_text``), so it imports the standard library only, keeps to syntax that Pythons too old for the agent still read (they must tell
+their version), and answers in JSON. No agent imports it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ import subprocess
 import sys
 import time
 import zipfile
-from typing import Any, NoReturn
+from typing import Any
+
+from infra.hosts.host_crontab import crontab, fail, hook, hook_line, read
+from infra.hosts.host_removal import remove
 
 PIECE = 1024 * 1024
 MIB = 1024 * 1024
@@ -44,6 +48,7 @@ def probe(directory: str) -> dict[str, Any]:
         "roots": {},
         "crontab": shutil.which("crontab") is not None,
         "hook": False,
+        "noexec": noexec_mount(directory),
     }
     with contextlib.suppress(OSError):
         status = os.lstat(directory)
@@ -107,39 +112,16 @@ def install_bundle(directory: str, digest: str, size: str) -> dict[str, Any]:
     return {"unpacked": unpacked}
 
 
-def hook(directory: str) -> dict[str, Any]:
-    """Have cron run the agent's recovery after each start of the host."""
-    if shutil.which("crontab") is None:
-        return {"hook": False}
-    lines = crontab()
-    line = hook_line(directory)
-    if line not in lines:
-        text = "\n".join([*lines, line, ""])
-        subprocess.run(["crontab", "-"], input=text.encode(errors="surrogateescape"), check=True, stdout=subprocess.DEVNULL)
-    return {"hook": True}
-
-
-def crontab() -> list[str]:
-    """Return the lines of this account's crontab; OSError if it can't be read: an unknown crontab mustn't be overwritten."""
-    done = subprocess.run(
-        ["crontab", "-l"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env={**os.environ, "LC_ALL": "C"},
-        check=False,
-    )
-    problem = done.stderr.decode(errors="replace").strip()
-    if done.returncode != 0 and problem and "no crontab" not in problem and "No such file" not in problem:
-        raise OSError("crontab -l: " + problem)
-    text = done.stdout.decode(errors="surrogateescape") if done.returncode == 0 else ""
-    return text.removesuffix("\n").split("\n") if text else []
-
-
-def hook_line(directory: str) -> str:
-    """Return the crontab's line; a percent sign would mean a newline there."""
-    launcher = os.path.join(directory, "agent", "sluice-agent")
-    command = " ".join([shlex.quote(launcher), "run", "--directory", shlex.quote(directory)])
-    return "@reboot " + command.replace("%", "\\%") + " >/dev/null 2>&1"
+def noexec_mount(path: str) -> str:
+    """Return the mount point of a path if nothing can be run from there; empty if it can."""
+    path = os.path.realpath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    if not os.statvfs(path).f_flag & getattr(os, "ST_NOEXEC", 0):
+        return ""
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def installed_digest(directory: str) -> str:
@@ -236,21 +218,9 @@ def sync(path: str) -> None:
         os.close(fd)
 
 
-def read(*parts: str) -> bytes:
-    """Read a small file."""
-    with open(os.path.join(*parts), "rb") as file:
-        return file.read(1024 * 1024)
-
-
-def fail(message: str, status: int = 1) -> NoReturn:
-    """End with a message for a person."""
-    sys.stderr.write(message + "\n")
-    sys.exit(status)
-
-
 def main(verb: str, *arguments: str) -> dict[str, Any]:
     """Run a verb."""
-    verbs: dict[str, Any] = {"probe": probe, "install": install, "hook": hook}
+    verbs: dict[str, Any] = {"probe": probe, "install": install, "hook": hook, "remove": remove}
     answer: dict[str, Any] = verbs[verb](*arguments)
     return answer
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from infra.hosts import host_crontab, host_removal
 from infra.hosts import host_program as program
 from infra.hosts.agent_bundle import Platform
 from sluice.errors import ConnectionLostError, NotFoundError
@@ -58,6 +59,8 @@ class Host:
     hook: bool
     time: float
     """Its clock, in seconds since 1970."""
+    noexec: str
+    """The mount point of the working directory if no agent can be started from there, because it is mounted noexec."""
 
 
 @contextmanager
@@ -102,6 +105,7 @@ def probe(login: Login, subscriber: Subscriber) -> Host:
             crontab=bool(found["crontab"]),
             hook=bool(found["hook"]),
             time=float(found["time"]),
+            noexec=str(found["noexec"]),
         )
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise ConnectionLostError(
@@ -126,5 +130,9 @@ def _printable(value: Any) -> Any:
 
 
 def host_program() -> str:
-    """Return the program that a host's own Python runs."""
-    return Path(program.__file__).read_text()
+    """Return the program that a host's own Python runs: its parts, one after the other, without their imports of each other."""
+    text = "from __future__ import annotations\n"
+    for part in (host_crontab, host_removal, program):
+        lines = Path(str(part.__file__)).read_text().splitlines(keepends=True)
+        text += "".join(line for line in lines if not line.startswith(("from __future__", "from infra.")))
+    return text

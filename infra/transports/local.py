@@ -6,6 +6,7 @@ ends its own child, by its pid, and nothing else.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -63,7 +64,8 @@ class LocalLogin:
                 cwd="/",
             )
         except OSError as error:
-            raise agent_missing(self.peer, self.name, f"{command[0]}: {error.strerror}") from error
+            is_there = error.errno == errno.EACCES
+            raise agent_missing(self.peer, self.name, f"{command[0]}: {error.strerror}", is_there=is_there) from error
         return LocalStream(child, self)
 
     def run(self, command: Sequence[str], stdin: bytes | Iterable[bytes] = b"") -> tuple[int, bytes, bytes]:
@@ -226,6 +228,7 @@ class LocalStream:
         status = self._status()
         stderr = output_text(self._stderr)
         if status in (NOT_FOUND, NOT_EXECUTABLE):
-            return agent_missing(self._login.peer, self._login.name, stderr or f"exit status {status}")
+            why = stderr or f"exit status {status}"
+            return agent_missing(self._login.peer, self._login.name, why, is_there=status == NOT_EXECUTABLE)
         how = f"the agent ended with status {status}" if status >= 0 else "the agent was ended"
         return ConnectionLostError(f"{self._login.peer}: {doing}: {how}" + (f": {stderr}" if stderr else ""))

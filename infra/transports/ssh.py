@@ -247,7 +247,7 @@ class SshStream:
         self._keep_stderr()
         stderr = output_text(self._stderr)
         if status in (NOT_FOUND, NOT_EXECUTABLE):
-            return agent_missing(peer, self._login.name, stderr or f"exit status {status}")
+            return agent_missing(peer, self._login.name, stderr or f"exit status {status}", is_there=status == NOT_EXECUTABLE)
         if status >= 0:
             return ConnectionLostError(f"{peer}: {doing}: the agent ended with status {status}" + (f": {stderr}" if stderr else ""))
         cause = self._login.broken()

@@ -26,6 +26,11 @@ def agent_command(working_directory: PurePosixPath, verb: str, *arguments: str) 
     return [str(launcher(working_directory)), verb, "--directory", str(working_directory), *arguments]
 
 
-def agent_missing(peer: str, name: str, why: str) -> AgentMissingError:
-    """Return the error of a Subscriber on which no agent can be started; ``peer`` names it with its address."""
-    return AgentMissingError(f"{peer}: no agent can be started: {why}", remedy=f"run: sluice subscriber bootstrap {name}")
+def agent_missing(peer: str, name: str, why: str, *, is_there: bool = False) -> AgentMissingError:
+    """Return the error of a Subscriber on which no agent can be started; ``peer`` names it with its address.
+
+    Args:
+        is_there: The launcher is there and may not be run: because of its mode, or because its file system is mounted noexec.
+    """
+    remedy = f"run: sluice subscriber bootstrap {name}" + (", which says whether it is mounted noexec" if is_there else "")
+    return AgentMissingError(f"{peer}: no agent can be started: {why}", remedy=remedy)

@@ -47,6 +47,7 @@ class EventKind(StrEnum):
     RELEASED = "released"
     SEEN = "seen"
     DOUBTED = "doubted"
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import DelegatedRole, Delegations, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from sluice.durable import locked, make_directory, replace_atomically, sweep
+from sluice.durable import locked, make_directory, replace_atomically, sweep, sync_directory
 from sluice.errors import TamperedError, TrustError
 from sluice.formats.orders import RECEIPT_MAX, order_bytes, parse_receipt
 from sluice.model.order import Order, Receipt
@@ -180,6 +180,12 @@ class Publisher:
         parse_public_pem(pem, what=f"the receipt key of {subscriber}")
         make_directory(self._trust / "subscribers")
         replace_atomically(self._trust / "subscribers" / f"{subscriber}.pub", pem)
+
+    @disk_errors()
+    def forget_subscriber_key(self, subscriber: str) -> None:
+        """Believe no receipt of a Subscriber any more, until a bootstrap keeps a key of it again."""
+        (self._trust / "subscribers" / f"{subscriber}.pub").unlink(missing_ok=True)
+        sync_directory(self._trust / "subscribers")
 
     def open_receipt(self, envelope: object, *, subscriber: str) -> Receipt:
         """Verify that a receipt is this Subscriber's and meant for this Distributor, and return it.

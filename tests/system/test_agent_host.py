@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from infra.hosts import host_program
+from infra.hosts import host_crontab, host_program
 from infra.hosts.agent_bundle import Bundle, Platform
 from infra.hosts.bootstrap import Act, Installation, Step
 from infra.hosts.login import Host, probe
@@ -38,14 +38,14 @@ def crontab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_hook_leaves_every_byte_of_a_crontab_as_it_was(crontab: Path) -> None:
     before = b"# p\xe4iv\xe4\x0c\xe2\x80\xa8 one line\n\n0 3 * * * backup\n"
     crontab.write_bytes(before)
-    host_program.hook("/var/lib/sluice")
-    assert crontab.read_bytes() == before + host_program.hook_line("/var/lib/sluice").encode() + b"\n"
-    host_program.hook("/var/lib/sluice")
+    host_crontab.hook("/var/lib/sluice")
+    assert crontab.read_bytes() == before + host_crontab.hook_line("/var/lib/sluice").encode() + b"\n"
+    host_crontab.hook("/var/lib/sluice")
     assert crontab.read_bytes().count(b"@reboot") == 1
 
 
 def test_an_account_without_a_crontab_gets_one(crontab: Path) -> None:
-    host_program.hook("/var/lib/sluice")
+    host_crontab.hook("/var/lib/sluice")
     assert crontab.read_text().startswith("@reboot")
 
 
@@ -53,7 +53,7 @@ def test_a_crontab_that_cannot_be_read_is_not_written_over(crontab: Path, tmp_pa
     crontab.write_text("0 3 * * * backup\n")
     (tmp_path / "broken").touch()
     with pytest.raises(OSError, match="cannot open spool"):
-        host_program.hook("/var/lib/sluice")
+        host_crontab.hook("/var/lib/sluice")
     assert host_program.probe("/var/lib/sluice")["hook"] is False
     assert crontab.read_text() == "0 3 * * * backup\n"
 
@@ -95,6 +95,7 @@ def answer(**changes: Any) -> bytes:
         "crontab": False,
         "hook": False,
         "time": 1.5e9,
+        "noexec": "",
     }
     return json.dumps(found | changes).encode() + b"\n"
 

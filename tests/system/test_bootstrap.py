@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from infra.hosts import host_program
+from infra.hosts import host_program, login
 from infra.hosts.agent_bundle import (
     Platform,
     build_from_index,
@@ -58,6 +58,7 @@ class Place:
             bundles=self.bundles,
             timeout=60,
             replace_key=replace_key,
+            own_crontab=True,
             dry_run=dry_run,
         )
 
@@ -237,7 +238,7 @@ class Answers:
 
 
 FOUND = {"executable": "/usr/bin/python3", "python": [3, 9, 2], "machine": "aarch64", "libc": "glibc", "directory": None, "digest": ""}
-FOUND |= {"name": "", "receipt_pub": "", "roots": {}, "crontab": False, "hook": False, "time": 0}
+FOUND |= {"name": "", "receipt_pub": "", "roots": {}, "crontab": False, "hook": False, "time": 0, "noexec": ""}
 SOMEBODY = Subscriber("a", Address("ssh", "192.0.2.1", 22, "sluice"), PurePosixPath("/var/lib/sluice"))
 
 
@@ -306,7 +307,7 @@ def test_a_bundle_that_arrives_damaged_is_not_installed(bundle_directory: Path, 
     data = bytearray(bundle.path.read_bytes())
     data[len(data) // 2] ^= 1
     for sent in (bytes(data), bytes(data[:1000]), b""):
-        command = [sys.executable, "-I", "-c", Path(host_program.__file__).read_text(), "install", str(tmp_path / "wd")]
+        command = [sys.executable, "-I", "-c", login.host_program(), "install", str(tmp_path / "wd")]
         command += [bundle.digest, str(bundle.size), str(2 * bundle.size)]
         done = subprocess.run(command, input=sent, capture_output=True, check=False)
         assert done.returncode == 1
@@ -322,7 +323,7 @@ def test_a_bundle_with_hostile_names_is_refused_although_its_digest_fits(name: s
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(zipfile.ZipInfo(name), b"x")
     data = path.read_bytes()
-    command = [sys.executable, "-I", "-c", Path(host_program.__file__).read_text(), "install", str(tmp_path / "wd")]
+    command = [sys.executable, "-I", "-c", login.host_program(), "install", str(tmp_path / "wd")]
     command += [hashlib.sha256(data).hexdigest(), str(len(data)), str(2 * len(data))]
     done = subprocess.run(command, input=data, capture_output=True, check=False)
     assert done.returncode == 1
@@ -332,7 +333,7 @@ def test_a_bundle_with_hostile_names_is_refused_although_its_digest_fits(name: s
 
 
 def test_what_runs_before_the_agent_is_read_by_old_pythons_and_needs_the_standard_library_only() -> None:
-    text = Path(host_program.__file__).read_text()
+    text = login.host_program()
     tree = ast.parse(text, feature_version=(3, 7))
     imported = {each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
