@@ -6,7 +6,6 @@ conversation. ``hello`` is answered before anything heavy is imported, unless an
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from agents.features import features
@@ -23,7 +23,8 @@ from agents.identity import identity
 from agents.memory import memory
 from agents.run import recover_all
 from agents.working_directory import WorkingDirectory
-from sluice.errors import AgentVersionError, NoSpaceError, ProtocolError, SluiceError, StoreError, TamperedError, TrustError
+from sluice.durable import no_space
+from sluice.errors import AgentVersionError, ProtocolError, SluiceError, StoreError, TamperedError, TrustError
 from sluice.formats.canonical import Fields
 from sluice.formats.protocol import PROTOCOL_VERSION, Message, error_message
 from sluice.model.names import name_is_valid
@@ -99,7 +100,7 @@ class _Conversation:
         except SluiceError as error:
             failed = error
         except OSError as error:
-            failed = _disk_error(error)
+            failed = _disk_error(error, self._directory.path)
         except Exception as error:  # noqa: BLE001 - whatever happens to one request, the next one is taken
             traceback.print_exc(file=sys.stderr)
             failed = SluiceError(f"the agent failed: {type(error).__name__}: {error}", remedy="look at the agent's stderr, then repeat")
@@ -175,12 +176,11 @@ class _Conversation:
         return found
 
 
-def _disk_error(error: OSError) -> SluiceError:
+def _disk_error(error: OSError, directory: Path) -> SluiceError:
     """Return the error for a call that the system refused: the host's trouble, no fault of the agent's."""
-    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "the working directory's disk"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpaceError(f"no space left: {path}", remedy="free some, then repeat")
-    return StoreError(f"{path}: {error.strerror or error}", remedy="look at that disk and the rights of the agent's account, then repeat")
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(directory)
+    remedy = "look at that disk and the rights of the agent's account, then repeat"
+    return no_space(error, path) or StoreError(f"{path}: {error.strerror or error}", remedy=remedy)
 
 
 def _in_unicode(message: Message) -> Message:

@@ -57,8 +57,8 @@ _RIGHTS = "run it as the account that owns the Distributor's working directory, 
 _REMEDIES = {
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,
-    errno.EROFS: _RIGHTS,
-    errno.ENOSPC: "make room there",
+    errno.EROFS: "name a directory on a file system that isn't mounted read-only",
+    errno.ENOSPC: "make room there: for bytes (`df`), or for files (`df -i`)",
     errno.EDQUOT: "make room there, or raise this account's quota",
 }
 _FILE_ERRORS = frozenset({*_REMEDIES, errno.EIO, errno.EFBIG})

@@ -59,13 +59,44 @@ def temporary(directory: Path, *, mode: int = 0o600) -> Iterator[tuple[int, Path
                 path.unlink()
 
 
+def no_space(error: OSError, path: Path | str, named: str = "") -> NoSpaceError | None:
+    """Return the error of a system call on ``path`` that the disk had no room for: bytes, inodes or quota; None for any other.
+
+    Args:
+        named: The object in the message; the path if it is left out.
+    """
+    where = named or str(path)
+    if error.errno == errno.EDQUOT:
+        return NoSpaceError(
+            f"no space left for {where} within the account's quota",
+            remedy="raise the quota of the account that writes there, or free some of what it uses, then repeat",
+        )
+    if error.errno != errno.ENOSPC:
+        return None
+    if has_no_inodes(path):
+        return NoSpaceError(
+            f"no inodes left for {where}: its file system can't hold more files, whatever space is free (`df -i` shows it)",
+            remedy="remove files that nobody needs there, or use a file system with more inodes, then repeat",
+        )
+    return NoSpaceError(f"no space left for {where}", remedy="free some space there, then repeat")
+
+
+def has_no_inodes(path: Path | str) -> bool:
+    """Whether the file system of a path, which needn't exist, counts its files and has no more of them."""
+    for each in (Path(path), *Path(path).parents):
+        with suppress(OSError):
+            found = os.statvfs(each)
+            return found.f_files > 0 and found.f_favail == 0
+    return False
+
+
 @contextmanager
 def _no_space_named(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpaceError(f"no space left in {directory}", remedy="free some space there, then repeat the command") from error
+        if full := no_space(error, directory):
+            raise full from error
         raise
 
 

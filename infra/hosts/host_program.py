@@ -87,8 +87,10 @@ def install(directory: str, digest: str, size: str, needs: str) -> dict[str, Any
         existing = directory
         while not os.path.isdir(existing):
             existing = os.path.dirname(existing)
-        free = shutil.disk_usage(existing).free
-        fail(f"{directory}: {error.strerror}: the agent needs {int(needs) / MIB:.1f} MiB there, {free / MIB:.1f} MiB are free", NO_SPACE)
+        free, status = shutil.disk_usage(existing).free, os.statvfs(existing)
+        inodes = ", and no inode (`df -i`)" if status.f_files and not status.f_favail else ""
+        needed = f"the agent needs {int(needs) / MIB:.1f} MiB there, {free / MIB:.1f} MiB are free{inodes}"
+        fail(f"{directory}: {error.strerror}: {needed}", NO_SPACE)
 
 
 def install_bundle(directory: str, digest: str, size: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import time
@@ -11,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from sluice.durable import TEMP_PREFIX, move_into_place, replace_atomically, sweep, sync_directory
-from sluice.errors import NoSpaceError, StoreCorruptError, StoreError
+from sluice.durable import TEMP_PREFIX, move_into_place, no_space, replace_atomically, sweep, sync_directory
+from sluice.errors import StoreCorruptError, StoreError
 from sluice.formats.pack import PACK_PLAIN, PackIndex, PackWriter, pack_index_bytes, pack_name, parse_pack_index
 
 PACK = ".pack"
@@ -43,8 +42,8 @@ def translate_errors(path: Path, *, pass_missing: bool = False) -> Iterator[None
     except OSError as error:
         if pass_missing and isinstance(error, FileNotFoundError):
             raise
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpaceError(f"no space left for {path}", remedy="free some space, then repeat") from error
+        if full := no_space(error, path):
+            raise full from error
         raise StoreError(f"{path}: {error.strerror}", remedy="see that this account may read and write there") from error
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from sluice.errors import DestinationError
 from sluice.model.manifest import EntryKind
 
 Owner = tuple[int, int]
@@ -52,13 +53,25 @@ class ResolvedPath:
         return f"{self.directory.rstrip('/')}/{self.below}"
 
 
+MOUNT_POINT = "a mount point"
+"""``LockedPath.why`` of a path that waiting doesn't free."""
+
+
 class LockedPath(NamedTuple):
     """A path that can't be replaced or changed now (F2)."""
 
     path: str
     """Below the root."""
     why: str
-    """The cause, for a person: ``held by pid 123``, ``immutable``, ``append-only``, ``a mount point``."""
+    """The cause, for a person: ``held by pid 123``, ``immutable``, ``append-only``, MOUNT_POINT."""
+
+
+def mounted_error(where: str) -> DestinationError:
+    """Return the error of a mount point, a file or a directory, that would have to be replaced or removed."""
+    return DestinationError(
+        f"{where} is a mount point: while something is mounted there, nothing can take its place",
+        remedy="choose another destination, or exclude it from the Distribution",
+    )
 
 
 class Filesystem(Protocol):
@@ -187,6 +200,9 @@ class Root(Protocol):
 
     def free(self) -> int:
         """Return the bytes that may be written."""
+
+    def free_files(self) -> int | None:
+        """Return the files (inodes) that may be made; None if the file system doesn't count them."""
 
     def close(self) -> None:
         """Release it."""

@@ -1,4 +1,4 @@
-"""Check free space (C13). Pure: figures in, an error with the figures out."""
+"""Check free space (C13), bytes and inodes. Pure: figures in, an error with the figures out."""
 
 from __future__ import annotations
 
@@ -37,4 +37,22 @@ def check_space(what: str, *, needed: int, free: int, kept: int, where: str, rem
             f"{what} needs {size(needed)} on the file system of {where}; {size(free)} is free there and {size(kept)} must stay free: "
             f"{size(short)} too little",
             remedy=remedy,
+        )
+
+
+def check_files(what: str, *, needed: int, free: int | None, where: str) -> None:
+    """Refuse a step that would make more files than a file system can hold.
+
+    Args:
+        what: Names the step for a person.
+        needed: Files, directories and links that it makes.
+        free: Inodes that are free; None if the file system doesn't count them.
+        where: A path on that file system.
+    Raises:
+        NoSpaceError: With both figures.
+    """
+    if free is not None and needed > free:
+        raise NoSpaceError(
+            f"{what} needs {needed} inodes on the file system of {where}, and {free} are free there, whatever space is (`df -i` shows it)",
+            remedy="remove files that nobody needs there, or use a file system with more inodes; the next extract tries again",
         )

@@ -35,4 +35,4 @@ def test_a_file_that_cannot_be_read_is_named_and_the_next_request_is_taken(tmp_p
 
 @pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, NoSpaceError), (errno.EDQUOT, NoSpaceError), (errno.EIO, StoreError)])
 def test_a_full_disk_is_told_from_one_that_fails(number: int, expected: type[Exception]) -> None:
-    assert type(_disk_error(OSError(number, "text"))) is expected
+    assert type(_disk_error(OSError(number, "text"), Path("/"))) is expected

@@ -599,6 +599,7 @@ def test_no_oserror_passes_the_seam(root: Root, top: Path, monkeypatch: pytest.M
         lambda: root.sync_filesystem(),
         lambda: root.mounts(),
         lambda: root.free(),
+        lambda: root.free_files(),
         lambda: root.locked(["file"], replaced=True),
         lambda: root.remove("file"),
     ]

@@ -153,7 +153,7 @@ def test_a_bootstrap_for_which_there_is_no_room_says_what_to_do(tmp_path: Path) 
         archive.writestr("start.py", b"x" * 1000)
     size = (tmp_path / "bundle").stat().st_size
     platform = Platform((3, 11), "x86_64", "glibc")
-    host = Host({platform: "/usr/bin/python3"}, None, "", "", b"", {}, False, False, 0.0)
+    host = Host({platform: "/usr/bin/python3"}, None, "", "", b"", {}, False, False, 0.0, "")
     bundle = Bundle(tmp_path / "bundle", platform, "a" * 64, size, "")
     login = FullHost()
     with pytest.raises(NoSpaceError, match=r"oslo \(.*\): /var/lib/sluice: No space left on device") as caught:

@@ -12,7 +12,7 @@ from pathlib import Path
 from infra.filesystem.local.calls import Attributes, attributes
 from infra.filesystem.local.directories import Directories
 from infra.filesystem.local.mounts import mount_devices
-from sluice.ports import LockedPath
+from sluice.ports.filesystem import MOUNT_POINT, LockedPath
 
 LOCKS = Path("/proc/locks")
 Inode = tuple[int, int, int]
@@ -41,7 +41,7 @@ def _locking_attribute(found: Attributes, replaced: bool) -> str:
         return "immutable"
     if found.is_append_only:
         return "append-only"
-    return "a mount point" if replaced and found.is_mount_point else ""
+    return MOUNT_POINT if replaced and found.is_mount_point else ""
 
 
 def exclusive_locks() -> Mapping[Inode, int]:

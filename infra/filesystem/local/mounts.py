@@ -20,6 +20,15 @@ def mounts_below(directory: str) -> list[str]:
     return sorted(found)
 
 
+def is_mount_point(path: str) -> bool:
+    """Whether something is mounted on an absolute path without links, be it a single file; False if the system doesn't tell."""
+    parent, _, name = path.rpartition("/")
+    try:
+        return name in mounts_below(parent or "/")
+    except OSError:
+        return False
+
+
 def mount_devices() -> Mapping[int, tuple[int, int]]:
     """Return major and minor number of each mount's file system, by the mount's number. Raises OSError."""
     found = {}

@@ -231,6 +231,12 @@ class LocalRoot:
             status = os.fstatvfs(self.names.fd)
         return status.f_bavail * status.f_frsize
 
+    def free_files(self) -> int | None:
+        """See the port."""
+        with self._errors(""):
+            status = os.fstatvfs(self.names.fd)
+        return status.f_favail if status.f_files else None
+
     def close(self) -> None:
         """See the port."""
         self.names.close()

@@ -53,11 +53,11 @@ class StagingArea:
             raise DestinationError(f"{full(self.root, self.holder_path)} is gone", remedy=TRIED_AGAIN)
         return found.device
 
-    def free(self) -> int:
-        """Bytes that may be written there."""
+    def room(self) -> tuple[int, int | None]:
+        """Bytes that may be written there, and files that may be made, None if its file system doesn't count them."""
         holder = self.root.open_below(self.holder_path)
         try:
-            return holder.free()
+            return holder.free(), holder.free_files()
         finally:
             holder.close()
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from sluice.errors import LockedTargetError
 from sluice.model.locked import Locked
 from sluice.model.manifest import EntryKind
-from sluice.ports import Root
+from sluice.ports import LockedPath, Root
+from sluice.ports.filesystem import MOUNT_POINT, mounted_error
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.plan import Plan
 from sluice.subscriber.extract.steps import NEW
@@ -27,9 +28,13 @@ def wait_until_unlocked(context: ExtractionContext, plan: Plan, locked: Locked) 
 
     Raises:
         LockedTargetError: Some are still locked; names the first few and how many.
+        DestinationError: One is a mount point, which waiting doesn't free.
     """
     looks, look = locked.retries + 1, 1
     while found := list(_locked_targets(plan)):
+        for path, why in found:
+            if why == MOUNT_POINT:
+                raise mounted_error(path)
         context.event(_text(found[:1]), look, looks)
         if look == looks:
             raise locked_error(found)
@@ -37,7 +42,7 @@ def wait_until_unlocked(context: ExtractionContext, plan: Plan, locked: Locked) 
         look += 1
 
 
-def locked_error(found: Sequence[str]) -> LockedTargetError:
+def locked_error(found: Sequence[LockedPath]) -> LockedTargetError:
     """Return the error for paths with their reasons, at least one."""
     return LockedTargetError(
         _text(found[:NAMED_MAX]) + (f" and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""),
@@ -45,17 +50,17 @@ def locked_error(found: Sequence[str]) -> LockedTargetError:
     )
 
 
-def locked_paths(root: Root, paths: Sequence[str], *, replaced: bool) -> Iterator[str]:
-    """Yield the locked ones of these paths, as an error names them."""
+def locked_paths(root: Root, paths: Sequence[str], *, replaced: bool) -> Iterator[LockedPath]:
+    """Yield the locked ones of these paths, absolute, as an error names them."""
     for found in root.locked(paths, replaced=replaced):
-        yield f"{full(root, found.path)} ({found.why})"
+        yield LockedPath(full(root, found.path), found.why)
 
 
-def _text(found: Sequence[str]) -> str:
-    return f"locked: {', '.join(found)}"
+def _text(found: Sequence[LockedPath]) -> str:
+    return f"locked: {', '.join(f'{path} ({why})' for path, why in found)}"
 
 
-def _locked_targets(plan: Plan) -> Iterator[str]:
+def _locked_targets(plan: Plan) -> Iterator[LockedPath]:
     for root in plan.destinations.roots.values():
         replaced, changed = list[str](), dict[str, None]()
         for swap in plan.swaps:

@@ -6,12 +6,13 @@ are hashed again. Memory is bounded by a few frames, of a delta by its largest g
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from sluice.errors import DestinationError
 from sluice.formats.ted.file import Content
 from sluice.ports import Progress
-from sluice.rules.space import check_space
+from sluice.rules.space import check_files, check_space
 from sluice.subscriber.extract.areas import StagingArea
 from sluice.subscriber.extract.locked import locked_error, locked_paths
 from sluice.subscriber.extract.plan import Plan, Staged
@@ -57,6 +58,8 @@ def make_staging(plan: Plan, name: str, *, min_free: int = 0) -> None:
 def _check_space(plan: Plan, used: Sequence[StagingArea], name: str, min_free: int) -> None:
     """Check that every file system has room for all that is staged on it, also if several areas are on one."""
     needed = dict.fromkeys((area.number for area in used), 0)
+    made = Counter([item.area.number for items in plan.files.values() for item in items])
+    made.update(item.area.number for item in (*plan.directories, *plan.links))
     for items in plan.files.values():
         for item in items:
             needed[item.area.number] += -(-item.entry.size // BLOCK) * BLOCK
@@ -66,14 +69,17 @@ def _check_space(plan: Plan, used: Sequence[StagingArea], name: str, min_free: i
     for area in used:
         by_device.setdefault(area.device(), []).append(area)
     for areas in by_device.values():
+        free, free_files = areas[0].room()
         check_space(
             name,
             needed=sum(needed[area.number] for area in areas) + RESERVE,
-            free=areas[0].free(),
+            free=free,
             kept=min_free,
             where=areas[0].holder_name,
             remedy="free space there; the next extract tries again",
         )
+        staged = sum(made[area.number] + 1 for area in areas)  # and the staging directory itself
+        check_files(name, needed=staged, free=free_files, where=areas[0].holder_name)
 
 
 def stage(plan: Plan, contents: Iterable[Content], local: LocalContents, progress: Progress) -> int:

@@ -6,14 +6,13 @@ goes on from there. Memory is bounded by a block.
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
 from blake3 import blake3
 
-from sluice.durable import EARLY, write_all, write_early
-from sluice.errors import NoSpaceError, TamperedError
+from sluice.durable import EARLY, no_space, write_all, write_early
+from sluice.errors import TamperedError
 from sluice.formats.ted.file import MAGIC, PAYLOAD_OFFSET, trailer
 from sluice.formats.ted.index import BLOCK, TedIndex
 from sluice.rules.space import check_space
@@ -30,6 +29,7 @@ class BlockReceiver:
     def __init__(self, name: str) -> None:
         self._name = name
         self._index: TedIndex
+        self._part = Path()
         self._fd = -1
         self._block = 0
         self._pending = bytearray()
@@ -47,7 +47,7 @@ class BlockReceiver:
 
     def open(self, part: Path, index: TedIndex) -> None:
         """Verify the blocks that arrived in earlier tries; the sender goes on at ``offset``."""
-        self._index = index
+        self._index, self._part = index, part
         self._fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._block = self._verified_blocks()
         os.ftruncate(self._fd, PAYLOAD_OFFSET + self.offset)
@@ -108,9 +108,9 @@ class BlockReceiver:
         try:
             write_all(self._fd, data)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise NoSpaceError(f"no space left for {self._name}", remedy="free some, then send again") from error
+            if full := no_space(error, self._part, self._name):
+                raise full from error
+            raise
 
     def _verified_blocks(self) -> int:
         os.lseek(self._fd, PAYLOAD_OFFSET, os.SEEK_SET)

@@ -1,0 +1,215 @@
+"""Destinations and working directories on odd but real mounts: a clear word with path and remedy, and nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from agents.serve import _disk_error
+from infra.filesystem.local.seam import translate
+from infra.hosts.bootstrap import bootstrap
+from infra.hosts.check import check
+from infra.transports.address import AddressTransport
+from sluice.errors import AgentMissingError, NoSpaceError
+from sluice.model.order import Failure, Outcome, Receipt
+from sluice.model.site import Address, Subscriber
+from tests.conftest import missing
+from tests.subscriber.host import Host
+from tests.subscriber.revisions import make, tree_of
+
+Mount = Callable[..., Path]
+
+
+@pytest.fixture
+def mount() -> Iterator[Mount]:
+    """Mount something, and unmount everything at the end, last first."""
+    if os.geteuid() != 0:
+        missing("root, to mount file systems")
+    points: list[Path] = []
+
+    def run(point: Path, *options: str) -> Path:
+        done = subprocess.run(["mount", *options, str(point)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            missing(f"the right to mount file systems: {done.stderr}")
+        points.append(point)
+        return point
+
+    yield run
+    for point in reversed(points):
+        subprocess.run(["umount", point], check=True)
+
+
+def planted(top: Path, *names: str) -> Path:
+    for name in names or ("a", "deep/b"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_text(f"new {name}")
+    return top
+
+
+def failed(receipt: Receipt) -> Failure:
+    assert receipt.outcome is Outcome.FAILED
+    assert receipt.failure is not None
+    return receipt.failure
+
+
+@pytest.mark.parametrize("place", ["a", "deep/b", "empty"])
+def test_a_bind_mount_in_the_way_is_no_lock_that_waiting_would_free(tmp_path: Path, mount: Mount, place: str) -> None:
+    """A file that a container's runtime mounts, such as /etc/resolv.conf; and a directory that a file shall replace."""
+    host, target, other = Host(tmp_path), planted(tmp_path / "zone"), planted(tmp_path / "other")
+    for each in (target, other):
+        (each / "empty").mkdir()
+    if place != "empty":
+        (other / place).write_text("of the container")
+    mount(target / place, "--bind", str(other / place))
+    before = tree_of(target)
+    source = planted(tmp_path / "source", "a", "deep/b", *(["empty"] if place == "empty" else []))
+
+    failure = failed(host.install(make("1.1", source), target))
+
+    assert failure.code == "DestinationError"
+    assert failure.message.endswith(f"{target / place} is a mount point: while something is mounted there, nothing can take its place")
+    assert failure.remedy == "choose another destination, or exclude it from the Distribution"
+    assert tree_of(target) == before
+    assert host.leftovers(tmp_path) == []
+
+
+def test_a_mount_that_comes_between_the_look_and_the_swap_is_told_as_one(tmp_path: Path, mount: Mount) -> None:
+    """What the kernel says then is that the file is busy."""
+    one, other = planted(tmp_path / "zone") / "a", planted(tmp_path / "other") / "a"
+    mount(one, "--bind", str(other))
+    with pytest.raises(OSError, match="busy") as busy:
+        os.rename(tmp_path / "zone/deep/b", one)
+    assert "is a mount point" in translate(busy.value, str(one)).message
+    assert "is a mount point" not in translate(busy.value, str(other)).message
+
+
+@pytest.mark.parametrize("more", [0, 1, 30])
+def test_too_few_inodes_are_told_before_anything_is_changed(tmp_path: Path, mount: Mount, more: int) -> None:
+    host, target = Host(tmp_path), tmp_path / "small"
+    target.mkdir()
+    mount(target, "-t", "tmpfs", "-o", "size=40m,nr_inodes=30", "tmpfs")
+    free = os.statvfs(target).f_favail
+    names = [f"f{number}" for number in range(free - 1 + more)]  # one is for staging
+
+    receipt = host.install(make("1.1", planted(tmp_path / "source", *names)), target)
+
+    if not more:
+        assert receipt.outcome is Outcome.INSTALLED, receipt.failure
+        return
+    failure = failed(receipt)
+    assert failure.code == "NoSpaceError"
+    assert f"needs {free + more} inodes on the file system of {target}, and {free} are free there, whatever space is" in failure.message
+    assert "inodes" in failure.remedy
+    assert list(target.iterdir()) == []
+
+
+def test_a_working_directory_without_inodes_says_so_instead_of_space(tmp_path: Path, mount: Mount) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount(small, "-t", "tmpfs", "-o", "size=40m,nr_inodes=60", "tmpfs")
+    host = Host(small)
+    made = make("1.1", planted(tmp_path / "source"))
+    for number in range(os.statvfs(small).f_favail):
+        (small / f"fill{number}").touch()
+    with pytest.raises((NoSpaceError, OSError)) as full:
+        host.receive(made)
+    # What reaches the agent as it is becomes an error there.
+    error = full.value if isinstance(full.value, NoSpaceError) else _disk_error(full.value, small)
+    assert isinstance(error, NoSpaceError)
+    assert f"no inodes left for {small}" in error.message
+    assert "`df -i` shows it" in error.message
+
+
+def test_a_read_only_file_system_is_told_without_advice_to_write_on_it(tmp_path: Path, mount: Mount) -> None:
+    host, target = Host(tmp_path), tmp_path / "fixed"
+    target.mkdir()
+    mount(target, "-t", "tmpfs", "-o", "ro", "tmpfs")
+    failure = failed(host.install(make("1.1", planted(tmp_path / "source")), target / "zone"))
+    assert failure.code == "DestinationError"
+    assert str(target) in failure.message
+    assert "Read-only" in failure.message
+    assert "name a destination on a file system that isn't read-only" in failure.remedy
+    assert "remount" not in failure.remedy
+
+
+def test_a_name_that_is_too_long_is_told_with_its_path_and_a_path_of_any_length_is_none(tmp_path: Path) -> None:
+    host, made = Host(tmp_path), make("1.1", planted(tmp_path / "source"))
+    failure = failed(host.install(made, tmp_path / ("x" * 256)))
+    assert f"{tmp_path}/{'x' * 256}: File name too long" in failure.message
+    assert failure.remedy == "choose a shorter destination, or shorter names in the source"
+    assert host.leftovers(tmp_path) == []
+    assert host.install(made, tmp_path / "/".join(["y" * 250] * 17)).outcome is Outcome.INSTALLED
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_an_overlay_is_a_destination_as_any_other_but_for_directories_of_its_lower_layer(
+    tmp_path: Path, mount: Mount, renamed: bool
+) -> None:
+    lower, merged = planted(tmp_path / "lower", "a", "deep/b", "deep/er/c"), tmp_path / "zone"
+    (lower / "empty").mkdir()
+    (tmp_path / "layers").mkdir()
+    mount(tmp_path / "layers", "-t", "tmpfs", "tmpfs")
+    for name in ("layers/upper", "layers/work", "zone"):
+        (tmp_path / name).mkdir()
+    mount(merged, "-t", "overlay", "-o", f"lowerdir={lower},upperdir={tmp_path}/layers/upper,workdir={tmp_path}/layers/work", "overlay")
+    host, source = Host(tmp_path), planted(tmp_path / "source", "a", "deep/b", "new/file", *(["empty"] if renamed else []))
+    for each in ("a", "new/file"):
+        (source / each).write_text("newer")
+    before = tree_of(merged)
+
+    receipt = host.install(make("1.1", source), merged)
+
+    if renamed:  # a directory of the lower layer can't be renamed, so it can't be put aside
+        failure = failed(receipt)
+        assert str(merged / "empty") in failure.message
+        assert "an overlay can't rename that directory of its lower layer: move it away yourself" in failure.remedy
+        assert tree_of(merged) == before
+    else:
+        assert receipt.failure is None
+        assert (merged / "a").read_text() == (merged / "new/file").read_text() == "newer"
+        assert (merged / "deep/er/c").read_text() == "new deep/er/c"
+    assert host.leftovers(tmp_path) == []
+
+
+# --- noexec -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def somebody(tmp_path: Path) -> Subscriber:
+    (tmp_path / "host").mkdir()
+    return Subscriber("here", Address("local", path=str(tmp_path)), PurePosixPath(tmp_path / "host/sluice"))
+
+
+def test_a_working_directory_that_is_mounted_noexec_is_told_by_bootstrap_and_check_before_anything_is_written(
+    tmp_path: Path, mount: Mount, somebody: Subscriber, bundle_directory: Path
+) -> None:
+    mount(tmp_path / "host", "-t", "tmpfs", "-o", "noexec", "tmpfs")
+    transport = AddressTransport(tmp_path)
+    for dry_run in (True, False):
+        with pytest.raises(AgentMissingError) as refused:
+            bootstrap(somebody, {}, transport=transport, bundles=bundle_directory, timeout=60, dry_run=dry_run)
+        assert f"{tmp_path}/host is mounted noexec" in refused.value.message
+        assert refused.value.remedy.startswith("give here a working_directory on a file system from which programs may be run")
+    assert list((tmp_path / "host").iterdir()) == []
+    (item,) = [
+        each for each in check(somebody, {}, transport=transport, bundles=bundle_directory, timeout=60, needs={}) if each.item == "mount"
+    ]
+    assert (item.ok, item.detail, item.remedy) == (False, refused.value.message, refused.value.remedy)
+
+
+def test_a_contact_after_a_remount_noexec_sends_to_the_command_that_says_so(
+    tmp_path: Path, mount: Mount, somebody: Subscriber, bundle_directory: Path
+) -> None:
+    mount(tmp_path / "host", "-t", "tmpfs", "tmpfs")
+    transport = AddressTransport(tmp_path)
+    bootstrap(somebody, {}, transport=transport, bundles=bundle_directory, timeout=60)
+    subprocess.run(["mount", "-o", "remount,noexec", tmp_path / "host"], check=True)
+    with pytest.raises(AgentMissingError) as refused:
+        transport.connect(somebody, timeout=60).close()
+    assert refused.value.remedy == "run: sluice subscriber bootstrap here, which says whether it is mounted noexec"
+    with pytest.raises(AgentMissingError, match="is mounted noexec"):
+        bootstrap(somebody, {}, transport=transport, bundles=bundle_directory, timeout=60)
