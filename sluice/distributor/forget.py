@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sluice.distributor.context import DistributorContext, event_of
+from sluice.model.belief import Doubt
 from sluice.model.event import EventKind
-from sluice.model.state import CurrentState, Record
 
 
 def forget_subscriber(context: DistributorContext, name: str, *, dry_run: bool) -> list[str]:
@@ -19,25 +19,17 @@ def forget_subscriber(context: DistributorContext, name: str, *, dry_run: bool) 
         LedgerError, StoreError.
     """
     distributor, steps = context.distributor.name, []
-    believed = [
-        state
-        for state in context.ledger.snapshot().states.values()
-        if (state.subscriber, state.distributor) == (name, distributor) and (state.held or state.extracted)
-    ]
+    known = context.ledger.known(distributor, name)
+    believed = sorted(each for each, state in known.states.items() if state.held or state.extracted)
     if believed:
-        names = ", ".join(sorted(state.distribution for state in believed))
-        steps.append(f"forget that it has {names} of Distributor {distributor}")
+        steps.append(f"forget that it has {', '.join(believed)} of Distributor {distributor}")
     if context.publisher.subscriber_key(name) is not None:
         steps.append(f"forget its receipt key in the trust of Distributor {distributor}")
     if dry_run or not steps:
         return steps
     # First the belief: a removal that is interrupted after it is repeated because of the key.
+    at, doubt = context.clock.now(), Doubt("Sluice was removed from its host", None, None, 0)
     event = replace(event_of(context, EventKind.REMOVED), subscriber=name)
-    context.ledger.record_all([Record(replace(event, distribution=state.distribution), _forget) for state in believed])
+    context.ledger.believe(distributor, name, None, [event], {each: lambda state: state.raise_doubt(doubt, at) for each in believed})
     context.publisher.forget_subscriber_key(name)
     return steps
-
-
-def _forget(state: CurrentState) -> CurrentState:
-    known = CurrentState(state.subscriber, state.distribution, distributor=state.distributor, channel=state.channel)
-    return replace(known, reason="Sluice was removed from its host", bytes_sent=state.bytes_sent)
