@@ -223,6 +223,9 @@ class SqlLedger(SendQueue):
             connection.execute(insert(receipts).values(key | values))
             append(connection, pair)
             change_of_event(connection, pair, lambda state: state.apply_receipt(receipt))
+            if receipt.took_over:
+                former = replace(pair, distribution=receipt.took_over)
+                change_of_event(connection, former, lambda state: state.hand_over(receipt.distributor))
             return ReceiptStored.NEW
 
         return self._database.write(work)

@@ -174,8 +174,9 @@ def receipt_bytes(receipt: Receipt) -> bytes:
     """Return a receipt's payload, which is signed."""
     failure = receipt.failure
     # Left out if they say nothing: a Distributor that doesn't know them can still read the receipt.
-    more = {"paths_removed": receipt.paths_removed} if receipt.paths_removed else {}
+    more: dict[str, Any] = {"paths_removed": receipt.paths_removed} if receipt.paths_removed else {}
     more |= {"files_read": receipt.files_read} if receipt.files_read is not None else {}
+    more |= {"took_over": receipt.took_over} if receipt.took_over else {}
     return canonical_bytes(
         {
             "version": 1,
@@ -226,6 +227,7 @@ def parse_receipt(data: bytes) -> Receipt:
             failure=_failure(fields.any("failure")) if fields.optional("failure") else None,
             paths_removed=fields.number("paths_removed", least=1) if fields.optional("paths_removed") else 0,
             files_read=fields.number("files_read") if fields.optional("files_read") else None,
+            took_over=fields.name("took_over") if fields.optional("took_over") else "",
         )
 
 

@@ -33,6 +33,8 @@ class Feature(StrEnum):
     """Sets extended attributes."""
     REMOVALS = "removals"
     """Obeys ``max_removals`` and ``exclude`` of a destination, and reads manifests of version 3."""
+    RENAME = "rename"
+    """Takes over whatever a Distribution placed under its former name."""
     RELEASE = "release"
     """Carries out orders to release a Distribution."""
     DIRECTORY_MODE = "directory mode"

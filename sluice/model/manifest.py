@@ -81,6 +81,8 @@ class Manifest:
     rollback: bool = True
     verify: bool = False
     max_revisions: int | None = 10
+    renamed_from: str = ""
+    """The Distribution's name before; empty: it had no other."""
 
     def contents(self) -> Iterator[tuple[str, int]]:
         """Yield each distinct content once as (digest, size), in order of first appearance: the order of a ``.ted`` stream."""

@@ -130,6 +130,8 @@ class Receipt:
     """Files, links and directories that ``synchronize`` removed (C9)."""
     files_read: int | None = None
     """Files that were read from disk and hashed in this very order; None: an older agent, or Distributor, which don't count them."""
+    took_over: str = ""
+    """The Distribution's former name, if this extraction took over what that had placed; empty: there was nothing to take."""
 
     @property
     def is_read_back(self) -> bool:

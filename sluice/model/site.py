@@ -220,6 +220,8 @@ class Distribution:
     distributor: str
     type: DistributionType
     description: str = ""
+    renamed_from: str = ""
+    """Its name before, under the same Distributor: whatever that placed on a Subscriber is its own."""
     channels: tuple[str, ...] = ()
     active: bool = True
     priority: Priority = Priority.MEDIUM

@@ -230,6 +230,13 @@ class CurrentState:
             moved = replace(moved, error=failure, since=receipt.finished, held=remaining if is_unusable else self.held)
         return _without_retries(replace(moved, distributor=receipt.distributor, sequence=receipt.sequence))
 
+    def hand_over(self, distributor: str) -> CurrentState:
+        """Forget what is there, because the same Distributor's Distribution of another name took it over."""
+        if distributor != self.distributor:
+            return self
+        known = CurrentState(self.subscriber, self.distribution, distributor)
+        return replace(known, bytes_sent=self.bytes_sent, sequence=self.sequence, seen_at=self.seen_at)
+
     def cancel(self, reason: str, at: datetime) -> CurrentState:
         """Record that it was cancelled while it waited (I10)."""
         return _without_retries(self._to(State.CANCELLED, reason, at))

@@ -12,12 +12,15 @@ from sluice.rules.destinations import destination_of, limits_removals, sets_dire
 def needed_features(asking: Distribution | RenderedRecipe, *, min_free: int) -> frozenset[Feature]:
     """Return the features that an agent must have.
 
-    Only the Distribution tells which files need removal, owners or extended attributes: its manifest has that, no order does.
+    Only the Distribution tells of its former name, and which files need removal, owners or extended attributes: its manifest has
+    that, no order does.
 
     Args:
         min_free: Bytes that must stay free on the Subscriber.
     """
     needed: set[Feature] = {Feature.LOCKED} if asking.locked.retries else set()
+    if isinstance(asking, Distribution) and asking.renamed_from:
+        needed.add(Feature.RENAME)
     for entry in asking.files if isinstance(asking, Distribution) else ():
         needed |= {
             feature

@@ -138,7 +138,9 @@ class _Reader:
         if state.state is State.RELEASED and state.since:
             stays = f"; released at {moment(state.since)}, its files stay"
         if distribution is None:
-            return State.NOT_JOINED, f"the site no longer has a Distribution {state.distribution}{stays}"
+            heir = next((d.name for d in self._site.distributions.values() if d.renamed_from == state.distribution), "")
+            gone = f"{state.distribution} is {heir} now" if heir else f"the site no longer has a Distribution {state.distribution}"
+            return State.NOT_JOINED, f"{gone}{stays}{f' until {heir} takes it over' if heir and state.extracted else ''}"
         ticket = self._tickets.get((state.subscriber, state.distribution))
         if ticket is not None and ticket.phase is Phase.RUNNING:
             verdict = self._decision(ticket)
@@ -249,10 +251,9 @@ class _Reader:
         return f"waiting for its Extract schedule at {moment(at)}"
 
     def _next(self, schedule: Schedule, seed: str) -> datetime | None:
-        seed = seed if schedule.window is not None and schedule.window.random else ""
-        key = (schedule, seed)
+        key = (schedule, seed if schedule.window is not None and schedule.window.random else "")
         if key not in self._starts:
-            self._starts[key] = next_start(schedule, self._now, seed=seed)
+            self._starts[key] = next_start(schedule, self._now, seed=key[1])
         return self._starts[key]
 
 
@@ -288,8 +289,7 @@ def _failed(state: CurrentState) -> str:
 def _text_of(error: Failure | None) -> str:
     if error is None:
         return "no error was reported"
-    text = f"{error.message}: {error.remedy}" if error.remedy else error.message
-    return printable(text)
+    return printable(f"{error.message}: {error.remedy}" if error.remedy else error.message)
 
 
 def _channels(names: Sequence[str]) -> str:

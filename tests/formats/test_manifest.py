@@ -371,3 +371,14 @@ def test_read_back_is_over_every_file_in_order() -> None:
     assert read_back_digest(sample(), lambda number, entry: entry.digest) == read_back_digest(sample())
     other = read_back_digest(sample(), lambda number, entry: A if number == 1 else entry.digest)
     assert other != read_back_digest(sample())
+
+
+def test_a_former_name_makes_a_manifest_of_version_3_and_is_never_its_own() -> None:
+    renamed = replace(sample(), renamed_from="old")
+    line = manifest_bytes(renamed).partition(b"\n")[0].decode()
+    assert '"renamed_from":"old"' in line
+    assert '"version":3' in line
+    assert parse_manifest(manifest_bytes(renamed)) == renamed
+    for wrong, problem in ((renamed.distribution, "its own name"), ("a.b", "isn't a valid name"), ("../x", "isn't a valid name")):
+        with pytest.raises(StoreCorruptError, match=problem):
+            parse_manifest(manifest_bytes(replace(renamed, renamed_from=wrong)))

@@ -95,5 +95,6 @@ def trees(draw: st.DrawFn, *, revision: RevisionNumber = FIRST) -> Tree:
         rollback=draw(st.booleans()),
         verify=draw(st.booleans()),
         max_revisions=draw(st.none() | st.integers(1, 100)),
+        renamed_from="" if extras is NO_EXTRAS else draw(st.sampled_from(["", "old"])),
     )
     return Tree(manifest, contents)

@@ -1,6 +1,7 @@
 """What every ledger does, whatever database it is on. Its processes and its file are in files of their own."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -154,6 +155,32 @@ def test_another_receipt_for_the_same_order_is_told_and_not_believed(ledger: Led
     assert ledger.receipt("hq", "helsinki-1", 1) == "first"
     assert ledger.state("helsinki-1", "zone").state is State.INSTALLED
     assert ledger.events()[-1].event.kind is EventKind.RECEIPT_CONFLICT
+
+
+def test_a_receipt_of_an_heir_clears_its_former_name_of_the_same_distributor_alone(ledger: Ledger) -> None:
+    def extracted(distribution: str, distributor: str) -> None:
+        about = replace(event(EventKind.INSTALLED), distribution=distribution)
+        found = replace(receipt(), distribution=distribution, distributor=distributor)
+        ledger.accept_receipt(found, distribution, about)
+
+    extracted("old", "hq")
+    extracted("theirs", "branch")
+    for number, former in enumerate(("old", "theirs", "never-seen"), 2):
+        ledger.accept_receipt(replace(receipt(number), took_over=former), former, event(EventKind.INSTALLED))
+    states = ledger.snapshot().states
+    assert (states["helsinki-1", "old"].extracted, states["helsinki-1", "old"].state) == (None, State.WAITING)
+    assert states["helsinki-1", "theirs"].extracted == V1
+    assert states["helsinki-1", "zone"].extracted == V1
+
+
+def test_a_receipt_of_a_release_leaves_nothing_held(ledger: Ledger) -> None:
+    ledger.accept_receipt(receipt(), "first", event(EventKind.INSTALLED))
+    released = replace(receipt(2, Outcome.RELEASED), failure=None)
+    ledger.accept_receipt(released, "second", event(EventKind.RELEASED))
+    state = ledger.state("helsinki-1", "zone")
+    assert (state.state, state.held, state.extracted, state.reason) == (State.RELEASED, None, None, "released: its files stay")
+    ledger.accept_receipt(receipt(1), "late", event(EventKind.INSTALLED))
+    assert ledger.state("helsinki-1", "zone").extracted is None
 
 
 def test_a_receipt_that_comes_late_is_kept_and_changes_nothing(ledger: Ledger) -> None:

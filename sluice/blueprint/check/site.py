@@ -24,6 +24,7 @@ def check_site(site: Site, converter: Converter) -> None:
     _check_defaults(site, converter)
     _check_sources(site, converter)
     _check_notify(site, converter)
+    _check_renamed(site, converter)
     variables = _variables(site, converter)
     check_mirrors(site, converter, variables)
     for distribution in site.distributions.values():
@@ -109,6 +110,25 @@ def _check_notify(site: Site, converter: Converter) -> None:
         if owner is not None and owner.mail is None:
             remedy = f'add mail: {{server: "host:port", from: address}} to Distributor {owner.name}, or leave notify: out'
             converter.refuse("Distribution", distribution.name, ("notify",), f"Distributor {owner.name} has no mail server", remedy)
+
+
+def _check_renamed(site: Site, converter: Converter) -> None:
+    """Refuse a former name that is still in use, or that two Distributions say they had: one alone can take its files over."""
+    names, heirs = converter.parts.names(DistributionDocument), dict[str, str]()
+    for distribution in site.distributions.values():
+        former = distribution.renamed_from
+        if not former:
+            continue
+        heir = heirs.setdefault(former, distribution.name)
+        if former == distribution.name:
+            what, remedy = "is its own name", "write the name that it had before, or leave the key out"
+        elif former in names:
+            what, remedy = f"Distribution {former} is still in the site", f"remove {former}, or leave the key out"
+        elif heir != distribution.name:
+            what, remedy = f"{heir} is renamed from {former} too", "keep the key in the one that takes its files over"
+        else:
+            continue
+        converter.refuse("Distribution", distribution.name, ("renamed_from",), what, remedy)
 
 
 def _variables(site: Site, converter: Converter) -> Variables:

@@ -198,7 +198,7 @@ class Converter:
             pre_actions=self._actions(document, "pre_actions", part.pre_actions or (), rollback),
             post_actions=self._actions(document, "post_actions", part.post_actions or (), rollback),
             origins=effective.origins() | _entry_origins(document),
-            **effective.arguments("description", "active", "max_revisions", "verify", "rollback", "build"),
+            **effective.arguments("description", "renamed_from", "active", "max_revisions", "verify", "rollback", "build"),
         )
 
     def _parsed(self, document: Document, path: PathKey, parse: Callable[[str], T], text: str, instead: T) -> T:

@@ -101,6 +101,7 @@ def _channel(c: Channel, site: Site) -> Iterator[tuple[str, str]]:
 def _distribution(d: Distribution) -> Iterator[tuple[str, str]]:
     yield "name", d.name
     yield "description", d.description
+    yield "renamed_from", d.renamed_from or "no other name"
     yield "distributor", d.distributor
     yield "type", d.type.value
     yield "channels", ", ".join(d.channels) or "none: it is built and not sent"

@@ -153,6 +153,7 @@ class DistributionDocument(Part):
     kind: Literal["Distribution"]
     name: values.Name = Field(description="Unique among Distributions.")
     description: values.Text | None = left_out("Free text.")
+    renamed_from: values.Name | None = left_out("Its name before: what that one placed on Subscribers counts as placed by this one.")
     distributor: values.Owner = Field(description="The one Distributor that owns, builds and sends it.")
     type: Literal["file"] = Field(description="The type of its contents.")
     channels: list[values.Name] | None = left_out("Channels that list it; with none it is built and not sent.")

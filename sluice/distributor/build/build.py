@@ -183,6 +183,7 @@ def _manifest(distribution: Distribution, number: RevisionNumber, destinations: 
         rollback=distribution.rollback,
         verify=distribution.verify,
         max_revisions=distribution.max_revisions,
+        renamed_from=distribution.renamed_from,
     )
 
 

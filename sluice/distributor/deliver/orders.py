@@ -214,7 +214,9 @@ class Orders:
         if receipt.outcome in INSTALLED:
             kind = EventKind.VERIFIED if is_check and receipt.is_read_back else EventKind.INSTALLED
         event = event_of(self.context, kind, replace(self.assignment, revision=receipt.revision, channel=channel))
-        if kind is EventKind.VERIFIED:
+        if receipt.took_over:
+            event = replace(event, data={"took_over": receipt.took_over})
+        elif kind is EventKind.VERIFIED:
             data: Mapping[str, JsonValue] = {"files_mended": receipt.files_written, "paths_removed": receipt.paths_removed}
             event = replace(event, data={**data, "files_read": receipt.files_read})
         elif if_changed and receipt.failure and receipt.failure.code == BaseDiffersError.__name__:

@@ -130,10 +130,13 @@ def _parse_header(line: bytes) -> tuple[Manifest, tuple[int, ...], int]:
                 rollback=fields.flag("rollback"),
                 verify=fields.flag("verify"),
                 max_revisions=fields.number("max_revisions", least=1) if fields.optional("max_revisions") else None,
+                renamed_from=fields.name("renamed_from") if version > 2 and fields.optional("renamed_from") else "",
             )
             destinations = [_destination(item, version) for item in fields.items("destinations", limit=DESTINATIONS_MAX)]
     except TrustError as error:
         raise StoreCorruptError(f"not a manifest: {error.message}") from error
+    if manifest.renamed_from == manifest.distribution:
+        raise StoreCorruptError(f"the manifest of {_name(manifest)} is renamed from its own name")
     if manifest.type not in set(DistributionType) or manifest.copy not in set(Copy):
         raise StoreCorruptError(f"the manifest of {_name(manifest)} has an unknown type or copy option")
     if sum(count for _, count in destinations) > ENTRIES_MAX:
@@ -159,7 +162,7 @@ def _header(manifest: Manifest, counts: Sequence[int], version: int) -> dict[str
         "pre_actions": actions_to_json(manifest.pre_actions),
         "post_actions": actions_to_json(manifest.post_actions),
         "destinations": [_destination_json(d, count, version) for d, count in zip(manifest.destinations, counts, strict=True)],
-    }
+    } | ({"renamed_from": manifest.renamed_from} if manifest.renamed_from else {})
 
 
 def _is_written_as(line: bytes, value: dict[str, Any]) -> bool:
@@ -171,7 +174,7 @@ def _is_written_as(line: bytes, value: dict[str, Any]) -> bool:
 
 def version_of(manifest: Manifest) -> int:
     """Return the lowest version that can express a manifest: older agents read 1."""
-    if any(limits_removals(each) or sets_directories(each) for each in manifest.destinations):
+    if manifest.renamed_from or any(limits_removals(each) or sets_directories(each) for each in manifest.destinations):
         return 3
     for destination in manifest.destinations:
         if destination.synchronize != Synchronize.NO or any(entry.owner or entry.xattrs for entry in destination.entries):

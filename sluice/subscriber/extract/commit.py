@@ -42,6 +42,9 @@ def commit(held: DistributionDirectory, order: Order, receipt: Receipt) -> None:
         manifest=blake3(data).hexdigest(),
     )
     held.write_status(replace(held.status(), extracted=extracted, reason=""))
+    if (former := held.former(manifest.renamed_from)) is not None:  # all that it placed is in this manifest, or retained
+        with former.lock():
+            remove_directory(former.directory, swept=held.directory)
     clean_up(held, manifest)
 
 

@@ -9,7 +9,7 @@ Source: TED "extracting a Distribution".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 from sluice.durable import replace_atomically
 from sluice.errors import (
@@ -27,10 +27,12 @@ from sluice.model.revision import RevisionNumber
 from sluice.subscriber.extract.acting import Actions
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.ending import end_failed, finish_if_possible, recover, reports_of
+from sluice.subscriber.extract.former import hold_former
 from sluice.subscriber.extract.journal import Beginning, JournalState
 from sluice.subscriber.extract.locked import wait_until_unlocked
 from sluice.subscriber.extract.plan import Plan
 from sluice.subscriber.extract.planner import plan_extraction
+from sluice.subscriber.extract.previous import PreviousState
 from sluice.subscriber.extract.receipts import Figures, receipt_for, store_receipt
 from sluice.subscriber.extract.staging import make_staging, stage
 from sluice.subscriber.extract.swap import read_back, steps_of, swap_in
@@ -73,6 +75,9 @@ class _Extraction:
         self._figures = Figures()
         self._recorder = StatRecorder(context.clock_ns)
         self._state = DistributionState(self._held)
+        self._is_committed = False
+        self._took_over = ""
+        """The former name, if something of it is here."""
 
     def check_held(self) -> None:
         """Raise NotFoundError if the revision must be sent first."""
@@ -83,8 +88,17 @@ class _Extraction:
         extracted = self._state.status.extracted
         if extracted is not None and not (self._order.verify or self._order.force) and self._is_installed():
             return self._answer(Outcome.ALREADY_INSTALLED, read_back=extracted.read_back)
+        with ExitStack() as held_besides:
+            envelope = self._ended(held_besides)
+        if self._is_committed:
+            self._context.event("clean up", 0, 0)
+            finish_if_possible(self._context)
+        return envelope
+
+    def _ended(self, held_besides: ExitStack) -> Envelope:
+        """Return the receipt of an extraction that was committed, or undone and cleaned up."""
         try:
-            return self._extract()
+            return self._extract(held_besides)
         except SluiceError as error:
             return self._failed(error)
         except OSError as error:
@@ -105,7 +119,7 @@ class _Extraction:
         store_receipt(self._held, self._order.sequence, envelope)
         return envelope
 
-    def _extract(self) -> Envelope:
+    def _extract(self, held_besides: ExitStack) -> Envelope:
         order, state = self._order, self._state
         extracted = state.status.extracted
         if extracted is not None and order.revision < RevisionNumber.parse(extracted.revision):
@@ -116,13 +130,16 @@ class _Extraction:
         manifest = state.manifest(order.revision)
         actions = Actions(self._context, order)
         actions.check_files()
+        former = held_besides.enter_context(hold_former(self._context, manifest))
+        self._took_over = former.held.name if former else ""
         tree = state.tree(self._context.filesystem)
         with closing(LocalContents(tree, SupplementContents(self._held.revision(order.revision)))) as local:
             self._context.event("compare", 0, 0)
             cache = EMPTY if manifest.verify or order.verify else state.stat_cache(tree)
             now_ns = int(self._started.timestamp()) * 10**9
-            with closing(plan_extraction(self._context, order, manifest, tree, cache, now_ns=now_ns)) as plan:
-                if plan.is_empty and state.is_extracted(order.revision) and not order.force:
+            previous = PreviousState.read(self._held, tree, former)
+            with closing(plan_extraction(self._context, order, manifest, previous, cache, now_ns=now_ns)) as plan:
+                if plan.is_empty and state.is_extracted(order.revision) and not (order.force or former):
                     self._figures.unchanged, self._figures.read = len(plan.unchanged), len(plan.read)
                     return self._answer(Outcome.ALREADY_INSTALLED, read_back=read_back_digest(manifest))
                 return self._carry_out(plan, local, actions)
@@ -171,8 +188,7 @@ class _Extraction:
         self._journal.write_receipt(envelope)
         self._write_stat_cache()
         self._journal.enter(JournalState.COMMITTED)
-        self._context.event("clean up", 0, 0)
-        finish_if_possible(self._context)
+        self._is_committed = True
         return envelope
 
     def _sign(
@@ -188,6 +204,7 @@ class _Extraction:
                 read_back=read_back,
                 actions=actions,
                 error=error,
+                took_over=self._took_over if outcome is Outcome.INSTALLED else "",
             )
         )
 

@@ -48,12 +48,16 @@ class OtherDestination:
         return frozenset(below(self.top, entry.path) for entry in manifest.destinations[self.number].entries)
 
 
-def other_destinations(context: ExtractionContext) -> list[OtherDestination]:
-    """Return every destination that isn't this Distribution's: extracted, or being extracted now. Raises DestinationError."""
-    found = []
+def other_destinations(context: ExtractionContext, renamed_from: str) -> list[OtherDestination]:
+    """Return every destination that isn't this Distribution's: extracted, or being extracted now. Raises DestinationError.
+
+    Args:
+        renamed_from: Its former name, whose destinations are its own; may be empty.
+    """
+    found, ours = [], {context.held.directory, context.held.directory.with_name(renamed_from or context.held.name)}
     for directory in sorted(Path(context.working_directory).glob("distributors/*/distributions/*")):
         held = DistributionDirectory(directory)
-        if directory != context.held.directory:
+        if directory not in ours:
             for number, text in _destinations(held):
                 found.append(OtherDestination(_real(context.filesystem, held, number, text), held, number))
     return found

@@ -24,20 +24,19 @@ from sluice.subscriber.extract.removals import Remover
 from sluice.subscriber.extract.steps import NEW, MetadataStep
 from sluice.subscriber.held.paths import full, hash_file, walk
 from sluice.subscriber.held.stat_cache import StatCache
-from sluice.subscriber.held.tree import ExtractedTree
 
 MISSING_PARENT_MODE = 0o755
 """Mode of new directories above a destination, which no manifest names."""
 
 
 def plan_extraction(
-    context: ExtractionContext, order: Order, manifest: Manifest, tree: ExtractedTree, cache: StatCache, *, now_ns: int
+    context: ExtractionContext, order: Order, manifest: Manifest, previous: PreviousState, cache: StatCache, *, now_ns: int
 ) -> Plan:
     """Compare the manifest of an order's revision with its destinations.
 
     Args:
-        tree: Of the revision that is extracted.
-        cache: Of files in it that needn't be read again.
+        previous: Everything that was placed before.
+        cache: Of extracted files that needn't be read again.
         now_ns: Time of new directories that no manifest names.
     Returns:
         The whole plan; its roots are open.
@@ -47,9 +46,11 @@ def plan_extraction(
     located = LocatedDestinations(context.filesystem, manifest, order.destinations)
     try:
         areas = StagingAreas(f".sluice-{order.subscriber}.{order.distributor}.{order.distribution}")
-        is_check = order.verify and tree.revision == manifest.revision  # nothing is written that is as it should be, whatever `copy` says
+        is_check = (
+            order.verify and previous.revision == manifest.revision
+        )  # nothing is written that is as it should be, whatever `copy` says
         copy_all = order.force or (manifest.copy == Copy.ALL and not is_check)
-        planner = _Planner(context, located, areas, tree, cache, now_ns, copy_all=copy_all)
+        planner = _Planner(context, located, areas, previous, cache, now_ns, copy_all=copy_all)
         planner.compare_all()
         return planner.plan
     except BaseException:
@@ -63,7 +64,7 @@ class _Planner:
         context: ExtractionContext,
         located: LocatedDestinations,
         areas: StagingAreas,
-        tree: ExtractedTree,
+        previous: PreviousState,
         cache: StatCache,
         now_ns: int,
         *,
@@ -74,7 +75,7 @@ class _Planner:
         self._areas = areas
         self._cache = cache
         self._now_ns = now_ns
-        self._previous = PreviousState.read(context.held, tree)
+        self._previous = previous
         previous_destinations = [destination for _, destination in self._previous.tops]
         self._metadata = Metadata(context.filesystem, located.manifest, previous_destinations, areas)
         self._copy_all = copy_all

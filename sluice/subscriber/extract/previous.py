@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sluice.model.manifest import Destination, EntryKind
+from sluice.model.revision import RevisionNumber
+from sluice.subscriber.extract.former import Former
 from sluice.subscriber.held.directory import DistributionDirectory
 from sluice.subscriber.held.path_lists import RETAINED, STOOD
 from sluice.subscriber.held.tree import ExtractedTree
@@ -19,6 +21,8 @@ from sluice.subscriber.held.tree import ExtractedTree
 class PreviousState:
     """Everything that earlier revisions placed, by real path."""
 
+    revision: RevisionNumber | None
+    """The extracted one, under the present name."""
     tops: Sequence[tuple[str, Destination]]
     """The extracted revision's destinations."""
     extracted: Mapping[str, EntryKind]
@@ -29,9 +33,22 @@ class PreviousState:
     """Directories of the extracted revision that stood before it was extracted for the first time."""
 
     @classmethod
-    def read(cls, held: DistributionDirectory, tree: ExtractedTree) -> PreviousState:
-        """From disk."""
-        return cls(tree.tops(), tree.placed, RETAINED.read(held), STOOD.read(held))
+    def read(cls, held: DistributionDirectory, tree: ExtractedTree, former: Former | None) -> PreviousState:
+        """From disk; what was placed under a former name is included."""
+        own = cls(tree.revision, tree.tops(), tree.placed, RETAINED.read(held), frozenset(STOOD.read(held)))
+        return own if former is None else own._joined(cls.read(former.held, former.tree, None))
+
+    def _joined(self, before: PreviousState) -> PreviousState:
+        """Return both as one: a directory that one of the two placed isn't foreign to the other."""
+        stood = {path for path in self.stood if not before.has_placed(path, EntryKind.DIRECTORY)}
+        stood |= {path for path in before.stood if not self.has_placed(path, EntryKind.DIRECTORY)}
+        return PreviousState(
+            self.revision,
+            (*before.tops, *self.tops),
+            {**before.extracted, **self.extracted},
+            {**before.retained, **self.retained},
+            frozenset(stood),
+        )
 
     def has_placed(self, path: str, kind: EntryKind | None) -> bool:
         """Whether something of this kind was placed at a real path, and so may be changed."""

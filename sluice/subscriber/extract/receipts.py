@@ -49,6 +49,7 @@ def receipt_for(
     read_back: str = "",
     actions: Sequence[ActionReport] = (),
     error: SluiceError | None = None,
+    took_over: str = "",
 ) -> Receipt:
     """Make a receipt that fits its limit."""
     receipt = Receipt(
@@ -68,6 +69,7 @@ def receipt_for(
         failure=failure_of(error) if error else None,
         paths_removed=figures.removed,
         files_read=None if order.verify is None else figures.read,
+        took_over=took_over,
     )
     if len(receipt_bytes(receipt)) > RECEIPT_MAX // 2:
         receipt = replace(receipt, actions=tuple(replace(a, output=a.output[-SHORT_OUTPUT:]) for a in receipt.actions))

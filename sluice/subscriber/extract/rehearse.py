@@ -14,6 +14,7 @@ from sluice.formats.rehearsals import COUNT_MAX, Removals
 from sluice.model.manifest import Manifest
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestinations
+from sluice.subscriber.extract.former import read_former
 from sluice.subscriber.extract.previous import PreviousState
 from sluice.subscriber.extract.removals import MoreThanMostError, Remover
 from sluice.subscriber.held.state import DistributionState
@@ -38,6 +39,7 @@ def rehearse_removals(context: ExtractionContext, manifest: Manifest, destinatio
 def _removals(context: ExtractionContext, manifest: Manifest, destinations: Sequence[str]) -> Sequence[str]:
     with (
         closing(DistributionState(context.held).tree(context.filesystem)) as tree,
+        read_former(context, manifest) as former,
         closing(LocatedDestinations(context.filesystem, manifest, destinations)) as located,
     ):
-        return sorted(Remover(context, located, COUNT_MAX).find(PreviousState.read(context.held, tree)).kinds)
+        return sorted(Remover(context, located, COUNT_MAX).find(PreviousState.read(context.held, tree, former)).kinds)

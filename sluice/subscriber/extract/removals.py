@@ -248,7 +248,7 @@ class Remover:
     @cached_property
     def _others(self) -> Sequence[OtherDestination]:
         """Read only if something may be removed."""
-        return other_destinations(self._context)
+        return other_destinations(self._context, self._located.manifest.renamed_from)
 
 
 def _find(root: Root, path: str) -> PathStat | None:

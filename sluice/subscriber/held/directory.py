@@ -92,6 +92,11 @@ class DistributionDirectory:
         self.journal = directory / "journal"
         self.receipts = directory / "receipts"
 
+    def former(self, name: str) -> DistributionDirectory | None:
+        """The directory of the Distribution's former name; None if it had none, or nothing of it is here."""
+        found = DistributionDirectory(self.directory.with_name(name)) if name else None
+        return found if found is not None and found.directory.is_dir() else None
+
     def receiving(self, revision: RevisionNumber) -> Path:
         """The directory in which a revision arrives."""
         return self.directory / "receiving" / str(revision)
@@ -158,14 +163,21 @@ class DistributionDirectory:
         return max((number for number in numbers if self.holds(status, number)), default=None)
 
 
-def remove_directory(path: Path) -> None:
-    """Remove a directory of ours, durably, such that a reader sees all of it or nothing; harmless if it is missing."""
-    doomed = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+def remove_directory(path: Path, *, swept: Path | None = None) -> None:
+    """Remove a directory of ours, durably, such that a reader sees all of it or nothing; harmless if it is missing.
+
+    Args:
+        swept: The directory in which the remains of a kill are swept; its own parent if left out.
+    """
+    swept = swept or path.parent
+    doomed = swept / f".tmp-{path.name}-{os.getpid()}"
     try:
         path.rename(doomed)
     except FileNotFoundError:
         return
-    sync_directory(path.parent)
+    sync_directory(swept)
+    if swept != path.parent:
+        sync_directory(path.parent)
     shutil.rmtree(doomed)
 
 
