@@ -20,7 +20,7 @@ from cli.rehearse_removals import newest_manifest, newest_manifests, rehearsed_r
 from cli.session import Session, emit, now, utc
 from cli.tables import size, table
 from sluice.model.order import Demand
-from sluice.rules.wording import counted
+from sluice.rules.wording import counted, unmatched_text
 
 if TYPE_CHECKING:
     from sluice.distributor.build.build import BuildResult
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from sluice.model.manifest import Manifest
 
 
-def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: bool, sends_to: Collection[str] = ()) -> None:
+def rehearsed_build(
+    session: Session, name: str, *, rebaseline: bool, allow_removals: bool, as_json: bool, sends_to: Collection[str] = ()
+) -> None:
     """Print what a build would do.
 
-    ``{"build": {"revision", "previous", "files", "bytes", "bytes_new", "added", "modified", "removed"}, "send_to": []}``.
+    ``{"build": {"revision", "previous", "files", "bytes", "bytes_new", "added", "modified", "removed",
+    "unmatched_excludes": [{"source", "exclude"}]}, "send_to": []}``.
     ``revision`` is null if nothing changed; then ``send`` and ``links`` say what would be sent, as ``rehearsed_send`` does.
     """
     from infra.workplace import workplace_in
@@ -39,7 +42,9 @@ def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: b
 
     distribution, distributor = session.owner(name)
     with workplace_in(session.site, distributor.name) as work:
-        result = build(distribution, store=work.store, source=work.source, rebaseline=rebaseline, dry_run=True)
+        result = build(
+            distribution, store=work.store, source=work.source, rebaseline=rebaseline, allow_removals=allow_removals, dry_run=True
+        )
     is_built = result.revision is None and result.previous is not None
     sends = _sends(session, distribution=name, to=sorted(sends_to), extract=True) if is_built and sends_to else _Sends([], [], [])
     pairs = [(subscriber, name) for subscriber in sends_to]
@@ -52,6 +57,8 @@ def rehearsed_build(session: Session, name: str, *, rebaseline: bool, as_json: b
         else:
             changes = f"{result.added} added, {result.modified} modified, {result.removed} removed"
             click.echo(f"would build {name} {result.revision}: {found}; {changes}; {size(result.bytes_new)} of new content")
+        if result.unmatched:
+            click.echo(unmatched_text(result.unmatched))
         if sends.rows:
             sends.show()
         elif sends_to:
@@ -203,4 +210,5 @@ def _outlook(target: SendTarget, row: dict[str, Any]) -> str:
 
 def _build_json(result: BuildResult) -> dict[str, Any]:
     revisions = {name: None if (number := getattr(result, name)) is None else str(number) for name in ("revision", "previous")}
-    return revisions | {name: getattr(result, name) for name in ("files", "bytes", "bytes_new", "added", "modified", "removed")}
+    figures = {name: getattr(result, name) for name in ("files", "bytes", "bytes_new", "added", "modified", "removed")}
+    return revisions | figures | {"unmatched_excludes": [{"source": source, "exclude": each} for source, each in result.unmatched]}

@@ -32,6 +32,10 @@ verify_option = click.option("--verify", is_flag=True, help="Also read back what
 force_option = click.option("--force", is_flag=True, help="Write every file anew and run the actions, although it is installed.")
 rebaseline_option = click.option("--rebaseline", is_flag=True, help="Build a new baseline even if nothing changed.")
 
+allow_removals_option = click.option(
+    "--allow-removals", is_flag=True, help="Go on although a source became empty, or more than max_removals would be removed."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -81,15 +85,17 @@ def flow_command(command: Callable[..., int]) -> Callable[..., None]:
 @click.command()
 @click.argument("name")
 @rebaseline_option
+@allow_removals_option
 @flow_command
-def build(call: Call, name: str, rebaseline: bool) -> int:
+def build(call: Call, name: str, rebaseline: bool, allow_removals: bool) -> int:
     """Build and sign a Distribution if its sources changed."""
     distribution, _ = call.session.owner(name)
     if call.dry_run:
-        rehearsed_build(call.session, name, rebaseline=rebaseline, as_json=call.as_json)
+        rehearsed_build(call.session, name, rebaseline=rebaseline, allow_removals=allow_removals, as_json=call.as_json)
         return 0
     follows = frozenset({name}) if distribution.send_immediately else frozenset()
-    return call.carry_out(Wanted([("build", {"distribution": name, "rebaseline": rebaseline})], follows))
+    parameters: dict[str, Value] = {"distribution": name, "rebaseline": rebaseline, "allow_removals": allow_removals}
+    return call.carry_out(Wanted([("build", parameters)], follows))
 
 
 @click.command()
@@ -199,20 +205,21 @@ def _extract(call: Call, subscribers: tuple[str, ...], distribution: str, demand
 @click.argument("name")
 @to_option
 @rebaseline_option
+@allow_removals_option
 @verify_option
 @force_option
 @flow_command
-def distribute(call: Call, name: str, to: tuple[str, ...], rebaseline: bool, verify: bool, force: bool) -> int:
+def distribute(call: Call, name: str, to: tuple[str, ...], rebaseline: bool, allow_removals: bool, verify: bool, force: bool) -> int:
     """Build, sign, send and extract a Distribution now."""
     session = call.session
     session.owner(name)
     to = _subscribers(session.site, to)
     if call.dry_run:
         receivers = to or session.site.subscribers_of_distribution(name)
-        rehearsed_build(session, name, rebaseline=rebaseline, as_json=call.as_json, sends_to=receivers)
+        rehearsed_build(session, name, rebaseline=rebaseline, allow_removals=allow_removals, as_json=call.as_json, sends_to=receivers)
         return 0
     parameters: dict[str, Value] = {"distribution": name, "to": list(to) or None, "rebaseline": rebaseline}
-    parameters |= {"verify": verify, "force": force}
+    parameters |= {"allow_removals": allow_removals, "verify": verify, "force": force}
     return call.carry_out(Wanted([("distribute", parameters)], frozenset({name}), lambda row: not to or row.subscriber in to))
 
 

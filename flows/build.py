@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.settings import COMMON
+from sluice.rules.wording import unmatched_text
 from tasks.build_revision import build_revision
 from tasks.notify_people import mailing_people
 from tasks.plan import was_never_offered
@@ -24,12 +25,13 @@ from tasks.start_sends import start_sends
     description="Build a new revision of a Distribution if its sources changed, and sign it.",
     **COMMON,
 )
-async def build(distribution: str, rebaseline: bool = False) -> State[Any]:
+async def build(distribution: str, rebaseline: bool = False, allow_removals: bool = False) -> State[Any]:
     """Build one Distribution.
 
     Args:
         distribution: Its name.
         rebaseline: Build a new baseline even if nothing changed (C8).
+        allow_removals: Build also if a source became empty or lost more than max_removals.
     """
     site = read_site()
     if distribution not in site.distributions:
@@ -38,14 +40,15 @@ async def build(distribution: str, rebaseline: bool = False) -> State[Any]:
     if not subject.active:
         return ended("Inactive", f"Distribution {distribution} is inactive")
     with run_context(site, subject.distributor) as context:
-        result = await build_revision(distribution, rebaseline)
+        result = await build_revision(distribution, rebaseline, allow_removals)
         await sign_revisions(distribution, [distribution])
         async with mailing_people(subject):
             newest = result.revision or result.previous
             # Also one that an earlier run built and was killed before it sent it.
             if subject.send_immediately and newest is not None and await was_never_offered(context, distribution):
                 await start_sends(distribution, str(newest))
+            remark = f"; {unmatched_text(result.unmatched)}" if result.unmatched else ""
             if result.revision is None:
-                return ended("No change", f"{distribution}: no change since {result.previous or 'ever'}")
+                return ended("No change", f"{distribution}: no change since {result.previous or 'ever'}{remark}")
             revision = str(result.revision)
-            return Completed(message=f"built {distribution} {revision}", data={"distribution": distribution, "revision": revision})
+            return Completed(message=f"built {distribution} {revision}{remark}", data={"distribution": distribution, "revision": revision})

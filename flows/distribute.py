@@ -26,7 +26,12 @@ from tasks.sign_revisions import sign_revisions
     **COMMON,
 )
 async def distribute(
-    distribution: str, to: list[str] | None = None, rebaseline: bool = False, verify: bool = False, force: bool = False
+    distribution: str,
+    to: list[str] | None = None,
+    rebaseline: bool = False,
+    allow_removals: bool = False,
+    verify: bool = False,
+    force: bool = False,
 ) -> State[Any]:
     """Distribute one Distribution to those its Channels join it with.
 
@@ -34,6 +39,7 @@ async def distribute(
         distribution: Its name.
         to: Only these Subscribers.
         rebaseline: Build a new baseline even if nothing changed (C8).
+        allow_removals: Build also if a source became empty or lost more than max_removals.
         verify: Have also what is installed read back, and repaired if it differs.
         force: Have every file written anew and the actions run, also if it is installed.
     """
@@ -44,7 +50,7 @@ async def distribute(
     if not subject.active:
         return ended("Inactive", f"Distribution {distribution} is inactive")
     with run_context(site, subject.distributor) as context:
-        result = await build_revision(distribution, rebaseline)
+        result = await build_revision(distribution, rebaseline, allow_removals)
         await sign_revisions(distribution, [distribution])
         async with mailing_people(subject):
             if not subject.channels:

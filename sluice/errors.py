@@ -19,6 +19,7 @@
     ├── SourceError                      exit 6   a source can't be read, or can't be distributed
     │   ├── SourceMissingError
     │   ├── SourceChangedError                    changed while it was read; retryable
+    │   ├── RemovalsError                         a source is empty, or has lost more than ``max_removals``: somebody must allow it
     │   ├── CaseCollisionError                    B4
     │   └── NameImpossibleError                   B5
     ├── TransportError                   exit 7   ``retryable`` as the class says
@@ -168,6 +169,10 @@ class SourceMissingError(SourceError):
 
 class SourceChangedError(SourceError, retryable=True):
     """A file changed while it was read."""
+
+
+class RemovalsError(SourceError):
+    """A source became empty, or lost so much that removing it everywhere must be allowed first."""
 
 
 class CaseCollisionError(SourceError):

@@ -9,7 +9,7 @@ from prefect import task
 from sluice.distributor.build.build import BuildResult
 from sluice.distributor.build.record import build_recorded
 from sluice.rules.space import size
-from sluice.rules.wording import counted
+from sluice.rules.wording import counted, unmatched_text
 from tasks.progress import reported
 from tasks.run_context import current, log
 from tasks.settings import LOCAL
@@ -21,13 +21,17 @@ from tasks.settings import LOCAL
     description="Scan the sources; if something changed, make the next revision",
     **LOCAL,
 )
-async def build_revision(distribution: str, rebaseline: bool = False) -> BuildResult:
+async def build_revision(distribution: str, rebaseline: bool = False, allow_removals: bool = False) -> BuildResult:
     """Build one Distribution. Raises SourceError, StoreError, and TrustError before anything is read if nothing could be signed."""
     work = current().work
     await asyncio.to_thread(work.publisher.check_keys)
     async with reported(f"reading the sources of {distribution}") as progress:
-        result = await asyncio.to_thread(build_recorded, work, distribution, rebaseline=rebaseline, progress=progress)
+        result = await asyncio.to_thread(
+            build_recorded, work, distribution, rebaseline=rebaseline, allow_removals=allow_removals, progress=progress
+        )
     log().info("%s", described(result))
+    if result.unmatched:
+        log().warning("%s", unmatched_text(result.unmatched))
     return result
 
 

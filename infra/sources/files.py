@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from infra.sources.attributes import ACL, Attributes
 from infra.sources.beneath import Opener
-from infra.sources.exclude import exclude_pattern
+from infra.sources.listing import Listed, listings
 from infra.sources.reading import read_file
 from infra.sources.walk import CTIME, FIELDS, STALE, START, Memory, Stat, Walk, stat_fields, walk_directory
 from sluice.errors import NameImpossibleError, SourceChangedError, SourceError, SourceMissingError
@@ -29,27 +29,25 @@ from sluice.model.manifest import Destination, Entry, EntryKind
 from sluice.model.site import Distribution, FileSource
 from sluice.ports import ContentSink, Progress, Scan
 from sluice.rules.destinations import destination_of
-from sluice.rules.names_on_disk import LISTED, all_impossible, check_collisions, check_path_length, distributed_name, shown_path
+from sluice.rules.excludes import ExcludeError, Excludes
+from sluice.rules.names_on_disk import shown_path
 
 RACY_NS = 2_000_000_000
 """Nanoseconds before a scan within which a second change may be invisible: the coarsest clock of a file system."""
+WALKS = 5
+"""Walks of sources in which files come and go until one is given up."""
 TARGET_MAX = 4096
 """Most bytes of a link's text."""
 
 _KINDS = {S_IFREG: EntryKind.FILE, S_IFDIR: EntryKind.DIRECTORY, S_IFLNK: EntryKind.SYMLINK}
-_SPECIAL = {0o140000: "a socket", 0o010000: "a named pipe", 0o060000: "a block device", 0o020000: "a character device"}
 
 
-@dataclass(slots=True)
-class _Listed:
-    """One path that was found and isn't read yet."""
+class _VanishedError(Exception):
+    """A path was found and is gone, or is something else."""
 
-    path: str
-    """Below the destination."""
-    disk: str
-    """Below the source, as the disk names it; for a single file its name."""
-    at: int
-    """Index of its stat in the walk."""
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
 
 
 @dataclass(slots=True)
@@ -87,16 +85,29 @@ class FilesSource:
         self, distribution: Distribution, memory: bytes, *, sink: ContentSink, entries: bool, progress: Progress | None = None
     ) -> Scan:
         """See ``sluice.ports.Source``."""
+        for walks in range(1, WALKS + 1):
+            try:
+                return self._scan(distribution, memory, sink, entries, progress)
+            except _VanishedError as error:
+                if walks == WALKS:
+                    raise SourceChangedError(
+                        f"{error.path} vanished while the source was read, as others did in each of {WALKS} walks",
+                        remedy="exclude it, or build again when nothing changes the source",
+                    ) from error
+        raise AssertionError("the last walk returns or raises")
+
+    def _scan(self, distribution: Distribution, memory: bytes, sink: ContentSink, entries: bool, progress: Progress | None) -> Scan:
         started = self._now_ns()
         key = _key(distribution)
         before = Memory.from_bytes(memory)
         walk = Walk()
+        unmatched: list[tuple[str, str]] = []
         for source in distribution.files:
             with _opened(source) as (root, name):
-                _walk_source(walk, self._opener, source, root, name)
+                unmatched += [(str(source.source), each) for each in _walk_source(walk, self._opener, source, root, name)]
         if before is not None and not entries and before.matches(walk, key):
-            return Scan(None, memory, before.files, before.directories, before.symlinks, before.size)
-        listed = _listings(walk, distribution)
+            return Scan(None, memory, before.files, before.directories, before.symlinks, before.size, unmatched=tuple(unmatched))
+        listed = listings(walk, distribution)
         reading = _Reading(walk, self._opener, before.digests() if before else {}, sink, lambda size: None)
         files = [item.at for items in listed for item in items if S_IFMT(walk.stats[item.at]) == S_IFREG]
         unknown = [at for at in files if reading.known_digest(at) is None]
@@ -114,7 +125,17 @@ class FilesSource:
             symlinks=kinds.count(EntryKind.SYMLINK),
             size=sum(entry.size for destination in destinations for entry in destination.entries),
         )
-        return Scan(destinations, after.to_bytes(), after.files, after.directories, after.symlinks, after.size, reading.files_read)
+        return Scan(
+            destinations,
+            after.to_bytes(),
+            after.files,
+            after.directories,
+            after.symlinks,
+            after.size,
+            reading.files_read,
+            tuple(unmatched),
+            frozenset(before.lost_devices(walk)) if before is not None and before.key == key else frozenset(),
+        )
 
 
 def _key(distribution: Distribution) -> bytes:
@@ -148,17 +169,22 @@ def _translate_errors(path: PurePosixPath) -> Iterator[None]:
         raise _failure(str(path), error) from error
 
 
-def _failure(shown: str, error: OSError) -> SourceError:
-    """Return the SourceError for an OSError at a path that was found. Every OSError comes here or to ``_translate_errors``."""
+def _failure(shown: str, error: OSError) -> Exception:
+    """Return the error for an OSError at a path that was found. Every OSError comes here or to ``_translate_errors``."""
     shown = shown_path(shown)
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO):
-        return SourceChangedError(f"{shown} vanished while the source was read", remedy="build again when nothing changes the source")
+        return _VanishedError(shown)
     if error.errno == errno.ENAMETOOLONG:
         return NameImpossibleError(f"{shown}: the path is too long", remedy="shorten it, or exclude it")
     return SourceMissingError(f"{shown} can't be read: {error.strerror}", remedy="give this account the right to read it, or exclude it")
 
 
-def _walk_source(walk: Walk, opener: Opener, source: FileSource, root: int, name: str) -> None:
+def _walk_source(walk: Walk, opener: Opener, source: FileSource, root: int, name: str) -> tuple[str, ...]:
+    """Append everything in a source to a walk, and return the excludes that matched nothing."""
+    try:
+        excludes = Excludes(source.exclude)
+    except ExcludeError as error:
+        raise SourceError(f"exclude: {error.what}", remedy=error.remedy) from error
     with _translate_errors(source.source):
         found = os.stat(name or ".", dir_fd=root, follow_symlinks=False)
     walk.names.append(START)
@@ -168,57 +194,13 @@ def _walk_source(walk: Walk, opener: Opener, source: FileSource, root: int, name
             walk,
             root,
             opener,
-            exclude=exclude_pattern(source.exclude),
+            excludes=excludes,
             failed=lambda path, error: _failure(f"{source.source}/{path}".rstrip("/"), error),
         )
+    return excludes.unmatched()
 
 
-def _listings(walk: Walk, distribution: Distribution) -> list[list[_Listed]]:
-    """List the paths of a walk, source by source, sorted; every name is checked before anything is read."""
-    found: list[list[_Listed]] = []
-    strict = distribution.case_sensitive_only
-    sources = iter(distribution.files)
-    source, items = "", list[_Listed]()
-    disk_prefix = prefix = ""
-    prefixes: dict[str, str] = {}
-    refused, impossible = list[NameImpossibleError](), 0
-    at = -FIELDS
-    for name in walk.names:
-        if name.endswith("/"):
-            disk_prefix = "" if name == "/" else name
-            prefix = prefixes[disk_prefix]
-            continue
-        at += FIELDS
-        if name == START:
-            source = str(next(sources).source)
-            prefixes, items = {"": ""}, [_Listed("", START, at)]
-            found.append(items)
-            disk = path = ""
-        else:
-            disk = disk_prefix + name
-            path = prefix + name
-            try:
-                path = prefix + distributed_name(name, where=f"{source}/{disk_prefix}".rstrip("/"), case_sensitive_only=strict)
-                check_path_length(path, where=source)
-            except NameImpossibleError as error:
-                impossible += 1
-                refused += [error] if impossible <= LISTED else []
-            items.append(_Listed(path, disk, at))
-        kind = S_IFMT(walk.stats[at])
-        if kind == S_IFDIR:
-            prefixes[disk + "/" if disk else ""] = path + "/" if path else ""
-        elif kind not in (S_IFREG, S_IFLNK):
-            what = shown_path(f"{source}/{disk}".rstrip("/"))
-            raise SourceError(f"{what} is {_SPECIAL.get(kind, 'no file')}, which can't be distributed", remedy="remove or exclude it")
-    if refused:
-        raise all_impossible(refused, impossible)
-    for given, items in zip(distribution.files, found, strict=True):
-        check_collisions(((i.path, f"{given.source}/{i.disk}") for i in items), case_sensitive_only=strict)
-        items.sort(key=lambda item: item.path)
-    return found
-
-
-def _destination(source: FileSource, items: list[_Listed], reading: _Reading) -> Destination:
+def _destination(source: FileSource, items: list[Listed], reading: _Reading) -> Destination:
     mode = None if source.mode == "keep" else int(source.mode, 8)
     with _opened(source) as (root, name):
         attributes = Attributes(source, reading.opener, root)
@@ -226,7 +208,7 @@ def _destination(source: FileSource, items: list[_Listed], reading: _Reading) ->
     return destination_of(source, entries, is_directory=not name)
 
 
-def _entry(item: _Listed, root: int, name: str, source: FileSource, mode: int | None, reading: _Reading, attributes: Attributes) -> Entry:
+def _entry(item: Listed, root: int, name: str, source: FileSource, mode: int | None, reading: _Reading, attributes: Attributes) -> Entry:
     at = item.at
     found = reading.stat(at)
     kind = _KINDS[S_IFMT(found[0])]

@@ -7,10 +7,9 @@ lists, compared as bytes with those of the last one. A memory that is damaged, o
 from __future__ import annotations
 
 import os
-import re
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from stat import S_IFDIR, S_IFMT, S_IFREG
@@ -18,11 +17,13 @@ from stat import S_IFDIR, S_IFMT, S_IFREG
 from blake3 import blake3
 
 from infra.sources.beneath import Opener
+from sluice.rules.excludes import Excludes
 
 FIELDS = 6
 """Numbers kept of each stat: mode, size, mtime_ns, ctime_ns, inode, device."""
+MTIME = 2
 CTIME = 3
-"""Index of ctime_ns among them."""
+"""Indexes of mtime_ns and ctime_ns among them."""
 STALE = -1
 """The ctime of a file that may have changed again unseen: no real stat is equal to it."""
 START = "."
@@ -59,13 +60,11 @@ class Walk:
         """Return the stats as comparable bytes."""
         try:
             return array("q", self.stats).tobytes()
-        except OverflowError:  # inodes of network file systems use all 64 bits
-            return array("q", [n if n < 2**63 else n - 2**64 for n in self.stats]).tobytes()
+        except OverflowError:  # inodes of network file systems use all 64 bits, and times may be beyond
+            return array("q", [(n + 2**63) % 2**64 - 2**63 for n in self.stats]).tobytes()
 
 
-def walk_directory(
-    walk: Walk, root: int, opener: Opener, *, exclude: re.Pattern[str] | None, failed: Callable[[str, OSError], Exception]
-) -> None:
+def walk_directory(walk: Walk, root: int, opener: Opener, *, excludes: Excludes, failed: Callable[[str, OSError], Exception]) -> None:
     """Append everything below the open directory ``root``; links aren't followed.
 
     Args:
@@ -81,11 +80,14 @@ def walk_directory(
             try:
                 with os.scandir(directory) as found:
                     for item in found:
-                        st = item.stat(follow_symlinks=False)
+                        try:
+                            st = item.stat(follow_symlinks=False)
+                        except FileNotFoundError:  # removed since it was listed: the walk is of a moment when it was gone
+                            continue
                         mode = st.st_mode
                         is_directory = S_IFMT(mode) == S_IFDIR
                         name = item.name
-                        if exclude is not None and exclude.match(f"{prefix}{name}/" if is_directory else prefix + name):
+                        if excludes.patterns and excludes.match(prefix + name, is_directory=is_directory):
                             continue
                         append(name)
                         stats += (mode, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, st.st_dev)
@@ -134,6 +136,13 @@ class Memory:
         parts = [bytes(body[start:end]) for start, end in pairwise(ends)]
         return cls(key, parts[0], parts[1], parts[2], files, directories, symlinks, size)
 
+    def lost_devices(self, walk: Walk) -> list[int]:
+        """Return the numbers of the sources that had something on a file system of which a walk found nothing."""
+        stats = array("q")
+        stats.frombytes(self.stats)
+        before = _devices(self.names.decode("utf-8", "surrogateescape").split("\0"), stats)
+        return [number for number, (old, new) in enumerate(zip(before, _devices(walk.names, walk.stats), strict=False)) if old - new]
+
     def matches(self, walk: Walk, key: bytes) -> bool:
         """Whether a walk with the same settings found exactly this."""
         return key == self.key and walk.stats_as_bytes() == self.stats and walk.names_as_bytes() == self.names
@@ -147,3 +156,15 @@ class Memory:
         if min(stats, default=0) < 0:
             files = [(*s[:4], s[4] % 2**64, s[5] % 2**64) for s in files]
         return {stat: self.known[at : at + 32] for stat, at in zip(files, range(0, len(self.known), 32), strict=True)}
+
+
+def _devices(names: Sequence[str], stats: Sequence[int]) -> list[set[int]]:
+    """Return the devices of everything in each source of a walk."""
+    found: list[set[int]] = []
+    devices = iter(stats[FIELDS - 1 :: FIELDS])
+    for name in names:
+        if not name.endswith("/"):
+            if name == START:
+                found.append(set())
+            found[-1].add(next(devices))
+    return found

@@ -10,6 +10,8 @@ from sluice.model.action import Action
 from sluice.model.removals import USUAL, RemovalLimit
 from sluice.model.revision import RevisionNumber
 
+TIME_MAX = 2**63 - 1
+"""Most nanoseconds before or after the epoch: from the year 1677 to 2262."""
 PLACEHOLDER = "#"
 """First character of the digest of an unknown content in an outline; its number follows, counted from 0 by first appearance."""
 

@@ -29,6 +29,10 @@ class Scan:
     """Bytes of all files."""
     files_read: int = 0
     """Number of files whose content was read; the others were known by their stat."""
+    unmatched: tuple[tuple[str, str], ...] = ()
+    """Excludes that matched nothing, each with its source."""
+    lost_devices: frozenset[int] = frozenset()
+    """Numbers, from 0, of the sources that had something on another file system at the last scan, which isn't there now."""
 
 
 class Source(Protocol):

@@ -85,33 +85,39 @@ class _Pattern:
     def __init__(self, text: str) -> None:
         self.text = text
         parts = pattern_parts(text)
-        self.is_negated, self._is_anchored, self._wants_directory = text.startswith("!"), is_anchored(text), _body(text).endswith("/")
+        self.is_negated, self._is_anchored = text.startswith("!"), is_anchored(text)
+        self._wants_directory = pattern_body(text).endswith("/")
         self._fullmatch = re.compile(_expression(parts), re.DOTALL).fullmatch
 
     def matches(self, path: str, name: str, is_directory: bool) -> bool:
         return (is_directory or not self._wants_directory) and self._fullmatch(path if self._is_anchored else name) is not None
 
 
+def shown_pattern(pattern: str) -> str:
+    """Return a pattern in quotes for a message, with its backslashes as they are."""
+    return repr(pattern).replace("\\\\", "\\")
+
+
 def is_anchored(pattern: str) -> bool:
     """Whether a pattern is about the path below the source, and not about a name at any depth."""
-    return "/" in _body(pattern)[:-1]
+    return "/" in pattern_body(pattern)[:-1]
 
 
 def pattern_parts(pattern: str) -> list[str]:
     """Split a pattern into the parts of the path that it matches, each as a regular expression; ``**`` stays. Raises ExcludeError."""
-    body = _body(pattern)
+    body = pattern_body(pattern)
     inner = body.removeprefix("/").removesuffix("/")
     if pattern.startswith("#"):
-        raise ExcludeError(f"{pattern!r} is a comment in a .gitignore", r"write \# for a name that begins with #")
+        raise ExcludeError(f"{shown_pattern(pattern)} is a comment in a .gitignore", r"write \# for a name that begins with #")
     if not inner:
-        raise ExcludeError(f"{pattern!r} matches nothing", "name a file or directory, or leave it out")
+        raise ExcludeError(f"{shown_pattern(pattern)} matches nothing", "name a file or directory, or leave it out")
     if "" in (parts := inner.split("/")):
-        raise ExcludeError(f"{pattern!r} has // in it", "write / once")
+        raise ExcludeError(f"{shown_pattern(pattern)} has // in it", "write / once")
     anchored = is_anchored(pattern)
     return ["**" if anchored and len(part) > 1 and not part.strip("*") else _part(part, pattern) for part in parts]
 
 
-def _body(pattern: str) -> str:
+def pattern_body(pattern: str) -> str:
     """Return a pattern in NFC, without ``!`` and without spaces at its end that aren't escaped."""
     body = unicodedata.normalize("NFC", pattern.removeprefix("!"))
     while body.endswith(" ") and (len(body) - len(body[:-1].rstrip("\\"))) % 2:
@@ -145,7 +151,7 @@ def _part(text: str, pattern: str) -> str:
             if runs[-1] or len(runs) == 1:
                 runs.append("")
             elif is_anchored(pattern):
-                raise ExcludeError(f"{pattern!r} has ** within a part, which is no more than *", "write /**/, or *")
+                raise ExcludeError(f"{shown_pattern(pattern)} has ** within a part, which is no more than *", "write /**/, or *")
         elif char == "?":
             runs[-1] += "[^/]"
         elif char == "[":
@@ -154,7 +160,7 @@ def _part(text: str, pattern: str) -> str:
         else:
             if char == "\\":
                 if at == len(text):
-                    raise ExcludeError(f"{pattern!r} has a backslash with nothing behind it", r"write \\ for a backslash")
+                    raise ExcludeError(f"{shown_pattern(pattern)} has a backslash with nothing behind it", r"write \\ for a backslash")
                 char = text[at]
                 at += 1
             runs[-1] += re.escape(char)
@@ -172,19 +178,19 @@ def _bracket(text: str, at: int, pattern: str) -> tuple[str, int]:
     while at < len(text) and (text[at] != "]" or at == begin):
         if (named := _NAMED.match(text, at)) is not None:
             if named[1] not in _CLASSES:
-                raise ExcludeError(f"{pattern!r}: [:{named[1]}:] is no class of characters", f"the classes are {', '.join(_CLASSES)}")
+                raise ExcludeError(f"{shown_pattern(pattern)}: [:{named[1]}:] is no class", f"write one of {', '.join(_CLASSES)}")
             items, at = items + _CLASSES[named[1]], named.end()
             continue
         low, at = _char(text, at)
         if text[at : at + 1] == "-" and text[at + 1 : at + 2] not in ("", "]"):
             high, at = _char(text, at + 1)
             if low > high:
-                raise ExcludeError(f"{pattern!r}: the range {low}-{high} is empty", f"write {high}-{low}")
+                raise ExcludeError(f"{shown_pattern(pattern)}: the range {low}-{high} is empty", f"write {high}-{low}")
             items += f"{re.escape(low)}-{re.escape(high)}"
         else:
             items += re.escape(low)
     if at >= len(text):
-        raise ExcludeError(f"{pattern!r} has a [ without its ]", r"close it, or write \[ for the character itself")
+        raise ExcludeError(f"{shown_pattern(pattern)} has a [ without its ]", r"close it, or write \[ for the character itself")
     return f"(?!/)[{'^' if negated else ''}{items}]", at + 1
 
 

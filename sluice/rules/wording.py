@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+
+from sluice.rules.excludes import shown_pattern
 
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 
@@ -10,6 +13,11 @@ _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 def counted(number: int, noun: str) -> str:
     """Return ``1 Subscriber``, ``2 Subscribers``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def unmatched_text(unmatched: Sequence[tuple[str, str]]) -> str:
+    """Return one sentence about excludes that matched nothing, each given with its source; empty without any."""
+    return "; ".join(f"exclude {shown_pattern(pattern)} of {source} matches nothing" for source, pattern in unmatched)
 
 
 def printable(text: str, *, replacement: str = "?", keep: str = "") -> str:

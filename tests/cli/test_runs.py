@@ -63,6 +63,8 @@ def prefect(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePrefect
     [
         (("build", "zone"), [("build", {"distribution": "zone"})]),
         (("build", "zone", "--rebaseline"), [("build", {"distribution": "zone", "rebaseline": True})]),
+        (("build", "zone", "--allow-removals"), [("build", {"distribution": "zone", "allow_removals": True})]),
+        (("distribute", "zone", "--allow-removals"), [("distribute", {"distribution": "zone", "allow_removals": True})]),
         (("sign", "zone"), [("sign", {"distribution": "zone"})]),
         (("send", "zone", "--to", "near"), [("send", {"distribution": "zone", "to": ["near"]})]),
         (("send", "daily", "--check"), [("send", {"channel": "daily", "distributor": "hq", "check": True})]),

@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,13 +20,14 @@ from infra.sources.files import FilesSource
 from infra.store.files import FileStore
 from infra.store.packs import Packs
 from sluice.distributor.build.build import BuildResult, build
-from sluice.errors import CaseCollisionError, NoSpaceError, SourceError, StoreError, StoreLockedError
+from sluice.errors import CaseCollisionError, NoSpaceError, RemovalsError, SourceError, StoreError, StoreLockedError
 from sluice.formats.manifest.document import parse_manifest
 from sluice.formats.ted.file import open_ted, verify_payload
 from sluice.model.action import Script, ScriptType
 from sluice.model.manifest import Manifest
+from sluice.model.removals import RemovalLimit
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Copy, Distribution, DistributionType, FileSource
+from sluice.model.site import Copy, Distribution, DistributionType, FileSource, Synchronize
 from tests.ports.teds import decoded
 from tests.soak.steps import killed_at
 
@@ -402,3 +404,102 @@ def test_a_ted_whose_making_is_killed_at_any_step_is_made_by_the_next_who_needs_
     assert step >= 8
     assert open_ted(made)[0].base is None
     assert parse_manifest(site.store.manifest_bytes("zone", revision)).revision == revision
+
+
+def _filled(site: Site, files: int, **fields: Any) -> None:
+    """A synchronized source of so many files, built."""
+    site.change(files=(replace(site.distribution.files[0], synchronize=Synchronize.YES, **fields),))
+    for number in range(files):
+        site.write(f"d/{number:03}", b"x")
+    assert str(site.build().revision) == "1.1"
+
+
+@pytest.mark.parametrize("synchronize", [Synchronize.NO, Synchronize.YES, Synchronize.MIRROR])
+def test_an_emptied_source_is_not_built_until_it_is_allowed(site: Site, synchronize: Synchronize) -> None:
+    _filled(site, 3)
+    site.change(files=(replace(site.distribution.files[0], synchronize=synchronize),))
+    shutil.rmtree(site.source / "d")
+    before = site.snapshot()
+    for options in ({"dry_run": True}, {}, {"rebaseline": True}):
+        with pytest.raises(RemovalsError, match=rf"^zone: {site.source} has no files now; the last revision has 3 files") as refusal:
+            site.build(**options)
+        assert ("would remove 3 of them" in refusal.value.message) is (synchronize is not Synchronize.NO)
+        assert refusal.value.remedy.endswith("if it is meant, run: sluice build zone --allow-removals")
+        assert site.snapshot() == before
+    assert str(site.build(dry_run=True, allow_removals=True).revision) == "1.2"
+    result = site.build(allow_removals=True)
+    assert (str(result.revision), result.files, result.removed) == ("1.2", 0, 4)
+    assert not site.build().changed  # it was allowed once and for all
+    site.verify()
+
+
+def test_more_removals_than_the_limit_are_not_built_until_they_are_allowed(site: Site) -> None:
+    _filled(site, 30)
+    for number in range(2, 30):
+        (site.source / f"d/{number:03}").unlink()
+    with pytest.raises(RemovalsError, match=r"src lacks 28 of 30 files and would remove 28 of them from \{\{ DEST \}\}/zone: see whether"):
+        site.build()
+    assert site.kept() == ["1.1"]
+    assert site.build(allow_removals=True).removed == 28
+
+
+def test_a_source_that_comes_back_is_built_as_if_it_had_never_been_away(site: Site) -> None:
+    _filled(site, 30)
+    site.source.rename(site.directory / "unmounted")
+    site.source.mkdir()
+    with pytest.raises(RemovalsError):
+        site.build()
+    site.source.rmdir()
+    (site.directory / "unmounted").rename(site.source)
+    assert not site.build().changed
+
+
+@pytest.mark.parametrize(("limit", "removed"), [(RemovalLimit(percent=10, files=0), 3), (RemovalLimit(percent=0, files=4), 4)])
+def test_a_destinations_own_limit_counts(site: Site, limit: RemovalLimit, removed: int) -> None:
+    _filled(site, 30, max_removals=limit)
+    for number in range(removed):
+        (site.source / f"d/{number:03}").unlink()
+    assert site.build().removed == removed
+    for number in range(removed, 2 * removed + 1):
+        (site.source / f"d/{number:03}").unlink()
+    with pytest.raises(RemovalsError, match=rf"lacks {removed + 1} of {30 - removed} files"):
+        site.build()
+
+
+def test_an_exclude_that_takes_most_files_away_must_be_allowed(site: Site) -> None:
+    _filled(site, 30)
+    site.change(files=(replace(site.distribution.files[0], exclude=("/d/",)),))
+    with pytest.raises(RemovalsError, match="has no files now; the last revision has 30 files"):
+        site.build()
+
+
+def test_a_file_system_that_is_not_there_any_more_is_told(site: Site) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as mounted:
+        site.source.rmdir()
+        site.source.symlink_to(mounted)
+        _filled(site, 3)
+    site.source.unlink()
+    site.source.mkdir()
+    with pytest.raises(RemovalsError, match=r"\(a part of it was on another file system, which isn't there now\)"):
+        site.build()
+
+
+def test_what_is_excluded_from_a_mirror_is_in_its_manifest_and_a_change_of_it_is_a_revision(site: Site) -> None:
+    site.change(files=(replace(site.distribution.files[0], synchronize=Synchronize.MIRROR, exclude=("*.local",)),))
+    site.write("a", b"x")
+    site.build()
+    assert site.store.manifest("zone", RevisionNumber(1, 1)).destinations[0].exclude == ("*.local",)
+    assert not site.build().changed
+    site.change(files=(replace(site.distribution.files[0], exclude=("*.local", "/cache/")),))
+    assert str(site.build().revision) == "1.2"
+    site.change(files=(replace(site.distribution.files[0], max_removals=RemovalLimit(percent=5, files=0)),))
+    assert str(site.build().revision) == "1.3"
+    assert site.store.manifest("zone", RevisionNumber(1, 3)).destinations[0].max_removals == RemovalLimit(percent=5, files=0)
+    site.verify()
+
+
+def test_excludes_that_match_nothing_are_named_by_every_build(site: Site) -> None:
+    site.change(files=(replace(site.distribution.files[0], exclude=("*.tmp", "secrets.env")),))
+    site.write("a.tmp", b"x")
+    for options in ({"dry_run": True}, {}, {}):
+        assert site.build(**options).unmatched == ((str(site.source), "secrets.env"),)

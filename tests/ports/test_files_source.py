@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import socket
 import tempfile
 import time
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,8 +18,7 @@ from blake3 import blake3
 
 from infra.sources import reading
 from infra.sources.beneath import Opener
-from infra.sources.exclude import exclude_pattern
-from infra.sources.files import FilesSource
+from infra.sources.files import WALKS, FilesSource
 from sluice.errors import CaseCollisionError, NameImpossibleError, NoSpaceError, SourceChangedError, SourceError, SourceMissingError
 from sluice.model.manifest import Entry, EntryKind
 from sluice.model.site import Distribution, DistributionType, FileSource
@@ -236,40 +237,56 @@ def test_another_question_has_another_answer(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(
-    ("glob", "gone"),
+    ("exclude", "gone"),
     [
-        ("*.tmp", {"a.tmp", "d/b.tmp", "d/e/c.tmp"}),
-        ("d", {"d", "d/b.tmp", "d/e", "d/e/c.tmp", "d/e/f"}),
-        ("e/", {"d/e", "d/e/c.tmp", "d/e/f"}),
-        ("f/", set()),
-        ("/a.tmp", {"a.tmp"}),
-        ("d/*", {"d/b.tmp", "d/e", "d/e/c.tmp", "d/e/f"}),
-        ("d/**", {"d/b.tmp", "d/e", "d/e/c.tmp", "d/e/f"}),
-        ("d/*.tmp", {"d/b.tmp"}),
-        ("d/**.tmp", {"d/b.tmp", "d/e/c.tmp"}),
-        ("**/c.tmp", {"d/e/c.tmp"}),
-        ("**/a.tmp", {"a.tmp"}),
-        ("?", {"d", "d/b.tmp", "d/e", "d/e/c.tmp", "d/e/f"}),
-        ("[a-b].tmp", {"a.tmp", "d/b.tmp"}),
-        ("[!a].tmp", {"d/b.tmp", "d/e/c.tmp"}),
-        ("[", set()),
-        (".*", set()),
+        (("*.tmp",), {"a.tmp", "d/b.tmp", "d/e/c.tmp"}),
+        (("d",), {"d", "d/b.tmp", "d/e", "d/e/c.tmp", "d/e/f"}),
+        (("e/",), {"d/e", "d/e/c.tmp", "d/e/f"}),
+        (("f/",), set()),
+        (("/a.tmp",), {"a.tmp"}),
+        (("d/*",), {"d/b.tmp", "d/e", "d/e/c.tmp", "d/e/f"}),
+        (("d/**",), {"d/b.tmp", "d/e", "d/e/c.tmp", "d/e/f"}),
+        (("d/**/*.tmp",), {"d/b.tmp", "d/e/c.tmp"}),
+        (("**/c.tmp",), {"d/e/c.tmp"}),
+        (("*.tmp", "!c.tmp"), {"a.tmp", "d/b.tmp"}),
+        (("e/", "!c.tmp"), {"d/e", "d/e/c.tmp", "d/e/f"}),
+        (("e/*", "!c.tmp"), set()),  # ``e/*`` is anchored at the source
+        (("d/e/*", "!c.tmp"), {"d/e/f"}),
     ],
 )
-def test_globs_exclude_what_they_say(tree: Tree, glob: str, gone: set[str]) -> None:
+def test_excludes_are_those_of_a_gitignore(tree: Tree, exclude: tuple[str, ...], gone: set[str]) -> None:
     for name in ("a.tmp", "d/b.tmp", "d/e/c.tmp", "d/e/f"):
         tree.write(name, b"x")
     everything = {"", "a.tmp", "d", "d/b.tmp", "d/e", "d/e/c.tmp", "d/e/f"}
-    assert tree.entries(exclude=(glob,)).keys() == everything - gone
+    assert tree.entries(exclude=exclude).keys() == everything - gone
 
 
-def test_no_glob_is_no_pattern() -> None:
-    assert exclude_pattern([]) is None
+def test_excludes_that_match_nothing_are_told_whether_anything_changed_or_not(tree: Tree) -> None:
+    tree.write("a.tmp", b"x")
+    for _ in range(2):
+        scan = tree.scan(exclude=("*.tmp", "secret", "a.tmp", "!b.tmp", "a.tmp/"))
+        assert scan.unmatched == tuple((str(tree.path), each) for each in ("secret", "!b.tmp", "a.tmp/"))
+    assert scan.destinations is None
+    tree.write("secret", b"x")
+    assert tree.scan(exclude=("*.tmp", "secret")).unmatched == ()
 
 
-def test_what_is_no_glob_is_refused_by_name(tree: Tree) -> None:
-    with pytest.raises(SourceError, match=r"exclude: '\[z-a\]' isn't a glob"):
-        tree.scan(exclude=("*.tmp", "[z-a]"))
+def test_an_exclude_of_a_single_file_matches_nothing(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"x")
+    given = distribution([FileSource(PurePosixPath(tmp_path / "one"), "/opt/one", exclude=("one",))])
+    assert FilesSource().scan(given, b"", sink=Sink(), entries=True).unmatched == ((f"{tmp_path}/one", "one"),)
+
+
+def test_an_exclude_that_can_match_nothing_is_refused(tree: Tree) -> None:
+    with pytest.raises(SourceError, match=r"exclude: 'a/\[z-a\]': the range z-a is empty"):
+        tree.scan(exclude=("*.tmp", "a/[z-a]"))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_name_is_excluded_in_every_normal_form(tree: Tree, form: Any) -> None:
+    tree.write(unicodedata.normalize(form, "geheim/schlüssel"), b"x")
+    for other in ("NFC", "NFD"):
+        assert "geheim/schlüssel" not in tree.entries(exclude=(unicodedata.normalize(other, "schlüssel"),))
 
 
 @pytest.mark.parametrize("kind", ["socket", "fifo"])
@@ -394,12 +411,100 @@ def test_a_large_file_that_changes_between_its_two_readings_is_read_again(tree: 
     assert tree.entries()["f"].digest == blake3(b"y" * (reading.PIECE + 5)).hexdigest()
 
 
-def test_a_file_that_goes_away_is_a_change(tree: Tree) -> None:
+def test_a_file_that_goes_away_while_others_are_read_is_not_distributed(tree: Tree) -> None:
     tree.write("a", b"x")
-    path = tree.write("b", b"x")
-    tree.sink.expect = lambda size: path.unlink()  # type: ignore[method-assign]
-    with pytest.raises(SourceChangedError, match="/b vanished"):
+    path = tree.write("b", b"y")
+    tree.sink.expect = lambda size: path.unlink(missing_ok=True)  # type: ignore[method-assign]
+    assert tree.entries().keys() == {"", "a"}
+
+
+def test_a_file_that_is_renamed_while_others_are_read_is_found_under_its_new_name(tree: Tree) -> None:
+    path = tree.write("d/b", b"y")
+    once = iter([True])
+    tree.sink.expect = lambda size: next(once, None) and path.rename(tree.path / "a")  # type: ignore[method-assign]
+    assert tree.entries().keys() == {"", "a", "d"}
+
+
+def test_a_directory_that_goes_away_while_the_source_is_walked_is_not_distributed(tree: Tree) -> None:
+    tree.write("d/e/f", b"x")
+    tree.write("g", b"y")
+
+    class Removing(Opener):
+        def open(self, root: int, path: str, flags: int) -> int:
+            if path == "d/e/":
+                shutil.rmtree(tree.path / "d/e", ignore_errors=True)
+            return super().open(root, path, flags)
+
+    source = FilesSource(opener=Removing())
+    given = distribution([FileSource(PurePosixPath(tree.path), "{{ DEST }}")])
+    scan = source.scan(given, b"", sink=tree.sink, entries=True)
+    assert scan.destinations is not None
+    assert [entry.path for entry in scan.destinations[0].entries] == ["", "d", "g"]
+
+
+def test_a_name_that_goes_away_before_its_stat_is_not_distributed(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.write("a", b"x")
+    real = os.scandir
+
+    class Listed:
+        """The names of a directory as they were listed, with one that went away since."""
+
+        def __init__(self, directory: int) -> None:
+            (tree.path / "gone").touch()
+            self.items = list(real(directory))
+            (tree.path / "gone").unlink()
+
+        def __enter__(self) -> list[os.DirEntry[str]]:
+            return self.items
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+    monkeypatch.setattr("infra.sources.walk.os.scandir", Listed)
+    assert tree.entries().keys() == {"", "a"}
+
+
+def test_a_source_in_which_files_come_and_go_at_every_walk_is_refused_with_one_of_their_names(tree: Tree) -> None:
+    tree.write("a", b"x")
+    files = iter([tree.write(f"spool/{number}", b"y") for number in range(WALKS + 1)])
+    tree.sink.expect = lambda size: next(files).unlink()  # type: ignore[method-assign]
+    with pytest.raises(SourceChangedError, match=r"/src/spool/\d vanished .* in each of 5 walks") as refusal:
         tree.scan()
+    assert refusal.value.remedy == "exclude it, or build again when nothing changes the source"
+
+
+@pytest.mark.parametrize("year", [2263, 5200, 1600])
+@pytest.mark.parametrize("name", ["d/f", "d"])
+def test_a_time_that_no_manifest_has_is_refused_with_its_path(year: int, name: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:  # a file system that has every time
+        tree = Tree(Path(memory) / "src")
+        tree.write("d/f", b"x")
+        os.utime(tree.path / name, (0, (year - 1970) * 31_556_952))
+        with pytest.raises(
+            SourceError, match=rf"modified before 1677 or after 2262, .*: .*/src/{name} \(the year {year}\): give"
+        ) as refusal:
+            tree.scan()
+        assert refusal.value.remedy == "give each of them a true time with touch, or exclude it"
+        assert "d/f" not in tree.entries(exclude=(name,))
+        os.utime(tree.path / name)
+        assert "d/f" in tree.entries()
+
+
+def test_every_path_with_an_impossible_time_is_told_at_once() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        tree = Tree(Path(memory) / "src")
+        for number in range(23):
+            os.utime(tree.write(f"{number:02}", b"x"), (0, 2**40))
+        with pytest.raises(SourceError, match=r"/src/00 .*/src/19 \(the year \d+\); and 3 more: give"):
+            tree.scan()
+
+
+def test_times_before_the_epoch_and_those_of_links_do_not_matter(tree: Tree) -> None:
+    os.utime(tree.write("f", b"x"), ns=(0, -(10**18) - 7))
+    (tree.path / "l").symlink_to("f")
+    os.utime(tree.path / "l", (0, 2**33), follow_symlinks=False)
+    assert tree.entries()["f"].mtime_ns == -(10**18) - 7
+    assert tree.scan().destinations is None  # known by its stat
 
 
 def test_what_the_sink_raises_passes_through(tree: Tree) -> None:
@@ -435,7 +540,7 @@ def test_a_directory_that_is_swapped_for_a_link_between_walk_and_read_leads_nowh
         (elsewhere / "data").symlink_to("secret")
 
     class Swapping(Opener):
-        """Somebody swaps as soon as the walk is over."""
+        """Somebody swaps as soon as the first walk is over; the next one finds the link, which is kept as text."""
 
         def open(self, root: int, path: str, flags: int) -> int:
             if path in ("below/data", "below"):
@@ -444,6 +549,7 @@ def test_a_directory_that_is_swapped_for_a_link_between_walk_and_read_leads_nowh
             return super().open(root, path, flags)
 
     source = FilesSource(opener=Swapping(use_openat2=use_openat2))
-    with pytest.raises(SourceChangedError):
-        source.scan(distribution([FileSource(PurePosixPath(tree.path), "{{ DEST }}")]), b"", sink=tree.sink, entries=True)
+    scan = source.scan(distribution([FileSource(PurePosixPath(tree.path), "{{ DEST }}")]), b"", sink=tree.sink, entries=True)
+    assert scan.destinations is not None
+    assert [(entry.path, entry.target) for entry in scan.destinations[0].entries] == [("", ""), ("below", str(elsewhere))]
     assert b"secret" not in tree.sink.contents.values()

@@ -16,6 +16,7 @@ from sluice.blueprint.convert.subscriptions import subscriptions
 from sluice.blueprint.read.document import Document, PathKey, path_text
 from sluice.blueprint.read.site_id import read_site_id
 from sluice.blueprint.schema.actions import PHASES, ActionPart
+from sluice.blueprint.schema.excludes import misplaced
 from sluice.blueprint.schema.kinds import ChannelDocument, DistributionDocument, DistributorDocument, FilePart, SubscriberDocument
 from sluice.blueprint.schema.parse import Parsed, Parts
 from sluice.blueprint.schema.part import Part
@@ -210,6 +211,8 @@ class Converter:
 
     def _file(self, document: Document, index: int, part: FilePart) -> FileSource:
         source = self._parsed(document, ("files", index, "source"), self._site_path, part.source, PurePosixPath("/"))
+        for number, what, remedy in misplaced(part.exclude or (), source=str(source), written=part.source):
+            self.errors.append(document.error(("files", index, "exclude", number), what, remedy))
         synchronize = part.synchronize or Synchronize.NO
         return FileSource(
             source,

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from sluice.blueprint.schema import values
 from sluice.blueprint.schema.actions import ActionPart
 from sluice.blueprint.schema.attributes import FileOwner, MaxRemovals, Removal, Xattrs
+from sluice.blueprint.schema.excludes import Exclude
 from sluice.blueprint.schema.mails import MailPart, NotifyPart
 from sluice.blueprint.schema.part import Part, left_out
 from sluice.blueprint.schema.schedules import ScheduleValue
@@ -129,7 +130,7 @@ class FilePart(Part):
     max_removals: MaxRemovals | None = left_out(
         "Most files that may go unasked: a share such as 20%, or a number; 50% or 10 files when left out, whichever is more."
     )
-    exclude: list[values.Filled] | None = left_out("Patterns as in a .gitignore, against the path below source.", max_length=EXCLUDES_MAX)
+    exclude: list[Exclude] | None = left_out("Patterns as in a .gitignore, against the path below source.", max_length=EXCLUDES_MAX)
     mode: values.Mode | None = left_out('keep, or octal digits in quotes such as "0644".')
     directory_mode: Literal["keep", "set"] | None = left_out(
         "Directories that stood before: keep their mode, owner, attributes and time (default), or set the source's."

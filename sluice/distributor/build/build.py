@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 
 from blake3 import blake3
 
-from sluice.errors import NotFoundError, SourceError, StoreCorruptError
+from sluice.errors import NotFoundError, RemovalsError, SourceError, StoreCorruptError
 from sluice.formats.manifest.document import manifest_bytes, parse_header
 from sluice.formats.ted.file import needed_contents
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Distribution
+from sluice.model.site import Distribution, Synchronize
 from sluice.ports import Draft, Progress, Scan, Source, Store, TedFile
 from sluice.rules.destinations import destination_of
+from sluice.rules.removals import unusual_removals
 from sluice.rules.revisions import FIRST, delta_bases, next_revision, superseded
+from sluice.rules.wording import counted
 
 _DIGEST = 32
 """Bytes before the scan's own memory: the BLAKE3 of the manifest that was made of it."""
@@ -54,6 +56,8 @@ class BuildResult:
     """Revisions that were deleted for the new one (C3)."""
     manifest: Manifest | None = None
     """What a dry run would build."""
+    unmatched: tuple[tuple[str, str], ...] = ()
+    """Excludes that matched nothing, each with its source."""
 
 
 def build(
@@ -63,6 +67,7 @@ def build(
     source: Source,
     progress: Progress | None = None,
     rebaseline: bool = False,
+    allow_removals: bool = False,
     dry_run: bool = False,
 ) -> BuildResult:
     """Build the next revision of a Distribution, if anything changed.
@@ -70,21 +75,31 @@ def build(
     Args:
         progress: Called with (done, total) of the bytes to read.
         rebaseline: Build a new baseline even if nothing changed (C8).
+        allow_removals: Build also if a source became empty or lost more than ``max_removals``.
         dry_run: Say what would be built; read the sources, write nothing, hold no lock.
     Raises:
         StoreLockedError: The Distribution is being built or pruned by another process.
-        SourceError: Its leaves name what can't be read or distributed.
+        SourceError: Its leaves name what can't be read or distributed, or what must be allowed.
         NoSpaceError: Less than ``min_free`` would be left.
     Source: TED "Build schedule", "Maximum revisions".
     """
+    asked = _Asked(rebaseline, allow_removals)
     if dry_run:
-        return _build(distribution, store, source, progress, rebaseline, None)
+        return _build(distribution, store, source, progress, asked, None)
     with store.lock(distribution.name) as draft:
-        return _build(distribution, store, source, progress, rebaseline, draft)
+        return _build(distribution, store, source, progress, asked, draft)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Everything that the caller of a build asks beyond a plain one."""
+
+    rebaseline: bool
+    allow_removals: bool
 
 
 def _build(
-    distribution: Distribution, store: Store, source: Source, progress: Progress | None, rebaseline: bool, draft: Draft | None
+    distribution: Distribution, store: Store, source: Source, progress: Progress | None, asked: _Asked, draft: Draft | None
 ) -> BuildResult:
     name = distribution.name
     kept = store.revisions(name)
@@ -92,18 +107,20 @@ def _build(
     before = _manifest_bytes_of(store, name, newest)
     made_of, memory = _split(store.scan_memory(name))
     made_of_last = blake3(before).digest()
-    entries = rebaseline or made_of != made_of_last or not _header_is_of(distribution, before)
+    entries = asked.rebaseline or made_of != made_of_last or not _header_is_of(distribution, before)
     scan = source.scan(distribution, memory, sink=draft or _DiscardingSink(), entries=entries, progress=progress)
     if scan.destinations is None:
         return _unchanged(distribution, scan, newest, _tidy(distribution, kept, draft))
     last = _manifest(distribution, newest or FIRST, scan.destinations)
     _refuse_overlaps(last)
-    if not rebaseline and manifest_bytes(last) == before:
+    if not asked.rebaseline and manifest_bytes(last) == before:
         if draft is not None:
             draft.remember(made_of_last + scan.memory)
         return _unchanged(distribution, scan, newest, _tidy(distribution, kept, draft))
     previous = _manifest_of(store, name, newest)
-    number = next_revision(newest, max_revisions=distribution.max_revisions, rebaseline=rebaseline or previous is None)
+    if previous is not None and not asked.allow_removals:
+        _refuse_removals(distribution, previous, last, scan)
+    number = next_revision(newest, max_revisions=distribution.max_revisions, rebaseline=asked.rebaseline or previous is None)
     manifest = replace(last, revision=number)
     teds: Sequence[TedFile] = ()
     if draft is not None:
@@ -168,6 +185,7 @@ def _unchanged(distribution: Distribution, scan: Scan, newest: RevisionNumber | 
         bytes=scan.size,
         files_read=scan.files_read,
         pruned=pruned,
+        unmatched=scan.unmatched,
     )
 
 
@@ -229,6 +247,22 @@ def _refuse_overlaps(manifest: Manifest) -> None:
             seen[template, entry.path] = entry.kind
             if first is not None and not first is entry.kind is EntryKind.DIRECTORY:
                 raise SourceError(f"two sources have {entry.path or 'a file'!r} for {template!r}", remedy="exclude it from one of them")
+
+
+def _refuse_removals(distribution: Distribution, before: Manifest, after: Manifest, scan: Scan) -> None:
+    """Refuse a revision of which a source that isn't mounted, or was deleted, may be the reason. Raises RemovalsError."""
+    found = []
+    for each in unusual_removals(distribution.files, before, after):
+        given = distribution.files[each.number]
+        moved = " (a part of it was on another file system, which isn't there now)" if each.number in scan.lost_devices else ""
+        state = "has no files now; the last revision has" if each.is_emptied else f"lacks {each.removed} of"
+        would = "" if given.synchronize is Synchronize.NO else f" and would remove {each.removed} of them from {given.destination}"
+        found.append(f"{given.source} {state} {counted(each.of, 'file')}{would}{moved}")
+    if found:
+        raise RemovalsError(
+            f"{distribution.name}: {'; '.join(found)}",
+            remedy=f"see whether it is mounted and complete; if it is meant, run: sluice build {distribution.name} --allow-removals",
+        )
 
 
 def _differences(before: Manifest | None, after: Manifest) -> tuple[int, int, int]:

@@ -16,12 +16,17 @@ from sluice.trust.publish import Published
 
 
 def build_recorded(
-    context: DistributorContext, distribution: str, *, rebaseline: bool = False, progress: Progress | None = None
+    context: DistributorContext,
+    distribution: str,
+    *,
+    rebaseline: bool = False,
+    allow_removals: bool = False,
+    progress: Progress | None = None,
 ) -> BuildResult:
     """Build, and record the result. A revision that a killed build left unrecorded is recorded by the next. Raises as ``build``."""
     store, source, subject = context.store, context.source, context.site.distribution(distribution)
     try:
-        result = build(subject, store=store, source=source, rebaseline=rebaseline, progress=progress)
+        result = build(subject, store=store, source=source, rebaseline=rebaseline, allow_removals=allow_removals, progress=progress)
     except SluiceError as error:
         context.ledger.record(event_of(context, EventKind.BUILD_FAILED, distribution, data=failure_data(error)))
         raise

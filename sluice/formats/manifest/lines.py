@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from sluice.errors import StoreCorruptError, TrustError
 from sluice.formats.canonical import Fields, canonical_bytes
-from sluice.model.manifest import Entry, EntryKind
+from sluice.model.manifest import TIME_MAX, Entry, EntryKind
 
 PATH_MAX = 4096
 """Most bytes of a path below a destination."""
@@ -121,7 +121,7 @@ def checked(entries: Iterable[Entry], sizes: dict[str, int], *, is_directory: bo
             directories.add(path)
         elif not entry.target or len(entry.target.encode()) > TARGET_MAX or entry.xattrs:
             _wrong(path, "has an impossible link text, or attributes that links can't have")
-        if entry.mode > MODE_MAX or not -SIZE_MAX <= entry.mtime_ns <= SIZE_MAX:
+        if entry.mode > MODE_MAX or not -TIME_MAX <= entry.mtime_ns <= TIME_MAX:
             _wrong(path, "has a mode or time out of range")
         append(entry)
     if not found:
