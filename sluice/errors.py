@@ -284,10 +284,7 @@ class SupersededError(NotFoundError):
 
 
 def _leaves(cls: type[SluiceError]) -> dict[str, type[SluiceError]]:
-    found = {cls.__name__: cls}
-    for sub in cls.__subclasses__():
-        found |= _leaves(sub)
-    return found
+    return {cls.__name__: cls} | {name: leaf for sub in cls.__subclasses__() for name, leaf in _leaves(sub).items()}
 
 
 def error_from_code(code: str, message: str, remedy: str = "") -> SluiceError:
@@ -296,8 +293,6 @@ def error_from_code(code: str, message: str, remedy: str = "") -> SluiceError:
     Blueprint errors need file and line and never travel.
     """
     cls = _leaves(SluiceError).get(code, SluiceError)
-    if issubclass(cls, BlueprintError | SiteError):
-        cls = SluiceError
-    error = cls(message, remedy=remedy)
+    error = (SluiceError if issubclass(cls, BlueprintError | SiteError) else cls)(message, remedy=remedy)
     error.is_reported = True
     return error
