@@ -204,3 +204,40 @@ def test_owner_and_acl_of_a_directory_that_stood_stay_also_if_everything_is_to_h
     assert {name: os.getxattr(target / "sub", name) for name in os.listxattr(target / "sub")} == before
     assert (target / "sub/b").stat().st_uid == (target / "sub/deep").stat().st_uid == 1
     assert acl is None or any("acl" in name for name in before)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o555, 0o1777, 0o2775])
+@pytest.mark.parametrize("stands", [False, True], ids=["new", "again"])
+def test_the_directory_around_a_destination_is_after_a_failure_as_it_was(tmp_path: Path, mode: int, stands: bool) -> None:
+    host, around = Host(tmp_path), tmp_path / "around"
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a").write_text("a")
+    around.mkdir()
+    if stands:
+        assert host.install(make("1.1", source), around / "zone").failure is None
+        (source / "a").write_text("b")
+    around.chmod(mode)
+    os.utime(around, ns=(7, 7))
+    before = tree_of(around)
+
+    receipt = host.install(make("1.2", source), around / "zone", post=[shell("exit 1")])
+
+    assert receipt.failure is not None
+    assert tree_of(around) == before
+
+
+def test_the_directory_around_a_destination_keeps_its_time_if_only_staging_stood_in_it(tmp_path: Path) -> None:
+    host, around = Host(tmp_path), tmp_path / "around"
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a").write_text("a")
+    around.mkdir()
+    assert host.install(make("1.1", source), around / "zone").failure is None
+    (source / "a").write_text("b")
+    os.utime(around, ns=(7, 7))
+
+    assert host.install(make("1.2", source), around / "zone").failure is None
+
+    assert (around / "zone/a").read_text() == "b"
+    assert around.stat().st_mtime_ns == 7

@@ -21,7 +21,7 @@ class StagingArea:
     staging_path: str
     """Of the staging directory, relative to ``root``."""
     holder: PathStat | None = None
-    """The directory around it, if that is a destination's own."""
+    """The directory around it, if the agent may give it its time back."""
     staging: Root | None = None
     """Once it was made."""
     is_used: bool = False
@@ -96,9 +96,8 @@ class StagingAreas:
         area = self._areas.get((root.path, point))
         if area is None:
             area = StagingArea(len(self.all), root, below(point, self.name))
-            if point or root.path == "/":
-                holder = root.find(point)
-                area.holder = holder if holder is not None and holder.is_mendable else None
+            holder = root.find(point)
+            area.holder = holder if holder is not None and holder.is_mendable else None
             self._areas[root.path, point] = area
             self.all.append(area)
         return area

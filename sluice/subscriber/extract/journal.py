@@ -51,7 +51,7 @@ class AreaRecord:
     staging: str
     """The staging directory, relative to it."""
     mode: int = NEW
-    """Of the directory around the staging directory if that is a destination's own (a mount point)."""
+    """Of the directory around the staging directory, if the agent may set it."""
     mtime_ns: int = 0
 
 

@@ -95,6 +95,7 @@ class _Planner:
         self._remove()
         for at in self._located:
             self._mend_directories(at)
+        self._keep_holders()
 
     def _check_protected(self, at: LocatedDestination) -> None:
         destination, ours = f"{at.top.rstrip('/')}/", f"{self._context.working_directory}/"
@@ -237,3 +238,10 @@ class _Planner:
             step = self._metadata.step(at, entry, found, touched=touched)
             if step is not None:
                 self.plan.metadata.append(step)
+
+    def _keep_holders(self) -> None:
+        """Leave directories that only hold a staging directory meanwhile as they are."""
+        mended = {(step.area, step.path) for step in self.plan.metadata}
+        for area in self._areas.all:
+            if area.is_used and area.holder is not None and (area.number, area.holder_path) not in mended:
+                self._keep(area.root, area.holder)
