@@ -3,6 +3,7 @@
 The environment is set on import, before any test module can import Prefect, which reads it once.
 """
 
+import gc
 import glob
 import os
 import shutil
@@ -12,12 +13,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
+import psutil
 import pytest
 
 if TYPE_CHECKING:
     from infra.orchestrator.server_address import ServerAddress
     from tests.system.postgres import Cluster
     from tests.system.warm import Warm
+
+MEMORY, MEMORY_LEAST = Path("/dev/shm"), 6 << 30
+
+
+def are_in_memory() -> bool:
+    """Whether temporary files go to memory: on a disk these tests mostly wait for fsync, and none cuts the power of that disk.
+
+    Not if somebody chose another place, nor without room; and programs must run there, which a container may forbid.
+    """
+    is_chosen = any(name in os.environ for name in ("TMPDIR", "PYTEST_DEBUG_TEMPROOT"))
+    if is_chosen or not MEMORY.is_dir() or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        return False
+    return min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) > MEMORY_LEAST
+
+
+if are_in_memory():
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 _PREFECT_HOME = tempfile.mkdtemp(prefix="sluice-tests-prefect-")
 
@@ -92,6 +111,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     if hasattr(config, "workerinput"):
         items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected, which stays to the end, out of every later collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:
