@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
+from infra.filesystem.local import LocalFilesystem
 from sluice.formats.manifest.document import manifest_bytes
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.subscriber.extract.others import OtherDestination
 from sluice.subscriber.held.directory import DistributionDirectory
-from sluice.subscriber.held.paths import below, is_below, overlap, parents
+from sluice.subscriber.held.paths import below, full, is_below, overlap, parents
 
 
 def test_paths_are_joined_with_one_slash() -> None:
     assert below("/", "etc/zone") == "/etc/zone"
     assert below("/opt", "zone") == "/opt/zone"
     assert (below("", "zone"), below("opt", ""), below("/", ""), below("", "")) == ("zone", "opt", "/", "")
+
+
+def test_a_directory_that_is_itself_the_root_is_named_without_a_slash_at_its_end(tmp_path: Path) -> None:
+    filesystem = LocalFilesystem()
+    with closing(filesystem.open_root(str(tmp_path))) as root, closing(filesystem.open_root("/")) as top:
+        assert (full(root, ""), full(root, "a/b")) == (str(tmp_path), f"{tmp_path}/a/b")
+        assert (full(top, ""), full(top, "etc")) == ("/", "/etc")
 
 
 def test_a_path_overlaps_itself_and_those_below_or_above_it() -> None:

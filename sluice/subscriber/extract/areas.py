@@ -44,7 +44,7 @@ class StagingArea:
     @property
     def holder_name(self) -> str:
         """The same as an absolute path."""
-        return full(self.root, self.holder_path).rstrip("/") or "/"
+        return full(self.root, self.holder_path)
 
     def device(self) -> int:
         """Number of the file system that it is on."""

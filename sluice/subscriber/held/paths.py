@@ -17,7 +17,7 @@ def below(directory: str, name: str) -> str:
 
 def full(root: Root, path: str) -> str:
     """Return the absolute path."""
-    return f"{root.path.rstrip('/')}/{path}"
+    return f"{root.path.rstrip('/')}/{path}" if path else root.path
 
 
 def is_below(path: str, top: str) -> bool:
