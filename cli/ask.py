@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from cli.contacts import contacts_of
 from cli.hosts import on_each, timeout_of, transport_of
 from cli.session import Session
 
@@ -46,8 +47,11 @@ def ask_agents(
     def ask(subscriber: Subscriber, distribution: str) -> A:
         rendered = recipe(site, distribution, subscriber.name)
         owner, timeout = site.distribution(distribution).distributor, min(ASK_SECONDS, timeout_of(site, subscriber))
+        contact = contacts(owner, subscriber)
         call = call_agent(subscriber, owner, transport=transport, timeout=timeout)
         try:
+            if contact is not None:
+                contact.heard(call.hello)
             if feature not in call.hello.features:
                 raise AgentVersionError("its agent is too old to say", remedy=f"run: sluice subscriber bootstrap {subscriber.name}")
             return question(call.conversation, subscriber.name, distribution, rendered)
@@ -57,6 +61,7 @@ def ask_agents(
     def ask_all(subscriber: Subscriber) -> list[A]:
         return [ask(subscriber, distribution) for distribution in wanted[subscriber.name]]
 
-    results = on_each([site.subscriber(name) for name in wanted], ask_all)
+    with contacts_of(site) as contacts:
+        results = on_each([site.subscriber(name) for name in wanted], ask_all)
     answers = [answer for each in results for answer in each.result or ()]
     return answers, [(each.subscriber.name, each.error.message) for each in results if each.error]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.contacts import contacts_of
 from cli.failures import SOME_FAILED
 from cli.hosts import HostResult, bundle_directory, on_each, publishers_here, timeout_of, transport_of
 from cli.session import Session, emit, json_option, now, session
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 def doctor(ctx: click.Context, session: Session, subscribers: bool, as_json: bool) -> None:
     """Check this machine, Prefect, workers, keys and Subscribers.
 
-    Each check is ok, a warning or failed, with a remedy. Changes nothing. Run it as the account of the workers, with their
-    settings.
+    Each check is ok, a warning or failed, with a remedy. Changes nothing; what agents say is recorded in the ledger. Run it as
+    the account of the workers, with their settings.
     """
     found = list(_findings(session, subscribers))
     failed = sum(finding.health is Health.FAILED for finding in found)
@@ -63,26 +64,35 @@ def _findings(session: Session, subscribers: bool) -> Iterator[Finding]:
         return
     yield machine.site_is_valid(site, os.environ.get("SLUICE_SITE"))
     yield from machine.identities(site)
-    yield from _distributor_findings(site, now())
+    yield from _distributor_findings(site, now(), calls=subscribers)
     yield machine.agent_bundle(bundle_directory(session))
     yield from _prefect_findings(session, site)
     if subscribers:
         yield from _subscribers_findings(session, site)
 
 
-def _distributor_findings(site: Site, at: datetime) -> Iterator[Finding]:
-    """Check the files of the Distributors of this machine, and compare its clock with their ledgers."""
+def _distributor_findings(site: Site, at: datetime, *, calls: bool) -> Iterator[Finding]:
+    """Check the files of the Distributors of this machine, and compare its clock with their ledgers; ``calls``: hosts are asked later."""
     from infra.doctor import ledger, machine
+    from infra.doctor.sources import sources
     from infra.workplace import ledger_place
+    from sluice.rules.diagnosis import beliefs, builds
 
     here = machine.distributors_here(site)
     yield from machine.elsewhere(site)
     for distributor in here:
         yield from machine.working_directory(distributor)
         yield from machine.trust(site, distributor, at)
-    examined = [ledger.look(place, at) for place in dict.fromkeys(ledger_place(distributor) for distributor in here)]
+    by_place = {place: ledger.look(place, at) for place in dict.fromkeys(ledger_place(distributor) for distributor in here)}
+    examined = list(by_place.values())
     for each in examined:
         yield from each.findings
+    for distributor in here:
+        snapshot = by_place[ledger_place(distributor)].snapshot
+        yield from sources(site, distributor, snapshot)
+        if snapshot is not None:
+            yield from builds(site, distributor.name, snapshot, at)
+            yield from () if calls else beliefs(site, distributor.name, snapshot, at)
     newest = max((time for each in examined if (time := each.newest())), default=None)
     yield clock_went_back(at, newest, what="what the ledger holds")
 
@@ -127,11 +137,14 @@ def _subscribers_findings(session: Session, site: Site) -> Iterator[Finding]:
                 bundles=kept if current else Path(temporary),
                 timeout=timeout_of(site, host),
                 needs=needs_of(site, host.name),
+                contacts=contacts,
             )
 
         active = [each for _, each in sorted(site.subscribers.items()) if each.active]
-        for done in on_each(active, work):
-            yield from _subscriber_findings(done)
+        with contacts_of(site) as contacts:
+            results = on_each(active, work)
+    for done in results:
+        yield from _subscriber_findings(done)
 
 
 def _subscriber_findings(done: HostResult[list[CheckItem]]) -> Iterator[Finding]:

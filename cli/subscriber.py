@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.contacts import contacts_of, record_bootstrap
 from cli.failures import error_json, worst_exit
 from cli.hosts import HostResult, bundle_directory, chosen, on_each, publishers_here, timeout_of, transport_of
 from cli.removal import remove
@@ -56,7 +57,7 @@ def subscriber_bootstrap(
     site, transport, bundles = session.site, transport_of(session), bundle_directory(session)
 
     def work(host: Subscriber) -> Bootstrapped:
-        return bootstrap.bootstrap(
+        result = bootstrap.bootstrap(
             host,
             publishers_here(site, bootstrap.distributors_of(site, host.name)),
             transport=transport,
@@ -66,6 +67,9 @@ def subscriber_bootstrap(
             own_crontab=own_crontab,
             dry_run=dry_run,
         )
+        if not dry_run:
+            record_bootstrap(result, host, contacts, transport, timeout_of(site, host))
+        return result
 
     def show(done: HostResult[Bootstrapped]) -> None:
         name = done.subscriber.name
@@ -76,7 +80,8 @@ def subscriber_bootstrap(
         for line in (*lines, *done.result.notes):
             say(f"{name}: {line}")
 
-    done = on_each(chosen(session, names, every), work, show=show)
+    with contacts_of(site) as contacts:
+        done = on_each(chosen(session, names, every), work, show=show)
     if as_json:
         emit({"subscribers": [_bootstrapped(each) for each in done]})
     else:
@@ -95,7 +100,10 @@ subscriber.add_command(remove)
 @session
 @click.pass_context
 def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...], every: bool, as_json: bool) -> None:
-    """List what is missing on hosts, changing nothing."""
+    """List what is missing on hosts, changing nothing there.
+
+    What their agents say is compared with the ledger, and recorded in it.
+    """
     from infra.hosts.bootstrap import distributors_of
     from infra.hosts.check import check, needs_of
 
@@ -104,10 +112,17 @@ def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...
     def work(host: Subscriber) -> list[CheckItem]:
         publishers = publishers_here(site, distributors_of(site, host.name))
         return check(
-            host, publishers, transport=transport, bundles=bundles, timeout=timeout_of(site, host), needs=needs_of(site, host.name)
+            host,
+            publishers,
+            transport=transport,
+            bundles=bundles,
+            timeout=timeout_of(site, host),
+            needs=needs_of(site, host.name),
+            contacts=contacts,
         )
 
-    done = on_each(chosen(session, names, every), work)
+    with contacts_of(site) as contacts:
+        done = on_each(chosen(session, names, every), work)
     if as_json:
         emit({"subscribers": [_checked(each) for each in done]})
     else:

@@ -24,7 +24,6 @@ from tasks.settings import LOCAL
 async def build_revision(distribution: str, rebaseline: bool = False, allow_removals: bool = False) -> BuildResult:
     """Build one Distribution. Raises SourceError, StoreError, and TrustError before anything is read if nothing could be signed."""
     work = current().work
-    await asyncio.to_thread(work.publisher.check_keys)
     async with reported(f"reading the sources of {distribution}") as progress:
         result = await asyncio.to_thread(
             build_recorded, work, distribution, rebaseline=rebaseline, allow_removals=allow_removals, progress=progress

@@ -56,6 +56,8 @@ class Bootstrapped:
     """Empty if nothing was missing."""
     notes: tuple[str, ...]
     """Hints for a person: no cron, say."""
+    distributors: tuple[str, ...] = ()
+    """Those that send to it from this machine."""
 
 
 def distributors_of(site: Site, subscriber: str) -> tuple[str, ...]:
@@ -96,7 +98,7 @@ def bootstrap(
         steps, notes = installation.plan()
         if not dry_run:
             installation.run(steps)
-    return Bootstrapped(subscriber.name, tuple(steps), tuple(notes))
+    return Bootstrapped(subscriber.name, tuple(steps), tuple(notes), tuple(sorted(publishers)))
 
 
 def push_trust(subscriber: Subscriber, publishers: Mapping[str, Publisher], *, transport: LoginTransport, timeout: float) -> None:

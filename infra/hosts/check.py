@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,9 +13,11 @@ from pathlib import Path
 from infra.hosts.agent_bundle import choose
 from infra.hosts.bootstrap import hook_command, noexec_error
 from infra.hosts.login import Host, LoginTransport, logged_in, probe
+from sluice.distributor.deliver.contact import Contact, Told
 from sluice.errors import SluiceError
 from sluice.model.site import Site, Subscriber
 from sluice.ports import Transport
+from sluice.rules.belief import TWINS_REMEDY
 from sluice.rules.diagnosis import Health, clocks_apart
 from sluice.rules.features import needed_features
 from sluice.rules.space import size
@@ -57,11 +59,13 @@ def check(
     bundles: Path,
     timeout: float,
     needs: Mapping[str, frozenset[str]],
+    contacts: Callable[[str, Subscriber], Contact | None] = lambda _distributor, _subscriber: None,
 ) -> list[CheckItem]:
     """Return what is there and what is missing, changing nothing. Never raises for what it finds.
 
     Args:
         needs: The features an agent must have, by Distributor: see ``needs_of``.
+        contacts: Makes a Distributor's contact, which records in its ledger what was seen; none without a ledger.
     """
     remedy = f"run: sluice subscriber bootstrap {subscriber.name}"
     try:
@@ -86,7 +90,8 @@ def check(
     items.append(_item("identity", host.name == subscriber.name, host.name or "none", remedy))
     for distributor, publisher in sorted(publishers.items()):
         items += _trust_items(subscriber, host, distributor, publisher, remedy)
-        items += _conversation_items(subscriber, distributor, transport, timeout, needs.get(distributor, frozenset()), remedy)
+        wanted = needs.get(distributor, frozenset())
+        items += _conversation_items(subscriber, distributor, transport, timeout, wanted, remedy, contacts)
     items.append(recovery_item(subscriber, host, remedy))
     return items
 
@@ -136,10 +141,18 @@ def _clock_item(subscriber: Subscriber, ahead: float) -> CheckItem:
 
 
 def _conversation_items(
-    subscriber: Subscriber, distributor: str, transport: Transport, timeout: float, needs: frozenset[str], remedy: str
+    subscriber: Subscriber,
+    distributor: str,
+    transport: Transport,
+    timeout: float,
+    needs: frozenset[str],
+    remedy: str,
+    contacts: Callable[[str, Subscriber], Contact | None],
 ) -> list[CheckItem]:
     try:
+        contact = contacts(distributor, subscriber)
         call = call_agent(subscriber, distributor, transport=transport, timeout=timeout)
+        told = contact.heard(call.hello, looks=True) if contact else None
     except SluiceError as error:
         return [CheckItem(f"conversation for {distributor}", ok=False, detail=error.message, remedy=error.remedy or remedy)]
     call.close()
@@ -152,4 +165,16 @@ def _conversation_items(
         CheckItem(f"conversation for {distributor}", ok=True, detail=f"agent {hello.agent}, Python {hello.python}"),
         _item(f"features for {distributor}", not missing, features, remedy),
         _item("free space", hello.free >= subscriber.min_free, free, space),
+        *(() if told is None else belief_items(subscriber.name, distributor, told)),
     ]
+
+
+def belief_items(subscriber: str, distributor: str, told: Told) -> list[CheckItem]:
+    """Say whether the agent is the one, and has what, the Distributor's ledger believes."""
+    doubts = "; ".join(f"{name}: {text}" for name, text in sorted(told.doubts.items()))
+    again = ", ".join(f"sluice distribute {name} --to {subscriber}" for name in sorted(told.doubts))
+    remedy = f"it is due at the Channel's next start; to have it now, run: {again}"
+    items = [_item(f"state for {distributor}", not doubts, doubts or "as the ledger has it", remedy)]
+    if told.twins:
+        items.append(CheckItem(f"machine for {distributor}", ok=False, detail=told.twins, remedy=TWINS_REMEDY))
+    return items

@@ -34,6 +34,7 @@ MACHINES_MAX = 8
 """Machines that are remembered of one Subscriber."""
 TWINS_TOLD = timedelta(days=7)
 """Time for which two machines that answered in turn are told of, since they last did."""
+TWINS_REMEDY = "find out which of them is meant; on the other one remove the working directory, and bootstrap it as a Subscriber of its own"
 _NOTHING = HeldState()
 
 
@@ -51,6 +52,11 @@ def compare(known: Known, seen: Seen) -> tuple[Belief, Mapping[str, Doubt]]:
         elif asked and (found := _doubt_of(state, claim, known.last_order)) is not None:
             doubts[name] = found
     return _belief(known.belief, seen), doubts
+
+
+def of_owner(state: CurrentState | None, distributor: str) -> CurrentState | None:
+    """Return the state of a pair if this Distributor made it; None: another one owned the Distribution then, and attests nothing for it."""
+    return None if state is None or state.distributor not in ("", distributor) else state
 
 
 def twins_sentence(subscriber: str, belief: Belief | None, now: datetime) -> str:
@@ -109,8 +115,9 @@ def _belief(before: Belief | None, seen: Seen) -> Belief:
     machine = Machine(identity.instance, identity.host, seen.address, seen.at)
     is_same_agent = identity.key == before.key  # one that was set up anew has no twin that counts
     earlier = before.machines if is_same_agent else ()
-    returned = bool(identity.instance) and identity.instance in [each.instance for each in earlier[1:]]
-    machines = (machine, *(each for each in earlier if each.instance != identity.instance))[:MACHINES_MAX]
+    returned = identity.instance in [each.instance for each in earlier[1:]]
+    if identity.instance:  # else its system doesn't tell its starts apart
+        earlier = (machine, *(each for each in earlier if each.instance != identity.instance))[:MACHINES_MAX]
     return replace(
         before,
         at=seen.at,
@@ -118,7 +125,7 @@ def _belief(before: Belief | None, seen: Seen) -> Belief:
         key=identity.key,
         directory=identity.directory,
         metadata=seen.metadata,
-        machines=machines,
+        machines=earlier,
         twins_at=seen.at if returned else before.twins_at if is_same_agent else None,
     )
 

@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from sluice.model.site import Site
+from sluice.model.state import LedgerSnapshot
 from sluice.model.ticket import Ticket
+from sluice.rules.belief import TWINS_REMEDY, twins_sentence
+from sluice.rules.due import next_start
 from sluice.rules.space import size
+from sluice.rules.status_row import FailingBuild
 
 PYTHON_MIN = (3, 11)
 PYTHON_BELOW = (3, 14)
@@ -40,7 +45,7 @@ class Finding:
 
     health: Health
     area: str
-    """``machine``, ``site``, ``prefect``, ``ledger``, ``trust``, ``agent``, ``subscriber``."""
+    """``machine``, ``site``, ``prefect``, ``ledger``, ``trust``, ``agent``, ``source``, ``build``, ``subscriber``."""
     object: str
     sentence: str
     remedy: str = ""
@@ -159,6 +164,31 @@ def queue(ledger: str, tickets: Iterable[Ticket], now: datetime) -> Finding:
         remedy = "nothing to do: they delay no other send, and the next send of each takes its ticket over"
         return Finding(Health.WARNING, "ledger", ledger, sentence, remedy)
     return Finding(Health.OK, "ledger", ledger, f"{len(every)} in the send queue")
+
+
+def builds(site: Site, distributor: str, snapshot: LedgerSnapshot, now: datetime) -> list[Finding]:
+    """Report the Distributions whose builds fail."""
+    found = []
+    for each in sorted(site.distributions_of_distributor(distributor), key=lambda each: each.name):
+        if each.active and (failure := snapshot.failing.get(each.name)) is not None:
+            failing = FailingBuild(failure, next_start(each.build, now))
+            remedy = failure.remedy or f"see its log in Prefect, then run: sluice build {each.name}"
+            found.append(Finding(Health.FAILED, "build", each.name, failing.sentence, remedy))
+    return found
+
+
+def beliefs(site: Site, distributor: str, snapshot: LedgerSnapshot, now: datetime) -> list[Finding]:
+    """Report what earlier contacts raised: states that are doubted, and machines that answer in turn."""
+    owned = {each.name for each in site.distributions_of_distributor(distributor)}
+    found = [
+        Finding(Health.WARNING, "subscriber", name, f"{about}: {state.doubt}", f"run: sluice distribute {about} --to {name}")
+        for (name, about), state in sorted(snapshot.states.items())
+        if state.doubt and about in owned and name in site.subscribers
+    ]
+    for (owner, name), belief in sorted(snapshot.beliefs.items()):
+        if owner == distributor and (told := twins_sentence(name, belief, now)):
+            found.append(Finding(Health.FAILED, "subscriber", name, told, TWINS_REMEDY))
+    return found
 
 
 def schema(ledger: str, found: int | None, *, ours: int, upgrades: Mapping[int, object]) -> Finding:

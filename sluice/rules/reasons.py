@@ -15,15 +15,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sluice.model.order import Failure
-from sluice.model.platforms import lineage, platform_matches
+from sluice.model.platforms import platform_matches
 from sluice.model.revision import RevisionNumber
 from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import Channel, Distribution, Site, Subscriber
 from sluice.model.state import CurrentState, LedgerSnapshot, State
 from sluice.model.ticket import Pausing, Phase, Ticket, Verdict, Waiting
 from sluice.rules import dispatch
-from sluice.rules.belief import twins_sentence
+from sluice.rules.belief import of_owner, twins_sentence
 from sluice.rules.due import extracts_at_once, next_start
+from sluice.rules.gates import inactive_reason, named_channels, not_applicable_reason
 from sluice.rules.retry import moment
 from sluice.rules.status_row import FailingBuild, StatusRow
 from sluice.rules.wording import ago, printable
@@ -88,7 +89,7 @@ class _Reader:
         self._starts: dict[tuple[Schedule, str], datetime | None] = {}
 
     def row(self, subscriber: str, distribution: str) -> StatusRow:
-        state = self._snapshot.states.get((subscriber, distribution)) or CurrentState(subscriber, distribution)
+        state = self._state(subscriber, distribution)
         built = self._snapshot.built.get(distribution)
         latest = built.revision if built else None
         ways, active = self._ways(subscriber, distribution)
@@ -114,6 +115,11 @@ class _Reader:
             doubt=state.doubt,
             failing=failing,
         )
+
+    def _state(self, subscriber: str, distribution: str) -> CurrentState:
+        """Return the state that the Distribution's owner made; a blank one if there is none."""
+        state, found = self._snapshot.states.get((subscriber, distribution)), self._site.distributions.get(distribution)
+        return (of_owner(state, found.distributor) if found else state) or CurrentState(subscriber, distribution)
 
     def _twins(self, subscriber: str, distribution: str) -> str:
         found = self._site.distributions.get(distribution)
@@ -151,7 +157,7 @@ class _Reader:
         if subscriber is None:
             return State.NOT_JOINED, f"the site no longer has a Subscriber {state.subscriber}{stays}"
         if not ways:
-            return State.NOT_JOINED, f"not joined: {subscriber.name} isn't in {_channels(distribution.channels)}{stays}"
+            return State.NOT_JOINED, f"not joined: {subscriber.name} isn't in {named_channels(distribution.channels)}{stays}"
         if closed := inactive_reason(distribution, subscriber, ways, active):
             return State.INACTIVE, f"{closed}{stays}"
         if not platform_matches(subscriber.platform, distribution.platforms):
@@ -237,7 +243,7 @@ class _Reader:
         if starts:
             at, channel = min(starts, key=lambda found: (found[0], found[1].name))
             return f"waits for the next start of Channel {channel.name} at {moment(at)}"
-        names = _channels([c.name for c in active])
+        names = named_channels([c.name for c in active])
         if any(c.send.kind is Kind.IMMEDIATELY for c in active):
             return f"is to be sent at once through {names}"
         return f"waits for the next start of {names}: nothing is scheduled, use `sluice send {min(c.name for c in active)}`"
@@ -257,29 +263,6 @@ class _Reader:
         return self._starts[key]
 
 
-def inactive_reason(distribution: Distribution, subscriber: Subscriber, ways: Sequence[Channel], active: Sequence[Channel]) -> str:
-    """Name the inactive object (A7); empty if none stops it: ``ways`` join the two, ``active`` are those of them that are active."""
-    if not distribution.active:
-        return f"Distribution {distribution.name} is inactive"
-    if not subscriber.active:
-        return f"Subscriber {subscriber.name} is inactive"
-    if active:
-        return ""
-    off = [c.name for c in ways if not c.active]
-    if len(off) == len(ways):
-        return f"{_channels(off)} is inactive"
-    on = [c.name for c in ways if c.active]
-    return f"the subscription of {subscriber.name} to {_channels(on)} is inactive"
-
-
-def not_applicable_reason(distribution: Distribution, subscriber: Subscriber) -> str:
-    """Explain why the platform of a Subscriber doesn't match (B20)."""
-    wanted = f"not applicable: {distribution.name} is for {', '.join(distribution.platforms)}"
-    if not lineage(subscriber.platform):
-        return f"{wanted}, and the platform of {subscriber.name} isn't known: set its `platform:`"
-    return f"{wanted}, but {subscriber.name} is {subscriber.platform}"
-
-
 def _failed(state: CurrentState) -> str:
     again = ", tried again at the next Extract" if state.error and state.error.retryable else ""
     at = f" at {moment(state.since)}" if state.since else ""
@@ -290,7 +273,3 @@ def _text_of(error: Failure | None) -> str:
     if error is None:
         return "no error was reported"
     return printable(f"{error.message}: {error.remedy}" if error.remedy else error.message)
-
-
-def _channels(names: Sequence[str]) -> str:
-    return f"Channel {', '.join(names)}"

@@ -26,9 +26,12 @@ def build_recorded(
     """Build, and record the result. A revision that a killed build left unrecorded is recorded by the next. Raises as ``build``."""
     store, source, subject = context.store, context.source, context.site.distribution(distribution)
     try:
+        context.publisher.check_keys()  # before anything is read: nothing could be signed
         result = build(subject, store=store, source=source, rebaseline=rebaseline, allow_removals=allow_removals, progress=progress)
-    except SluiceError as error:
-        context.ledger.record(event_of(context, EventKind.BUILD_FAILED, distribution, data=failure_data(error)))
+    except Exception as error:  # whatever it is: a build that fails leaves a trace
+        told = error if isinstance(error, SluiceError) else SluiceError(f"{type(error).__name__}: {error}", remedy="report it as a bug")
+        data = {**failure_data(told), "remedy": told.remedy[:1000]}
+        context.ledger.record(event_of(context, EventKind.BUILD_FAILED, distribution, data=data))
         raise
     newest = result.revision or result.previous
     known = context.ledger.built(distribution)

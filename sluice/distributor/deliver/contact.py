@@ -16,11 +16,20 @@ from sluice.model.event import Event, EventKind, JsonValue
 from sluice.model.site import Subscriber
 from sluice.model.state import CurrentState, Known
 from sluice.ports import Clock, Ledger
-from sluice.rules.belief import compare
+from sluice.rules.belief import compare, twins_sentence
 from sluice.sender.hello import AgentHello
 from sluice.trust.roles import TIMESTAMP
 
 _Change = Callable[[CurrentState], CurrentState]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a person is told of a contact."""
+
+    doubts: Mapping[str, str]
+    """By Distribution, also those of earlier contacts that still stand."""
+    twins: str
 
 
 @dataclass
@@ -38,8 +47,8 @@ class Contact:
     def __post_init__(self) -> None:
         self.known = self.ledger.known(self.distributor, self.subscriber.name)
 
-    def heard(self, hello: AgentHello, *, about: str = "", looks: bool = False) -> Mapping[str, Doubt]:
-        """Compare its hello and record doubts and news; return the doubts by Distribution.
+    def heard(self, hello: AgentHello, *, about: str = "", looks: bool = False) -> Told:
+        """Compare its hello and record doubts and news.
 
         Args:
             about: The Distribution that it was asked about; empty: all.
@@ -52,8 +61,10 @@ class Contact:
         belief, doubts = compare(self.known, seen)
         before = self.known.belief
         is_news = before is None or _lasting(before) != _lasting(belief)
+        standing = {name: state.doubt for name, state in self.known.states.items() if state.doubt}
+        result = Told(standing | {name: doubt.text for name, doubt in doubts.items()}, twins_sentence(self.subscriber.name, belief, at))
         if not (doubts or is_news or looks):
-            return doubts
+            return result
         changes: dict[str, _Change] = {name: self._doubting(name, doubt, at) for name, doubt in doubts.items()}
         if looks:
             changes |= {name: self._seeing(name, seen.pairs.get(name, HeldState()), at) for name in self.known.states if name not in doubts}
@@ -63,7 +74,7 @@ class Contact:
         events = [self._event(at, EventKind.DOUBTED, name, {"message": doubt.text}) for name, doubt in doubts.items()]
         events += [self._event(at, EventKind.SEEN, "", told)] if is_news or looks else []
         self.ledger.believe(self.distributor, self.subscriber.name, belief, events, changes)
-        return doubts
+        return result
 
     def forget(self, why: str) -> None:
         """Believe nothing of it any more: it was set up anew."""

@@ -16,6 +16,7 @@ from sluice.model.order import Demand
 from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import Site
 from sluice.model.state import CurrentState, State
+from sluice.rules.belief import of_owner
 from sluice.rules.due import extracts_at_once, is_open, may_begin, next_start
 
 
@@ -58,7 +59,7 @@ def plan_extracts(
             continue
         subject = site.distribution(about)
         subscriber = site.subscriber(name)
-        if subject.distributor != distributor or not subject.active or not subscriber.active:
+        if subject.distributor != distributor or of_owner(state, distributor) is None or not subject.active or not subscriber.active:
             continue
         is_check = state.extracted is not None and held <= state.extracted
         if is_check and not ((subject.verify or demand is not Demand.DUE) and is_checkable(state)):
@@ -84,6 +85,8 @@ def plan_checks(
     joined = {each.subscriber for each in site.channel(channel).subscriptions if each.active}
     found = []
     for (name, about), state in sorted(states.items()):
+        if of_owner(state, distributor) is None:
+            continue
         subject, subscriber = site.distributions.get(about), site.subscribers.get(name)
         if subject is None or subscriber is None or name not in joined or channel not in subject.channels:
             continue

@@ -12,8 +12,9 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import Channel, Distribution, Priority, Site, Subscription
 from sluice.model.state import CurrentState, State
 from sluice.ports import RevisionReader
+from sluice.rules.belief import of_owner
 from sluice.rules.due import extracts_at_once
-from sluice.rules.reasons import inactive_reason, not_applicable_reason
+from sluice.rules.gates import inactive_reason, not_applicable_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,7 @@ def _target(
     ways = [channel for channel, _ in joined]
     active = [channel for channel, subscription in joined if channel.active and subscription.active]
     subscriber = site.subscriber(name)
+    known = of_owner(states.get((name, distribution.name)), distribution.distributor)
     state, reason = None, ""
     if closed := inactive_reason(distribution, subscriber, ways, active):
         state, reason = State.INACTIVE, closed
@@ -160,11 +162,10 @@ def _target(
     elif revision is None:
         state, reason = State.NOT_BUILT, f"{distribution.name} has no revision yet"
     elif not check:
-        state, reason = _already_there(revision, states.get((name, distribution.name))) or (None, "")
+        state, reason = _already_there(revision, known) or (None, "")
     is_held = state is State.RECEIVED and extracts_at_once(distribution, subscriber)
     if is_held:
         state, reason = None, ""
-    known = states.get((name, distribution.name))
     is_extracted = revision is not None and known is not None and known.extracted == revision
     channel = (active or ways)[0].name
     return SendTarget(name, distribution.name, channel, revision, distribution.priority, state, reason, is_held, check, is_extracted)
