@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,3 +188,113 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_retry(shell: Shell) -> None:
     assert process.returncode == 130
     assert "sluice: interrupted; every step may be repeated" in rest
     assert "Traceback" not in rest
+
+
+def test_a_placed_file_changed_by_hand_is_not_vouched_for_and_repaired_on_demand(shell: Shell, sluice: Sluice) -> None:
+    assert shell("distribute", "greeting").code == 0
+    placed, sound = shell.site / "var/office-1/greeting/welcome.txt", (shell.site / "files/greeting/welcome.txt").read_text()
+
+    placed.write_text("edited by hand\n")
+    plain = shell("distribute", "greeting", "--json")
+    assert plain.code == 0, plain.err
+    assert rows(plain)["office-1"]["reason"].endswith("; not looked at now")
+    assert (placed.read_text(), "verified" in plain.out) == ("edited by hand\n", False)
+
+    mended = shell("distribute", "greeting", "--verify", "--json")
+    assert mended.code == 0, mended.err
+    assert placed.read_text() == sound
+    assert "office-1 ← greeting 1.1: installed" in mended.err
+    assert {name: row["reason"].partition(" (")[0] for name, row in rows(mended).items() if row["extracted"]} == {
+        "office-1": "1.1 is installed, 1 file written anew, read back just now",  # its only file
+        "office-2": "1.1 is installed, read back just now",
+    }
+
+    placed.unlink()
+    assert sluice("verify", "office-1", "--dry-run").out.splitlines()[0] == "office-1 would verify greeting 1.1"
+    assert not placed.exists()
+    verified = shell("verify", "office-1", "--distribution", "greeting", "--json")
+    assert verified.code == 0, verified.err
+    assert (placed.read_text(), list(rows(verified))) == (sound, ["office-1"])
+
+    before = placed.stat().st_ino
+    with placed.open():  # so that its inode isn't given again
+        forced = shell("extract", "office-1", "--force")
+        assert forced.code == 0, forced.err
+        assert placed.stat().st_ino != before
+
+
+def test_verify_added_to_a_blueprint_after_the_build_reads_and_repairs(shell: Shell, sluice: Sluice) -> None:
+    assert shell("distribute", "greeting").code == 0
+    site = shell.site / "distributions.yaml"
+    site.write_text(site.read_text().replace("type: file\n", "type: file\nverify: true\n", 1))
+    assert sluice("validate").code == 0
+    placed = shell.site / "var/office-1/greeting/welcome.txt"
+    sound = placed.read_text()
+    placed.write_text(sound.upper())
+    done = shell("extract", "office-1")
+    assert done.code == 0, done.err
+    assert (placed.read_text(), "verified: 1 file read back, 1 written anew" in done.err) == (sound, True)
+
+
+def test_a_host_that_lost_what_it_had_is_told_by_check_status_and_doctor_and_is_due(shell: Shell, sluice: Sluice) -> None:
+    assert shell("distribute", "greeting").code == 0
+    (shell.site / "var/office-1/sluice/distributors/hq/distributions/greeting/status.json").unlink()
+    assert sluice("status", "--subscriber", "office-1", "--json").json["rows"][0]["state"] == "installed"
+
+    checked = sluice("subscriber", "check", "office-1", "--json")
+    (item,) = [each for each in checked.json["subscribers"][0]["items"] if each["item"] == "state for hq"]
+    said = "its agent has nothing extracted, although 1.1 was read back"
+    assert (checked.code, item["ok"], said in item["detail"]) == (1, False, True)
+    assert item["remedy"].endswith("run: sluice distribute greeting --to office-1")
+    (row,) = sluice("status", "--subscriber", "office-1", "--json").json["rows"]
+    assert (row["state"], row["extracted"], said in row["doubt"], said in row["reason"]) == ("waiting", None, True, True)
+    assert said in sluice("why", "office-1", "greeting").out
+    (found,) = [each for each in sluice("doctor", "--no-subscribers", "--json").json["findings"] if each["object"] == "office-1"]
+    assert (found["health"], said in found["sentence"]) == ("warning", True)
+    assert "state for hq: greeting" in sluice("doctor").out
+    assert [each["state"] for each in sluice("send", "greeting", "--to", "office-1", "--dry-run", "--json").json["send"]] == [None]
+
+    assert shell("distribute", "greeting", "--to", "office-1").code == 0
+    assert sluice("subscriber", "check", "office-1").code == 0
+    assert sluice("status", "--subscriber", "office-1", "--json").json["rows"][0]["doubt"] is None
+
+
+def test_a_bootstrap_with_a_new_identity_resets_what_is_believed(shell: Shell, sluice: Sluice) -> None:
+    assert shell("distribute", "greeting").code == 0
+    shutil.rmtree(shell.site / "var/office-1/sluice")
+    assert sluice("subscriber", "bootstrap", "office-1").code == 4, "another receipt key is known"
+    assert sluice("status", "--subscriber", "office-1", "--json").json["rows"][0]["state"] == "installed"
+    assert sluice("subscriber", "bootstrap", "office-1", "--replace-key", "--dry-run").code == 0
+    assert sluice("status", "--subscriber", "office-1", "--json").json["rows"][0]["state"] == "installed"
+    assert sluice("subscriber", "bootstrap", "office-1", "--replace-key").code == 0
+    (row,) = sluice("status", "--subscriber", "office-1", "--json").json["rows"]
+    assert (row["state"], row["held"], row["extracted"], row["doubt"]) == (
+        "waiting",
+        None,
+        None,
+        "it was bootstrapped with a new identity",
+    )
+    again = shell("distribute", "greeting")
+    assert again.code == 0, again.err
+    assert sluice("subscriber", "check", "office-1").code == 0
+
+
+def test_a_build_that_fails_is_seen_until_one_succeeds(shell: Shell, sluice: Sluice) -> None:
+    assert shell("distribute", "greeting").code == 0
+    source = shell.site / "files/greeting"
+    source.rename(source.with_name("away"))
+    assert shell("distribute", "greeting").code == 6
+    (row,) = sluice("status", "greeting", "--subscriber", "office-1", "--json").json["rows"]
+    assert (row["state"], row["build_failure"]["code"]) == ("installed", "SourceMissingError")
+    assert "builds fail since" in row["reason"]
+    assert str(source) in sluice("why", "office-1", "greeting").out
+    found = sluice("doctor", "--no-subscribers", "--json").json["findings"]
+    assert [each["object"] for each in found if each["area"] == "build"] == ["greeting"]
+    assert [(each["object"], each["health"]) for each in found if each["area"] == "source"] == [(str(source), "failed")]
+    source.with_name("away").rename(source)
+    assert shell("build", "greeting").code == 0
+    (row,) = sluice("status", "greeting", "--subscriber", "office-1", "--json").json["rows"]
+    assert (row["build_failure"], "builds fail" in row["reason"]) == (None, False)
+    (source / "welcome.txt").unlink()
+    (empty,) = [each for each in sluice("doctor", "--no-subscribers", "--json").json["findings"] if each["area"] == "source"]
+    assert (empty["health"], empty["sentence"]) == ("warning", "it is empty, and greeting 1.1 has 1 file")

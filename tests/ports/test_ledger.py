@@ -5,13 +5,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 
+from infra.ledger.sql import SqlLedger
 from sluice.errors import UnreachableError
+from sluice.model.belief import Belief, Doubt, Machine
 from sluice.model.event import Event, EventKind
 from sluice.model.order import CLAIMED_SEQUENCE_MAX, Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import RetryRule
-from sluice.model.state import Built, CurrentState, ReceiptStored, State
+from sluice.model.state import Built, CurrentState, Known, ReceiptStored, State
 from sluice.ports import Ledger
 from sluice.rules.retry import after_failure, failure_of
 from tests.ports.conftest import Opener
@@ -203,3 +206,69 @@ def test_a_new_owner_counts_its_own_orders(ledger: Ledger) -> None:
     ledger.accept_receipt(receipt(7), "first", event(EventKind.INSTALLED))
     state = ledger.state("helsinki-1", "zone").offer(V2, distributor="hq-2", channel="patterns", at=NOW)
     assert state.sequence == 0
+
+
+# --- what is believed of a Subscriber, and builds that fail ---------------------------------------------------------------
+
+BELIEF = Belief(
+    NOW, "0.1.0", "ab" * 16, "/var/lib/sluice", 7, (Machine("boot-2", "web", "ssh:web", NOW), Machine("boot-1", "ü", "", NOW)), NOW
+)
+
+
+def test_what_is_believed_comes_back_with_the_states_of_that_distributor_alone(ledger: Ledger, opener: Opener) -> None:
+    assert ledger.known("hq", "helsinki-1") == Known()
+    ledger.record(event(EventKind.OFFERED), offered)
+    other = replace(event(EventKind.OFFERED), distributor="branch", distribution="other")
+    ledger.record(other, lambda state: state.offer(V1, distributor="branch", channel="", at=NOW))
+    ledger.next_sequence("hq", "helsinki-1")
+    doubt = Doubt("restored\0", None, None, 0)
+    ledger.believe("hq", "helsinki-1", BELIEF, [event(EventKind.SEEN)], {"zone": lambda state: state.raise_doubt(doubt, NOW)})
+    known = opener().known("hq", "helsinki-1")
+    assert (known.belief, list(known.states), known.last_order) == (BELIEF, ["zone"], 1)
+    state = known.states["zone"]
+    assert (state.doubt, state.seen_at, state.flow_run) == ("restored?", NOW, "run-1")
+    assert ledger.snapshot().beliefs == {("hq", "helsinki-1"): BELIEF}
+    assert [each.event.kind for each in ledger.events()] == [EventKind.OFFERED, EventKind.OFFERED, EventKind.SEEN]
+    ledger.believe("hq", "helsinki-1", None, [], {})
+    assert ledger.known("hq", "helsinki-1").belief is None
+
+
+def test_a_belief_and_its_changes_are_one_transaction(ledger: Ledger) -> None:
+    def broken(state: CurrentState) -> CurrentState:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        ledger.believe("hq", "helsinki-1", BELIEF, [event(EventKind.SEEN)], {"zone": broken})
+    assert (ledger.known("hq", "helsinki-1"), list(ledger.events())) == (Known(), [])
+
+
+@pytest.mark.parametrize("success", [EventKind.BUILT, EventKind.NO_CHANGE])
+def test_a_failing_build_is_kept_from_its_first_failure_until_a_success(ledger: Ledger, success: EventKind) -> None:
+    built = Event(NOW, EventKind.BUILD_FAILED, "hq", "zone")
+    for minutes, message in ((0, "the source is gone"), (5, "it can't be read")):
+        told = {"code": "SourceMissingError", "message": message, "remedy": "mount it"}
+        ledger.record(replace(built, at=NOW + timedelta(minutes=minutes), data=told))
+    (failure,) = ledger.snapshot().failing.values()
+    assert (failure.since, failure.at) == (NOW, NOW + timedelta(minutes=5))
+    assert (failure.code, failure.message, failure.remedy) == ("SourceMissingError", "it can't be read", "mount it")
+    ledger.record(replace(built, distribution="other", kind=success))
+    assert list(ledger.snapshot().failing) == ["zone"]
+    ledger.record(replace(built, kind=success))
+    assert ledger.snapshot().failing == {}
+
+
+def test_a_ledger_of_version_3_is_upgraded_and_keeps_what_it_has(ledger: SqlLedger, opener: Opener) -> None:
+    ledger.record(event(EventKind.OFFERED), offered)
+    ledger.accept_receipt(receipt(), "{}", event(EventKind.INSTALLED))
+    with ledger._database._writers.begin() as older:
+        for column in ("read_back_at", "seen_at", "doubt"):
+            older.execute(text(f"ALTER TABLE states DROP COLUMN {column}"))
+        for table in ("beliefs", "failing"):
+            older.execute(text(f"DROP TABLE {table}"))
+        older.execute(text("UPDATE schema_version SET version = 3"))
+    upgraded = opener()
+    state = upgraded.state("helsinki-1", "zone")
+    assert (state.state, state.extracted, state.read_back_at, state.seen_at, state.doubt) == (State.INSTALLED, V1, None, None, "")
+    upgraded.believe("hq", "helsinki-1", BELIEF, [], {})
+    assert upgraded.known("hq", "helsinki-1").belief == BELIEF
+    assert upgraded.snapshot().failing == {}
