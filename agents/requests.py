@@ -22,14 +22,23 @@ from sluice.formats.canonical import Fields, parse_canonical
 from sluice.formats.manifest.document import parse_manifest
 from sluice.formats.orders import ORDER_MAX, RECEIPT_MAX
 from sluice.formats.protocol import MESSAGE_MAX, METADATA_MAX, Message
-from sluice.formats.rehearsals import OUTLINE_MAX, recipe_from_json, rehearsals_to_json, removals_to_json
+from sluice.formats.rehearsals import (
+    OUTLINE_MAX,
+    Question,
+    changes_to_json,
+    demands_from_json,
+    recipe_from_json,
+    rehearsals_to_json,
+    removals_to_json,
+)
 from sluice.formats.zstd import decompress_frame, decompress_wide
 from sluice.model.order import Act
 from sluice.subscriber.actions.rehearse import rehearse_actions
 from sluice.subscriber.complete import complete
 from sluice.subscriber.extract.extraction import extract
 from sluice.subscriber.extract.receipts import receipts_of
-from sluice.subscriber.extract.rehearse import rehearse_removals
+from sluice.subscriber.extract.rehearse import rehearse_extraction
+from sluice.subscriber.extract.rehearse_removals import rehearse_removals
 from sluice.subscriber.held.directory import DistributionDirectory
 from sluice.subscriber.receive.receivers import TargetPath
 from sluice.subscriber.release import release
@@ -128,20 +137,24 @@ class Requests:
         """Answer a dry run: it isn't signed, since it changes nothing and reveals only what the caller's account may read."""
         held = self._held(fields)
         recipe = recipe_from_json(fields)
-        length = fields.number("outline", least=1, most=OUTLINE_MAX) if fields.optional("outline") else 0
-        plain = fields.number("plain", most=OUTLINE_MAX) if length else 0
+        field = next((name for name in ("manifest", "outline") if fields.optional(name)), "")
+        length = fields.number(field, least=1, most=OUTLINE_MAX) if field else 0
+        plain = fields.number("plain", most=OUTLINE_MAX) if field else 0
+        demands = demands_from_json(fields) if field == "manifest" else {}
         fields.done()
-        packed = self._channel.read_exactly(length, "an outline")
+        packed = self._channel.read_exactly(length, "a manifest")
         self._trust.check_installed()
         answer: Message = {"type": "rehearsal", "actions": rehearsals_to_json(rehearse_actions(recipe))}
-        if length:
-            try:
-                manifest = parse_manifest(decompress_frame(packed, plain, what="an outline"))
-            except StoreCorruptError as error:
-                raise TamperedError(error.message) from error
-            removals = rehearse_removals(extraction_context(self._directory, held), manifest, recipe.destinations)
-            answer["removals"] = removals_to_json(removals)
-        return answer
+        if not field:
+            return answer
+        try:
+            manifest = parse_manifest(decompress_frame(packed, plain, what="a manifest that is asked about"))
+        except StoreCorruptError as error:
+            raise TamperedError(error.message) from error
+        context = extraction_context(self._directory, held)
+        if field == "outline":
+            return answer | {"removals": removals_to_json(rehearse_removals(context, manifest, recipe.destinations))}
+        return answer | {"changes": changes_to_json(rehearse_extraction(context, Question(manifest, recipe.destinations, **demands)))}
 
     def _receipts(self, fields: Fields) -> Message:
         held = self._held(fields)

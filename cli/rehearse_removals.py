@@ -84,10 +84,11 @@ def rehearsed_removals(session: Session, manifests: Mapping[tuple[str, str], Man
         manifests: (Subscriber, Distribution) to the revision's.
     """
     from sluice.model.feature import Feature
+    from sluice.sender.rehearsing import rehearse_removals
 
     def ask(conversation: Conversation, name: str, distribution: str, recipe: RenderedRecipe) -> tuple[str, Manifest, Removals]:
         manifest = manifests[name, distribution]
-        return name, manifest, conversation.rehearse_removals(manifest, recipe.destinations)
+        return name, manifest, rehearse_removals(conversation, manifest, recipe.destinations)
 
     active = [pair for pair in sorted(manifests) if session.site.subscriber(pair[0]).active]
     pairs = [pair for pair in active if _synchronizes(session, manifests[pair])]

@@ -34,6 +34,7 @@
     ├── ExtractError                     exit 8
     │   ├── DestinationError                      a destination can't be used
     │   ├── LockedTargetError                     F2; retryable
+    │   ├── MassRemovalError                      more than ``max_removals`` of a destination would go
     │   ├── BaseDiffersError                      the tree that the delta builds on was changed; whole contents are needed
     │   ├── OutOfOrderError                       B3
     │   ├── ActionFailedError                     a pre or post action failed or overran its limit
@@ -229,6 +230,10 @@ class DestinationError(ExtractError):
 
 class LockedTargetError(ExtractError, retryable=True):
     """A target is locked or immutable (F2)."""
+
+
+class MassRemovalError(ExtractError):
+    """More of a destination would be removed than goes unasked."""
 
 
 class BaseDiffersError(ExtractError):

@@ -129,6 +129,8 @@ def order_bytes(order: Order) -> bytes:
         value["verify"] = order.verify
     if order.force:
         value["force"] = True
+    if order.allow_removals:
+        value["allow_removals"] = True
     return canonical_bytes(value)
 
 
@@ -152,6 +154,7 @@ def parse_order(data: bytes) -> Order:
             act=_act(fields.text("act")) if fields.optional("act") else Act.EXTRACT,
             verify=fields.flag("verify") if fields.optional("verify") else None,
             force=fields.flag("force") if fields.optional("force") else False,
+            allow_removals=fields.flag("allow_removals") if fields.optional("allow_removals") else False,
         )
     if order.act is not Act.EXTRACT and (order.destinations or order.pre_actions or order.post_actions):
         raise TamperedError(f"an order to {order.act} has destinations or actions")

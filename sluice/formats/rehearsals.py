@@ -1,4 +1,4 @@
-"""Requests and answers of dry runs: an agent rehearses actions and removals (docs/formats.md section 7)."""
+"""Requests and answers of dry runs: an agent rehearses actions and extractions (docs/formats.md section 7)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,46 @@ from sluice.formats.canonical import Fields
 from sluice.formats.manifest.document import manifest_bytes
 from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_to_json, texts
 from sluice.model.action import ACTIONS_MAX, ActionRehearsal
+from sluice.model.change import Change, ChangeKind, Changes, Stop
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.recipe import RenderedRecipe
 from sluice.rules.wording import printable
 
+_DEMANDS = ("verify", "force", "allow_removals")
 PIDS_MAX = 100
 """Most PIDs that an agent reports of one action."""
 PROBLEM_MAX = 500
 """Most characters of an action's problem."""
 
 OUTLINE_MAX = 64 * 1024 * 1024
-"""Most bytes of an outline."""
+"""Most bytes of an outline, or of a manifest that is asked about."""
 REMOVALS_MAX = 1000
 """Most paths to be removed that an agent names."""
 COUNT_MAX = 20_000
 """Most paths that an agent counts; of a mirrored directory with more it reports only that there are more."""
+CHANGES_MAX = 2000
+"""Most changes that an agent names; it counts them all."""
+CHANGES_BYTES = 4 * 1024 * 1024
+"""Most characters of the changes that it names."""
+STOPS_MAX = 100
+"""Most reasons to stop that an agent names."""
 _PATH_MAX = 8192
 """Most characters of one path."""
+_DETAIL_MAX = 200
+"""Most characters of the detail of a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The extraction that is rehearsed: what an order would say, and the manifest, which needn't be held there."""
+
+    manifest: Manifest
+    destinations: tuple[str, ...]
+    """Rendered, as an order has them."""
+    min_free: int = 0
+    verify: bool = False
+    force: bool = False
+    allow_removals: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +103,47 @@ def rehearsals_from_json(values: Sequence[Any]) -> list[ActionRehearsal]:
     return found
 
 
+def extraction_request(question: Question) -> tuple[dict[str, Any], bytes]:
+    """Return the request to rehearse an extraction, without the length of its data, and the manifest's bytes, uncompressed."""
+    asked = {name: value for name in _DEMANDS if (value := getattr(question, name))}
+    if question.min_free:
+        asked["min_free"] = question.min_free
+    request = rehearse_request(question.manifest.distribution, RenderedRecipe(question.destinations))
+    return request | asked, manifest_bytes(replace(question.manifest, pre_actions=(), post_actions=()))
+
+
+def demands_from_json(fields: Fields) -> dict[str, Any]:
+    """Read what a request says beside manifest and destinations, by the names of Question. Raises TamperedError."""
+    found: dict[str, Any] = {name: fields.flag(name) for name in _DEMANDS if fields.optional(name)}
+    return found | ({"min_free": fields.number("min_free")} if fields.optional("min_free") else {})
+
+
+def changes_to_json(found: Changes) -> dict[str, Any]:
+    """Return the answer's ``changes``, within its limits."""
+    paths, size = list[list[str]](), 0
+    for each in found.paths[:CHANGES_MAX]:
+        row = [each.kind.value, _plain(each.path, _PATH_MAX), _plain(each.detail, _DETAIL_MAX)]
+        size += sum(map(len, row))
+        if size > CHANGES_BYTES:
+            break
+        paths.append(row)
+    stops = [[_plain(each.message), _plain(each.remedy)] for each in found.stops[:STOPS_MAX]]
+    counts = {kind.value: count for kind, count in found.counts.items() if count}
+    return {"stops": stops, "stop_count": found.stop_count, "paths": paths, "counts": counts}
+
+
+def changes_from_json(value: Any) -> Changes:
+    """Read an answer's ``changes``; kinds that aren't known here are left out. Raises TamperedError."""
+    with Fields(value, what="the changes") as fields:
+        stops = tuple(Stop(*_texts(each, 2, PROBLEM_MAX)) for each in fields.items("stops", limit=STOPS_MAX))
+        count = fields.number("stop_count", least=len(stops))
+        rows = [_texts(each, 3, _PATH_MAX) for each in fields.items("paths", limit=CHANGES_MAX)]
+        with Fields(fields.any("counts"), what="the counts of changes") as given:
+            counts = {kind: given.number(kind.value) for kind in ChangeKind if given.optional(kind.value)}
+    paths = tuple(Change(ChangeKind(kind), path, detail) for kind, path, detail in rows if kind in set(ChangeKind))
+    return Changes(stops, count, paths, counts)
+
+
 def outline_bytes(manifest: Manifest) -> bytes:
     """Return a manifest that has only each path's kind, which decides about its removal. Times, modes and contents are all alike, so that
     it compresses to little more than its names.
@@ -105,6 +169,12 @@ def removals_from_json(value: Any) -> Removals:
     with Fields(value, what="the removals") as fields:
         paths = tuple(_plain(path, _PATH_MAX) for path in texts(fields.items("paths", limit=REMOVALS_MAX), "a path", limit=_PATH_MAX))
         return Removals(paths, fields.number("count", least=len(paths)), _plain(fields.text("problem", limit=PROBLEM_MAX)))
+
+
+def _texts(value: Any, number: int, limit: int) -> list[str]:
+    if not isinstance(value, list) or len(value) != number:
+        raise TamperedError("a row of the changes isn't one")
+    return [_plain(each, limit) for each in texts(value, "a text of the changes", limit=limit)]
 
 
 def _plain(text: str, limit: int = PROBLEM_MAX) -> str:

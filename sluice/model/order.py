@@ -79,6 +79,8 @@ class Order:
     """Read every file, whatever the manifest says, and repair what differs; None: the agent has no such feature."""
     force: bool = False
     """Write every file anew and run the actions, also if the revision is extracted."""
+    allow_removals: bool = False
+    """Remove also more than a destination's ``max_removals``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,14 @@ from typing import Any
 
 from sluice.errors import AgentVersionError, ConnectionLostError, ProtocolError, SluiceError, TrustError
 from sluice.formats.protocol import LACKS_MAX, METADATA_MAX, PROTOCOL_VERSION, SUPPLEMENT, Message
-from sluice.formats.rehearsals import OUTLINE_MAX, Removals, outline_bytes, rehearsals_from_json, rehearse_request, removals_from_json
+from sluice.formats.rehearsals import (
+    OUTLINE_MAX,
+    rehearsals_from_json,
+    rehearse_request,
+)
 from sluice.formats.ted.index import BLOCK
 from sluice.formats.zstd import compress_frame, compress_wide
 from sluice.model.action import ActionRehearsal
-from sluice.model.manifest import Manifest
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.version import VERSION
 from sluice.ports import Progress, Stream, TedFile
@@ -210,22 +213,19 @@ class Conversation:
                 raise ProtocolError(f"{line.who}: its agent answered for {len(found)} of {asked} actions")
             return found
 
-    def rehearse_removals(self, manifest: Manifest, destinations: Sequence[str]) -> Removals:
-        """Ask which paths an extraction of a revision would remove there now; it needn't be held there. Nothing there changes.
-
-        Only of an agent with the feature ``synchronize``.
-        """
-        plain = outline_bytes(manifest)
+    def rehearse_manifest(self, request: Message, field: str, plain: bytes, answer: str) -> Any:
+        """Ask a dry run's question about a manifest, its data: see ``rehearsing.py``. Returns the answer's field, unread."""
         if len(plain) > OUTLINE_MAX:
-            raise ProtocolError(f"the outline of {manifest.distribution} has {len(plain)} bytes, more than {OUTLINE_MAX}")
+            raise ProtocolError(
+                f"the manifest of {request['distribution']} has {len(plain)} bytes, more than the {OUTLINE_MAX} of a dry run"
+            )
         packed = compress_frame(plain)
-        message = rehearse_request(manifest.distribution, RenderedRecipe(tuple(destinations)))
         with self._request() as line:
-            line.say(message | {"outline": len(packed), "plain": len(plain)})
+            line.say(request | {field: len(packed), "plain": len(plain)})
             line.data(packed)
             fields = line.fields(line.reply("rehearsal"))
             fields.items("actions", limit=0)
-            found = removals_from_json(fields.any("removals"))
+            found = fields.any(answer)
             fields.done()
             return found
 

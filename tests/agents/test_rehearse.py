@@ -24,6 +24,7 @@ from sluice.formats.rehearsals import (
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import ActionRehearsal, Script, ScriptType, StartProcess, StopProcess
 from sluice.model.recipe import RenderedRecipe
+from sluice.sender.rehearsing import rehearse_removals
 from sluice.subscriber.held.directory import DistributionDirectory
 from tests.agents.workbench import PROJECT, Workbench
 from tests.subscriber.programs import Programs
@@ -138,13 +139,13 @@ def test_what_an_extraction_would_take_away_is_told_of_a_revision_that_isnt_ther
     (source / "sub").rmdir()
     before = tree_of(bench.work), tree_of(target)
 
-    found = conversation.rehearse_removals(make("1.2", source, synchronize="yes").manifest, (str(target),))
+    found = rehearse_removals(conversation, make("1.2", source, synchronize="yes").manifest, (str(target),))
     assert found == Removals((f"{target}/b", f"{target}/sub", f"{target}/sub/c"), 3)
-    mirrored = conversation.rehearse_removals(make("1.2", source, synchronize="mirror").manifest, (str(target),))
+    mirrored = rehearse_removals(conversation, make("1.2", source, synchronize="mirror").manifest, (str(target),))
     assert mirrored.count == 4
     assert f"{target}/foreign?[2J" in mirrored.paths
-    assert conversation.rehearse_removals(make("1.2", source).manifest, (str(target),)) == Removals((), 0)
-    refused = conversation.rehearse_removals(make("1.2", source, synchronize="mirror").manifest, ("/",))
+    assert rehearse_removals(conversation, make("1.2", source).manifest, (str(target),)) == Removals((), 0)
+    refused = rehearse_removals(conversation, make("1.2", source, synchronize="mirror").manifest, ("/",))
     assert "can't be mirrored" in refused.problem
     conversation.close()
     assert (tree_of(bench.work), tree_of(target)) == before
@@ -157,10 +158,10 @@ def test_an_outline_that_is_none_is_refused_and_the_conversation_goes_on(bench: 
     assert len(compress_frame(whole)) < 40 * len(manifest.destinations[0].entries)
     for wrong in (b"", whole[:-2], b"{}\n" + whole, b"\0" * 100):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("sluice.sender.conversation.outline_bytes", lambda _, wrong=wrong: wrong)
+            patched.setattr("sluice.sender.rehearsing.outline_bytes", lambda _, wrong=wrong: wrong)
             with pytest.raises(TamperedError):
-                conversation.rehearse_removals(manifest, ("/srv/a",))
-    assert conversation.rehearse_removals(manifest, ("/srv/a",)).count == 0
+                rehearse_removals(conversation, manifest, ("/srv/a",))
+    assert rehearse_removals(conversation, manifest, ("/srv/a",)).count == 0
     conversation.close()
 
 

@@ -149,7 +149,7 @@ def test_what_was_placed_may_become_anything_else(host: Host, tmp_path: Path, be
     assert host.leftovers(target) == []
 
 
-def test_a_single_file_goes_to_its_name_and_replaces_a_link_there(host: Host, tmp_path: Path) -> None:
+def test_a_single_file_goes_to_its_name_and_never_through_a_link_there_or_in_its_place(host: Host, tmp_path: Path) -> None:
     (tmp_path / "a.conf").write_text("settings")
     (tmp_path / "etc").mkdir()
     (tmp_path / "victim").write_text("untouched")
@@ -157,9 +157,13 @@ def test_a_single_file_goes_to_its_name_and_replaces_a_link_there(host: Host, tm
 
     receipt = host.install(make("1.1", tmp_path / "a.conf"), tmp_path / "etc/b.conf")
 
-    assert receipt.failure is None
-    assert tree_of(tmp_path / "etc/b.conf") == tree_of(tmp_path / "a.conf")
+    assert receipt.failure is not None
+    assert f"{tmp_path}/etc/b.conf is a link, which this Distribution didn't place" in receipt.failure.message
     assert (tmp_path / "victim").read_text() == "untouched"
+    assert (tmp_path / "etc/b.conf").is_symlink()
+    (tmp_path / "etc/b.conf").unlink()
+    assert host.install(make("1.1", tmp_path / "a.conf"), tmp_path / "etc/b.conf").failure is None
+    assert tree_of(tmp_path / "etc/b.conf") == tree_of(tmp_path / "a.conf")
     assert host.leftovers(tmp_path / "etc") == []
 
 
@@ -241,7 +245,7 @@ def test_a_directory_with_foreign_files_is_not_replaced_by_a_file(host: Host, so
     receipt = host.install(make("1.1", source), tmp_path / "zone")
 
     assert receipt.failure is not None
-    assert "mine" in receipt.failure.message
+    assert f"{tmp_path}/zone/a.txt is a directory" in receipt.failure.message
     assert (tmp_path / "zone/a.txt/mine").read_text() == "mine"
 
 

@@ -24,11 +24,13 @@ from sluice.formats.orders import order_bytes, time_to_json
 from sluice.formats.ted.file import Content, verify_payload
 from sluice.model.order import ActionReport, Order, Outcome
 from sluice.model.revision import RevisionNumber
+from sluice.model.site import Copy
 from sluice.subscriber.extract.acting import Actions
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.ending import end_failed, finish_if_possible, recover, reports_of
 from sluice.subscriber.extract.former import hold_former
 from sluice.subscriber.extract.journal import Beginning, JournalState
+from sluice.subscriber.extract.known import Knowledge
 from sluice.subscriber.extract.locked import wait_until_unlocked
 from sluice.subscriber.extract.plan import Plan
 from sluice.subscriber.extract.planner import plan_extraction
@@ -85,8 +87,9 @@ class _Extraction:
 
     def run(self) -> Envelope:
         """Return the receipt."""
-        extracted = self._state.status.extracted
-        if extracted is not None and not (self._order.verify or self._order.force) and self._is_installed():
+        order, state = self._order, self._state
+        extracted = state.status.extracted
+        if extracted is not None and not (order.verify or order.force) and state.is_installed(order.revision, order.destinations):
             return self._answer(Outcome.ALREADY_INSTALLED, read_back=extracted.read_back)
         with ExitStack() as held_besides:
             envelope = self._ended(held_besides)
@@ -137,8 +140,13 @@ class _Extraction:
             self._context.event("compare", 0, 0)
             cache = EMPTY if manifest.verify or order.verify else state.stat_cache(tree)
             now_ns = int(self._started.timestamp()) * 10**9
+            # A check writes nothing that is as it should be, whatever `copy` says.
+            is_check = order.verify and tree.revision == manifest.revision
+            copy_all = order.force or (manifest.copy == Copy.ALL and not is_check)
             previous = PreviousState.read(self._held, tree, former)
-            with closing(plan_extraction(self._context, order, manifest, previous, cache, now_ns=now_ns)) as plan:
+            known = Knowledge(previous, cache, now_ns, copy_all=copy_all, allow_removals=order.allow_removals)
+            with closing(plan_extraction(self._context, order.destinations, manifest, known)) as plan:
+                plan.require_allowed()
                 if plan.is_empty and state.is_extracted(order.revision) and not (order.force or former):
                     self._figures.unchanged, self._figures.read = len(plan.unchanged), len(plan.read)
                     return self._answer(Outcome.ALREADY_INSTALLED, read_back=read_back_digest(manifest))
@@ -213,13 +221,6 @@ class _Extraction:
         with suppress(SluiceError, OSError):
             digest = self._state.manifest_digest(self._order.revision)
             replace_atomically(self._held.stat_cache_path, stat_cache_bytes(digest, self._recorder.rows))
-
-    def _is_installed(self) -> bool:
-        """Whether the status file says so, and that is enough: with ``verify`` the tree itself is compared (C10)."""
-        order, extracted = self._order, self._state.status.extracted
-        if extracted is None or (str(order.revision), order.destinations) != (extracted.revision, extracted.destinations):
-            return False
-        return bool(extracted.read_back) and not self._state.extracted_verifies
 
     def _set_aside(self, error: StoreCorruptError) -> None:
         """Rename a ``.ted`` that was damaged at rest (E4): it counts as not held, so that the next send repairs it."""

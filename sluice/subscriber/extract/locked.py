@@ -31,10 +31,7 @@ def wait_until_unlocked(context: ExtractionContext, plan: Plan, locked: Locked) 
         DestinationError: One is a mount point, which waiting doesn't free.
     """
     looks, look = locked.retries + 1, 1
-    while found := list(_locked_targets(plan)):
-        for path, why in found:
-            if why == MOUNT_POINT:
-                raise mounted_error(path)
+    while found := locked_targets(plan):
         context.event(_text(found[:1]), look, looks)
         if look == looks:
             raise locked_error(found)
@@ -58,6 +55,15 @@ def locked_paths(root: Root, paths: Sequence[str], *, replaced: bool) -> Iterato
 
 def _text(found: Sequence[LockedPath]) -> str:
     return f"locked: {', '.join(f'{path} ({why})' for path, why in found)}"
+
+
+def locked_targets(plan: Plan) -> list[LockedPath]:
+    """Return everything that the plan changes and that is locked now. Raises DestinationError for a mount point."""
+    found = list(_locked_targets(plan))
+    for path, why in found:
+        if why == MOUNT_POINT:
+            raise mounted_error(path)
+    return found
 
 
 def _locked_targets(plan: Plan) -> Iterator[LockedPath]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sluice.errors import SluiceError
 from sluice.model.manifest import Entry, EntryKind
 from sluice.ports import Owner, PathStat, Root, Xattrs
 from sluice.subscriber.extract.areas import StagingArea
+from sluice.subscriber.extract.changes import ChangeLog
 from sluice.subscriber.extract.destinations import LocatedDestinations
 from sluice.subscriber.extract.steps import MetadataStep
 
@@ -84,6 +86,12 @@ class Plan:
     """Paths that this Distribution placed, no longer has, and doesn't remove, by absolute path."""
     stood: dict[str, EntryKind] = field(default_factory=dict)
     """The manifest's directories that stood before this Distribution placed anything there, by absolute path."""
+    foreign: set[str] = field(default_factory=set)
+    """Absolute paths of files and directories that stay, and that this Distribution didn't place."""
+    changes: ChangeLog = field(default_factory=ChangeLog)
+    """For a dry run."""
+    refusals: list[SluiceError] = field(default_factory=list)
+    """Reasons for which nothing may be changed at all, by path."""
     metadata: list[MetadataStep] = field(default_factory=list)
     """Of files and directories that stay, and of new directories."""
     unchanged: dict[tuple[int, str], PathStat] = field(default_factory=dict)
@@ -100,6 +108,11 @@ class Plan:
     def is_empty(self) -> bool:
         """Whether nothing has to change."""
         return not (self.swaps or self.removals or self.metadata)
+
+    def require_allowed(self) -> None:
+        """Raise the first refusal."""
+        if self.refusals:
+            raise self.refusals[0]
 
     def close(self) -> None:
         """Release every root."""

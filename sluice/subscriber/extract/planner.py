@@ -1,56 +1,58 @@
 """Comparing a manifest with its destinations on disk. Nothing is changed here.
 
 Rules: a file is left alone if its content is the manifest's, however it got there; only its mode and time are mended, or the file is
-replaced if it belongs to somebody else. A directory that stood before keeps its mode, owner and attributes. New files are staged as whole
-trees, so that a first install is one rename. Foreign files stay, unless a directory is mirrored; ``removals.py`` says which paths a
-revision takes away. Something foreign in the place of a directory, or a directory with foreign files in the place of a file, is refused:
-nobody's data is removed silently.
+replaced if it belongs to somebody else. New files are staged as whole trees, so that a first install is one rename. A directory that stood
+before keeps its mode, owner and attributes. A foreign file may get other content; nothing foreign is replaced by another kind, and no
+foreign link by another link, except within a mirrored directory. Foreign files stay, unless a directory is mirrored; ``removals.py`` says
+which paths a revision takes away.
+
+Everything is compared before the first refusal stops an extraction, because a dry run is this plan too, and names them all.
 """
 
 from __future__ import annotations
 
-from sluice.errors import DestinationError, LockedTargetError
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from sluice.errors import DestinationError, LockedTargetError, MassRemovalError
+from sluice.model.change import ChangeKind
 from sluice.model.manifest import Entry, EntryKind, Manifest
-from sluice.model.order import Order
-from sluice.model.site import Copy, DirectoryMode, Synchronize
+from sluice.model.site import DirectoryMode, Synchronize
 from sluice.ports import Owner, PathStat, Root, Xattrs
+from sluice.rules.excludes import Excludes
 from sluice.subscriber.extract.areas import StagingArea, StagingAreas
+from sluice.subscriber.extract.brake import require_usual
+from sluice.subscriber.extract.changes import differences, worded
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestination, LocatedDestinations
+from sluice.subscriber.extract.known import Knowledge
 from sluice.subscriber.extract.metadata import Metadata
 from sluice.subscriber.extract.plan import MENDED, Plan, Staged, StagedRemoval, Swap
-from sluice.subscriber.extract.previous import PreviousState
+from sluice.subscriber.extract.refusals import contents_error, foreign_error, unwritable_error
 from sluice.subscriber.extract.removals import Remover
 from sluice.subscriber.extract.steps import NEW, MetadataStep
 from sluice.subscriber.held.paths import full, hash_file, walk
-from sluice.subscriber.held.stat_cache import StatCache
 
 MISSING_PARENT_MODE = 0o755
 """Mode of new directories above a destination, which no manifest names."""
 
 
-def plan_extraction(
-    context: ExtractionContext, order: Order, manifest: Manifest, previous: PreviousState, cache: StatCache, *, now_ns: int
-) -> Plan:
-    """Compare the manifest of an order's revision with its destinations.
+def plan_extraction(context: ExtractionContext, destinations: Sequence[str], manifest: Manifest, known: Knowledge) -> Plan:
+    """Compare a manifest with its destinations.
 
     Args:
-        previous: Everything that was placed before.
-        cache: Of extracted files that needn't be read again.
-        now_ns: Time of new directories that no manifest names.
+        destinations: Rendered, in the manifest's order.
     Returns:
-        The whole plan; its roots are open.
+        The whole plan, with all refusals; its roots are open.
     Raises:
-        DestinationError, LockedTargetError: Nothing stays open then.
+        DestinationError: The destinations can't be located. Nothing stays open then.
+        MoreThanMostError: Mirrored directories hold too many names.
     """
-    located = LocatedDestinations(context.filesystem, manifest, order.destinations)
+    located = LocatedDestinations(context.filesystem, manifest, destinations)
     try:
-        areas = StagingAreas(f".sluice-{order.subscriber}.{order.distributor}.{order.distribution}")
-        is_check = (
-            order.verify and previous.revision == manifest.revision
-        )  # nothing is written that is as it should be, whatever `copy` says
-        copy_all = order.force or (manifest.copy == Copy.ALL and not is_check)
-        planner = _Planner(context, located, areas, previous, cache, now_ns, copy_all=copy_all)
+        areas = StagingAreas(f".sluice-{context.subscriber}.{context.held.distributor}.{context.held.name}")
+        planner = _Planner(context, located, areas, known)
         planner.compare_all()
         return planner.plan
     except BaseException:
@@ -59,43 +61,46 @@ def plan_extraction(
 
 
 class _Planner:
-    def __init__(
-        self,
-        context: ExtractionContext,
-        located: LocatedDestinations,
-        areas: StagingAreas,
-        previous: PreviousState,
-        cache: StatCache,
-        now_ns: int,
-        *,
-        copy_all: bool,
-    ) -> None:
+    def __init__(self, context: ExtractionContext, located: LocatedDestinations, areas: StagingAreas, known: Knowledge) -> None:
         self._context = context
         self._located = located
         self._areas = areas
-        self._cache = cache
-        self._now_ns = now_ns
-        self._previous = previous
+        self._known = known
+        self._previous = known.previous
         previous_destinations = [destination for _, destination in self._previous.tops]
         self._metadata = Metadata(context.filesystem, located.manifest, previous_destinations, areas)
-        self._copy_all = copy_all
+        self._copy_all = known.copy_all
         self._new: dict[tuple[str, str], tuple[StagingArea, str]] = {}
         """Area and name in it of each new directory, by its root and path."""
         self._kept_directories: dict[tuple[int, str], PathStat] = {}
         """By destination number and entry path."""
+        self._refused: set[tuple[str, str]] = set()
+        """Root and path of everything that is refused; nothing below it is looked at."""
         self.plan = Plan(located, areas.all)
 
     def compare_all(self) -> None:
         """Fill the plan."""
         for at in self._located:
-            self._check_protected(at)
-            self._stage_missing_parents(at)
-            for entry in at.destination.entries:
-                self._compare(at, entry)
-        self._remove()
+            with self._refusing():
+                self._check_protected(at)
+                self._stage_missing_parents(at)
+                for entry in at.destination.entries:
+                    self._compare(at, entry)
+        with self._refusing():
+            self._remove()
         for at in self._located:
             self._mend_directories(at)
-        self._keep_holders()
+        self._keep_times_of_holders()
+        self._check_writable()
+        self._log_metadata()
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Turn an error into a refusal of the plan."""
+        try:
+            yield
+        except (DestinationError, LockedTargetError, MassRemovalError) as error:
+            self.plan.refusals.append(error)
 
     def _check_protected(self, at: LocatedDestination) -> None:
         destination, ours = f"{at.top.rstrip('/')}/", f"{self._context.working_directory}/"
@@ -109,25 +114,41 @@ class _Planner:
         for depth in range(len(parts)):
             path = "/".join(parts[: depth + 1])
             if (at.root.path, path) not in self._new:
-                self._stage(at.root, path, Entry(EntryKind.DIRECTORY, "", MISSING_PARENT_MODE, self._now_ns))
+                self._stage(at.root, path, Entry(EntryKind.DIRECTORY, "", MISSING_PARENT_MODE, self._known.now_ns))
 
     def _compare(self, at: LocatedDestination, entry: Entry) -> None:
         root, path = at.root, at.path(entry)
-        parent, _, name = path.rpartition("/")
-        if name == self._areas.name:
-            raise DestinationError(f"{full(root, path)} has the name of a staging directory", remedy="rename it at its source")
-        found = None if path and (root.path, parent) in self._new else root.find(path)
+        parent = path.rpartition("/")[0]
+        if entry.path and (root.path, parent) in self._refused:
+            self._refused.add((root.path, path))
+            return
+        self._refused.add((root.path, path))
+        with self._refusing():
+            self._place(at, entry, None if path and (root.path, parent) in self._new else root.find(path))
+            self._refused.discard((root.path, path))
+
+    def _place(self, at: LocatedDestination, entry: Entry, found: PathStat | None) -> None:
+        root, path = at.root, at.path(entry)
+        name = full(root, path)
+        if path.rpartition("/")[2] == self._areas.name:
+            raise DestinationError(f"{name} has the name of a staging directory", remedy="rename it at its source")
+        if entry.kind is EntryKind.FILE and not entry.mode & 0o400 and os.geteuid() != 0:
+            raise DestinationError(
+                f"{name} can't be read back by this account: its mode {entry.mode:04o} forbids that",
+                remedy="give it a mode that lets its owner read it, with mode: in the blueprint, or run the agent as root",
+            )
+        kind, detail = ChangeKind.NEW, ""
         if found is not None:
-            if found.kind is None:
-                raise DestinationError(
-                    f"{full(root, path)} is a device, a socket or a pipe", remedy="remove it, or choose another destination"
-                )
+            is_placed = self._previous.has_placed(name, found.kind)
             if found.kind is entry.kind and self._can_stay(at, entry, found):
+                if not is_placed:
+                    self.plan.foreign.add(name)
                 return
-            if at.destination.synchronize != Synchronize.MIRROR:
-                self._check_replaceable(root, path, entry, found)
-        owner, xattrs = self._metadata.owner(entry, full(root, path)), self._metadata.xattrs(at, entry)
+            self._check_replaceable(at, entry, found)
+            kind, detail = (ChangeKind.CHANGED, "") if is_placed else (ChangeKind.REPLACED, worded(found))
+        owner, xattrs = self._metadata.owner(entry, name), self._metadata.xattrs(at, entry)
         self._stage(root, path, entry, owner, xattrs, kind_before=found.kind.value if found and found.kind else "")
+        self.plan.changes.add(kind, name, detail)
 
     def _can_stay(self, at: LocatedDestination, entry: Entry, found: PathStat) -> bool:
         """Whether what is on disk needn't be replaced; plans how it is mended."""
@@ -140,15 +161,11 @@ class _Planner:
         if entry.kind is EntryKind.SYMLINK:
             owner = self._metadata.owner(entry, full(root, path))
             return not self._copy_all and root.read_link(path) == entry.target and owner in (None, found.owner)
-        if self._copy_all or found.size != entry.size:
+        if self._copy_all or found.size != entry.size or not self._known.may_read(entry.digest):
             return False
         self._context.event("compare", 0, 0)
         try:
-            digest = self._cache.digest(full(root, path), found)
-            if not digest:
-                digest = hash_file(root, path, entry.size)
-                self.plan.read.add((at.number, entry.path))
-            if digest != entry.digest:
+            if (self._known.cache.digest(full(root, path), found) or hash_file(root, path, entry.size)) != entry.digest:
                 return False
         except LockedTargetError:  # a file that can't be read now can be replaced, whatever its content, once it isn't locked any more
             return False
@@ -161,19 +178,24 @@ class _Planner:
         self.plan.unchanged[at.number, entry.path] = found
         return True
 
-    def _check_replaceable(self, root: Root, path: str, entry: Entry, found: PathStat) -> None:
-        if entry.kind is EntryKind.DIRECTORY and not self._previous.has_placed(full(root, path), found.kind):
-            kind = "a link" if found.kind is EntryKind.SYMLINK else "a file"
-            raise DestinationError(
-                f"{full(root, path)} is {kind}, but a directory must go there", remedy="move it away; the next extract tries again"
-            )
+    def _check_replaceable(self, at: LocatedDestination, entry: Entry, found: PathStat) -> None:
+        root, path = at.root, at.path(entry)
+        name, is_placed = full(root, path), self._previous.has_placed(full(root, path), found.kind)
+        is_mirrored = at.destination.synchronize == Synchronize.MIRROR and entry.path != "" and found.kind is not None
+        is_file = found.kind is entry.kind is EntryKind.FILE
+        if not (is_placed or is_mirrored or is_file):
+            raise foreign_error(name, entry, found)
         if found.kind is EntryKind.DIRECTORY:
-            for each in walk(root, path):
-                if not self._previous.has_placed(full(root, each.path), each.kind):
-                    raise DestinationError(
-                        f"{full(root, path)} is a directory with {each.path} in it, but a file or link must go there",
-                        remedy="move it away; the next extract tries again",
-                    )
+            self._check_contents(at, name, path, is_mirrored=is_mirrored)
+
+    def _check_contents(self, at: LocatedDestination, name: str, path: str, *, is_mirrored: bool) -> None:
+        """Check that everything in a directory that gives way to a file or a link may go with it."""
+        excludes = Excludes(at.destination.exclude)
+        for each in walk(at.root, path):
+            inside, is_directory = each.path.removeprefix(at.base).lstrip("/"), each.kind is EntryKind.DIRECTORY
+            stays = is_mirrored and excludes.covers(inside, is_directory=is_directory)
+            if stays or not (is_mirrored or self._previous.has_placed(full(at.root, each.path), each.kind)):
+                raise contents_error(name, each.path)
 
     def _stage(
         self, root: Root, path: str, entry: Entry, owner: Owner | None = None, xattrs: Xattrs | None = None, *, kind_before: str = ""
@@ -201,9 +223,13 @@ class _Planner:
 
     def _remove(self) -> None:
         """Plan removals, and the times of directories that they leave and that no manifest names."""
-        remover = Remover(self._context, self._located)
+        remover = Remover(self._context, self._located, self._known.most)
         removals = remover.find(self._previous)
+        if not self._known.allow_removals:
+            require_usual(self._context, removals, self._located, self._previous)
         self.plan.retained, self.plan.paths_removed = removals.retained, len(removals.kinds)
+        for path, kind in removals.kinds.items():
+            self.plan.changes.add(ChangeKind.REMOVED if self._previous.has_placed(path, kind) else ChangeKind.FOREIGN_REMOVED, path)
         for each in removals.tops:
             area, name = self._areas.reserve(each.root, each.found.path)
             self.plan.removals.append(StagedRemoval(area, name, each.found, None if each.is_mirrored else removals.kinds))
@@ -220,8 +246,9 @@ class _Planner:
 
         All comes back if the extraction is undone.
         """
+        self.plan.foreign.add(full(root, found.path))
         if found.is_mendable and self._areas.changes_time_of(root, found.path):
-            mtime_ns = self._now_ns if self._areas.changes_names_in(root, found.path) else found.mtime_ns
+            mtime_ns = self._known.now_ns if self._areas.changes_names_in(root, found.path) else found.mtime_ns
             area = self._areas.area_for(root, found.path)
             self.plan.metadata.append(MetadataStep(area.number, found.path, True, found.mode, mtime_ns, found.mode, found.mtime_ns))
 
@@ -239,9 +266,23 @@ class _Planner:
             if step is not None:
                 self.plan.metadata.append(step)
 
-    def _keep_holders(self) -> None:
-        """Leave directories that only hold a staging directory meanwhile as they are."""
-        mended = {(step.area, step.path) for step in self.plan.metadata}
-        for area in self._areas.all:
-            if area.is_used and area.holder is not None and (area.number, area.holder_path) not in mended:
+    def _keep_times_of_holders(self) -> None:
+        """Keep the times of directories around a destination in which nothing but staging comes and goes, and those of all for undo."""
+        planned = {(step.area, step.path) for step in self.plan.metadata}
+        for area in list(self._areas.all):
+            if area.is_used and area.holder is not None and (area.number, area.holder_path) not in planned:
                 self._keep(area.root, area.holder)
+
+    def _check_writable(self) -> None:
+        """Refuse directories in which names must change and this account may not change them."""
+        for root, path in self._areas.renamed():
+            found = None if (root.path, path) in self._new else root.find(path)
+            if found is not None and not root.is_writable(path) and not (found.is_ours and found.mode & 0o300 != 0o300):
+                self.plan.refusals.append(unwritable_error(full(root, path), found))
+
+    def _log_metadata(self) -> None:
+        for step in self.plan.metadata:
+            path, detail = full(self.plan.areas[step.area].root, step.path), differences(step)
+            if step.mode_before != NEW and detail:
+                foreign = ChangeKind.TIME if step.is_directory and detail == "time" else ChangeKind.TAKEN_OVER
+                self.plan.changes.add(foreign if path in self.plan.foreign else ChangeKind.ADJUSTED, path, detail)

@@ -13,6 +13,7 @@ alone: it is refused if another Distribution's destination lies in it or around 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from sluice.errors import DestinationError
 from sluice.model.manifest import EntryKind
 from sluice.model.site import Synchronize
 from sluice.ports import PathStat, Root
+from sluice.rules.excludes import Excludes
 from sluice.rules.names_on_disk import folded
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestinations
@@ -56,6 +58,8 @@ class RemovalSet:
     """All of them, by real path."""
     retained: Mapping[str, EntryKind]
     """Paths that were placed, aren't in the new revision, and stay."""
+    mirrored: Counter[str]
+    """Number of files and links in each mirrored destination, by its real path."""
 
 
 class MoreThanMostError(Exception):
@@ -89,6 +93,8 @@ class Remover:
                 self._wanted.setdefault(parent, EntryKind.DIRECTORY)
         self._looks = None if most is None else most + len(self._wanted)
         """Names that may still be looked at: each of the manifest's at most once, as its destinations don't overlap."""
+        self._excludes = {top: Excludes(at.destination.exclude) for top, at in self._tops.items() if at.destination.exclude}
+        self._mirrored: Counter[str] = Counter()
         self._mounts: dict[str, frozenset[str]] = {}
         self._former: dict[str, tuple[Root, str] | None] = {}
         """Destinations that the manifest no longer has."""
@@ -118,7 +124,7 @@ class Remover:
             elif found.kind is not None and not candidate.is_mirrored:
                 retained[path] = found.kind
         tops = [each for path, each in sorted(removals.items()) if path.rpartition("/")[0] not in removals]
-        return RemovalSet(tops, {path: each.found.kind for path, each in removals.items()}, retained)
+        return RemovalSet(tops, {path: each.found.kind for path, each in removals.items()}, retained, self._mirrored)
 
     def outside_manifest(self, removal: Removal) -> bool:
         """Whether its directory is in a destination, but not in the manifest: a foreign one, or a former destination's."""
@@ -140,7 +146,8 @@ class Remover:
                 for each in self._list(root, directory):
                     path = full(root, each.path)
                     wanted = self._wanted.get(path)
-                    if self._is_protected(path, root):
+                    self._mirrored[at.top] += each.kind is not EntryKind.DIRECTORY
+                    if self._is_protected(path, root) or self._is_excluded(path, each.kind):
                         continue
                     if wanted is None:
                         yield path, _Candidate(root, each.path, each.kind, is_mirrored=True)
@@ -212,7 +219,7 @@ class Remover:
 
     def _is_removed(self, path: str, candidate: _Candidate, found: PathStat, removals: Mapping[str, Removal]) -> bool:
         root = candidate.root
-        if self._is_protected(path, root) or self._is_renamed_by_case(path, found):
+        if self._is_protected(path, root) or self._is_excluded(path, found.kind) or self._is_renamed_by_case(path, found):
             return False
         if any(other.has(path) for other in self._others):
             return False
@@ -239,6 +246,13 @@ class Remover:
         if path.rpartition("/")[2].startswith(STAGING_PREFIX) or path in self._mounts_of(root):
             return True
         return path == self._context.working_directory or is_below(path, self._context.working_directory)
+
+    def _is_excluded(self, path: str, kind: EntryKind | None) -> bool:
+        """Whether the excludes of a mirrored directory match a path in it, which then stays (as rsync does)."""
+        top = self._covering(path) if self._excludes else None
+        if top is None or top not in self._excludes or path == top:
+            return False
+        return self._excludes[top].covers(path.removeprefix(top).lstrip("/"), is_directory=kind is EntryKind.DIRECTORY)
 
     def _mounts_of(self, root: Root) -> frozenset[str]:
         if root.path not in self._mounts:

@@ -42,10 +42,9 @@ def make_staging(plan: Plan, name: str, *, min_free: int = 0) -> None:
     """
     used = [area for area in plan.areas if area.is_used]
     for area in used:
-        if found := list(locked_paths(area.root, [area.holder_path], replaced=False)):
-            raise locked_error(found)
+        check_holder(area)
         area.root.remove(area.staging_path)  # of an extraction whose journal is gone; it takes space as well
-    _check_space(plan, used, name, min_free)
+    check_room(plan, name, min_free)
     for area in used:
         area.root.make_directory(area.staging_path)
         area.staging = area.root.open_below(area.staging_path)
@@ -55,8 +54,15 @@ def make_staging(plan: Plan, name: str, *, min_free: int = 0) -> None:
             )
 
 
-def _check_space(plan: Plan, used: Sequence[StagingArea], name: str, min_free: int) -> None:
-    """Check that every file system has room for all that is staged on it, also if several areas are on one."""
+def check_holder(area: StagingArea) -> None:
+    """Raise LockedTargetError if the directory that must hold a staging directory can't be changed."""
+    if found := list(locked_paths(area.root, [area.holder_path], replaced=False)):
+        raise locked_error(found)
+
+
+def check_room(plan: Plan, name: str, min_free: int) -> None:
+    """Check that every file system has room for all that is staged on it, also if several areas are on one. Raises NoSpaceError."""
+    used = [area for area in plan.areas if area.is_used]
     needed = dict.fromkeys((area.number for area in used), 0)
     made = Counter([item.area.number for items in plan.files.values() for item in items])
     made.update(item.area.number for item in (*plan.directories, *plan.links))

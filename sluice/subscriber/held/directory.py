@@ -86,6 +86,7 @@ class DistributionDirectory:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.name = directory.name
+        self.distributor = directory.parent.parent.name
         self.status_path = directory / "status.json"
         self.manifest_path = directory / "manifest"
         self.stat_cache_path = directory / "seen"

@@ -6,6 +6,7 @@ extracted: the tree is then compared anew.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -51,6 +52,13 @@ class DistributionState:
     def is_extracted(self, revision: RevisionNumber) -> bool:
         """Whether this revision is extracted."""
         return self.status.extracted is not None and self.status.extracted.revision == str(revision)
+
+    def is_installed(self, revision: RevisionNumber, destinations: Sequence[str]) -> bool:
+        """Whether the status file says that a revision is extracted there; with ``verify`` the tree is compared all the same (C10)."""
+        extracted = self.status.extracted
+        if extracted is None or (str(revision), tuple(destinations)) != (extracted.revision, extracted.destinations):
+            return False
+        return bool(extracted.read_back) and not self.extracted_verifies
 
     def manifest_digest(self, revision: RevisionNumber) -> str:
         """BLAKE3 of the manifest of a revision that is received or extracted. Raises NotFoundError."""

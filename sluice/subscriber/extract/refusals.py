@@ -1,0 +1,37 @@
+"""The errors of a plan that would take something foreign away. Each names the path, what is there, and what to do."""
+
+from __future__ import annotations
+
+from sluice.errors import DestinationError
+from sluice.model.manifest import Entry, EntryKind
+from sluice.ports import PathStat
+from sluice.subscriber.extract.changes import KIND_NAMES, kind_name, worded
+
+MOVE_AWAY = "move it away; the next extract tries again"
+_INSTEAD = {
+    EntryKind.DIRECTORY: "end the destination with / if a file shall go into it, or ",
+    EntryKind.SYMLINK: "name the path that the link leads to as destination, or ",
+}
+
+
+def foreign_error(name: str, entry: Entry, found: PathStat) -> DestinationError:
+    """Return the error for something foreign at the absolute path ``name`` of an entry."""
+    instead = _INSTEAD.get(found.kind, "") if found.kind and not entry.path else ""
+    other = " to another target" if found.kind is entry.kind else ""
+    return DestinationError(
+        f"{name} is {kind_name(found)}, which this Distribution didn't place, but {KIND_NAMES[entry.kind]}{other} must go there",
+        remedy=instead + MOVE_AWAY,
+    )
+
+
+def contents_error(name: str, inside: str) -> DestinationError:
+    """Return the error for a directory that can't give way to a file because of something in it."""
+    return DestinationError(f"{name} is a directory with {inside} in it, but a file or link must go there", remedy=MOVE_AWAY)
+
+
+def unwritable_error(name: str, found: PathStat) -> DestinationError:
+    """Return the error for a directory in which this account can't change names."""
+    return DestinationError(
+        f"{name} can't be written by this account: it is {worded(found)}",
+        remedy="let the agent's account write there, or choose another destination",
+    )
