@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sluice.model.feature import Feature
     from sluice.model.recipe import RenderedRecipe
     from sluice.model.site import Subscriber
-    from sluice.sender.conversation import Conversation
+    from sluice.sender.call import Call
 
 ASK_SECONDS = 30.0
 """Most seconds to wait for a host that doesn't answer."""
@@ -24,14 +24,14 @@ def ask_agents(
     session: Session,
     pairs: Iterable[tuple[str, str]],
     feature: Feature,
-    question: Callable[[Conversation, str, str, RenderedRecipe], A],
+    question: Callable[[Call, str, str, RenderedRecipe], A],
 ) -> tuple[list[A], list[tuple[str, str]]]:
     """Ask each Subscriber about its Distributions.
 
     Args:
         pairs: Subscriber, Distribution.
         feature: The feature that an agent needs to answer.
-        question: Gets the conversation, the Subscriber, the Distribution and its recipe.
+        question: Gets the agent, called, the Subscriber, the Distribution and its recipe.
     Returns:
         The answers, and (Subscriber, error) for each that could not be asked, which fails nothing.
     """
@@ -54,7 +54,7 @@ def ask_agents(
                 contact.heard(call.hello)
             if feature not in call.hello.features:
                 raise AgentVersionError("its agent is too old to say", remedy=f"run: sluice subscriber bootstrap {subscriber.name}")
-            return question(call.conversation, subscriber.name, distribution, rendered)
+            return question(call, subscriber.name, distribution, rendered)
         finally:
             call.close()
 

@@ -1,7 +1,7 @@
 """Dry runs of build, sign, send, extract, distribute and refresh, by the same rules and without Prefect. Nothing is changed.
 
 With ``--json``: ``{"build": {...}, "send": [...]}`` and the like, as each function says; if something would be extracted, also what hosts
-answer (``rehearse_removals.py``, ``rehearse_actions.py``): ``"removals"``, ``"actions"`` and ``"unasked"``.
+answer (``rehearse_changes.py``, ``rehearse_actions.py``): ``"changes"``, ``"removals"``, ``"actions"`` and ``"unasked"``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import click
 from cli.ledgers import site_snapshot
 from cli.predictions import bytes_cell, links_json, predicted, prediction_json, seconds_cell, show_links
 from cli.rehearse_actions import rehearsed_actions
-from cli.rehearse_removals import newest_manifest, newest_manifests, rehearsed_removals
+from cli.rehearse_changes import DUE, Demanded, newest_manifest, newest_manifests, rehearsed_changes
 from cli.session import Session, emit, now, utc
 from cli.tables import size, table
 from sluice.model.order import Demand
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def rehearsed_build(
-    session: Session, name: str, *, rebaseline: bool, allow_removals: bool, as_json: bool, sends_to: Collection[str] = ()
+    session: Session, name: str, *, rebaseline: bool, as_json: bool, sends_to: Collection[str] = (), demanded: Demanded = DUE
 ) -> None:
     """Print what a build would do.
 
@@ -43,7 +43,7 @@ def rehearsed_build(
     distribution, distributor = session.owner(name)
     with workplace_in(session.site, distributor.name) as work:
         result = build(
-            distribution, store=work.store, source=work.source, rebaseline=rebaseline, allow_removals=allow_removals, dry_run=True
+            distribution, store=work.store, source=work.source, rebaseline=rebaseline, allow_removals=demanded.allow_removals, dry_run=True
         )
     is_built = result.revision is None and result.previous is not None
     sends = _sends(session, distribution=name, to=sorted(sends_to), extract=True) if is_built and sends_to else _Sends([], [], [])
@@ -65,7 +65,7 @@ def rehearsed_build(
             click.echo(f"would send it to those of {', '.join(sorted(sends_to))} that do not have it, and have them extract it")
 
     data = {"build": _build_json(result), "send_to": sorted(sends_to), **(sends.as_json() if is_built else {})}
-    _ask_and_print(session, data, show, pairs, dict.fromkeys(pairs, last) if last else {}, as_json=as_json)
+    _ask_and_print(session, data, show, pairs, dict.fromkeys(pairs, last) if last else {}, demanded, as_json=as_json)
 
 
 def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
@@ -83,14 +83,16 @@ def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
     click.echo("\n".join(lines) or "the signed metadata is up to date")
 
 
-def rehearsed_send(session: Session, *, channel: str, distribution: str, to: Sequence[str], check: bool, as_json: bool) -> None:
+def rehearsed_send(
+    session: Session, *, channel: str, distribution: str, to: Sequence[str], check: bool, demanded: Demanded, as_json: bool
+) -> None:
     """Print what a send would do: ``{"send": [{..., "state", "reason"}], "links": [...]}``, the first as in ``sluice plan``.
 
     ``state`` and ``reason`` are null if it would be sent. Missing deltas are made for their size, and thrown away.
     """
     sends = _sends(session, channel=channel, distribution=distribution, to=to, check=check)
     show = sends.show if sends.rows else partial(click.echo, "nothing would be sent to any Subscriber")
-    _ask_and_print(session, sends.as_json(), show, sends.at_once, newest_manifests(session, sends.at_once), as_json=as_json)
+    _ask_and_print(session, sends.as_json(), show, sends.at_once, newest_manifests(session, sends.at_once), demanded, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,19 +150,26 @@ def rehearsed_extract(
     subscribers: Sequence[str],
     distribution: str,
     *,
-    demand: Demand = Demand.DUE,
+    demanded: Demanded,
     at_once: bool = True,
     as_json: bool,
 ) -> None:
     """Print what would be extracted: ``{"extract": [{"subscriber", "distribution", "revision", "at"}]}``."""
     from sluice.distributor.plan.extractions import plan_extracts
 
-    states, at = site_snapshot(session.site).states, now()
+    states, at, demand = site_snapshot(session.site).states, now(), demanded.demand
     found = [
         target
         for owner in owners
         for target in plan_extracts(
-            session.site, owner, states, at, subscribers=subscribers, distribution=distribution or None, at_once=at_once, demand=demand
+            session.site,
+            owner,
+            states,
+            at,
+            subscribers=subscribers,
+            distribution=distribution or None,
+            at_once=at_once,
+            demand=demand,
         )
     ]
     pairs = [(target.subscriber, target.distribution) for target in found]
@@ -168,7 +177,7 @@ def rehearsed_extract(
     check = "write anew" if demand is Demand.FORCE else "verify"
     lines = [f"{t.subscriber} would {check if t.is_check else 'extract'} {t.distribution} {t.revision}" for t in found]
     show = partial(click.echo, "\n".join(lines) or "no Subscriber holds a revision that it has not extracted")
-    _ask_and_print(session, {"extract": rows}, show, pairs, newest_manifests(session, pairs), as_json=as_json)
+    _ask_and_print(session, {"extract": rows}, show, pairs, newest_manifests(session, pairs), demanded, as_json=as_json)
 
 
 def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json: bool) -> None:
@@ -188,18 +197,19 @@ def _ask_and_print(
     show: Callable[[], None],
     pairs: Sequence[tuple[str, str]],
     manifests: Mapping[tuple[str, str], Manifest],
+    demanded: Demanded,
     *,
     as_json: bool,
 ) -> None:
-    """Ask the hosts what actions and removals an extraction of ``manifests`` would bring, and print it after the rest."""
+    """Ask the hosts what actions an extraction of ``manifests`` would meet and what it would change, and print it after the rest."""
     met = rehearsed_actions(session, pairs)
-    removed = rehearsed_removals(session, manifests)
+    changed = rehearsed_changes(session, manifests, demanded)
     if as_json:
-        emit({**data, "removals": removed.as_json(), **met.as_json()})
+        emit({**data, **changed.as_json(), **met.as_json()})
         return
     show()
     met.show()
-    removed.show()
+    changed.show()
 
 
 def _outlook(target: SendTarget, row: dict[str, Any]) -> str:

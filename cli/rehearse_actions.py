@@ -20,7 +20,7 @@ from cli.tables import table
 if TYPE_CHECKING:
     from sluice.model.action import Action, ActionRehearsal
     from sluice.model.recipe import RenderedRecipe
-    from sluice.sender.conversation import Conversation
+    from sluice.sender.call import Call
 
 SHOWN_MAX = 20
 """PIDs shown of one action."""
@@ -68,12 +68,10 @@ def rehearsed_actions(session: Session, pairs: Iterable[tuple[str, str]]) -> Reh
         found, host = session.site.distribution(distribution), session.site.subscriber(name)
         return host.active and platform_matches(host.platform, found.platforms) and bool(found.pre_actions or found.post_actions)
 
-    def ask(
-        conversation: Conversation, name: str, distribution: str, recipe: RenderedRecipe
-    ) -> list[tuple[str, str, str, int, Action, ActionRehearsal]]:
+    def ask(call: Call, name: str, distribution: str, recipe: RenderedRecipe) -> list[tuple[str, str, str, int, Action, ActionRehearsal]]:
         actions = [("pre", *each) for each in enumerate(recipe.pre_actions, 1)]
         actions += [("post", *each) for each in enumerate(recipe.post_actions, 1)]
-        answers = conversation.rehearse(distribution, recipe)
+        answers = call.conversation.rehearse(distribution, recipe)
         return [(name, distribution, *action, met) for action, met in zip(actions, answers, strict=True)]
 
     answers, unasked = ask_agents(session, [pair for pair in sorted(set(pairs)) if would_run(*pair)], Feature.REHEARSE, ask)

@@ -18,6 +18,7 @@ from cli.failures import worst_exit
 from cli.outcome import Outcome, Watch, outcome_table
 from cli.prefect_run import RunEnd, Value, detach, prefect_server, run_flow
 from cli.rehearse import rehearsed_build, rehearsed_extract, rehearsed_refresh, rehearsed_send, rehearsed_sign
+from cli.rehearse_changes import Demanded
 from cli.session import Session, distributions_of, dry_run_option, emit, json_option, now, session
 from sluice.errors import NotFoundError, OrchestratorError
 from sluice.model.order import Demand
@@ -91,7 +92,8 @@ def build(call: Call, name: str, rebaseline: bool, allow_removals: bool) -> int:
     """Build and sign a Distribution if its sources changed."""
     distribution, _ = call.session.owner(name)
     if call.dry_run:
-        rehearsed_build(call.session, name, rebaseline=rebaseline, allow_removals=allow_removals, as_json=call.as_json)
+        demanded = Demanded(allow_removals=allow_removals)
+        rehearsed_build(call.session, name, rebaseline=rebaseline, as_json=call.as_json, demanded=demanded)
         return 0
     follows = frozenset({name}) if distribution.send_immediately else frozenset()
     parameters: dict[str, Value] = {"distribution": name, "rebaseline": rebaseline, "allow_removals": allow_removals}
@@ -133,7 +135,10 @@ def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bo
     named = distributions_of(site, name, is_channel=is_channel)
     check = check or verify or force
     if call.dry_run:
-        rehearsed_send(call.session, channel=channel, distribution=distribution, to=to, check=check, as_json=call.as_json)
+        demanded = Demanded(Demand.of(verify=verify, force=force))
+        rehearsed_send(
+            call.session, channel=channel, distribution=distribution, to=to, check=check, demanded=demanded, as_json=call.as_json
+        )
         return 0
     more: dict[str, Value] = {"to": list(to) or None, "check": check, "verify": verify, "force": force}
     if distribution:
@@ -189,7 +194,7 @@ def _extract(call: Call, subscribers: tuple[str, ...], distribution: str, demand
     reached = [d for d in selected if not hosts or not set(hosts).isdisjoint(site.subscribers_of_distribution(d.name))]
     owners = sorted({d.distributor for d in reached})
     if call.dry_run:
-        rehearsed_extract(call.session, owners, hosts, distribution, demand=demand, at_once=at_once, as_json=call.as_json)
+        rehearsed_extract(call.session, owners, hosts, distribution, demanded=Demanded(demand), at_once=at_once, as_json=call.as_json)
         return 0
     asked: dict[str, Value] = {"at_once": at_once, "verify": demand is Demand.VERIFY, "force": demand is Demand.FORCE}
     parameters: dict[str, Value] = {"subscribers": list(hosts) or None, "distribution": distribution, **asked}
@@ -216,7 +221,8 @@ def distribute(call: Call, name: str, to: tuple[str, ...], rebaseline: bool, all
     to = _subscribers(session.site, to)
     if call.dry_run:
         receivers = to or session.site.subscribers_of_distribution(name)
-        rehearsed_build(session, name, rebaseline=rebaseline, allow_removals=allow_removals, as_json=call.as_json, sends_to=receivers)
+        demanded = Demanded(Demand.of(verify=verify, force=force))
+        rehearsed_build(session, name, rebaseline=rebaseline, as_json=call.as_json, sends_to=receivers, demanded=demanded)
         return 0
     parameters: dict[str, Value] = {"distribution": name, "to": list(to) or None, "rebaseline": rebaseline}
     parameters |= {"allow_removals": allow_removals, "verify": verify, "force": force}
