@@ -27,6 +27,7 @@ from sluice.subscriber.extract.changes import differences, worded
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestination, LocatedDestinations
 from sluice.subscriber.extract.known import Knowledge
+from sluice.subscriber.extract.locked import locked_paths
 from sluice.subscriber.extract.metadata import Metadata
 from sluice.subscriber.extract.plan import MENDED, Plan, Staged, StagedRemoval, Swap
 from sluice.subscriber.extract.refusals import contents_error, foreign_error, unwritable_error
@@ -276,8 +277,10 @@ class _Planner:
     def _check_writable(self) -> None:
         """Refuse directories in which names must change and this account may not change them."""
         for root, path in self._areas.renamed():
-            found = None if (root.path, path) in self._new else root.find(path)
-            if found is not None and not root.is_writable(path) and not (found.is_ours and found.mode & 0o300 != 0o300):
+            if (root.path, path) in self._new or root.is_writable(path) or any(locked_paths(root, [path], replaced=False)):
+                continue
+            found = root.find(path)
+            if found is not None and not (found.is_ours and found.mode & 0o300 != 0o300):  # our own is opened for the swap
                 self.plan.refusals.append(unwritable_error(full(root, path), found))
 
     def _log_metadata(self) -> None:

@@ -32,6 +32,6 @@ def contents_error(name: str, inside: str) -> DestinationError:
 def unwritable_error(name: str, found: PathStat) -> DestinationError:
     """Return the error for a directory in which this account can't change names."""
     return DestinationError(
-        f"{name} can't be written by this account: it is {worded(found)}",
-        remedy="let the agent's account write there, or choose another destination",
+        f"{name.rstrip('/') or '/'} can't be written by this account: it is {worded(found)}",
+        remedy="let the agent's account write there, run the agent as root, or choose another destination",
     )

@@ -81,7 +81,7 @@ def _stops(plan: Plan, question: Question) -> list[Stop]:
 
 
 def _check_unlocked(plan: Plan) -> None:
-    if found := list(locked_targets(plan)):
+    if found := locked_targets(plan):
         raise locked_error(found)
 
 
