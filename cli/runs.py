@@ -122,8 +122,9 @@ def sign(ctx: click.Context, session: Session, name: str, dry_run: bool, as_json
 @click.option("--check", is_flag=True, help="Ask the Subscribers what they hold, instead of relying on receipts.")
 @verify_option
 @force_option
+@allow_removals_option
 @flow_command
-def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bool, verify: bool, force: bool) -> int:
+def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bool, verify: bool, force: bool, allow_removals: bool) -> int:
     """Send the newest revisions to Subscribers without them.
 
     NAME is a Distribution or a Channel. Received revisions are extracted at once if Distribution or Subscriber say so, else at the
@@ -135,12 +136,13 @@ def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bo
     named = distributions_of(site, name, is_channel=is_channel)
     check = check or verify or force
     if call.dry_run:
-        demanded = Demanded(Demand.of(verify=verify, force=force))
+        demanded = Demanded(Demand.of(verify=verify, force=force), allow_removals)
         rehearsed_send(
             call.session, channel=channel, distribution=distribution, to=to, check=check, demanded=demanded, as_json=call.as_json
         )
         return 0
     more: dict[str, Value] = {"to": list(to) or None, "check": check, "verify": verify, "force": force}
+    more["allow_removals"] = allow_removals
     if distribution:
         members = set(site.subscribers_of_distribution(distribution))
         runs: list[tuple[str, dict[str, Value]]] = [("send", {"distribution": distribution, **more})]
@@ -165,13 +167,14 @@ _of_them = click.option("--distribution", metavar="NAME", default="", help="Only
 @_of_them
 @verify_option
 @force_option
+@allow_removals_option
 @flow_command
-def extract(call: Call, subscribers: tuple[str, ...], distribution: str, verify: bool, force: bool) -> int:
+def extract(call: Call, subscribers: tuple[str, ...], distribution: str, verify: bool, force: bool, allow_removals: bool) -> int:
     """Have Subscribers extract what they hold now.
 
     Their Extract schedules are not waited for.
     """
-    return _extract(call, subscribers, distribution, Demand.of(verify=verify, force=force), at_once=True)
+    return _extract(call, subscribers, distribution, Demanded(Demand.of(verify=verify, force=force), allow_removals), at_once=True)
 
 
 @click.command()
@@ -183,10 +186,10 @@ def verify(call: Call, subscribers: tuple[str, ...], distribution: str) -> int:
 
     Every file is read and hashed on its host, whatever the blueprint's `verify` says. Nothing new is extracted.
     """
-    return _extract(call, subscribers, distribution, Demand.VERIFY, at_once=False)
+    return _extract(call, subscribers, distribution, Demanded(Demand.VERIFY), at_once=False)
 
 
-def _extract(call: Call, subscribers: tuple[str, ...], distribution: str, demand: Demand, *, at_once: bool) -> int:
+def _extract(call: Call, subscribers: tuple[str, ...], distribution: str, demanded: Demanded, *, at_once: bool) -> int:
     site, hosts = call.session.site, _subscribers(call.session.site, subscribers)
     if distribution:
         site.distribution(distribution)
@@ -194,9 +197,11 @@ def _extract(call: Call, subscribers: tuple[str, ...], distribution: str, demand
     reached = [d for d in selected if not hosts or not set(hosts).isdisjoint(site.subscribers_of_distribution(d.name))]
     owners = sorted({d.distributor for d in reached})
     if call.dry_run:
-        rehearsed_extract(call.session, owners, hosts, distribution, demanded=Demanded(demand), at_once=at_once, as_json=call.as_json)
+        rehearsed_extract(call.session, owners, hosts, distribution, demanded=demanded, at_once=at_once, as_json=call.as_json)
         return 0
+    demand = demanded.demand
     asked: dict[str, Value] = {"at_once": at_once, "verify": demand is Demand.VERIFY, "force": demand is Demand.FORCE}
+    asked["allow_removals"] = demanded.allow_removals
     parameters: dict[str, Value] = {"subscribers": list(hosts) or None, "distribution": distribution, **asked}
     wanted = Wanted(
         [("extract", {"distributor": owner, **parameters}) for owner in owners],
@@ -221,7 +226,7 @@ def distribute(call: Call, name: str, to: tuple[str, ...], rebaseline: bool, all
     to = _subscribers(session.site, to)
     if call.dry_run:
         receivers = to or session.site.subscribers_of_distribution(name)
-        demanded = Demanded(Demand.of(verify=verify, force=force))
+        demanded = Demanded(Demand.of(verify=verify, force=force), allow_removals)
         rehearsed_build(session, name, rebaseline=rebaseline, as_json=call.as_json, sends_to=receivers, demanded=demanded)
         return 0
     parameters: dict[str, Value] = {"distribution": name, "to": list(to) or None, "rebaseline": rebaseline}

@@ -39,7 +39,7 @@ async def distribute(
         distribution: Its name.
         to: Only these Subscribers.
         rebaseline: Build a new baseline even if nothing changed (C8).
-        allow_removals: Build also if a source became empty or lost more than max_removals.
+        allow_removals: Build also if a source became empty or lost more than max_removals, and have that removed.
         verify: Have also what is installed read back, and repaired if it differs.
         force: Have every file written anew and the actions run, also if it is installed.
     """
@@ -49,7 +49,7 @@ async def distribute(
     subject = site.distribution(distribution)
     if not subject.active:
         return ended("Inactive", f"Distribution {distribution} is inactive")
-    with run_context(site, subject.distributor) as context:
+    with run_context(site, subject.distributor, allow_removals=allow_removals) as context:
         result = await build_revision(distribution, rebaseline, allow_removals)
         await sign_revisions(distribution, [distribution])
         async with mailing_people(subject):

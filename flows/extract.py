@@ -29,6 +29,7 @@ async def extract(
     at_once: bool = False,
     verify: bool = False,
     force: bool = False,
+    allow_removals: bool = False,
 ) -> State[Any]:
     """Extract; due extractions are found in the ledger, not in the schedule that started the run.
 
@@ -39,11 +40,12 @@ async def extract(
         at_once: Whatever the Extract schedules say.
         verify: Have also what is installed read back, and repaired if it differs; that alone if not ``at_once``.
         force: Have every file written anew and the actions run, also if it is installed.
+        allow_removals: Have also more removed than max_removals.
     """
     site, demand = read_site(), Demand.of(verify=verify, force=force)
     if distributor not in site.distributors:
         return ended("Gone", f"Distributor {distributor} isn't in the site any more; the next apply removes this deployment")
-    with run_context(site, distributor) as context:
+    with run_context(site, distributor, allow_removals=allow_removals) as context:
         targets = await due_extracts(context, distribution=distribution, subscribers=subscribers or (), at_once=at_once, demand=demand)
         if not targets:
             return ended("Nothing due", "no Subscriber holds something that is to be extracted now")

@@ -33,6 +33,7 @@ async def send(
     extract: bool = False,
     verify: bool = False,
     force: bool = False,
+    allow_removals: bool = False,
 ) -> State[Any]:
     """Send.
 
@@ -46,6 +47,7 @@ async def send(
         extract: Have it extracted at once, whatever the Extract schedules say.
         verify: Have also what is installed read back, and repaired if it differs.
         force: Have every file written anew and the actions run, also if it is installed.
+        allow_removals: Have also more removed than max_removals.
     """
     site, demand = read_site(), Demand.of(verify=verify, force=force)
     check = check or demand is not Demand.DUE
@@ -58,7 +60,7 @@ async def send(
     sender = sender_of(site, channel=channel, distribution=distribution, distributor=distributor)
     if not sender:
         return ended("Nothing listed", f"no Distribution is listed in {channel or 'no Channel'}")
-    with run_context(site, sender) as context:
+    with run_context(site, sender, allow_removals=allow_removals) as context:
         targets = await planned_sends(context, channel=channel, distribution=distribution, to=to or (), check=check)
         what = " ".join(filter(None, (distribution, revision) if distribution else (channel,)))
         await name_run(f"send {what} → {counted(len(hosts_of(targets)), 'Subscriber')}")

@@ -33,6 +33,8 @@ class RunContext:
     """The context of one flow run."""
 
     work: Workplace
+    allow_removals: bool = False
+    """Its orders allow more removals than ``max_removals``."""
     _session: SendSession | None = field(default=None, init=False)
 
     @property
@@ -45,7 +47,7 @@ class RunContext:
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[SendSession]:
         """Open what the run's sends and extractions share, for its tasks."""
-        session = self._session = SendSession(self.work)
+        session = self._session = SendSession(self.work, allow_removals=self.allow_removals)
         try:
             yield session
         finally:
@@ -64,14 +66,14 @@ def read_site() -> Site:
 
 
 @contextmanager
-def run_context(site: Site, distributor: str) -> Iterator[RunContext]:
+def run_context(site: Site, distributor: str, *, allow_removals: bool = False) -> Iterator[RunContext]:
     """Open the workplace of a Distributor for the run; a run inside another one's context uses that one's."""
     outer = _CONTEXT.get(None)
     if outer is not None and outer.work.site is site and outer.work.distributor.name == distributor:
         yield outer
         return
     with workplace_in(site, distributor, str(runtime.flow_run.id or "")) as work:
-        context = RunContext(work)
+        context = RunContext(work, allow_removals)
         token = _CONTEXT.set(context)
         quiet_known_errors()
         try:

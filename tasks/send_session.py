@@ -23,6 +23,7 @@ from sluice.distributor.repair.revision import Mender
 from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.model.assignment import Assignment
 from sluice.model.order import Demand
+from sluice.model.recipe import RenderedRecipe
 from sluice.model.site import Priority
 from sluice.model.ticket import UNLIMITED_IN_PROCESS
 from sluice.rules.due import extracts_at_once
@@ -41,8 +42,9 @@ T = TypeVar("T")
 class SendSession:
     """Shared by the sends and extractions of a run; always ``close`` it."""
 
-    def __init__(self, work: Workplace) -> None:
+    def __init__(self, work: Workplace, *, allow_removals: bool = False) -> None:
         self.work = work
+        self._allow_removals = allow_removals
         distributor = work.distributor
         most = (distributor.max_concurrent or UNLIMITED_IN_PROCESS) + CALLED_AHEAD
         self.rows: dict[tuple[str, str], DeliveryResult] = {}
@@ -89,7 +91,7 @@ class SendSession:
                 self._watch,
                 assignment,
                 new_transfer,
-                recipe(work.site, distribution.name, subscriber.name) if at_once else None,
+                self._recipe(distribution.name, subscriber.name) if at_once else None,
                 check=target.check,
                 demand=demand,
                 cancelled_under=tuple(filter(None, (target.channel, target.distribution))),
@@ -103,9 +105,12 @@ class SendSession:
     def make_extraction(self, assignment: Assignment, *, check: bool, demand: Demand = Demand.DUE) -> Extraction:
         """Make the extraction of an assignment by itself, outside of a delivery."""
         site = self.work.site
-        rendered = partial(recipe, site, assignment.distribution, assignment.subscriber)
+        rendered = partial(self._recipe, assignment.distribution, assignment.subscriber)
         subscriber = site.subscriber(assignment.subscriber)
         return Extraction(self.work, self._watch, self._sender, subscriber, assignment, rendered, check, demand)
+
+    def _recipe(self, distribution: str, subscriber: str) -> RenderedRecipe:
+        return replace(recipe(self.work.site, distribution, subscriber), allow_removals=self._allow_removals)
 
     def close(self) -> None:
         """End all threads; transfers still under way, or in a pause, are broken off."""

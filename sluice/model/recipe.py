@@ -19,3 +19,5 @@ class RenderedRecipe:
     locked: Locked = FAILS_AT_ONCE
     min_free: int = 0
     """Bytes that must stay free (C13)."""
+    allow_removals: bool = False
+    """A person allows more removals than ``max_removals`` this time."""

@@ -143,7 +143,10 @@ class Orders:
         sequence = self.context.ledger.next_sequence(distributor, about.subscriber, above=self.call.hello.sequence, record=started)
         can_verify = act is Act.EXTRACT and Feature.VERIFY in self.call.hello.features
         asked = demand if can_verify else None
-        order = order_of(distributor, about, sequence, self.recipe, self.context.store, now=now, act=act, demand=asked)
+        recipe = self.recipe
+        if Feature.DRY_RUN not in self.call.hello.features:  # an older agent has no brake that would have to be let go
+            recipe = replace(recipe, allow_removals=False)
+        order = order_of(distributor, about, sequence, recipe, self.context.store, now=now, act=act, demand=asked)
         envelope = self.call.conversation.order(self.context.publisher.sign_order(order), self.on_event)
         receipt = self._verified(envelope)
         if (receipt.sequence, receipt.distribution, receipt.revision) != (sequence, about.distribution, about.revision):
@@ -262,6 +265,7 @@ def order_of(
         locked=recipe.locked,
         min_free=recipe.min_free,
         act=act,
+        allow_removals=recipe.allow_removals,
         verify=None if demand is None else demand is Demand.VERIFY,
         force=demand is Demand.FORCE,
     )
