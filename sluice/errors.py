@@ -34,7 +34,6 @@
     ├── ExtractError                     exit 8
     │   ├── DestinationError                      a destination can't be used
     │   ├── LockedTargetError                     F2; retryable
-    │   ├── MassRemovalError                      more than ``max_removals`` of a destination would go
     │   ├── BaseDiffersError                      the tree that the delta builds on was changed; whole contents are needed
     │   ├── OutOfOrderError                       B3
     │   ├── ActionFailedError                     a pre or post action failed or overran its limit
@@ -173,7 +172,7 @@ class SourceChangedError(SourceError, retryable=True):
 
 
 class RemovalsError(SourceError):
-    """A source became empty, or lost so much that removing it everywhere must be allowed first."""
+    """A source became empty, or so much would be removed, everywhere or on one host, that somebody must allow it first."""
 
 
 class CaseCollisionError(SourceError):
@@ -230,10 +229,6 @@ class DestinationError(ExtractError):
 
 class LockedTargetError(ExtractError, retryable=True):
     """A target is locked or immutable (F2)."""
-
-
-class MassRemovalError(ExtractError):
-    """More of a destination would be removed than goes unasked."""
 
 
 class BaseDiffersError(ExtractError):

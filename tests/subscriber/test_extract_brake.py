@@ -57,7 +57,7 @@ def test_an_emptied_source_stops_with_the_figures_and_goes_on_if_it_is_allowed(h
     assert receipt.outcome is Outcome.FAILED
     assert receipt.failure is not None
     assert (receipt.failure.code, receipt.failure.message) == (
-        "MassRemovalError",
+        "RemovalsError",
         f"would remove 198 of 200 files from {target}, more than 50 % and more than 10: nothing was changed",
     )
     assert "sluice extract oslo --distribution zone --allow-removals" in receipt.failure.remedy

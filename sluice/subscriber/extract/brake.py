@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from sluice.errors import MassRemovalError
+from sluice.errors import RemovalsError
 from sluice.model.manifest import EntryKind
 from sluice.rules.wording import counted
 from sluice.subscriber.extract.context import ExtractionContext
@@ -19,7 +19,7 @@ from sluice.subscriber.held.paths import parents
 
 
 def require_usual(context: ExtractionContext, removals: RemovalSet, located: LocatedDestinations, previous: PreviousState) -> None:
-    """Raise MassRemovalError if more than ``max_removals`` of a destination would go."""
+    """Raise RemovalsError if more than ``max_removals`` of a destination would go."""
     limits = {top: destination.max_removals for top, destination in previous.tops}
     limits |= {at.top: at.destination.max_removals for at in located}
     removed = _by_destination(removals.kinds, limits)
@@ -30,7 +30,7 @@ def require_usual(context: ExtractionContext, removals: RemovalSet, located: Loc
     for top, count in sorted(removed.items()):
         limit = limits[top]
         if not limit.allows(count, of=there[top]):
-            raise MassRemovalError(
+            raise RemovalsError(
                 f"would remove {count} of {counted(there[top], 'file')} from {top}, "
                 f"more than {limit.percent} % and more than {limit.files}: nothing was changed",
                 remedy="look whether the source is complete and the destination the right one; to remove them, run: "

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sluice.errors import DestinationError, LockedTargetError, MassRemovalError
+from sluice.errors import DestinationError, LockedTargetError, RemovalsError
 from sluice.model.change import ChangeKind
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.site import DirectoryMode, Synchronize
@@ -100,7 +100,7 @@ class _Planner:
         """Turn an error into a refusal of the plan."""
         try:
             yield
-        except (DestinationError, LockedTargetError, MassRemovalError) as error:
+        except (DestinationError, LockedTargetError, RemovalsError) as error:
             self.plan.refusals.append(error)
 
     def _check_protected(self, at: LocatedDestination) -> None:
