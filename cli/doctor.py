@@ -92,7 +92,7 @@ def _distributor_findings(site: Site, at: datetime, *, calls: bool) -> Iterator[
         yield from sources(site, distributor, snapshot)
         if snapshot is not None:
             yield from builds(site, distributor.name, snapshot, at)
-            yield from () if calls else beliefs(site, distributor.name, snapshot, at)
+            yield from beliefs(site, distributor.name, snapshot, at, calls=calls)
     newest = max((time for each in examined if (time := each.newest())), default=None)
     yield clock_went_back(at, newest, what="what the ledger holds")
 

@@ -14,6 +14,7 @@ a higher order number than was ever given      that Distribution: the ledger is 
 not extracted, or another revision             that Distribution
 a revision that was received isn't there       that Distribution
 a machine that had been replaced by another    nothing is due for it; told as twins: see ``twins_sentence``
+the receipt key of another Subscriber          nothing is due for it; told: see ``shared_identities``
 =============================================  ==========================================================
 
 Left out: reboots and new versions of the agent, which are recorded and doubt nothing.
@@ -68,6 +69,20 @@ def twins_sentence(subscriber: str, belief: Belief | None, now: datetime) -> str
         f"two machines answer in turn as {subscriber}: {_named(one)} and {_named(other)}; a clone with the same identity, "
         "or one that went back to a snapshot"
     )
+
+
+def shared_identities(beliefs: Mapping[tuple[str, str], Belief]) -> Mapping[tuple[str, str], str]:
+    """Describe, by Distributor and Subscriber, those whose agents show one receipt key: clones under several names."""
+    by_key: dict[tuple[str, str], list[str]] = {}
+    for (distributor, subscriber), belief in sorted(beliefs.items()):
+        if belief.key:
+            by_key.setdefault((distributor, belief.key), []).append(subscriber)
+    return {
+        (distributor, name): f"{', '.join(names)} have one identity: all but one are clones"
+        for (distributor, _), names in by_key.items()
+        if len(names) > 1
+        for name in names
+    }
 
 
 def _doubt_of_all(belief: Belief | None, seen: Seen) -> str:

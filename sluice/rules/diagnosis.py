@@ -13,7 +13,7 @@ from enum import StrEnum
 from sluice.model.site import Site
 from sluice.model.state import LedgerSnapshot
 from sluice.model.ticket import Ticket
-from sluice.rules.belief import TWINS_REMEDY, twins_sentence
+from sluice.rules.belief import TWINS_REMEDY, shared_identities, twins_sentence
 from sluice.rules.due import next_start
 from sluice.rules.space import size
 from sluice.rules.status_row import FailingBuild
@@ -177,14 +177,19 @@ def builds(site: Site, distributor: str, snapshot: LedgerSnapshot, now: datetime
     return found
 
 
-def beliefs(site: Site, distributor: str, snapshot: LedgerSnapshot, now: datetime) -> list[Finding]:
-    """Report what earlier contacts raised: states that are doubted, and machines that answer in turn."""
-    owned = {each.name for each in site.distributions_of_distributor(distributor)}
-    found = [
-        Finding(Health.WARNING, "subscriber", name, f"{about}: {state.doubt}", f"run: sluice distribute {about} --to {name}")
-        for (name, about), state in sorted(snapshot.states.items())
-        if state.doubt and about in owned and name in site.subscribers
-    ]
+def beliefs(site: Site, distributor: str, snapshot: LedgerSnapshot, now: datetime, *, calls: bool) -> list[Finding]:
+    """Report what contacts raised; ``calls``: hosts are asked too, and their answers say the rest."""
+    found = []
+    for (owner, name), told in sorted(shared_identities(snapshot.beliefs).items()):
+        if owner == distributor and name in site.subscribers:
+            found.append(Finding(Health.FAILED, "subscriber", name, told, TWINS_REMEDY))
+    if calls:
+        return found
+    for (name, about), state in sorted(snapshot.states.items()):
+        subject = site.distributions.get(about)
+        if state.doubt and name in site.subscribers and subject is not None and subject.distributor == distributor:
+            remedy = f"run: sluice distribute {about} --to {name}"
+            found.append(Finding(Health.WARNING, "subscriber", name, f"{about}: {state.doubt}", remedy))
     for (owner, name), belief in sorted(snapshot.beliefs.items()):
         if owner == distributor and (told := twins_sentence(name, belief, now)):
             found.append(Finding(Health.FAILED, "subscriber", name, told, TWINS_REMEDY))

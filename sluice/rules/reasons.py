@@ -22,7 +22,7 @@ from sluice.model.site import Channel, Distribution, Site, Subscriber
 from sluice.model.state import CurrentState, LedgerSnapshot, State
 from sluice.model.ticket import Pausing, Phase, Ticket, Verdict, Waiting
 from sluice.rules import dispatch
-from sluice.rules.belief import of_owner, twins_sentence
+from sluice.rules.belief import of_owner, shared_identities, twins_sentence
 from sluice.rules.due import extracts_at_once, next_start
 from sluice.rules.gates import inactive_reason, named_channels, not_applicable_reason
 from sluice.rules.retry import moment
@@ -85,6 +85,7 @@ class _Reader:
         self._queues: dict[str, list[Ticket]] = {}
         for ticket in snapshot.tickets:
             self._queues.setdefault(ticket.sender, []).append(ticket)
+        self._shared = shared_identities(snapshot.beliefs)
         self._decided: dict[str, Mapping[int, Verdict]] = {}
         self._starts: dict[tuple[Schedule, str], datetime | None] = {}
 
@@ -123,8 +124,11 @@ class _Reader:
 
     def _twins(self, subscriber: str, distribution: str) -> str:
         found = self._site.distributions.get(distribution)
-        belief = self._snapshot.beliefs.get((found.distributor, subscriber)) if found else None
-        return twins_sentence(subscriber, belief, self._now)
+        if found is None:
+            return ""
+        pair = found.distributor, subscriber
+        twins = twins_sentence(subscriber, self._snapshot.beliefs.get(pair), self._now)
+        return "; ".join(filter(None, (twins, self._shared.get(pair))))
 
     def _failing(self, distribution: str) -> FailingBuild | None:
         failure, found = self._snapshot.failing.get(distribution), self._site.distributions.get(distribution)

@@ -7,6 +7,7 @@ import pytest
 
 from sluice.distributor.plan.extractions import begins, plan_checks, plan_extracts
 from sluice.errors import NotFoundError
+from sluice.model.order import Demand
 from sluice.model.revision import RevisionNumber
 from sluice.model.schedule import IMMEDIATELY, Kind, Schedule
 from sluice.model.state import CurrentState, State
@@ -117,3 +118,18 @@ def test_where_extractions_follow_at_once_the_channels_start_asks() -> None:
     assert all(t.is_check and t.at == NOON and t.channel == channel for t in checks)
     scheduled, found = verifying(extract=HOURLY)
     assert plan_checks(scheduled, "hq", channel, found, NOON) == []
+
+
+@pytest.mark.parametrize("demand", [Demand.VERIFY, Demand.FORCE])
+def test_a_demand_concerns_what_is_extracted_whatever_schedules_and_blueprint_say(demand: Demand) -> None:
+    found = states("helsinki-1", extracted=TWO) | states("helsinki-2", extracted=ONE)
+    found["helsinki-1", "zone"] = replace(found["helsinki-1", "zone"], state=State.INSTALLED)
+    assert planned(NOON, found) == []
+    assert [(t.subscriber, t.at, t.is_check) for t in planned(NOON, found, demand=demand)] == [("helsinki-1", NOON, True)]
+    by_hand = planned(NOON, found, demand=demand, at_once=True)
+    assert [(t.subscriber, t.is_check) for t in by_hand] == [("helsinki-1", True), ("helsinki-2", False)]
+
+
+def test_what_another_distributor_delivered_is_not_this_ones_to_extract() -> None:
+    found = {pair: replace(state, distributor="branch") for pair, state in states("oslo-1").items()}
+    assert planned(NOON, found, at_once=True) == []

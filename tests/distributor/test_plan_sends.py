@@ -191,3 +191,16 @@ def test_nobody_was_offered_a_revision_until_one_state_says_so() -> None:
     assert were_never_offered(targets, {("oslo", "zone"): older})
     assert not were_never_offered(targets, {("oslo", "zone"): replace(older, offered=TWO)})
     assert not were_never_offered([], {})
+
+
+def test_what_another_distributor_had_extracted_is_due_from_the_new_owner() -> None:
+    installed = CurrentState("oslo", "zone", "lab", held=TWO, extracted=TWO, offered=TWO, state=State.INSTALLED, sequence=3)
+    mine = replace(installed, distributor="hq")
+    assert only(plan(site(), states={("oslo", "zone"): installed}), "oslo").is_due
+    assert not only(plan(site(), states={("oslo", "zone"): mine}), "oslo").is_due
+
+
+def test_a_check_says_what_is_extracted_by_receipts() -> None:
+    mine = CurrentState("oslo", "zone", "hq", held=TWO, extracted=TWO, offered=TWO, state=State.INSTALLED)
+    targets = plan(site(), states={("oslo", "zone"): mine}, check=True)
+    assert (only(targets, "oslo").is_extracted, only(targets, "helsinki").is_extracted) == (True, False)

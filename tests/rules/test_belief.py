@@ -11,7 +11,7 @@ from sluice.model.belief import Belief, HeldState, Identity, Machine, Seen
 from sluice.model.order import CLAIMED_SEQUENCE_MAX
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import CurrentState, Known, State
-from sluice.rules.belief import TWINS_TOLD, compare, of_owner, twins_sentence
+from sluice.rules.belief import TWINS_TOLD, compare, of_owner, shared_identities, twins_sentence
 
 T0 = datetime(2026, 12, 1, 12, tzinfo=UTC)
 V1, V2, V3 = (RevisionNumber(1, number) for number in (1, 2, 3))
@@ -131,3 +131,17 @@ def test_what_another_distributor_had_extracted_attests_nothing_for_this_one() -
     assert of_owner(INSTALLED, "hq") is INSTALLED
     assert of_owner(INSTALLED, "branch") is None
     assert of_owner(None, "hq") is None
+
+
+def test_subscribers_that_show_one_receipt_key_are_told_to_each_other() -> None:
+    other = replace(BELIEF, key="c" * 32)
+    beliefs = {
+        ("hq", "a"): BELIEF,
+        ("hq", "b"): BELIEF,
+        ("hq", "c"): other,
+        ("branch", "c"): BELIEF,
+        ("hq", "old-1"): replace(BELIEF, key=""),
+    }
+    beliefs["hq", "old-2"] = beliefs["hq", "old-1"]
+    said = "a, b have one identity: all but one are clones"
+    assert shared_identities(beliefs) == {("hq", "a"): said, ("hq", "b"): said}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sluice.errors import ExpiredError, HostKeyError, NotFoundError, UnreachableError
+from sluice.model.belief import Belief, BuildFailure, Doubt, Machine
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.schedule import IMMEDIATELY, NEVER, Kind, Schedule, Window
@@ -426,3 +427,42 @@ def test_a_check_that_came_to_no_answer_leaves_it_installed_and_damage_that_cant
     assert (lost.state, lost.extracted, lost.held) == (State.FAILED, V2, None)
     mended = lost.apply_receipt(replace(receipt(), sequence=3, files_written=2))
     assert (mended.state, mended.held, mended.reason) == (State.INSTALLED, V2, "1.2 is installed, 2 files written anew")
+
+
+def test_a_doubt_is_said_with_when_it_is_sent_again() -> None:
+    doubt = Doubt("its agent has nothing extracted, although 1.2 was read back", None, None, 0)
+    state = OFFERED.apply_receipt(receipt()).raise_doubt(doubt, NOW)
+    row = status_row(site(), snapshot(state), "helsinki-1", "zone", NOW)
+    assert (row.state, row.extracted, row.doubt) == (State.WAITING, None, doubt.text)
+    assert row.reason.startswith("1.2 waits for the next start of Channel patterns")
+    assert row.reason.endswith(f"; {doubt.text}")
+    assert why(site(), snapshot(state), "helsinki-1", "zone", NOW).startswith("helsinki-1 has no revision of zone (latest: 1.2): ")
+    held = OFFERED.apply_receipt(receipt()).raise_doubt(replace(doubt, held=V2), NOW)
+    assert status_row(site(), snapshot(held), "helsinki-1", "zone", NOW).state is State.RECEIVED
+
+
+def test_machines_that_answer_in_turn_and_failing_builds_are_said_beside_what_is_installed() -> None:
+    machines = (Machine("x", "web", "ssh:web", NOW), Machine("y", "copy", "ssh:copy", T0))
+    belief = Belief(NOW, "0.1.0", "k", "/work", 1, machines, twins_at=NOW)
+    failure = BuildFailure("zone", T0, NOW, "SourceMissingError", "/srv/zone is missing", "mount it")
+    seen = replace(snapshot(OFFERED.apply_receipt(receipt())), beliefs={("hq", "helsinki-1"): belief}, failing={"zone": failure})
+    row = status_row(site(), seen, "helsinki-1", "zone", NOW)
+    assert row.state is State.INSTALLED
+    assert "; two machines answer in turn as helsinki-1: web at ssh:web" in row.reason
+    assert f"; builds fail since {moment(T0)}: /srv/zone is missing (mount it); run: sluice build zone" in row.reason
+    hourly = site(distribution=replace(ZONE, build=Schedule(Kind.INTERVAL, interval=timedelta(hours=1))))
+    assert "; the next try is at 2026-12-01 " in status_row(hourly, seen, "helsinki-1", "zone", NOW).reason
+    assert row.as_json()["build_failure"] == {
+        "since": "2026-12-01T11:00:00Z",
+        "at": "2026-12-01T12:00:00Z",
+        "next_try": None,
+        "code": "SourceMissingError",
+        "message": "/srv/zone is missing",
+        "remedy": "mount it",
+    }
+
+
+def test_what_another_distributor_delivered_is_not_installed_by_this_one() -> None:
+    state = replace(OFFERED.apply_receipt(receipt()), distributor="branch")
+    row = status_row(site(), snapshot(state), "helsinki-1", "zone", NOW)
+    assert (row.state, row.extracted) == (State.WAITING, None)
