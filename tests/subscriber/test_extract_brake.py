@@ -138,3 +138,24 @@ def test_a_placed_file_that_is_excluded_by_now_stays_in_a_mirror_and_is_still_kn
     install(host, revision(2, source, "mirror", exclude=("own.conf",)), target)
     assert (target / "own.conf").read_text() == "1"
     assert install(host, revision(3, source, "mirror"), target).paths_removed == 1
+
+
+def test_what_goes_with_a_directory_that_gives_way_in_a_mirror_is_named_and_counted(host: Host, tmp_path: Path) -> None:
+    source, target = fill(tmp_path / "source", 3), tmp_path / "target"
+    install(host, revision(1, source, "mirror"), target)
+    fill(target / "new", 20)
+    (source / "new").write_text("a file now")
+    second = revision(2, source, "mirror")
+
+    stopped = rehearse_extraction(host.context, Question(second.manifest, (str(target),)))
+    foretold = rehearse_extraction(host.context, Question(second.manifest, (str(target),), allow_removals=True))
+    receipt = install(host, second, target)
+
+    assert receipt.failure is not None
+    assert "would remove 20 of 23 files" in receipt.failure.message
+    assert [stop.message for stop in stopped.stops] == [receipt.failure.message]
+    lost = {str(path) for path in (target / "new").rglob("*")}
+    assert {each.path for each in foretold.paths if each.kind is ChangeKind.FOREIGN_REMOVED} == lost
+    assert {each.path for each in foretold.paths if each.kind is ChangeKind.REPLACED} == {str(target / "new")}
+    assert install(host, second, target, allow=True).failure is None
+    assert (target / "new").read_text() == "a file now"

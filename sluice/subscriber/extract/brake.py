@@ -18,15 +18,25 @@ from sluice.subscriber.extract.removals import RemovalSet
 from sluice.subscriber.held.paths import parents
 
 
-def require_usual(context: ExtractionContext, removals: RemovalSet, located: LocatedDestinations, previous: PreviousState) -> None:
-    """Raise RemovalsError if more than ``max_removals`` of a destination would go."""
+def require_usual(
+    context: ExtractionContext,
+    removals: RemovalSet,
+    given_way: Mapping[str, EntryKind | None],
+    located: LocatedDestinations,
+    previous: PreviousState,
+) -> None:
+    """Raise RemovalsError if more than ``max_removals`` of a destination would go.
+
+    Args:
+        given_way: What goes besides, as another kind takes the place of the directory around it.
+    """
     limits = {top: destination.max_removals for top, destination in previous.tops}
     limits |= {at.top: at.destination.max_removals for at in located}
-    removed = _by_destination(removals.kinds, limits)
+    removed = _by_destination({**removals.kinds, **given_way}, limits)
     if not removed:
         return
     placed = {path: kind for path, kind in {**previous.retained, **previous.extracted}.items() if previous.has_placed(path, kind)}
-    there = _by_destination(placed, limits) | removals.mirrored
+    there = _by_destination(placed, limits) | (removals.mirrored + _by_destination(given_way, limits))
     for top, count in sorted(removed.items()):
         limit = limits[top]
         if not limit.allows(count, of=there[top]):

@@ -31,7 +31,7 @@ from sluice.subscriber.extract.locked import locked_paths
 from sluice.subscriber.extract.metadata import Metadata
 from sluice.subscriber.extract.plan import MENDED, Plan, Staged, StagedRemoval, Swap
 from sluice.subscriber.extract.refusals import contents_error, foreign_error, unwritable_error
-from sluice.subscriber.extract.removals import Remover
+from sluice.subscriber.extract.removals import MoreThanMostError, Remover
 from sluice.subscriber.extract.steps import NEW, MetadataStep
 from sluice.subscriber.held.paths import full, hash_file, walk
 
@@ -75,6 +75,8 @@ class _Planner:
         """Area and name in it of each new directory, by its root and path."""
         self._kept_directories: dict[tuple[int, str], PathStat] = {}
         """By destination number and entry path."""
+        self._given_way: dict[str, EntryKind | None] = {}
+        """By absolute path, everything in directories that give way to files or links."""
         self._refused: set[tuple[str, str]] = set()
         """Root and path of everything that is refused; nothing below it is looked at."""
         self.plan = Plan(located, areas.all)
@@ -191,12 +193,16 @@ class _Planner:
 
     def _check_contents(self, at: LocatedDestination, name: str, path: str, *, is_mirrored: bool) -> None:
         """Check that everything in a directory that gives way to a file or a link may go with it."""
-        excludes = Excludes(at.destination.exclude)
-        for each in walk(at.root, path):
-            inside, is_directory = each.path.removeprefix(at.base).lstrip("/"), each.kind is EntryKind.DIRECTORY
-            stays = is_mirrored and excludes.covers(inside, is_directory=is_directory)
-            if stays or not (is_mirrored or self._previous.has_placed(full(at.root, each.path), each.kind)):
+        excludes, most = Excludes(at.destination.exclude), self._known.most
+        for number, each in enumerate(walk(at.root, path)):
+            if most is not None and number > most + len(at.destination.entries):
+                raise MoreThanMostError
+            inside, is_placed = full(at.root, each.path), self._previous.has_placed(full(at.root, each.path), each.kind)
+            below_top, is_directory = inside.removeprefix(at.top).lstrip("/"), each.kind is EntryKind.DIRECTORY
+            if not (is_mirrored or is_placed) or (is_mirrored and excludes.covers(below_top, is_directory=is_directory)):
                 raise contents_error(name, each.path)
+            self._given_way[inside] = each.kind
+            self.plan.changes.add(ChangeKind.REMOVED if is_placed else ChangeKind.FOREIGN_REMOVED, inside)
 
     def _stage(
         self, root: Root, path: str, entry: Entry, owner: Owner | None = None, xattrs: Xattrs | None = None, *, kind_before: str = ""
@@ -227,7 +233,7 @@ class _Planner:
         remover = Remover(self._context, self._located, self._known.most)
         removals = remover.find(self._previous)
         if not self._known.allow_removals:
-            require_usual(self._context, removals, self._located, self._previous)
+            require_usual(self._context, removals, self._given_way, self._located, self._previous)
         self.plan.retained, self.plan.paths_removed = removals.retained, len(removals.kinds)
         for path, kind in removals.kinds.items():
             self.plan.changes.add(ChangeKind.REMOVED if self._previous.has_placed(path, kind) else ChangeKind.FOREIGN_REMOVED, path)
