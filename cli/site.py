@@ -22,13 +22,12 @@ def init(directory: Path, dry_run: bool) -> None:
     Distributor's working directory.
     """
     from sluice.blueprint import load_site
-    from sluice.blueprint.start import init_site
+    from sluice.blueprint.start import in_the_way, init_site
 
+    if found := in_the_way(directory):
+        raise click.UsageError(f"{directory} has {found} already: name a new directory, or add to that site by hand; nothing was written")
     if dry_run:
-        existing = sorted(str(p.relative_to(directory)) for p in directory.rglob("*.yaml")) if directory.is_dir() else []
         click.echo(f"would write a site into {directory} and make the keys of its Distributor")
-        for name in existing:
-            click.echo(f"would leave {name} as it is")
         return
     for path in init_site(directory):
         click.echo(f"wrote {path}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from sluice.blueprint import load_site
 from sluice.distributor.send_queue.watch import LEASE_SECONDS, LEASE_SECONDS_MIN
-from sluice.errors import LedgerError, MailError, NotFoundError
+from sluice.errors import LedgerError, MailError, NotFoundError, SourceError
 from sluice.model.site import Distributor, Effort, Site
 from sluice.ports import Clock, Ledger, Mailer, Source, Store, Transport
 from sluice.trust.publish import Publisher
@@ -150,7 +151,12 @@ def store_of(distributor: Distributor, site: Site) -> Store:
 
 
 def environment_site() -> Site:
-    """Read the site that the environment names, as it is now. Raises NotFoundError, SiteError."""
+    """Read the site that the environment names, as it is now. Raises NotFoundError, SiteError, SourceError."""
+    if sys.getfilesystemencoding() != "utf-8":  # names would be read as others than they are
+        raise SourceError(
+            f"this worker reads names of files as {sys.getfilesystemencoding()}, because of its locale",
+            remedy="start the worker with PYTHONUTF8=1",
+        )
     named = os.environ.get(SITE_VARIABLE)
     if not named or not Path(named).is_dir():
         raise NotFoundError(

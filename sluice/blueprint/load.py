@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from sluice.blueprint.check.site import check_site
@@ -23,9 +24,13 @@ def load_site(directory: Path) -> Site:
         SiteError: Every BlueprintError of the site, by file and line.
     Source: TED "Distribution object", requirements A and D15.
     """
-    parts = Parts(directory)
-    converter = Converter(parts)
-    site = converter.site()
+    while True:
+        release = os.path.realpath(directory)
+        parts = Parts(directory)
+        converter = Converter(parts)
+        site = converter.site()
+        if os.path.realpath(directory) == release:
+            break  # else a link was switched to another release meanwhile: what was read may be half of each
     check_site(site, converter)
     if parts.errors:
         distinct = {str(e): e for e in parts.errors}

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from sluice.blueprint.read.site_id import SITE_ID
-from sluice.errors import BlueprintError
+from sluice.durable import replace_atomically
 
 PAYLOAD = {
     "files/greeting/welcome.txt": "Sluice put this file here.\n",
@@ -23,29 +23,33 @@ def site_files() -> dict[str, str]:
     return dict(sorted((documents | PAYLOAD).items()))
 
 
+def in_the_way(directory: Path) -> str:
+    """Return the name of a file for which no new site can be written there; empty if there is none.
+
+    Files of a new site that nobody edited are none: an ``init`` that was interrupted can be repeated.
+    """
+    texts = site_files()
+    taken = [path for path in texts if (directory / path).exists() and not _has_text(directory / path, texts[path])]
+    if directory.is_dir():
+        taken += [path.name for path in sorted(directory.glob("*.y*ml")) if path.name not in texts]
+    return taken[0] if taken else ""
+
+
 def init_site(directory: Path) -> list[Path]:
-    """Write a new site.
+    """Write a new site, or those of its files that are missing.
 
     Args:
-        directory: Created if it doesn't exist; nothing in it is replaced.
+        directory: Created if it doesn't exist; nothing in it is replaced. Nothing is ``in_the_way``.
     Returns:
         The files written.
-    Raises:
-        BlueprintError: The directory has blueprints already, or one of the files.
     """
-    wanted = {SITE_ID: f"{secrets.token_hex(16)}\n", **site_files()}
-    taken = [path for path in wanted if (directory / path).exists()]
-    taken += [p.name for p in sorted(directory.glob("*.y*ml"))] if directory.is_dir() else []
-    if taken:
-        raise BlueprintError(
-            f"the directory already contains {taken[0]}",
-            file=str(directory),
-            line=0,
-            remedy="name a new directory, or add to this one by hand",
-        )
-    for path, text in wanted.items():
-        target = directory / path
+    made = {SITE_ID: f"{secrets.token_hex(16)}\n", **site_files()}
+    wanted = {directory / path: text for path, text in made.items() if not (directory / path).exists()}
+    for target, text in wanted.items():
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("x", encoding="utf-8") as file:
-            file.write(text)
-    return [directory / path for path in wanted]
+        replace_atomically(target, text.encode(), mode=0o644)
+    return list(wanted)
+
+
+def _has_text(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()

@@ -25,7 +25,7 @@ def test_init_writes_a_site_that_validates_and_makes_keys(sluice: Sluice, tmp_pa
 def test_init_replaces_nothing(sluice: Sluice, site: Path) -> None:
     before = (site / "site.yaml").read_bytes()
     result = sluice("init", site)
-    assert result.code == 3
+    assert result.code == 2
     assert (site / "site.yaml").read_bytes() == before
     assert not (site / "var").exists()
 
@@ -35,10 +35,35 @@ def test_init_dry_run_writes_nothing(sluice: Sluice, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_init_where_a_site_is_names_the_directory_without_a_line(sluice: Sluice, site: Path) -> None:
-    result = sluice("init", site)
-    assert result.code == 3
-    assert result.err.startswith(f"{site}: the directory already contains site.yaml: name a new directory")
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_init_where_a_site_is_is_wrong_usage_and_says_what_stands_there(sluice: Sluice, site: Path, words: tuple[str, ...]) -> None:
+    result = sluice("init", site, *words)
+    assert result.code == 2
+    assert f"sluice: {site} has site.yaml already: name a new directory, or add to that site by hand; nothing was written\n" in result.err
+
+
+@pytest.mark.parametrize(
+    ("disturb", "name"),
+    [("mine.yml", "mine.yml"), ("files/greeting/welcome.txt", "files/greeting/welcome.txt"), ("distributor.yaml", "distributor.yaml")],
+)
+def test_init_writes_nothing_beside_a_file_of_somebodys(sluice: Sluice, tmp_path: Path, disturb: str, name: str) -> None:
+    (tmp_path / "new" / disturb).parent.mkdir(parents=True)
+    (tmp_path / "new" / disturb).write_text("mine")
+    result = sluice("init", tmp_path / "new")
+    assert (result.code, f"has {name} already" in result.err) == (2, True)
+    assert [path for path in (tmp_path / "new").rglob("*") if path.is_file()] == [tmp_path / "new" / disturb]
+
+
+def test_an_interrupted_init_is_repeated_and_an_edited_site_is_not(sluice: Sluice, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    assert sluice("init", new).code == 0
+    whole = {path: path.read_bytes() for path in new.rglob("*") if path.is_file()}
+    for lost in ("channels.yaml", "files/greeting/welcome.txt"):
+        (new / lost).unlink()
+    assert sluice("init", new).code == 0
+    assert {path: path.read_bytes() for path in new.rglob("*") if path.is_file()} == whole, "the id and the keys stay"
+    (new / "channels.yaml").write_text("kind: Channel\nname: c\n")
+    assert sluice("init", new).code == 2
 
 
 def test_ted_show_of_another_file_never_says_to_delete_it(sluice: Sluice, tmp_path: Path) -> None:
