@@ -28,6 +28,7 @@ from infra.orchestrator.server_address import (
     ServerAddress,
     forget_address,
     is_healthy,
+    make_state,
     prefect_home,
     read_address,
     running_server,
@@ -35,7 +36,7 @@ from infra.orchestrator.server_address import (
     write_address,
 )
 from sluice.distributor.plan.deployments import pools
-from sluice.durable import locked, make_directory
+from sluice.durable import locked
 from sluice.errors import OrchestratorError, StoreLockedError
 from sluice.model.site import Site
 
@@ -72,8 +73,8 @@ def up(site: Site, *, port: int = DEFAULT_PORT, state: Path | None = None, say: 
 def running(site: Site, *, port: int = DEFAULT_PORT, state: Path | None = None, say: Say = print) -> Iterator[list[Child]]:
     """Run server and workers of a site with everything applied while the context lasts; otherwise like ``up``."""
     state = state or state_directory(Path(site.directory))
-    make_directory(state / "logs")
-    make_directory(state / "tmp")
+    make_state(state / "logs")
+    make_state(state / "tmp")
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(state / "up.lock", what="the embedded server"))
@@ -128,7 +129,7 @@ def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress
         with addressed(found.api_url, own=state if found.pids else None):
             yield found
         return
-    make_directory(state / "logs")
+    make_state(state / "logs")
     say("no Prefect server runs; starting one for this command (`sluice up` keeps one)")
     children: list[Child] = []
     try:

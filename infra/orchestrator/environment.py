@@ -14,6 +14,8 @@ from pathlib import Path
 from infra.orchestrator.server_address import LOOPBACK, is_detour, prefect_home, reached_directly
 from sluice.distributor.plan.deployments import HEARTBEAT_SECONDS, TAG
 
+CERTIFICATES = "PREFECT_API_SSL_CERT_FILE"
+"""Empty, Prefect doesn't open the user's SSL_CERT_FILE for a server that speaks no TLS."""
 WORKER_QUERY_SECONDS = 2
 """Interval in which a worker asks for runs: a person waits for them."""
 USERS = ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_LOGGING_")
@@ -43,6 +45,7 @@ def worker_environment(state: Path, api_url: str, site_directory: Path) -> dict[
     environment = _inherited() | {
         "PREFECT_HOME": str(prefect_home(state)),
         "PREFECT_API_URL": api_url,
+        CERTIFICATES: "",
         "SLUICE_SITE": str(site_directory.absolute()),
         "SLUICE_STATE": str(state),
         "PREFECT_WORKER_QUERY_SECONDS": str(WORKER_QUERY_SECONDS),
@@ -71,8 +74,12 @@ def addressed(api_url: str, *, own: Path | None = None) -> Iterator[None]:
             del os.environ[name]
         os.environ["PREFECT_HOME"] = str(prefect_home(own))
     os.environ["PREFECT_API_URL"] = api_url
+    if api_url.startswith("http:"):
+        os.environ[CERTIFICATES] = ""
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
     try:
+        if own is not None:
+            _import_elsewhere()
         with prefect_settings(api_url):
             from prefect import tags
 
@@ -89,12 +96,24 @@ def addressed(api_url: str, *, own: Path | None = None) -> Iterator[None]:
 def prefect_settings(api_url: str) -> Iterator[None]:
     """Point Prefect's client in this process, imported before or now, to a server."""
     with reached_directly(api_url):
-        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_SSL_CERT_FILE, PREFECT_API_URL, temporary_settings
 
         secret = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
         updates = {PREFECT_API_URL: api_url} | ({PREFECT_API_AUTH_STRING: secret} if secret else {})
+        updates |= {PREFECT_API_SSL_CERT_FILE: ""} if api_url.startswith("http:") else {}
         with temporary_settings(updates=updates):
             yield
+
+
+def _import_elsewhere() -> None:
+    """Import Prefect, which reads settings from files (.env, prefect.toml) of the current directory then, in one that has none."""
+    here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        os.chdir("/")
+        import prefect  # noqa: F401
+    finally:
+        os.fchdir(here)
+        os.close(here)
 
 
 def _inherited() -> dict[str, str]:

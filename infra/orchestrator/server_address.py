@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sluice.durable import make_directory, replace_atomically
+from sluice.errors import OrchestratorError
 
 LOOPBACK = "127.0.0.1"
 STATE_FILE = "server.json"
@@ -48,10 +49,28 @@ def state_directory(site_directory: Path) -> Path:
     """
     if named := os.environ.get("SLUICE_STATE"):
         return Path(named).absolute()
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    base = os.environ.get("XDG_STATE_HOME") or str(_home() / ".local" / "state")
     absolute = site_directory.absolute()
     short = hashlib.sha256(str(absolute).encode()).hexdigest()[:8]
     return Path(base) / "sluice" / f"{absolute.name}-{short}"
+
+
+def make_state(directory: Path) -> None:
+    """Create a directory of a site's state. Raises OrchestratorError, NoSpaceError."""
+    try:
+        make_directory(directory)
+    except OSError as error:
+        raise OrchestratorError(
+            f"{directory}, for this site's Prefect server, can't be made: {error.filename}: {error.strerror}",
+            remedy="set SLUICE_STATE to a directory in which this account may write",
+        ) from error
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:  # HOME is unset, and the account is in no list
+        raise OrchestratorError("this account has no home directory", remedy="set HOME, or SLUICE_STATE and PREFECT_HOME") from error
 
 
 def prefect_home(state: Path) -> Path:
@@ -61,7 +80,7 @@ def prefect_home(state: Path) -> Path:
 
 def write_address(state: Path, address: ServerAddress) -> None:
     """Write the address, so that commands find the server."""
-    make_directory(state)
+    make_state(state)
     replace_atomically(state / STATE_FILE, json.dumps(asdict(address)).encode())
 
 
@@ -87,8 +106,8 @@ def is_on_loopback(url: str) -> bool:
 
 
 def is_detour(variable: str) -> bool:
-    """Whether a variable of the environment has HTTP clients take another way than the direct one, or ask for a certificate."""
-    return variable.lower().endswith("_proxy") or variable in ("SSL_CERT_FILE", "SSL_CERT_DIR")
+    """Whether a variable of the environment has HTTP clients take another way than the direct one."""
+    return variable.lower().endswith("_proxy")
 
 
 @contextmanager
@@ -118,7 +137,7 @@ def configured_url() -> str | None:
     """Return the address in the environment or else in the active profile of Prefect; None if neither names a server."""
     if url := os.environ.get("PREFECT_API_URL"):
         return url
-    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser()
+    home = Path(os.environ.get("PREFECT_HOME") or _home() / ".prefect").expanduser()
     with suppress(OSError, tomllib.TOMLDecodeError, AttributeError, KeyError):
         profiles = tomllib.loads((home / "profiles.toml").read_text(encoding="utf-8"))
         active = os.environ.get("PREFECT_PROFILE") or profiles["active"]

@@ -25,6 +25,7 @@ refresh: never
 kind: Subscriber
 name: near
 address: local:{home}/near
+platform: debian-12
 working_directory: {home}/near/sluice
 variables: {{DEST: "{home}/near/out"}}
 ---
