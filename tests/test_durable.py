@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sluice import durable
-from sluice.durable import locked, replace_atomically, sweep, temporary, write_early
+from sluice.durable import locked, no_space, replace_atomically, sweep, temporary, write_early
 from sluice.errors import NoSpaceError, StoreError, StoreLockedError
 
 
@@ -104,3 +104,30 @@ def test_leftovers_go_and_nothing_else(tmp_path: Path) -> None:
     sweep(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".hidden", "kept"]
     sweep(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("number", "inodes", "told", "remedy"),
+    [
+        (errno.ENOSPC, (0, 0), "no space left for ", "free some space"),  # it doesn't count its files
+        (errno.ENOSPC, (100, 3), "no space left for ", "free some space"),
+        (errno.ENOSPC, (100, 0), "no inodes left for ", "remove files"),
+        (errno.EDQUOT, (100, 0), "within the account's quota", "raise the quota"),
+    ],
+)
+def test_no_space_says_which_room_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, inodes: tuple[int, int], told: str, remedy: str
+) -> None:
+    class Found:
+        f_files, f_favail = inodes
+
+    monkeypatch.setattr(os, "statvfs", lambda _: Found)
+    found = no_space(OSError(number, os.strerror(number)), tmp_path / "gone/file")
+    assert found is not None
+    assert told in found.message
+    assert str(tmp_path / "gone/file") in found.message
+    assert remedy in found.remedy
+
+
+def test_another_error_is_no_lack_of_space(tmp_path: Path) -> None:
+    assert no_space(OSError(errno.EIO, "text"), tmp_path) is None

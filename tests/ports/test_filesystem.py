@@ -543,6 +543,7 @@ def test_every_errno_becomes_an_error_of_ours() -> None:
         assert isinstance(found, ExtractError | NoSpaceError), number
         assert type(found) is not ExtractError
         assert "/a/b" in found.message
+        assert found.remedy
 
 
 @pytest.mark.parametrize(
@@ -562,6 +563,25 @@ def test_every_errno_becomes_an_error_of_ours() -> None:
 )
 def test_an_errno_means(number: int, expected: type[SluiceError]) -> None:
     assert type(seam.translate(OSError(number, os.strerror(number)), "x")) is expected
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "isn't read-only"),
+        (errno.ENAMETOOLONG, "shorter"),
+        (errno.EIO, "kernel's log"),
+        (errno.ESTALE, "mount it anew"),
+        (errno.ENOTCONN, "mount it anew"),
+        (errno.EFBIG, "can hold files of that size"),
+        (errno.EXDEV, "overlay"),
+    ],
+)
+def test_a_remedy_is_about_its_trouble_and_harms_nothing(number: int, word: str) -> None:
+    remedy = seam.translate(OSError(number, os.strerror(number)), "x").remedy
+    assert word in remedy
+    assert not [harm for harm in ("remount", "rm ", "chmod 777", "as root") if harm in remedy]
 
 
 def test_denied_to_root_means_locked_and_to_others_no_right(monkeypatch: pytest.MonkeyPatch) -> None:
