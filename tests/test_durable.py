@@ -34,7 +34,7 @@ def test_a_failed_replacement_leaves_the_old_content_and_no_leftover(tmp_path: P
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(NoSpaceError, match="no space left in"):
+    with pytest.raises(NoSpaceError, match="no space left for"):
         replace_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["state"]
