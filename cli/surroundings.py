@@ -16,13 +16,14 @@ def settle() -> None:
     """Change this process, once, if it is the command; its children inherit that."""
     if os.path.basename(sys.argv[0]) != "sluice":
         return
+    is_closed = None in (sys.stdin, sys.stdout, sys.stderr)  # to Python, which looked for them as it started
     _open_standard_descriptors()
     ignored = [name for name in os.environ if name.startswith("PYTHON") and name != "PYTHONUTF8"]
     is_isolated = sys.flags.isolated and sys.flags.utf8_mode
     for name in ignored:
         del os.environ[name]
     os.environ["PYTHONUTF8"] = "1"
-    if not is_isolated and (ignored or sys.getfilesystemencoding() != "utf-8"):
+    if is_closed or (not is_isolated and (ignored or sys.getfilesystemencoding() != "utf-8")):
         os.execv(sys.executable, [sys.executable, "-I", "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - ourselves
     os.umask(os.umask(0o022) & 0o077 | 0o022)
     _raise_limit_of_files()
