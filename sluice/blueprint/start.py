@@ -7,7 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from sluice.blueprint.read.site_id import SITE_ID
-from sluice.durable import replace_atomically
 
 PAYLOAD = {
     "files/greeting/welcome.txt": "Sluice put this file here.\n",
@@ -47,7 +46,9 @@ def init_site(directory: Path) -> list[Path]:
     wanted = {directory / path: text for path, text in made.items() if not (directory / path).exists()}
     for target, text in wanted.items():
         target.parent.mkdir(parents=True, exist_ok=True)
-        replace_atomically(target, text.encode(), mode=0o644)
+        unfinished = target.with_name(f".{target.name}.new")  # so that each file is there whole or not at all
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.rename(target)
     return list(wanted)
 
 
