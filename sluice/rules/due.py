@@ -1,13 +1,11 @@
 """Decide when a schedule is due (D1 to D4): pure decisions on a schedule and a given time.
 
-Wall-clock kinds follow their time zone. A time of day that the clock skips in spring counts as if the clock had been put
-forward already, 03:30 as 02:30: Prefect does the same, and its run must find the start that it was scheduled for. A time that comes
-twice in autumn counts the first time. Intervals of whole days keep their time of day, others count elapsed seconds. Random instants
-come from a seed, so that every process computes the same one.
+Wall-clock kinds follow their time zone as ``rules/clocks.py`` reads it. Intervals of whole days keep their time of day, others count
+elapsed seconds. Random instants come from a seed, so that every process computes the same one.
 
 Words: a *start* is an instant at which something begins; of a window without ``every`` it is the window's begin, or with
 ``random`` an instant in it. All times are aware; results are UTC. Left out: the meaning of a start, and the acts that follow.
-``rules/triggers.py`` has Prefect's form of the same schedules.
+``rules/triggers.py`` has Prefect's form of the same schedules, and says which schedules Prefect can't start at the same instants.
 """
 
 from __future__ import annotations
@@ -16,20 +14,24 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from heapq import heappop, heappush
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 from sluice.model.schedule import Kind, Schedule, Window
 from sluice.model.site import Distribution, Subscriber
-from sluice.rules.recurrence import ANCHOR, HORIZON, cron_problem, cron_times, rule_problem, rule_times
+from sluice.rules.clocks import localized
+from sluice.rules.recurrence import ANCHOR, HORIZON, cron_times, first_rule_times, rule_times
 
 SHORTEST_REFRESH = timedelta(minutes=3)
 """Shortest time between two starts of a Refresh schedule (D5)."""
 
 _PROBES = 70
+_LONGEST_SKIP = timedelta(days=1)
+"""Longest time by which a clock is put forward at once (Pacific/Apia in 2011)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Span:
     """One start, and the end of the window that it belongs to (``start`` itself if there is none)."""
 
@@ -102,9 +104,13 @@ def is_open(schedule: Schedule, now: datetime, *, seed: str = "") -> bool:
 
 def window_is_over(schedule: Schedule, planned: datetime, now: datetime) -> bool:
     """Whether a run that was planned for a start comes after the end of that start's window; False if it has none."""
-    whole = schedule if schedule.window is None else replace(schedule, window=replace(schedule.window, random=False))
-    span = next(spans(whole, planned - timedelta(seconds=1)), None)
+    span = next(spans(of_whole_windows(schedule), planned - timedelta(seconds=1)), None)
     return span is not None and span.start <= planned + timedelta(seconds=1) and span.start < span.end <= now
+
+
+def of_whole_windows(schedule: Schedule) -> Schedule:
+    """Return the schedule with windows that start at their begin: so does the run that waits for the random instants in them."""
+    return schedule if schedule.window is None else replace(schedule, window=replace(schedule.window, random=False))
 
 
 def spans(schedule: Schedule, after: datetime, *, seed: str = "") -> Iterator[Span]:
@@ -113,7 +119,8 @@ def spans(schedule: Schedule, after: datetime, *, seed: str = "") -> Iterator[Sp
         raise ValueError("due: times must be aware")
     after = after.astimezone(UTC)
     previous = after
-    for span in _spans(schedule, after, seed):
+    found = _spans(schedule, after, seed)
+    for span in found if schedule.kind is Kind.INTERVAL else _in_order(found):
         if span.start > previous:
             previous = span.start
             yield span
@@ -123,6 +130,9 @@ def shortest_gap(schedule: Schedule) -> timedelta | None:
     """Return the shortest time between two of its next starts; None if there are fewer than two."""
     if schedule.kind is Kind.INTERVAL:
         return schedule.interval
+    if schedule.kind is Kind.RRULE:
+        walls = first_rule_times(schedule.rrule, schedule.timezone, _PROBES)
+        return min((b - a for a, b in pairwise(walls)), default=None)
     found = list(islice(starts(schedule, ANCHOR.replace(year=2026, tzinfo=UTC)), _PROBES))
     return min((b - a for a, b in pairwise(found)), default=None)
 
@@ -130,23 +140,6 @@ def shortest_gap(schedule: Schedule) -> timedelta | None:
 def extracts_at_once(distribution: Distribution, subscriber: Subscriber) -> bool:
     """Whether a Subscriber extracts revisions of a Distribution at once when it receives them, without an Extract schedule (D6)."""
     return distribution.extract_immediately or subscriber.extract.kind is Kind.IMMEDIATELY
-
-
-def problem_with(schedule: Schedule) -> str:
-    """Describe the error of a cron expression or rule; empty if it is valid."""
-    if schedule.kind is Kind.CRON:
-        return cron_problem(schedule.cron)
-    if schedule.kind is Kind.RRULE:
-        return rule_problem(schedule.rrule)
-    return ""
-
-
-def localized(wall: datetime, zone: ZoneInfo) -> datetime:
-    """Return a wall-clock time as UTC: the first of a doubled one; a skipped one counts as if the clock had been put forward already."""
-    instant = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
-    if instant.astimezone(zone).replace(tzinfo=None) == wall.replace(fold=0):
-        return instant
-    return wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
 
 
 def _long_ago(schedule: Schedule, now: datetime) -> datetime:
@@ -172,15 +165,25 @@ def _spans(schedule: Schedule, after: datetime, seed: str) -> Iterator[Span]:
         case Kind.INTERVAL:
             moments = _intervals(schedule, after)
         case Kind.AT:
-            moments = iter([schedule.at.astimezone(UTC)] if schedule.at is not None else [])
+            moments = _walls([schedule.at.replace(tzinfo=None)] if schedule.at is not None else [], schedule)
         case Kind.CRON:
             moments = _walls(cron_times(schedule.cron, _wall(schedule, after)), schedule)
         case Kind.RRULE:
-            moments = _walls(rule_times(schedule.rrule, _wall(schedule, after)), schedule)
+            moments = _walls(rule_times(schedule.rrule, schedule.timezone, _wall(schedule, after)), schedule)
         case _:
             yield from _calendar(schedule, after, seed)
             return
     yield from (Span(m, m) for m in moments)
+
+
+def _in_order(spans: Iterable[Span]) -> Iterator[Span]:
+    """Sort starts that come by the clock, which may be put forward meanwhile: 03:30, skipped, comes after 02:45 and begins before it."""
+    waiting: list[Span] = []
+    for span in spans:
+        heappush(waiting, span)
+        while waiting[0].start + _LONGEST_SKIP < span.start:
+            yield heappop(waiting)
+    yield from sorted(waiting)
 
 
 def _wall(schedule: Schedule, after: datetime) -> datetime:
@@ -240,7 +243,7 @@ def _intervals(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     if interval is None or interval <= timedelta(0):
         return
     zone = ZoneInfo(schedule.timezone)
-    anchor = schedule.at.astimezone(zone).replace(tzinfo=None) if schedule.at is not None else ANCHOR
+    anchor = schedule.at.replace(tzinfo=None) if schedule.at is not None else ANCHOR
     begin, end = localized(anchor, zone), after + max(HORIZON, 2 * interval)
     count = max(0, (after - begin) // interval - 2)
     while True:

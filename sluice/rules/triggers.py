@@ -1,25 +1,77 @@
 """Schedules in Prefect's form: the data of its interval, cron and rrule schedules, without importing Prefect.
 
-A schedule becomes cron if cron can express it: Prefect evaluates a rule from its beginning each time it looks ahead, which costs its
-server seconds for a frequent rule. A random window maps to its begin: the run decides by ``rules/due.py`` which Subscriber starts when.
-``never`` and ``immediately`` map to nothing.
+The form starts at the instants of ``rules/due.py``, by which Python Prefect's server may run (ADR 0019):
+
+- Elapsed time is an interval in UTC, or a rule in UTC if it begins later than ``EPOCH``: Prefect's intervals reach back before their begin.
+- Times of day are cron in numbers alone, days joined as ``day_or`` says, if no clock change can make a difference: up to Python 3.12
+  Prefect reads a skipped time as the one before the gap, from 3.13 on as the one after it. Its cron also leaves out days after a
+  short month if days beyond the 28th are listed beside others.
+- Everything else is a rule, which dateutil evaluates everywhere. It is walked through from its beginning each time Prefect looks ahead.
+
+A schedule that fits none of them has a problem, and no blueprint with it is accepted. A random window maps to its begin: the run decides by
+``rules/due.py`` which Subscriber starts when. ``never`` and ``immediately`` map to nothing.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from sluice.model.schedule import Kind, Schedule, Window
-from sluice.rules.recurrence import ANCHOR
+from sluice.rules.clocks import EPOCH, disputed_times, localized, skipped_times
+from sluice.rules.recurrence import (
+    ANCHOR,
+    Problem,
+    Times,
+    cron_fields,
+    cron_problem,
+    rule_problem,
+    rule_text,
+)
 
-PrefectSchedule = dict[str, str | float]
-"""``timezone`` and one of ``interval`` (seconds, with ``anchor_date`` in ISO format), ``cron`` and ``rrule``."""
+PrefectSchedule = dict[str, str | float | bool]
+"""``timezone``, and ``interval`` (seconds) with ``anchor_date`` (ISO format), ``cron``, with ``day_or`` if that matters, or ``rrule``."""
 
-_BYDAY = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+SHORTEST_INTERVAL = timedelta(minutes=1)
+"""Shortest interval: Prefect plans a hundred starts ahead, once a minute."""
+SHORTEST_LATER_INTERVAL = timedelta(hours=1)
+"""Shortest interval with a begin after EPOCH, which Prefect counts through."""
+RULE_TIMES_A_DAY_MAX = 480
+"""Most times a day of what becomes a rule: a window's shortest repetition."""
+
 _CRON_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_BYDAY = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+
+
+def problem_with(schedule: Schedule) -> Problem | None:
+    """Find what is wrong with a schedule's expression, rule, interval or times; None if it can be kept exactly."""
+    problem = None
+    match schedule.kind:
+        case Kind.CRON:
+            problem = cron_problem(schedule.cron)
+        case Kind.RRULE:
+            problem = rule_problem(schedule.rrule, schedule.timezone)
+        case Kind.INTERVAL:
+            problem = _interval_problem(schedule)
+    if problem is not None:
+        return problem
+    form = prefect_schedule(schedule) or {}
+    times = _times_of_day(str(form.get("rrule", "")))
+    if len(times) > RULE_TIMES_A_DAY_MAX:
+        return Problem(
+            f"has {len(times)} times a day on days or at times that take a rule in Prefect",
+            f"write at most {RULE_TIMES_A_DAY_MAX} times a day",
+        )
+    if times and (disputed := sorted(times & disputed_times(str(form["timezone"])))):
+        hour, minute = disputed[0]
+        return Problem(
+            f"starts at {hour:02}:{minute:02}, which Prefect takes for another time on a day when {schedule.timezone}'s clock changes",
+            f'write a time that this clock never skips or repeats, such as "{(hour + 2) % 24:02}:{minute:02}", or timezone: UTC',
+        )
+    return None
 
 
 def prefect_schedule(schedule: Schedule) -> PrefectSchedule | None:
@@ -30,83 +82,118 @@ def prefect_schedule(schedule: Schedule) -> PrefectSchedule | None:
         case Kind.INTERVAL:
             return _interval(schedule)
         case Kind.AT:
-            at = schedule.at or ANCHOR
-            return _rrule(schedule, f"DTSTART:{at:%Y%m%dT%H%M%S}\nRRULE:FREQ=DAILY;COUNT=1")
-        case Kind.CRON:
-            return _cron(schedule, schedule.cron)
+            return _rule(_beginning(schedule), "FREQ=DAILY;COUNT=1", "UTC")
         case Kind.RRULE:
-            return _rrule(schedule, schedule.rrule)
-    hours = _hours(schedule)
-    if (cron := _daily_cron(schedule, hours)) is not None:
-        return _cron(schedule, cron)
-    return _rrule(schedule, "\n".join(rule for at, found in sorted(hours.items()) for rule in _rules(schedule, at, found)))
+            return {"rrule": rule_text(schedule.rrule, schedule.timezone), "timezone": schedule.timezone}
+    return _times_form(cron_fields(schedule.cron) if schedule.kind is Kind.CRON else list(_times(schedule)), schedule.timezone)
 
 
-def _daily_cron(schedule: Schedule, hours: dict[tuple[int, int], list[int]]) -> str | None:
-    """Return daily or weekly times as one cron expression if the hours are the same for each minute and no day is shifted.
+def _times_form(times: list[Times], zone: str) -> PrefectSchedule:
+    if len(times) == 1 and all(0 < day <= 28 for day in times[0].month_days) and _is_settled(times[0], zone):
+        return _cron(times[0], zone)
+    return _rule(EPOCH, "\nRRULE:".join(map(_daily, times)), zone)
 
-    Days of the month never become cron: Prefect's leaves out 1 March for ``1,31``.
-    """
-    first, *others = hours.values()
-    if schedule.kind not in (Kind.DAILY, Kind.WEEKLY) or any(shift for shift, _ in hours) or any(found != first for found in others):
-        return None
-    minutes = ",".join(str(minute) for _, minute in sorted(hours))
-    return f"{minutes} {','.join(map(str, first))} * * {','.join(_CRON_DAYS[d] for d in schedule.weekdays) or '*'}"
+
+def _interval_problem(schedule: Schedule) -> Problem | None:
+    interval = schedule.interval or timedelta(0)
+    if interval < SHORTEST_INTERVAL or interval % SHORTEST_INTERVAL:
+        return Problem("is not a whole number of minutes", "write 1 min or more, in whole minutes")
+    if interval < SHORTEST_LATER_INTERVAL and _beginning(schedule) > EPOCH:
+        return Problem(
+            f"begins after {EPOCH.year - 1} and comes more than once an hour",
+            f"write at least 1 h, or a time of starting: before {EPOCH.year}, from which it is counted as well",
+        )
+    return None
 
 
 def _interval(schedule: Schedule) -> PrefectSchedule:
-    """Return an interval; whole days become cron or a rule, because Prefect's interval schedules may shift them by an hour."""
     interval = schedule.interval or timedelta(0)
-    zone = ZoneInfo(schedule.timezone)
-    anchor = schedule.at.astimezone(zone) if schedule.at is not None else ANCHOR.replace(tzinfo=zone)
+    minutes = interval // timedelta(minutes=1)
     days, rest = divmod(interval, timedelta(days=1))
-    if rest:
-        return {"interval": interval.total_seconds(), "anchor_date": anchor.astimezone(UTC).isoformat(), "timezone": "UTC"}
-    if schedule.at is None and days in (1, 7):
-        return _cron(schedule, f"0 0 * * {'*' if days == 1 else _CRON_DAYS[ANCHOR.weekday()]}")
-    return _rrule(schedule, f"DTSTART:{anchor:%Y%m%dT%H%M%S}\nRRULE:FREQ=DAILY;INTERVAL={days}")
+    if not rest:
+        begin = (schedule.at or ANCHOR).replace(tzinfo=None)
+        if days in (1, 7) and begin <= EPOCH and not begin.second:
+            return _times_form([Times((begin.minute,), (begin.hour,), weekdays=(begin.weekday(),) * (days == 7))], schedule.timezone)
+        begin += max(0, -((begin - EPOCH) // interval)) * interval
+        return _rule(begin, f"FREQ=DAILY;INTERVAL={days}", schedule.timezone)
+    begin = _beginning(schedule)
+    if begin > EPOCH:
+        return _rule(begin, f"FREQ=MINUTELY;INTERVAL={minutes}", "UTC")
+    return {"interval": interval.total_seconds(), "anchor_date": begin.replace(tzinfo=UTC).isoformat(), "timezone": "UTC"}
 
 
-def _cron(schedule: Schedule, text: str) -> PrefectSchedule:
-    return {"cron": text, "timezone": schedule.timezone}
+def _beginning(schedule: Schedule) -> datetime:
+    """Return the instant from which a schedule counts, by the clock of UTC."""
+    return localized((schedule.at or ANCHOR).replace(tzinfo=None), ZoneInfo(schedule.timezone)).replace(tzinfo=None)
 
 
-def _rrule(schedule: Schedule, text: str) -> PrefectSchedule:
-    return {"rrule": text, "timezone": schedule.timezone}
+def _is_settled(times: Times, zone: str) -> bool:
+    """Whether each of the times that the zone's clock skips falls on one of them anyhow, be it taken as earlier or as later."""
+    return all(times.has(wall - shift) and times.has(wall + shift) for wall, shift in skipped_times(zone) if times.has(wall))
 
 
-def _hours(schedule: Schedule) -> dict[tuple[int, int], list[int]]:
-    """Return the hours of a window's starts by (days after it opened, minute). Without days of the week the days don't matter."""
-    found: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for moment in _starts_of_a_day(schedule.window):
-        shift = (moment.date() - ANCHOR.date()).days if schedule.weekdays else 0
-        found[shift, moment.minute].append(moment.hour)
-    return {at: sorted(hours) for at, hours in found.items()}
+def _cron(times: Times, zone: str) -> PrefectSchedule:
+    weekdays = [_CRON_DAYS[day] for day in times.weekdays]
+    fields = (
+        ",".join(map(str, field)) if 0 < len(field) < whole else "*"
+        for field, whole in ((times.minutes, 60), (times.hours, 24), (times.month_days, 31), (times.months, 12), (weekdays, 7))
+    )
+    joined: PrefectSchedule = {"day_or": False} if times.month_days and weekdays else {}
+    return {"cron": " ".join(fields), "timezone": zone} | joined
 
 
-def _starts_of_a_day(window: Window | None) -> Iterator[datetime]:
-    if window is None:
-        yield ANCHOR
-        return
-    opens, closes = (datetime.combine(ANCHOR, t) for t in (window.start, window.end))
+def _rule(begin: datetime, rules: str, zone: str) -> PrefectSchedule:
+    return {"rrule": f"DTSTART:{begin:%Y%m%dT%H%M%S}\nRRULE:{rules}", "timezone": zone}
+
+
+def _daily(times: Times) -> str:
+    parts = (
+        ("BYMONTH", times.months),
+        ("BYMONTHDAY", times.month_days),
+        ("BYDAY", tuple(_BYDAY[day] for day in times.weekdays)),
+        ("BYHOUR", times.hours),
+        ("BYMINUTE", times.minutes),
+        ("BYSECOND", (0,)),
+    )
+    return ";".join(["FREQ=DAILY", *(f"{name}={','.join(map(str, values))}" for name, values in parts if values)])
+
+
+def _times_of_day(rules: str) -> set[tuple[int, int]]:
+    """Read hour and minute of every time of a DTSTART and its rules."""
+    begin, *lines = rules.split("\n")
+    found: set[tuple[int, int]] = set()
+    for line in lines:
+        by = dict(re.findall("(BYHOUR|BYMINUTE)=([0-9,]+)", line))
+        hours, minutes = by.get("BYHOUR", begin[17:19]).split(","), by.get("BYMINUTE", begin[19:21]).split(",")
+        found |= {(int(hour), int(minute)) for hour in hours for minute in minutes}
+    return found
+
+
+def _times(schedule: Schedule) -> Iterator[Times]:
+    """Yield the starts of a window's days, those that differ in nothing but the minute together."""
+    minutes: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for moment in _starts_of_a_day(schedule.window or Window(time(), time())):
+        minutes[(moment.date() - ANCHOR.date()).days, moment.hour].append(moment.minute)
+    hours: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
+    for (shift, hour), found in minutes.items():
+        hours[shift if schedule.weekdays else 0, tuple(sorted(found))].append(hour)
+    for (shift, of_hour), of_day in hours.items():
+        at = of_hour, tuple(sorted(of_day))
+        match schedule.kind:
+            case Kind.MONTHLY:
+                yield Times(*at, month_days=schedule.month_days)
+            case Kind.YEARLY:
+                for month in sorted({day.month for day in schedule.year_days}):
+                    yield Times(*at, month_days=tuple(d.day for d in schedule.year_days if d.month == month), months=(month,))
+            case _:
+                yield Times(*at, weekdays=tuple(sorted((day + shift) % 7 for day in schedule.weekdays)))
+
+
+def _starts_of_a_day(window: Window) -> Iterator[datetime]:
+    opens, closes = (datetime.combine(ANCHOR, at) for at in (window.start, window.end))
     yield opens
     if window.every is None:
         return
     closes += timedelta(days=closes <= opens)
     while (opens := opens + window.every) < closes:
         yield opens
-
-
-def _rules(schedule: Schedule, at: tuple[int, int], hours: list[int]) -> list[str]:
-    """Return one rule, or one for each of several days of the year; only days of the week can be shifted."""
-    shift, minute = at
-    times = f"BYHOUR={','.join(map(str, hours))};BYMINUTE={minute};BYSECOND=0"
-    match schedule.kind:
-        case Kind.MONTHLY:
-            return [f"RRULE:FREQ=MONTHLY;BYMONTHDAY={','.join(map(str, schedule.month_days))};{times}"]
-        case Kind.YEARLY:
-            return [f"RRULE:FREQ=YEARLY;BYMONTH={d.month};BYMONTHDAY={d.day};{times}" for d in schedule.year_days]
-    if not schedule.weekdays:
-        return [f"RRULE:FREQ=DAILY;{times}"]
-    days_of_week = ",".join(_BYDAY[d] for d in sorted((d + shift) % 7 for d in schedule.weekdays))
-    return [f"RRULE:FREQ=WEEKLY;BYDAY={days_of_week};{times}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
@@ -11,22 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.model.schedule import IMMEDIATELY, NEVER, Kind, Schedule, Window
+from sluice.rules.clocks import localized
 from sluice.rules.due import (
     is_due,
     is_open,
-    localized,
     may_begin,
     next_start,
-    problem_with,
     shortest_gap,
     spans,
     starts,
     window_is_over,
 )
-from sluice.rules.triggers import prefect_schedule
+from sluice.rules.triggers import prefect_schedule, problem_with
 from tests.conftest import some
 
 HELSINKI = "Europe/Helsinki"
+BEGIN = "DTSTART:20260101T000000\nRRULE:"
 
 
 def window(start: str, end: str = "", *, random: bool = False, every: timedelta | None = None) -> Window:
@@ -280,9 +281,99 @@ def test_the_shortest_gap_of_a_schedule_is_found(cron: str, gap: int) -> None:
     assert shortest_gap(Schedule(Kind.CRON, "UTC", cron=cron)) == timedelta(minutes=gap)
 
 
+def problem(schedule: Schedule) -> str:
+    found = problem_with(schedule)
+    return "" if found is None else found.what
+
+
 def test_a_rule_that_never_comes_is_found_out_quickly() -> None:
-    assert problem_with(Schedule(Kind.RRULE, "UTC", rrule="FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30")).endswith("never comes")
-    assert problem_with(Schedule(Kind.CRON, "UTC", cron="0 0 31 2 *")) != ""
+    assert problem(Schedule(Kind.RRULE, "UTC", rrule="FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30")).endswith("never comes")
+    assert problem(Schedule(Kind.CRON, "UTC", cron="0 0 31 2 *")) != ""
+
+
+@pytest.mark.parametrize(
+    ("cron", "says"),
+    [
+        ("0 2 * * 5L", "by L, W or #"),
+        ("0 2 L * *", "by L, W or #"),
+        ("0 2 LW * *", "by L, W or #"),
+        ("0 2 * * mon#2", "by L, W or #"),
+        ("0 2 ? * mon", "bad day-of-month"),
+        ("@daily", "five fields"),
+        ("0 0 2 * * *", "five fields"),
+        ("* * 1,31 * *", "1440 times a day"),
+        ("*/2 1-23 * * *", "690 times a day"),
+    ],
+)
+def test_cron_that_prefect_would_read_otherwise_is_refused(cron: str, says: str) -> None:
+    assert says in problem(Schedule(Kind.CRON, "Europe/London", cron=cron))
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("FREQ=DAILY\nEXDATE:20270101T000000", "one RRULE"),
+        ("FREQ=DAILY RRULE:FREQ=WEEKLY", "one RRULE"),
+        ("RDATE:20270101T000000", "one RRULE"),
+        ("FREQ=DAILY;BYDAY=1MO", "BYDAY counts"),
+        ("FREQ=DAILY;COUNT=3;UNTIL=20270101T000000Z", "COUNT beside UNTIL"),
+        ("FREQ=DAILY;INTERVAL=0", "INTERVAL is no number"),
+        ("FREQ=DAILY;COUNT=99999999999999999999", "COUNT is no number"),
+        ("FREQ=DAILY;UNTIL=99991231T000000Z", "after 2099"),
+        ("FREQ=YEARLY;BYEASTER=0", "no part of a rule"),
+        ("DTSTART:20270101T000000Z RRULE:FREQ=DAILY", "clock of timezone: Europe/Helsinki"),
+        ("DTSTART;TZID=America/New_York:20270101T000000 RRULE:FREQ=DAILY", "clock of timezone: Europe/Helsinki"),
+        ("FREQ=DAILY;BYHOUR=24", "hour must be in"),
+    ],
+)
+def test_a_rule_that_cannot_be_kept_is_refused(rule: str, says: str) -> None:
+    assert says in problem(Schedule(Kind.RRULE, HELSINKI, rrule=rule))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "refused"),
+    [
+        (Schedule(Kind.RRULE, "Europe/Dublin", rrule="FREQ=DAILY;BYHOUR=1;BYMINUTE=30"), True),
+        (Schedule(Kind.MONTHLY, "Europe/Dublin", window=window("01:30"), month_days=(-1,)), True),
+        (Schedule(Kind.DAILY, "Africa/Casablanca", window=window("02:30")), True),
+        (Schedule(Kind.DAILY, "Europe/Dublin", window=window("03:30")), False),
+        (Schedule(Kind.RRULE, "Europe/Helsinki", rrule="FREQ=DAILY;BYHOUR=3;BYMINUTE=30"), False),
+        (Schedule(Kind.DAILY, "Europe/London", window=window("01:30")), False),
+    ],
+)
+def test_a_time_that_prefect_takes_for_another_when_clocks_change_is_refused(schedule: Schedule, refused: bool) -> None:
+    assert ("takes for another time" in problem(schedule)) is refused
+
+
+@pytest.mark.parametrize(
+    ("interval", "starting", "says"),
+    [
+        (timedelta(seconds=30), None, "whole number of minutes"),
+        (timedelta(seconds=90), None, "whole number of minutes"),
+        (timedelta(microseconds=1), None, "whole number of minutes"),
+        (timedelta(minutes=15), datetime(2027, 1, 1), "more than once an hour"),  # noqa: DTZ001 a wall-clock time
+        (timedelta(minutes=15), datetime(2025, 1, 1, 0, 7), ""),  # noqa: DTZ001
+        (timedelta(hours=1), datetime(2027, 1, 1), ""),  # noqa: DTZ001
+    ],
+)
+def test_an_interval_that_prefect_cannot_keep_is_refused(interval: timedelta, starting: datetime | None, says: str) -> None:
+    at = starting and starting.replace(tzinfo=ZoneInfo(HELSINKI))
+    found = problem(Schedule(Kind.INTERVAL, HELSINKI, interval=interval, at=at))
+    assert says in found if says else not found
+
+
+def test_until_in_utc_is_read_by_the_clock_of_the_schedule() -> None:
+    rule = "DTSTART:20270101T020000\nRRULE:FREQ=DAILY;UNTIL=20270103T000000Z"
+    schedule = Schedule(Kind.RRULE, HELSINKI, rrule=rule)
+    assert [local(s) for s in starts(schedule, utc("2026-12-01T00:00"))] == ["2027-01-01 02:00", "2027-01-02 02:00", "2027-01-03 02:00"]
+    assert len(list(starts(replace(schedule, rrule=rule.replace("T000000Z", "T000000")), utc("2026-12-01T00:00")))) == 2
+
+
+def test_a_skipped_time_comes_in_its_place_before_a_later_one_of_the_clock() -> None:
+    schedule = daily("02:00", "06:00", every=timedelta(minutes=45))
+    found = list(islice(starts(schedule, utc("2026-03-28T12:00")), 6))
+    assert found == sorted(found)
+    assert utc("2026-03-29T00:30") in found  # 03:30, which comes to 02:30, after 02:00 and before 02:45
 
 
 def test_a_rule_with_a_count_ends() -> None:
@@ -309,58 +400,65 @@ def test_never_and_immediately_give_prefect_nothing_to_schedule() -> None:
         ),
         (
             Schedule(Kind.INTERVAL, HELSINKI, interval=timedelta(days=2)),
-            {"rrule": "DTSTART:20200101T000000\nRRULE:FREQ=DAILY;INTERVAL=2", "timezone": HELSINKI},
+            {"rrule": f"{BEGIN}FREQ=DAILY;INTERVAL=2", "timezone": HELSINKI},
+        ),
+        (
+            Schedule(Kind.INTERVAL, HELSINKI, interval=timedelta(hours=5), at=datetime(2027, 1, 1, 2, tzinfo=ZoneInfo(HELSINKI))),
+            {"rrule": "DTSTART:20270101T000000\nRRULE:FREQ=MINUTELY;INTERVAL=300", "timezone": "UTC"},
         ),
         (
             Schedule(Kind.AT, HELSINKI, at=datetime(2026, 12, 1, 2, tzinfo=ZoneInfo(HELSINKI))),
-            {"rrule": "DTSTART:20261201T020000\nRRULE:FREQ=DAILY;COUNT=1", "timezone": HELSINKI},
+            {"rrule": "DTSTART:20261201T000000\nRRULE:FREQ=DAILY;COUNT=1", "timezone": "UTC"},
         ),
         (daily("22:00"), {"cron": "0 22 * * *", "timezone": HELSINKI}),
+        (daily("03:30"), {"rrule": f"{BEGIN}FREQ=DAILY;BYHOUR=3;BYMINUTE=30;BYSECOND=0", "timezone": HELSINKI}),
         (daily("01:30", "05:00", random=True), {"cron": "30 1 * * *", "timezone": HELSINKI}),
         (
             Schedule(Kind.DAILY, "UTC", window=window("23:00", "01:00", every=timedelta(minutes=30)), weekdays=(4, 6)),
             {
-                "rrule": "RRULE:FREQ=WEEKLY;BYDAY=FR,SU;BYHOUR=23;BYMINUTE=0;BYSECOND=0\n"
-                "RRULE:FREQ=WEEKLY;BYDAY=FR,SU;BYHOUR=23;BYMINUTE=30;BYSECOND=0\n"
-                "RRULE:FREQ=WEEKLY;BYDAY=MO,SA;BYHOUR=0;BYMINUTE=0;BYSECOND=0\n"
-                "RRULE:FREQ=WEEKLY;BYDAY=MO,SA;BYHOUR=0;BYMINUTE=30;BYSECOND=0",
+                "rrule": f"{BEGIN}FREQ=DAILY;BYDAY=FR,SU;BYHOUR=23;BYMINUTE=0,30;BYSECOND=0\n"
+                "RRULE:FREQ=DAILY;BYDAY=MO,SA;BYHOUR=0;BYMINUTE=0,30;BYSECOND=0",
                 "timezone": "UTC",
             },
         ),
         (Schedule(Kind.INTERVAL, HELSINKI, interval=timedelta(days=1)), {"cron": "0 0 * * *", "timezone": HELSINKI}),
         (Schedule(Kind.WEEKLY, "UTC", window=window("02:15"), weekdays=(0, 6)), {"cron": "15 2 * * mon,sun", "timezone": "UTC"}),
-        (
-            Schedule(Kind.MONTHLY, "UTC", window=window("02:15"), month_days=(1, 15)),
-            {"rrule": "RRULE:FREQ=MONTHLY;BYMONTHDAY=1,15;BYHOUR=2;BYMINUTE=15;BYSECOND=0", "timezone": "UTC"},
-        ),
+        (Schedule(Kind.MONTHLY, "UTC", window=window("02:15"), month_days=(1, 15)), {"cron": "15 2 1,15 * *", "timezone": "UTC"}),
         (
             Schedule(Kind.YEARLY, "UTC", window=window("02:15"), year_days=(date(2000, 12, 24),)),
-            {"rrule": "RRULE:FREQ=YEARLY;BYMONTH=12;BYMONTHDAY=24;BYHOUR=2;BYMINUTE=15;BYSECOND=0", "timezone": "UTC"},
+            {"cron": "15 2 24 12 *", "timezone": "UTC"},
         ),
         (daily("08:00", "10:00", every=timedelta(minutes=30)), {"cron": "0,30 8,9 * * *", "timezone": HELSINKI}),
         (daily("23:00", "01:00", every=timedelta(minutes=30)), {"cron": "0,30 0,23 * * *", "timezone": HELSINKI}),
         (
             daily("08:00", "10:00", every=timedelta(minutes=45)),
             {
-                "rrule": "RRULE:FREQ=DAILY;BYHOUR=8;BYMINUTE=0;BYSECOND=0\n"
-                "RRULE:FREQ=DAILY;BYHOUR=9;BYMINUTE=30;BYSECOND=0\n"
-                "RRULE:FREQ=DAILY;BYHOUR=8;BYMINUTE=45;BYSECOND=0",
+                "rrule": f"{BEGIN}FREQ=DAILY;BYHOUR=8;BYMINUTE=0,45;BYSECOND=0\nRRULE:FREQ=DAILY;BYHOUR=9;BYMINUTE=30;BYSECOND=0",
                 "timezone": HELSINKI,
             },
         ),
         (
             Schedule(Kind.MONTHLY, "UTC", window=window("02:15"), month_days=(1, -1)),
-            {"rrule": "RRULE:FREQ=MONTHLY;BYMONTHDAY=1,-1;BYHOUR=2;BYMINUTE=15;BYSECOND=0", "timezone": "UTC"},
+            {"rrule": f"{BEGIN}FREQ=DAILY;BYMONTHDAY=1,-1;BYHOUR=2;BYMINUTE=15;BYSECOND=0", "timezone": "UTC"},
         ),
         (
             Schedule(Kind.YEARLY, "UTC", window=window("02:15"), year_days=(date(2000, 2, 29), date(2000, 12, 24))),
             {
-                "rrule": "RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYHOUR=2;BYMINUTE=15;BYSECOND=0\n"
-                "RRULE:FREQ=YEARLY;BYMONTH=12;BYMONTHDAY=24;BYHOUR=2;BYMINUTE=15;BYSECOND=0",
+                "rrule": f"{BEGIN}FREQ=DAILY;BYMONTH=2;BYMONTHDAY=29;BYHOUR=2;BYMINUTE=15;BYSECOND=0\n"
+                "RRULE:FREQ=DAILY;BYMONTH=12;BYMONTHDAY=24;BYHOUR=2;BYMINUTE=15;BYSECOND=0",
                 "timezone": "UTC",
             },
         ),
         (Schedule(Kind.CRON, HELSINKI, cron="0 2 * * *"), {"cron": "0 2 * * *", "timezone": HELSINKI}),
+        (
+            Schedule(Kind.CRON, "UTC", cron="0 2 */10 * mon"),
+            {"rrule": f"{BEGIN}FREQ=DAILY;BYMONTHDAY=1,11,21,31;BYDAY=MO;BYHOUR=2;BYMINUTE=0;BYSECOND=0", "timezone": "UTC"},
+        ),
+        (Schedule(Kind.CRON, "UTC", cron="0 2 */20 * mon"), {"cron": "0 2 1,21 * mon", "timezone": "UTC", "day_or": False}),
+        (
+            Schedule(Kind.RRULE, HELSINKI, rrule="freq=daily;until=20270103T000000z"),
+            {"rrule": "DTSTART:20200101T000000\nRRULE:FREQ=DAILY;UNTIL=20270103T020000", "timezone": HELSINKI},
+        ),
     ],
     ids=lambda v: v.kind if isinstance(v, Schedule) else "",
 )

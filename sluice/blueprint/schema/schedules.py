@@ -13,7 +13,7 @@ from sluice.blueprint.schema import values
 from sluice.blueprint.schema.part import Part, left_out
 from sluice.blueprint.schema.values import refuse
 from sluice.model.schedule import IMMEDIATELY, NEVER, Kind, Schedule, Window
-from sluice.rules import due
+from sluice.rules.triggers import problem_with
 
 
 class WindowPart(Part):
@@ -90,6 +90,11 @@ class YearlyPart(DatePart):
     days: values.YearDays = Field(description='Month and day in quotes, such as "12-24".')
 
 
+RuleText = Annotated[
+    str, values.text_value(lambda text: values.filled(" ".join(text.split())), "a rule", "FREQ=MONTHLY;BYDAY=1MO", minLength=1)
+]
+"""Written on one line or, as RFC 5545 does, with DTSTART on its own."""
+
 _WORDS = {"never": NEVER, "immediately": IMMEDIATELY}
 _DAYS = {Kind.DAILY: "weekdays", Kind.WEEKLY: "weekdays", Kind.MONTHLY: "month_days", Kind.YEARLY: "year_days"}
 
@@ -107,7 +112,7 @@ class SchedulePart(Part):
     monthly: MonthlyPart | None = left_out("On days of the month.")
     yearly: YearlyPart | None = left_out("On days of the year.")
     cron: values.Filled | None = left_out("Five fields: minute, hour, day, month, day of week.")
-    rrule: values.Filled | None = left_out("An RFC 5545 rule, FREQ from DAILY up.")
+    rrule: RuleText | None = left_out("An RFC 5545 rule, FREQ from DAILY up.")
     timezone: values.TimeZone | None = left_out("IANA name; UTC when left out.")
 
     def to_model(self) -> Schedule:
@@ -135,16 +140,9 @@ class SchedulePart(Part):
             raise refuse(f"has {' and '.join(kinds)}", "a schedule has one kind: keep one of them")
         if self.starting is not None and self.every is None:
             raise refuse("has no effect without every:", "leave out starting:", "starting")
-        for kind in ("cron", "rrule"):
-            if kind in kinds and (problem := due.problem_with(self.to_model())):
-                raise refuse(problem, _EXAMPLE[kind], kind)
+        if (problem := problem_with(self.to_model())) is not None:
+            raise refuse(problem.what, problem.remedy, kinds[0])
         return self
-
-
-_EXAMPLE = {
-    "cron": 'write minute, hour, day, month and day of week, such as "0 2 * * mon-fri"',
-    "rrule": 'write a rule such as "FREQ=MONTHLY;BYDAY=1MO;BYHOUR=2;BYMINUTE=0;BYSECOND=0"',
-}
 
 
 _MEANT = {

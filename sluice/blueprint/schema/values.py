@@ -129,6 +129,8 @@ def bare_host(text: str) -> str:
 def timezone(text: str) -> str:
     """Return the IANA name itself, or raise an error with the nearest one."""
     try:
+        if text.startswith(("posix/", "right/")) or text in ("Factory", "localtime", "posixrules"):
+            raise ValueError("not a place, or of this machine alone")
         ZoneInfo(text)
     except (OSError, ValueError, KeyError):
         raise refuse(

@@ -7,7 +7,7 @@ waits for them, so that the hosts of a site don't all start at once.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from sluice.distributor.plan.sends import SendTarget
@@ -17,7 +17,7 @@ from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import Site
 from sluice.model.state import CurrentState, State
 from sluice.rules.belief import of_owner
-from sluice.rules.due import extracts_at_once, is_open, may_begin, next_start
+from sluice.rules.due import extracts_at_once, is_open, may_begin, next_start, of_whole_windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ def begins(schedule: Schedule, since: datetime, now: datetime, *, seed: str) -> 
         return now
     if schedule.window is None or not schedule.window.random:
         return None
-    whole = replace(schedule, window=replace(schedule.window, random=False))
+    whole = of_whole_windows(schedule)
     if not is_open(whole, now):
         return None
     start = next_start(schedule, now, seed=seed)
