@@ -161,7 +161,7 @@ def rule_problem(rule: str, zone: str) -> Problem | None:
         start, parts = _read(rule, zone)
         if not (_ever_comes(start, parts) and first_rule_times(rule, zone, 1)):
             return Problem(f"{rule!r} never comes", _RULE_REMEDY)
-    except (ValueError, TypeError, KeyError, IndexError) as e:
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as e:
         return Problem(f"{_shortened(rule)!r} isn't a rule that can be kept ({e})", _RULE_REMEDY)
     return None
 
