@@ -215,6 +215,8 @@ def _ask_and_print(
 def _outlook(target: SendTarget, row: dict[str, Any]) -> str:
     if target.is_held:
         return "extracted"
+    if target.is_extracted:
+        return "asked, and sent only what it lacks"
     return f"sent as a delta from {row['base']}" if row["base"] else "sent"
 
 

@@ -83,16 +83,21 @@ def test_hello_is_answered_before_anything_heavy_is_imported(bench: Workbench) -
     assert hello["codecs"] == ["zstd", "hdiff", "lzma"]
     words = [
         "delta",
+        "directory mode",
+        "dry run",
         "locked",
         "min free",
         "owner",
         "perl",
         "rehearse",
+        "release",
         "removals",
+        "rename",
         "script",
         "start process",
         "stop process",
         "synchronize",
+        "verify",
         "xattrs",
     ]
     assert hello["features"] == words

@@ -109,7 +109,9 @@ def test_extract_asks_those_that_hold_something(sluice: Sluice, site: Path, near
     found = sluice("extract", "--dry-run", "--json").json
     assert [row["subscriber"] for row in found["extract"]] == ["near"]
     assert [(row["subscriber"], row["action"]) for row in found["actions"]] == [("near", f"stop process {stopping}")]
-    assert "none runs" in sluice("extract", "near", "--dry-run").out
+    # Its agent holds nothing, and said so: nothing changed there, and the ledger believes it no more.
+    assert sluice("extract", "near", "--dry-run").out == "no Subscriber holds a revision that it has not extracted\n"
+    assert "doesn't hold it any more" in sluice("why", "near", "zone").out
 
 
 @pytest.mark.parametrize(
