@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -70,10 +71,10 @@ class RealSite:
         """Its directory on the Subscriber."""
         return DistributionDirectory(self.host / "sluice/distributors/hq/distributions" / distribution)
 
-    def distribute(self, distribution: str) -> DeliveryResult:
-        """Build, sign, send and extract now, by the steps that the flow takes."""
+    def distribute(self, distribution: str, *, allow_removals: bool = False) -> DeliveryResult:
+        """Build, sign, send and extract now, by the steps that the flow takes; a build may always remove."""
         with self.work() as work:
-            build_recorded(work, distribution)
+            build_recorded(work, distribution, allow_removals=True)
             sign_recorded(work, (distribution,))
             site, subscriber, subject = work.site, work.site.subscriber("s1"), work.site.distribution(distribution)
             assignment = Assignment("s1", distribution, work.store.revisions(distribution)[-1], "web")
@@ -82,7 +83,8 @@ class RealSite:
             watch = QueueWatch("hq", None, ledger=work.ledger, clock=work.clock, lease_seconds=work.lease_seconds)
             watch.start()
             with closing(watch):
-                delivery = Delivery(work, watch, assignment, make, recipe(site, distribution, "s1"))
+                rendered = replace(recipe(site, distribution, "s1"), allow_removals=allow_removals)
+                delivery = Delivery(work, watch, assignment, make, rendered)
                 delivery.offer()
                 assert delivery.enter() is None
                 try:

@@ -1,0 +1,120 @@
+"""The dry run of an extraction, as its user types it: a real agent answers, and the run does what was foretold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from infra.transports.local import LocalTransport
+from sluice.model.state import State
+from tests.agents.workbench import ForkedAgents
+from tests.cli.conftest import Sluice
+from tests.cli.real_site import RealSite
+
+D = """\
+---
+kind: Distribution
+name: d
+distributor: hq
+type: file
+channels: [web]
+extract: immediately
+files:
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealSite:
+    monkeypatch.setattr(LocalTransport, "connect", ForkedAgents.connect)
+    monkeypatch.setenv("SLUICE_SITE", str(tmp_path / "site"))
+    site = RealSite(tmp_path / "site")
+    (site.directory / "src/sub").mkdir(parents=True)
+    (site.directory / "src/a.conf").write_text("ours")
+    (site.directory / "src/sub/b").write_text("ours")
+    return site
+
+
+def entry(source: str, destination: str, **more: str) -> str:
+    keys = {"source": source, "destination": f'"{{{{ LOCAL_DIRECTORY }}}}{destination}"', **more}
+    return f"  - {{{', '.join(f'{key}: {value}' for key, value in keys.items())}}}\n"
+
+
+def test_a_slash_puts_files_into_a_directory_that_stays_as_it_is(real: RealSite, sluice: Sluice) -> None:
+    etc = real.host / "etc"
+    etc.mkdir()
+    etc.chmod(0o2775)
+    (etc / "theirs").write_text("theirs")
+    real.write(D + entry("src/a.conf", "/etc/") + entry("src/sub/b", "/etc/") + entry("src", "/tree/"))
+    assert sluice("validate").code == 0
+
+    found = sluice("distribute", "d", "--dry-run", "--json").json["changes"][0]
+    assert (found["stops"], found["complete"]) == ([], True)
+    new = {each["path"] for each in found["paths"] if each["kind"] == "new"}
+    assert {str(etc / "a.conf"), str(etc / "b"), str(real.host / "tree/sub/b")} <= new
+    assert real.distribute("d").state is State.INSTALLED
+
+    assert sorted(os.listdir(etc)) == ["a.conf", "b", "theirs"]
+    assert etc.stat().st_mode & 0o7777 == 0o2775
+    assert (real.host / "tree/sub/b").read_text() == "ours"
+    assert sluice("distribute", "d", "--dry-run", "--json").json["changes"] in ([], [found | {"paths": [], "counts": {}}])
+
+
+def test_a_directory_in_the_way_of_a_file_is_foretold_and_its_remedy_works(real: RealSite, sluice: Sluice) -> None:
+    (real.host / "etc").mkdir()
+    real.write(D + entry("src/a.conf", "/etc"))
+
+    out = sluice("distribute", "d", "--dry-run").out
+    done = real.distribute("d")
+
+    message = f"{real.host}/etc is a directory, which this Distribution didn't place, but a file must go there"
+    assert f"s1 would fail to extract d 1.1: {message}\n    end the destination with / if a file shall go into it, or move it away" in out
+    assert done.error is not None
+    assert message in done.error.message
+    assert list((real.host / "etc").iterdir()) == []
+    real.write(D + entry("src/a.conf", "/etc/"))
+    assert real.distribute("d").state is State.INSTALLED
+    assert (real.host / "etc/a.conf").read_text() == "ours"
+
+
+def test_a_foreign_file_is_named_before_it_gets_other_content_and_mode(real: RealSite, sluice: Sluice) -> None:
+    tree = real.host / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "a.conf").write_text("theirs!")
+    (tree / "a.conf").chmod(0o600)
+    (tree / "sub/theirs").write_text("x")
+    real.write(D + entry("src", "/tree"))
+
+    out = sluice("distribute", "d", "--dry-run").out
+    assert real.distribute("d").state is State.INSTALLED
+
+    assert "s1 would replace 1 path that it did not place with d 1.1:" in out
+    assert f"    {tree}/a.conf (a file, 7 bytes, mode 0600, owner " in out
+    assert "s1 would place 1 path with d 1.1:" in out
+    assert (tree / "a.conf").read_text() == "ours"
+    assert (tree / "sub/theirs").read_text() == "x"
+
+
+def test_mass_removal_stops_on_the_host_until_it_is_allowed(real: RealSite, sluice: Sluice) -> None:
+    for number in range(30):
+        (real.directory / f"src/f{number}").write_text("x")
+    real.write(D + entry("src", "/tree", synchronize="true"))
+    assert real.distribute("d").state is State.INSTALLED
+    for number in range(30):
+        (real.directory / f"src/f{number}").unlink()
+
+    stopped = real.distribute("d")
+
+    assert stopped.error is not None
+    assert f"would remove 30 of 32 files from {real.host}/tree" in stopped.error.message
+    assert stopped.error.remedy.endswith("run: sluice extract s1 --distribution d --allow-removals")
+    assert (real.host / "tree/f29").exists()
+    [row] = sluice("extract", "s1", "--dry-run", "--json").json["changes"]
+    assert [stop["message"] for stop in row["stops"]] == [stopped.error.message]
+    [row] = sluice("extract", "s1", "--distribution", "d", "--allow-removals", "--dry-run", "--json").json["changes"]
+    assert (row["stops"], row["counts"]["removed"]) == ([], 30)
+    assert real.distribute("d", allow_removals=True).state is State.INSTALLED
+    assert not (real.host / "tree/f29").exists()
