@@ -32,11 +32,12 @@ def _instance(directory: Path) -> str:
     """Return a word of this start of this machine, and of this very directory; empty if the system doesn't tell its starts apart.
 
     A machine-id is cloned with the machine; the kernel's boot id never comes back. Containers share it, but not the start of their first
-    process. Two copies of a working directory on one machine are two inodes.
+    process. Two copies of a working directory on one machine are two files, of which the file system's own time says that they are two.
     """
+    copy = (directory / "identity" / "subscriber.json").stat()
     boot = _read(Path("/proc/sys/kernel/random/boot_id"))
     first = _read(Path("/proc/1/stat")).rpartition(b")")[2].split()[19:20]  # field 22: its start
-    return _digest(b"%s\n%s\n%d" % (boot, b"".join(first), directory.stat().st_ino)) if boot else ""
+    return _digest(b"%s\n%s\n%d\n%d" % (boot, b"".join(first), copy.st_ino, copy.st_ctime_ns)) if boot else ""
 
 
 def _read(path: Path) -> bytes:

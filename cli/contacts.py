@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from sluice.errors import LedgerError
+from sluice.errors import LedgerError, SluiceError
 
 if TYPE_CHECKING:
     from infra.hosts.bootstrap import Bootstrapped
@@ -50,18 +51,29 @@ def contacts_of(site: Site) -> Iterator[Contacts]:
                 each.close()
 
 
-def record_bootstrap(done: Bootstrapped, subscriber: Subscriber, contacts: Contacts, transport: Transport, timeout: float) -> None:
-    """Forget what was believed of an agent that has a new identity since, then look at each. Raises as ``call_agent``, LedgerError."""
+def record_bootstrap(done: Bootstrapped, subscriber: Subscriber, contacts: Contacts, transport: Transport, timeout: float) -> Bootstrapped:
+    """Forget what was believed of an agent that has a new identity since, and look at it; return the bootstrap with what that tells.
+
+    Raises:
+        LedgerError.
+    """
     from infra.hosts.bootstrap import Act
     from sluice.sender.call import call_agent
 
     is_new = any(step.act is Act.IDENTITY for step in done.steps)
+    notes = list(done.notes)
     for distributor in done.distributors:
         if (contact := contacts(distributor, subscriber)) is None:
             continue
         if is_new or any(step.act is Act.KEY and step.distributor == distributor for step in done.steps):
             contact.forget("it was bootstrapped with a new identity")
             contact = contacts(distributor, subscriber) or contact
-        call = call_agent(subscriber, distributor, transport=transport, timeout=timeout)
+        try:
+            call = call_agent(subscriber, distributor, transport=transport, timeout=timeout)
+        except SluiceError as error:
+            notes.append(f"its agent doesn't answer Distributor {distributor} yet: {error}")
+            continue
         call.close()
-        contact.heard(call.hello, looks=True)
+        told = contact.heard(call.hello, looks=True)
+        notes += [*(f"{name} is due again: {text}" for name, text in sorted(told.doubts.items())), *filter(None, [told.twins])]
+    return replace(done, notes=tuple(notes))

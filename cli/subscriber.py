@@ -67,9 +67,7 @@ def subscriber_bootstrap(
             own_crontab=own_crontab,
             dry_run=dry_run,
         )
-        if not dry_run:
-            record_bootstrap(result, host, contacts, transport, timeout_of(site, host))
-        return result
+        return result if dry_run else record_bootstrap(result, host, contacts, transport, timeout_of(site, host))
 
     def show(done: HostResult[Bootstrapped]) -> None:
         name = done.subscriber.name

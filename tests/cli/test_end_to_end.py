@@ -265,7 +265,8 @@ def test_a_bootstrap_with_a_new_identity_resets_what_is_believed(shell: Shell, s
     assert sluice("status", "--subscriber", "office-1", "--json").json["rows"][0]["state"] == "installed"
     assert sluice("subscriber", "bootstrap", "office-1", "--replace-key", "--dry-run").code == 0
     assert sluice("status", "--subscriber", "office-1", "--json").json["rows"][0]["state"] == "installed"
-    assert sluice("subscriber", "bootstrap", "office-1", "--replace-key").code == 0
+    anew = sluice("subscriber", "bootstrap", "office-1", "--replace-key")
+    assert (anew.code, "office-1: greeting is due again: it was bootstrapped with a new identity" in anew.err) == (0, True)
     (row,) = sluice("status", "--subscriber", "office-1", "--json").json["rows"]
     assert (row["state"], row["held"], row["extracted"], row["doubt"]) == (
         "waiting",
