@@ -7,6 +7,8 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import StrictUndefined, TemplateSyntaxError
+from jinja2.sandbox import SandboxedEnvironment
 
 from sluice.blueprint.render.template import (
     LENGTH_MAX,
@@ -117,3 +119,49 @@ def test_any_template_renders_within_its_bounds_or_is_refused(template: str) -> 
 def test_a_bomb_is_refused_without_endless_work(template: str) -> None:
     with pytest.raises(ValueTemplateError):
         render(template, {"A": "a" * 4096}, what="it")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ A }}",
+        "x{{A}}y{{  B }}{{A}}",
+        "{{ A }}}",
+        "{{ A }} {% B %} {# A #}\n",
+        "{{ A }}\r\n{{ B }}\r",
+        "{{\nA\n}}",
+        "{{- A -}} x",
+        "{{ 'a' }}{{ A }}",
+        "{{ A }}{{ '{{' }}",
+        "{{ A | upper }}{{ B }}",
+        "{{ true }}{{ A }}",
+        "{ {{ A }} }",
+        "a\x00b{{ A }}",
+        "{{{ A }}",
+        "{{{{ A }}}}",
+        "{{ A }} }} {{ B",
+        "{{ A B }}",
+        "{{ not }}",
+        "{{ 1A }}",
+        "{{ }}",
+    ],
+)
+def test_a_template_of_names_alone_is_filled_in_as_jinja_would(template: str) -> None:
+    """Names are filled in without its compiler, and whatever isn't names is left to it."""
+    plain = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    plain.block_start_string, plain.comment_start_string = "\x00%", "\x00#"
+    variables = {"A": "/opt/{{ B }}", "B": "é"}
+    try:
+        expected = plain.from_string(template).render(variables) if "\x00" not in template else None
+    except TemplateSyntaxError:
+        expected = None
+    if expected is None:
+        with pytest.raises(ValueTemplateError):
+            render(template, variables, what="it")
+    else:
+        assert render(template, variables, what="it") == expected
+
+
+def test_a_template_of_more_names_than_parts_are_allowed_is_refused() -> None:
+    with pytest.raises(ValueTemplateError, match="more than 1000 parts"):
+        render("{{ A }}" * 1001, {"A": ""}, what="it")

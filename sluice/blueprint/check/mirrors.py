@@ -8,16 +8,17 @@ points and links on the way are refused by the agent: only the host knows them.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import PurePosixPath
 
 from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.check.reach import LOCAL, Variables, machine_of, reached_subscribers
 from sluice.blueprint.convert.converter import Converter
 from sluice.blueprint.render.recipe import rendered_destination
-from sluice.model.site import Distribution, Site, Subscriber, Synchronize
+from sluice.blueprint.render.template import variables_of
+from sluice.model.site import Distribution, Site, Synchronize
 
 NOT_THE_ROOT = "mirror a directory below it: everything else on the host would be removed"
 
@@ -52,8 +53,21 @@ def check_mirrors(site: Site, converter: Converter, variables: Variables) -> Non
     for distribution in site.distributions.values():
         sources = (_OwnedPath(str(entry.source), f"a source of {distribution.name}") for entry in distribution.files)
         machines.setdefault(LOCAL, []).extend(sources)
+        used = sorted({name for entry in distribution.files for name in variables_of(entry.destination)})
+        rendered: dict[tuple[str | None, ...], list[tuple[int, str]]] = {}
+        done: set[tuple[str | None, ...]] = set()
         for subscriber in reached_subscribers(site, distribution):
-            machines.setdefault(machine_of(subscriber), []).extend(_destinations(distribution, subscriber, variables))
+            values = variables.get(subscriber.name, {})
+            alike, machine = tuple(values.get(name) for name in used), machine_of(subscriber)
+            if (machine, *alike) in done:
+                continue
+            done.add((machine, *alike))
+            if alike not in rendered:
+                rendered[alike] = list(_destinations(distribution, values))
+            machines.setdefault(machine, []).extend(
+                _OwnedPath(path, f"the destination of files[{index}] of {distribution.name}", subscriber.name, distribution.name, index)
+                for index, path in rendered[alike]
+            )
     reported: set[tuple[str, int]] = set()
     for distribution in site.distributions.values():
         for index, entry in enumerate(distribution.files):
@@ -68,7 +82,7 @@ def check_mirrors(site: Site, converter: Converter, variables: Variables) -> Non
 
 
 def _problems(site: Site, owned: list[_OwnedPath]) -> Iterator[tuple[_OwnedPath, str, str]]:
-    owned = sorted(owned, key=lambda each: each.path)
+    owned = sorted({(each.entry, each.what): each for each in reversed(owned)}.values(), key=lambda each: each.path)
     at = {path: list(there) for path, there in groupby(owned, key=lambda each: each.path)}
     paths = list(at)
     for mirror in owned:
@@ -85,18 +99,18 @@ def _problems(site: Site, owned: list[_OwnedPath]) -> Iterator[tuple[_OwnedPath,
 
 def _overlapping(paths: Sequence[str], path: str) -> Iterator[str]:
     """Yield a path itself, every directory above it, and those of the sorted paths that are below it."""
-    yield from (path, *map(str, PurePosixPath(path).parents))
+    yield path
+    above = path
+    while len(above) > 1:
+        above = above[: above.rfind("/")] or "/"
+        yield above
     index = bisect_left(paths, path + "/")
     while index < len(paths) and paths[index].startswith(path + "/"):
         yield paths[index]
         index += 1
 
 
-def _destinations(distribution: Distribution, subscriber: Subscriber, variables: Variables) -> Iterator[_OwnedPath]:
+def _destinations(distribution: Distribution, variables: Mapping[str, str]) -> Iterator[tuple[int, str]]:
     for index, entry in enumerate(distribution.files):
-        try:
-            path = rendered_destination(entry.destination, variables.get(subscriber.name, {}), what="")
-        except AuthorError:
-            continue
-        what = f"the destination of files[{index}] of {distribution.name}"
-        yield _OwnedPath(path, what, subscriber.name, distribution.name, index)
+        with suppress(AuthorError):
+            yield index, rendered_destination(entry.destination, variables, what="")

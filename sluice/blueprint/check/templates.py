@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import PurePosixPath
 
 from sluice.blueprint.author_error import AuthorError
@@ -31,7 +33,6 @@ class TemplateCheck:
         self.document = converter.documents["Distribution", distribution.name]
         self.subscribers = reached_subscribers(site, distribution)
         self.variables = variables
-        self._rendered: dict[tuple[str, tuple[str, ...]], str | AuthorError] = {}
 
     def run(self) -> None:
         """Append every error of destinations and scripts."""
@@ -66,13 +67,16 @@ class TemplateCheck:
     def _check_undefined(self) -> set[str]:
         """Return the names of the Subscribers that do not define every variable; each variable is one error."""
         incomplete: set[str] = set()
+        defining: dict[frozenset[str], list[str]] = {}
+        for subscriber in self.subscribers:
+            defining.setdefault(frozenset(self.variables[subscriber.name]), []).append(subscriber.name)
         for path, template in self._templates():
             missing: dict[str, list[str]] = {}
-            if "{{" in template:
-                for subscriber in self.subscribers:
-                    for variable in undefined_variables(template, self.variables[subscriber.name]):
-                        missing.setdefault(variable, []).append(subscriber.name)
-            for variable, names in missing.items():
+            for defined, names in defining.items():
+                for variable in undefined_variables(template, dict.fromkeys(defined, "")) if "{{" in template else ():
+                    missing.setdefault(variable, []).extend(names)
+            for variable, lacking in missing.items():
+                names = sorted(lacking)
                 incomplete.update(names)
                 what = f"uses {variable}, which {_some(names)} {'does' if len(names) == 1 else 'do'} not define"
                 remedy = f"define {variable} under variables: of the Subscriber or of a Defaults document"
@@ -91,19 +95,38 @@ class TemplateCheck:
         if "{{" not in "".join(f.destination for f in self.distribution.files):
             subscribers = list(subscribers) or [_ANYBODY]
         reported: set[int] = set()
-        for subscriber in subscribers:
+        for group in self._alike(subscribers):
             seen: dict[str, int] = {}
+            found: list[tuple[str, int]] = []
+            problems: list[tuple[int, AuthorError]] = []
             for index, entry in enumerate(self.distribution.files):
-                rendered = self._destination(index, entry.destination, subscriber)
-                problem = rendered if isinstance(rendered, AuthorError) else self._misplaced(rendered, subscriber, seen, index)
-                if problem is not None and index not in reported:
+                rendered = self._destination(index, entry.destination, group[0])
+                if isinstance(rendered, AuthorError):
+                    problems.append((index, rendered))
+                    continue
+                found.append((rendered, index))
+                if (twice := self._twice(rendered, group[0], seen, index)) is not None:
+                    problems.append((index, twice))
+            found.sort()
+            problems += [problem for subscriber in group for problem in _own(found, subscriber)]
+            for index, problem in problems:
+                if index not in reported:
                     reported.add(index)
                     self._refuse(("files", index, "destination"), problem)
+
+    def _alike(self, subscribers: Iterable[Subscriber]) -> Iterable[list[Subscriber]]:
+        """Group Subscribers for which every template renders to the same."""
+        used = sorted({name for _, template in self._templates() for name in variables_of(template)})
+        groups: dict[tuple[str | None, ...], list[Subscriber]] = {}
+        for subscriber in subscribers:
+            values = self.variables.get(subscriber.name, {})
+            groups.setdefault(tuple(values.get(name) for name in used), []).append(subscriber)
+        return groups.values()
 
     def _check_actions(self, subscribers: Iterable[Subscriber]) -> None:
         reported: set[PathKey] = set()
         templates = [(path, template) for path, template in self._templates() if path[0] != "files" and "{{" in template]
-        for subscriber in subscribers if templates else ():
+        for subscriber, *_ in self._alike(subscribers) if templates else ():
             for path, template in templates:
                 try:
                     made = render(template, self.variables[subscriber.name], what=f"for {subscriber.name} it")
@@ -115,27 +138,30 @@ class TemplateCheck:
                         self._refuse(path, e)
 
     def _destination(self, index: int, template: str, subscriber: Subscriber) -> str | AuthorError:
-        variables = self.variables.get(subscriber.name, {})
-        key = template, tuple(variables.get(n, "") for n in variables_of(template))
-        if key not in self._rendered:
-            what = f"for {subscriber.name} it" if subscriber is not _ANYBODY else "it"
-            try:
-                self._rendered[key] = rendered_destination(template, variables, what=what)
-            except AuthorError as e:
-                self._rendered[key] = e
-        return self._rendered[key]
+        what = f"for {subscriber.name} it" if subscriber is not _ANYBODY else "it"
+        try:
+            return rendered_destination(template, self.variables.get(subscriber.name, {}), what=what)
+        except AuthorError as e:
+            return e
 
-    def _misplaced(self, path: str, subscriber: Subscriber, seen: dict[str, int], index: int) -> AuthorError | None:
+    def _twice(self, path: str, subscriber: Subscriber, seen: dict[str, int], index: int) -> AuthorError | None:
         files = self.distribution.files
         earlier = seen.setdefault(_key(files[index], path), index)
         if earlier != index and _key(files[earlier], files[earlier].destination) != _key(files[index], files[index].destination):
             what = f"for {subscriber.name} it is {path}, the destination of files[{earlier}] too"
             return AuthorError(what, "give each entry its own destination")
-        own = str(subscriber.working_directory)
-        if path == own or path.startswith(own.rstrip("/") + "/"):
-            what = f"for {subscriber.name} it is {path}, in the agent's own working directory"
-            return AuthorError(what, "write a destination outside it")
         return None
+
+
+def _own(found: Sequence[tuple[str, int]], subscriber: Subscriber) -> Iterator[tuple[int, AuthorError]]:
+    """Yield those of the sorted destinations that are in the Subscriber's own working directory."""
+    own = str(subscriber.working_directory).rstrip("/")
+    for start in (own, own + "/"):
+        for path, index in islice(found, bisect_left(found, (start, -1)), None):
+            if path != own and not (start.endswith("/") and path.startswith(start)):
+                break
+            what = f"for {subscriber.name} it is {path}, in the agent's own working directory"
+            yield index, AuthorError(what, "write a destination outside it")
 
 
 def _key(entry: FileSource, destination: str) -> str:

@@ -12,7 +12,7 @@ from sluice.blueprint.convert.addresses import absolute_path, host_key, parse_ad
 from sluice.blueprint.convert.defaults import DefaultsDocuments
 from sluice.blueprint.convert.effective import Effective, own_leaves
 from sluice.blueprint.convert.names import check_tags, check_variables
-from sluice.blueprint.convert.subscriptions import subscriptions
+from sluice.blueprint.convert.subscriptions import Selectable, subscriptions
 from sluice.blueprint.read.document import Document, PathKey, path_text
 from sluice.blueprint.read.site_id import read_site_id
 from sluice.blueprint.schema.actions import PHASES, ActionPart
@@ -65,7 +65,8 @@ class Converter:
         distributors = {d.name: d for d in made if d is not None}
         receivers = (self._subscriber(p, d) for p, d in self.parts.valid(SubscriberDocument))
         subscribers = {s.name: s for s in receivers if s is not None}
-        channels = {p.name: self._channel(p, d, subscribers) for p, d in self.parts.valid(ChannelDocument)}
+        selectable = Selectable.of(subscribers, self.parts)
+        channels = {p.name: self._channel(p, d, selectable) for p, d in self.parts.valid(ChannelDocument)}
         distributions = {p.name: self._distribution(p, d) for p, d in self.parts.valid(DistributionDocument)}
         site_id = read_site_id(self.parts.directory, self.errors)
         return Site(os.path.abspath(self.parts.directory), distributors, subscribers, channels, distributions, site_id)
@@ -164,13 +165,13 @@ class Converter:
         found["identity"] = str(effective.required("identity", self._site_path, document, "keys/hq_ed25519") or "")
         return found
 
-    def _channel(self, parsed: Parsed[ChannelDocument], part: ChannelDocument, subscribers: dict[str, Subscriber]) -> Channel:
+    def _channel(self, parsed: Parsed[ChannelDocument], part: ChannelDocument, selectable: Selectable) -> Channel:
         effective = self._own(parsed, part)
         if part.send is not None and part.send.kind is Kind.IMMEDIATELY:
             effective.refuse("send", "immediately is not supported yet for a Channel", "write send: immediately in its Distributions")
         return Channel(
             part.name,
-            subscriptions=subscriptions(parsed.document, part, subscribers, self.parts),
+            subscriptions=subscriptions(parsed.document, part, selectable, self.parts),
             origins=effective.origins(),
             **effective.arguments("description", "active", "send"),
         )

@@ -7,22 +7,36 @@ their keys. Two Defaults of the same rank that supply different values are refus
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
 from sluice.blueprint.convert.effective import Effective, Leaf, own_leaves
 from sluice.blueprint.read.document import PathKey
-from sluice.blueprint.schema.kinds import DefaultsDocument, DistributorSettings, SubscriberSettings
+from sluice.blueprint.schema.kinds import DefaultsDocument
 from sluice.blueprint.schema.parse import Parsed, Parts
 from sluice.blueprint.schema.part import Part
-from sluice.blueprint.schema.selector import parse_selector, subscriber_facts
+from sluice.blueprint.schema.selector import Selector, parse_selector, subscriber_facts
+
+_Supply: TypeAlias = Mapping[str, Sequence[tuple[PathKey, Leaf]]]
+"""The settings of one Defaults document, by the kind of object that they are for."""
 
 
 class DefaultsDocuments:
     """Every Defaults document of a site, ready to be applied."""
 
     def __init__(self, parts: Parts) -> None:
-        self._general: list[tuple[Parsed[DefaultsDocument], DefaultsDocument]] = []
-        self._special: list[tuple[Parsed[DefaultsDocument], DefaultsDocument]] = []
+        self._general: list[_Supply] = []
+        self._special: list[tuple[Selector, _Supply]] = []
         for parsed, part in parts.valid(DefaultsDocument):
-            (self._general if part.where is None else self._special).append((parsed, part))
+            supply = {
+                key: list(own_leaves(parsed.document, settings, (key,), supplied=True))
+                for key, settings in (("distributor", part.distributor), ("subscriber", part.subscriber))
+                if settings is not None
+            }
+            if part.where is None:
+                self._general.append(supply)
+            else:
+                self._special.append((parse_selector(part.where), supply))
         self._errors = parts.errors
         self._reported: set[tuple[str, int, PathKey]] = set()
 
@@ -31,20 +45,17 @@ class DefaultsDocuments:
         effective = Effective(dict(own_leaves(parsed.document, part)), self._errors)
         general = self._supplied(parsed, self._general)
         facts = self._facts(parsed, effective, general)
-        special = [(d, p) for d, p in self._special if p.where is not None and parse_selector(p.where).matches(facts)]
+        special = [supply for selector, supply in self._special if selector.matches(facts)]
         for leaves in (self._supplied(parsed, special), general):
             for path, leaf in leaves.items():
                 effective.leaves.setdefault(path, leaf)
         return effective
 
-    def _supplied(self, parsed: Parsed[Part], documents: list[tuple[Parsed[DefaultsDocument], DefaultsDocument]]) -> dict[PathKey, Leaf]:
+    def _supplied(self, parsed: Parsed[Part], documents: list[_Supply]) -> dict[PathKey, Leaf]:
         found: dict[PathKey, Leaf] = {}
         key = parsed.kind.lower()
-        for source, part in documents:
-            settings: SubscriberSettings | DistributorSettings | None = getattr(part, key)
-            if settings is None:
-                continue
-            for path, leaf in own_leaves(source.document, settings, (key,), supplied=True):
+        for supply in documents:
+            for path, leaf in supply.get(key, ()):
                 first = found.setdefault(path, leaf)
                 if first.value != leaf.value:
                     self._conflict(parsed, path, first, leaf)

@@ -10,13 +10,22 @@ from sluice.blueprint.render.recipe import PREDEFINED, find_circle
 from sluice.blueprint.render.template import check, undefined_variables, variables_of
 from sluice.blueprint.schema import selector
 
+VARIABLES_MAX = 256
+"""Variables of one Subscriber, with those that Defaults documents supply: what they cost grows with the Subscribers."""
+TAGS_MAX = 64
+
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _TEMPLATE_WORDS = frozenset({"true", "false", "none", "True", "False", "None", "and", "or", "not", "in", "is", "if", "else"})
 
 
 def check_tags(effective: Effective) -> None:
     """Append an error for each tag that a selector cannot name."""
-    for tag, leaf in effective.below("tags").items():
+    tags = effective.below("tags")
+    if len(tags) > TAGS_MAX:
+        last = next(reversed(tags.values()))
+        effective.errors.append(last.error(f"an object would have {len(tags)} tags", f"write at most {TAGS_MAX}"))
+        return
+    for tag, leaf in tags.items():
         if _WORD.fullmatch(tag) is None:
             effective.errors.append(leaf.error(f"{tag!r} is not a valid tag name", "use letters, digits and _, beginning with a letter"))
         elif tag in selector.RESERVED:
@@ -26,6 +35,10 @@ def check_tags(effective: Effective) -> None:
 def check_variables(effective: Effective) -> None:
     """Append an error for each variable that a template cannot name or that does not resolve: a circle, or an undefined variable."""
     errors, leaves = effective.errors, effective.below("variables")
+    if len(leaves) > VARIABLES_MAX:
+        last = next(reversed(leaves.values()))
+        errors.append(last.error(f"a Subscriber would have {len(leaves)} variables", f"write at most {VARIABLES_MAX}"))
+        return
     address = effective.get("address")
     local = address is not None and str(address.value).startswith("local:")
     known = {n: "" for n in PREDEFINED if local or n != "LOCAL_DIRECTORY"} | dict.fromkeys(leaves, "")

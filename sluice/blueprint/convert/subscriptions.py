@@ -8,29 +8,42 @@ similar one exists, is a slip of the pen and refused.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
 
 from sluice.blueprint.read.document import Document, PathKey
 from sluice.blueprint.schema.kinds import ChannelDocument, SubscriberDocument
 from sluice.blueprint.schema.parse import Parts
-from sluice.blueprint.schema.selector import Selector, parse_selector, subscriber_facts
+from sluice.blueprint.schema.selector import Facts, Selector, parse_selector, subscriber_facts
 from sluice.blueprint.schema.suggest import nearest, nearest_or_all
 from sluice.errors import BlueprintError
 from sluice.model.site import Subscriber, Subscription
 
 
-def subscriptions(
-    document: Document, part: ChannelDocument, subscribers: Mapping[str, Subscriber], parts: Parts
-) -> tuple[Subscription, ...]:
+@dataclass(frozen=True, slots=True)
+class Selectable:
+    """The Subscribers that selectors can match, looked at once for all Channels."""
+
+    facts: Mapping[str, Facts]
+    tags: Set[str]
+    names: Set[str]
+    """Every name that may be written, also those of Subscribers with errors."""
+
+    @classmethod
+    def of(cls, subscribers: Mapping[str, Subscriber], parts: Parts) -> Selectable:
+        """Collect them."""
+        facts = {name: subscriber_facts(name, s.platform, s.tags) for name, s in subscribers.items()}
+        return cls(facts, {t for s in subscribers.values() for t in s.tags}, parts.names(SubscriberDocument))
+
+
+def subscriptions(document: Document, part: ChannelDocument, selectable: Selectable, parts: Parts) -> tuple[Subscription, ...]:
     """Return a Channel's subscriptions in name order.
 
     Args:
         document: The Channel's document.
         part: The Channel.
-        subscribers: Those that selectors can match.
-        parts: Knows every name that may be written, and receives unknown and doubled names and misspelt tags.
+        selectable: The Subscribers.
+        parts: Receives unknown and doubled names and misspelt tags.
     """
-    known = parts.names(SubscriberDocument)
-    tags = {t for s in subscribers.values() for t in s.tags}
     named: dict[str, Subscription] = {}
     selected: dict[str, Subscription] = {}
     paths: dict[str, PathKey] = {}
@@ -39,21 +52,22 @@ def subscriptions(
         active = member.active is not False
         if member.where is not None:
             selector = parse_selector(member.where)
-            parts.errors += misspelt_tags(document, (*path, "where"), selector, tags)
-            for name, subscriber in subscribers.items():
-                if selector.matches(subscriber_facts(name, subscriber.platform, subscriber.tags)):
-                    selected[name] = Subscription(name, active or selected.get(name, Subscription(name, False)).active)
+            parts.errors += misspelt_tags(document, (*path, "where"), selector, selectable.tags)
+            for name, facts in selectable.facts.items():
+                if selector.matches(facts) and (name not in selected or active):
+                    selected[name] = Subscription(name, active)
             continue
         name = member.name or ""
-        if name not in known:
+        if name not in selectable.names:
             if parts.are_complete:
-                parts.errors.append(document.error(path, f"no Subscriber is named {name!r}", nearest_or_all(name, known, "Subscribers")))
+                remedy = nearest_or_all(name, selectable.names, "Subscribers")
+                parts.errors.append(document.error(path, f"no Subscriber is named {name!r}", remedy))
         elif name in paths:
             first = document.mark(paths[name]).line
             parts.errors.append(document.error(path, f"{name} is listed twice, first on line {first}", "keep one of them"))
         else:
             paths[name] = path
-            if name in subscribers:
+            if name in selectable.facts:
                 named[name] = Subscription(name, active)
     return tuple(s for _, s in sorted((selected | named).items()))
 

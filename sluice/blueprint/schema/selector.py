@@ -67,8 +67,7 @@ class Test(Selector):
     __test__ = False
 
     def matches(self, facts: Facts) -> bool:
-        found = facts.get(self.name, _EMPTY)
-        return any(t in found for t in self.texts) is not self.negated
+        return facts.get(self.name, _EMPTY).isdisjoint(self.texts) is self.negated
 
     def names(self) -> frozenset[str]:
         return frozenset({self.name})
