@@ -36,13 +36,19 @@ RETRY_EVERY = 1
 
 
 def until(condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE) -> Any:
-    """Poll until it holds, and return what it returned."""
+    """Poll until it holds, and return what it returned.
+
+    Between two questions it sleeps four times as long as one took, half a second at most: one that starts a process or opens a
+    connection would take a core from what it waits for.
+    """
     deadline = time.monotonic() + seconds
     while True:
+        begun = time.monotonic()
         if found := condition():
             return found
-        assert time.monotonic() < deadline, f"after {seconds:.0f} s still not: {what}"
-        time.sleep(0.01)
+        now = time.monotonic()
+        assert now < deadline, f"after {seconds:.0f} s still not: {what}"
+        time.sleep(min(max(0.01, 4 * (now - begun)), 0.5))
 
 
 class SiteLab:
