@@ -104,12 +104,12 @@ class SshLogin:
         self.name, self.peer, self.timeout = name, peer, timeout
         self._transport, self._sock = transport, sock
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
-        transport.channel_timeout = transport.clear_to_send_timeout = timeout
+        transport.clear_to_send_timeout = timeout
 
     def start(self, command: Sequence[str], *, on_close: Callable[[], None] | None = None) -> SshStream:
         """Start a command (an argument list, quoted here for the remote shell), with streams to its stdin and stdout."""
         with self.watched("starting the command"):
-            channel = self._transport.open_session(window_size=WINDOW, timeout=self.timeout)
+            channel = self._transport.open_session(window_size=WINDOW)  # without a limit of its own, which could come before ours
             channel.settimeout(self.timeout)
             channel.exec_command("exec " + shlex.join(command))
         return SshStream(channel, self, on_close)

@@ -171,9 +171,10 @@ class Sshd:
 def children(pid: int, *, named: str = "") -> list[int]:
     """Pids of a process's children, from /proc."""
     found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += [int(each) for each in task.read_text().split()]
+    with suppress(FileNotFoundError):  # it ended meanwhile
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError):
+                found += [int(each) for each in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
     return [each for each in found if not named or process_name(each) == named]
 
 
