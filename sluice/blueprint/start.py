@@ -6,6 +6,7 @@ import secrets
 from importlib.resources import files
 from pathlib import Path
 
+from sluice.blueprint.read.files import is_blueprint
 from sluice.blueprint.read.site_id import SITE_ID
 
 PAYLOAD = {
@@ -30,7 +31,7 @@ def in_the_way(directory: Path) -> str:
     texts = site_files()
     taken = [path for path in texts if (directory / path).exists() and not _has_text(directory / path, texts[path])]
     if directory.is_dir():
-        taken += [path.name for path in sorted(directory.glob("*.y*ml")) if path.name not in texts]
+        taken += [path.name for path in sorted(directory.iterdir()) if is_blueprint(path.name) and path.name not in texts]
     return taken[0] if taken else ""
 
 

@@ -348,7 +348,7 @@ def _validate(directory: Path, told: Path) -> int:
     signal.setitimer(signal.ITIMER_PROF, CPU_MAX)
     try:
         for each in advice(load_site(directory)):
-            assert each.line > 0, each
+            assert each.line > 0, each  # of files there is only one
     except SiteError as error:
         unplaced = [str(e) for e in error.errors if e.file != str(directory / "a.yaml") or e.line < 1 or not e.message or not e.remedy]
         empty = [f"{directory}: contains no blueprints: write a .yaml file, or create a site with sluice init"]

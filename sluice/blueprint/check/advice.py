@@ -5,6 +5,8 @@ Given for a Distribution:
 - an owner is set, and a Subscriber is reached by an account that isn't root: its agent cannot set owners, and receives nothing.
 - mail goes out for every revision, since ``when_left`` reaches down to the first.
 
+Given for the site: a file or a directory isn't read although it looks as if it were to be.
+
 Given for actions:
 
 - a program is started, and nothing before it stops it: it fails if the program runs. Not given if the start is waited for, since such
@@ -17,10 +19,14 @@ Given for actions:
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sluice.blueprint.check.reach import reached_subscribers
+from sluice.blueprint.read.files import is_blueprint, walk_site
 from sluice.blueprint.schema.actions import PHASES
 from sluice.model.action import Action, Script, ScriptType, StartProcess, StopProcess
 from sluice.model.site import Distribution, Origin, Site, Subscriber
@@ -28,12 +34,14 @@ from sluice.rules.interpreters import interpreter
 
 _RUNS_UNDER = ("sshd", "sluice-agent")
 """Programs that an agent runs under: the SSH server, and the agent itself."""
+_NEARLY = re.compile(r"\.ya?ml|\.y[am]+l?$", re.IGNORECASE)
+"""In names of backups, unfinished downloads and the like."""
 _POSIX = ("", "sh", "dash", "ash")
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One piece of advice, with the position it is about."""
+    """One piece of advice, with the position it is about; ``line`` is 0 and ``path`` empty if that is a whole file or directory."""
 
     file: str
     line: int
@@ -42,13 +50,27 @@ class Advice:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: advice: {self.path}: {self.message}: {self.remedy}"
+        place = f"{self.file}:{self.line}: advice: {self.path}" if self.line else f"{self.file}: advice"
+        return f"{place}: {self.message}: {self.remedy}"
 
 
 def advice(site: Site) -> list[Advice]:
     """List all advice on a site, by file and line."""
     found = [each for distribution in site.distributions.values() for each in _of_distribution(site, distribution)]
+    found += _unread(Path(site.directory))
     return sorted(found, key=lambda each: (each.file, each.line, each.path, each.message))
+
+
+def _unread(directory: Path) -> Iterator[Advice]:
+    for root, directories, names in walk_site(directory):
+        for name in names:
+            if _NEARLY.search(name) and not is_blueprint(name) and not name.startswith("."):
+                remedy = "end its name in .yaml, or move it out of the site"
+                yield Advice(os.path.join(root, name), 0, "", "is not read: its name ends in neither .yaml nor .yml", remedy)
+        for name in directories:
+            if os.path.islink(os.path.join(root, name)):
+                remedy = "put a directory in its place, or move it to files/"
+                yield Advice(os.path.join(root, name), 0, "", "is not read: it is a link to a directory", remedy)
 
 
 def _of_distribution(site: Site, distribution: Distribution) -> Iterator[Advice]:

@@ -1,14 +1,15 @@
 """Read the YAML files of a site into documents.
 
 A document is data only: no anchors, aliases, tags, merge keys or duplicate keys, and within the limits below, so that no file can
-cost more than its size. Dates stay text. Files below the site directory named ``*.yaml`` or ``*.yml`` are read in name order;
-hidden ones, everything in hidden directories, and the directories ``files``, ``keys`` and ``var`` aren't. Leaves out what the
+cost more than its size. Dates stay text. Files below the site directory named ``*.yaml`` or ``*.yml``, in capitals too, are read in name
+order; hidden ones, everything in hidden directories, and the directories ``files``, ``keys`` and ``var`` aren't. Leaves out what the
 documents mean.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,14 +44,31 @@ def blueprint_files(directory: Path) -> list[Path]:
     if not directory.is_dir():
         raise wrong("no such directory", remedy="name the site's directory, or create one with sluice init")
     found: list[Path] = []
-    for root, directories, names in os.walk(directory):
-        directories[:] = sorted(d for d in directories if not d.startswith(".") and d not in NOT_BLUEPRINTS)
-        found += [Path(root, n) for n in names if n.endswith((".yaml", ".yml")) and not n.startswith(".")]
+    for root, _, names in walk_site(directory):
+        found += [Path(root, n) for n in names if is_blueprint(n)]
         if len(found) > FILES_MAX:
             raise wrong(f"more than {FILES_MAX} blueprint files", remedy="put several documents into a file")
     if not found:
         raise wrong("contains no blueprints", remedy="write a .yaml file, or create a site with sluice init")
     return sorted(found)
+
+
+def is_blueprint(name: str) -> bool:
+    """Whether a file of this name is read."""
+    return name.lower().endswith((".yaml", ".yml")) and not name.startswith(".")
+
+
+def walk_site(directory: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield as ``os.walk`` the directories of a site that blueprints may be in. BlueprintError names one that can't be read."""
+
+    def failed(error: OSError) -> None:
+        raise BlueprintError(
+            f"cannot be read ({error.strerror})", file=str(error.filename), line=0, remedy="give this account the right to read it"
+        ) from error
+
+    for root, directories, names in os.walk(directory, onerror=failed):
+        directories[:] = sorted(d for d in directories if not d.startswith(".") and d not in NOT_BLUEPRINTS)
+        yield root, directories, names
 
 
 def read_documents(file: Path, errors: list[BlueprintError]) -> list[Document] | None:
