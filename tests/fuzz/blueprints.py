@@ -113,7 +113,6 @@ WORDS += [
     "é",
     "e\u0301",
     "\U0001f4a9",
-    "\ud800",
     "\x85",
     "\u2028",
     "\ufeff",
@@ -183,6 +182,7 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
 
 
 PIECES = [
+    "\ud800",
     "!!python/object/apply:os.system [ls]",
     "!a ",
     "&a ",
