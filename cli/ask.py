@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 from cli.contacts import contacts_of
@@ -48,7 +49,8 @@ def ask_agents(
         rendered = recipe(site, distribution, subscriber.name)
         owner, timeout = site.distribution(distribution).distributor, min(ASK_SECONDS, timeout_of(site, subscriber))
         contact = contacts(owner, subscriber)
-        call = call_agent(subscriber, owner, transport=transport, timeout=timeout)
+        with contact.calling() if contact else nullcontext():
+            call = call_agent(subscriber, owner, transport=transport, timeout=timeout)
         try:
             if contact is not None:
                 contact.heard(call.hello)

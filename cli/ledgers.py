@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sluice.model.state import LedgerSnapshot
 
 if TYPE_CHECKING:
+    from sluice.model.belief import Belief, BuildFailure
     from sluice.model.event import EventKind, RecordedEvent
     from sluice.model.order import ActionReport
     from sluice.model.site import Site
@@ -46,6 +47,8 @@ def site_snapshot(site: Site) -> LedgerSnapshot:
     """Join the ledgers of all Distributors; of a Distribution only its owner's is used."""
     states: dict[tuple[str, str], CurrentState] = {}
     built: dict[str, Built] = {}
+    beliefs: dict[tuple[str, str], Belief] = {}
+    failing: dict[str, BuildFailure] = {}
     tickets: dict[Ticket, None] = {}  # a ledger that Distributors share is read once for each
     for distributor in sorted(site.distributors):
         others = {each.name for each in site.distributions.values() if each.distributor != distributor}
@@ -54,8 +57,10 @@ def site_snapshot(site: Site) -> LedgerSnapshot:
                 snapshot = ledger.snapshot()
                 states |= {pair: state for pair, state in snapshot.states.items() if pair[1] not in others}
                 built |= {name: each for name, each in snapshot.built.items() if name not in others}
+                beliefs |= {pair: each for pair, each in snapshot.beliefs.items() if pair[0] == distributor}
+                failing |= {name: each for name, each in snapshot.failing.items() if name not in others}
                 tickets |= dict.fromkeys(each for each in snapshot.tickets if each.distribution not in others)
-    return LedgerSnapshot(states, built, tuple(tickets))
+    return LedgerSnapshot(states, built, tuple(tickets), beliefs, failing)
 
 
 def failed_actions(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str) -> Sequence[ActionReport]:

@@ -6,6 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -151,7 +152,8 @@ def _conversation_items(
 ) -> list[CheckItem]:
     try:
         contact = contacts(distributor, subscriber)
-        call = call_agent(subscriber, distributor, transport=transport, timeout=timeout)
+        with contact.calling() if contact else nullcontext():
+            call = call_agent(subscriber, distributor, transport=transport, timeout=timeout)
         told = contact.heard(call.hello, looks=True) if contact else None
     except SluiceError as error:
         return [CheckItem(f"conversation for {distributor}", ok=False, detail=error.message, remedy=error.remedy or remedy)]

@@ -8,6 +8,8 @@ seen                                           concerns
 =============================================  ==========================================================
 another receipt key                            all Distributions: the agent was set up anew, or is another
 another working directory                      all
+no agent of this Subscriber, or one without
+its identity or trust                          all: ``deliver/contact.py`` knows it by the error of the call
 signed metadata of a lower version             all: restored from a backup
 a lower order number than a receipt answered   that Distribution: restored from a backup
 a higher order number than was ever given      that Distribution: the ledger is the older one

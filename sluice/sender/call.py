@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sluice.errors import AgentVersionError, ProtocolError, UnknownDistributorError
+from sluice.errors import AgentMissingError, AgentVersionError, UnknownDistributorError
 from sluice.model.site import Subscriber
 from sluice.ports import Transport
 from sluice.sender.conversation import Conversation
@@ -34,17 +34,17 @@ def call_agent(subscriber: Subscriber, distributor: str, *, transport: Transport
         about: Distributions that the call is about; none: all.
         timeout: Seconds without progress (D8).
     Raises:
-        TransportError: It can't be reached, has no agent, or talks nonsense; see ``retryable``.
+        TransportError: It can't be reached or talks nonsense; see ``retryable``.
+        AgentMissingError: It has no agent, or another Subscriber's answers at the address.
         AgentVersionError: Its agent is too old or too new (F10).
         UnknownDistributorError: No trust root of this Distributor is installed there.
-        ProtocolError: Another Subscriber answers at the address.
     """
     who = f"Subscriber {subscriber.name} ({subscriber.address})"
     conversation = Conversation(transport.connect(subscriber, timeout=timeout), who=who)
     try:
         hello = conversation.hello(distributor, sorted(about))
         if hello.subscriber != subscriber.name:
-            raise ProtocolError(
+            raise AgentMissingError(
                 f"{who}: the agent there says it is {hello.subscriber}",
                 remedy=f"check the address and working_directory of {subscriber.name}, or bootstrap it again",
             )

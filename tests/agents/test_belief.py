@@ -13,15 +13,18 @@ import pytest
 
 from agents.init import init, trust
 from infra.ledger.sql import open_ledger
+from infra.transports.local import LocalStream, LocalTransport
 from sluice.distributor.deliver.contact import Contact, Told
 from sluice.distributor.plan.sends import plan_sends
-from sluice.errors import SluiceError, StoreCorruptError
+from sluice.errors import SluiceError, StoreCorruptError, UnreachableError
 from sluice.model.event import EventKind
-from sluice.model.site import Address, Channel, Distribution, DistributionType, Site, Subscription
+from sluice.model.order import Demand
+from sluice.model.site import Address, Channel, Distribution, DistributionType, Site, Subscriber, Subscription
 from sluice.model.state import State
 from sluice.sender.call import call_agent
 from tests.agents.route import Route
 from tests.agents.test_verify_and_force import extract
+from tests.agents.workbench import ForkedAgents
 
 FILES = {"a": b"alpha", "b": b"beta"}
 
@@ -36,7 +39,9 @@ def route(tmp_path: Path) -> Iterator[Route]:
 def look(route: Route) -> Told:
     """Call the agent as `sluice subscriber check` and `doctor` do."""
     contact = Contact(route.ledger, route.clock, "hq", route.subscriber)
-    with closing(call_agent(route.subscriber, "hq", transport=route.transport, timeout=60)) as call:
+    with contact.calling():
+        called = call_agent(route.subscriber, "hq", transport=route.transport, timeout=60)
+    with closing(called) as call:
         return contact.heard(call.hello, looks=True)
 
 
@@ -132,6 +137,55 @@ def test_a_host_that_is_older_other_or_emptied_is_noticed_told_and_caught_up(
     assert (after.state, after.extracted, after.doubt) == (State.INSTALLED, revision, "")
     assert after.read_back_at is not None
     assert look(route).doubts == {}
+
+
+def agent_gone(route: Route) -> None:
+    route.transport = LocalTransport()  # by the launcher, which goes with it
+    shutil.rmtree(route.bench.work)
+
+
+def trust_gone(route: Route) -> None:
+    shutil.rmtree(route.bench.work / "distributors")
+
+
+def identity_gone(route: Route) -> None:
+    shutil.rmtree(route.bench.work / "identity")
+
+
+def another_subscriber(route: Route) -> None:
+    (route.bench.work / "identity" / "subscriber.json").write_text('{"name":"bergen","version":1}')
+
+
+@pytest.mark.parametrize("happens", [agent_gone, trust_gone, identity_gone, another_subscriber])
+@pytest.mark.parametrize("by", [look, lambda route: route.deliver("zone", route.store.revisions("zone")[-1], demand=Demand.VERIFY)])
+def test_a_host_without_this_agent_has_nothing_as_far_as_is_known(
+    route: Route, happens: Callable[[Route], None], by: Callable[[Route], object]
+) -> None:
+    route.deliver("zone", route.build("zone", "1.1", FILES))
+    look(route)
+    happens(route)
+    for _ in range(2):
+        with pytest.raises(SluiceError) as error:
+            by(route)
+        assert error.value.remedy != ""
+    state = route.ledger.state("oslo", "zone")
+    assert (state.extracted, state.doubt.startswith("its agent is gone: ")) == (None, True)
+    assert is_due(route)
+    assert len(route.ledger.events(kinds=[EventKind.DOUBTED])) == 1, "it is told once"
+
+
+def test_a_host_that_is_away_is_believed_as_before(route: Route) -> None:
+    route.deliver("zone", route.build("zone", "1.1", FILES))
+    before = route.ledger.state("oslo", "zone")
+
+    class Away(ForkedAgents):
+        def connect(self, subscriber: Subscriber, *, timeout: float) -> LocalStream:
+            raise UnreachableError("nothing answers", remedy="start it")
+
+    route.transport = Away()
+    with pytest.raises(UnreachableError):
+        look(route)
+    assert (route.ledger.state("oslo", "zone"), is_due(route)) == (before, False)
 
 
 def test_a_damaged_status_file_holds_nothing_and_its_remedy_helps(route: Route) -> None:

@@ -277,24 +277,3 @@ def test_a_bootstrap_with_a_new_identity_resets_what_is_believed(shell: Shell, s
     again = shell("distribute", "greeting")
     assert again.code == 0, again.err
     assert sluice("subscriber", "check", "office-1").code == 0
-
-
-def test_a_build_that_fails_is_seen_until_one_succeeds(shell: Shell, sluice: Sluice) -> None:
-    assert shell("distribute", "greeting").code == 0
-    source = shell.site / "files/greeting"
-    source.rename(source.with_name("away"))
-    assert shell("distribute", "greeting").code == 6
-    (row,) = sluice("status", "greeting", "--subscriber", "office-1", "--json").json["rows"]
-    assert (row["state"], row["build_failure"]["code"]) == ("installed", "SourceMissingError")
-    assert "builds fail since" in row["reason"]
-    assert str(source) in sluice("why", "office-1", "greeting").out
-    found = sluice("doctor", "--no-subscribers", "--json").json["findings"]
-    assert [each["object"] for each in found if each["area"] == "build"] == ["greeting"]
-    assert [(each["object"], each["health"]) for each in found if each["area"] == "source"] == [(str(source), "failed")]
-    source.with_name("away").rename(source)
-    assert shell("build", "greeting").code == 0
-    (row,) = sluice("status", "greeting", "--subscriber", "office-1", "--json").json["rows"]
-    assert (row["build_failure"], "builds fail" in row["reason"]) == (None, False)
-    (source / "welcome.txt").unlink()
-    (empty,) = [each for each in sluice("doctor", "--no-subscribers", "--json").json["findings"] if each["area"] == "source"]
-    assert (empty["health"], empty["sentence"]) == ("warning", "it is empty, and greeting 1.1 has 1 file")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from sluice.errors import (
+    AgentMissingError,
     AgentVersionError,
     BaseDiffersError,
     ConnectionLostError,
     NotFoundError,
-    ProtocolError,
     UnknownDistributorError,
     UnreachableError,
 )
@@ -213,7 +213,7 @@ def test_a_subscriber_that_does_not_trust_us_is_found_by_the_call_and_the_line_c
 
 def test_another_subscriber_at_the_address_is_refused(hq: Bench, agent: AgentDouble) -> None:
     agent.hello = {"subscriber": "oslo-1"}
-    with pytest.raises(ProtocolError, match="says it is oslo-1"):
+    with pytest.raises(AgentMissingError, match="says it is oslo-1"):
         hq.sending(hq.build("1.1", FIRST)).call()
     assert hq.way.lines[0].closed
 

@@ -6,11 +6,13 @@ run records meanwhile stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sluice.distributor.context import DistributorContext
+from sluice.errors import AgentMissingError, NotFoundError, UnknownDistributorError
 from sluice.model.belief import Belief, Doubt, HeldState, Seen
 from sluice.model.event import Event, EventKind, JsonValue
 from sluice.model.site import Subscriber
@@ -47,6 +49,16 @@ class Contact:
     def __post_init__(self) -> None:
         self.known = self.ledger.known(self.distributor, self.subscriber.name)
 
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """Call within it: a host that has no agent of this Subscriber any more, or one that knows nothing, is recorded too."""
+        try:
+            yield
+        except (AgentMissingError, UnknownDistributorError, NotFoundError) as error:
+            if not isinstance(error, NotFoundError) or error.is_reported:  # as the agent says: its identity is gone
+                self.forget(f"its agent is gone: {error.message}")
+            raise
+
     def heard(self, hello: AgentHello, *, about: str = "", looks: bool = False) -> Told:
         """Compare its hello and record doubts and news.
 
@@ -77,12 +89,13 @@ class Contact:
         return result
 
     def forget(self, why: str) -> None:
-        """Believe nothing of it any more: it was set up anew."""
+        """Believe nothing of it any more: it was set up anew, or is gone."""
         at = self.clock.now()
         doubts = {name: Doubt(why, None, None, 0) for name, state in self.known.states.items() if state.held or state.extracted}
         changes = {name: self._doubting(name, doubt, at) for name, doubt in doubts.items()}
         events = [self._event(at, EventKind.DOUBTED, name, {"message": why}) for name in doubts]
-        self.ledger.believe(self.distributor, self.subscriber.name, None, events, changes)
+        if events or self.known.belief is not None:
+            self.ledger.believe(self.distributor, self.subscriber.name, None, events, changes)
 
     def _doubting(self, name: str, doubt: Doubt, at: datetime) -> _Change:
         return self._unless_changed(name, lambda state: state.raise_doubt(doubt, at))

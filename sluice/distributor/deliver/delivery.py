@@ -148,7 +148,8 @@ class Delivery:
         begun, revision = self.context.clock.now(), self.assignment.revision
         transfer = self._transfer = self.new_transfer(self._remedy)
         contact = contact_in(self.context, transfer.subscriber)
-        hello = transfer.call()
+        with contact.calling():
+            hello = transfer.call()
         self._seconds_called = (self.context.clock.now() - begun).total_seconds()
         contact.heard(hello, about=self.assignment.distribution)
         state, there, sent = self._attempt.read(), hello.of(self.assignment.distribution), transfer.sent

@@ -93,7 +93,9 @@ class Extraction:
 
     def _order(self, on_event: Callable[[AgentEvent], None] | None) -> ExtractResult:
         contact = contact_in(self.context, self.subscriber)
-        with closing(self.sender.call(self.subscriber, self.assignment.distribution)) as call:
+        with contact.calling():
+            called = self.sender.call(self.subscriber, self.assignment.distribution)
+        with closing(called) as call:
             contact.heard(call.hello, about=self.assignment.distribution)
             demand = self.demand
             if self.check and demand is Demand.DUE and Feature.VERIFY in call.hello.features:
