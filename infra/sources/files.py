@@ -20,6 +20,7 @@ from blake3 import blake3
 
 from infra.sources.attributes import ACL, Attributes
 from infra.sources.beneath import Opener
+from infra.sources.hard_links import links_of, mark_hard_links
 from infra.sources.listing import Listed, listings
 from infra.sources.reading import read_file
 from infra.sources.walk import CTIME, FIELDS, STALE, START, Memory, Stat, Walk, stat_fields, walk_directory
@@ -204,8 +205,10 @@ def _destination(source: FileSource, items: list[Listed], reading: _Reading) -> 
     mode = None if source.mode == "keep" else int(source.mode, 8)
     with _opened(source) as (root, name):
         attributes = Attributes(source, reading.opener, root)
-        entries = tuple([_entry(item, root, name, source, mode, reading, attributes) for item in items])
-    return destination_of(source, entries, is_directory=not name)
+        entries = [_entry(item, root, name, source, mode, reading, attributes) for item in items]
+        places = [reading.stat(item.at)[4:] for item in items]
+        mark_hard_links(entries, places, lambda at: links_of(reading.opener, root, items[at].disk))
+    return destination_of(source, tuple(entries), is_directory=not name)
 
 
 def _entry(item: Listed, root: int, name: str, source: FileSource, mode: int | None, reading: _Reading, attributes: Attributes) -> Entry:

@@ -33,6 +33,8 @@ class Feature(StrEnum):
     """Sets extended attributes."""
     REMOVALS = "removals"
     """Obeys ``max_removals`` and ``exclude`` of a destination, and reads manifests of version 3."""
+    HARD_LINKS = "hard links"
+    """Keeps hard links within a destination."""
     RENAME = "rename"
     """Takes over whatever a Distribution placed under its former name."""
     RELEASE = "release"

@@ -16,6 +16,10 @@ PLACEHOLDER = "#"
 """First character of the digest of an unknown content in an outline; its number follows, counted from 0 by first appearance."""
 
 
+Extras = tuple[str, tuple[tuple[str, bytes], ...], str]
+"""Owner, extended attributes and hard link of an entry."""
+
+
 class EntryKind(StrEnum):
     """The kind of an entry."""
 
@@ -48,6 +52,13 @@ class Entry:
     """``user:group`` by name, or by number if it has none; empty: the account that extracts."""
     xattrs: tuple[tuple[str, bytes], ...] = ()
     """Extended attributes by name, in name order."""
+    link: str = ""
+    """Files only: the first path of those that are one file with it; empty for that first one, and for a file with one name."""
+
+    @property
+    def extras(self) -> Extras:
+        """Everything that only some entries have."""
+        return self.owner, self.xattrs, self.link
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,9 @@ class Root(Protocol):
     def make_directory(self, path: str) -> None:
         """Create a directory at a free path, 0700 until ``set_metadata``."""
 
+    def make_hard_link(self, path: str, existing: str) -> None:
+        """Give a file another name at a free path; DestinationError if its file system can't."""
+
     def make_symlink(self, path: str, target: str, *, owner: Owner | None = None) -> None:
         """Create a symlink at a free path."""
 

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError, StoreCorruptError
+from sluice.formats.manifest.document import has_hard_links
 from sluice.model.assignment import Assignment
 from sluice.model.event import JsonValue
+from sluice.model.feature import Feature
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
 from sluice.ports import Progress, TedFile, TedStore, Transport
@@ -136,8 +138,12 @@ class Transfer:
         if self._call is None:
             self._call = self.sender.call(self.subscriber, self.assignment.distribution)
             self._held_metadata = self._call.hello.trust or {}
-        require(self._call.hello, self.needs, self.assignment.distribution)
-        return self._call.hello
+        hello, about = self._call.hello, self.assignment
+        require(hello, self.needs, about.distribution)
+        if Feature.HARD_LINKS not in hello.features:  # only the manifest tells whether there are some
+            manifest = self.sender.store.manifest_bytes(about.distribution, about.revision)
+            require(hello, {Feature.HARD_LINKS} if has_hard_links(manifest) else (), about.distribution)
+        return hello
 
     @property
     def needs_transfer(self) -> bool:

@@ -13,6 +13,7 @@ MUTATING = (
     "write_file",
     "make_directory",
     "make_symlink",
+    "make_hard_link",
     "set_metadata",
     "swap",
     "settle",

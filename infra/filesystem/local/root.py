@@ -124,6 +124,12 @@ class LocalRoot:
             directory, name = self.names.at(path)
             os.mkdir(name, 0o700, dir_fd=directory)
 
+    def make_hard_link(self, path: str, existing: str) -> None:
+        """See the port."""
+        with self._errors(path):
+            (directory, name), (source, first) = self.names.at(path), self.names.at(existing)
+            os.link(first, name, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
+
     def make_symlink(self, path: str, target: str, *, owner: Owner | None = None) -> None:
         """See the port."""
         with self._errors(path):

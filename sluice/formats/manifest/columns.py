@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sluice.errors import StoreCorruptError
-from sluice.formats.manifest.lines import EXTRAS_MAX, MODE_MAX, NO_EXTRAS, PATH_MAX, SIZE_MAX, TARGET_MAX, Extras, extras_text, parse_extras
+from sluice.formats.manifest.lines import EXTRAS_MAX, MODE_MAX, NO_EXTRAS, PATH_MAX, SIZE_MAX, TARGET_MAX, extras_text, parse_extras
 from sluice.formats.varint import Reader, put, shared_length, zigzag
-from sluice.model.manifest import PLACEHOLDER, Entry, EntryKind
+from sluice.model.manifest import PLACEHOLDER, Entry, EntryKind, Extras
 
 COLUMNS = ("header", "shifts", "operations", "shared", "lengths", "texts", "flags", "modes", "times", "sizes", "contents", "extras")
 """Columns in their order. ``shared`` and ``lengths`` belong to paths; ``texts`` has their ends, link texts and extras."""
@@ -53,15 +53,14 @@ class _State:
 
     def source(self, kind: EntryKind) -> Entry:
         """Return a stand-in for the missing source of an entry."""
-        owner, xattrs = self.extras[kind]
-        return Entry(kind, "", self.modes[kind], self.time, owner=owner, xattrs=xattrs)
+        return Entry(kind, "", self.modes[kind], self.time, 0, "", "", *self.extras[kind])
 
     def advance(self, entry: Entry) -> None:
         """Remember an entry, against which the next is coded."""
         if entry.kind is not EntryKind.SYMLINK:
             self.time = entry.mtime_ns
         self.modes[entry.kind] = entry.mode
-        self.extras[entry.kind] = entry.owner, entry.xattrs
+        self.extras[entry.kind] = entry.extras
 
 
 class ColumnWriter:
@@ -98,9 +97,9 @@ class ColumnWriter:
         if entry.mode != old.mode:
             flags |= _MODE
             put(columns["modes"], entry.mode)
-        if (entry.owner, entry.xattrs) != (old.owner, old.xattrs):
+        if entry.extras != old.extras:
             flags |= _EXTRAS
-            self._put_extras((entry.owner, entry.xattrs))
+            self._put_extras(entry.extras)
         columns["flags"].append(flags)
         state.advance(entry)
 
@@ -199,8 +198,8 @@ class ColumnReader:
             size, digest = self._content(content, old)
         elif kind is EntryKind.SYMLINK:
             target = old.target if content == _SAME else self._text(TARGET_MAX, "")
-        owner, xattrs = self._read_extras() if flags & _EXTRAS else (old.owner, old.xattrs)
-        entry = Entry(kind, path, mode, time, size, digest, target, owner, xattrs)
+        extras = self._read_extras() if flags & _EXTRAS else old.extras
+        entry = Entry(kind, path, mode, time, size, digest, target, *extras)
         state.advance(entry)
         return entry
 

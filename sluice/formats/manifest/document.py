@@ -95,6 +95,11 @@ def header_bytes(manifest: Manifest, counts: Sequence[int], version: int) -> byt
     return canonical_bytes(_header(manifest, counts, version))
 
 
+def has_hard_links(data: bytes) -> bool:
+    """Whether a manifest's bytes have a hard link: nothing else in them is an object whose first key is ``h``."""
+    return b',{"h":"' in data
+
+
 def read_back_digest(manifest: Manifest, digest_of: Callable[[int, Entry], str] | None = None) -> str:
     """Compute the receipt's ``read_back``: one digest over every file entry, in the manifest's order.
 
@@ -175,6 +180,8 @@ def _is_written_as(line: bytes, value: dict[str, Any]) -> bool:
 def version_of(manifest: Manifest) -> int:
     """Return the lowest version that can express a manifest: older agents read 1."""
     if manifest.renamed_from or any(limits_removals(each) or sets_directories(each) for each in manifest.destinations):
+        return 3
+    if any(entry.link for destination in manifest.destinations for entry in destination.entries):
         return 3
     for destination in manifest.destinations:
         if destination.synchronize != Synchronize.NO or any(entry.owner or entry.xattrs for entry in destination.entries):

@@ -1,7 +1,7 @@
 """Entries of a manifest as lines, and the rules they keep (docs/formats.md section 2).
 
 One entry has one line: the writer writes exactly the lines that the reader accepts. A line that breaks a rule is a StoreCorruptError.
-Owner and extended attributes are in a last element, which only entries with them have; ``document.py`` says in which version.
+Owner, extended attributes and hard link are in a last element, which only entries with them have; ``document.py`` says in which version.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import binascii
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import NoReturn
 
 from sluice.errors import StoreCorruptError, TrustError
 from sluice.formats.canonical import Fields, canonical_bytes
-from sluice.model.manifest import TIME_MAX, Entry, EntryKind
+from sluice.model.manifest import TIME_MAX, Entry, EntryKind, Extras
 
 PATH_MAX = 4096
 """Most bytes of a path below a destination."""
@@ -39,9 +41,7 @@ EXTRAS_MAX = 2 * XATTRS_MAX
 CACHED = 16
 """Number of last elements that are cached: neighbouring entries mostly have the same."""
 
-Extras = tuple[str, tuple[tuple[str, bytes], ...]]
-"""Owner and extended attributes."""
-NO_EXTRAS: Extras = ("", ())
+NO_EXTRAS: Extras = ("", (), "")
 
 _TEXT = r'"([^"\\\x00-\x1f]*+)"'
 _ESCAPED = r'"((?:[^"\\\x00-\x1f]|\\.)*+)"'
@@ -65,7 +65,7 @@ def entry_lines(entries: Iterable[Entry]) -> Iterator[str]:
     """Yield the line of each entry, without its newline."""
     text, file, directory = encode_basestring, EntryKind.FILE, EntryKind.DIRECTORY
     for entry in entries:
-        more = f",{extras_text(entry.owner, entry.xattrs)}" if entry.owner or entry.xattrs else ""
+        more = f",{extras_text(*entry.extras)}" if entry.owner or entry.xattrs or entry.link else ""
         if entry.kind is file:
             yield f'["f",{text(entry.path)},{entry.mode},{entry.mtime_ns},{entry.size},"{entry.digest}"{more}]'
         elif entry.kind is directory:
@@ -81,13 +81,13 @@ def parse_lines(lines: Iterable[str]) -> Iterator[Entry]:
         kind = line[2:3]
         match = file_match(line) if kind == "f" else _FAST.get(kind, _NOTHING).fullmatch(line)
         values = match.groups() if match else _unescaped(kind, line)
-        owner, xattrs = parse_extras(values[-1]) if values[-1] is not None else NO_EXTRAS
+        extras = parse_extras(values[-1]) if values[-1] is not None else NO_EXTRAS
         if kind == "f":
-            yield Entry(file_kind, values[0], int(values[1]), int(values[2]), int(values[3]), values[4], "", owner, xattrs)
+            yield Entry(file_kind, values[0], int(values[1]), int(values[2]), int(values[3]), values[4], "", *extras)
         elif kind == "d":
-            yield Entry(EntryKind.DIRECTORY, values[0], int(values[1]), int(values[2]), 0, "", "", owner, xattrs)
+            yield Entry(EntryKind.DIRECTORY, values[0], int(values[1]), int(values[2]), 0, "", "", *extras)
         else:
-            yield Entry(EntryKind.SYMLINK, values[0], int(values[2]), 0, 0, "", values[1], owner, xattrs)
+            yield Entry(EntryKind.SYMLINK, values[0], int(values[2]), 0, 0, "", values[1], *extras)
 
 
 def checked(entries: Iterable[Entry], sizes: dict[str, int], *, is_directory: bool) -> tuple[Entry, ...]:
@@ -121,6 +121,8 @@ def checked(entries: Iterable[Entry], sizes: dict[str, int], *, is_directory: bo
             directories.add(path)
         elif not entry.target or len(entry.target.encode()) > TARGET_MAX or entry.xattrs:
             _wrong(path, "has an impossible link text, or attributes that links can't have")
+        if entry.link and not is_hard_link(found, entry):
+            _wrong(path, "is a hard link to something that isn't the same file, or doesn't come before it")
         if entry.mode > MODE_MAX or not -TIME_MAX <= entry.mtime_ns <= TIME_MAX:
             _wrong(path, "has a mode or time out of range")
         append(entry)
@@ -129,13 +131,20 @@ def checked(entries: Iterable[Entry], sizes: dict[str, int], *, is_directory: bo
     return tuple(found)
 
 
+def is_hard_link(before: Sequence[Entry], entry: Entry) -> bool:
+    """Whether ``entry.link`` names a file among those sorted before it that it can be one with: equal in all but the path."""
+    at = bisect_left(before, entry.link, key=lambda each: each.path)
+    return at < len(before) and entry.kind is EntryKind.FILE and before[at] == replace(entry, path=entry.link, link="")
+
+
 @lru_cache(maxsize=CACHED)
 def parse_extras(text: str) -> Extras:
-    """Read owner and extended attributes from an entry's last element. Raises StoreCorruptError."""
+    """Read owner, extended attributes and hard link from an entry's last element. Raises StoreCorruptError."""
     try:
         with Fields.parse(text.encode(), limit=EXTRAS_MAX, what="an entry's last element") as fields:
             owner = fields.text("o") if fields.optional("o") else ""
             values = fields.any("x") if fields.optional("x") else {}
+            link = fields.text("h", limit=PATH_MAX) if fields.optional("h") else ""
     except TrustError as error:
         raise StoreCorruptError(f"not a manifest: {error.message}") from error
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
@@ -151,17 +160,20 @@ def parse_extras(text: str) -> Extras:
             raise StoreCorruptError(f"a manifest's entry: extended attribute {name!r:.200} isn't one that may be distributed, or too long")
     if sum(len(name.encode()) + len(value) for name, value in xattrs) > XATTRS_MAX:
         raise StoreCorruptError(f"a manifest's entry has more than {XATTRS_MAX} bytes of extended attributes")
-    if extras_text(owner, xattrs) != text or not (owner or xattrs):
-        raise StoreCorruptError("a manifest's entry has an owner and attributes that aren't canonical")
-    return owner, xattrs
+    extras = owner, xattrs, link
+    if extras == NO_EXTRAS or extras_text(*extras) != text:
+        raise StoreCorruptError("a manifest's entry has a last element that isn't canonical")
+    return extras
 
 
 @lru_cache(maxsize=CACHED)
-def extras_text(owner: str, xattrs: tuple[tuple[str, bytes], ...]) -> str:
-    """Return an entry's last element, which it has if it has an owner or extended attributes."""
+def extras_text(owner: str, xattrs: tuple[tuple[str, bytes], ...], link: str) -> str:
+    """Return an entry's last element, which it has if it has an owner, extended attributes or a hard link."""
     found: dict[str, object] = {"o": owner} if owner else {}
     if xattrs:
         found["x"] = {name: base64.b64encode(value).decode() for name, value in xattrs}
+    if link:
+        found["h"] = link
     return canonical_bytes(found).decode()
 
 

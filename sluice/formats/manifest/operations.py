@@ -226,8 +226,8 @@ class OperationReader:
     def _count(self, entry: Entry) -> None:
         self._entries += 1
         self._bytes += len(entry.path) + len(entry.target)
-        if entry.xattrs:
-            self._bytes += len(extras_text(entry.owner, entry.xattrs))
+        if entry.xattrs or entry.link:
+            self._bytes += len(extras_text(*entry.extras))
         if self._entries > ENTRIES_MAX or self._bytes > MANIFEST_MAX:
             raise StoreCorruptError("a manifest delta makes more than a manifest may hold")
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import islice
 from typing import TypeVar
 
 from sluice.errors import StoreCorruptError
 from sluice.formats.manifest.columns import KINDS
-from sluice.formats.manifest.lines import EXTRAS_MAX, MODE_MAX, NO_EXTRAS, SIZE_MAX, Extras, extras_text, parse_extras
+from sluice.formats.manifest.lines import EXTRAS_MAX, MODE_MAX, NO_EXTRAS, SIZE_MAX, extras_text, parse_extras
 from sluice.formats.varint import Reader, put, zigzag
-from sluice.model.manifest import Entry, EntryKind
+from sluice.model.manifest import Entry, EntryKind, Extras
 
 _T = TypeVar("_T")
 
@@ -54,7 +54,7 @@ class Shifts:
                 differences[new.kind, new.mtime_ns - old.mtime_ns] += 1
                 values[new.kind, new.mtime_ns] += 1
                 modes[new.kind, old.mode, new.mode] += 1
-                extras[new.kind, (old.owner, old.xattrs), (new.owner, new.xattrs)] += 1
+                extras[new.kind, old.extras, new.extras] += 1
         return cls(
             {kind: way for kind in KINDS if kind is not EntryKind.SYMLINK and (way := _way(kind, differences, values))},
             {(kind, old): new for (kind, old, new), count in _most(modes) if old != new and count >= LEAST},
@@ -72,13 +72,10 @@ class Shifts:
         way, number = self.times.get(kind, (_Way.NONE, 0))
         time = entry.mtime_ns + number if way is _Way.ADD else number if way is _Way.SET else entry.mtime_ns
         mode = self.modes.get((kind, entry.mode), entry.mode)
-        if self.extras:
-            extras = entry.owner, entry.xattrs
-            owner, xattrs = self.extras.get((kind, extras), extras)
-            entry = replace(entry, owner=owner, xattrs=xattrs)
-        if time == entry.mtime_ns and mode == entry.mode:
+        extras = self.extras.get((kind, entry.extras), entry.extras) if self.extras else entry.extras
+        if (time, mode, extras) == (entry.mtime_ns, entry.mode, entry.extras):
             return entry
-        return Entry(kind, entry.path, mode, time, entry.size, entry.digest, entry.target, entry.owner, entry.xattrs)
+        return Entry(kind, entry.path, mode, time, entry.size, entry.digest, entry.target, *extras)
 
 
 def write_shifts(out: bytearray, shifts: Shifts) -> None:

@@ -75,6 +75,8 @@ class Plan:
     areas: Sequence[StagingArea]
     files: dict[str, list[Staged]] = field(default_factory=dict)
     """By digest of their content."""
+    hard_links: list[tuple[Staged, Staged]] = field(default_factory=list)
+    """Further names of staged files, each with the one that it is a link to, of the same area."""
     links: list[Staged] = field(default_factory=list)
     directories: list[Staged] = field(default_factory=list)
     """Parents first."""
@@ -102,7 +104,7 @@ class Plan:
     @property
     def file_count(self) -> int:
         """Files that will be written."""
-        return sum(len(each) for each in self.files.values())
+        return sum(len(each) for each in self.files.values()) + len(self.hard_links)
 
     @property
     def is_empty(self) -> bool:

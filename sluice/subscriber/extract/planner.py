@@ -26,6 +26,7 @@ from sluice.subscriber.extract.brake import require_usual
 from sluice.subscriber.extract.changes import differences, worded
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestination, LocatedDestinations
+from sluice.subscriber.extract.hard_links import HardLinks
 from sluice.subscriber.extract.known import Knowledge
 from sluice.subscriber.extract.locked import locked_paths
 from sluice.subscriber.extract.metadata import Metadata
@@ -71,6 +72,7 @@ class _Planner:
         previous_destinations = [destination for _, destination in self._previous.tops]
         self._metadata = Metadata(context.filesystem, located.manifest, previous_destinations, areas)
         self._copy_all = known.copy_all
+        self._hard_links = HardLinks(located)
         self._new: dict[tuple[str, str], tuple[StagingArea, str]] = {}
         """Area and name in it of each new directory, by its root and path."""
         self._kept_directories: dict[tuple[int, str], PathStat] = {}
@@ -166,6 +168,8 @@ class _Planner:
             return not self._copy_all and root.read_link(path) == entry.target and owner in (None, found.owner)
         if self._copy_all or found.size != entry.size or not self._known.may_read(entry.digest):
             return False
+        if not self._hard_links.may_stay(full(root, path), found):
+            return False
         self._context.event("compare", 0, 0)
         try:
             if (self._known.cache.digest(full(root, path), found) or hash_file(root, path, entry.size)) != entry.digest:
@@ -216,7 +220,9 @@ class _Planner:
             area, staged = self._areas.reserve(root, path)
             self.plan.swaps.append(Swap(area, staged, path, kind_before))
         item = Staged(area, staged, entry, owner, xattrs)
-        if entry.kind is EntryKind.FILE:
+        if entry.kind is EntryKind.FILE and (first := self._hard_links.stage(full(root, path), item)) is not None:
+            self.plan.hard_links.append((item, first))
+        elif entry.kind is EntryKind.FILE:
             self.plan.files.setdefault(entry.digest, []).append(item)
             area.needed += entry.size
         elif entry.kind is EntryKind.SYMLINK:

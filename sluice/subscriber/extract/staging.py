@@ -118,6 +118,11 @@ def stage(plan: Plan, contents: Iterable[Content], local: LocalContents, progres
             _write(remaining[digest], pieces, size, durable)
             done += size * len(remaining[digest])
             progress(done, total)
+    for item, first in plan.hard_links:
+        try:
+            item.staging.make_hard_link(item.name, first.name)
+        except DestinationError:  # a file system without them, or one that has as many as it can: what else is wrong, a copy meets too
+            _write_one(item, first.staging.read(first.name), durable)
     for item in plan.links:
         item.staging.make_symlink(item.name, item.entry.target, owner=item.owner)
     for item in reversed(plan.directories):
