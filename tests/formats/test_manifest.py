@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sluice.errors import StoreCorruptError
 from sluice.formats.manifest import document as module
-from sluice.formats.manifest.document import manifest_bytes, parse_header, parse_manifest, read_back_digest
+from sluice.formats.manifest.document import has_hard_links, manifest_bytes, parse_header, parse_manifest, read_back_digest
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.removals import RemovalLimit
 from sluice.model.revision import RevisionNumber
@@ -382,3 +382,57 @@ def test_a_former_name_makes_a_manifest_of_version_3_and_is_never_its_own() -> N
     for wrong, problem in ((renamed.distribution, "its own name"), ("a.b", "isn't a valid name"), ("../x", "isn't a valid name")):
         with pytest.raises(StoreCorruptError, match=problem):
             parse_manifest(manifest_bytes(replace(renamed, renamed_from=wrong)))
+
+
+def hard_links(**changes: Any) -> Manifest:
+    """A directory with a, b and c as one file; ``changes`` of b."""
+    first = Entry(EntryKind.FILE, "a", 0o644, 7, 1, "ab" * 32)
+    b = replace(first, **{"path": "b", "link": "a"} | changes)
+    entries = (Entry(EntryKind.DIRECTORY, "", 0o755, 7), first, b, replace(first, path="c", link="a"))
+    return replace(sample(), destinations=(Destination("{{ DEST }}", True, entries),))
+
+
+def test_hard_links_make_a_manifest_of_version_3() -> None:
+    data = manifest_bytes(hard_links())
+    assert b'"version":3' in data
+    assert b'["f","b",420,7,1,"' + b"ab" * 32 + b'",{"h":"a"}]' in data
+    assert parse_manifest(data) == hard_links()
+    assert has_hard_links(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"link": "c"},
+        {"link": "b"},
+        {"link": "x"},
+        {"path": "d", "link": "c"},
+        {"mode": 0o600},
+        {"mtime_ns": 8},
+        {"size": 2, "digest": "cd" * 32},
+        {"owner": "root:root"},
+        {"xattrs": (("user.a", b"1"),)},
+        {"kind": EntryKind.DIRECTORY, "size": 0, "digest": ""},
+        {"kind": EntryKind.SYMLINK, "mtime_ns": 0, "size": 0, "digest": "", "target": "a"},
+    ],
+    ids=str,
+)
+def test_a_hard_link_to_another_file_or_a_later_one_or_of_another_kind_is_refused(change: dict[str, Any]) -> None:
+    manifest = hard_links(**change)
+    [destination] = manifest.destinations
+    entries = tuple(sorted(destination.entries, key=lambda entry: entry.path))
+    with pytest.raises(StoreCorruptError, match="is a hard link to something"):
+        parse_manifest(manifest_bytes(replace(manifest, destinations=(replace(destination, entries=entries),))))
+
+
+def test_a_hard_link_that_is_not_canonical_is_refused() -> None:
+    data = manifest_bytes(hard_links())
+    for wrong in (b'{"h":""}', b'{"h":null}', b'{"h":["a"]}', b'{"h":"a","h":"a"}', b'{"h": "a"}', b'{"o":"a:b","h":"a"}'):
+        with pytest.raises(StoreCorruptError):
+            parse_manifest(data.replace(b'{"h":"a"}', wrong, 1))
+
+
+def test_a_text_that_looks_like_a_hard_link_is_none() -> None:
+    entries = (Entry(EntryKind.DIRECTORY, "", 0o755, 7), Entry(EntryKind.FILE, '],{"h":"a', 0o644, 7, 1, "ab" * 32))
+    data = manifest_bytes(replace(sample(), destinations=(Destination(',{"h":"x"}', True, entries),)))
+    assert not has_hard_links(data)

@@ -20,7 +20,7 @@ from sluice.formats.varint import put
 from sluice.formats.zstd import compress_frame
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.revision import RevisionNumber
-from tests.formats.trees import EXTRAS, MODES, TEXTS, TIMES, Tree, trees
+from tests.formats.trees import EXTRAS, MODES, TEXTS, TIMES, Tree, trees, with_true_links
 
 FIRST, SECOND = RevisionNumber(1, 1), RevisionNumber(1, 2)
 YEAR = 365 * 86_400 * 10**9
@@ -122,7 +122,7 @@ def evolved(draw: st.DrawFn) -> tuple[Manifest, Manifest]:
         for edit in draw(st.lists(st.sampled_from(EDITS), max_size=3)):
             if destination.is_directory:
                 entries = edit(entries, draw)
-        changed = replace(destination, entries=tuple(entries[path] for path in sorted(entries)))
+        changed = replace(destination, entries=with_true_links(entries.values()))
         destinations.append(replace(changed, template=draw(TEXTS)) if draw(st.integers(0, 9)) == 0 else changed)
     match draw(st.integers(0, 5)):
         case 0:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from blake3 import blake3
@@ -48,6 +49,15 @@ class Tree:
     contents: dict[str, bytes]
 
 
+def with_true_links(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Sorted, and without hard links that are none any more after an edit."""
+    found: dict[str, Entry] = {}
+    for entry in sorted(entries, key=lambda each: each.path):
+        is_link = entry.link in found and found[entry.link] == replace(entry, path=entry.link, link="")
+        found[entry.path] = entry if is_link else replace(entry, link="")
+    return tuple(found.values())
+
+
 @st.composite
 def destinations(draw: st.DrawFn, contents: dict[str, bytes], extras: st.SearchStrategy[Extras]) -> Destination:
     def file(path: str) -> Entry:
@@ -70,7 +80,11 @@ def destinations(draw: st.DrawFn, contents: dict[str, bytes], extras: st.SearchS
         if path in entries:
             continue
         kind = draw(st.sampled_from(EntryKind))
-        if kind is EntryKind.FILE:
+        firsts = [] if extras is NO_EXTRAS else [e.path for e in entries.values() if e.digest and not e.link and e.path < path]
+        if kind is EntryKind.FILE and firsts and draw(st.booleans()):
+            first = draw(st.sampled_from(sorted(firsts)))
+            entries[path] = replace(entries[first], path=path, link=first)
+        elif kind is EntryKind.FILE:
             entries[path] = file(path)
         elif kind is EntryKind.SYMLINK:
             entries[path] = Entry(kind, path, draw(MODES), 0, target=draw(TEXTS), owner=draw(extras)[0])

@@ -49,6 +49,19 @@ def open_files() -> int:
 # --- what is written, and found again ---------------------------------------------------------------------------------
 
 
+def test_a_hard_link_is_another_name_and_never_replaces_or_follows(root: Root, top: Path) -> None:
+    (top / "d").mkdir()
+    root.write_file("file", [b"one"], mode=0o640, mtime_ns=1, durable=False)
+    root.make_hard_link("d/other", "file")
+    assert (top / "d/other").samefile(top / "file")
+    root.make_symlink("link", "/etc/passwd")
+    for path, existing in (("d/other", "file"), ("new", "missing"), ("link/new", "file")):
+        with pytest.raises(DestinationError):
+            root.make_hard_link(path, existing)
+    root.make_hard_link("same-link", "link")
+    assert os.readlink(top / "same-link") == "/etc/passwd"
+
+
 def test_a_file_is_written_with_content_mode_and_time(root: Root, top: Path) -> None:
     pieces = [b"one", memoryview(b"two"), b"x" * 3_000_000]
     root.write_file("file", pieces, mode=0o4640, mtime_ns=1_234_567_890_123_456_789, durable=True)
