@@ -20,7 +20,7 @@ from cli.rehearse_changes import DUE, Demanded, newest_manifest, newest_manifest
 from cli.session import Session, emit, now, utc
 from cli.tables import size, table
 from sluice.model.order import Demand
-from sluice.rules.wording import counted, unmatched_text
+from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from sluice.distributor.build.build import BuildResult
@@ -34,7 +34,7 @@ def rehearsed_build(
     """Print what a build would do.
 
     ``{"build": {"revision", "previous", "files", "bytes", "bytes_new", "added", "modified", "removed",
-    "unmatched_excludes": [{"source", "exclude"}]}, "send_to": []}``.
+    "links_across", "unmatched_excludes": [{"source", "exclude"}]}, "send_to": []}``.
     ``revision`` is null if nothing changed; then ``send`` and ``links`` say what would be sent, as ``rehearsed_send`` does.
     """
     from infra.workplace import workplace_in
@@ -57,8 +57,8 @@ def rehearsed_build(
         else:
             changes = f"{result.added} added, {result.modified} modified, {result.removed} removed"
             click.echo(f"would build {name} {result.revision}: {found}; {changes}; {size(result.bytes_new)} of new content")
-        if result.unmatched:
-            click.echo(unmatched_text(result.unmatched))
+        if result.remark:
+            click.echo(result.remark)
         if sends.rows:
             sends.show()
         elif sends_to:
@@ -222,5 +222,5 @@ def _outlook(target: SendTarget, row: dict[str, Any]) -> str:
 
 def _build_json(result: BuildResult) -> dict[str, Any]:
     revisions = {name: None if (number := getattr(result, name)) is None else str(number) for name in ("revision", "previous")}
-    figures = {name: getattr(result, name) for name in ("files", "bytes", "bytes_new", "added", "modified", "removed")}
+    figures = {name: getattr(result, name) for name in ("files", "bytes", "bytes_new", "added", "modified", "removed", "links_across")}
     return revisions | figures | {"unmatched_excludes": [{"source": source, "exclude": each} for source, each in result.unmatched]}

@@ -9,7 +9,6 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.settings import COMMON
-from sluice.rules.wording import unmatched_text
 from tasks.build_revision import build_revision
 from tasks.notify_people import mailing_people
 from tasks.plan import was_never_offered
@@ -47,7 +46,7 @@ async def build(distribution: str, rebaseline: bool = False, allow_removals: boo
             # Also one that an earlier run built and was killed before it sent it.
             if subject.send_immediately and newest is not None and await was_never_offered(context, distribution):
                 await start_sends(distribution, str(newest))
-            remark = f"; {unmatched_text(result.unmatched)}" if result.unmatched else ""
+            remark = f"; {result.remark}" if result.remark else ""
             if result.revision is None:
                 return ended("No change", f"{distribution}: no change since {result.previous or 'ever'}{remark}")
             revision = str(result.revision)

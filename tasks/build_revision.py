@@ -9,7 +9,7 @@ from prefect import task
 from sluice.distributor.build.build import BuildResult
 from sluice.distributor.build.record import build_recorded
 from sluice.rules.space import size
-from sluice.rules.wording import counted, unmatched_text
+from sluice.rules.wording import counted
 from tasks.progress import reported
 from tasks.run_context import current, log
 from tasks.settings import LOCAL
@@ -29,8 +29,8 @@ async def build_revision(distribution: str, rebaseline: bool = False, allow_remo
             build_recorded, work, distribution, rebaseline=rebaseline, allow_removals=allow_removals, progress=progress
         )
     log().info("%s", described(result))
-    if result.unmatched:
-        log().warning("%s", unmatched_text(result.unmatched))
+    if result.remark:
+        log().warning("%s", result.remark)
     return result
 
 

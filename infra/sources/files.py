@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from infra.sources.attributes import ACL, Attributes
 from infra.sources.beneath import Opener
-from infra.sources.hard_links import links_of, mark_hard_links
+from infra.sources.hard_links import links_across, links_of, mark_hard_links
 from infra.sources.listing import Listed, listings
 from infra.sources.reading import read_file
 from infra.sources.walk import CTIME, FIELDS, STALE, START, Memory, Stat, Walk, stat_fields, walk_directory
@@ -135,8 +135,19 @@ class FilesSource:
             after.size,
             reading.files_read,
             tuple(unmatched),
+            _links_across(distribution, walk, listed),
             frozenset(before.lost_devices(walk)) if before is not None and before.key == key else frozenset(),
         )
+
+
+def _links_across(distribution: Distribution, walk: Walk, listed: Sequence[Sequence[Listed]]) -> int:
+    files = [[(item, walk.stats[item.at : item.at + FIELDS]) for item in items] for items in listed]
+    return links_across(
+        [
+            [((stat[4], stat[5]), f"{source.source}/{item.disk}") for item, stat in items if S_IFMT(stat[0]) == S_IFREG]
+            for source, items in zip(distribution.files, files, strict=True)
+        ]
+    )
 
 
 def _key(distribution: Distribution) -> bytes:

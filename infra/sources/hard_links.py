@@ -30,6 +30,21 @@ def mark_hard_links(entries: list[Entry], places: Sequence[tuple[int, ...]], lin
             entries[at] = replace(entry, link=entries[one].path)
 
 
+def links_across(destinations: Sequence[Sequence[tuple[tuple[int, int], str]]]) -> int:
+    """Count the names of files that have another name in an earlier destination, where they become files of their own.
+
+    Args:
+        destinations: Of each, the files: inode and device, and path on disk; one path in two destinations is no hard link.
+    """
+    first: dict[tuple[int, int], tuple[int, str]] = {}
+    found = 0
+    for number, files in enumerate(destinations if len(destinations) > 1 else ()):
+        for place, path in files:
+            before, known = first.setdefault(place, (number, path))
+            found += before != number and known != path
+    return found
+
+
 def links_of(opener: Opener, root: int, path: str) -> int:
     """Return how many names the file at a path below an open directory has; 0 if it is gone by now."""
     try:

@@ -31,6 +31,8 @@ class Scan:
     """Number of files whose content was read; the others were known by their stat."""
     unmatched: tuple[tuple[str, str], ...] = ()
     """Excludes that matched nothing, each with its source."""
+    links_across: int = 0
+    """Names of files that have another name in an earlier destination: hard links are kept within one."""
     lost_devices: frozenset[int] = frozenset()
     """Numbers, from 0, of the sources that had something on another file system at the last scan, which isn't there now."""
 

@@ -20,6 +20,12 @@ def unmatched_text(unmatched: Sequence[tuple[str, str]]) -> str:
     return "; ".join(f"exclude {shown_pattern(pattern)} of {source} matches nothing" for source, pattern in unmatched)
 
 
+def links_across_text(number: int) -> str:
+    """Return one sentence about hard links that aren't kept; empty without any."""
+    them = "is a hard link" if number == 1 else "are hard links"
+    return f"{counted(number, 'file')} {them} to one in another destination, where it becomes a file of its own" if number else ""
+
+
 def printable(text: str, *, replacement: str = "?", keep: str = "") -> str:
     """Replace characters that aren't printable: other machines' texts are shown in terminals, where control characters move the cursor.
 

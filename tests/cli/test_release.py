@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.transports.local import LocalTransport
+from sluice.errors import ConnectionLostError
 from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
@@ -173,6 +174,23 @@ def test_a_run_that_has_the_pair_is_waited_for(real: RealSite, sluice: Sluice, m
     assert len(slept) == 2
     assert result.err.count("s1: waits: ") == 1
     assert result.out.startswith("s1: d 1.1 released")
+
+
+def test_killed_after_the_host_released_it_is_repeated(real: RealSite, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise ConnectionLostError("the line broke before the receipt was kept")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sluice.distributor.deliver.orders.Orders._keep", killed)
+        assert sluice("release", "d").code == 7
+    assert real.held("d").status().extracted is None
+    with real.work() as work:
+        assert work.ledger.state("s1", "d").state is State.INSTALLED  # nothing is said that wasn't seen
+    assert sluice("release", "d").out.startswith("s1: d 1.1 released: its files stay")
+    with real.work() as work:
+        assert work.ledger.state("s1", "d").state is State.RELEASED
+        assert work.ledger.receipt("hq", "s1", 2) is not None  # the first answer was fetched too
+    assert not list(real.held("d").receipts.iterdir())
 
 
 def test_an_older_agent_is_asked_for_nothing(real: RealSite, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> None:

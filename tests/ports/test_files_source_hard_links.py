@@ -78,6 +78,14 @@ def test_in_two_destinations_each_has_files_of_its_own(tmp_path: Path) -> None:
     scan = source.scan(distribution(sources), b"", sink=Sink(), entries=True)
     assert scan.destinations is not None
     assert [entry.link for each in scan.destinations for entry in each.entries] == ["", "", "", ""]
+    assert scan.links_across == 1
+
+
+def test_one_source_in_two_destinations_is_no_hard_link(tree: Tree) -> None:
+    twice = [FileSource(PurePosixPath(tree.path), f"/opt/{name}") for name in ("one", "two")]
+    scan = FilesSource(now_ns=lambda: time.time_ns() + LATER).scan(distribution(twice), b"", sink=Sink(), entries=True)
+    assert scan.destinations is not None
+    assert [sum(bool(entry.link) for entry in each.entries) for each in scan.destinations] == [2, 2]
 
 
 def test_a_file_that_changes_between_its_names_is_no_link(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

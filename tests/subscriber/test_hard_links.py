@@ -15,8 +15,11 @@ from infra.filesystem.local import LocalFilesystem, calls
 from infra.filesystem.local.root import LocalRoot
 from sluice.errors import DestinationError
 from sluice.formats.manifest.document import manifest_bytes
+from sluice.formats.rehearsals import Question
+from sluice.model.change import ChangeKind
 from sluice.model.manifest import Entry, EntryKind
 from sluice.model.order import Outcome, Receipt
+from sluice.subscriber.extract.rehearse import rehearse_extraction
 from tests.subscriber.faulty import FaultyFilesystem
 from tests.subscriber.host import Host, shell
 from tests.subscriber.revisions import Made, make, tree_of
@@ -202,6 +205,18 @@ def test_copy_all_writes_the_group_once_and_links_it(site: Site) -> None:
     assert (receipt.files_written, receipt.bytes_written) == (5, 2 * 32 + 1)
     site.check()
     assert site.inode("a") != before
+
+
+def test_a_dry_run_names_exactly_the_names_that_are_replaced(site: Site) -> None:
+    made = site.made()
+    question = Question(made.manifest, (str(site.target),))
+    assert rehearse_extraction(site.host.context, question).paths == ()
+    shutil.copy2(site.target / "a", site.target / "broken")
+    (site.target / "broken").rename(site.target / "sub/b")
+    found = rehearse_extraction(site.host.context, question)
+    assert [(each.kind, Path(each.path).name) for each in found.paths] == [(ChangeKind.CHANGED, name) for name in "abc"]
+    assert site.host.install(made, site.target).files_written == 3
+    site.check()
 
 
 def test_a_failure_takes_everything_back(site: Site) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from sluice.formats.manifest.document import manifest_bytes
+from sluice.formats.rehearsals import Question
+from sluice.model.change import ChangeKind
 from sluice.model.order import Act, Outcome, Receipt
-from sluice.subscriber.extract.rehearse import rehearse_removals
+from sluice.subscriber.extract.rehearse import rehearse_extraction
 from sluice.subscriber.held.directory import DistributionDirectory
 from sluice.subscriber.held.path_lists import RETAINED
 from sluice.subscriber.release import release
@@ -197,11 +199,11 @@ def test_a_former_status_file_that_is_damaged_stops_it_and_the_remedy_works(rena
     assert renaming.install().failure is None
 
 
-def test_a_dry_run_names_the_removals_and_changes_nothing(renaming: Renaming) -> None:
+def test_a_dry_run_names_the_removals_alone_and_changes_nothing(renaming: Renaming) -> None:
     (renaming.source / "b").unlink()
     manifest = renamed(make("1.1", renaming.source, synchronize=renaming.synchronize)).manifest
-    found = rehearse_removals(renaming.host.context, manifest, [str(renaming.target)])
-    assert ([Path(path).name for path in found.paths], found.problem) == (["b"], "")
+    found = rehearse_extraction(renaming.host.context, Question(manifest, (str(renaming.target),)))
+    assert (found.stops, [(each.kind, Path(each.path).name) for each in found.paths]) == ((), [(ChangeKind.REMOVED, "b")])
     assert renaming.old.held.status().extracted is not None
 
 

@@ -21,7 +21,7 @@ from sluice.ports import Draft, Progress, Scan, Source, Store, TedFile
 from sluice.rules.destinations import destination_of
 from sluice.rules.removals import unusual_removals
 from sluice.rules.revisions import FIRST, delta_bases, next_revision, superseded
-from sluice.rules.wording import counted
+from sluice.rules.wording import counted, links_across_text, unmatched_text
 
 _DIGEST = 32
 """Bytes before the scan's own memory: the BLAKE3 of the manifest that was made of it."""
@@ -58,6 +58,13 @@ class BuildResult:
     """What a dry run would build."""
     unmatched: tuple[tuple[str, str], ...] = ()
     """Excludes that matched nothing, each with its source."""
+    links_across: int = 0
+    """As ``Scan.links_across``; 0 if nothing changed."""
+
+    @property
+    def remark(self) -> str:
+        """Say what its author may not have meant; empty if there is nothing."""
+        return "; ".join(filter(None, (unmatched_text(self.unmatched), links_across_text(self.links_across))))
 
 
 def build(
@@ -186,6 +193,7 @@ def _unchanged(distribution: Distribution, scan: Scan, newest: RevisionNumber | 
         files_read=scan.files_read,
         pruned=pruned,
         unmatched=scan.unmatched,
+        links_across=scan.links_across,
     )
 
 

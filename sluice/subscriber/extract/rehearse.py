@@ -39,8 +39,9 @@ def rehearse_extraction(context: ExtractionContext, question: Question) -> Chang
             raise OutOfOrderError(f"{manifest.distribution} {extracted.revision} is extracted: {manifest.revision} is older")
         if not (question.verify or question.force) and state.is_installed(manifest.revision, question.destinations):
             return Changes()
-        now_ns, signed = int(context.now().timestamp()) * 10**9, _signed_contents(state)
+        now_ns = int(context.now().timestamp()) * 10**9
         with closing(state.tree(context.filesystem)) as tree, read_former(context, manifest) as former:
+            signed = _signed_contents(state) | (_signed_contents(DistributionState(former.held)) if former else frozenset())
             known = Knowledge(
                 PreviousState.read(context.held, tree, former),
                 state.stat_cache(tree),
