@@ -214,7 +214,9 @@ def test_a_dry_run_names_exactly_the_names_that_are_replaced(site: Site) -> None
     shutil.copy2(site.target / "a", site.target / "broken")
     (site.target / "broken").rename(site.target / "sub/b")
     found = rehearse_extraction(site.host.context, question)
-    assert [(each.kind, Path(each.path).name) for each in found.paths] == [(ChangeKind.CHANGED, name) for name in "abc"]
+    assert [(each.kind, Path(each.path).name) for each in found.paths if each.kind is not ChangeKind.ADJUSTED] == [
+        (ChangeKind.CHANGED, name) for name in "abc"
+    ]
     assert site.host.install(made, site.target).files_written == 3
     site.check()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sluice.ports import PathStat, Root
 from sluice.subscriber.extract.previous import PreviousState
+from sluice.subscriber.held.paths import full, hash_file
 from sluice.subscriber.held.stat_cache import StatCache
 
 
@@ -27,3 +29,11 @@ class Knowledge:
     """Whether a file may be read to compare it with this digest; else it counts as another."""
     most: int | None = None
     """Names in mirrored directories that may be looked at beside the manifest's; None: any number."""
+
+    def digest(self, root: Root, found: PathStat, *, read: Callable[[], object]) -> str:
+        """Return the digest of a file: as known by its stat, or of its content, and ``read`` is called then."""
+        digest = self.cache.digest(full(root, found.path), found)
+        if not digest:
+            digest = hash_file(root, found.path, found.size)
+            read()
+        return digest

@@ -34,7 +34,7 @@ from sluice.subscriber.extract.plan import MENDED, Plan, Staged, StagedRemoval, 
 from sluice.subscriber.extract.refusals import contents_error, foreign_error, unwritable_error
 from sluice.subscriber.extract.removals import MoreThanMostError, Remover
 from sluice.subscriber.extract.steps import NEW, MetadataStep
-from sluice.subscriber.held.paths import full, hash_file, walk
+from sluice.subscriber.held.paths import full, walk
 
 MISSING_PARENT_MODE = 0o755
 """Mode of new directories above a destination, which no manifest names."""
@@ -124,17 +124,15 @@ class _Planner:
     def _compare(self, at: LocatedDestination, entry: Entry) -> None:
         root, path = at.root, at.path(entry)
         parent = path.rpartition("/")[0]
-        if entry.path and (root.path, parent) in self._refused:
-            self._refused.add((root.path, path))
-            return
         self._refused.add((root.path, path))
+        if entry.path and (root.path, parent) in self._refused:
+            return
         with self._refusing():
             self._place(at, entry, None if path and (root.path, parent) in self._new else root.find(path))
             self._refused.discard((root.path, path))
 
     def _place(self, at: LocatedDestination, entry: Entry, found: PathStat | None) -> None:
-        root, path = at.root, at.path(entry)
-        name = full(root, path)
+        root, path, name = at.root, at.path(entry), full(at.root, at.path(entry))
         if path.rpartition("/")[2] == self._areas.name:
             raise DestinationError(f"{name} has the name of a staging directory", remedy="rename it at its source")
         if entry.kind is EntryKind.FILE and not entry.mode & 0o400 and os.geteuid() != 0:
@@ -168,11 +166,10 @@ class _Planner:
             return not self._copy_all and root.read_link(path) == entry.target and owner in (None, found.owner)
         if self._copy_all or found.size != entry.size or not self._known.may_read(entry.digest):
             return False
-        if not self._hard_links.may_stay(full(root, path), found):
-            return False
         self._context.event("compare", 0, 0)
         try:
-            if (self._known.cache.digest(full(root, path), found) or hash_file(root, path, entry.size)) != entry.digest:
+            digest = self._known.digest(root, found, read=lambda: self.plan.read.add((at.number, entry.path)))
+            if digest != entry.digest or not self._hard_links.may_stay(full(root, path), found):
                 return False
         except LockedTargetError:  # a file that can't be read now can be replaced, whatever its content, once it isn't locked any more
             return False
