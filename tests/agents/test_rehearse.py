@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sluice.errors import NotFoundError, ProtocolError, TamperedError, UnknownDistributorError
 from sluice.formats.rehearsals import (
+    CHANGES_BYTES,
+    CHANGES_MAX,
     COUNT_MAX,
     PIDS_MAX,
     PROBLEM_MAX,
     REMOVALS_MAX,
+    STOPS_MAX,
+    Question,
     Removals,
+    changes_from_json,
+    changes_to_json,
     outline_bytes,
     rehearsals_from_json,
     rehearsals_to_json,
@@ -23,8 +30,9 @@ from sluice.formats.rehearsals import (
 )
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import ActionRehearsal, Script, ScriptType, StartProcess, StopProcess
+from sluice.model.change import Change, ChangeKind, Changes, Stop
 from sluice.model.recipe import RenderedRecipe
-from sluice.sender.rehearsing import rehearse_removals
+from sluice.sender.rehearsing import rehearse_extraction, rehearse_removals
 from sluice.subscriber.held.directory import DistributionDirectory
 from tests.agents.workbench import PROJECT, Workbench
 from tests.subscriber.programs import Programs
@@ -174,3 +182,82 @@ def test_what_is_said_of_removals_is_bounded_and_harmless() -> None:
     for wrong in ({"paths": [1]}, {"paths": ["/a"] * (REMOVALS_MAX + 1)}, {"count": 0}, {"problem": "x" * 501}, {"more": 1}):
         with pytest.raises(TamperedError):
             removals_from_json(hostile | wrong)
+
+
+def question_about(source: Path, target: Path, revision: str = "1.2", **options: Any) -> Question:
+    return Question(make(revision, source, **options).manifest, (str(target),))
+
+
+def test_what_an_extraction_would_change_is_told_and_nothing_changes(bench: Workbench, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "opt/zone"
+    source.mkdir()
+    for name in ("a", "b", "c"):
+        (source / name).write_text(name)
+    conversation = bench.connect()
+    first = make("1.1", source, synchronize="yes")
+    bench.send(conversation, first)
+    assert bench.extract(conversation, bench.order(first, target)).failure is None
+    (source / "a").write_text("changed")
+    (source / "b").chmod(0o600)
+    (source / "c").unlink()
+    (source / "foreign\x1b[2J").write_text("ours")
+    (target / "foreign\x1b[2J").write_text("theirs")
+    (source / "new").write_text("new")
+    before = tree_of(bench.work), tree_of(target)
+
+    found = rehearse_extraction(conversation, question_about(source, target, synchronize="yes"))
+
+    told = {(each.kind, each.path) for each in found.paths}
+    assert {
+        (ChangeKind.CHANGED, f"{target}/a"),
+        (ChangeKind.ADJUSTED, f"{target}/b"),
+        (ChangeKind.REMOVED, f"{target}/c"),
+        (ChangeKind.REPLACED, f"{target}/foreign?[2J"),
+        (ChangeKind.NEW, f"{target}/new"),
+    } <= told
+    assert found.stops == ()
+    assert (tree_of(bench.work), tree_of(target)) == before
+    conversation.close()
+
+
+def test_an_unsigned_question_is_no_oracle_about_the_contents_of_files(bench: Workbench, tmp_path: Path) -> None:
+    secret, guess = tmp_path / "etc", tmp_path / "guess"
+    for top in (secret, guess):
+        top.mkdir()
+        (top / "shadow").write_text("root:secret")
+    os.utime(guess / "shadow", ns=(1, 1))
+    conversation = bench.connect()
+
+    right = rehearse_extraction(conversation, question_about(guess, secret))
+    (guess / "shadow").write_text("root:guesss")
+    os.utime(guess / "shadow", ns=(1, 1))
+    wrong = rehearse_extraction(conversation, question_about(guess, secret))
+
+    assert [each.kind for each in right.paths if each.path.endswith("shadow")] == [ChangeKind.REPLACED]
+    assert right == wrong
+    conversation.close()
+
+
+def test_what_is_said_of_changes_is_bounded_and_harmless() -> None:
+    many = tuple(Change(ChangeKind.NEW, f"/{n}", "x" * 1000) for n in range(CHANGES_MAX + 5))
+    told = changes_to_json(Changes((Stop("m" * 1000, "r"),) * 150, 150, many, {ChangeKind.NEW: len(many), ChangeKind.TIME: 0}))
+    assert (len(told["paths"]), len(told["stops"]), told["counts"]) == (CHANGES_MAX, STOPS_MAX, {"new": len(many)})
+    assert len(told["stops"][0][0]) == PROBLEM_MAX
+    assert changes_from_json(told).counts == {ChangeKind.NEW: len(many)}
+    long = tuple(Change(ChangeKind.NEW, "/" + "y" * 8000) for _ in range(CHANGES_MAX))
+    assert sum(len(row[1]) for row in changes_to_json(Changes(paths=long))["paths"]) <= CHANGES_BYTES
+    hostile = {"stops": [["\x1b]0;owned", "r"]], "stop_count": 1, "paths": [["new", "/\x07", ""]], "counts": {"new": 1}}
+    assert changes_from_json(hostile) == Changes((Stop("?]0;owned", "r"),), 1, (Change(ChangeKind.NEW, "/?"),), {ChangeKind.NEW: 1})
+    newer = hostile | {"paths": [["of a later agent", "/a", ""]]}
+    assert changes_from_json(newer).paths == ()
+    for wrong in (
+        {"stops": [["only one"]]},
+        {"stop_count": 0},
+        {"paths": [["new", "/a"]]},
+        {"paths": [["new", 1, ""]]},
+        {"paths": [["new", "/a", ""]] * (CHANGES_MAX + 1)},
+        {"counts": {"new": -1}},
+        {"more": 1},
+    ):
+        with pytest.raises(TamperedError):
+            changes_from_json(hostile | wrong)

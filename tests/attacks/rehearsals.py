@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sluice.formats.manifest.document import manifest_bytes
 from sluice.formats.rehearsals import COUNT_MAX, outline_bytes
 from sluice.formats.zstd import compress_frame
 from tests.attacks.case import Family, said
@@ -39,12 +40,32 @@ def ask(talk: Talk, destination: Path | str, content: bytes, **changed: Any) -> 
     return "more" if removals["count"] == COUNT_MAX + 1 and not removals["paths"] else "named"
 
 
+def ask_all(talk: Talk, destination: Path | str, content: bytes, **changed: Any) -> str:
+    """The same of the question about a whole manifest."""
+    packed = compress_frame(content)
+    question = {"distribution": "zone", "destinations": [str(destination)], "pre_actions": [], "post_actions": []}
+    talk.say(**{"type": "rehearse", **question, "manifest": len(packed), "plain": len(content), **changed})
+    talk.data(packed)
+    reply = talk.reply()
+    if reply["type"] != "rehearsal":
+        return said(reply)
+    changes = reply["changes"]
+    if changes["stops"]:
+        return "problem"
+    return "more" if changes["counts"] == {"foreign removed": COUNT_MAX + 1} and not changes["paths"] else "named"
+
+
+def whole(world: Subscriber) -> bytes:
+    """A revision that mirrors its destination."""
+    return manifest_bytes(make("1.5", world.top / "source", synchronize="mirror").manifest)
+
+
 def of(destination: Callable[[Subscriber], Path | str], **changed: Any) -> Callable[[Subscriber], str]:
     """This directory as the mirrored one."""
     return lambda world: ask(world.talk(), destination(world), mirrored(world), **changed)
 
 
-def crowded(world: Subscriber) -> str:
+def crowded(world: Subscriber, *, asking: Callable[..., str] = ask, about: Callable[[Subscriber], bytes] = mirrored) -> str:
     """A directory of somebody else's with more names than are counted, over some directories below it."""
     top = world.top.parent / "crowded"
     try:
@@ -53,7 +74,7 @@ def crowded(world: Subscriber) -> str:
             if number < 20:
                 below.mkdir(parents=True)
             os.close(os.open(below / f"{number}", os.O_CREAT | os.O_WRONLY, 0o600))
-        return ask(world.talk(), top, mirrored(world))
+        return asking(world.talk(), top, about(world))
     finally:
         shutil.rmtree(top)
 
@@ -67,3 +88,10 @@ REHEARSALS.refuses("an outline of 2**62 bytes", "ProtocolError|TamperedError", o
 REHEARSALS.refuses("an outline of less than it unpacks to", "TamperedError", of(lambda world: world.target, plain=10))
 REHEARSALS.refuses("zeros as outline", "TamperedError", lambda world: ask(world.talk(), world.target, bytes(16 * MIB)))
 REHEARSALS.refuses("before hello", "ProtocolError", lambda world: ask(world.silent(), world.target, mirrored(world)))
+REHEARSALS.accepts("all of what is extracted", "named", lambda world: ask_all(world.talk(), world.target, whole(world)))
+REHEARSALS.refuses("all of a crowded directory", "more", lambda world: crowded(world, asking=ask_all, about=whole))
+REHEARSALS.refuses("all of the root", "problem", lambda world: ask_all(world.talk(), "/", whole(world)))
+REHEARSALS.refuses(
+    "a manifest of 2**62 bytes", "ProtocolError|TamperedError", lambda world: ask_all(world.talk(), "/", whole(world), manifest=2**62)
+)
+REHEARSALS.refuses("a demand that is none", "TamperedError", lambda world: ask_all(world.talk(), world.target, whole(world), force="yes"))

@@ -64,6 +64,8 @@ def prefect(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePrefect
         (("build", "zone"), [("build", {"distribution": "zone"})]),
         (("build", "zone", "--rebaseline"), [("build", {"distribution": "zone", "rebaseline": True})]),
         (("build", "zone", "--allow-removals"), [("build", {"distribution": "zone", "allow_removals": True})]),
+        (("send", "zone", "--allow-removals"), [("send", {"distribution": "zone", "allow_removals": True})]),
+        (("extract", "--allow-removals"), [("extract", {"distributor": "hq", "at_once": True, "allow_removals": True})]),
         (("distribute", "zone", "--allow-removals"), [("distribute", {"distribution": "zone", "allow_removals": True})]),
         (("sign", "zone"), [("sign", {"distribution": "zone"})]),
         (("send", "zone", "--to", "near"), [("send", {"distribution": "zone", "to": ["near"]})]),

@@ -44,6 +44,7 @@ ORDERS = st.builds(
     min_free=st.integers(0, 2**50),
     verify=st.none() | st.booleans(),
     force=st.booleans(),
+    allow_removals=st.booleans(),
 )
 RELEASES = st.builds(replace, ORDERS, destinations=st.just(()), pre_actions=st.just(()), post_actions=st.just(()), act=st.just(Act.RELEASE))
 REPORTS = st.builds(ActionReport, st.just("pre"), TEXTS, st.floats(0, 600), st.none() | st.integers(-64, 255), TEXTS)
@@ -118,6 +119,7 @@ def order_json() -> dict[str, object]:
         ("min_free", -1),
         ("verify", 1),
         ("force", "yes"),
+        ("allow_removals", 1),
         ("surprise", 1),
     ],
 )
@@ -165,7 +167,7 @@ def test_an_act_that_is_unknown_or_has_what_it_may_not_have_is_refused(change: d
 
 
 def test_an_order_and_a_receipt_for_an_older_peer_have_no_key_that_it_doesnt_know() -> None:
-    assert {"verify", "force"}.isdisjoint(order_json())
+    assert {"verify", "force", "allow_removals"}.isdisjoint(order_json())
     receipt = Receipt(
         "hq", "oslo", 1, "zone", RevisionNumber(1, 1), Outcome.INSTALLED, *[datetime(2026, 1, 1, tzinfo=UTC)] * 2, 1, 0, 9, ""
     )

@@ -11,7 +11,7 @@ from sluice.model.feature import Feature
 from sluice.model.locked import Locked
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.removals import RemovalLimit
-from sluice.model.site import Distribution, DistributionType, FileSource, Synchronize
+from sluice.model.site import DirectoryMode, Distribution, DistributionType, FileSource, Synchronize
 from sluice.rules.features import needed_features
 
 FEW = RemovalLimit(percent=5, files=0)
@@ -54,6 +54,8 @@ def test_waiting_for_locked_targets_and_keeping_space_free_are_needed_where_they
         (FileSource(PurePosixPath("/srv/a"), "/opt/a", exclude=("b",), synchronize=Synchronize.MIRROR), {"synchronize", "removals"}),
         (FileSource(PurePosixPath("/srv/a"), "/opt/a", synchronize=Synchronize.YES, max_removals=FEW), {"synchronize", "removals"}),
         (FileSource(PurePosixPath("/srv/a"), "/opt/a", exclude=("b",), max_removals=FEW), set()),
+        (FileSource(PurePosixPath("/srv/a"), "/opt/a/", directory_mode=DirectoryMode.SET), {"directory mode"}),
+        (FileSource(PurePosixPath("/srv/a"), "/opt/a", directory_mode=DirectoryMode.KEEP), set()),
         (FileSource(PurePosixPath("/srv/a"), "/opt/a", owner="keep"), {"owner"}),
         (FileSource(PurePosixPath("/srv/a"), "/opt/a", owner="www:www", xattrs="keep"), {"owner", "xattrs"}),
         (FileSource(PurePosixPath("/srv/a"), "/opt/a", xattrs={"user.a": "b"}), {"xattrs"}),

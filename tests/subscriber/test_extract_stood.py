@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from sluice.formats.rehearsals import Question
+from sluice.model.change import ChangeKind
 from sluice.model.order import Outcome
+from sluice.subscriber.extract.rehearse import rehearse_extraction
 from sluice.subscriber.held.path_lists import STOOD
 from tests.subscriber.host import Host, shell
 from tests.subscriber.revisions import Made, made, make, tree_of
@@ -241,3 +244,48 @@ def test_the_directory_around_a_destination_keeps_its_time_if_only_staging_stood
 
     assert (around / "zone/a").read_text() == "b"
     assert around.stat().st_mtime_ns == 7
+
+
+def test_what_an_extraction_without_rollback_left_when_it_failed_counts_as_placed(host: Host, source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (target / "sub").mkdir(parents=True)
+    (target / "sub").chmod(0o1777)
+    (source / "link").symlink_to("one")
+    first = make("1.1", source, rollback=False)
+    host.receive(first)
+    assert host.extract(first, target, post=[shell("exit 1")]).outcome is Outcome.FAILED_KEPT
+    (source / "link").unlink()
+    (source / "link").symlink_to("two")
+    (source / "sub/deep").chmod(0o755)
+    (source / "a").unlink()
+
+    assert host.install(make("1.2", source, synchronize="yes"), target).failure is None
+
+    assert os.readlink(target / "link") == "two"
+    assert not (target / "a").exists()
+    assert (mode_of(target / "sub/deep"), mode_of(target / "sub")) == (0o755, 0o1777)
+
+
+@AS_ROOT
+def test_a_foreign_file_keeps_its_other_names_and_what_it_had_is_named_before(host: Host, source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (target / "sub").mkdir(parents=True)
+    for name, text in (("a", "a"), ("sub/b", "theirs")):  # one of the same content, one of another
+        (target / name).write_text(text)
+        os.chown(target / name, 65534, 65534)
+        (target / name).chmod(0o4711)
+        os.link(target / name, tmp_path / f"other-{Path(name).name}")
+        os.setxattr(target / name, "user.theirs", b"1")
+    before = {path: (path.read_bytes(), path.stat()) for path in tmp_path.glob("other-*")}
+    revision = make("1.1", source)
+
+    foretold = rehearse_extraction(host.context, Question(revision.manifest, (str(target),)))
+    assert host.install(revision, target).failure is None
+
+    named = {each.path: each.detail for each in foretold.paths if each.kind is ChangeKind.REPLACED}
+    assert named.keys() == {str(target / "a"), str(target / "sub/b")}
+    assert all("mode 4711, owner 65534:65534, 1 other hard links" in detail for detail in named.values())
+    for path, (content, status) in before.items():
+        found = path.stat()
+        assert (path.read_bytes(), found.st_ino, found.st_mode, found.st_uid) == (content, status.st_ino, status.st_mode, status.st_uid)
+        assert os.getxattr(path, "user.theirs") == b"1"

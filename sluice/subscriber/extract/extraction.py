@@ -40,7 +40,7 @@ from sluice.subscriber.extract.staging import make_staging, stage
 from sluice.subscriber.extract.swap import read_back, steps_of, swap_in
 from sluice.subscriber.held.directory import CORRUPT, TED
 from sluice.subscriber.held.local_contents import LocalContents
-from sluice.subscriber.held.path_lists import RETAINED, STOOD
+from sluice.subscriber.held.path_lists import KEPT, RETAINED, STOOD
 from sluice.subscriber.held.stat_cache import EMPTY, StatRecorder, stat_cache_bytes
 from sluice.subscriber.held.state import DistributionState
 from sluice.subscriber.held.supplement import SupplementContents
@@ -160,6 +160,8 @@ class _Extraction:
         self._stage(plan, local)
         RETAINED.write_to_journal(self._held, plan.retained)
         STOOD.write_to_journal(self._held, plan.stood)
+        if not rollback:
+            KEPT.write_to_journal(self._held, {**RETAINED.read(self._held), **plan.placed})
         self._journal.write_plan(steps_of(plan))
         actions.run("pre", JournalState.ACTING)
         wait_until_unlocked(self._context, plan, self._order.locked)

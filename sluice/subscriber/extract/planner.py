@@ -152,6 +152,8 @@ class _Planner:
         owner, xattrs = self._metadata.owner(entry, name), self._metadata.xattrs(at, entry)
         self._stage(root, path, entry, owner, xattrs, kind_before=found.kind.value if found and found.kind else "")
         self.plan.changes.add(kind, name, detail)
+        if not self._located.manifest.rollback:
+            self.plan.placed[name] = entry.kind
 
     def _can_stay(self, at: LocatedDestination, entry: Entry, found: PathStat) -> bool:
         """Whether what is on disk needn't be replaced; plans how it is mended."""

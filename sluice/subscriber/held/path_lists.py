@@ -44,13 +44,13 @@ class PathList:
             lines = [json.dumps([kind.value, path], separators=(",", ":")) + "\n" for path, kind in kept.items()]
             replace_atomically(self._in_journal(held), "".join(lines).encode())
 
-    def commit(self, held: DistributionDirectory) -> None:
-        """Make the journal's list the Distribution's; may be repeated."""
+    def commit(self, held: DistributionDirectory, *, to: str = "") -> None:
+        """Make the journal's list the Distribution's, or its list ``to``; may be repeated."""
         try:
             data = self._in_journal(held).read_bytes()
         except FileNotFoundError:
             return
-        replace_atomically(held.directory / self.name, data)
+        replace_atomically(held.directory / (to or self.name), data)
 
     def _in_journal(self, held: DistributionDirectory) -> Path:
         return held.journal / self.name
@@ -63,3 +63,5 @@ less is removed, never more."""
 STOOD = PathList("stood", ENTRIES_MAX)
 """Directories of the extracted manifest that stood before this Distribution placed anything there: they are somebody else's for ever.
 An agent from before this list made none: to it everything in its manifest was placed."""
+KEPT = PathList("kept", RETAINED_MAX)
+"""Retained paths as they are if an extraction without rollback fails: with everything that it placed. In its journal alone."""
