@@ -11,7 +11,6 @@ Everything is compared before the first refusal stops an extraction, because a d
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -31,7 +30,7 @@ from sluice.subscriber.extract.known import Knowledge
 from sluice.subscriber.extract.locked import locked_paths
 from sluice.subscriber.extract.metadata import Metadata
 from sluice.subscriber.extract.plan import MENDED, Plan, Staged, StagedRemoval, Swap
-from sluice.subscriber.extract.refusals import contents_error, foreign_error, unwritable_error
+from sluice.subscriber.extract.refusals import check_readable, contents_error, foreign_error, unwritable_error
 from sluice.subscriber.extract.removals import MoreThanMostError, Remover
 from sluice.subscriber.extract.steps import NEW, MetadataStep
 from sluice.subscriber.held.paths import full, walk
@@ -135,11 +134,7 @@ class _Planner:
         root, path, name = at.root, at.path(entry), full(at.root, at.path(entry))
         if path.rpartition("/")[2] == self._areas.name:
             raise DestinationError(f"{name} has the name of a staging directory", remedy="rename it at its source")
-        if entry.kind is EntryKind.FILE and not entry.mode & 0o400 and os.geteuid() != 0:
-            raise DestinationError(
-                f"{name} can't be read back by this account: its mode {entry.mode:04o} forbids that",
-                remedy="give it a mode that lets its owner read it, with mode: in the blueprint, or run the agent as root",
-            )
+        check_readable(name, entry)
         kind, detail = ChangeKind.NEW, ""
         if found is not None:
             is_placed = self._previous.has_placed(name, found.kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from sluice.errors import DestinationError
 from sluice.model.manifest import Entry, EntryKind
 from sluice.ports import PathStat
@@ -35,3 +37,12 @@ def unwritable_error(name: str, found: PathStat) -> DestinationError:
         f"{name.rstrip('/') or '/'} can't be written by this account: it is {worded(found)}",
         remedy="let the agent's account write there, run the agent as root, or choose another destination",
     )
+
+
+def check_readable(name: str, entry: Entry) -> None:
+    """Raise DestinationError for a file that this account couldn't read back once it has its mode."""
+    if entry.kind is EntryKind.FILE and not entry.mode & 0o400 and os.geteuid() != 0:
+        raise DestinationError(
+            f"{name} can't be read back by this account: its mode {entry.mode:04o} forbids that",
+            remedy="give it a mode that lets its owner read it, with mode: in the blueprint, or run the agent as root",
+        )
