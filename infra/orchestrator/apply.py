@@ -4,6 +4,10 @@ Pools and queues come first, then each deployment whose digest differs, then dep
 automation. Each step may be repeated: an apply that was killed is finished by the next. Only objects that carry this site's
 id are changed or removed; a name the site needs that belongs to somebody else is an error, before anything is written. Objects from
 before sites had ids are told by their Distributors' names: those that the site needs are adopted once, the others stay.
+
+With each update of a deployment Prefect deletes the runs that it planned for it. They are planned again at once, so that a start that is
+due within seconds is neither lost nor doubled. If the apply is killed between the two, a start is lost that comes before Prefect's
+scheduler looks, within 5 s.
 """
 
 from __future__ import annotations

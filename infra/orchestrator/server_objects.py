@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
-from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, WorkPool
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    DeploymentFilterTags,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, StateType, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
@@ -18,6 +32,8 @@ from sluice.distributor.plan.deployments import DIGEST_TAG, INACTIVE_TAG, TAG, D
 PAGE = 200
 """Objects in one answer: Prefect's default ceiling."""
 WORKER_TYPE = "process"
+_CLOCKS_APART = timedelta(minutes=5)
+"""Most by which the server's clock may be behind ours if no start is to be lost."""
 
 
 async def read_deployments(client: PrefectClient, flows: list[str]) -> dict[str, DeploymentResponse]:
@@ -133,7 +149,8 @@ def kept_schedules(spec: DeploymentSpec, found: DeploymentResponse | None) -> tu
 
 
 async def write_deployment(client: PrefectClient, spec: DeploymentSpec, found: DeploymentResponse | None) -> None:
-    """Write every field of the deployment: Prefect replaces it as a whole."""
+    """Write every field of the deployment: Prefect replaces it as a whole, and loses no start of its schedules over it."""
+    planned = await _planned_starts(client, found.id) if found else {}
     # The flow itself says what parameters it takes, as it does for `prefect deploy`; imported by name, since flows stand above.
     flow: Flow[..., Any] = load_flow_from_entrypoint(spec.entrypoint)
     options = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(spec.collision.value)) if spec.collision else None
@@ -155,6 +172,35 @@ async def write_deployment(client: PrefectClient, spec: DeploymentSpec, found: D
         pull_steps=[],
         job_variables={"env": dict(spec.environment)},
     )
+    if found:
+        await _plan_again(client, found.id, planned)
+
+
+async def _planned_starts(client: PrefectClient, deployment: UUID) -> dict[UUID, datetime]:
+    """Return the starts to come that the server has planned, by their runs; not those that wait since long."""
+    to_come = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        next_scheduled_start_time=FlowRunFilterNextScheduledStartTime.model_validate({"after_": datetime.now(UTC) - _CLOCKS_APART}),
+    )
+    runs = await client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+        flow_run_filter=to_come,
+        sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+        limit=PAGE,
+    )
+    return {run.id: run.next_scheduled_start_time for run in runs if run.auto_scheduled and run.next_scheduled_start_time}
+
+
+async def _plan_again(client: PrefectClient, deployment: UUID, planned: dict[UUID, datetime]) -> None:
+    """Have the server plan the schedules' starts from the first on that an update deleted.
+
+    Its own scheduler does so within seconds, but only starts that are still to come then. It knows a start by schedule and instant, so
+    none is planned twice; those before were not deleted, and wait or run.
+    """
+    kept = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(planned))), limit=PAGE) if planned else []
+    if lost := planned.keys() - {run.id for run in kept}:
+        first = min(planned[run] for run in lost)
+        await client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment}, json={"start_time": first.isoformat()})
 
 
 def _as_sent(spec: ScheduleSpec) -> DeploymentScheduleCreate:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import stat
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from cli.session import utc
+from cli.tables import moment
+from sluice.blueprint import load_site
+from sluice.distributor.plan.extractions import begins
 from tests.cli.conftest import Sluice
 
 
@@ -153,3 +157,32 @@ def test_show_schedules_lists_the_next_time_of_each_stage(sluice: Sluice, site: 
         ("extract", "near", None),
     ]
     assert "send     daily     daily 22:00 (UTC)" in sluice("show", "schedules").out
+
+
+def test_show_schedules_gives_the_instants_that_hosts_have_in_random_windows(sluice: Sluice, site: Path, at_noon: datetime) -> None:
+    """Extract: the host's own. Send: the run's, which Prefect starts with the window, and from the first to the last of its hosts."""
+    text = (site / "site.yaml").read_text()
+    night = '{daily: {from: "01:00", to: "05:00", random: true}, timezone: Europe/Helsinki}'
+    names = [f"host-{n}" for n in range(5)]
+    host = "---\nkind: Subscriber\nname: {0}\naddress: local:/srv/{0}\nworking_directory: /srv/{0}/work\nextract: {1}\n"
+    hosts = "".join(host.format(name, night) for name in names)
+    channel = f"---\nkind: Channel\nname: nightly\nsend: {night}\nsubscribers: [{', '.join(names)}]\n"
+    build = f"---\nkind: Distribution\nname: big\ndistributor: hq\ntype: file\nbuild: {night}\n"
+    build += "files: [{source: /srv/app, destination: /opt/app}]\n"
+    (site / "site.yaml").write_text(text + hosts + channel + build)
+
+    rows = {(row["stage"], row["name"]): row for row in sluice("show", "schedules", "--json").json["schedules"]}
+
+    begin = datetime(2026, 3, 1, 23, tzinfo=UTC)  # 01:00 in Helsinki
+    schedule = load_site(site).subscriber("host-0").extract
+    instants = {name: begins(schedule, begin, begin, seed=name) for name in names}  # what a run that starts with the window waits for
+    assert {name: rows["extract", name]["next"] for name in names} == {name: utc(instant) for name, instant in instants.items()}
+    whole = {"begin": "2026-03-01T23:00:00Z", "end": "2026-03-02T03:00:00Z"}
+    assert all(rows["extract", name]["window"] == whole for name in names)
+    found = sorted(instant for instant in instants.values() if instant is not None)
+    send = rows["send", "nightly"]
+    assert (send["next"], send["window"]) == ("2026-03-01T23:00:00Z", whole)
+    assert send["instants"] == {"first": utc(found[0]), "last": utc(found[-1])}
+    assert rows["build", "big"]["next"] == "2026-03-01T23:00:00Z"
+    told = f"2026-03-01 23:00:00, to Subscribers from {moment(found[0])} to {moment(found[-1])}"
+    assert told in sluice("show", "schedules").out
