@@ -35,6 +35,8 @@ class Feature(StrEnum):
     """Obeys ``max_removals`` and ``exclude`` of a destination, and reads manifests of version 3."""
     HARD_LINKS = "hard links"
     """Keeps hard links within a destination."""
+    BACKSLASH = "backslash"
+    """Takes paths with a backslash in them."""
     RENAME = "rename"
     """Takes over whatever a Distribution placed under its former name."""
     RELEASE = "release"

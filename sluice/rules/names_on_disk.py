@@ -42,8 +42,8 @@ def distributed_name(name: str, *, where: str, case_sensitive_only: bool) -> str
         raise _impossible(where, name, "isn't UTF-8", _RENAME) from None
     if not name.isascii():
         name = unicodedata.normalize("NFC", name)
-    if "\\" in name:
-        raise _impossible(where, name, "has a backslash, which is a separator on Windows", _RENAME)
+    if "\\" in name and not case_sensitive_only:
+        raise _impossible(where, name, "has a backslash, which is a separator on Windows", _RESTRICT)
     if len(name) * 4 > PART_MAX and len(name.encode()) > PART_MAX:
         raise _impossible(where, name, f"has more than {PART_MAX} bytes in UTF-8", _RENAME)
     if not case_sensitive_only and _WINDOWS.search(name):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError, StoreCorruptError
-from sluice.formats.manifest.document import has_hard_links
+from sluice.formats.manifest.document import has_backslash, has_hard_links
 from sluice.model.assignment import Assignment
 from sluice.model.event import JsonValue
 from sluice.model.feature import Feature
@@ -140,9 +140,10 @@ class Transfer:
             self._held_metadata = self._call.hello.trust or {}
         hello, about = self._call.hello, self.assignment
         require(hello, self.needs, about.distribution)
-        if Feature.HARD_LINKS not in hello.features:  # only the manifest tells whether there are some
+        content = {Feature.HARD_LINKS: has_hard_links, Feature.BACKSLASH: has_backslash}  # only the manifest tells whether there are some
+        if lacking := content.keys() - hello.features:
             manifest = self.sender.store.manifest_bytes(about.distribution, about.revision)
-            require(hello, {Feature.HARD_LINKS} if has_hard_links(manifest) else (), about.distribution)
+            require(hello, [feature for feature in lacking if content[feature](manifest)], about.distribution)
         return hello
 
     @property

@@ -82,6 +82,7 @@ def test_hello_is_answered_before_anything_heavy_is_imported(bench: Workbench) -
     assert hello["distributions"] == {}
     assert hello["codecs"] == ["zstd", "hdiff", "lzma"]
     words = [
+        "backslash",
         "delta",
         "directory mode",
         "dry run",

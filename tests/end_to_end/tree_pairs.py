@@ -43,11 +43,11 @@ Tree: TypeAlias = dict[str, Node]
 """By path below the top, which is the empty path; parents are there."""
 
 PARTS = (
-    st.text(st.characters(exclude_characters="\0/\\", exclude_categories=["Cs", "Cn"]), min_size=1, max_size=6)
+    st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs", "Cn"]), min_size=1, max_size=6)
     .map(lambda text: unicodedata.normalize("NFC", text))
     .filter(lambda text: text not in {".", ".."} and not text.startswith(".sluice-") and len(text.encode()) < 200)
 )
-NAMES = st.sampled_from(["a", "b", "ab", "a b", "ä", "日本", "a.txt", "-", "~", "a-", "a0"]) | PARTS
+NAMES = st.sampled_from(["a", "b", "ab", "a b", "ä", "日本", "a.txt", "-", "~", "a-", "a0", "a\\x2db.mount", "\\"]) | PARTS
 TIMES = st.sampled_from([0, 1, 1_700_000_000 * SECOND, 1_700_000_001 * SECOND]) | st.integers(0, 2**31 * SECOND)
 FILE_MODES = st.sampled_from([0o644, 0o755, 0o600, 0o444, 0o000]) | st.integers(0, 0o777)
 DIRECTORY_MODES = st.sampled_from([0o755, 0o750, 0o700, 0o555, 0o1777])

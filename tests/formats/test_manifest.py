@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from sluice.errors import StoreCorruptError
 from sluice.formats.manifest import document as module
-from sluice.formats.manifest.document import has_hard_links, manifest_bytes, parse_header, parse_manifest, read_back_digest
+from sluice.formats.manifest.delta import apply_manifest_delta, manifest_delta
+from sluice.formats.manifest.document import has_backslash, has_hard_links, manifest_bytes, parse_header, parse_manifest, read_back_digest
 from sluice.model.manifest import Destination, Entry, EntryKind, Manifest
 from sluice.model.removals import RemovalLimit
 from sluice.model.revision import RevisionNumber
@@ -144,6 +145,27 @@ def test_a_limit_or_an_exclude_that_breaks_a_rule_is_refused(key: str, value: st
     assert key in text
     with pytest.raises(StoreCorruptError):
         parse_manifest(text.replace(key, value).encode())
+
+
+@pytest.mark.parametrize("path", ["d-e\\x2d", "\\", "d/\\..\\b", "d/a\\\\b\n"])
+def test_a_path_with_a_backslash_makes_version_3(path: str) -> None:
+    [directory, file] = sample().destinations
+    entry = Entry(EntryKind.FILE, path, 0o644, 1, 1, A)
+    entries = tuple(sorted((*directory.entries, entry), key=lambda each: each.path))
+    manifest = replace(sample(), destinations=(replace(directory, entries=entries), file))
+    data = manifest_bytes(manifest)
+    assert b'"version":3' in data
+    assert parse_manifest(data) == manifest
+    assert has_backslash(data)
+    outlined = apply_manifest_delta(sample(), manifest_delta(sample(), replace(manifest, revision=RevisionNumber(1, 3))))
+    assert [each.path for each in outlined.destinations[0].entries] == [each.path for each in entries]
+
+
+def test_backslashes_elsewhere_than_in_paths_need_no_version_3() -> None:
+    data = manifest_bytes(sample())  # it has a link whose text has one
+    assert b"\\\\" in data
+    assert b'"version":1' in data
+    assert not has_backslash(data)
 
 
 BIG = base64.b64encode(bytes(64 * 1024)).decode()

@@ -68,5 +68,18 @@ def test_removal_owners_and_extended_attributes_are_needed_where_any_entry_asks_
 
 def test_features_are_never_renamed() -> None:
     """They stand in the hello of agents that are out there."""
-    known = {"script", "perl", "start process", "stop process", "locked", "min free", "delta", "synchronize", "owner", "xattrs", "removals"}
+    known = {
+        "script",
+        "perl",
+        "start process",
+        "stop process",
+        "locked",
+        "min free",
+        "delta",
+        "synchronize",
+        "owner",
+        "xattrs",
+        "removals",
+        "backslash",
+    }
     assert known <= {feature.value for feature in Feature}

@@ -266,3 +266,18 @@ def test_a_revision_that_is_no_longer_signed_is_not_sent(hq: Bench, agent: Agent
     with pytest.raises(NotFoundError, match="not in the signed metadata any more"):
         sending.transfer()
     assert "put" not in agent.requests
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_path_with_a_backslash_is_sent_only_to_an_agent_that_takes_it(hq: Bench, agent: AgentDouble, takes: bool) -> None:
+    agent.features = ["backslash"] if takes else ["removals", "rename"]
+    sending = hq.sending(hq.build("1.1", {r"dev\x2ddisk.mount": b"unit"}))
+    if takes:
+        sending.call()
+        assert not sending.transfer().already_held
+        assert agent.held == {"zone": "1.1"}
+    else:
+        with pytest.raises(AgentVersionError, match="can't do what zone needs: backslash"):
+            sending.call()
+        assert agent.requests == ["hello"]  # nothing was sent
+    sending.close()

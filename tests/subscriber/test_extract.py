@@ -271,3 +271,18 @@ def test_many_files_of_one_content_are_all_written(host: Host, tmp_path: Path) -
     assert receipt.failure is None
     assert receipt.files_written == 102
     assert tree_of(tmp_path / "zone") == tree_of(source)
+
+
+def test_names_with_a_backslash_are_placed_changed_and_removed_like_others(host: Host, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "a\\b").mkdir(parents=True)
+    for name in ("dev-disk-by\\x2duuid.mount", "a\\b/\\..\\c", "\\"):
+        (source / name).write_text(name)
+    target = tmp_path / "zone"
+    assert host.install(make("1.1", source, synchronize="yes"), target).failure is None
+    assert tree_of(target) == tree_of(source)
+    (source / "\\").unlink()
+    (source / "a\\b/\\..\\c").write_text("changed")
+    assert host.install(make("1.2", source, synchronize="yes"), target).failure is None
+    assert tree_of(target) == tree_of(source)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name in ("b", "c")) == []

@@ -53,7 +53,7 @@ def check_mirrors(site: Site, converter: Converter, variables: Variables) -> Non
     for distribution in site.distributions.values():
         sources = (_OwnedPath(str(entry.source), f"a source of {distribution.name}") for entry in distribution.files)
         machines.setdefault(LOCAL, []).extend(sources)
-        used = sorted({name for entry in distribution.files for name in variables_of(entry.destination)})
+        used = sorted(_used(distribution))
         rendered: dict[tuple[str | None, ...], list[tuple[int, str]]] = {}
         done: set[tuple[str | None, ...]] = set()
         for subscriber in reached_subscribers(site, distribution):
@@ -108,6 +108,14 @@ def _overlapping(paths: Sequence[str], path: str) -> Iterator[str]:
     while index < len(paths) and paths[index].startswith(path + "/"):
         yield paths[index]
         index += 1
+
+
+def _used(distribution: Distribution) -> set[str]:
+    found: set[str] = set()
+    for entry in distribution.files:
+        with suppress(AuthorError):  # told by the check of templates
+            found |= variables_of(entry.destination)
+    return found
 
 
 def _destinations(distribution: Distribution, variables: Mapping[str, str]) -> Iterator[tuple[int, str]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import PurePosixPath
 
 from sluice.blueprint.author_error import AuthorError
@@ -107,8 +105,7 @@ class TemplateCheck:
                 found.append((rendered, index))
                 if (twice := self._twice(rendered, group[0], seen, index)) is not None:
                     problems.append((index, twice))
-            found.sort()
-            problems += [problem for subscriber in group for problem in _own(found, subscriber)]
+            problems += _own(found, group)
             for index, problem in problems:
                 if index not in reported:
                     reported.add(index)
@@ -153,15 +150,15 @@ class TemplateCheck:
         return None
 
 
-def _own(found: Sequence[tuple[str, int]], subscriber: Subscriber) -> Iterator[tuple[int, AuthorError]]:
-    """Yield those of the sorted destinations that are in the Subscriber's own working directory."""
-    own = str(subscriber.working_directory).rstrip("/")
-    for start in (own, own + "/"):
-        for path, index in islice(found, bisect_left(found, (start, -1)), None):
-            if path != own and not (start.endswith("/") and path.startswith(start)):
-                break
-            what = f"for {subscriber.name} it is {path}, in the agent's own working directory"
-            yield index, AuthorError(what, "write a destination outside it")
+def _own(found: Sequence[tuple[str, int]], group: Sequence[Subscriber]) -> Iterator[tuple[int, AuthorError]]:
+    """Yield those of the destinations that are in a Subscriber's own working directory."""
+    owners = {str(subscriber.working_directory).rstrip("/"): subscriber.name for subscriber in reversed(group)}
+    for path, index in found:
+        ends = [at for at, char in enumerate(path) if char == "/"]
+        for above in (path, *(path[:end] for end in ends)):
+            if above in owners:
+                what = f"for {owners[above]} it is {path}, in the agent's own working directory"
+                yield index, AuthorError(what, "write a destination outside it")
 
 
 def _key(entry: FileSource, destination: str) -> str:

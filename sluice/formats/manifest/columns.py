@@ -178,7 +178,7 @@ class ColumnReader:
     def path(self, before: str) -> str:
         """Read a path, after the one before it."""
         shared = self._columns["shared"].number(len(before))
-        return before[:shared] + self._text(PATH_MAX, "\\")
+        return before[:shared] + self._text(PATH_MAX)
 
     def entry(self, path: str, source: Entry | None) -> Entry:
         """Read an entry at a path."""
@@ -197,16 +197,16 @@ class ColumnReader:
         if kind is EntryKind.FILE:
             size, digest = self._content(content, old)
         elif kind is EntryKind.SYMLINK:
-            target = old.target if content == _SAME else self._text(TARGET_MAX, "")
+            target = old.target if content == _SAME else self._text(TARGET_MAX)
         extras = self._read_extras() if flags & _EXTRAS else old.extras
         entry = Entry(kind, path, mode, time, size, digest, target, *extras)
         state.advance(entry)
         return entry
 
-    def _text(self, most: int, without: str) -> str:
+    def _text(self, most: int) -> str:
         text = self._columns["texts"].text(self._columns["lengths"].number(most))
-        if "\0" in text or (without and without in text):
-            raise StoreCorruptError("a manifest delta has a text with NUL, or a path with a backslash")
+        if "\0" in text:
+            raise StoreCorruptError("a manifest delta has a text with NUL")
         return text
 
     def _time(self, way: int, old: Entry) -> int:
@@ -244,5 +244,5 @@ class ColumnReader:
         number = self._columns["extras"].number(len(self._extras))
         if number:
             return self._extras[number - 1]
-        self._extras.append(parse_extras(self._text(EXTRAS_MAX, "")))
+        self._extras.append(parse_extras(self._text(EXTRAS_MAX)))
         return self._extras[-1]

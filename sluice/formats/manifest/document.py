@@ -100,6 +100,15 @@ def has_hard_links(data: bytes) -> bool:
     return b',{"h":"' in data
 
 
+def has_backslash(data: bytes) -> bool:
+    """Whether a path of a manifest, given as its bytes, has a backslash. Raises StoreCorruptError."""
+    escaped = [line for line in data.split(b"\n")[1:] if b"\\\\" in line] if b"\\\\" in data else []
+    try:
+        return any("\\" in entry.path for entry in parse_lines(line.decode() for line in escaped))
+    except UnicodeDecodeError as error:
+        raise StoreCorruptError("a manifest isn't UTF-8") from error
+
+
 def read_back_digest(manifest: Manifest, digest_of: Callable[[int, Entry], str] | None = None) -> str:
     """Compute the receipt's ``read_back``: one digest over every file entry, in the manifest's order.
 
@@ -181,7 +190,7 @@ def version_of(manifest: Manifest) -> int:
     """Return the lowest version that can express a manifest: older agents read 1."""
     if manifest.renamed_from or any(limits_removals(each) or sets_directories(each) for each in manifest.destinations):
         return 3
-    if any(entry.link for destination in manifest.destinations for entry in destination.entries):
+    if any(entry.link or "\\" in entry.path for destination in manifest.destinations for entry in destination.entries):
         return 3
     for destination in manifest.destinations:
         if destination.synchronize != Synchronize.NO or any(entry.owner or entry.xattrs for entry in destination.entries):

@@ -191,8 +191,6 @@ def _unescaped(kind: str, line: str) -> tuple[str, ...]:
             _wrong(line, "isn't JSON")
         if encode_basestring(values[at]) != raw or "\0" in values[at]:
             _wrong(line, "has a text that isn't canonical, or NUL")
-    if "\\" in values[0]:
-        _wrong(line, "has a backslash in its path")
     return tuple(values)
 
 
