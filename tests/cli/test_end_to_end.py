@@ -236,7 +236,7 @@ def test_verify_added_to_a_blueprint_after_the_build_reads_and_repairs(shell: Sh
     assert (placed.read_text(), "verified: 1 file read back, 1 written anew" in done.err) == (sound, True)
 
 
-def test_a_host_that_lost_what_it_had_is_told_by_check_status_and_doctor_and_is_due(shell: Shell, sluice: Sluice) -> None:
+def test_a_host_that_lost_what_it_had_or_is_set_up_anew_is_told_and_due(shell: Shell, sluice: Sluice) -> None:
     assert shell("distribute", "greeting").code == 0
     (shell.site / "var/office-1/sluice/distributors/hq/distributions/greeting/status.json").unlink()
     assert sluice("status", "--subscriber", "office-1", "--json").json["rows"][0]["state"] == "installed"
@@ -257,9 +257,7 @@ def test_a_host_that_lost_what_it_had_is_told_by_check_status_and_doctor_and_is_
     assert sluice("subscriber", "check", "office-1").code == 0
     assert sluice("status", "--subscriber", "office-1", "--json").json["rows"][0]["doubt"] is None
 
-
-def test_a_bootstrap_with_a_new_identity_resets_what_is_believed(shell: Shell, sluice: Sluice) -> None:
-    assert shell("distribute", "greeting").code == 0
+    # A bootstrap that makes a new identity resets what is believed.
     shutil.rmtree(shell.site / "var/office-1/sluice")
     assert sluice("subscriber", "bootstrap", "office-1").code == 4, "another receipt key is known"
     assert sluice("status", "--subscriber", "office-1", "--json").json["rows"][0]["state"] == "installed"
