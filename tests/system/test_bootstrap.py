@@ -50,7 +50,7 @@ class Place:
     bundles: Path
     crontab: Path
 
-    def bootstrap(self, *, replace_key: bool = False, dry_run: bool = False) -> Bootstrapped:
+    def bootstrap(self, *, replace_key: bool = False, own_crontab: bool = True, dry_run: bool = False) -> Bootstrapped:
         return bootstrap(
             self.subscriber,
             {"hq": self.publisher},
@@ -58,7 +58,7 @@ class Place:
             bundles=self.bundles,
             timeout=60,
             replace_key=replace_key,
-            own_crontab=True,
+            own_crontab=own_crontab,
             dry_run=dry_run,
         )
 
@@ -108,7 +108,8 @@ def place(
 def test_a_bare_host_becomes_a_subscriber_and_a_second_time_nothing_is_missing(place: Place) -> None:
     before = place.items()
     assert before["login"]
-    assert not any(before[item] for item in ("agent", "working directory", "identity", "receipt key at hq", "trust in hq", "recovery"))
+    assert not any(before[item] for item in ("agent", "working directory", "identity", "receipt key at hq", "trust in hq"))
+    assert before["recovery"] is (place.subscriber.address.scheme == "local"), "a crontab of one's own needs no line"
     done = place.bootstrap()
     assert [step.act for step in done.steps] == ALL
     assert place.directory.stat().st_mode & 0o777 == 0o700
@@ -145,6 +146,19 @@ def test_the_recovery_hook_is_one_line_beside_those_of_others_and_starts_the_age
     command = lines[2].removeprefix("@reboot ").replace("\\%", "%")
     assert subprocess.run(["/bin/sh", "-c", command.replace(" run ", " status ")], check=False).returncode == 0
     place.crontab.write_text("\n".join(lines[:2]) + "\n")
+    assert [step.act for step in place.bootstrap().steps] == [Act.HOOK]
+
+
+@here_only
+@pytest.mark.parametrize("before", [None, "", "# mine\n0 3 * * * backup\n"])
+def test_the_crontab_of_whoever_runs_it_stays_as_it_is_unless_asked(place: Place, before: str | None) -> None:
+    if before is not None:
+        place.crontab.write_text(before)
+    done = place.bootstrap(own_crontab=False)
+    assert Act.HOOK not in [step.act for step in done.steps]
+    assert "your crontab stays as it is: repeat with --crontab, or have `" in done.notes[0]
+    assert (place.crontab.read_text() if place.crontab.exists() else None) == before
+    assert place.items()["recovery"]
     assert [step.act for step in place.bootstrap().steps] == [Act.HOOK]
 
 
