@@ -78,13 +78,14 @@ def addressed(api_url: str, *, own: Path | None = None) -> Iterator[None]:
         os.environ[CERTIFICATES] = ""
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
     try:
-        if own is not None:
-            _import_elsewhere()
-        with prefect_settings(api_url):
-            from prefect import tags
+        with reached_directly(api_url):
+            if own is not None:
+                _import_elsewhere()
+            with prefect_settings(api_url):
+                from prefect import tags
 
-            with tags(TAG):
-                yield
+                with tags(TAG):
+                    yield
     finally:
         for name in [name for name in {*before, *os.environ} if name.startswith("PREFECT_")]:
             os.environ.pop(name, None)
@@ -117,7 +118,7 @@ def _import_elsewhere() -> None:
 
 
 def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not _is_hidden(name) and not is_detour(name)}
+    return {name: value for name, value in os.environ.items() if not _is_hidden(name) and not is_detour(name, value)}
 
 
 def _is_hidden(variable: str) -> bool:

@@ -105,15 +105,19 @@ def is_on_loopback(url: str) -> bool:
     return False
 
 
-def is_detour(variable: str) -> bool:
-    """Whether a variable of the environment has HTTP clients take another way than the direct one."""
+def is_detour(variable: str, value: str) -> bool:
+    """Whether a variable of the environment leads HTTP clients another way than the direct one, or to certificates that aren't there."""
+    if variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        return not os.path.exists(value)
     return variable.lower().endswith("_proxy")
 
 
 @contextmanager
 def reached_directly(api_url: str) -> Iterator[None]:
     """Have HTTP clients that are made within the context reach a server on loopback without proxies; another one as the user has set."""
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if is_detour(name)} if is_on_loopback(api_url) else {}
+    hidden = {name: value for name, value in os.environ.items() if is_detour(name, value)} if is_on_loopback(api_url) else {}
+    for name in hidden:
+        del os.environ[name]
     try:
         yield
     finally:

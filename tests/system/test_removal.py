@@ -18,7 +18,7 @@ from infra.hosts.login import host_program
 from tests.system.typed import Bench, bench
 
 __all__ = ["bench"]
-pytestmark = [pytest.mark.real, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(480)]
 MINE = "# mine\n0 3 * * * backup\n"
 CRONTAB = """\
 #!/bin/sh

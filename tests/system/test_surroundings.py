@@ -22,7 +22,7 @@ from tests.system.typed import PLACED, Bench, bench
 
 __all__ = ["bench"]
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(480)]
 NOWHERE = "http://127.0.0.1:9"
 """Nobody answers there: what goes there is lost."""
 
@@ -150,7 +150,8 @@ def test_a_server_of_its_own_is_reached_through_everything_at_once_and_nothing_o
 
 
 def test_a_remote_server_keeps_the_users_proxies_and_one_on_loopback_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    proxies = {"http_proxy": NOWHERE, "HTTPS_PROXY": NOWHERE, "ALL_PROXY": "socks5://127.0.0.1:9", "no_proxy": "x"}
+    proxies = {"http_proxy": NOWHERE, "HTTPS_PROXY": NOWHERE, "ALL_PROXY": "socks5://127.0.0.1:9", "no_proxy": "x", "SSL_CERT_FILE": "/ca"}
+    monkeypatch.setenv("SSL_CERT_DIR", "/etc")
     for name, value in proxies.items():
         monkeypatch.setenv(name, value)
     for url in (
@@ -164,6 +165,7 @@ def test_a_remote_server_keeps_the_users_proxies_and_one_on_loopback_has_none(mo
     for url in ("http://127.0.0.1:4200/api", "http://127.8.8.8/api", "http://[::1]:4200/api", "http://localhost:4200/api"):
         with reached_directly(url):
             assert not proxies.keys() & os.environ.keys(), url
+            assert os.environ["SSL_CERT_DIR"] == "/etc", "certificates that are there serve other clients: of mail, say"
         assert {name: os.environ[name] for name in proxies} == proxies, url
 
 
