@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from infra.orchestrator.server_address import LOOPBACK, is_detour, prefect_home, reached_directly
@@ -78,14 +78,14 @@ def addressed(api_url: str, *, own: Path | None = None) -> Iterator[None]:
         os.environ[CERTIFICATES] = ""
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
     try:
-        with reached_directly(api_url):
-            if own is not None:
-                _import_elsewhere()
-            with prefect_settings(api_url):
-                from prefect import tags
+        with ExitStack() as stack:
+            stack.enter_context(reached_directly(api_url))
+            with nullcontext() if own is None else _elsewhere():
+                stack.enter_context(prefect_settings(api_url))
+            from prefect import tags
 
-                with tags(TAG):
-                    yield
+            stack.enter_context(tags(TAG))
+            yield
     finally:
         for name in [name for name in {*before, *os.environ} if name.startswith("PREFECT_")]:
             os.environ.pop(name, None)
@@ -106,12 +106,13 @@ def prefect_settings(api_url: str) -> Iterator[None]:
             yield
 
 
-def _import_elsewhere() -> None:
-    """Import Prefect, which reads settings from files (.env, prefect.toml) of the current directory then, in one that has none."""
+@contextmanager
+def _elsewhere() -> Iterator[None]:
+    """Stand in another directory than the user's while Prefect reads its settings: it also looks for .env and prefect.toml there."""
     here = os.open(".", os.O_PATH | os.O_CLOEXEC)
     try:
         os.chdir("/")
-        import prefect  # noqa: F401
+        yield
     finally:
         os.fchdir(here)
         os.close(here)
