@@ -86,6 +86,7 @@ def test_hello_is_answered_before_anything_heavy_is_imported(bench: Workbench) -
         "delta",
         "directory mode",
         "dry run",
+        "hard links",
         "locked",
         "min free",
         "owner",
