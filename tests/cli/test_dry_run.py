@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.features import features
 from infra.transports.local import LocalTransport
 from sluice.model.state import State
 from tests.agents.workbench import ForkedAgents
@@ -60,7 +61,7 @@ def test_a_slash_puts_files_into_a_directory_that_stays_as_it_is(real: RealSite,
     assert sorted(os.listdir(etc)) == ["a.conf", "b", "theirs"]
     assert etc.stat().st_mode & 0o7777 == 0o2775
     assert (real.host / "tree/sub/b").read_text() == "ours"
-    assert sluice("distribute", "d", "--dry-run", "--json").json["changes"] in ([], [found | {"paths": [], "counts": {}}])
+    assert sluice("distribute", "d", "--dry-run", "--json").json["changes"] == [found | {"paths": [], "counts": {}}]
 
 
 def test_a_directory_in_the_way_of_a_file_is_foretold_and_its_remedy_works(real: RealSite, sluice: Sluice) -> None:
@@ -118,3 +119,21 @@ def test_mass_removal_stops_on_the_host_until_it_is_allowed(real: RealSite, slui
     assert (row["stops"], row["counts"]["removed"]) == ([], 30)
     assert real.distribute("d", allow_removals=True).state is State.INSTALLED
     assert not (real.host / "tree/f29").exists()
+
+
+def test_an_older_agent_is_asked_for_removals_alone_and_that_is_said(
+    real: RealSite, sluice: Sluice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real.write(D + entry("src", "/tree", synchronize="true"))
+    assert real.distribute("d").state is State.INSTALLED
+    (real.directory / "src/a.conf").unlink()
+    (real.directory / "src/new").write_text("new")
+    older = [each for each in features() if each not in ("dry run", "removals", "directory mode")]
+    monkeypatch.setattr("agents.serve.features", lambda: older)
+
+    result = sluice("distribute", "d", "--dry-run")
+    found = sluice("distribute", "d", "--dry-run", "--json").json
+
+    assert f"s1 would remove 1 path with d 1.2:\n    {real.host}/tree/a.conf" in result.out
+    assert "s1: its agent is too old to say what else would change; run: sluice subscriber bootstrap s1" in result.out
+    assert (found["changes"][0]["complete"], found["removals"][0]["paths"]) == (False, [f"{real.host}/tree/a.conf"])

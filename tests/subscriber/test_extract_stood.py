@@ -289,3 +289,20 @@ def test_a_foreign_file_keeps_its_other_names_and_what_it_had_is_named_before(ho
         found = path.stat()
         assert (path.read_bytes(), found.st_ino, found.st_mode, found.st_uid) == (content, status.st_ino, status.st_mode, status.st_uid)
         assert os.getxattr(path, "user.theirs") == b"1"
+
+
+def test_two_distributions_that_an_older_agent_let_share_a_directory_come_to_rest(tmp_path: Path, source: Path) -> None:
+    host, other, target, theirs = Host(tmp_path), another_host(tmp_path, "other"), tmp_path / "target", tmp_path / "theirs"
+    (theirs / "sub").mkdir(parents=True)
+    (theirs / "sub").chmod(0o1777)
+    (theirs / "sub/x").write_text("x")
+    host.install(make("1.1", source), target)
+    other.install(make("1.1", theirs), target)
+    (other.held.directory / STOOD.name).unlink()  # to the older agent it placed everything that its manifest names
+    modes = set()
+    for number in (2, 3, 4):
+        for each, tree in ((host, source), (other, theirs)):
+            (tree / "sub/same").write_text(f"{number} of {tree.name}")
+            assert each.install(make(f"1.{number}", tree), target).failure is None
+            modes.add((mode_of(target), mode_of(target / "sub")))
+    assert len(modes) == 1

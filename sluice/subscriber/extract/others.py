@@ -5,7 +5,7 @@ Read anew for each extraction that removes something. If they can't be known, th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from sluice.ports import Filesystem
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.journal import Journal
 from sluice.subscriber.held.directory import DistributionDirectory
+from sluice.subscriber.held.path_lists import STOOD
 from sluice.subscriber.held.paths import below, is_below
 
 
@@ -46,6 +47,19 @@ class OtherDestination:
         if self.number >= len(manifest.destinations):
             return frozenset()
         return frozenset(below(self.top, entry.path) for entry in manifest.destinations[self.number].entries)
+
+
+def is_shared(others: Sequence[OtherDestination], path: str) -> bool:
+    """Whether another Distribution counts a directory as placed by itself, too: as agents did that had no list of those that stood."""
+    return any(other.has(path) and path not in STOOD.read(other.held) for other in others)
+
+
+def known_destinations(context: ExtractionContext, renamed_from: str) -> Sequence[OtherDestination]:
+    """Return the other destinations if all are known; none otherwise, if nothing is removed because of it."""
+    try:
+        return other_destinations(context, renamed_from)
+    except DestinationError:
+        return ()
 
 
 def other_destinations(context: ExtractionContext, renamed_from: str) -> list[OtherDestination]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 from sluice.errors import DestinationError, LockedTargetError, RemovalsError
 from sluice.model.change import ChangeKind
@@ -29,8 +30,9 @@ from sluice.subscriber.extract.hard_links import HardLinks
 from sluice.subscriber.extract.known import Knowledge
 from sluice.subscriber.extract.locked import locked_paths
 from sluice.subscriber.extract.metadata import Metadata
+from sluice.subscriber.extract.others import OtherDestination, is_shared, known_destinations
 from sluice.subscriber.extract.plan import MENDED, Plan, Staged, StagedRemoval, Swap
-from sluice.subscriber.extract.refusals import check_readable, contents_error, foreign_error, unwritable_error
+from sluice.subscriber.extract.refusals import check_protected, check_readable, contents_error, foreign_error, unwritable_error
 from sluice.subscriber.extract.removals import MoreThanMostError, Remover
 from sluice.subscriber.extract.steps import NEW, MetadataStep
 from sluice.subscriber.held.paths import full, walk
@@ -86,14 +88,15 @@ class _Planner:
         """Fill the plan."""
         for at in self._located:
             with self._refusing():
-                self._check_protected(at)
+                check_protected(at, self._context.working_directory)
                 self._stage_missing_parents(at)
                 for entry in at.destination.entries:
                     self._compare(at, entry)
         with self._refusing():
             self._remove()
         for at in self._located:
-            self._mend_directories(at)
+            with self._refusing():
+                self._mend_directories(at)
         self._keep_times_of_holders()
         self._check_writable()
         self._log_metadata()
@@ -105,12 +108,6 @@ class _Planner:
             yield
         except (DestinationError, LockedTargetError, RemovalsError) as error:
             self.plan.refusals.append(error)
-
-    def _check_protected(self, at: LocatedDestination) -> None:
-        destination, ours = f"{at.top.rstrip('/')}/", f"{self._context.working_directory}/"
-        inside = ours.removeprefix(destination)
-        if destination.startswith(ours) or (inside != ours and any(f"{e.path}/".startswith(inside) for e in at.destination.entries)):
-            raise DestinationError(f"{destination} reaches into the agent's working directory", remedy="choose another destination")
 
     def _stage_missing_parents(self, at: LocatedDestination) -> None:
         """Stage directories above a destination that don't exist, together with it."""
@@ -265,13 +262,19 @@ class _Planner:
             found = self._kept_directories.get((at.number, entry.path))
             if found is None or not found.is_mendable:
                 continue  # somebody else's, in which we may only place: its mode and time are theirs
-            if full(at.root, found.path) in self.plan.stood and at.destination.directory_mode == DirectoryMode.KEEP:
-                self._keep(at.root, found)
-                continue
-            touched = self._areas.changes_time_of(at.root, at.path(entry))
+            name, touched = full(at.root, found.path), self._areas.changes_time_of(at.root, found.path)
             step = self._metadata.step(at, entry, found, touched=touched)
-            if step is not None:
+            differs = step is not None and (step.mode != step.mode_before or step.owner is not None)
+            stays = name in self.plan.stood or (differs and is_shared(self._others, name))
+            if stays and at.destination.directory_mode == DirectoryMode.KEEP:
+                self.plan.stood[name] = entry.kind
+                self._keep(at.root, found)
+            elif step is not None:
                 self.plan.metadata.append(step)
+
+    @cached_property
+    def _others(self) -> Sequence[OtherDestination]:
+        return known_destinations(self._context, self._located.manifest.renamed_from)
 
     def _keep_times_of_holders(self) -> None:
         """Keep the times of directories around a destination in which nothing but staging comes and goes, and those of all for undo."""

@@ -8,6 +8,7 @@ from sluice.errors import DestinationError
 from sluice.model.manifest import Entry, EntryKind
 from sluice.ports import PathStat
 from sluice.subscriber.extract.changes import KIND_NAMES, kind_name, worded
+from sluice.subscriber.extract.destinations import LocatedDestination
 
 MOVE_AWAY = "move it away; the next extract tries again"
 _INSTEAD = {
@@ -46,3 +47,11 @@ def check_readable(name: str, entry: Entry) -> None:
             f"{name} can't be read back by this account: its mode {entry.mode:04o} forbids that",
             remedy="give it a mode that lets its owner read it, with mode: in the blueprint, or run the agent as root",
         )
+
+
+def check_protected(at: LocatedDestination, working_directory: str) -> None:
+    """Raise DestinationError for a destination that reaches into the agent's working directory."""
+    destination, ours = f"{at.top.rstrip('/')}/", f"{working_directory}/"
+    inside = ours.removeprefix(destination)
+    if destination.startswith(ours) or (inside != ours and any(f"{e.path}/".startswith(inside) for e in at.destination.entries)):
+        raise DestinationError(f"{destination} reaches into the agent's working directory", remedy="choose another destination")
