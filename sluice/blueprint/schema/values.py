@@ -126,15 +126,19 @@ def bare_host(text: str) -> str:
     return text[1:-1]
 
 
+_NO_ZONES = {"Factory", "localtime", "posixrules"}
+"""Names in the directory of time zones that are none, or this machine's own."""
+
+
 def timezone(text: str) -> str:
     """Return the IANA name itself, or raise an error with the nearest one."""
     try:
-        if text.startswith(("posix/", "right/")) or text in ("Factory", "localtime", "posixrules"):
+        if text.startswith(("posix/", "right/")) or text in _NO_ZONES:
             raise ValueError("not a place, or of this machine alone")
         ZoneInfo(text)
     except (OSError, ValueError, KeyError):
         raise refuse(
-            f"{text!r} is not an IANA time zone", nearest(text, available_timezones()) or "write one such as Europe/Helsinki"
+            f"{text!r} is not an IANA time zone", nearest(text, available_timezones() - _NO_ZONES) or "write one such as Europe/Helsinki"
         ) from None
     return text
 
