@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock
@@ -21,8 +21,12 @@ Contacts = Callable[[str, "Subscriber"], "Contact | None"]
 
 
 @contextmanager
-def contacts_of(site: Site) -> Iterator[Contacts]:
-    """Open each ledger that is needed, once; none is created, and one that can't be opened is for others to report."""
+def contacts_of(site: Site, distributors: Collection[str] | None = None) -> Iterator[Contacts]:
+    """Open each ledger that is needed, once; none is created, and one that can't be opened is for others to report.
+
+    Args:
+        distributors: Only theirs; None: all. An older ledger is upgraded when it is opened.
+    """
     from infra.ledger.sql import open_existing
     from infra.workplace import SystemClock, ledger_place
     from sluice.distributor.deliver.contact import Contact
@@ -40,7 +44,7 @@ def contacts_of(site: Site) -> Iterator[Contacts]:
             return opened[distributor]
 
     def contact(distributor: str, subscriber: Subscriber) -> Contact | None:
-        found = ledger(distributor)
+        found = ledger(distributor) if distributors is None or distributor in distributors else None
         return None if found is None else Contact(found, SystemClock(), distributor, subscriber)
 
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, astuple
 from datetime import datetime
 from pathlib import Path
@@ -64,15 +64,21 @@ def _findings(session: Session, subscribers: bool) -> Iterator[Finding]:
         return
     yield machine.site_is_valid(site, os.environ.get("SLUICE_SITE"))
     yield from machine.identities(site)
-    yield from _distributor_findings(site, now(), calls=subscribers)
+    usable: set[str] = set()
+    yield from _distributor_findings(site, now(), usable, calls=subscribers)
     yield machine.agent_bundle(bundle_directory(session))
     yield from _prefect_findings(session, site)
     if subscribers:
-        yield from _subscribers_findings(session, site)
+        yield from _subscribers_findings(session, site, usable)
 
 
-def _distributor_findings(site: Site, at: datetime, *, calls: bool) -> Iterator[Finding]:
-    """Check the files of the Distributors of this machine, and compare its clock with their ledgers; ``calls``: hosts are asked later."""
+def _distributor_findings(site: Site, at: datetime, usable: set[str], *, calls: bool) -> Iterator[Finding]:
+    """Check the files of the Distributors of this machine, and compare its clock with their ledgers.
+
+    Args:
+        usable: Gets the Distributors whose ledgers needn't be upgraded, created or repaired.
+        calls: Hosts are asked later.
+    """
     from infra.doctor import ledger, machine
     from infra.doctor.sources import sources
     from infra.workplace import ledger_place
@@ -91,6 +97,7 @@ def _distributor_findings(site: Site, at: datetime, *, calls: bool) -> Iterator[
         snapshot = by_place[ledger_place(distributor)].snapshot
         yield from sources(site, distributor, snapshot)
         if snapshot is not None:
+            usable.add(distributor.name)
             yield from builds(site, distributor.name, snapshot, at)
             yield from beliefs(site, distributor.name, snapshot, at, calls=calls)
     newest = max((time for each in examined if (time := each.newest())), default=None)
@@ -115,7 +122,7 @@ def _prefect_findings(session: Session, site: Site) -> Iterator[Finding]:
         yield from asyncio.run(orchestrator.look(site, embedded=own is not None and own.api_url == address.api_url, now=now()))
 
 
-def _subscribers_findings(session: Session, site: Site) -> Iterator[Finding]:
+def _subscribers_findings(session: Session, site: Site, usable: Collection[str]) -> Iterator[Finding]:
     from infra.hosts.agent_bundle import Platform, bundles
     from infra.hosts.bootstrap import distributors_of
     from infra.hosts.check import check, needs_of
@@ -141,7 +148,7 @@ def _subscribers_findings(session: Session, site: Site) -> Iterator[Finding]:
             )
 
         active = [each for _, each in sorted(site.subscribers.items()) if each.active]
-        with contacts_of(site) as contacts:
+        with contacts_of(site, usable) as contacts:
             results = on_each(active, work)
     for done in results:
         yield from _subscriber_findings(done)

@@ -24,6 +24,7 @@ from sluice.errors import (
 from sluice.formats.protocol import HEADER, LACKS_MAX, error_message, message_frame
 from sluice.formats.ted.file import PAYLOAD_OFFSET, TedWriter
 from sluice.formats.ted.index import BLOCK, index_bytes
+from sluice.model.belief import Identity
 from sluice.model.revision import RevisionNumber
 from sluice.ports import TedFile
 from sluice.sender.conversation import COMPLETING_EVENTS_MAX, AgentEvent, Conversation
@@ -86,6 +87,14 @@ def test_hello_tells_what_the_subscriber_holds() -> None:
     assert hello.of("zone").extracted == ONE
     assert hello.of("other").held is None
     assert conversation.sent == line.arrived
+
+
+def test_an_identity_is_taken_as_a_claim_with_its_directory_made_printable() -> None:
+    said = {"key": "ab", "directory": "/srv/\x1b[2J", "host": "web", "instance": "cd"}
+    conversation, _ = talk(AgentDouble(hello={"identity": said}))
+    assert conversation.hello("hq").identity == Identity("ab", "/srv/?[2J", "web", "cd")
+    older, _ = talk(AgentDouble())
+    assert older.hello("hq").identity is None
 
 
 def test_the_number_of_the_last_order_is_over_all_distributions_whichever_were_asked_about() -> None:
@@ -302,6 +311,12 @@ HELLO = {
                 {"distributions": {"zone": None}},
                 {"unknown": 1},
                 {"python": "3" * 1000},
+                {"identity": "web"},
+                {"identity": {"key": "a", "directory": "/", "host": "h"}},
+                {"identity": {"key": "a", "directory": "/", "host": "\x1b[2J", "instance": "i"}},
+                {"identity": {"key": "a" * 65, "directory": "/", "host": "h", "instance": "i"}},
+                {"identity": {"key": "a", "directory": "/" * 5000, "host": "h", "instance": "i"}},
+                {"identity": {"key": "a", "directory": "/", "host": "h", "instance": "i", "more": 1}},
             )
         ),
         *(
