@@ -12,6 +12,9 @@ import pytest
 
 from cli.prefect_run import Detached, RunEnd
 from infra.ledger.sql import SqlLedger, open_ledger
+from infra.workplace import workplace_in
+from sluice.blueprint import load_site
+from sluice.distributor.build.build import build
 from sluice.errors import HostKeyError, LockedTargetError, SluiceError, UnreachableError
 from sluice.model.event import Event, EventKind
 from sluice.model.revision import RevisionNumber
@@ -199,6 +202,28 @@ def test_a_dry_run_changes_nothing(words: tuple[str, ...], said: str, site: Path
     assert result.code == 0, result.err
     assert said in result.out
     assert sorted(site.rglob("*")) == before
+
+
+def test_a_dry_run_names_excludes_that_match_nothing(site: Path, sluice: Sluice) -> None:
+    text = (site / "site.yaml").read_text()
+    (site / "site.yaml").write_text(
+        text.replace('{source: payload, destination: "{{ DEST }}"}', "{source: payload, destination: /d, exclude: ['*.tmp']}")
+    )
+    assert f"exclude '*.tmp' of {site}/payload matches nothing" in sluice("build", "zone", "--dry-run").out
+    unmatched = sluice("build", "zone", "--dry-run", "--json").json["build"]["unmatched_excludes"]
+    assert unmatched == [{"source": f"{site}/payload", "exclude": "*.tmp"}]
+
+
+def test_a_dry_run_stops_at_an_emptied_source_as_the_build_does(site: Path, sluice: Sluice) -> None:
+    loaded = load_site(site)
+    with workplace_in(loaded, "hq") as work:
+        build(loaded.distribution("zone"), store=work.store, source=work.source)
+    (site / "payload/a.txt").unlink()
+    for words in (("build", "zone"), ("distribute", "zone")):
+        result = sluice(*words, "--dry-run")
+        assert (result.code, result.out) == (6, "")
+        assert f"zone: {site}/payload has no files now; the last revision has 1 file" in result.err
+    assert sluice("build", "zone", "--dry-run", "--allow-removals").out.startswith("would build zone 1.2: 0 files")
 
 
 def test_cancel_stops_what_waits_under_a_name(prefect: FakePrefect, sluice: Sluice) -> None:

@@ -1,6 +1,7 @@
 """The send flow on a real Prefect server: fan-out, retries, queue, cancel, and what a person sees. The wire is a script."""
 
 import asyncio
+import shutil
 import threading
 import time
 from collections import defaultdict
@@ -168,6 +169,19 @@ def test_nothing_is_built_where_nothing_could_be_signed(work: Workplace) -> None
     assert state.type.value == "FAILED"
     assert "restore keys/ from your backup" in str(state.message)
     assert work.store.revisions("zone") == [V1]
+
+
+def test_an_emptied_source_fails_the_run_until_its_removals_are_allowed(work: Workplace) -> None:
+    source = Path(work.site.distribution("zone").files[0].source)
+    shutil.rmtree(source)
+    source.mkdir()
+    state = run("build", distribution="zone")
+    assert state.type.value == "FAILED"
+    assert f"zone: {source} has no files now; the last revision has " in str(state.message)
+    assert "sluice build zone --allow-removals" in str(state.message)
+    assert work.store.revisions("zone") == [V1]
+    state = run("build", distribution="zone", allow_removals=True)
+    assert (state.type.value, state.message) == ("COMPLETED", "built zone 1.2")
 
 
 def test_nothing_is_due_where_all_hold_it(work: Workplace, wire: Wire) -> None:
