@@ -82,7 +82,7 @@ PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin",
 
 REAL = {"server", "postgres", "real_part", "bundle_directory"}
 """Fixtures of tests with parts that aren't ours, or as large: they are marked ``real``, and `make test-fast` leaves them out."""
-WHOLE = ("attacks", "bench", "end_to_end", "soak", "system")
+WHOLE = ("attacks", "bench", "end_to_end", "soak", "system", "trees")
 """Directories of tests that belong to no room, but to all of it."""
 LONGEST_FIRST = (
     *("soak/", "system/test_kills", "system/test_deploy_production", "system/test_damage", "system/test_two_workers", "system/test_pauses"),

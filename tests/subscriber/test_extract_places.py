@@ -19,7 +19,7 @@ from sluice.model.order import Outcome
 from sluice.subscriber.extract.extraction import extract
 from tests.conftest import missing
 from tests.subscriber.host import Host, shell
-from tests.subscriber.revisions import make, placed_in, tree_of
+from tests.subscriber.revisions import Made, made, make, placed_in, tree_of
 
 MIB = 1024 * 1024
 
@@ -331,3 +331,103 @@ def test_a_setgid_directory_gives_its_group_and_staging_beside_the_destination_g
     if not fails:
         assert tree_of(shared / "zone") == tree_of(source)
         assert (shared / "zone/top").stat().st_gid == 12345
+
+
+@pytest.mark.parametrize(("path", "mode"), [("file", 0o000), ("file", 0o077), ("directory", 0o600), ("directory", 0o300), ("", 0o677)])
+def test_what_an_agent_without_root_could_not_read_back_is_refused_before_anything_changes(path: str, mode: int) -> None:
+    def work(directory: Path) -> None:
+        host, source, target = Host(directory), directory / "source", directory / "zone"
+        (source / "directory").mkdir(parents=True)
+        (source / "file").write_text("one")
+        revision = with_mode(make("1.1", source), path, mode)
+
+        receipt = host.install(revision, target)
+
+        assert receipt.failure is not None
+        assert f"can't be read back by this account: its mode {mode:04o}" in receipt.failure.message
+        assert not target.exists()
+        assert host.leftovers(directory) == []
+
+    as_nobody(work)
+
+
+def with_mode(revision: Made, path: str, mode: int) -> Made:
+    """The same revision, of which one entry has another mode: an account that isn't root couldn't read such a source itself."""
+    (destination,) = revision.manifest.destinations
+    entries = tuple(replace(each, mode=mode) if each.path == path else each for each in destination.entries)
+    return made(replace(revision.manifest, destinations=(replace(destination, entries=entries),)), dict(revision.contents))
+
+
+@pytest.mark.parametrize("owner", ["root:root", "daemon:daemon", "54321:54321"])
+def test_an_agent_without_root_gives_nothing_away_and_says_so_before_anything_changes(owner: str) -> None:
+    def work(directory: Path) -> None:
+        host, source, target = Host(directory), directory / "source", directory / "zone"
+        source.mkdir()
+        (source / "file").write_text("one")
+        revision = make("1.1", source)
+        (destination,) = revision.manifest.destinations
+        entries = tuple(replace(each, owner=owner) for each in destination.entries)
+        manifest = replace(revision.manifest, destinations=(replace(destination, entries=entries),))
+
+        receipt = host.install(made(manifest, dict(revision.contents)), target)
+
+        assert receipt.failure is not None
+        assert receipt.failure.message.startswith(f"{target} is to belong to {owner}: it may not be given to user ")
+        assert not target.exists()
+
+    as_nobody(work)
+
+
+def test_a_file_of_another_account_that_cannot_be_compared_is_replaced_like_any_other() -> None:
+    def work(directory: Path) -> None:
+        host, source, target = Host(directory), directory / "source", directory / "zone"
+        source.mkdir()
+        target.mkdir()
+        (source / "file").write_text("one")
+        (target / "file").write_text("two")
+        (target / "file").chmod(0)
+
+        receipt = host.install(make("1.1", source), target)
+
+        assert receipt.failure is None
+        assert (target / "file").read_text() == "one"
+
+    as_nobody(work)
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "directory"])
+def test_something_foreign_with_the_name_of_the_staging_directory_is_refused_and_stays(tmp_path: Path, kind: str) -> None:
+    host, source, around = Host(tmp_path), plant(tmp_path / "source"), tmp_path / "around"
+    around.mkdir()
+    taken = around / ".sluice-oslo.hq.zone"
+    if kind == "directory":
+        taken.mkdir(mode=0o755)
+        (taken / "mine").write_text("mine")
+    elif kind == "link":
+        taken.symlink_to("elsewhere")
+    else:
+        taken.write_text("mine")
+    before = tree_of(around)
+
+    receipt = host.install(make("1.1", source), around / "zone")
+
+    assert receipt.failure is not None
+    assert f"{taken} has the name of this extraction's staging directory, and isn't one" in receipt.failure.message
+    assert tree_of(around) == before
+
+
+def test_an_agent_without_root_that_can_stage_nowhere_says_so_before_anything_changes() -> None:
+    def work(directory: Path) -> None:
+        host, source, around = Host(directory), directory / "source", directory / "around"
+        source.write_text("two")
+        around.mkdir()
+        (around / "file").write_text("one")
+        around.chmod(0o555)
+
+        receipt = host.install(make("1.1", source), around / "file")
+
+        assert receipt.failure is not None
+        assert f"{around} can't be written by this account" in receipt.failure.message
+        assert (around / "file").read_text() == "one"
+
+    as_nobody(work)

@@ -7,7 +7,7 @@ import stat
 
 from infra.filesystem.local.calls import kernel_opens_beneath, open_beneath
 from infra.filesystem.local.directories import DIRECTORY, open_part_by_part
-from infra.filesystem.local.metadata import numbers_of
+from infra.filesystem.local.metadata import may_give, numbers_of, owner_refused
 from infra.filesystem.local.root import LocalRoot
 from infra.filesystem.local.seam import translate
 from sluice.errors import DestinationError
@@ -59,7 +59,10 @@ class LocalFilesystem:
 
     def owner(self, text: str) -> Owner:
         """See the port."""
-        return numbers_of(text)
+        owner = numbers_of(text)
+        if not may_give(owner):
+            raise owner_refused(owner)
+        return owner
 
 
 def _parts(path: str) -> list[str]:

@@ -55,7 +55,13 @@ def set_all(
     os.utime(file, ns=times_ns)
 
 
-def owner_refused(owner: Owner, where: str) -> DestinationError:
+def may_give(owner: Owner) -> bool:
+    """Whether this account may give its files to an owner, as far as its rights tell."""
+    user, group = owner
+    return os.geteuid() == 0 or (user == os.geteuid() and group in (os.getegid(), *os.getgroups()))
+
+
+def owner_refused(owner: Owner, where: str = "it") -> DestinationError:
     """Return the error for an owner that may not be set; names of user and group are the blueprint's, numbers are this host's."""
     return DestinationError(
         f"{where} may not be given to user {owner[0]}, group {owner[1]}",

@@ -165,7 +165,7 @@ class _Planner:
             digest = self._known.digest(root, found, read=lambda: self.plan.read.add((at.number, entry.path)))
             if digest != entry.digest or not self._hard_links.may_stay(full(root, path), found):
                 return False
-        except LockedTargetError:  # a file that can't be read now can be replaced, whatever its content, once it isn't locked any more
+        except (DestinationError, LockedTargetError):  # a file that can't be read now can be replaced, whatever its content
             return False
         step = self._metadata.step(at, entry, found)
         if step is not None:

@@ -10,6 +10,8 @@ from sluice.ports import PathStat
 from sluice.subscriber.extract.changes import KIND_NAMES, kind_name, worded
 from sluice.subscriber.extract.destinations import LocatedDestination
 
+_READING = {EntryKind.FILE: (0o400, "u+r"), EntryKind.DIRECTORY: (0o500, "u+rx")}
+"""Bits of a mode that an agent needs that isn't root."""
 MOVE_AWAY = "move it away; the next extract tries again"
 _INSTEAD = {
     EntryKind.DIRECTORY: "end the destination with / if a file shall go into it, or ",
@@ -41,11 +43,12 @@ def unwritable_error(name: str, found: PathStat) -> DestinationError:
 
 
 def check_readable(name: str, entry: Entry) -> None:
-    """Raise DestinationError for a file that this account couldn't read back once it has its mode."""
-    if entry.kind is EntryKind.FILE and not entry.mode & 0o400 and os.geteuid() != 0:
+    """Raise DestinationError for an entry that this account couldn't read back, or undo, once it has its mode."""
+    needed, right = _READING.get(entry.kind, (0, ""))
+    if needed & ~entry.mode and os.geteuid() != 0:
         raise DestinationError(
             f"{name} can't be read back by this account: its mode {entry.mode:04o} forbids that",
-            remedy="give it a mode that lets its owner read it, with mode: in the blueprint, or run the agent as root",
+            remedy=f"let its owner read it (chmod {right} at the source), or run the agent as root",
         )
 
 

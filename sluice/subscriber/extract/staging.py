@@ -11,13 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sluice.errors import DestinationError
 from sluice.formats.ted.file import Content
+from sluice.model.manifest import EntryKind
 from sluice.ports import Progress
 from sluice.rules.space import check_files, check_space
 from sluice.subscriber.extract.areas import StagingArea
 from sluice.subscriber.extract.locked import locked_error, locked_paths
 from sluice.subscriber.extract.plan import Plan, Staged
+from sluice.subscriber.extract.refusals import MOVE_AWAY, unwritable_error
 from sluice.subscriber.held.local_contents import LocalContents
-from sluice.subscriber.held.paths import is_private
+from sluice.subscriber.held.paths import full, is_private, is_private_stat
 
 FSYNC_EACH_BELOW = 64
 """Fewer files than this are made durable one by one, more at once with their file system (measured)."""
@@ -55,9 +57,16 @@ def make_staging(plan: Plan, name: str, *, min_free: int = 0) -> None:
 
 
 def check_holder(area: StagingArea) -> None:
-    """Raise LockedTargetError if the directory that must hold a staging directory can't be changed."""
-    if found := list(locked_paths(area.root, [area.holder_path], replaced=False)):
-        raise locked_error(found)
+    """Raise LockedTargetError or DestinationError if no staging directory can be made, also if its name is taken by something foreign."""
+    if locked := list(locked_paths(area.root, [area.holder_path], replaced=False)):
+        raise locked_error(locked)
+    found = area.root.find(area.holder_path)
+    if found is not None and not area.root.is_writable(area.holder_path):
+        raise unwritable_error(area.holder_name, found)
+    taken = area.root.find(area.staging_path)
+    if taken is not None and not (taken.kind is EntryKind.DIRECTORY and is_private_stat(taken)):
+        name = full(area.root, area.staging_path)
+        raise DestinationError(f"{name} has the name of this extraction's staging directory, and isn't one", remedy=MOVE_AWAY)
 
 
 def check_room(plan: Plan, name: str, min_free: int) -> None:

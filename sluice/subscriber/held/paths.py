@@ -48,12 +48,14 @@ def walk(root: Root, directory: str) -> Iterator[PathStat]:
 
 
 def is_private(directory: Root) -> bool:
-    """Whether a staging directory is ours, and ours alone: others may have put one of theirs at its name.
-
-    One that was made in a setgid directory has that bit too.
-    """
+    """Whether a staging directory is ours, and ours alone: others may have put one of theirs at its name."""
     found = directory.find("")
-    return found is not None and found.is_ours and found.mode & 0o777 == 0o700
+    return found is not None and is_private_stat(found)
+
+
+def is_private_stat(found: PathStat) -> bool:
+    """The same by its status. One that was made in a setgid directory has that bit too."""
+    return found.is_ours and found.mode & 0o777 == 0o700
 
 
 def hash_file(root: Root, path: str, size: int) -> str:
