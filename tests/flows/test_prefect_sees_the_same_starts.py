@@ -78,12 +78,13 @@ def test_prefect_sees_the_same_starts_of_whatever_is_accepted(kind: str) -> None
             continue
         seen["schedules"] += 1
         kept = on_server(prefect_schedule(schedule) or {})
-        for begin, end in random.sample(stretches(schedule, random), 4):
+        first, *others = stretches(schedule, random)
+        for begin, end in [first, *random.sample(others, 3)]:
             expected = ours(schedule, begin, end)
             assert theirs(kept, begin, end) == expected, f"{written} as {kept} from {begin}"
             seen["starts"] += len(expected)
     assert seen["refused"] < 60, "nearly everything is refused"
-    assert seen["starts"] > (0 if kind == "at" else 100), "hardly anything was compared"
+    assert seen["starts"] >= (10 if kind in ("at", "yearly") else 40), "hardly anything was compared"
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from sluice.blueprint.schema.schedules import ScheduleValue
 from sluice.model.schedule import Schedule
 from sluice.rules.clocks import clock_changes
+from sluice.rules.due import next_start, of_whole_windows
 
 ZONES = (
     "UTC",
@@ -127,10 +128,12 @@ def rrule(random: Random) -> str:
 
 
 def stretches(schedule: Schedule, random: Random) -> list[tuple[datetime, datetime]]:
-    """List three days before to three days after each clock change, year's end and 29 February of ten years, and a month."""
+    """List what is compared: around the first start, each clock change, year's end and 29 February of ten years, and a month."""
     walls = [before for before, _ in clock_changes(schedule.timezone)]
     days = [date(year, 12, 31) for year in YEARS] + [date(year, 2, 29) for year in YEARS if year % 4 == 0]
     instants = [wall.replace(tzinfo=UTC) for wall in walls] + [datetime(d.year, d.month, d.day, tzinfo=UTC) for d in days]
     month = datetime(random.choice(YEARS), random.randint(1, 12), 16, tzinfo=UTC)
+    if (first := next_start(of_whole_windows(schedule), datetime(2026, 2, 1, tzinfo=UTC))) is not None:
+        instants.insert(0, first)
     found = [(instant, timedelta(days=3)) for instant in instants] + [(month, timedelta(days=15))]
     return [(instant - around - timedelta(seconds=1), instant + around) for instant, around in found]
