@@ -147,7 +147,7 @@ def test_a_directory_that_staging_must_stand_in_is_named_itself(scene: Scene, re
     try:
         receipt, _ = run(scene, THREE)
         assert receipt.failure is not None
-        assert receipt.failure.message == f"locked: {scene.directory}/ (append-only)"
+        assert receipt.failure.message == f"locked: {scene.directory} (append-only)"
     finally:
         subprocess.run([chattr, "-a", scene.directory], check=True)
     scene.assert_untouched()

@@ -60,15 +60,18 @@ def failed(receipt: Receipt) -> Failure:
 def test_a_bind_mount_in_the_way_is_no_lock_that_waiting_would_free(tmp_path: Path, mount: Mount, place: str) -> None:
     """A file that a container's runtime mounts, such as /etc/resolv.conf; and a directory that a file shall replace."""
     host, target, other = Host(tmp_path), planted(tmp_path / "zone"), planted(tmp_path / "other")
-    for each in (target, other):
+    source = planted(tmp_path / "source", "a", "deep/b")
+    for each in (source, other):
         (each / "empty").mkdir()
+    assert host.install(make("1.1", source), target).outcome is Outcome.INSTALLED
     if place != "empty":
         (other / place).write_text("of the container")
     mount(target / place, "--bind", str(other / place))
     before = tree_of(target)
-    source = planted(tmp_path / "source", "a", "deep/b", *(["empty"] if place == "empty" else []))
+    (source / "empty").rmdir()
+    planted(source, "a", "deep/b", "empty")
 
-    failure = failed(host.install(make("1.1", source), target))
+    failure = failed(host.install(make("1.2", source), target))
 
     assert failure.code == "DestinationError"
     assert failure.message.endswith(f"{target / place} is a mount point: while something is mounted there, nothing can take its place")
@@ -145,10 +148,7 @@ def test_a_name_that_is_too_long_is_told_with_its_path_and_a_path_of_any_length_
     assert host.install(made, tmp_path / "/".join(["y" * 250] * 17)).outcome is Outcome.INSTALLED
 
 
-@pytest.mark.parametrize("renamed", [False, True])
-def test_an_overlay_is_a_destination_as_any_other_but_for_directories_of_its_lower_layer(
-    tmp_path: Path, mount: Mount, renamed: bool
-) -> None:
+def test_an_overlay_is_a_destination_as_any_other_and_a_directory_of_its_lower_layer_has_its_own_word(tmp_path: Path, mount: Mount) -> None:
     lower, merged = planted(tmp_path / "lower", "a", "deep/b", "deep/er/c"), tmp_path / "zone"
     (lower / "empty").mkdir()
     (tmp_path / "layers").mkdir()
@@ -156,23 +156,21 @@ def test_an_overlay_is_a_destination_as_any_other_but_for_directories_of_its_low
     for name in ("layers/upper", "layers/work", "zone"):
         (tmp_path / name).mkdir()
     mount(merged, "-t", "overlay", "-o", f"lowerdir={lower},upperdir={tmp_path}/layers/upper,workdir={tmp_path}/layers/work", "overlay")
-    host, source = Host(tmp_path), planted(tmp_path / "source", "a", "deep/b", "new/file", *(["empty"] if renamed else []))
+    host, source = Host(tmp_path), planted(tmp_path / "source", "a", "deep/b", "new/file")
     for each in ("a", "new/file"):
         (source / each).write_text("newer")
-    before = tree_of(merged)
 
     receipt = host.install(make("1.1", source), merged)
 
-    if renamed:  # a directory of the lower layer can't be renamed, so it can't be put aside
-        failure = failed(receipt)
-        assert str(merged / "empty") in failure.message
-        assert "an overlay can't rename that directory of its lower layer: move it away yourself" in failure.remedy
-        assert tree_of(merged) == before
-    else:
-        assert receipt.failure is None
-        assert (merged / "a").read_text() == (merged / "new/file").read_text() == "newer"
-        assert (merged / "deep/er/c").read_text() == "new deep/er/c"
+    assert receipt.failure is None
+    assert (merged / "a").read_text() == (merged / "new/file").read_text() == "newer"
+    assert (merged / "deep/er/c").read_text() == "new deep/er/c"
     assert host.leftovers(tmp_path) == []
+    with pytest.raises(OSError, match="cross-device") as refused:
+        os.rename(merged / "empty", merged / "other")
+    error = translate(refused.value, str(merged / "empty"))
+    assert str(merged / "empty") in error.message
+    assert "an overlay can't rename that directory of its lower layer: move it away yourself" in error.remedy
 
 
 # --- noexec -----------------------------------------------------------------------------------------------------------

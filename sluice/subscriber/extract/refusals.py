@@ -36,10 +36,22 @@ def contents_error(name: str, inside: str) -> DestinationError:
 
 def unwritable_error(name: str, found: PathStat) -> DestinationError:
     """Return the error for a directory in which this account can't change names."""
+    if _is_read_only(name):
+        return DestinationError(
+            f"{name}: Read-only file system",
+            remedy="name a destination on a file system that isn't read-only; if it ought not to be, look into the kernel's log",
+        )
     return DestinationError(
         f"{name.rstrip('/') or '/'} can't be written by this account: it is {worded(found)}",
         remedy="let the agent's account write there, run the agent as root, or choose another destination",
     )
+
+
+def _is_read_only(path: str) -> bool:
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def check_readable(name: str, entry: Entry) -> None:
