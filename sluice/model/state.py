@@ -201,7 +201,7 @@ class CurrentState:
             if self.state is State.INSTALLING and failure.retryable:
                 return self._to(State.INSTALLED, f"{self.extracted} is installed", at)
         state = State.RECEIVED if failure.retryable else State.FAILED
-        return replace(self._to(state, f"extracting {self.held} failed", at), since=at, error=failure)
+        return replace(self._to(state, f"extracting {self.held or self.offered} failed", at), since=at, error=failure)
 
     def apply_receipt(self, receipt: Receipt) -> CurrentState:
         """Apply a verified receipt of the Subscriber. One older than the last changes nothing."""

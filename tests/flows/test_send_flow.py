@@ -313,7 +313,9 @@ def test_an_extraction_that_reaches_no_agent_is_a_row_of_status(work: Workplace,
     assert state.type.value == "FAILED"
     for name in HOSTS:
         stands = work.ledger.state(name, "zone")
-        assert (str(stands.held), stands.extracted, stands.state.value) == ("1.1", None, "failed")
+        # A host without its agent holds nothing, as far as is known: the next send asks it again.
+        assert (stands.held, stands.extracted, stands.state.value, stands.reason) == (None, None, "failed", "extracting 1.1 failed")
+        assert stands.doubt.startswith("its agent is gone: ")
         assert stands.error is not None
         assert stands.error.code == "AgentMissingError"
 
