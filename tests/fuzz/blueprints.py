@@ -322,30 +322,30 @@ class Outcome:
     failure: str = ""
 
 
-def judged(seed: int) -> Outcome:
-    """Validate one blueprint in a child process."""
+def judged(seed: int, most: float = CPU_MAX) -> Outcome:
+    """Validate one blueprint in a child process that may take ``most`` seconds of CPU."""
     with tempfile.TemporaryDirectory() as name:
         directory, told = Path(name), Path(name, ".told")
         (directory / "a.yaml").write_bytes(blueprint(seed))
         child = os.fork()
         if child == 0:
-            os._exit(_validate(directory, told))
+            os._exit(_validate(directory, told, most))
         _, status, used = os.wait4(child, 0)
         cpu, memory, code = used.ru_utime + used.ru_stime, used.ru_maxrss, os.waitstatus_to_exitcode(status)
         failure = told.read_text() if told.exists() else f"ended with {code}" if code not in (0, 3) else ""
-        if code == -signal.SIGPROF or cpu > CPU_MAX:
+        if code == -signal.SIGPROF or cpu > most:
             failure += f"{cpu:.1f} s of CPU"
         elif memory > MEMORY_MAX:
             failure += f"{memory // 1024} MiB of memory"
         return Outcome(seed, "failed" if failure else "valid" if code == 0 else "refused", cpu, memory, failure)
 
 
-def _validate(directory: Path, told: Path) -> int:
+def _validate(directory: Path, told: Path, most: float) -> int:
     """As ``sluice validate`` does; returns its exit code. What is wrong with an error goes to ``told``."""
     (addresses,) = (int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmSize"))
     resource.setrlimit(resource.RLIMIT_AS, (addresses + ADDRESSES,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.setitimer(signal.ITIMER_PROF, CPU_MAX)
+    signal.setitimer(signal.ITIMER_PROF, most)
     try:
         for each in advice(load_site(directory)):
             assert each.line > 0, each  # of files there is only one
