@@ -431,3 +431,34 @@ def test_an_agent_without_root_that_can_stage_nowhere_says_so_before_anything_ch
         assert (around / "file").read_text() == "one"
 
     as_nobody(work)
+
+
+def test_a_destination_that_leads_through_the_name_of_its_staging_is_refused(tmp_path: Path) -> None:
+    host, source = Host(tmp_path), plant(tmp_path / "source")
+
+    receipt = host.install(make("1.1", source), tmp_path / "opt/.sluice-oslo.hq.zone/zone")
+
+    assert receipt.failure is not None
+    assert "leads through the name of a staging directory" in receipt.failure.message
+    assert not (tmp_path / "opt").exists()
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o555, 0o755])
+def test_an_immutable_directory_that_its_mode_closes_needs_no_undo_if_nothing_was_swapped(
+    tmp_path: Path, real_part: Callable[[str], Path], mode: int
+) -> None:
+    host, source, target = Host(tmp_path), plant(tmp_path / "source"), tmp_path / "zone"
+    target.mkdir()
+    target.chmod(mode)
+    done = subprocess.run([real_part("chattr"), "+i", target], capture_output=True, check=False)
+    if done.returncode:
+        missing("a file system with immutable files")
+    try:
+        receipt = host.install(make("1.1", source), target)
+    finally:
+        subprocess.run([real_part("chattr"), "-i", target], check=True)
+
+    assert receipt.failure is not None
+    assert receipt.failure.code == "LockedTargetError"
+    assert list(target.iterdir()) == []
+    assert host.leftovers(tmp_path) == []

@@ -64,8 +64,10 @@ def check_readable(name: str, entry: Entry) -> None:
         )
 
 
-def check_protected(at: LocatedDestination, working_directory: str) -> None:
-    """Raise DestinationError for a destination that reaches into the agent's working directory."""
+def check_protected(at: LocatedDestination, working_directory: str, staging: str) -> None:
+    """Raise DestinationError for a destination that reaches into the agent's working directory, or has the name of its staging."""
+    if staging in at.base.split("/"):
+        raise DestinationError(f"{at.top} leads through the name of a staging directory", remedy="choose another destination")
     destination, ours = f"{at.top.rstrip('/')}/", f"{working_directory}/"
     inside = ours.removeprefix(destination)
     if destination.startswith(ours) or (inside != ours and any(f"{e.path}/".startswith(inside) for e in at.destination.entries)):
