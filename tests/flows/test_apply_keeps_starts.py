@@ -86,7 +86,7 @@ def test_a_start_that_a_schedule_has_no_more_is_not_kept() -> None:
 
 def test_a_start_outlives_that_its_schedule_gets_another_name() -> None:
     """The slug of an Extract schedule is made from what it says."""
-    start = soon(5)
+    start = soon(3600)
     asyncio.run(apply(extracted(once(start))))
     plan_starts("extract/hq", start - timedelta(minutes=1))
     asyncio.run(apply(extracted(once(start, "COUNT=3"))))
