@@ -462,3 +462,20 @@ def test_an_immutable_directory_that_its_mode_closes_needs_no_undo_if_nothing_wa
     assert receipt.failure.code == "LockedTargetError"
     assert list(target.iterdir()) == []
     assert host.leftovers(tmp_path) == []
+
+
+def test_an_agent_without_root_that_may_not_read_a_destination_says_so_in_its_receipt() -> None:
+    def work(directory: Path) -> None:
+        host, source, around = Host(directory), directory / "source", directory / "around"
+        source.write_text("two")
+        around.mkdir()
+        around.chmod(0o111)
+        try:
+            receipt = host.install(make("1.1", source), around / "file")
+        finally:
+            around.chmod(0o755)
+
+        assert receipt.failure is not None
+        assert host.leftovers(directory) == []
+
+    as_nobody(work)

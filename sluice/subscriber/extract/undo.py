@@ -62,9 +62,9 @@ def undo(areas: ReopenedAreas, steps: Sequence[Step]) -> None:
     for step in steps:
         if isinstance(step, MetadataStep) and step.mode_before != NEW:
             _attempt(areas, step, failed)
-    for root in areas.roots:
+    for root, staging in zip(areas.roots, areas.staging, strict=True) if steps else ():
         if root is not None:
-            root.sync_filesystem()
+            (staging or root).sync_filesystem()  # a destination may be closed to this account for reading
     if failed:
         more = f" and {len(failed) - NAMED_MAX} more" if len(failed) > NAMED_MAX else ""
         raise UndoFailedError(
