@@ -1,7 +1,7 @@
 """Take away from a host everything that Sluice put there, and nothing else; a part of ``host_program``.
 
 Rules: look first, and refuse as a whole; what is in the way is named. Whatever an agent works on, or left half done, stays. Distributed
-files stay. Each step may be repeated: the name of the Subscriber goes last, with it the directory.
+files stay. Each step may be repeated: the name of the Subscriber goes last, with it the directory, unless that isn't ours to remove.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from infra.hosts.host_crontab import crontab, fail, hook_line, read, set_lines
 OURS = {"": {"agent", "identity", "distributors"}, "identity": {"subscriber.json", "receipt.pem", "receipt.pub", "lock"}}
 """Names that may stand in the working directory, and in a directory of it."""
 OF_A_DISTRIBUTOR = {"lock", "trust", "high-water.json", "quarantine", "distributions"}
+OF_A_DISTRIBUTION = {
+    *("lock", "status.json", "manifest", "seen", "left", "stood"),
+    *("receiving", "revisions", "journal", "receipts"),
+}
 SHOWN = 10
 """Most paths that a refusal names."""
 
@@ -36,10 +40,11 @@ def remove(directory: str, name: str, dry_run: str) -> dict[str, Any]:
         if found["directory"]:
             look(directory, name, held)
             found["stay"] = destinations(directory)
+            found["directory"] = bool(os.listdir(directory)) or is_removable(directory)
         if dry_run == "no":
             if found["hook"]:
                 set_lines(hook_line(directory), wanted=False)
-            if found["directory"]:
+            if os.path.lexists(directory):
                 take_away(directory)
     return found
 
@@ -57,10 +62,7 @@ def look(directory: str, name: str, held: contextlib.ExitStack) -> None:
     if foreign:
         more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
         fail(f"not Sluice's, so nothing was removed: {', '.join(foreign[:SHOWN])}{more}: move it away, then repeat")
-    for root, below, files in os.walk(os.path.join(directory, "distributors")):
-        if "journal" in below:
-            command = f"{os.path.join(directory, 'agent', 'sluice-agent')} run --directory {directory}"
-            fail(f"an extraction was interrupted, {os.path.join(root, 'journal')}: run there: {command}; then repeat")
+    for root, _, files in os.walk(os.path.join(directory, "distributors")):
         if "lock" in files:
             fd = os.open(os.path.join(root, "lock"), os.O_RDWR | os.O_NOFOLLOW)
             held.callback(os.close, fd)
@@ -68,19 +70,32 @@ def look(directory: str, name: str, held: contextlib.ExitStack) -> None:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 fail(f"the agent works in {root}: wait until it has finished, then repeat")
+    for journal in (os.path.join(each, "journal") for each in distributions(directory)):
+        if os.path.lexists(journal):
+            command = f"{os.path.join(directory, 'agent', 'sluice-agent')} run --directory {directory}"
+            fail(f"an extraction was interrupted, {journal}: run there: {command}; then repeat")
 
 
 def strangers(directory: str) -> list[str]:
     """Return the paths in the working directory that aren't Sluice's: other names, links in place of directories, mounted file systems."""
-    found = [path for place, names in OURS.items() for path in others(os.path.join(directory, place), names)]
+    found = [os.path.join(directory, each) for each in os.listdir(directory) if each not in OURS[""]]
+    found += others(os.path.join(directory, "identity"), OURS["identity"])
     agent = os.path.join(directory, "agent")
     found += [path for path in others(agent, {"sluice-agent"}) if not is_digest(os.path.basename(path))]
     distributors = os.path.join(directory, "distributors")
     for distributor in others(distributors, set()):
         found += others(distributor, OF_A_DISTRIBUTOR) if is_directory(distributor) else [distributor]
+    for distribution in distributions(directory):
+        found += others(distribution, OF_A_DISTRIBUTION) if is_directory(distribution) else [distribution]
     found += [os.path.join(directory, each) for each in OURS[""] if not is_directory(os.path.join(directory, each), missing=True)]
     real = os.path.join(os.path.realpath(directory), "")
     return found + [path for path in mount_points() if path.startswith(real)]
+
+
+def distributions(directory: str) -> list[str]:
+    """Return the directories of all Distributions."""
+    distributors = others(os.path.join(directory, "distributors"), set())
+    return [path for each in distributors if is_directory(each) for path in others(os.path.join(each, "distributions"), set())]
 
 
 def others(directory: str, names: set[str]) -> list[str]:
@@ -96,6 +111,11 @@ def is_directory(path: str, missing: bool = False) -> bool:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except FileNotFoundError:
         return missing
+
+
+def is_removable(directory: str) -> bool:
+    """Whether the emptied directory can go too: not from a place of another account's, nor if a file system is mounted on it."""
+    return os.access(os.path.dirname(directory), os.W_OK | os.X_OK) and not os.path.ismount(directory)
 
 
 def is_digest(name: str) -> bool:
@@ -128,9 +148,5 @@ def take_away(directory: str) -> None:
     for each in ("agent", "distributors", "identity"):
         if os.path.lexists(os.path.join(directory, each)):
             shutil.rmtree(os.path.join(directory, each))
-    for path in [os.path.join(directory, name) for name in os.listdir(directory) if name.startswith(".tmp-")]:
-        if is_directory(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
-    os.rmdir(directory)
+    if is_removable(directory):
+        os.rmdir(directory)

@@ -82,7 +82,8 @@ def host(tmp_path: Path, crontab: Path) -> Path:
         "distributors/hq/distributions/zone/lock": "",
         "distributors/hq/distributions/zone/status.json": '{"extracted":{"destinations":["/srv/zone"]}}',
         "distributors/hq/distributions/zone/revisions/1.1/manifest": "",
-        ".tmp-left": "",
+        "distributors/hq/distributions/journal/lock": "",  # a Distribution of that name
+        "distributors/hq/distributions/lock/status.json": "{}",
     }.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         (directory / name).write_text(content)
@@ -125,6 +126,10 @@ def linked(path: str) -> Callable[[Path], object]:
         pytest.param(write("agent/backup.sh"), "agent/backup.sh", id="a program of somebody's"),
         pytest.param(write("distributors/notes"), "distributors/notes", id="a file beside the Distributors"),
         pytest.param(write("distributors/hq/notes"), "distributors/hq/notes", id="a file of a Distributor's that it doesn't know"),
+        pytest.param(write(".tmp-mine"), ".tmp-mine", id="a file that somebody named as a temporary one"),
+        pytest.param(write("distributors/hq/distributions/zone/notes"), "zone/notes", id="a file in a Distribution's directory"),
+        pytest.param(write("distributors/hq/distributions/notes"), "distributions/notes", id="a file beside the Distributions"),
+        pytest.param(linked("distributors/hq/distributions/zone"), "/zone", id="a link in place of a Distribution's"),
         pytest.param(lambda host: (host / "out").mkdir(), "/out", id="an empty directory"),
         pytest.param(linked("distributors"), "/distributors", id="a link to a directory on another disk"),
         pytest.param(linked("distributors/hq"), "/distributors/hq", id="a link in place of a Distributor's"),
@@ -159,6 +164,41 @@ def test_a_file_system_that_is_mounted_in_it_is_named_and_stays(host: Path, caps
         assert (place / "mine").exists()
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+def test_a_directory_that_a_file_system_is_mounted_on_is_emptied_and_that_is_all_of_it(host: Path, crontab: Path) -> None:
+    if os.geteuid() != 0:
+        from tests.conftest import missing
+
+        missing("root, for a mount")
+    kept = shutil.copytree(host, host.parent / "kept")
+    subprocess.run(["mount", "-t", "tmpfs", "none", host], check=True)
+    try:
+        shutil.copytree(kept, host, dirs_exist_ok=True)
+        assert host_removal.remove(str(host), "near", "no")["directory"]
+        assert list(host.iterdir()) == []
+        assert host_removal.remove(str(host), "near", "yes") == {"hook": False, "directory": False, "stay": []}
+        assert host_removal.remove(str(host), "near", "no") == {"hook": False, "directory": False, "stay": []}
+        assert host.is_dir()
+    finally:
+        subprocess.run(["umount", host], check=True)
+
+
+def test_a_directory_in_a_place_of_another_accounts_is_emptied_and_that_is_all_of_it(
+    host: Path, crontab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, asked = str(host.parent), os.access
+    monkeypatch.setattr(os, "access", lambda path, *rest: str(path) != place and asked(path, *rest))  # as for any account but root
+
+    def refuses(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    for each in ("yes", "no"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rmdir", lambda path, usual=os.rmdir, **more: refuses(path) if path == str(host) else usual(path, **more))
+            assert host_removal.remove(str(host), "near", each)["directory"]
+    assert list(host.iterdir()) == []
+    assert host_removal.remove(str(host), "near", "no") == {"hook": False, "directory": False, "stay": []}
 
 
 def test_another_subscribers_directory_is_left_alone(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
