@@ -20,6 +20,7 @@ from cli.ledgers import site_snapshot
 from cli.runs import to_option
 from cli.session import Session, dry_run_option, emit, json_option, say, session
 from sluice.errors import NotFoundError
+from sluice.rules.belief import of_owner
 
 if TYPE_CHECKING:
     from sluice.model.revision import RevisionNumber
@@ -50,7 +51,7 @@ def release(ctx: click.Context, session: Session, distribution: str, to: tuple[s
     site. Without --to: on every Subscriber that has something of it by its receipts. What is being sent or extracted is waited for.
     """
     site, signer = session.site, _signer(session.site, distribution)
-    states = {pair[0]: state for pair, state in site_snapshot(site).states.items() if pair[1] == distribution}
+    states = {pair[0]: state for pair, state in site_snapshot(site).states.items() if pair[1] == distribution and of_owner(state, signer)}
     has = {name: revision for name, state in states.items() if (revision := state.extracted or state.held)}
     hosts = [site.subscriber(name) for name in dict.fromkeys(to) or sorted(has.keys() & site.subscribers.keys())]
     if dry_run:

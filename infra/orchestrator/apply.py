@@ -61,7 +61,7 @@ class _Comparison:
         marks = sorted({tag for label in taken for tag in self._standing()[label] if tag.startswith((SITE_TAG, SITE_ID_TAG))})
         whose = f"another site ({', '.join(marks)})" if marks else "somebody else"
         ids = sorted(site_ids(marks))
-        same = f"; if both are one site: echo {ids[0]} >{shlex.quote(f'{self.site.directory}/site-id')}" if ids else ""
+        same = f"; if both are one site: echo {shlex.quote(ids[0])} >{shlex.quote(f'{self.site.directory}/site-id')}" if ids else ""
         raise OrchestratorError(
             f"{', '.join(taken)} on this Prefect server belongs to {whose}",
             remedy=f"rename the object there or here, or use another server{same}",

@@ -25,6 +25,8 @@ def forget_subscriber(context: DistributorContext, name: str, *, dry_run: bool) 
         steps.append(f"forget that it has {', '.join(believed)} of Distributor {distributor}")
     if context.publisher.subscriber_key(name) is not None:
         steps.append(f"forget its receipt key in the trust of Distributor {distributor}")
+    if known.belief is not None and not steps:
+        steps.append(f"forget what Distributor {distributor} saw of its agent")
     if dry_run or not steps:
         return steps
     # First the belief: a removal that is interrupted after it is repeated because of the key.

@@ -103,7 +103,7 @@ def _doubt_of_all(belief: Belief | None, seen: Seen) -> str:
 
 def _doubt_of(state: CurrentState, claim: HeldState, last_order: int) -> Doubt | None:
     """Compare what receipts attest of one Distribution with a claim about it."""
-    if state.doubt and state.held == claim.held and claim.sequence >= state.sequence:
+    if state.doubt and state.held == claim.held and claim.sequence >= state.sequence and state.extracted in (None, claim.extracted):
         return None  # this doubt was raised before
     has = f"its agent has {claim.extracted} extracted" if claim.extracted else "its agent has nothing extracted"
     believed = f"{state.extracted} was read back" if state.extracted else f"{state.held} was received"

@@ -18,6 +18,8 @@ LIST_MAX = 10_000
 """Most Distributions, roles, features or codecs of a hello."""
 WORD_MAX = 64
 """Most characters of a word in a hello."""
+VERSION_MAX = 2**63 - 1
+"""Highest version of metadata that an agent may claim: the ledger keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def versions_of(value: Any) -> Mapping[str, int]:
     if not isinstance(value, dict) or len(value) > LIST_MAX:
         raise ProtocolError(f"the agent's trust is no object of at most {LIST_MAX}")
     for role, version in value.items():
-        if not role_is_known(role) or type(version) is not int or version < 0:
+        if not role_is_known(role) or type(version) is not int or not 0 <= version <= VERSION_MAX:
             raise ProtocolError(f"the agent's trust has {role!r:.80}: {version!r:.20}")
     return value
 

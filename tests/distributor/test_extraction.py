@@ -1,6 +1,7 @@
 """A verification that finds a tree changed lends what it lacks and orders again: what the ledger is told of it (C10)."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,5 +79,30 @@ def test_an_extraction_that_another_run_did_meanwhile_is_settled_without_a_call(
     assert done is not None
     assert (done.state, done.reason, agent.requests) == (State.INSTALLED, "done by another run", [])
     second.leave()
-    assert extraction(check=True).settled() is not None, "what was installed this very instant needs no check"
     assert not hq.ledger.snapshot().tickets
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=4), timedelta(0), timedelta(minutes=-4)])
+def test_a_check_is_done_by_another_run_only_if_that_ends_after_it_came(ahead: timedelta, tmp_path: Path) -> None:
+    """Receipts have the host's times, and its clock needn't be right."""
+    agent = AgentDouble()
+    hq = bench(tmp_path, agent)
+    revision = hq.build("1.1", {"a": b"content"})
+    assignment, context = Assignment(agent.name, "zone", revision), hq.context()
+    watch = QueueWatch("hq", None, ledger=hq.ledger, clock=context.clock)
+    sender, subscriber = hq.sending(revision).sender, subscriber_named(agent.name)
+
+    def read_back(sequence: int) -> None:
+        at = NOW + ahead + timedelta(seconds=sequence)
+        receipt = Receipt("hq", agent.name, sequence, "zone", revision, Outcome.INSTALLED, at, at, 0, 1, 9, "ab" * 32, files_read=1)
+        hq.ledger.accept_receipt(receipt, str(sequence), Event(NOW, EventKind.INSTALLED))
+
+    read_back(1)
+    check = Extraction(context, watch, sender, subscriber, assignment, lambda: RenderedRecipe(("/opt/zone",)), check=True)
+    assert check.enter() is None
+    assert check.settled() is None, "nobody has read it back since"
+    read_back(2)
+    done = check.settled()
+    assert done is not None
+    assert done.reason == "done by another run"
+    check.leave()

@@ -26,6 +26,7 @@ from sluice.errors import (
 from sluice.formats.orders import parse_order, parse_receipt
 from sluice.model.action import Script, ScriptType, StopProcess
 from sluice.model.assignment import Assignment
+from sluice.model.belief import Doubt
 from sluice.model.event import EventKind
 from sluice.model.locked import Locked
 from sluice.model.order import Act, Failure, Outcome, Receipt
@@ -241,6 +242,22 @@ def test_a_lost_acknowledgement_is_no_failure_and_stores_nothing_twice(hq: Bench
     agent.refuse.clear()
     assert order(hq).fetched
     assert kinds(hq).count(EventKind.INSTALLED) == 1
+    assert agent.receipts == []
+
+
+def test_a_receipt_from_before_a_doubt_doesnt_answer_for_the_time_after_it(hq: Bench, agent: AgentDouble) -> None:
+    """It was stored, only its acknowledgement got lost: fetched again, it mustn't say that it is installed."""
+    agent.features = ["script", "verify"]
+    agent.refuse["acknowledge"] = ConnectionLostError("cut")
+    order(hq)
+    agent.refuse.clear()
+    state = hq.ledger.state("helsinki-1", "zone")
+    doubt = Doubt("its working directory is another one", state.held, None, state.sequence)
+    hq.ledger.believe("hq", "helsinki-1", None, [], {"zone": lambda state: state.raise_doubt(doubt, NOW)})
+    result = order(hq)
+    assert (result.fetched, result.receipt.sequence, result.receipt.files_read) == (False, 2, 1)
+    after = hq.ledger.state("helsinki-1", "zone")
+    assert (after.state, after.doubt, str(after.extracted)) == (State.INSTALLED, "", "1.1")
     assert agent.receipts == []
 
 

@@ -92,6 +92,9 @@ def test_a_received_revision_that_is_gone_takes_nothing_from_what_is_extracted()
     state = waits.raise_doubt(doubts["zone"], SEEN.at)
     assert "1.3 was received, and its agent doesn't hold it any more" in state.doubt
     assert (state.held, state.extracted, state.read_back_at) == (V2, V2, T0)
+    assert compare(known(state), SEEN)[1] == {}, "the same contact again raises no second doubt"
+    _, doubts = compare(known(state), claiming(HeldState(V2, None, 5)))
+    assert (doubts["zone"].held, doubts["zone"].extracted) == (V2, None), "what goes later is doubted too"
 
 
 def test_a_machine_that_comes_back_after_another_one_is_a_twin() -> None:

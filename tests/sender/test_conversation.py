@@ -79,6 +79,13 @@ class Script:
         pass
 
 
+@pytest.mark.parametrize("version", [2**63, -1, 1.5, True])
+def test_a_version_that_no_ledger_could_keep_is_refused(version: object) -> None:
+    conversation, _ = talk(AgentDouble(hello={"trust": {"timestamp": version}}))
+    with pytest.raises(ProtocolError, match="the agent's trust has 'timestamp'"):
+        conversation.hello("hq")
+
+
 def test_hello_tells_what_the_subscriber_holds() -> None:
     conversation, line = talk(AgentDouble(held={"zone": "1.2"}, extracted={"zone": "1.1"}, trust={"root": 1, "timestamp": 7}))
     hello = conversation.hello("hq")

@@ -23,7 +23,7 @@ from sluice.model.feature import Feature
 from sluice.model.order import Demand
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.site import Subscriber
-from sluice.model.state import State
+from sluice.model.state import CurrentState, State
 from sluice.model.ticket import Occupied
 from sluice.rules.retry import failure_of
 from sluice.sender.conversation import AgentEvent
@@ -52,10 +52,12 @@ class Extraction:
 
     def __post_init__(self) -> None:
         self._claim = Claim(self.context, self.watch, self.assignment)
-        self._begun = self.context.clock.now()
+        self._before: CurrentState | None = None
+        """As it was when this one first came; its times are the host's, so they are compared with each other alone."""
 
     def enter(self) -> Occupied | None:
         """Claim the pair. Occupied: another run has it; enter again later."""
+        self._before = self._before or self.context.ledger.state(*self.assignment.pair)
         return self._claim.enter()
 
     def leave(self) -> None:
@@ -67,7 +69,7 @@ class Extraction:
         state = self.context.ledger.state(*self.assignment.pair)
         is_done = state.extracted == self.assignment.revision and self.demand is not Demand.FORCE
         if self.check:
-            is_done = is_done and state.read_back_at is not None and state.read_back_at >= self._begun
+            is_done = is_done and self._before is not None and state.read_back_at not in (None, self._before.read_back_at)
         return self._ended(State.INSTALLED, "done by another run") if is_done else None
 
     def extract(self, on_event: Callable[[AgentEvent], None] | None = None) -> DeliveryResult:

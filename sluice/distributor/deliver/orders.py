@@ -102,13 +102,13 @@ class Orders:
             LedgerError.
         """
         about, ledger = self.assignment, self.context.ledger
-        has_extracted = self.call.hello.of(about.distribution).extracted == about.revision
-        for receipt in self.fetch_receipts():
-            if receipt.revision == about.revision and receipt.outcome in INSTALLED and has_extracted and self.demand is Demand.DUE:
+        receipts, state = self.fetch_receipts(), ledger.state(*about.pair)
+        is_there = self.call.hello.of(about.distribution).extracted == about.revision and not state.doubt
+        for receipt in receipts if is_there and self.demand is Demand.DUE else ():
+            if receipt.revision == about.revision and receipt.outcome in INSTALLED:
                 return ExtractResult(receipt, fetched=True)
         needs = needed_features(self.recipe, min_free=self.recipe.min_free)
         require(self.call.hello, needs if self.demand is Demand.DUE else needs | {Feature.VERIFY}, about.distribution)
-        state = ledger.state(*about.pair)
         is_check, demand = state.extracted == about.revision, self.demand
         if state.doubt and demand is Demand.DUE:
             demand = Demand.VERIFY  # reading back alone ends a doubt

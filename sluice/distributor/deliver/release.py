@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from sluice.distributor.context import DistributorContext
+from sluice.distributor.deliver.contact import contact_in
 from sluice.distributor.deliver.orders import Orders
 from sluice.distributor.send_queue.claim import Claim
 from sluice.distributor.send_queue.watch import QueueWatch
@@ -18,7 +19,7 @@ from sluice.model.order import Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
-from sluice.model.state import CurrentState
+from sluice.rules.belief import of_owner
 from sluice.rules.lifetimes import longest_send_interval
 from sluice.rules.revisions import FIRST
 from sluice.sender.metadata import push_metadata
@@ -48,8 +49,7 @@ class Release:
             AgentVersionError: Its agent is too old; nothing was ordered.
             UndoFailedError, StoreLockedError: An extraction there stands half done, or doesn't end.
         """
-        ledger = self.context.ledger
-        claim = Claim(self.context, self.watch, self._assignment(_revision(ledger.state(self.subscriber.name, self.distribution)) or FIRST))
+        claim = Claim(self.context, self.watch, self._assignment(self._believed() or FIRST))
         waits_for = ""
         while (occupied := claim.enter()) is not None:
             if occupied.reason != waits_for:
@@ -62,22 +62,25 @@ class Release:
             claim.leave()
 
     def _order(self, claim: Claim) -> Receipt | None:
-        with closing(self.sender.call(self.subscriber, self.distribution)) as call:
+        contact = contact_in(self.context, self.subscriber)
+        with contact.calling():
+            called = self.sender.call(self.subscriber, self.distribution)
+        with closing(called) as call:
+            contact.heard(call.hello, about=self.distribution)
             there = call.hello.of(self.distribution)
-            believed = self.context.ledger.state(self.subscriber.name, self.distribution)
-            revision = there.extracted or there.held or _revision(believed)
+            revision = there.extracted or there.held or self._believed()
             if revision is None:
                 return None
             push_metadata(call, self.sender.signed, self.distribution, call.hello.trust or {})
             return Orders(self.context, call, self._assignment(revision), RenderedRecipe(())).release(hand_over=claim.hand_over)
 
+    def _believed(self) -> RevisionNumber | None:
+        """Return the revision that the ledger believes is there, or on its way, from this Distributor."""
+        state = of_owner(self.context.ledger.state(self.subscriber.name, self.distribution), self.context.distributor.name)
+        return None if state is None else state.extracted or state.held or state.offered
+
     def _assignment(self, revision: RevisionNumber) -> Assignment:
         return Assignment(self.subscriber.name, self.distribution, revision)
-
-
-def _revision(state: CurrentState) -> RevisionNumber | None:
-    """The revision that the ledger believes is there, or on its way."""
-    return state.extracted or state.held or state.offered
 
 
 def renew_signature(context: DistributorContext, distribution: str) -> None:
