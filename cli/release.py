@@ -52,7 +52,8 @@ def release(ctx: click.Context, session: Session, distribution: str, to: tuple[s
     """
     site, signer = session.site, _signer(session.site, distribution)
     states = {pair[0]: state for pair, state in site_snapshot(site).states.items() if pair[1] == distribution and of_owner(state, signer)}
-    has = {name: revision for name, state in states.items() if (revision := state.extracted or state.held)}
+    # What is doubted is asked too: the host may have it all the same.
+    has = {name: found for name, each in states.items() if (found := each.extracted or each.held or (each.offered if each.doubt else None))}
     hosts = [site.subscriber(name) for name in dict.fromkeys(to) or sorted(has.keys() & site.subscribers.keys())]
     if dry_run:
         words = {True: "would be released", False: "nothing there, says the ledger"}

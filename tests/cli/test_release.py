@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from infra.transports.local import LocalTransport
 from sluice.errors import ConnectionLostError
 from sluice.model.assignment import Assignment
-from sluice.model.event import EventKind
+from sluice.model.event import Event, EventKind
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import State
 from sluice.model.ticket import Ticket
@@ -144,17 +146,42 @@ def test_a_name_that_no_distributor_ever_signed_is_not_found(real: RealSite, slu
     assert "had, a Distribution 'dd': it is one of: d" in result.err
 
 
-def test_a_host_that_is_gone_is_an_error_of_its_row_and_stays_as_it_was(
+def test_a_host_without_its_agent_is_an_error_of_its_row_and_is_asked_again_once_it_is_back(
     real: RealSite, sluice: Sluice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("SLUICE_SITE", str(real.directory))
-    (real.host / "sluice/agent/sluice-agent").unlink()
+    launcher = real.host / "sluice/agent/sluice-agent"
+    launcher.rename(launcher.with_name("away"))
     result = sluice("release", "d")
     assert result.code == 7
     assert result.out.startswith("s1: ")
     with real.work() as work:
-        assert work.ledger.state("s1", "d").state is State.INSTALLED
+        state = work.ledger.state("s1", "d")
+        assert (state.state, state.doubt.startswith("its agent is gone")) == (State.WAITING, True)
+    launcher.with_name("away").rename(launcher)
+    assert sluice("release", "d").out.startswith("s1: d 1.1 released: its files stay")
+
+
+def test_a_host_that_shows_less_than_is_believed_is_doubted_by_a_release_too(real: RealSite, sluice: Sluice) -> None:
+    real.held("d").status_path.unlink()
+    assert sluice("release", "d").out.startswith("s1: d 1.1 released: its files stay")
+    with real.work() as work:
+        assert len(work.ledger.events(kinds=[EventKind.DOUBTED])) == 1
+        assert work.ledger.state("s1", "d").doubt == ""
+
+
+def test_what_another_distributor_placed_is_not_called_released(real: RealSite, sluice: Sluice) -> None:
+    """The Distribution had another owner, whose records on the host are its own."""
+    with real.work() as work:
+        event = Event(datetime.now(UTC), EventKind.INSTALLED, "branch", "d", subscriber="s1")
+        work.ledger.record(event, lambda state: replace(state, distributor="branch"))
+    shutil.rmtree(real.held("d").directory)
+    assert sluice("release", "d").out == "by its receipts no Subscriber has anything of d: name those to ask with --to\n"
+    assert sluice("release", "d", "--to", "s1").out == "s1: nothing there\n"
+    with real.work() as work:
+        state = work.ledger.state("s1", "d")
+        assert (state.state, state.distributor, state.doubt) == (State.INSTALLED, "branch", "")
 
 
 def test_a_run_that_has_the_pair_is_waited_for(real: RealSite, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> None:

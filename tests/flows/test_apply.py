@@ -134,6 +134,14 @@ def test_a_pool_that_somebody_else_has_is_refused_and_not_taken_over() -> None:
     assert on_server(lambda client: client.read_work_pool("hq.send")).concurrency_limit == 3
 
 
+def test_a_foreign_id_is_quoted_in_the_command_that_names_it() -> None:
+    pool = WorkPoolCreate(name="hq.send", type="process", description="site-id:$(id>x)")
+    on_server(lambda client: client.create_work_pool(pool))
+    with pytest.raises(OrchestratorError) as raised:
+        asyncio.run(plan(site()))
+    assert "if both are one site: echo '$(id>x)' >" in raised.value.remedy
+
+
 def test_a_refresh_removes_gone_deployments_although_another_name_is_taken() -> None:
     """Otherwise signatures would expire because of somebody else's deployment."""
     asyncio.run(apply(site(distribution("zone"), distribution("tools"))))
