@@ -134,7 +134,7 @@ def test_plan_apply_and_detach(shell: Shell) -> None:
     planned = shell("plan", "--json")
     assert planned.code == 0, planned.err
     before = json.loads(planned.out)
-    assert set(before) == {"create", "update", "delete", "send", "links", "refresh"}
+    assert set(before) == {"create", "update", "adopt", "delete", "send", "links", "refresh"}
     assert {"kind": "deployment", "name": "build/greeting"} in before["create"]
     assert [(send["subscriber"], send["distribution"], send["revision"]) for send in before["send"]] == [
         ("office-1", "greeting", "1.1"),

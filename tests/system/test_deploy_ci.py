@@ -177,6 +177,7 @@ def run_by_a_worker(checkout: Checkout, *words: str) -> str:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_workers_of_up_on_the_live_link_follow_each_release_and_a_refresh_withdraws_nothing_of_it(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

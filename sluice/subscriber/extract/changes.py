@@ -16,7 +16,7 @@ KIND_NAMES = {EntryKind.FILE: "a file", EntryKind.DIRECTORY: "a directory", Entr
 
 
 class ChangeLog:
-    """Changes by kind, in the order in which they were planned."""
+    """Changes by kind."""
 
     def __init__(self) -> None:
         self.counts: Counter[ChangeKind] = Counter()
@@ -29,8 +29,8 @@ class ChangeLog:
             self._named[kind].append(Change(kind, path, detail))
 
     def named(self) -> tuple[Change, ...]:
-        """Return the remembered changes, those of foreign paths first."""
-        return tuple(chain.from_iterable(self._named.values()))
+        """Return the remembered changes, those of foreign paths first, each kind in path order."""
+        return tuple(chain.from_iterable(sorted(each, key=lambda change: change.path) for each in self._named.values()))
 
 
 def kind_name(found: PathStat) -> str:
