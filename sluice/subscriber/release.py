@@ -1,6 +1,7 @@
 """Release: a Subscriber forgets that a Distribution placed anything (docs/formats.md section 5). Its files stay, and no path is looked at.
 
-After a kill at any point less is remembered than before, never more: what is forgotten first is what could remove files later.
+After a kill at any point less is remembered than before, never more: what could remove files later is forgotten first, and which
+directories stood before only when nothing is known any more that could change them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ WAIT = 600.0
 
 
 def release(context: ExtractionContext, order: Order, *, accept: Callable[[], None] = lambda: None) -> Envelope:
-    """Carry out a verified order to release; may be repeated.
+    """Carry out a verified order to release. After a kill another order does it again.
 
     Args:
         accept: Called before anything is forgotten: raises the high-water mark.
@@ -44,9 +45,9 @@ def release(context: ExtractionContext, order: Order, *, accept: Callable[[], No
 
 def forget(held: DistributionDirectory) -> None:
     """Forget everything that was received and extracted, but no receipt. The caller holds the lock."""
-    _unlink(held, RETAINED.name, STOOD.name)
+    _unlink(held, RETAINED.name)
     held.write_status(Status())
-    _unlink(held, held.manifest_path.name, held.stat_cache_path.name)
+    _unlink(held, STOOD.name, held.manifest_path.name, held.stat_cache_path.name)
     remove_directory(held.directory / "revisions")
     remove_directory(held.directory / "receiving")
 

@@ -6,6 +6,7 @@ Each case runs as an author would meet it: the dry run first, by the agent's own
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from sluice.formats.rehearsals import Question
 from sluice.model.change import ChangeKind, Changes
 from sluice.model.order import Outcome
+from sluice.subscriber.extract import rehearse
 from sluice.subscriber.extract.rehearse import rehearse_extraction
 from tests.subscriber.host import Host
 from tests.subscriber.revisions import Made, make
@@ -253,3 +255,36 @@ def test_mount_points_and_file_systems_that_take_nothing_are_foretold(
     assert foretold.stops
     assert receipt.failure.message == foretold.stops[0].message
     assert host.leftovers(tmp_path / "host") == []
+
+
+def test_of_a_directory_that_may_not_give_way_nothing_is_said_to_go(tmp_path: Path) -> None:
+    host, source, target = Host(tmp_path), tmp_path / "source", tmp_path / "target"
+    (source / "x").mkdir(parents=True)
+    for name in ("a", "b"):
+        (source / "x" / name).write_text(name)
+    host.install(make("1.1", source), target)
+    (target / "x/foreign").write_text("theirs")
+    shutil.rmtree(source / "x")
+    (source / "x").write_text("a file now")
+    question = Question(make("1.2", source).manifest, (str(target),))
+
+    found = rehearse_extraction(host.context, question)
+
+    assert len(found.stops) == 1
+    assert "foreign" in found.stops[0].message
+    assert not {ChangeKind.REMOVED, ChangeKind.FOREIGN_REMOVED} & set(found.counts)
+    (target / "x/foreign").unlink()
+    assert rehearse_extraction(host.context, question).counts[ChangeKind.REMOVED] == 2
+
+
+def test_a_question_has_no_more_looked_at_however_many_directories_are_to_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearse, "COUNT_MAX", 10)
+    host, source, target = Host(tmp_path), tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    for n in range(5):
+        (source / f"d{n}").write_text("a file")
+        (target / f"d{n}").mkdir(parents=True)
+        for name in range(8):
+            (target / f"d{n}/{name}").write_text("theirs")
+    question = Question(make("1.1", source, synchronize="mirror").manifest, (str(target),))
+    assert rehearse_extraction(host.context, question).counts == {ChangeKind.FOREIGN_REMOVED: 11}

@@ -8,12 +8,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.filesystem.local import LocalFilesystem, calls
-from infra.filesystem.local.root import LocalRoot
-from sluice.errors import DestinationError
 from sluice.formats.manifest.document import manifest_bytes
 from sluice.formats.rehearsals import Question
 from sluice.model.change import ChangeKind
@@ -289,11 +288,16 @@ def test_killed_before_any_change_it_is_undone_to_the_links_of_before(
     assert number > 10
 
 
-def test_a_file_system_without_links_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> None:
-        raise DestinationError("no links here")
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV])
+def test_a_file_system_without_links_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    real = os.link
 
-    monkeypatch.setattr(LocalRoot, "make_hard_link", refused)
+    def refused(source: Any, target: Any, **how: Any) -> None:
+        if "src_dir_fd" in how:
+            raise OSError(number, os.strerror(number))
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", refused)
     site = Site(tmp_path)
     assert tree_of(site.target) == tree_of(site.source)
     assert len(site.groups()) == 5

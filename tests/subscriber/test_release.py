@@ -17,7 +17,7 @@ from sluice.errors import StoreLockedError
 from sluice.formats.orders import order_bytes, parse_receipt, time_to_json
 from sluice.model.order import Act, Order, Outcome, Receipt
 from sluice.subscriber.extract.journal import Beginning
-from sluice.subscriber.held.path_lists import RETAINED
+from sluice.subscriber.held.path_lists import RETAINED, STOOD
 from sluice.subscriber.release import release
 from tests.subscriber.host import Host
 from tests.subscriber.revisions import make, tree_of
@@ -36,6 +36,7 @@ class Installed:
         (self.source / "sub").mkdir(parents=True)
         for name in ("a", "b", "sub/c"):
             (self.source / name).write_text(name)
+        self.target.mkdir(parents=True)
         self.host.install(make("1.1", self.source), self.target)
         (self.source / "b").unlink()
         self.made = make("1.2", self.source)
@@ -120,6 +121,7 @@ def test_killed_before_any_change_of_the_disk_it_remembers_less_never_more_and_i
         number += 1
         installed = Installed(tmp_path / str(number))
         before, retained = tree_of(installed.target), RETAINED.read(installed.host.held)
+        assert set(STOOD.read(installed.host.held)) == {str(installed.target)}
         with monkeypatch.context() as patch:
             calls = _kill_at(patch, number)
             try:
@@ -131,6 +133,7 @@ def test_killed_before_any_change_of_the_disk_it_remembers_less_never_more_and_i
         left = RETAINED.read(installed.host.held)
         assert left in (retained, {})
         assert status.extracted is not None or not left, calls  # nothing can be removed by a tree that isn't known
+        assert status.extracted is None or STOOD.read(installed.host.held), calls  # else the directory would count as placed
         assert not installed.host.receipts() or installed.host.receipts()[-1].outcome is not Outcome.RELEASED or status.extracted is None
         assert installed.release().outcome is Outcome.RELEASED
         assert sorted(path.name for path in installed.host.held.directory.iterdir()) == ["lock", "receipts", "status.json"]

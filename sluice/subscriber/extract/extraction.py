@@ -24,7 +24,6 @@ from sluice.formats.orders import order_bytes, time_to_json
 from sluice.formats.ted.file import Content, verify_payload
 from sluice.model.order import ActionReport, Order, Outcome
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Copy
 from sluice.subscriber.extract.acting import Actions
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.ending import end_failed, finish_if_possible, recover, reports_of
@@ -34,14 +33,13 @@ from sluice.subscriber.extract.known import Knowledge
 from sluice.subscriber.extract.locked import wait_until_unlocked
 from sluice.subscriber.extract.plan import Plan
 from sluice.subscriber.extract.planner import plan_extraction
-from sluice.subscriber.extract.previous import PreviousState
 from sluice.subscriber.extract.receipts import Figures, receipt_for, store_receipt
 from sluice.subscriber.extract.staging import make_staging, stage
 from sluice.subscriber.extract.swap import read_back, steps_of, swap_in
 from sluice.subscriber.held.directory import CORRUPT, TED
 from sluice.subscriber.held.local_contents import LocalContents
 from sluice.subscriber.held.path_lists import KEPT, RETAINED, STOOD
-from sluice.subscriber.held.stat_cache import EMPTY, StatRecorder, stat_cache_bytes
+from sluice.subscriber.held.stat_cache import StatRecorder, stat_cache_bytes
 from sluice.subscriber.held.state import DistributionState
 from sluice.subscriber.held.supplement import SupplementContents
 from sluice.trust.envelope import Envelope
@@ -138,13 +136,7 @@ class _Extraction:
         tree = state.tree(self._context.filesystem)
         with closing(LocalContents(tree, SupplementContents(self._held.revision(order.revision)))) as local:
             self._context.event("compare", 0, 0)
-            cache = EMPTY if manifest.verify or order.verify else state.stat_cache(tree)
-            now_ns = int(self._started.timestamp()) * 10**9
-            # A check writes nothing that is as it should be, whatever `copy` says.
-            is_check = order.verify and tree.revision == manifest.revision
-            copy_all = order.force or (manifest.copy == Copy.ALL and not is_check)
-            previous = PreviousState.read(self._held, tree, former)
-            known = Knowledge(previous, cache, now_ns, copy_all=copy_all, allow_removals=order.allow_removals)
+            known = Knowledge.read(state, tree, former, manifest, order, self._started)
             with closing(plan_extraction(self._context, order.destinations, manifest, known)) as plan:
                 plan.require_allowed()
                 if plan.is_empty and state.is_extracted(order.revision) and not (order.force or former):

@@ -35,6 +35,14 @@ class OtherDestination:
         """Whether a path is the destination itself, or was placed in it."""
         return path == self.top or (is_below(path, self.top) and path in self._placed)
 
+    def counts_as_placed(self, path: str) -> bool:
+        """Whether its Distribution has a directory that, as far as it knows, didn't stand before: older agents had no list of those."""
+        return self.has(path) and path not in self._stood
+
+    @cached_property
+    def _stood(self) -> frozenset[str]:
+        return frozenset(STOOD.read(self.held))
+
     @cached_property
     def _placed(self) -> frozenset[str]:
         """Real paths; none if its first extraction is under way."""
@@ -47,11 +55,6 @@ class OtherDestination:
         if self.number >= len(manifest.destinations):
             return frozenset()
         return frozenset(below(self.top, entry.path) for entry in manifest.destinations[self.number].entries)
-
-
-def is_shared(others: Sequence[OtherDestination], path: str) -> bool:
-    """Whether another Distribution counts a directory as placed by itself, too: as agents did that had no list of those that stood."""
-    return any(other.has(path) and path not in STOOD.read(other.held) for other in others)
 
 
 def known_destinations(context: ExtractionContext, renamed_from: str) -> Sequence[OtherDestination]:

@@ -30,7 +30,7 @@ from sluice.subscriber.extract.hard_links import HardLinks
 from sluice.subscriber.extract.known import Knowledge
 from sluice.subscriber.extract.locked import locked_paths
 from sluice.subscriber.extract.metadata import Metadata
-from sluice.subscriber.extract.others import OtherDestination, is_shared, known_destinations
+from sluice.subscriber.extract.others import OtherDestination, known_destinations
 from sluice.subscriber.extract.plan import MENDED, Plan, Staged, StagedRemoval, Swap
 from sluice.subscriber.extract.refusals import check_protected, check_readable, contents_error, foreign_error, unwritable_error
 from sluice.subscriber.extract.removals import MoreThanMostError, Remover
@@ -189,15 +189,16 @@ class _Planner:
     def _check_contents(self, at: LocatedDestination, name: str, path: str, *, is_mirrored: bool) -> None:
         """Check that everything in a directory that gives way to a file or a link may go with it."""
         excludes, most = Excludes(at.destination.exclude), self._known.most
-        for number, each in enumerate(walk(at.root, path)):
-            if most is not None and number > most + len(at.destination.entries):
+        given_way: dict[str, EntryKind | None] = {}
+        for each in walk(at.root, path):
+            if most is not None and len(self._given_way) + len(given_way) > most + len(at.destination.entries):
                 raise MoreThanMostError
-            inside, is_placed = full(at.root, each.path), self._previous.has_placed(full(at.root, each.path), each.kind)
-            below_top, is_directory = inside.removeprefix(at.top).lstrip("/"), each.kind is EntryKind.DIRECTORY
-            if not (is_mirrored or is_placed) or (is_mirrored and excludes.covers(below_top, is_directory=is_directory)):
+            inside, below_top = full(at.root, each.path), each.path[len(at.base) :].lstrip("/")
+            is_kept = is_mirrored and excludes.covers(below_top, is_directory=each.kind is EntryKind.DIRECTORY)
+            if is_kept or not (is_mirrored or self._previous.has_placed(inside, each.kind)):
                 raise contents_error(name, each.path)
-            self._given_way[inside] = each.kind
-            self.plan.changes.add(ChangeKind.REMOVED if is_placed else ChangeKind.FOREIGN_REMOVED, inside)
+            given_way[inside] = each.kind
+        self._given_way |= given_way
 
     def _stage(
         self, root: Root, path: str, entry: Entry, owner: Owner | None = None, xattrs: Xattrs | None = None, *, kind_before: str = ""
@@ -232,7 +233,7 @@ class _Planner:
         if not self._known.allow_removals:
             require_usual(self._context, removals, self._given_way, self._located, self._previous)
         self.plan.retained, self.plan.paths_removed = removals.retained, len(removals.kinds)
-        for path, kind in removals.kinds.items():
+        for path, kind in {**self._given_way, **removals.kinds}.items():
             self.plan.changes.add(ChangeKind.REMOVED if self._previous.has_placed(path, kind) else ChangeKind.FOREIGN_REMOVED, path)
         for each in removals.tops:
             area, name = self._areas.reserve(each.root, each.found.path)
@@ -241,8 +242,7 @@ class _Planner:
             (each.root.path, each.found.path.rpartition("/")[0]): each.root for each in removals.tops if remover.outside_manifest(each)
         }
         for (_, path), root in outside.items():
-            holder = root.find(path)
-            if holder is not None:
+            if (holder := root.find(path)) is not None:
                 self._keep(root, holder)
 
     def _keep(self, root: Root, found: PathStat) -> None:
@@ -265,7 +265,7 @@ class _Planner:
             name, touched = full(at.root, found.path), self._areas.changes_time_of(at.root, found.path)
             step = self._metadata.step(at, entry, found, touched=touched)
             differs = step is not None and (step.mode != step.mode_before or step.owner is not None)
-            stays = name in self.plan.stood or (differs and is_shared(self._others, name))
+            stays = name in self.plan.stood or (differs and any(other.counts_as_placed(name) for other in self._others))
             if stays and at.destination.directory_mode == DirectoryMode.KEEP:
                 self.plan.stood[name] = entry.kind
                 self._keep(at.root, found)

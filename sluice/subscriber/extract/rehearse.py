@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 
 from sluice.errors import OutOfOrderError, SluiceError
@@ -16,7 +17,6 @@ from sluice.formats.rehearsals import COUNT_MAX, Question
 from sluice.model.change import ChangeKind, Changes, Stop
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
-from sluice.model.site import Copy
 from sluice.subscriber.extract.changes import ChangeLog
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.former import read_former
@@ -24,7 +24,6 @@ from sluice.subscriber.extract.known import Knowledge
 from sluice.subscriber.extract.locked import locked_error, locked_targets
 from sluice.subscriber.extract.plan import Plan
 from sluice.subscriber.extract.planner import plan_extraction
-from sluice.subscriber.extract.previous import PreviousState
 from sluice.subscriber.extract.removals import MoreThanMostError
 from sluice.subscriber.extract.staging import check_holder, check_room
 from sluice.subscriber.held.state import DistributionState
@@ -39,18 +38,10 @@ def rehearse_extraction(context: ExtractionContext, question: Question) -> Chang
             raise OutOfOrderError(f"{manifest.distribution} {extracted.revision} is extracted: {manifest.revision} is older")
         if not (question.verify or question.force) and state.is_installed(manifest.revision, question.destinations):
             return Changes()
-        now_ns = int(context.now().timestamp()) * 10**9
         with closing(state.tree(context.filesystem)) as tree, read_former(context, manifest) as former:
             signed = _signed_contents(state) | (_signed_contents(DistributionState(former.held)) if former else frozenset())
-            known = Knowledge(
-                PreviousState.read(context.held, tree, former),
-                state.stat_cache(tree),
-                now_ns,
-                copy_all=question.force or manifest.copy == Copy.ALL,
-                allow_removals=question.allow_removals,
-                may_read=signed.__contains__,
-                most=COUNT_MAX,
-            )
+            known = Knowledge.read(state, tree, former, manifest, question, context.now())
+            known = replace(known, may_read=signed.__contains__, most=COUNT_MAX)
             with closing(plan_extraction(context, question.destinations, manifest, known)) as plan:
                 return _answer(plan.changes, _stops(plan, question))
     except MoreThanMostError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from sluice.errors import DestinationError
+from sluice.errors import DestinationError, LockedTargetError
 from sluice.formats.ted.file import Content
 from sluice.model.manifest import EntryKind
 from sluice.ports import Progress
@@ -130,7 +130,11 @@ def stage(plan: Plan, contents: Iterable[Content], local: LocalContents, progres
     for item, first in plan.hard_links:
         try:
             item.staging.make_hard_link(item.name, first.name)
-        except DestinationError:  # a file system without them, or one that has as many as it can: what else is wrong, a copy meets too
+        except (
+            DestinationError,
+            LockedTargetError,
+        ):
+            # A file system without them (FAT says EPERM), or one that has as many as it can: what else is wrong, a copy meets too.
             _write_one(item, first.staging.read(first.name), durable)
     for item in plan.links:
         item.staging.make_symlink(item.name, item.entry.target, owner=item.owner)
