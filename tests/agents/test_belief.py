@@ -17,7 +17,7 @@ from infra.transports.local import LocalStream, LocalTransport
 from sluice.distributor.deliver.contact import Contact, Told
 from sluice.distributor.plan.sends import plan_sends
 from sluice.errors import SluiceError, StoreCorruptError, UnreachableError
-from sluice.model.event import EventKind
+from sluice.model.event import Event, EventKind
 from sluice.model.order import Demand
 from sluice.model.site import Address, Channel, Distribution, DistributionType, Site, Subscriber, Subscription
 from sluice.model.state import State
@@ -265,6 +265,16 @@ def test_a_run_meanwhile_is_newer_than_what_was_heard_before(route: Route) -> No
     contact.heard(replace(old, distributions={}), looks=True)
     state = route.ledger.state("oslo", "zone")
     assert (state.extracted, state.doubt) == (revision, "")
+
+
+def test_a_pair_that_another_distributor_took_over_meanwhile_is_left_alone(route: Route) -> None:
+    revision = route.build("zone", "1.1", FILES)
+    route.deliver("zone", revision, extract=False)
+    contact = Contact(route.ledger, route.clock, "hq", route.subscriber)
+    event = Event(route.clock.now(), EventKind.OFFERED, "branch", "zone", subscriber="oslo")
+    route.ledger.record(event, lambda state: state.offer(revision, distributor="branch", channel="night", at=event.at))
+    contact.forget("its agent is gone")
+    assert route.ledger.state("oslo", "zone").doubt == ""
 
 
 def test_what_is_forgotten_at_a_bootstrap_is_due(route: Route) -> None:

@@ -11,7 +11,7 @@ from infra.ledger.sql import open_ledger
 from infra.sources.files import FilesSource
 from sluice.distributor.build.build import BuildResult
 from sluice.distributor.build.record import build_recorded
-from sluice.errors import SluiceError
+from sluice.errors import SluiceError, StoreLockedError
 from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
 from sluice.trust.publish import Publisher
@@ -82,5 +82,14 @@ def test_whatever_fails_a_build_leaves_a_trace_until_one_succeeds(tmp_path: Path
     if away.exists():
         away.rename(site.source)
     assert build(site, tmp_path / "ledger.db")[1] is EventKind.BUILT
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        assert ledger.snapshot().failing == {}
+
+
+def test_a_build_that_another_run_makes_already_is_no_failing_one(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.write("a", b"content")
+    with site.store.lock("zone"), pytest.raises(StoreLockedError):
+        build(site, tmp_path / "ledger.db")
     with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
         assert ledger.snapshot().failing == {}

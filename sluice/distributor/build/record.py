@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sluice.distributor.build.build import BuildResult, build
 from sluice.distributor.build.sign import sign
 from sluice.distributor.context import DistributorContext, event_of, failure_data
-from sluice.errors import SluiceError
+from sluice.errors import SluiceError, StoreLockedError
 from sluice.model.event import EventKind, JsonValue
 from sluice.model.state import Built
 from sluice.ports import Progress
@@ -28,6 +28,8 @@ def build_recorded(
     try:
         context.publisher.check_keys()  # before anything is read: nothing could be signed
         result = build(subject, store=store, source=source, rebaseline=rebaseline, allow_removals=allow_removals, progress=progress)
+    except StoreLockedError:
+        raise  # another run builds it, and leaves the trace
     except Exception as error:  # whatever it is: a build that fails leaves a trace
         told = error if isinstance(error, SluiceError) else SluiceError(f"{type(error).__name__}: {error}", remedy="report it as a bug")
         data = {**failure_data(told), "remedy": told.remedy[:1000]}

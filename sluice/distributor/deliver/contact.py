@@ -114,7 +114,7 @@ class Contact:
 
 
 def _attested(state: CurrentState) -> tuple[object, ...]:
-    return state.held, state.extracted, state.sequence, state.doubt
+    return state.distributor, state.held, state.extracted, state.sequence, state.doubt
 
 
 def _lasting(belief: Belief) -> tuple[object, ...]:
