@@ -306,3 +306,26 @@ def test_two_distributions_that_an_older_agent_let_share_a_directory_come_to_res
             assert each.install(make(f"1.{number}", tree), target).failure is None
             modes.add((mode_of(target), mode_of(target / "sub")))
     assert len(modes) == 1
+
+
+@pytest.mark.parametrize("fails", ["before the swaps", "after them"])
+def test_foreign_files_stay_foreign_if_an_extraction_without_rollback_fails(host: Host, source: Path, tmp_path: Path, fails: str) -> None:
+    target, failing = tmp_path / "target", (shell("exit 1"),)
+    target.mkdir()
+    (target / "a").write_text("theirs")
+    first = make("1.1", source, rollback=False, synchronize="yes")
+    early = fails == "before the swaps"
+    receipt = host.install(first, target, pre=failing if early else (), post=() if early else failing)
+    assert receipt.outcome is Outcome.FAILED_KEPT
+    if early:  # somebody else's, where one of ours would have gone
+        shutil.rmtree(target / "sub", ignore_errors=True)
+        (target / "sub").mkdir()
+        (target / "sub/b").write_text("theirs")
+    (source / "a").unlink()
+    (source / "sub/b").unlink()
+    (source / "d").write_text("d")
+
+    assert host.install(make("1.2", source, rollback=False, synchronize="yes"), target).failure is None
+
+    assert (target / "a").exists()
+    assert (target / "sub/b").exists() is early

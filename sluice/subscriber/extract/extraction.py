@@ -152,11 +152,11 @@ class _Extraction:
         self._stage(plan, local)
         RETAINED.write_to_journal(self._held, plan.retained)
         STOOD.write_to_journal(self._held, plan.stood)
-        if not rollback:
-            KEPT.write_to_journal(self._held, {**RETAINED.read(self._held), **plan.placed})
         self._journal.write_plan(steps_of(plan))
         actions.run("pre", JournalState.ACTING)
         wait_until_unlocked(self._context, plan, self._order.locked)
+        if not rollback:  # not before: of what failed until here nothing was placed
+            KEPT.write_to_journal(self._held, {**RETAINED.read(self._held), **plan.placed})
         self._journal.enter(JournalState.SWAPPING)
         swap_in(plan, progress("swap"))
         self._figures.written, self._figures.unchanged = plan.file_count, len(plan.unchanged)

@@ -87,7 +87,7 @@ class Plan:
     retained: Mapping[str, EntryKind] = field(default_factory=dict)
     """Paths that this Distribution placed, no longer has, and doesn't remove, by absolute path."""
     placed: dict[str, EntryKind] = field(default_factory=dict)
-    """Paths that are placed anew, by absolute path, if they stay after a failure: rollback is off."""
+    """Paths that are placed anew and weren't foreign, by absolute path, if they stay after a failure: rollback is off."""
     stood: dict[str, EntryKind] = field(default_factory=dict)
     """The manifest's directories that stood before this Distribution placed anything there, by absolute path."""
     foreign: set[str] = field(default_factory=set)

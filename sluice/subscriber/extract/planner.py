@@ -144,7 +144,7 @@ class _Planner:
         owner, xattrs = self._metadata.owner(entry, name), self._metadata.xattrs(at, entry)
         self._stage(root, path, entry, owner, xattrs, kind_before=found.kind.value if found and found.kind else "")
         self.plan.changes.add(kind, name, detail)
-        if not self._located.manifest.rollback:
+        if not self._located.manifest.rollback and kind is not ChangeKind.REPLACED:
             self.plan.placed[name] = entry.kind
 
     def _can_stay(self, at: LocatedDestination, entry: Entry, found: PathStat) -> bool:
@@ -196,7 +196,7 @@ class _Planner:
             inside, below_top = full(at.root, each.path), each.path[len(at.base) :].lstrip("/")
             is_kept = is_mirrored and excludes.covers(below_top, is_directory=each.kind is EntryKind.DIRECTORY)
             if is_kept or not (is_mirrored or self._previous.has_placed(inside, each.kind)):
-                raise contents_error(name, each.path)
+                raise contents_error(name, each.path.removeprefix(path).lstrip("/"))
             given_way[inside] = each.kind
         self._given_way |= given_way
 
