@@ -85,7 +85,8 @@ def test_a_delta_is_predicted_before_it_is_made_and_nothing_is_changed(route: Ro
     assert (str(found.base), found.is_exact) == ("1.1", True)
     assert found.bytes == pytest.approx(crossed.bytes, rel=0.05)
     assert (str(guess.base), guess.is_exact) == ("1.1", False)
-    assert sent_beside_the_payload(route) <= 2_048
+    of_the_test = len(str(route.bench.work.resolve())) - len("/var/lib/sluice")  # a hello has the working directory's path
+    assert sent_beside_the_payload(route) - of_the_test <= 2_048
     assert crossed.bytes < guess.bytes < crossed.bytes + len(FILES["file3"]) + 2_000
     assert found.seconds is not None
 

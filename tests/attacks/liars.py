@@ -73,7 +73,7 @@ for name, said in {
     "a key more": {"admin": True},
     "no trust": {"trust": None},
 }.items():
-    HELLO.refuses(name, "ProtocolError|AgentVersionError|UnknownDistributorError", greeted(**said))
+    HELLO.refuses(name, "ProtocolError|AgentVersionError|UnknownDistributorError|AgentMissingError", greeted(**said))
 
 
 def used_up(sequence: int) -> Callable[[Distributor], str]:

@@ -190,7 +190,9 @@ def a_hard_link_of_the_same(home: Path, bait: Path) -> None:
     (home / "app/a").hardlink_to(bait / "etc/same")
 
 
-for prepared in (staging_is_a_link, staging_has_a_link, a_hard_link, a_link_at_a_file, a_hard_link_of_the_same):
+for prepared in (staging_is_a_link, staging_has_a_link, a_link_at_a_file):
+    PREPARED.refuses(prepared.__doc__.rstrip(".").lower() if prepared.__doc__ else "", REFUSED, ordered(prepared))
+for prepared in (a_hard_link, a_hard_link_of_the_same):
     PREPARED.accepts(prepared.__doc__.rstrip(".").lower() if prepared.__doc__ else "", "installed", around(prepared))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import multiprocessing
 import os
 import random
 import resource
@@ -19,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -361,12 +363,10 @@ def _validate(directory: Path, told: Path, most: float) -> int:
     return 0
 
 
-def judge_all(seeds: range, *, workers: int) -> list[Outcome]:
-    """Validate the blueprints of many seeds."""
-    if workers == 1:
-        return [judged(seed) for seed in seeds]
-    with ProcessPoolExecutor(workers) as pool:
-        return list(pool.map(judged, seeds, chunksize=20))
+def judge_all(seeds: range, *, workers: int, most: float = CPU_MAX) -> list[Outcome]:
+    """Validate the blueprints of many seeds, from new interpreters: one that has run tests has memory that isn't the validation's."""
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(partial(judged, most=most), seeds, chunksize=20))
 
 
 def main() -> int:
