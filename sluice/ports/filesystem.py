@@ -181,8 +181,12 @@ class Root(Protocol):
     def remove(self, path: str) -> None:
         """Remove a path, a directory with everything in it; harmless if it doesn't exist."""
 
-    def sync_directories(self, paths: Iterable[str]) -> None:
-        """Make the names and metadata of directories durable; one that is gone is skipped."""
+    def sync_directories(self, paths: Iterable[str], *, instead: Root | None = None) -> None:
+        """Make the names and metadata of directories durable; one that is gone is skipped.
+
+        Args:
+            instead: A directory on the same file system, which is synced as a whole through it if the account can't read one of them.
+        """
 
     def sync_filesystem(self) -> None:
         """Make everything on its file system durable at once: cheaper than file by file from about 64 files on."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import _strptime  # noqa: F401 - Python imports it late, when a child without rights may not be allowed to read it
 import os
 import shutil
 import subprocess
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +16,7 @@ from sluice.formats.orders import parse_receipt
 from sluice.model.order import Outcome
 from sluice.subscriber.extract.extraction import extract
 from tests.conftest import missing
+from tests.subscriber.accounts import without_root
 from tests.subscriber.host import Host, shell
 from tests.subscriber.revisions import Made, made, make, placed_in, tree_of
 
@@ -189,21 +188,7 @@ def as_nobody(work: Callable[[Path], None]) -> None:
     try:
         if os.geteuid() == 0:
             os.chown(directory, 65534, 65534)
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                if os.geteuid() == 0:
-                    os.setgroups([])
-                    os.setgid(65534)
-                    os.setuid(65534)
-                work(directory)
-                status = 0
-            except BaseException:  # noqa: BLE001 - the parent sees the status
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        without_root(lambda: work(directory))
     finally:
         subprocess.run(["chmod", "-R", "u+rwx", directory], check=False)
         shutil.rmtree(directory)

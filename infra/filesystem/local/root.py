@@ -185,8 +185,8 @@ class LocalRoot:
 
     def _empty(self, path: str) -> Sequence[str]:
         """Remove everything in a directory but its directories, whose paths are returned."""
-        fd = self.names.directory(path)
-        if os.geteuid() != 0:
+        fd, account = self.names.directory(path), os.geteuid()
+        if account != 0 and os.fstat(fd).st_uid == account:
             os.chmod(f"/proc/self/fd/{fd}", 0o700)
         with self.names.opened(path, _READ | os.O_DIRECTORY) as fd:
             deeper = []
@@ -198,7 +198,7 @@ class LocalRoot:
                         os.unlink(item.name, dir_fd=fd)
             return deeper
 
-    def sync_directories(self, paths: Iterable[str]) -> None:
+    def sync_directories(self, paths: Iterable[str], *, instead: Root | None = None) -> None:
         """See the port."""
         for path in paths:
             with self._errors(path):
@@ -207,8 +207,8 @@ class LocalRoot:
                         os.fsync(fd)
                 except (FileNotFoundError, NotADirectoryError):
                     continue
-                except PermissionError:  # a directory that its owner can't read
-                    self.sync_filesystem()
+                except PermissionError:  # its mode keeps its owner, or another account, from reading it
+                    (instead or self).sync_filesystem()
 
     def sync_filesystem(self) -> None:
         """See the port."""

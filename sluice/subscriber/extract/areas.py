@@ -81,7 +81,7 @@ class StagingAreas:
         self._areas: dict[tuple[str, str], StagingArea] = {}
         self._points: dict[tuple[str, str], str] = {}
         self._mounts: dict[str, Sequence[str]] = {}
-        self._renamed: dict[tuple[str, str], Root] = {}
+        self._renamed: set[tuple[str, str]] = set()
         """By root and path, directories in which names come, go or are exchanged."""
         self._next = 0
 
@@ -108,16 +108,12 @@ class StagingAreas:
         area, name = self.area_for(root, directory), f"{self._next:x}"
         self._next += 1
         area.is_used = True
-        self._renamed[root.path, directory] = root
+        self._renamed.add((root.path, directory))
         return area, name
 
     def changes_names_in(self, root: Root, directory: str) -> bool:
         """Whether names in a directory come, go or are exchanged."""
         return (root.path, directory) in self._renamed
-
-    def renamed(self) -> Sequence[tuple[Root, str]]:
-        """Return all directories in which names come, go or are exchanged."""
-        return [(root, directory) for (_, directory), root in self._renamed.items()]
 
     def changes_time_of(self, root: Root, directory: str) -> bool:
         """Whether the time of a directory changes: because of names in it, or of a staging directory that stands in it meanwhile."""

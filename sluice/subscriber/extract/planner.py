@@ -28,12 +28,12 @@ from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestination, LocatedDestinations
 from sluice.subscriber.extract.hard_links import HardLinks
 from sluice.subscriber.extract.known import Knowledge
-from sluice.subscriber.extract.locked import locked_paths
 from sluice.subscriber.extract.metadata import Metadata
 from sluice.subscriber.extract.others import OtherDestination, known_destinations
 from sluice.subscriber.extract.plan import MENDED, Plan, Staged, StagedRemoval, Swap
-from sluice.subscriber.extract.refusals import check_protected, check_readable, contents_error, foreign_error, unwritable_error
+from sluice.subscriber.extract.refusals import check_protected, check_readable, contents_error, foreign_error
 from sluice.subscriber.extract.removals import MoreThanMostError, Remover
+from sluice.subscriber.extract.rights import is_opened, rights_refusals
 from sluice.subscriber.extract.steps import NEW, MetadataStep
 from sluice.subscriber.held.paths import full, walk
 
@@ -98,7 +98,8 @@ class _Planner:
             with self._refusing():
                 self._mend_directories(at)
         self._keep_times_of_holders()
-        self._check_writable()
+        with self._refusing():
+            self.plan.refusals += rights_refusals(self.plan)
         self._log_metadata()
 
     @contextmanager
@@ -185,6 +186,9 @@ class _Planner:
             raise foreign_error(name, entry, found)
         if found.kind is EntryKind.DIRECTORY:
             self._check_contents(at, name, path, is_mirrored=is_mirrored)
+        if is_opened(found):  # to be moved; if that is undone, its mode and time come back
+            area, mode, time = self._areas.area_for(root, path.rpartition("/")[0]), found.mode, found.mtime_ns
+            self.plan.metadata.append(MetadataStep(area.number, path, True, mode, time, mode, time))
 
     def _check_contents(self, at: LocatedDestination, name: str, path: str, *, is_mirrored: bool) -> None:
         """Check that everything in a directory that gives way to a file or a link may go with it."""
@@ -282,15 +286,6 @@ class _Planner:
         for area in list(self._areas.all):
             if area.is_used and area.holder is not None and (area.number, area.holder_path) not in planned:
                 self._keep(area.root, area.holder)
-
-    def _check_writable(self) -> None:
-        """Refuse directories in which names must change and this account may not change them."""
-        for root, path in self._areas.renamed():
-            if (root.path, path) in self._new or root.is_writable(path) or any(locked_paths(root, [path], replaced=False)):
-                continue
-            found = root.find(path)
-            if found is not None and not (found.is_ours and found.mode & 0o300 != 0o300):  # our own is opened for the swap
-                self.plan.refusals.append(unwritable_error(full(root, path), found))
 
     def _log_metadata(self) -> None:
         for step in self.plan.metadata:

@@ -7,7 +7,7 @@ import os
 from sluice.errors import DestinationError
 from sluice.model.manifest import Entry, EntryKind
 from sluice.ports import PathStat
-from sluice.subscriber.extract.changes import KIND_NAMES, kind_name, worded
+from sluice.subscriber.extract.changes import KIND_NAMES, kind_name
 from sluice.subscriber.extract.destinations import LocatedDestination
 
 _READING = {EntryKind.FILE: (0o400, "u+r"), EntryKind.DIRECTORY: (0o500, "u+rx")}
@@ -32,26 +32,6 @@ def foreign_error(name: str, entry: Entry, found: PathStat) -> DestinationError:
 def contents_error(name: str, inside: str) -> DestinationError:
     """Return the error for a directory that can't give way to a file because of something in it."""
     return DestinationError(f"{name} is a directory with {inside} in it, but a file or link must go there", remedy=MOVE_AWAY)
-
-
-def unwritable_error(name: str, found: PathStat) -> DestinationError:
-    """Return the error for a directory in which this account can't change names."""
-    if _is_read_only(name):
-        return DestinationError(
-            f"{name}: Read-only file system",
-            remedy="name a destination on a file system that isn't read-only; if it ought not to be, look into the kernel's log",
-        )
-    return DestinationError(
-        f"{name.rstrip('/') or '/'} can't be written by this account: it is {worded(found)}",
-        remedy="let the agent's account write there, run the agent as root, or choose another destination",
-    )
-
-
-def _is_read_only(path: str) -> bool:
-    try:
-        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
 
 
 def check_readable(name: str, entry: Entry) -> None:

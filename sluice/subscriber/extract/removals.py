@@ -28,6 +28,7 @@ from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestinations
 from sluice.subscriber.extract.others import OtherDestination, other_destinations
 from sluice.subscriber.extract.previous import PreviousState
+from sluice.subscriber.extract.rights import unmovable
 from sluice.subscriber.held.paths import below, full, is_below, overlap, parents
 
 STAGING_PREFIX = ".sluice-"
@@ -223,10 +224,9 @@ class Remover:
             return False
         if any(other.has(path) for other in self._others):
             return False
-        parent = found.path.rpartition("/")[0]
-        if self._covering(path) is None and not root.is_writable(parent):
-            above = root.find(parent)
-            if above is None or not above.is_ours:
+        if self._covering(path) is None:
+            above = root.find(found.path.rpartition("/")[0])
+            if above is None or unmovable(root, above, found) is not None:
                 return False  # we may change its contents only
         return found.kind is not EntryKind.DIRECTORY or all(full(root, each.path) in removals for each in root.list(found.path))
 

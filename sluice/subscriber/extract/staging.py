@@ -17,7 +17,8 @@ from sluice.rules.space import check_files, check_space
 from sluice.subscriber.extract.areas import StagingArea
 from sluice.subscriber.extract.locked import locked_error, locked_paths
 from sluice.subscriber.extract.plan import Plan, Staged
-from sluice.subscriber.extract.refusals import MOVE_AWAY, unwritable_error
+from sluice.subscriber.extract.refusals import MOVE_AWAY
+from sluice.subscriber.extract.rights import unwritable_error
 from sluice.subscriber.held.local_contents import LocalContents
 from sluice.subscriber.held.paths import full, is_private, is_private_stat
 
@@ -152,7 +153,7 @@ def _make_durable(plan: Plan, one_by_one: bool) -> None:
             continue
         if one_by_one:
             area.staging.sync_directories(["", *(item.name for item in plan.directories if item.area is area)])
-            area.root.sync_directories([area.holder_path])
+            area.root.sync_directories([area.holder_path], instead=area.staging)
         else:
             area.staging.sync_filesystem()
 

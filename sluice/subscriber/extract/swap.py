@@ -11,6 +11,7 @@ from sluice.model.manifest import Entry, EntryKind
 from sluice.ports import Progress, Root
 from sluice.subscriber.extract.destinations import LocatedDestination
 from sluice.subscriber.extract.plan import MENDED, Plan, StagedRemoval
+from sluice.subscriber.extract.rights import is_opened
 from sluice.subscriber.extract.staging import FSYNC_EACH_BELOW
 from sluice.subscriber.extract.steps import NEW, TRIED_AGAIN, RemoveStep, Step, SwapStep
 from sluice.subscriber.held.paths import full, hash_file, walk
@@ -41,7 +42,7 @@ def swap_in(plan: Plan, progress: Progress) -> None:
     """Carry out every step, in order, and make it durable. Raises LockedTargetError, DestinationError, NoSpaceError."""
     for step in plan.metadata:
         if step.is_directory and step.mode_before != NEW and step.mode_before & 0o300 != 0o300:
-            # We place into it, and its own mode forbids that; it gets its new one at the end.
+            # We place into it, or move it, and its own mode forbids that; if it stays, it gets its new one at the end.
             plan.areas[step.area].root.set_metadata(step.path, mode=step.mode_before | 0o700, mtime_ns=step.mtime_ns_before)
     for done, swap in enumerate(plan.swaps):
         staging = swap.area.opened
@@ -56,7 +57,10 @@ def swap_in(plan: Plan, progress: Progress) -> None:
     for done, removal in enumerate(plan.removals):
         _take_away(removal)
         progress(len(plan.swaps) + done + 1, len(plan.swaps) + len(plan.removals))
+    gone = {(swap.area.number, swap.path) for swap in plan.swaps if swap.kind_before == EntryKind.DIRECTORY.value}
     for step in plan.metadata:
+        if (step.area, step.path) in gone:  # opened, and in staging now
+            continue
         root = plan.areas[step.area].root
         root.set_metadata(step.path, mode=step.mode, mtime_ns=step.mtime_ns, owner=step.owner, xattrs=step.xattrs)
     _make_durable(plan)
@@ -68,7 +72,7 @@ def _take_away(removal: StagedRemoval) -> None:
     found = root.find(removal.path)
     if found is None:  # somebody else removed it meanwhile
         return
-    if found.kind is EntryKind.DIRECTORY and found.is_ours and found.mode & 0o300 != 0o300:
+    if is_opened(found):
         root.set_metadata(removal.path, mode=found.mode | 0o700, mtime_ns=found.mtime_ns)
     root.swap(removal.path, staging, removal.name, occupied=False)
     moved = staging.find(removal.name)
@@ -98,7 +102,7 @@ def _make_durable(plan: Plan) -> None:
         changed = {swap.path.rpartition("/")[0] for swap in plan.swaps if swap.area is area}
         changed |= {removal.path.rpartition("/")[0] for removal in plan.removals if removal.area is area}
         changed |= {step.path for step in plan.metadata if step.area == area.number}
-        area.root.sync_directories(sorted(changed))
+        area.root.sync_directories(sorted(changed), instead=area.staging)
 
 
 def read_back(plan: Plan, recorder: StatRecorder, progress: Progress) -> str:

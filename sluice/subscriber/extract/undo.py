@@ -13,6 +13,7 @@ from sluice.errors import DestinationError, ExtractError, SluiceError, UndoFaile
 from sluice.model.manifest import EntryKind
 from sluice.ports import Filesystem, Root
 from sluice.subscriber.extract.journal import AreaRecord
+from sluice.subscriber.extract.rights import is_opened
 from sluice.subscriber.extract.steps import NEW, MetadataStep, RemoveStep, Step, SwapStep
 from sluice.subscriber.held.paths import full, is_private
 
@@ -123,7 +124,7 @@ def _put_back(root: Root, staging: Root, step: RemoveStep) -> None:
 def _make_writable(root: Root, path: str) -> None:
     """Let us change a directory whose mode forbids that to its owner: the extraction may have set that mode."""
     found = root.find(path)
-    if found is not None and found.kind is EntryKind.DIRECTORY and found.is_ours and found.mode & 0o300 != 0o300:
+    if found is not None and is_opened(found):
         with suppress(SluiceError):  # an immutable one: a step that needs it open says so itself
             root.set_metadata(path, mode=found.mode | 0o700, mtime_ns=found.mtime_ns)
 
@@ -154,4 +155,4 @@ def remove_staging(areas: ReopenedAreas, steps: Sequence[Step], *, undone: bool)
         for step in () if undone else steps:
             if isinstance(step, MetadataStep) and step.area == number and step.path == holder and step.is_directory:
                 root.set_metadata(holder, mode=step.mode, mtime_ns=step.mtime_ns)
-        root.sync_directories([holder])
+        root.sync_directories([holder], instead=areas.staging[number])
