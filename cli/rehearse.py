@@ -176,7 +176,8 @@ def rehearsed_extract(
     rows = [{"subscriber": t.subscriber, "distribution": t.distribution, "revision": str(t.revision), "at": utc(t.at)} for t in found]
     check = "write anew" if demand is Demand.FORCE else "verify"
     lines = [f"{t.subscriber} would {check if t.is_check else 'extract'} {t.distribution} {t.revision}" for t in found]
-    show = partial(click.echo, "\n".join(lines) or "no Subscriber holds a revision that it has not extracted")
+    nothing = "no Subscriber holds a revision that it has not extracted" if at_once else "nothing is installed that would be read back"
+    show = partial(click.echo, "\n".join(lines) or nothing)
     _ask_and_print(session, {"extract": rows}, show, pairs, newest_manifests(session, pairs), demanded, as_json=as_json)
 
 

@@ -48,6 +48,8 @@ async def extract(
     with run_context(site, distributor, allow_removals=allow_removals) as context:
         targets = await due_extracts(context, distribution=distribution, subscribers=subscribers or (), at_once=at_once, demand=demand)
         if not targets:
+            if demand is not Demand.DUE and not at_once:
+                return ended("Nothing due", "nothing is installed that could be read back")
             return ended("Nothing due", "no Subscriber holds something that is to be extracted now")
         await name_run(f"extract {distribution or distributor} on {counted(len({t.subscriber for t in targets}), 'Subscriber')}")
         rows = await extract_all(context, targets, demand=demand)

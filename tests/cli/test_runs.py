@@ -191,6 +191,7 @@ def test_a_distribution_without_channel_cant_be_sent(prefect: FakePrefect, sluic
         (("sign", "zone"), "the signed metadata is up to date"),
         (("send", "zone"), "zone has no revision yet"),
         (("extract",), "no Subscriber holds a revision that it has not extracted"),
+        (("verify",), "nothing is installed that would be read back"),
         (("refresh",), "would refresh hq: renew the signatures of unlisted, zone"),
         (("cancel", "zone"), "zone would be cancelled"),
     ],

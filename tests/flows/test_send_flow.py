@@ -188,6 +188,7 @@ def test_nothing_is_due_where_all_hold_it(work: Workplace, wire: Wire) -> None:
     run("send", channel="night")
     state = run("send", channel="night")
     assert state.message == "nothing was due"
+    assert run("extract", distributor="hq", verify=True).message == "nothing is installed that could be read back"
     assert set(wire.transfers.values()) == {1}
 
 
