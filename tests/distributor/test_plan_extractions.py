@@ -108,6 +108,20 @@ def test_without_verify_nothing_is_asked_again() -> None:
     assert planned(NOON + timedelta(days=2), found, at_once=True) == []
 
 
+@pytest.mark.parametrize("extract", [HOURLY, IMMEDIATELY])
+def test_a_check_that_failed_is_tried_again_by_the_next_extract_though_nothing_is_verified_else(extract: Schedule) -> None:
+    made, _ = verifying(extract=extract)
+    made = replace(made, distributions={"zone": replace(made.distributions["zone"], verify=False)})
+    failed = CurrentState("oslo-1", "zone", "hq", "night", TWO, TWO, offered=TWO, state=State.FAILED, since=NOON)
+    later = NOON + timedelta(hours=1)
+    assert [t.is_check for t in plan_extracts(made, "hq", {("oslo-1", "zone"): failed}, later, at_once=True)] == [True]
+    assert len(plan_extracts(made, "hq", {("oslo-1", "zone"): failed}, later)) == (extract is HOURLY)
+    checks = plan_checks(made, "hq", "night", {("oslo-1", "zone"): failed}, later)
+    assert [t.subscriber for t in checks] == ([] if extract is HOURLY else ["oslo-1"])
+    newer = replace(failed, offered=RevisionNumber(1, 3))  # the newer one wasn't sent: that the older one is there mends nothing
+    assert plan_extracts(made, "hq", {("oslo-1", "zone"): newer}, later, at_once=True) == []
+
+
 def test_where_extractions_follow_at_once_the_channels_start_asks() -> None:
     made, found = verifying(extract=IMMEDIATELY)
     assert plan_extracts(made, "hq", found, NOON) == []

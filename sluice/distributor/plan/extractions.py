@@ -62,7 +62,7 @@ def plan_extracts(
         if subject.distributor != distributor or of_owner(state, distributor) is None or not subject.active or not subscriber.active:
             continue
         is_check = state.extracted is not None and held <= state.extracted
-        if is_check and not ((subject.verify or demand is not Demand.DUE) and is_checkable(state)):
+        if is_check and not ((subject.verify or demand is not Demand.DUE or check_failed(state)) and is_checkable(state)):
             continue
         if demand is not Demand.DUE and not at_once and not is_check:
             continue
@@ -80,7 +80,7 @@ def plan_checks(
     site: Site, distributor: str, channel: str, states: Mapping[tuple[str, str], CurrentState], now: datetime
 ) -> list[ExtractTarget]:
     """List what is to be verified as a Channel starts, in name order: of those it joins, what is extracted at once, so that no Extract
-    schedule sees to it.
+    schedule sees to it. So are checks that failed.
     """
     joined = {each.subscriber for each in site.channel(channel).subscriptions if each.active}
     found = []
@@ -90,7 +90,7 @@ def plan_checks(
         subject, subscriber = site.distributions.get(about), site.subscribers.get(name)
         if subject is None or subscriber is None or name not in joined or channel not in subject.channels:
             continue
-        if not (subject.verify and subject.active and subscriber.active and subject.distributor == distributor):
+        if not ((subject.verify or check_failed(state)) and subject.active and subscriber.active and subject.distributor == distributor):
             continue
         if state.extracted is not None and state.held == state.extracted and is_checkable(state) and extracts_at_once(subject, subscriber):
             found.append(ExtractTarget(name, about, state.extracted, channel, subject.priority, at=now, is_check=True))
@@ -108,6 +108,11 @@ def extracting_at_once(site: Site, targets: Iterable[SendTarget], now: datetime)
             or begins(site.subscriber(target.subscriber).extract, now, now, seed=target.subscriber) is not None
         )
     ]
+
+
+def check_failed(state: CurrentState) -> bool:
+    """Whether what is extracted was read back, or written anew, and that failed: the next extract tries again, as its error says."""
+    return state.state is State.FAILED and state.offered == state.held == state.extracted
 
 
 def is_checkable(state: CurrentState) -> bool:
