@@ -133,7 +133,7 @@ class Installation:
         if host.name and host.name != subscriber.name:
             raise TrustError(
                 f"{subscriber.working_directory} on {subscriber.address} belongs to Subscriber {host.name}, not to {subscriber.name}",
-                remedy=f"give {subscriber.name} a working_directory of its own, or remove that one if {host.name} is gone",
+                remedy=remedy_for(subscriber, host, self.publishers),
             )
         if host.digest != bundle.digest or host.directory is None or host.directory.get("mode") != 0o700:
             steps.append(Step(Act.AGENT, f"install agent {bundle.digest[:12]} ({bundle.platform}) in {subscriber.working_directory}/agent"))
@@ -186,6 +186,20 @@ class Installation:
                 f"Subscriber {self.subscriber.name} has {what} the one that Distributor {distributor} knows",
                 remedy="if the host was set up anew, repeat with --replace-key; else find out which machine answers there",
             )
+
+
+def remedy_for(subscriber: Subscriber, host: Host, publishers: Mapping[str, Publisher]) -> str:
+    """Return the remedy for whatever is missing on a host: a bootstrap, unless it would refuse this one."""
+    if host.name and host.name != subscriber.name:
+        return (
+            f"give {subscriber.name} a working_directory of its own, or remove that one if {host.name} is gone "
+            f"or has its own elsewhere, and run: sluice subscriber bootstrap {subscriber.name}"
+        )
+    command = f"run: sluice subscriber bootstrap {subscriber.name}"
+    known = [publisher.subscriber_key(subscriber.name) for publisher in publishers.values()]
+    if all(key in (None, host.receipt_pub) for key in known):
+        return command
+    return f"if the host was set up anew, {command} --replace-key; else find out which machine answers there"
 
 
 def _install_root(login: Login, subscriber: Subscriber, distributor: str, publisher: Publisher) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from infra.hosts.agent_bundle import choose
-from infra.hosts.bootstrap import hook_command, noexec_error
+from infra.hosts.bootstrap import hook_command, noexec_error, remedy_for
 from infra.hosts.login import Host, LoginTransport, logged_in, probe
 from sluice.distributor.deliver.contact import Contact, Told
 from sluice.errors import SluiceError
@@ -68,13 +68,13 @@ def check(
         needs: The features an agent must have, by Distributor: see ``needs_of``.
         contacts: Makes a Distributor's contact, which records in its ledger what was seen; none without a ledger.
     """
-    remedy = f"run: sluice subscriber bootstrap {subscriber.name}"
     try:
         with logged_in(subscriber, transport, timeout) as login:
             host = probe(login, subscriber)
             ahead = host.time - time.time()
     except SluiceError as error:
         return [CheckItem("login", ok=False, detail=error.message, remedy=error.remedy)]
+    remedy = remedy_for(subscriber, host, publishers)
     items = [CheckItem("login", ok=True, detail=str(subscriber.address)), _clock_item(subscriber, ahead)]
     try:
         bundle = choose(bundles, list(host.pythons), host=f"Subscriber {subscriber.name}")

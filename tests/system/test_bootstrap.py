@@ -26,7 +26,7 @@ from infra.hosts.agent_bundle import (
     pins_of,
 )
 from infra.hosts.bootstrap import Act, Bootstrapped, bootstrap, push_trust
-from infra.hosts.check import check, recovery_item
+from infra.hosts.check import CheckItem, check, recovery_item
 from infra.hosts.login import probe
 from infra.transports.address import AddressTransport
 from sluice.errors import AgentMissingError, NotFoundError, StoreCorruptError, TrustError
@@ -66,11 +66,11 @@ class Place:
     def directory(self) -> Path:
         return Path(self.subscriber.working_directory)
 
+    def check(self) -> list[CheckItem]:
+        return check(self.subscriber, {"hq": self.publisher}, transport=self.transport, bundles=self.bundles, timeout=60, needs={})
+
     def items(self) -> dict[str, bool]:
-        return {
-            each.item: each.ok
-            for each in check(self.subscriber, {"hq": self.publisher}, transport=self.transport, bundles=self.bundles, timeout=60, needs={})
-        }
+        return {each.item: each.ok for each in self.check()}
 
 
 def publisher_in(directory: Path, name: str = "hq") -> Publisher:
@@ -205,6 +205,9 @@ def test_another_receipt_key_is_refused_and_replaced_when_told_to(place: Place) 
         place.bootstrap()
     assert place.publisher.subscriber_key(place.subscriber.name) == known
     assert not place.items()["receipt key at hq"]
+    told = {each.remedy for each in place.check() if not each.ok and each.item in ("identity", "receipt key at hq")}
+    again = f"run: sluice subscriber bootstrap {place.subscriber.name} --replace-key"
+    assert told == {f"if the host was set up anew, {again}; else find out which machine answers there"}
     done = place.bootstrap(replace_key=True)
     assert [step.act for step in done.steps] == [Act.IDENTITY, Act.KEY]
     assert place.publisher.subscriber_key(place.subscriber.name) == (place.directory / "identity" / "receipt.pub").read_bytes() != known
@@ -217,6 +220,9 @@ def test_the_working_directory_of_another_subscriber_is_left_alone(place: Place)
     with pytest.raises(TrustError, match="belongs to Subscriber"):
         place.bootstrap()
     assert not place.items()["identity"]
+    told = {each.remedy for each in place.check() if not each.ok and not each.item.startswith("conversation")}
+    assert len(told) == 1  # and not a bootstrap alone, which was refused just now
+    assert told.pop().startswith("give other a working_directory of its own, or remove that one if")
 
 
 def test_trust_is_pushed_alone_and_needs_an_agent(place: Place, tmp_path: Path) -> None:
