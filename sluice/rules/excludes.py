@@ -18,6 +18,8 @@ from collections.abc import Sequence
 
 EXCLUDES_MAX = 1000
 """Most patterns of one source."""
+PATTERN_MAX = 4096
+"""Most characters of one pattern; no path is longer, and the time that it takes to compile one grows with its square."""
 
 _CLASSES = {
     "alnum": "0-9A-Za-z",
@@ -105,6 +107,9 @@ def is_anchored(pattern: str) -> bool:
 
 def pattern_parts(pattern: str) -> list[str]:
     """Split a pattern into the parts of the path that it matches, each as a regular expression; ``**`` stays. Raises ExcludeError."""
+    if len(pattern) > PATTERN_MAX:
+        begin = shown_pattern(f"{pattern[:40]}...")
+        raise ExcludeError(f"{begin} has {len(pattern)} characters, more than any path", f"write at most {PATTERN_MAX}")
     body = pattern_body(pattern)
     inner = body.removeprefix("/").removesuffix("/")
     if pattern.startswith("#"):

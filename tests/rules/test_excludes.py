@@ -110,6 +110,8 @@ def test_names_and_patterns_are_compared_in_one_normal_form(name: str) -> None:
     ("text", "problem"),
     [
         ("", "matches nothing"),
+        ("*a" * 2048 + "b", "has 4097 characters, more than any path"),
+        ("!" + "a" * 4096, "more than any path"),
         ("/", "matches nothing"),
         ("!", "matches nothing"),
         ("  ", "matches nothing"),
