@@ -21,7 +21,7 @@ from sluice.subscriber.extract.refusals import MOVE_AWAY
 from sluice.subscriber.held.paths import full, walk
 
 OPENED = 0o300
-"""Bits of a mode that an owner needs to change names in a directory, or to move it."""
+"""Bits of a mode that an owner needs to change names in a directory, or to move it to another parent."""
 
 
 def is_opened(found: PathStat) -> bool:
