@@ -178,7 +178,8 @@ def rehearsed_extract(
     lines = [f"{t.subscriber} would {check if t.is_check else 'extract'} {t.distribution} {t.revision}" for t in found]
     nothing = "no Subscriber holds a revision that it has not extracted" if at_once else "nothing is installed that would be read back"
     show = partial(click.echo, "\n".join(lines) or nothing)
-    _ask_and_print(session, {"extract": rows}, show, pairs, newest_manifests(session, pairs), demanded, as_json=as_json)
+    checks = {target.pair for target in found if target.is_check}
+    _ask_and_print(session, {"extract": rows}, show, pairs, newest_manifests(session, pairs), demanded, checks=checks, as_json=as_json)
 
 
 def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json: bool) -> None:
@@ -200,11 +201,12 @@ def _ask_and_print(
     manifests: Mapping[tuple[str, str], Manifest],
     demanded: Demanded,
     *,
+    checks: Collection[tuple[str, str]] = (),
     as_json: bool,
 ) -> None:
     """Ask the hosts what actions an extraction of ``manifests`` would meet and what it would change, and print it after the rest."""
     met = rehearsed_actions(session, pairs)
-    changed = rehearsed_changes(session, manifests, demanded)
+    changed = rehearsed_changes(session, manifests, demanded, checks)
     if as_json:
         emit({**data, **changed.as_json(), **met.as_json()})
         return

@@ -8,7 +8,7 @@ With ``--json`` under ``"changes"`` rows ``{"subscriber", "distribution", "revis
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -119,11 +119,14 @@ def newest_manifests(session: Session, pairs: Sequence[tuple[str, str]]) -> dict
     return {(subscriber, name): found for subscriber, name in pairs if (found := newest[name])}
 
 
-def rehearsed_changes(session: Session, manifests: Mapping[tuple[str, str], Manifest], demanded: Demanded) -> RehearsedChanges:
+def rehearsed_changes(
+    session: Session, manifests: Mapping[tuple[str, str], Manifest], demanded: Demanded, checks: Collection[tuple[str, str]] = ()
+) -> RehearsedChanges:
     """Ask Subscribers what extracting a revision would change; an older agent is asked for removals alone, if there can be any.
 
     Args:
         manifests: (Subscriber, Distribution) to the revision's.
+        checks: Those of them that would be read back, whatever is demanded.
     """
     from sluice.formats.rehearsals import Question
     from sluice.model.feature import Feature
@@ -137,7 +140,8 @@ def rehearsed_changes(session: Session, manifests: Mapping[tuple[str, str], Mani
             paths = tuple(map(path_of, paths, manifest.destinations))
         if Feature.DRY_RUN in features:
             demand, allow_removals = demanded.demand, demanded.allow_removals
-            question = Question(manifest, paths, recipe.min_free, demand is Demand.VERIFY, demand is Demand.FORCE, allow_removals)
+            reads = demand is Demand.VERIFY or ((name, distribution) in checks and demand is Demand.DUE)
+            question = Question(manifest, paths, recipe.min_free, reads, demand is Demand.FORCE, allow_removals)
             return name, manifest, rehearse_extraction(call.conversation, question), True
         if Feature.SYNCHRONIZE not in features or not _synchronizes(session, manifest):
             return name, manifest, Changes(), False

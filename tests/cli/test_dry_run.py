@@ -99,6 +99,20 @@ def test_a_foreign_file_is_named_before_it_gets_other_content_and_mode(real: Rea
     assert (tree / "sub/theirs").read_text() == "x"
 
 
+def test_what_would_be_read_back_is_read_by_the_dry_run_too_also_if_verify_came_after_the_build(real: RealSite, sluice: Sluice) -> None:
+    real.write(D + entry("src", "/tree"))
+    assert real.distribute("d").state is State.INSTALLED
+    real.write(D.replace("extract: immediately", "extract: immediately\nverify: true") + entry("src", "/tree"))
+    damaged = real.host / "tree/a.conf"
+    before = damaged.stat()
+    damaged.write_text("0urs")
+    os.utime(damaged, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    [row] = sluice("extract", "s1", "--dry-run", "--json").json["changes"]
+
+    assert [(each["kind"], each["path"]) for each in row["paths"] if each["kind"] == "changed"] == [("changed", str(damaged))]
+
+
 def test_mass_removal_stops_on_the_host_until_it_is_allowed(real: RealSite, sluice: Sluice) -> None:
     for number in range(30):
         (real.directory / f"src/f{number}").write_text("x")
