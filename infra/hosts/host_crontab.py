@@ -79,9 +79,13 @@ def crontab() -> list[str]:
 
 def hook_line(directory: str) -> str:
     """Return the crontab's line; a percent sign would mean a newline there."""
+    return "@reboot " + recovery(directory).replace("%", "\\%") + " >/dev/null 2>&1"
+
+
+def recovery(directory: str) -> str:
+    """Return the command that ends an interrupted extraction."""
     launcher = os.path.join(directory, "agent", "sluice-agent")
-    command = " ".join([shlex.quote(launcher), "run", "--directory", shlex.quote(directory)])
-    return "@reboot " + command.replace("%", "\\%") + " >/dev/null 2>&1"
+    return " ".join([shlex.quote(launcher), "run", "--directory", shlex.quote(directory)])
 
 
 def read(*parts: str) -> bytes:

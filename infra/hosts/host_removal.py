@@ -14,7 +14,7 @@ import shutil
 import stat
 from typing import Any
 
-from infra.hosts.host_crontab import crontab, fail, hook_line, read, set_lines
+from infra.hosts.host_crontab import crontab, fail, hook_line, read, recovery, set_lines
 
 OURS = {"": {"agent", "identity", "distributors"}, "identity": {"subscriber.json", "receipt.pem", "receipt.pub", "lock"}}
 """Names that may stand in the working directory, and in a directory of it."""
@@ -72,8 +72,7 @@ def look(directory: str, name: str, held: contextlib.ExitStack) -> None:
                 fail(f"the agent works in {root}: wait until it has finished, then repeat")
     for journal in (os.path.join(each, "journal") for each in distributions(directory)):
         if os.path.lexists(journal):
-            command = f"{os.path.join(directory, 'agent', 'sluice-agent')} run --directory {directory}"
-            fail(f"an extraction was interrupted, {journal}: run there: {command}; then repeat")
+            fail(f"an extraction was interrupted, {journal}: run there: {recovery(directory)}; then repeat")
 
 
 def strangers(directory: str) -> list[str]:

@@ -221,9 +221,10 @@ def test_nothing_is_removed_while_an_agent_receives_or_extracts(host: Path, caps
 
 def test_an_interrupted_extraction_is_ended_first(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (host / "distributors/hq/distributions/zone/journal").mkdir()
+    host = host.rename(host.with_name("its own"))
     with pytest.raises(SystemExit):
         host_removal.remove(str(host), "near", "no")
-    assert f"run there: {host}/agent/sluice-agent run --directory {host}" in capsys.readouterr().err
+    assert f"run there: '{host}/agent/sluice-agent' run --directory '{host}'; then" in capsys.readouterr().err
     assert (host / "identity/receipt.pem").exists()
 
 
