@@ -31,7 +31,7 @@ COUNT_MAX = 20_000
 CHANGES_MAX = 2000
 """Most changes that an agent names; it counts them all."""
 CHANGES_BYTES = 4 * 1024 * 1024
-"""Most characters of the changes that it names."""
+"""Most bytes of the changes that it names."""
 STOPS_MAX = 100
 """Most reasons to stop that an agent names."""
 _PATH_MAX = 8192
@@ -123,7 +123,7 @@ def changes_to_json(found: Changes) -> dict[str, Any]:
     paths, size = list[list[str]](), 0
     for each in found.paths[:CHANGES_MAX]:
         row = [each.kind.value, _plain(each.path, _PATH_MAX), _plain(each.detail, _DETAIL_MAX)]
-        size += sum(map(len, row))
+        size += sum(len(each.encode()) for each in row)
         if size > CHANGES_BYTES:
             break
         paths.append(row)

@@ -8,6 +8,7 @@ from itertools import chain
 from sluice.model.change import Change, ChangeKind
 from sluice.model.manifest import EntryKind
 from sluice.ports import PathStat
+from sluice.rules.wording import counted
 from sluice.subscriber.extract.steps import MetadataStep
 
 NAMED_MAX = 1000
@@ -47,7 +48,7 @@ def worded(found: PathStat) -> str:
         words.append(f"mode {found.mode:04o}")
     words.append(f"owner {found.owner[0]}:{found.owner[1]}")
     if found.kind is EntryKind.FILE and found.links > 1:
-        words.append(f"{found.links - 1} other hard links, which stay as they are")
+        words.append(f"{counted(found.links - 1, 'other hard link')} not touched")
     return ", ".join(words)
 
 
