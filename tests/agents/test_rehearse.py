@@ -248,8 +248,9 @@ def test_what_is_said_of_changes_is_bounded_and_harmless() -> None:
     assert changes_from_json(told).counts == {ChangeKind.NEW: len(many)}
     long = tuple(Change(ChangeKind.NEW, "/" + "y" * 8000) for _ in range(CHANGES_MAX))
     assert sum(len(row[1]) for row in changes_to_json(Changes(paths=long))["paths"]) <= CHANGES_BYTES
-    wide = tuple(Change(ChangeKind.NEW, "/" + "\U0001f4a7" * 8000) for _ in range(CHANGES_MAX))
-    assert len(canonical_bytes(changes_to_json(Changes(paths=wide)))) < MESSAGE_MAX
+    drop = "\U0001f4a7"  # four bytes
+    wide = Changes((Stop(drop * 500, drop * 500),) * 100, 100, (Change(ChangeKind.NEW, "/" + drop * 2093),) * CHANGES_MAX)
+    assert len(canonical_bytes(changes_to_json(wide))) < MESSAGE_MAX
     hostile = {"stops": [["\x1b]0;owned", "r"]], "stop_count": 1, "paths": [["new", "/\x07", ""]], "counts": {"new": 1}}
     assert changes_from_json(hostile) == Changes((Stop("?]0;owned", "r"),), 1, (Change(ChangeKind.NEW, "/?"),), {ChangeKind.NEW: 1})
     newer = hostile | {"paths": [["of a later agent", "/a", ""]]}
