@@ -30,7 +30,7 @@ SHOWN_MAX = 20
 """Paths of a kind shown to a person; --json has up to 2,000."""
 _REMOVING = (ChangeKind.REMOVED, ChangeKind.FOREIGN_REMOVED)
 _WORDS = {
-    ChangeKind.REPLACED: ("replace", " that it did not place"),
+    ChangeKind.REPLACED: ("replace", " that it did not place, unless already equal,"),  # an unsigned question may not find that out
     ChangeKind.TAKEN_OVER: ("set mode, owner, time or attributes of", " that it did not place"),
     ChangeKind.FOREIGN_REMOVED: ("remove", " that it did not place"),
     ChangeKind.TIME: ("change names, and so the time, in", " that it did not place"),

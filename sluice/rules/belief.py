@@ -30,6 +30,7 @@ from datetime import datetime, timedelta
 
 from sluice.model.belief import Belief, Doubt, HeldState, Machine, Seen
 from sluice.model.order import CLAIMED_SEQUENCE_MAX
+from sluice.model.revision import RevisionNumber
 from sluice.model.state import CurrentState, Known
 from sluice.rules.retry import moment
 
@@ -51,7 +52,7 @@ def compare(known: Known, seen: Seen) -> tuple[Belief, Mapping[str, Doubt]]:
         asked = seen.about is None or name in seen.about
         claim = seen.pairs.get(name, _NOTHING)
         if whole:
-            doubts[name] = Doubt(whole, claim.held, None, claim.sequence)  # not asked about: nothing is known of it
+            doubts[name] = Doubt(whole, _still_held(state, claim), None, claim.sequence)  # not asked about: nothing is known of it
         elif asked and (found := _doubt_of(state, claim, known.last_order)) is not None:
             doubts[name] = found
     return _belief(known.belief, seen), doubts
@@ -107,7 +108,7 @@ def _doubt_of(state: CurrentState, claim: HeldState, last_order: int) -> Doubt |
         return None  # this doubt was raised before
     has = f"its agent has {claim.extracted} extracted" if claim.extracted else "its agent has nothing extracted"
     believed = f"{state.extracted} was read back" if state.extracted else f"{state.held} was received"
-    gone = Doubt(f"{has}, although {believed}", claim.held, None, claim.sequence)
+    gone = Doubt(f"{has}, although {believed}", _still_held(state, claim), None, claim.sequence)
     if claim.sequence < state.sequence:
         orders = f"it accepted order {claim.sequence} last, and a receipt answered {state.sequence}"
         return replace(gone, text=f"{has}; {orders}: restored from a backup, or another machine")
@@ -121,6 +122,12 @@ def _doubt_of(state: CurrentState, claim: HeldState, last_order: int) -> Doubt |
         text = f"{newer} was received, and its agent doesn't hold it any more"
         return Doubt(text, claim.held, state.extracted, claim.sequence)
     return None
+
+
+def _still_held(state: CurrentState, claim: HeldState) -> RevisionNumber | None:
+    """Return the revision that may be extracted there; not an older one than was attested, whose files may stand in the destinations."""
+    attested = [each for each in (state.held, state.extracted) if each is not None]
+    return claim.held if claim.held is not None and claim.held >= max(attested) else None
 
 
 def _belief(before: Belief | None, seen: Seen) -> Belief:

@@ -26,6 +26,8 @@ from tests.agents.route import Route
 from tests.agents.test_verify_and_force import extract
 from tests.agents.workbench import ForkedAgents
 
+pytestmark = pytest.mark.slow
+
 FILES = {"a": b"alpha", "b": b"beta"}
 
 

@@ -18,6 +18,8 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.state import State
 from tests.agents.route import Route
 
+pytestmark = pytest.mark.slow
+
 FILES = {"a": b"alpha", "b": b"beta" * 1000, "c": b""}
 
 

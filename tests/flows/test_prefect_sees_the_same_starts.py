@@ -19,6 +19,8 @@ from sluice.rules.triggers import prefect_schedule
 from tests.flows.prefect_dates import on_server, ours, theirs
 from tests.rules.authored import KINDS, accepted, authored, stretches
 
+pytestmark = pytest.mark.slow
+
 SPRING = datetime(2027, 3, 28, tzinfo=UTC)
 AUTUMN = datetime(2027, 10, 31, tzinfo=UTC)
 HELSINKI = {"timezone": "Europe/Helsinki"}
