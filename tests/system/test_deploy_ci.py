@@ -177,7 +177,6 @@ def run_by_a_worker(checkout: Checkout, *words: str) -> str:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.timeout(600)
 def test_workers_of_up_on_the_live_link_follow_each_release_and_a_refresh_withdraws_nothing_of_it(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -197,6 +196,7 @@ def test_workers_of_up_on_the_live_link_follow_each_release_and_a_refresh_withdr
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XDG_STATE_HOME", str(tmp_path / "states"))
+            patch.delenv("SLUICE_STATE", raising=False)  # of the server that other tests share
             state = state_directory(checkout.live)
         assert first.name not in str(state)
         while not ((address := read_address(state)) and is_healthy(address.api_url)):
