@@ -133,6 +133,13 @@ def missing(what: str) -> None:
     pytest.skip(f"missing: {what}")
 
 
+@pytest.fixture
+def as_root() -> None:
+    """End the test as ``missing`` does if it isn't run by root."""
+    if os.geteuid() != 0:
+        missing("root, for files, devices and mounts of other accounts")
+
+
 @pytest.fixture(scope="session")
 def real_part() -> Callable[[str], Path]:
     """Find a real program, or end the test as ``missing`` does.

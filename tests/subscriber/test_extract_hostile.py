@@ -102,7 +102,7 @@ def test_a_mended_file_that_became_a_name_of_another_keeps_its_mode(host: Host, 
     assert secret.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs a file of somebody else")
+@pytest.mark.usefixtures("as_root")
 def test_a_file_of_somebody_else_is_replaced_and_not_given_a_mode(host: Host, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()

@@ -24,7 +24,7 @@ from sluice.subscriber.extract.rehearse import rehearse_extraction
 from tests.subscriber.host import Host
 from tests.subscriber.revisions import Made, make
 
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="makes devices and mounts")
+AS_ROOT = pytest.mark.usefixtures("as_root")
 OURS = "ours"
 
 

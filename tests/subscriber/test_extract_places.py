@@ -269,7 +269,7 @@ def test_an_agent_that_may_write_only_in_the_destination_itself_stages_there(fai
     as_nobody(work)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs a directory of somebody else")
+@pytest.mark.usefixtures("as_root")
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("beside", [False, True])
 def test_a_directory_of_somebody_else_is_placed_into_and_keeps_its_mode(tmp_path: Path, fails: bool, beside: bool) -> None:

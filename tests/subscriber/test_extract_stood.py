@@ -20,7 +20,7 @@ from tests.subscriber.host import Host, shell
 from tests.subscriber.revisions import Made, made, make, tree_of
 from tests.subscriber.test_extract_synchronize import another_host
 
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives directories to other accounts")
+AS_ROOT = pytest.mark.usefixtures("as_root")
 OLD = 1_000_000_007_000_000_009
 
 
