@@ -1,7 +1,7 @@
 """``python -m infra.generate``: write the generated files; ``--check`` only says whether they are up to date.
 
-They are ``prefect.yaml`` from the example site in blueprints/, and ``docs/blueprint.schema.json`` from the blueprint's own
-description of itself.
+They are ``prefect.yaml`` from the example site in blueprints/, ``docs/blueprint.schema.json`` from the blueprint's own description of
+itself, and the schema of Prefect's database from Prefect's migrations.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from infra.orchestrator.project_file import project_file
+from infra.orchestrator.server_schema import SCHEMA_FILE, migrated_schema
 from sluice.blueprint import load_site
 from sluice.blueprint.schema.json_schema import schema_text
 from sluice.distributor.plan.deployments import deployments
@@ -26,6 +27,7 @@ def generated(project: Path) -> dict[Path, str]:
     return {
         project / "prefect.yaml": project_file(deployments(load_site(project / "blueprints"))),
         project / "docs" / "blueprint.schema.json": schema_text(),
+        project / SCHEMA_FILE.relative_to(PROJECT): migrated_schema(),
     }
 
 

@@ -35,6 +35,7 @@ from infra.orchestrator.server_address import (
     state_directory,
     write_address,
 )
+from infra.orchestrator.server_schema import create_database
 from sluice.distributor.plan.deployments import pools
 from sluice.durable import locked
 from sluice.errors import OrchestratorError, StoreLockedError
@@ -44,7 +45,7 @@ DEFAULT_PORT = 4200
 SERVER = ("infra.orchestrator.embedded_server",)
 """Module to run, and its first arguments."""
 START_SECONDS = 180.0
-"""Limit of a start. The first one creates the database: 10 s, longer on a busy machine."""
+"""Limit of a start on a busy machine; also of one that has to migrate the database to a newer Prefect."""
 STALLED_SECONDS = 120.0
 """Time in which the server of ``sluice up`` must answer a command: SQLite lets a writer wait a minute for another."""
 SETTLE_SECONDS = 1.5
@@ -175,6 +176,7 @@ def _start_server(state: Path, port: int, children: list[Child], **settings: str
     _refuse_taken(port)
     command = [sys.executable, "-m", *SERVER, "--host", LOOPBACK, "--port", str(port)]
     environment = server_environment(state, port) | settings
+    create_database(prefect_home(state) / "prefect.db")
     children.append(start_child("the Prefect server", command, environment, state / "logs" / "server.log"))
     address = ServerAddress(f"http://{LOOPBACK}:{port}/api")
     deadline = time.monotonic() + START_SECONDS
