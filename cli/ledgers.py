@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sluice.model.state import LedgerSnapshot
+from sluice.model.known import LedgerSnapshot
 
 if TYPE_CHECKING:
     from sluice.model.belief import Belief, BuildFailure

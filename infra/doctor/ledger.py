@@ -18,7 +18,7 @@ from infra.ledger.schema import UPGRADES
 from infra.ledger.sql import POSTGRES, open_existing, path_of
 from infra.ledger.tables import SCHEMA_VERSION
 from sluice.errors import SluiceError
-from sluice.model.state import LedgerSnapshot
+from sluice.model.known import LedgerSnapshot
 from sluice.rules import diagnosis
 from sluice.rules.diagnosis import Finding, Health
 

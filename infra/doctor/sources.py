@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat
 
+from sluice.model.known import LedgerSnapshot
 from sluice.model.site import Distribution, Distributor, Site
-from sluice.model.state import LedgerSnapshot
 from sluice.rules.diagnosis import Finding, Health
 from sluice.rules.wording import counted
 

@@ -22,8 +22,9 @@ from infra.ledger.tables import built as built_table
 from sluice.errors import LedgerError
 from sluice.model.belief import Belief
 from sluice.model.event import Event, EventKind, RecordedEvent
+from sluice.model.known import Known, LedgerSnapshot
 from sluice.model.order import CLAIMED_SEQUENCE_MAX, Receipt
-from sluice.model.state import Built, CurrentState, Known, LedgerSnapshot, ReceiptStored, Record
+from sluice.model.state import Built, CurrentState, ReceiptStored, Record
 from sluice.model.ticket import Ticket
 
 POSTGRES = ("postgresql://", "postgresql+psycopg://")

@@ -40,6 +40,9 @@ class Outcome(StrEnum):
     """The Subscriber forgot that the Distribution placed anything; its files stay."""
 
 
+INSTALLED = (Outcome.INSTALLED, Outcome.ALREADY_INSTALLED)
+
+
 class Demand(StrEnum):
     """How much a person asks of a send or an extraction, beyond what receipts say is to be done."""
 
@@ -138,5 +141,12 @@ class Receipt:
     @property
     def is_read_back(self) -> bool:
         """Whether every file was read and hashed, by the receipt: only then it may be called verified. Without files nothing is."""
+        return self.is_of_all_files and self.files_written + self.files_unchanged > 0 and self.files_read is not None
+
+    @property
+    def is_of_all_files(self) -> bool:
+        """Whether no file was taken for unchanged unread. An older agent answers from memory, or reads back what it wrote."""
         files = self.files_written + self.files_unchanged
-        return self.outcome in (Outcome.INSTALLED, Outcome.ALREADY_INSTALLED) and 0 < files <= (self.files_read or 0)
+        if self.files_read is None:
+            return self.outcome is Outcome.INSTALLED and files == self.files_written > 0
+        return self.outcome in INSTALLED and files <= self.files_read

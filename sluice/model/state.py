@@ -27,17 +27,16 @@ Tickets of the send queue are in ``model/ticket.py``; ``rules/retry.py`` decides
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from sluice.errors import BaseDiffersError, StoreCorruptError
-from sluice.model.belief import Belief, BuildFailure, Doubt
+from sluice.errors import AgentVersionError, BaseDiffersError, StoreCorruptError
+from sluice.model.belief import Doubt
 from sluice.model.event import Event
-from sluice.model.order import Failure, Outcome, Receipt
+from sluice.model.order import INSTALLED, Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
-from sluice.model.ticket import Ticket
 
 
 class State(StrEnum):
@@ -127,7 +126,8 @@ class CurrentState:
     seen_at: datetime | None = None
     """When its agent last said, or attested, the same as is recorded here. A claim is no read back."""
     doubt: str = ""
-    """Why what was believed doesn't hold any more (``rules/belief.py``); ended by the receipt of an order that reads everything back."""
+    """Why what was believed doesn't hold any more (``rules/belief.py``); if nothing counts as extracted, ended by a receipt of every file
+    that was read back."""
 
     def offer(self, revision: RevisionNumber, *, distributor: str, channel: str, at: datetime) -> CurrentState:
         """Offer a revision, because a Channel starts or a command asks for it: the count of retries begins again (D7)."""
@@ -207,14 +207,18 @@ class CurrentState:
         """Apply a verified receipt of the Subscriber. One older than the last changes nothing."""
         if receipt.sequence <= self.sequence:
             return self
-        failure = receipt.failure
-        if receipt.outcome in (Outcome.INSTALLED, Outcome.ALREADY_INSTALLED):
+        failure, is_installed = receipt.failure, receipt.outcome in INSTALLED
+        if is_installed and self.doubt and self.extracted is None and not receipt.is_of_all_files:
+            failure = _unread(receipt)
+            moved = self._to(State.FAILED, failure.message, receipt.finished)
+            moved = replace(moved, held=receipt.revision, since=receipt.finished, error=failure, seen_at=receipt.finished)
+        elif is_installed:
             is_check, count = self.extracted == receipt.revision, receipt.files_written
             done = "repaired" if receipt.files_unchanged else "written anew"
             repaired = f", {count} {'file' if count == 1 else 'files'} {done}" if is_check and count else ""
             moved = self._to(State.INSTALLED, f"{receipt.revision} is installed{repaired}", receipt.finished)
             since = self.since if self.state is State.INSTALLED and self.extracted == receipt.revision else receipt.finished
-            read_back_at = receipt.finished if receipt.is_read_back or _is_all_new(receipt) else self.read_back_at
+            read_back_at = receipt.finished if receipt.is_of_all_files else self.read_back_at
             moved = replace(moved, extracted=receipt.revision, held=receipt.revision, since=since, error=None)
             moved = replace(moved, read_back_at=read_back_at, seen_at=receipt.finished, doubt="")
         elif receipt.outcome is Outcome.RELEASED:
@@ -253,9 +257,9 @@ class CurrentState:
         )
 
 
-def _is_all_new(receipt: Receipt) -> bool:
-    """Whether an older agent wrote every file, and so has read every one back: a receipt is signed after that alone."""
-    return receipt.outcome is Outcome.INSTALLED and receipt.files_read is None and receipt.files_written > 0 == receipt.files_unchanged
+def _unread(receipt: Receipt) -> Failure:
+    message = f"{receipt.revision} is extracted, says the agent of {receipt.subscriber}, which is too old to read it back"
+    return Failure(AgentVersionError.__name__, message, f"run: sluice subscriber bootstrap {receipt.subscriber}", retryable=False)
 
 
 def _without_retries(state: CurrentState) -> CurrentState:
@@ -269,31 +273,3 @@ class Record:
     event: Event
     change: Callable[[CurrentState], CurrentState] | None = None
     """Pure: it may be called again. None: only the event."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What a ledger knows of one Subscriber, for one Distributor."""
-
-    belief: Belief | None = None
-    """None: it never answered."""
-    states: Mapping[str, CurrentState] = field(default_factory=dict)
-    """By Distribution; only those that this Distributor offered last."""
-    last_order: int = 0
-    """The highest number that was given to an order."""
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerSnapshot:
-    """The data that ``status`` and ``why`` read, as of one moment."""
-
-    states: Mapping[tuple[str, str], CurrentState]
-    """State by (subscriber, distribution)."""
-    built: Mapping[str, Built]
-    """Latest revision by Distribution."""
-    tickets: tuple[Ticket, ...]
-    """Tickets of every sender, by number, including those whose lease ran out."""
-    beliefs: Mapping[tuple[str, str], Belief] = field(default_factory=dict)
-    """By (distributor, subscriber)."""
-    failing: Mapping[str, BuildFailure] = field(default_factory=dict)
-    """Distributions whose last build failed."""

@@ -9,8 +9,9 @@ from typing import Protocol
 from sluice.model.assignment import Assignment
 from sluice.model.belief import Belief
 from sluice.model.event import Event, EventKind, RecordedEvent
+from sluice.model.known import Known, LedgerSnapshot
 from sluice.model.order import Receipt
-from sluice.model.state import Built, CurrentState, Known, LedgerSnapshot, ReceiptStored, Record
+from sluice.model.state import Built, CurrentState, ReceiptStored, Record
 from sluice.model.ticket import Lost, Occupied, QueueLook, QueueTurn, Ticket
 
 

@@ -29,9 +29,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sluice.model.belief import Belief, Doubt, HeldState, Machine, Seen
+from sluice.model.known import Known
 from sluice.model.order import CLAIMED_SEQUENCE_MAX
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import CurrentState, Known
+from sluice.model.state import CurrentState
 from sluice.rules.retry import moment
 
 MACHINES_MAX = 8

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from sluice.model.known import LedgerSnapshot
 from sluice.model.site import Site
-from sluice.model.state import LedgerSnapshot
 from sluice.model.ticket import Ticket
 from sluice.rules.belief import TWINS_REMEDY, shared_identities, twins_sentence
 from sluice.rules.due import next_start

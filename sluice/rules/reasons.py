@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from sluice.model.known import LedgerSnapshot
 from sluice.model.order import Failure
 from sluice.model.platforms import platform_matches
 from sluice.model.revision import RevisionNumber
 from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import Channel, Distribution, Site, Subscriber
-from sluice.model.state import CurrentState, LedgerSnapshot, State
+from sluice.model.state import CurrentState, State
 from sluice.model.ticket import Pausing, Phase, Ticket, Verdict, Waiting
 from sluice.rules import dispatch
 from sluice.rules.belief import of_owner, shared_identities, twins_sentence

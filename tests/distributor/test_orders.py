@@ -28,12 +28,13 @@ from sluice.model.action import Script, ScriptType, StopProcess
 from sluice.model.assignment import Assignment
 from sluice.model.belief import Doubt
 from sluice.model.event import EventKind
+from sluice.model.known import LedgerSnapshot
 from sluice.model.locked import Locked
 from sluice.model.order import Act, Failure, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Channel, Distribution, DistributionType, Distributor, Site, Subscription
-from sluice.model.state import Built, LedgerSnapshot, State
+from sluice.model.state import Built, State
 from sluice.rules.lifetimes import ORDER_LIFETIMES
 from sluice.rules.reasons import why
 from sluice.sender.call import Call, call_agent
@@ -259,6 +260,66 @@ def test_a_receipt_from_before_a_doubt_doesnt_answer_for_the_time_after_it(hq: B
     after = hq.ledger.state("helsinki-1", "zone")
     assert (after.state, after.doubt, str(after.extracted)) == (State.INSTALLED, "", "1.1")
     assert agent.receipts == []
+
+
+@pytest.mark.parametrize(
+    ("features", "outcome", "written", "unchanged", "read", "ends"),
+    [
+        ((), Outcome.ALREADY_INSTALLED, 0, 0, None, False),  # from its status file
+        ((), Outcome.INSTALLED, 1, 2, None, False),  # what was unchanged is known by its stat
+        ((), Outcome.INSTALLED, 3, 0, None, True),
+        (("verify",), Outcome.ALREADY_INSTALLED, 0, 3, 2, False),
+        (("verify",), Outcome.ALREADY_INSTALLED, 0, 3, 3, True),
+        (("verify",), Outcome.ALREADY_INSTALLED, 0, 0, 0, True),  # it has no files: its links and directories stand
+    ],
+)
+def test_a_doubt_ends_by_a_receipt_of_every_file_alone(
+    hq: Bench,
+    agent: AgentDouble,
+    monkeypatch: pytest.MonkeyPatch,
+    features: tuple[str, ...],
+    outcome: Outcome,
+    written: int,
+    unchanged: int,
+    read: int | None,
+    *,
+    ends: bool,
+) -> None:
+    agent.features = ["script", *features]
+    order(hq)
+    doubt = Doubt("its working directory was another one", None, None, 0)
+    hq.ledger.believe("hq", "helsinki-1", None, [], {"zone": lambda state: state.raise_doubt(doubt, NOW)})
+    counts = {"files_written": written, "files_unchanged": unchanged, "files_read": read}
+    usual, agent.outcome = AgentDouble.sign, outcome
+    monkeypatch.setattr(AgentDouble, "sign", lambda self, receipt: usual(self, replace(receipt, **counts)))
+    result, state = order(hq), hq.ledger.state("helsinki-1", "zone")
+    if ends:
+        assert (result.is_installed, state.state, state.doubt, str(state.extracted)) == (True, State.INSTALLED, "", "1.1")
+        return
+    assert (result.is_installed, state.state, state.doubt, state.extracted) == (False, State.FAILED, doubt.text, None)
+    assert isinstance(result.error, AgentVersionError)
+    assert str(result.error) == (
+        "1.1 is extracted, says the agent of helsinki-1, which is too old to read it back: run: sluice subscriber bootstrap helsinki-1"
+    )
+    assert (state.error and state.error.message, str(state.held)) == (result.error.message, "1.1"), "the next extract asks again"
+    monkeypatch.undo()
+    agent.features = ["script", "verify"]
+    assert order(hq).is_installed, "bootstrapped"
+    assert hq.ledger.state("helsinki-1", "zone").doubt == ""
+
+
+def test_a_doubt_of_what_was_received_asks_for_no_reading_back(hq: Bench, agent: AgentDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    order(hq)
+    hq.build("1.2", {"a": b"content", "b": b"new"})
+    agent.manifests["zone/1.2/manifest"] = hq.store.manifest_bytes("zone", RevisionNumber(1, 2))
+    doubt = Doubt("1.2 was received, and isn't there", RevisionNumber(1, 1), RevisionNumber(1, 1), 1)
+    hq.ledger.believe("hq", "helsinki-1", None, [], {"zone": lambda state: state.raise_doubt(doubt, NOW)})
+    usual = AgentDouble.sign
+    monkeypatch.setattr(AgentDouble, "sign", lambda self, receipt: usual(self, replace(receipt, files_unchanged=1)))
+    called = call(hq)
+    assert hq.orders(called, RevisionNumber(1, 2), RECIPE).give().is_installed
+    state = hq.ledger.state("helsinki-1", "zone")
+    assert (state.state, str(state.extracted), state.doubt) == (State.INSTALLED, "1.2", "")
 
 
 def test_a_receipt_signed_by_another_key_is_refused_and_recorded(hq: Bench, agent: AgentDouble) -> None:

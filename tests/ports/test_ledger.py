@@ -11,10 +11,11 @@ from infra.ledger.sql import SqlLedger
 from sluice.errors import UnreachableError
 from sluice.model.belief import Belief, Doubt, Machine
 from sluice.model.event import Event, EventKind
+from sluice.model.known import Known
 from sluice.model.order import CLAIMED_SEQUENCE_MAX, Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import RetryRule
-from sluice.model.state import Built, CurrentState, Known, ReceiptStored, State
+from sluice.model.state import Built, CurrentState, ReceiptStored, State
 from sluice.ports import Ledger
 from sluice.rules.retry import after_failure, failure_of
 from tests.ports.conftest import Opener

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sluice.model.belief import Belief, HeldState, Identity, Machine, Seen
+from sluice.model.known import Known
 from sluice.model.order import CLAIMED_SEQUENCE_MAX
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import CurrentState, Known, State
+from sluice.model.state import CurrentState, State
 from sluice.rules.belief import TWINS_TOLD, compare, of_owner, shared_identities, twins_sentence
 
 T0 = datetime(2026, 12, 1, 12, tzinfo=UTC)

@@ -10,6 +10,7 @@ import pytest
 
 from sluice.errors import ExpiredError, HostKeyError, NotFoundError, UnreachableError
 from sluice.model.belief import Belief, BuildFailure, Doubt, Machine
+from sluice.model.known import LedgerSnapshot
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.schedule import IMMEDIATELY, NEVER, Kind, Schedule, Window
@@ -25,7 +26,7 @@ from sluice.model.site import (
     Subscriber,
     Subscription,
 )
-from sluice.model.state import Built, CurrentState, LedgerSnapshot, State
+from sluice.model.state import Built, CurrentState, State
 from sluice.model.ticket import Phase, Ticket
 from sluice.rules.reasons import status_row, status_rows, why
 from sluice.rules.retry import after_failure, failure_of, moment

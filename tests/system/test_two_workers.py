@@ -30,7 +30,7 @@ from infra.orchestrator.environment import prefect_settings, worker_environment
 from infra.workplace import LEASE_VARIABLE, LEDGER_VARIABLE, open_workplace
 from sluice.distributor.build.record import build_recorded, sign_recorded
 from sluice.model.event import EventKind, RecordedEvent
-from sluice.model.state import LedgerSnapshot
+from sluice.model.known import LedgerSnapshot
 from sluice.model.ticket import Phase
 from tests.system import between
 from tests.system.lab import PATIENCE, described, until

@@ -15,8 +15,9 @@ from sluice.distributor.context import DistributorContext
 from sluice.errors import AgentMissingError, NotFoundError, UnknownDistributorError
 from sluice.model.belief import Belief, Doubt, HeldState, Seen
 from sluice.model.event import Event, EventKind, JsonValue
+from sluice.model.known import Known
 from sluice.model.site import Subscriber
-from sluice.model.state import CurrentState, Known
+from sluice.model.state import CurrentState
 from sluice.ports import Clock, Ledger
 from sluice.rules.belief import compare, twins_sentence
 from sluice.sender.hello import AgentHello

@@ -21,7 +21,7 @@ from sluice.formats.manifest.document import parse_header, read_back_digest
 from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind, JsonValue
 from sluice.model.feature import Feature
-from sluice.model.order import Act, Demand, Order, Outcome, Receipt
+from sluice.model.order import INSTALLED, Act, Demand, Failure, Order, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.state import Record
 from sluice.model.ticket import Ticket
@@ -34,8 +34,6 @@ from sluice.sender.call import Call, require
 from sluice.sender.conversation import AgentEvent
 from sluice.trust.envelope import Envelope
 
-INSTALLED = (Outcome.INSTALLED, Outcome.ALREADY_INSTALLED)
-
 
 @dataclass(frozen=True, slots=True)
 class ExtractResult:
@@ -46,11 +44,13 @@ class ExtractResult:
     """It answers an earlier order, whose receipt hadn't arrived; no new order was given."""
     was_extracted: bool = False
     """By an earlier receipt the revision was extracted before."""
+    unproven: Failure | None = None
+    """Why what the agent says stays doubted, although by its receipt it succeeded."""
 
     @property
     def is_installed(self) -> bool:
         """Whether the revision is installed there, read back."""
-        return self.receipt.outcome in INSTALLED
+        return self.receipt.outcome in INSTALLED and self.unproven is None
 
     @property
     def reason(self) -> str:
@@ -64,7 +64,7 @@ class ExtractResult:
     @property
     def error(self) -> SluiceError | None:
         """Why it failed, as the error the Subscriber met; None if it is installed."""
-        failure = self.receipt.failure
+        failure = self.unproven or self.receipt.failure
         if self.is_installed:
             return None
         if failure is None:
@@ -121,7 +121,8 @@ class Orders:
         )
         envelope, receipt = self._ordered(Act.EXTRACT, started, demand)
         self._keep(envelope, receipt, about.channel, hand_over(), is_check=is_check, if_changed=if_changed)
-        return ExtractResult(receipt, was_extracted=is_check)
+        after = ledger.state(*about.pair) if state.doubt else state
+        return ExtractResult(receipt, was_extracted=is_check, unproven=after.error if after.doubt else None)
 
     def release(self, *, hand_over: Callable[[], Ticket | None]) -> Receipt:
         """Have it forget that the Distribution placed anything; the revision is the one it has, as far as is known.
