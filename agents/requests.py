@@ -33,6 +33,7 @@ from sluice.formats.rehearsals import (
 )
 from sluice.formats.zstd import decompress_frame, decompress_wide
 from sluice.model.order import Act
+from sluice.rules.excludes import CHARACTERS_MAX
 from sluice.subscriber.actions.rehearse import rehearse_actions
 from sluice.subscriber.complete import complete
 from sluice.subscriber.extract.extraction import extract
@@ -148,7 +149,8 @@ class Requests:
         if not field:
             return answer
         try:
-            manifest = parse_manifest(decompress_frame(packed, plain, what="a manifest that is asked about"))
+            data = decompress_frame(packed, plain, what="a manifest that is asked about")
+            manifest = parse_manifest(data, excluding=CHARACTERS_MAX)
         except StoreCorruptError as error:
             raise TamperedError(error.message) from error
         context = extraction_context(self._directory, held)

@@ -19,7 +19,9 @@ from collections.abc import Sequence
 EXCLUDES_MAX = 1000
 """Most patterns of one source."""
 PATTERN_MAX = 4096
-"""Most characters of one pattern; no path is longer, and the time that it takes to compile one grows with its square."""
+"""Most characters of one pattern; no path is longer."""
+CHARACTERS_MAX = 250_000
+"""Most characters of all patterns of one Distribution: to compile them takes two seconds at most, also if nobody signed them."""
 
 _CLASSES = {
     "alnum": "0-9A-Za-z",

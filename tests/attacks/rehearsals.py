@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sluice.formats.manifest.document import manifest_bytes
 from sluice.formats.rehearsals import COUNT_MAX, outline_bytes
 from sluice.formats.zstd import compress_frame
+from sluice.rules.excludes import EXCLUDES_MAX
 from tests.attacks.case import Family, said
 from tests.attacks.subscriber import Subscriber
 from tests.attacks.talk import Talk
@@ -60,6 +62,13 @@ def whole(world: Subscriber) -> bytes:
     return manifest_bytes(make("1.5", world.top / "source", synchronize="mirror").manifest)
 
 
+def excluding(world: Subscriber, length: int) -> bytes:
+    """The same with a thousand different excludes of as many characters each."""
+    manifest = make("1.5", world.top / "source", synchronize="mirror").manifest
+    exclude = tuple(f"{number:04}{'*a' * (length // 2 - 2)}" for number in range(EXCLUDES_MAX))
+    return manifest_bytes(replace(manifest, destinations=(replace(manifest.destinations[0], exclude=exclude),)))
+
+
 def of(destination: Callable[[Subscriber], Path | str], **changed: Any) -> Callable[[Subscriber], str]:
     """This directory as the mirrored one."""
     return lambda world: ask(world.talk(), destination(world), mirrored(world), **changed)
@@ -90,6 +99,12 @@ REHEARSALS.refuses("zeros as outline", "TamperedError", lambda world: ask(world.
 REHEARSALS.refuses("before hello", "ProtocolError", lambda world: ask(world.silent(), world.target, mirrored(world)))
 REHEARSALS.accepts("all of what is extracted", "named", lambda world: ask_all(world.talk(), world.target, whole(world)))
 REHEARSALS.refuses("all of a crowded directory", "more", lambda world: crowded(world, asking=ask_all, about=whole))
+REHEARSALS.refuses(
+    "excludes that take long to compile", "TamperedError", lambda world: ask_all(world.talk(), world.target, excluding(world, 4000))
+)
+REHEARSALS.accepts(
+    "as many excludes as a blueprint may have", "named", lambda world: ask_all(world.talk(), world.target, excluding(world, 250))
+)
 REHEARSALS.refuses("all of the root", "problem", lambda world: ask_all(world.talk(), "/", whole(world)))
 REHEARSALS.refuses(
     "a manifest of 2**62 bytes", "ProtocolError|TamperedError", lambda world: ask_all(world.talk(), "/", whole(world), manifest=2**62)

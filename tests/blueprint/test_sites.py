@@ -481,6 +481,14 @@ def test_processes_are_actions_with_the_subscribers_variables(site_of: SiteOf) -
     assert shown["post_actions[1]"] == "start process /usr/bin/check, waited for, undo: by script"
 
 
+def test_excludes_have_as_many_characters_as_an_unsigned_question_may_have(site_of: SiteOf) -> None:
+    text = DISTRIBUTION.replace("/opt/a}", "/opt/a, exclude: [{}]}")
+    patterns = [f"{number:04}{'x' * 246}" for number in range(1000)]
+    assert site_of(text.replace("{}", ", ".join(patterns))).distributions["d"].files[0].exclude == tuple(patterns)
+    with pytest.raises(SiteError, match=r"files: has 250001 characters of excludes, more than 250000: exclude directories instead"):
+        site_of(text.replace("{}", ", ".join([*patterns[1:], f"{patterns[0]}x"])))
+
+
 def test_a_hundred_actions_are_the_most(site_of: SiteOf) -> None:
     action = "  - stop_process: {name: app, undo: none}\n"
     assert len(site_of(f"{DISTRIBUTION}pre_actions:\n{action * 100}").distributions["d"].pre_actions) == 100

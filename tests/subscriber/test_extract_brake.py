@@ -62,6 +62,9 @@ def test_an_emptied_source_stops_with_the_figures_and_goes_on_if_it_is_allowed(h
     )
     assert "sluice extract oslo --distribution zone --allow-removals" in receipt.failure.remedy
     assert [stop.message for stop in foretold.stops] == [receipt.failure.message]
+    going = {str(target / path) for path in before} - {str(target / path) for path in tree_of(source)}
+    assert {each.path for each in foretold.paths if each.kind is ChangeKind.REMOVED} == going
+    assert foretold.counts[ChangeKind.REMOVED] == len(going) == 198
     assert tree_of(target) == before
     allowed = rehearse_extraction(host.context, Question(emptied.manifest, (str(target),), allow_removals=True))
     assert (allowed.stops, allowed.counts[ChangeKind.REMOVED]) == ((), 198)

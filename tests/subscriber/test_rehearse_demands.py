@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from infra.filesystem.local.root import LocalRoot
 from sluice.formats.orders import parse_receipt
 from sluice.formats.rehearsals import Question
 from sluice.model.change import ChangeKind
+from sluice.ports import PathStat
 from sluice.subscriber.extract.extraction import extract
 from sluice.subscriber.extract.rehearse import rehearse_extraction
 from sluice.subscriber.held.stat_cache import EMPTY, StatCache
@@ -44,6 +47,28 @@ def test_as_many_files_are_named_as_are_written(tmp_path: Path, source: Path, co
     assert receipt.failure is None
     assert sum(found.counts.get(kind, 0) for kind in WRITTEN) == receipt.files_written
     assert receipt.files_written == (3 if force else int(verify and damaged))
+
+
+def test_no_more_names_are_read_of_a_directory_that_gives_way_than_are_counted(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, target, made = Host(tmp_path), tmp_path / "opt/zone", make("1.1", source, synchronize="mirror")
+    (target / "a/deep").mkdir(parents=True)
+    for number in range(100):
+        (target / f"a/{number}").touch()
+        (target / f"a/deep/{number}").touch()
+    read, listed = list[int](), LocalRoot.list
+
+    def counted(root: LocalRoot, path: str, most: int | None = None) -> Sequence[PathStat]:
+        found = listed(root, path, most)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(LocalRoot, "list", counted)
+    monkeypatch.setattr("sluice.subscriber.extract.rehearse.COUNT_MAX", 110)
+    found = rehearse_extraction(host.context, Question(made.manifest, (str(target),)))
+    assert found.counts == {ChangeKind.FOREIGN_REMOVED: 111}
+    assert sum(read) <= 110 + len(made.manifest.destinations[0].entries) + 1
 
 
 @pytest.mark.parametrize(("asked", "by_blueprint"), [(True, False), (False, True)])

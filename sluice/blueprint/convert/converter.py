@@ -43,6 +43,7 @@ from sluice.model.site import (
     Synchronize,
 )
 from sluice.rules.due import SHORTEST_REFRESH, shortest_gap
+from sluice.rules.excludes import CHARACTERS_MAX
 
 T = TypeVar("T")
 
@@ -182,6 +183,9 @@ class Converter:
             effective.refuse("build", "a build needs a schedule", "write one such as {every: 1 h}, or never and use sluice build")
         platforms = tuple(self._parsed(document, ("platforms", i), _platform, p, p) for i, p in enumerate(part.platforms or ()))
         rollback = part.rollback is not False
+        if (characters := sum(len(each) for file in part.files for each in file.exclude or ())) > CHARACTERS_MAX:
+            what = f"has {characters} characters of excludes, more than {CHARACTERS_MAX}"
+            self.errors.append(document.error(("files",), what, "exclude directories instead of each file in them"))
         return Distribution(
             part.name,
             part.distributor,

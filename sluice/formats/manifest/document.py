@@ -53,14 +53,18 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     return "\n".join(lines).encode()
 
 
-def parse_manifest(data: bytes) -> Manifest:
-    """Read a manifest and check every rule of section 2. Raises StoreCorruptError."""
+def parse_manifest(data: bytes, *, excluding: int = HEADER_MAX) -> Manifest:
+    """Read a manifest and check every rule of section 2. Raises StoreCorruptError.
+
+    Args:
+        excluding: Most characters of all its excludes: fewer for a manifest that nobody signed, since each costs time.
+    """
     if len(data) > MANIFEST_MAX:
         raise StoreCorruptError(f"a manifest of {len(data)} bytes is more than the {MANIFEST_MAX} allowed")
     header, newline, rest = data.partition(b"\n")
     if not newline:
         raise StoreCorruptError("a manifest ends within its header")
-    manifest, counts, version = _parse_header(header)
+    manifest, counts, version = _parse_header(header, excluding)
     try:
         lines = rest.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
@@ -127,7 +131,7 @@ def read_back_digest(manifest: Manifest, digest_of: Callable[[int, Entry], str] 
     return total.hexdigest()
 
 
-def _parse_header(line: bytes) -> tuple[Manifest, tuple[int, ...], int]:
+def _parse_header(line: bytes, excluding: int = HEADER_MAX) -> tuple[Manifest, tuple[int, ...], int]:
     """Read a header as ``parse_header``, and its version."""
     try:
         with Fields.parse(line, limit=HEADER_MAX, what="a manifest's header") as fields:
@@ -146,7 +150,10 @@ def _parse_header(line: bytes) -> tuple[Manifest, tuple[int, ...], int]:
                 max_revisions=fields.number("max_revisions", least=1) if fields.optional("max_revisions") else None,
                 renamed_from=fields.name("renamed_from") if version > 2 and fields.optional("renamed_from") else "",
             )
-            destinations = [_destination(item, version) for item in fields.items("destinations", limit=DESTINATIONS_MAX)]
+            destinations = list[tuple[Destination, int]]()
+            for item in fields.items("destinations", limit=DESTINATIONS_MAX):
+                destinations.append(_destination(item, version, excluding))
+                excluding -= sum(map(len, destinations[-1][0].exclude))
     except TrustError as error:
         raise StoreCorruptError(f"not a manifest: {error.message}") from error
     if manifest.renamed_from == manifest.distribution:
@@ -198,7 +205,7 @@ def version_of(manifest: Manifest) -> int:
     return 1
 
 
-def _destination(value: Any, version: int) -> tuple[Destination, int]:
+def _destination(value: Any, version: int, excluding: int) -> tuple[Destination, int]:
     with Fields(value, what="a manifest's destination") as fields:
         synchronize = fields.text("synchronize") if version > 1 else Synchronize.NO.value
         if synchronize not in set(Synchronize):
@@ -206,10 +213,13 @@ def _destination(value: Any, version: int) -> tuple[Destination, int]:
         exclude: tuple[str, ...] = ()
         limit = USUAL
         if version > 2 and fields.optional("exclude"):
-            exclude = tuple(_exclude(each) for each in fields.items("exclude", limit=EXCLUDES_MAX))
+            given = fields.items("exclude", limit=EXCLUDES_MAX)
+            if sum(len(each) for each in given if isinstance(each, str)) > excluding:
+                raise StoreCorruptError("a manifest has more characters of excludes than are looked at unsigned")
+            exclude = tuple(_exclude(each) for each in given)
         if version > 2 and fields.optional("max_removals"):
-            with Fields(fields.any("max_removals"), what="a manifest's max_removals") as given:
-                limit = RemovalLimit(given.number("percent", most=100), given.number("files", most=ENTRIES_MAX))
+            with Fields(fields.any("max_removals"), what="a manifest's max_removals") as most:
+                limit = RemovalLimit(most.number("percent", most=100), most.number("files", most=ENTRIES_MAX))
         mode = DirectoryMode.KEEP.value
         if version > 2 and fields.optional("directory_mode"):
             fields.constant("directory_mode", mode := DirectoryMode.SET.value)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from sluice.errors import DestinationError
 from sluice.model.manifest import Destination, Entry, Manifest
 from sluice.ports import Filesystem, Root
+from sluice.rules.excludes import Excludes
 from sluice.subscriber.held.paths import below, full, overlap
 
 
@@ -48,6 +49,7 @@ class LocatedDestinations:
         """Open roots by real path."""
         self._filesystem = filesystem
         self._all: list[LocatedDestination] = []
+        self._excludes: dict[int, Excludes] = {}
         try:
             self._locate(paths)
         except BaseException:
@@ -62,6 +64,12 @@ class LocatedDestinations:
         if directory not in self.roots:
             self.roots[directory] = self._filesystem.open_root(directory)
         return self.roots[directory]
+
+    def excludes(self, at: LocatedDestination) -> Excludes:
+        """Return the excludes of a destination: they are compiled once, when they are first asked for."""
+        if at.number not in self._excludes:
+            self._excludes[at.number] = Excludes(at.destination.exclude)
+        return self._excludes[at.number]
 
     def close(self) -> None:
         """Release every root."""

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 
 from sluice.errors import DestinationError, LockedTargetError, RemovalsError
 from sluice.model.change import ChangeKind
 from sluice.model.manifest import Entry, EntryKind, Manifest
-from sluice.model.site import DirectoryMode, Synchronize
+from sluice.model.site import Synchronize
 from sluice.ports import Owner, PathStat, Root, Xattrs
-from sluice.rules.excludes import Excludes
 from sluice.subscriber.extract.areas import StagingArea, StagingAreas
 from sluice.subscriber.extract.brake import require_usual
 from sluice.subscriber.extract.changes import differences, worded
@@ -29,11 +27,11 @@ from sluice.subscriber.extract.destinations import LocatedDestination, LocatedDe
 from sluice.subscriber.extract.hard_links import HardLinks
 from sluice.subscriber.extract.known import Knowledge
 from sluice.subscriber.extract.metadata import Metadata
-from sluice.subscriber.extract.others import OtherDestination, known_destinations
 from sluice.subscriber.extract.plan import MENDED, Plan, Staged, StagedRemoval, Swap
 from sluice.subscriber.extract.refusals import check_protected, check_readable, contents_error, foreign_error
 from sluice.subscriber.extract.removals import MoreThanMostError, Remover
 from sluice.subscriber.extract.rights import is_opened, rights_refusals
+from sluice.subscriber.extract.staying import StayingDirectories
 from sluice.subscriber.extract.steps import NEW, MetadataStep
 from sluice.subscriber.held.paths import full, walk
 
@@ -76,13 +74,12 @@ class _Planner:
         self._hard_links = HardLinks(located)
         self._new: dict[tuple[str, str], tuple[StagingArea, str]] = {}
         """Area and name in it of each new directory, by its root and path."""
-        self._kept_directories: dict[tuple[int, str], PathStat] = {}
-        """By destination number and entry path."""
         self._given_way: dict[str, EntryKind | None] = {}
         """By absolute path, everything in directories that give way to files or links."""
         self._refused: set[tuple[str, str]] = set()
         """Root and path of everything that is refused; nothing below it is looked at."""
         self.plan = Plan(located, areas.all)
+        self._staying = StayingDirectories(context, located, areas, self._metadata, self.plan, known.now_ns)
 
     def compare_all(self) -> None:
         """Fill the plan."""
@@ -96,8 +93,8 @@ class _Planner:
             self._remove()
         for at in self._located:
             with self._refusing():
-                self._mend_directories(at)
-        self._keep_times_of_holders()
+                self._staying.mend(at)
+        self._staying.keep_times_of_holders()
         with self._refusing():
             self.plan.refusals += rights_refusals(self.plan)
         self._log_metadata()
@@ -154,7 +151,7 @@ class _Planner:
         if entry.kind is EntryKind.DIRECTORY:
             if not self._previous.has_placed(full(root, path), found.kind):
                 self.plan.stood[full(root, path)] = entry.kind
-            self._kept_directories[at.number, entry.path] = found
+            self._staying.add(at, entry, found)
             return True
         if entry.kind is EntryKind.SYMLINK:
             owner = self._metadata.owner(entry, full(root, path))
@@ -192,10 +189,11 @@ class _Planner:
 
     def _check_contents(self, at: LocatedDestination, name: str, path: str, *, is_mirrored: bool) -> None:
         """Check that everything in a directory that gives way to a file or a link may go with it."""
-        excludes, most = Excludes(at.destination.exclude), self._known.most
+        excludes, most = self._located.excludes(at), self._known.most
         given_way: dict[str, EntryKind | None] = {}
-        for each in walk(at.root, path):
-            if most is not None and len(self._given_way) + len(given_way) > most + len(at.destination.entries):
+        looks = None if most is None else most + len(at.destination.entries) - len(self._given_way)
+        for each in walk(at.root, path, None if looks is None else looks + 1):
+            if len(given_way) == looks:
                 raise MoreThanMostError
             inside, below_top = full(at.root, each.path), each.path[len(at.base) :].lstrip("/")
             is_kept = is_mirrored and excludes.covers(below_top, is_directory=each.kind is EntryKind.DIRECTORY)
@@ -234,11 +232,11 @@ class _Planner:
         """Plan removals, and the times of directories that they leave and that no manifest names."""
         remover = Remover(self._context, self._located, self._known.most)
         removals = remover.find(self._previous)
-        if not self._known.allow_removals:
-            require_usual(self._context, removals, self._given_way, self._located, self._previous)
         self.plan.retained, self.plan.paths_removed = removals.retained, len(removals.kinds)
         for path, kind in {**self._given_way, **removals.kinds}.items():
             self.plan.changes.add(ChangeKind.REMOVED if self._previous.has_placed(path, kind) else ChangeKind.FOREIGN_REMOVED, path)
+        if not self._known.allow_removals:  # after they are named: whoever is asked to allow them wants to see them
+            require_usual(self._context, removals, self._given_way, self._located, self._previous)
         for each in removals.tops:
             area, name = self._areas.reserve(each.root, each.found.path)
             self.plan.removals.append(StagedRemoval(area, name, each.found, None if each.is_mirrored else removals.kinds))
@@ -247,45 +245,7 @@ class _Planner:
         }
         for (_, path), root in outside.items():
             if (holder := root.find(path)) is not None:
-                self._keep(root, holder)
-
-    def _keep(self, root: Root, found: PathStat) -> None:
-        """Leave a foreign directory as it is, but for the time of a change of its names: programs that watch it must notice.
-
-        All comes back if the extraction is undone.
-        """
-        self.plan.foreign.add(full(root, found.path))
-        if found.is_mendable and self._areas.changes_time_of(root, found.path):
-            mtime_ns = self._known.now_ns if self._areas.changes_names_in(root, found.path) else found.mtime_ns
-            area = self._areas.area_for(root, found.path)
-            self.plan.metadata.append(MetadataStep(area.number, found.path, True, found.mode, mtime_ns, found.mode, found.mtime_ns))
-
-    def _mend_directories(self, at: LocatedDestination) -> None:
-        """Mend directories that stay, also those whose time changes only because names in them do; the deepest first."""
-        for entry in reversed(at.destination.entries):
-            found = self._kept_directories.get((at.number, entry.path))
-            if found is None or not found.is_mendable:
-                continue  # somebody else's, in which we may only place: its mode and time are theirs
-            name, touched = full(at.root, found.path), self._areas.changes_time_of(at.root, found.path)
-            step = self._metadata.step(at, entry, found, touched=touched)
-            differs = step is not None and (step.mode != step.mode_before or step.owner is not None)
-            stays = name in self.plan.stood or (differs and any(other.counts_as_placed(name) for other in self._others))
-            if stays and at.destination.directory_mode == DirectoryMode.KEEP:
-                self.plan.stood[name] = entry.kind
-                self._keep(at.root, found)
-            elif step is not None:
-                self.plan.metadata.append(step)
-
-    @cached_property
-    def _others(self) -> Sequence[OtherDestination]:
-        return known_destinations(self._context, self._located.manifest.renamed_from)
-
-    def _keep_times_of_holders(self) -> None:
-        """Keep the times of directories around a destination in which nothing but staging comes and goes, and those of all for undo."""
-        planned = {(step.area, step.path) for step in self.plan.metadata}
-        for area in list(self._areas.all):
-            if area.is_used and area.holder is not None and (area.number, area.holder_path) not in planned:
-                self._keep(area.root, area.holder)
+                self._staying.keep(root, holder)
 
     def _log_metadata(self) -> None:
         for step in self.plan.metadata:

@@ -22,7 +22,6 @@ from sluice.errors import DestinationError
 from sluice.model.manifest import EntryKind
 from sluice.model.site import Synchronize
 from sluice.ports import PathStat, Root
-from sluice.rules.excludes import Excludes
 from sluice.rules.names_on_disk import folded
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestinations
@@ -94,7 +93,7 @@ class Remover:
                 self._wanted.setdefault(parent, EntryKind.DIRECTORY)
         self._looks = None if most is None else most + len(self._wanted)
         """Names that may still be looked at: each of the manifest's at most once, as its destinations don't overlap."""
-        self._excludes = {top: Excludes(at.destination.exclude) for top, at in self._tops.items() if at.destination.exclude}
+        self._excluding = {top for top, at in self._tops.items() if at.destination.exclude}
         self._mirrored: Counter[str] = Counter()
         self._mounts: dict[str, frozenset[str]] = {}
         self._former: dict[str, tuple[Root, str] | None] = {}
@@ -249,10 +248,11 @@ class Remover:
 
     def _is_excluded(self, path: str, kind: EntryKind | None) -> bool:
         """Whether the excludes of a mirrored directory match a path in it, which then stays (as rsync does)."""
-        top = self._covering(path) if self._excludes else None
-        if top is None or top not in self._excludes or path == top:
+        top = self._covering(path) if self._excluding else None
+        if top is None or top not in self._excluding or path == top:
             return False
-        return self._excludes[top].covers(path.removeprefix(top).lstrip("/"), is_directory=kind is EntryKind.DIRECTORY)
+        excludes = self._located.excludes(self._tops[top])
+        return excludes.covers(path.removeprefix(top).lstrip("/"), is_directory=kind is EntryKind.DIRECTORY)
 
     def _mounts_of(self, root: Root) -> frozenset[str]:
         if root.path not in self._mounts:

@@ -37,11 +37,17 @@ def parents(path: str) -> Iterator[str]:
         yield path
 
 
-def walk(root: Root, directory: str) -> Iterator[PathStat]:
-    """Yield everything below a directory, each directory before its contents; nothing is listed before it is asked for."""
+def walk(root: Root, directory: str, most: int | None = None) -> Iterator[PathStat]:
+    """Yield everything below a directory, each directory before its contents; nothing is listed before it is asked for.
+
+    Args:
+        most: Most names that are read; None: all.
+    """
     directories = [directory]
     for each in directories:  # grows while it is walked
-        for found in root.list(each):
+        listed = root.list(each, most)
+        most = None if most is None else most - len(listed)
+        for found in listed:
             yield found
             if found.kind is EntryKind.DIRECTORY:
                 directories.append(found.path)
