@@ -39,12 +39,13 @@ def measure(name: str, changes: Changes, old: Path, new: Path, *, seconds: int) 
     Returns:
         Bytes of the patches, of the file list, and of both; user and system seconds.
     """
-    command = [sys.executable, "-m", "bench.deltas_files", name, str(old), str(new), str(seconds)]
     paths = json.dumps([*sent_files(changes)])
-    try:
-        ended = subprocess.run(command, input=paths, capture_output=True, text=True, timeout=seconds * _WALL, check=False)
-    except subprocess.TimeoutExpired:
-        raise NotMeasuredError(f"more than {seconds * _WALL} s") from None
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as scratch:  # removed here: the limit kills the other process
+        command = [sys.executable, "-m", "bench.deltas_files", name, str(old), str(new), scratch, str(seconds)]
+        try:
+            ended = subprocess.run(command, input=paths, capture_output=True, text=True, timeout=seconds * _WALL, check=False)
+        except subprocess.TimeoutExpired:
+            raise NotMeasuredError(f"more than {seconds * _WALL} s") from None
     if ended.returncode != 0:
         raise NotMeasuredError(_too_long(seconds) if ended.returncode == -signal.SIGXCPU else last_line(ended.stderr))
     found = json.loads(ended.stdout)
@@ -131,30 +132,28 @@ def _start(patch: Patch, scratch: Path) -> float:
     return median(spent)
 
 
-def _run(patch: Patch, old: Path, new: Path, paths: list[tuple[str, bool]], seconds: int) -> dict[str, object]:
+def _run(patch: Patch, old: Path, new: Path, scratch: Path, paths: list[tuple[str, bool]], seconds: int) -> dict[str, object]:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MOST, MEMORY_MOST))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     sizes = {}
-    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory:
-        scratch = Path(directory)
-        start = _start(patch, scratch)
-        began, started = _cpu(), 0
-        for path, is_new in paths:
-            if is_new or not (old / path).stat().st_size or not (new / path).stat().st_size:  # bsdiff opens no empty file
-                sizes[path] = len(_compressed((new / path).read_bytes()))
-            else:
-                sizes[path] = patch(old / path, new / path, scratch / "patch")
-                started += 1
-            if _cpu() - began > seconds:
-                raise NotMeasuredError(_too_long(seconds))
+    start = _start(patch, scratch)
+    began, started = _cpu(), 0
+    for path, is_new in paths:
+        if is_new or not (old / path).stat().st_size or not (new / path).stat().st_size:  # bsdiff opens no empty file
+            sizes[path] = len(_compressed((new / path).read_bytes()))
+        else:
+            sizes[path] = patch(old / path, new / path, scratch / "patch")
+            started += 1
+        if _cpu() - began > seconds:
+            raise NotMeasuredError(_too_long(seconds))
     return {"sizes": sizes, "cpu": max(0.0, _cpu() - began - started * start)}
 
 
 def main(arguments: list[str]) -> None:
     """Measure one method on one pair, in this process."""
-    name, old, new, seconds = arguments
+    name, old, new, scratch, seconds = arguments
     try:
-        print(json.dumps(_run(METHODS[name], Path(old), Path(new), json.load(sys.stdin), int(seconds))))
+        print(json.dumps(_run(METHODS[name], Path(old), Path(new), Path(scratch), json.load(sys.stdin), int(seconds))))
     except MemoryError:
         raise SystemExit(f"more than {MEMORY_MOST // 1024**3} GiB of memory") from None
     except NotMeasuredError as error:

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,13 +96,20 @@ def test_a_method_makes_a_patch_of_each_changed_file_and_compresses_new_ones(tre
 
 
 @pytest.mark.slow
-def test_a_method_that_takes_too_long_has_no_figure_but_a_reason(tmp_path: Path) -> None:
+def test_a_method_that_takes_too_long_has_no_figure_but_a_reason_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     chance = random.Random(4)
     for tree in ("old", "new"):
         write(tmp_path / tree / "noise", chance.randbytes(12_000_000))
     changes = compare(tmp_path / "old", tmp_path / "new")
     with pytest.raises(NotMeasuredError, match=r"^more than (1 s of CPU|4 s)$"):  # the latter if the machine gave it less than a quarter
         measure("zstd --patch-from -19", changes, tmp_path / "old", tmp_path / "new", seconds=1)
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_method_whose_program_is_missing_has_no_figure_but_a_reason(trees: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
