@@ -86,7 +86,8 @@ WHOLE = ("attacks", "bench", "end_to_end", "soak", "system", "trees")
 """Directories of tests that belong to no room, but to all of it."""
 LONGEST_FIRST = (
     *("soak/", "system/test_kills", "system/test_deploy_production", "system/test_damage", "system/test_two_workers", "system/test_pauses"),
-    *("flows/test_send_flow", "system/test_whole_path", "cli/test_end_to_end", "system/", "flows/", "attacks/", "ports/test_ledger"),
+    *("flows/test_send_flow", "system/test_whole_path", "cli/test_end_to_end", "system/", "flows/", "attacks/", "trees/", "bench/"),
+    *("ports/test_ledger", "cli/test_release", "agents/", "subscriber/test_actions"),
 )
 """How the paths of the longest files begin: at the end no process waits for the other's last file."""
 
