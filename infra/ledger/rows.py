@@ -26,7 +26,7 @@ _EVENT_FIELDS = ("at", "distributor", "distribution", "subscriber", "channel", "
 """Fields whose columns have the same name and value; below too."""
 _STATE_FIELDS = (
     *("distributor", "channel", "since", "bytes_sent", "bytes_last", "bytes_resumed"),
-    *("attempts", "first_failure", "next_try", "sequence", "flow_run", "read_back_at", "seen_at"),
+    *("attempts", "first_failure", "next_try", "sequence", "flow_run", "read_back_at", "seen_at", "doubt_order"),
 )
 _BELIEF_FIELDS = ("at", "agent", "key", "directory", "metadata", "twins_at")
 _STATE_REVISIONS = ("held", "extracted", "offered")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, inspect, select, text, update
+from sqlalchemy import Column, Connection, func, insert, inspect, select, text, update
 from sqlalchemy.schema import CreateColumn
 
-from infra.ledger.tables import SCHEMA_VERSION, beliefs, failing, metadata, queues, schema_version, states, writers
+from infra.ledger.tables import SCHEMA_VERSION, beliefs, failing, metadata, queues, schema_version, sequences, states, writers
 
 CREATION_LOCK = 0x536C75696365
 """Number of PostgreSQL's advisory lock that is held while the tables are created."""
@@ -15,13 +16,26 @@ CREATION_LOCK = 0x536C75696365
 
 def _add_beliefs(connection: Connection) -> None:
     """Upgrade to version 4."""
-    for column in (states.c.read_back_at, states.c.seen_at, states.c.doubt):
-        connection.execute(text(f"ALTER TABLE states ADD COLUMN {CreateColumn(column).compile(dialect=connection.dialect)}"))
+    _add_columns(connection, states.c.read_back_at, states.c.seen_at, states.c.doubt)
     failing.create(connection)
     beliefs.create(connection)
 
 
-UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: queues.create, 2: writers.create, 3: _add_beliefs}
+def _add_orders_of_doubts(connection: Connection) -> None:
+    """Upgrade to version 5: whatever was ordered until now was ordered before the doubts that stand."""
+    _add_columns(connection, states.c.doubt_order)
+    is_its = (sequences.c.distributor == states.c.distributor) & (sequences.c.subscriber == states.c.subscriber)
+    last = select(func.coalesce(func.max(sequences.c.last), 0)).where(is_its).scalar_subquery()
+    connection.execute(update(states).where(states.c.doubt != "").values(doubt_order=last))
+
+
+def _add_columns(connection: Connection, *columns: Column[Any]) -> None:
+    for column in columns:
+        new = CreateColumn(column).compile(dialect=connection.dialect)
+        connection.execute(text(f"ALTER TABLE {column.table.name} ADD COLUMN {new}"))
+
+
+UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: queues.create, 2: writers.create, 3: _add_beliefs, 4: _add_orders_of_doubts}
 """By the version found: the step to the next one. Data stay; the version is raised in the same transaction."""
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, Meta
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of these tables. An older ledger is upgraded when it is opened (``schema.UPGRADES``), a newer one isn't opened."""
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -105,8 +105,9 @@ states = Table(
     Column("read_back_at", UtcTime, nullable=True),
     Column("seen_at", UtcTime, nullable=True),
     Column("doubt", Text, nullable=False, server_default=""),
+    Column("doubt_order", BigInteger, nullable=False, server_default="0"),
 )
-"""``read_back_at``, ``seen_at`` and ``doubt`` since version 4."""
+"""``read_back_at``, ``seen_at`` and ``doubt`` since version 4, ``doubt_order`` since version 5."""
 
 built = Table(
     "built",

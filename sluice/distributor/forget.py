@@ -30,7 +30,8 @@ def forget_subscriber(context: DistributorContext, name: str, *, dry_run: bool) 
     if dry_run or not steps:
         return steps
     # First the belief: a removal that is interrupted after it is repeated because of the key.
-    at, doubt = context.clock.now(), Doubt("Sluice was removed from its host", None, None, 0)
+    at, order = context.clock.now(), context.ledger.next_sequence(distributor, name)
+    doubt = Doubt("Sluice was removed from its host", None, None, 0, order)
     event = replace(event_of(context, EventKind.REMOVED), subscriber=name)
     context.ledger.believe(distributor, name, None, [event], {each: lambda state: state.raise_doubt(doubt, at) for each in believed})
     context.publisher.forget_subscriber_key(name)

@@ -90,6 +90,8 @@ class Doubt:
     held: RevisionNumber | None
     extracted: RevisionNumber | None
     sequence: int
+    order: int = 0
+    """A number that was given to no order, when it was raised: orders below were given before, those above since."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,13 +127,16 @@ class CurrentState:
     """When its agent last said, or attested, the same as is recorded here. A claim is no read back."""
     doubt: str = ""
     """Why what was believed doesn't hold any more (``rules/belief.py``); if nothing counts as extracted, ended by a receipt of every file
-    that was read back."""
+    that was read back. The receipt of an order from before it changes nothing."""
+    doubt_order: int = 0
+    """``Doubt.order`` of the last one."""
 
     def offer(self, revision: RevisionNumber, *, distributor: str, channel: str, at: datetime) -> CurrentState:
         """Offer a revision, because a Channel starts or a command asks for it: the count of retries begins again (D7)."""
         moved = self._to(State.WAITING, f"{revision} is offered through {channel}" if channel else f"{revision} is offered", at)
-        sequence = self.sequence if distributor == self.distributor else 0  # each Distributor counts its own orders
-        moved = replace(moved, offered=revision, distributor=distributor, channel=channel, sequence=sequence)
+        moved = replace(moved, offered=revision, distributor=distributor, channel=channel)
+        if distributor != self.distributor:  # each Distributor counts its own orders
+            moved = replace(moved, sequence=0, doubt_order=0)
         return _without_retries(replace(moved, bytes_last=0, bytes_resumed=0, error=None))
 
     def reset_retries(self, at: datetime) -> CurrentState:
@@ -151,7 +154,7 @@ class CurrentState:
         moved = self._to(State.RECEIVED if is_there else State.WAITING, doubt.text, at)
         moved = replace(moved, held=doubt.held, extracted=doubt.extracted, sequence=doubt.sequence, doubt=doubt.text, since=at, seen_at=at)
         read_back_at = self.read_back_at if doubt.extracted else None
-        return _without_retries(replace(moved, error=None, read_back_at=read_back_at))
+        return _without_retries(replace(moved, error=None, read_back_at=read_back_at, doubt_order=doubt.order))
 
     def begin_sending(self, revision: RevisionNumber, at: datetime) -> CurrentState:
         """Record that a transfer begins, in a slot. The count of retries stays."""
@@ -204,8 +207,8 @@ class CurrentState:
         return replace(self._to(state, f"extracting {self.held or self.offered} failed", at), since=at, error=failure)
 
     def apply_receipt(self, receipt: Receipt) -> CurrentState:
-        """Apply a verified receipt of the Subscriber. One older than the last changes nothing."""
-        if receipt.sequence <= self.sequence:
+        """Apply a verified receipt of the Subscriber. One older than the last, or than the doubt, changes nothing."""
+        if receipt.sequence <= max(self.sequence, self.doubt_order):
             return self
         failure, is_installed = receipt.failure, receipt.outcome in INSTALLED
         if is_installed and self.doubt and self.extracted is None and not receipt.is_of_all_files:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sluice.distributor.deliver.contact import Contact
 from sluice.distributor.deliver.delivery import Delivery
 from sluice.distributor.deliver.extraction import Extraction
 from sluice.distributor.deliver.orders import ExtractResult, Orders
@@ -23,6 +24,7 @@ from sluice.errors import (
     ReadBackError,
     TamperedError,
 )
+from sluice.formats.manifest.document import parse_manifest, read_back_digest
 from sluice.formats.orders import parse_order, parse_receipt
 from sluice.model.action import Script, ScriptType, StopProcess
 from sluice.model.assignment import Assignment
@@ -260,6 +262,37 @@ def test_a_receipt_from_before_a_doubt_doesnt_answer_for_the_time_after_it(hq: B
     after = hq.ledger.state("helsinki-1", "zone")
     assert (after.state, after.doubt, str(after.extracted)) == (State.INSTALLED, "", "1.1")
     assert agent.receipts == []
+
+
+@pytest.mark.parametrize(("forgets", "claims"), [(True, 0), (False, 0), (False, 40)])
+def test_the_receipt_of_an_order_from_before_a_doubt_never_ends_it(hq: Bench, agent: AgentDouble, *, forgets: bool, claims: int) -> None:
+    """It was never stored, and is a genuine one of every file; ``claims``: the last order number there, which a lost ledger gave."""
+    agent.features = ["script", "verify"]
+    order(hq)
+    agent.lose_receipt = True
+    with pytest.raises(ConnectionLostError):
+        order(hq)
+    agent.lose_receipt = False
+    if claims:
+        read_back = read_back_digest(parse_manifest(agent.manifests["zone/1.1/manifest"]))
+        one = RevisionNumber(1, 1)
+        old = Receipt("hq", agent.name, claims, "zone", one, Outcome.INSTALLED, NOW, NOW, 1, 0, 1, read_back, files_read=1)
+        agent.receipts.append(("zone", claims, agent.sign(old)))
+    agent.sequence = claims
+    agent.extracted.clear()
+    contact, called = Contact(hq.ledger, hq.context().clock, "hq", subscriber_named("helsinki-1")), call(hq)
+    if forgets:
+        contact.forget("it was bootstrapped with a new identity")
+    else:
+        contact.heard(called.hello)
+    orders = hq.orders(called, RevisionNumber(1, 1), RECIPE)
+    assert len(orders.fetch_receipts()) == 1 + (claims > 0)
+    state = hq.ledger.state("helsinki-1", "zone")
+    assert (state.doubt != "", state.extracted) == (True, None)
+    assert orders.give().receipt.sequence > max(3, claims)
+    called.close()
+    state = hq.ledger.state("helsinki-1", "zone")
+    assert (state.doubt, str(state.extracted)) == ("", "1.1")
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,7 @@ def test_a_ledger_of_version_3_is_upgraded_and_keeps_what_it_has(ledger: SqlLedg
     ledger.record(event(EventKind.OFFERED), offered)
     ledger.accept_receipt(receipt(), "{}", event(EventKind.INSTALLED))
     with ledger._database._writers.begin() as older:
-        for column in ("read_back_at", "seen_at", "doubt"):
+        for column in ("read_back_at", "seen_at", "doubt", "doubt_order"):
             older.execute(text(f"ALTER TABLE states DROP COLUMN {column}"))
         for table in ("beliefs", "failing"):
             older.execute(text(f"DROP TABLE {table}"))
@@ -273,3 +273,15 @@ def test_a_ledger_of_version_3_is_upgraded_and_keeps_what_it_has(ledger: SqlLedg
     upgraded.believe("hq", "helsinki-1", BELIEF, [], {})
     assert upgraded.known("hq", "helsinki-1").belief == BELIEF
     assert upgraded.snapshot().failing == {}
+
+
+def test_a_ledger_of_version_4_takes_every_order_for_older_than_the_doubts_that_stand(ledger: SqlLedger, opener: Opener) -> None:
+    for name in ("zone", "other"):
+        ledger.record(replace(event(EventKind.OFFERED), distribution=name), offered)
+    sequence = ledger.next_sequence("hq", "helsinki-1")
+    ledger.believe("hq", "helsinki-1", BELIEF, [], {"zone": lambda state: state.raise_doubt(Doubt("restored?", None, None, 0), NOW)})
+    with ledger._database._writers.begin() as older:
+        older.execute(text("ALTER TABLE states DROP COLUMN doubt_order"))
+        older.execute(text("UPDATE schema_version SET version = 4"))
+    upgraded = opener()
+    assert [upgraded.state("helsinki-1", name).doubt_order for name in ("zone", "other")] == [sequence, 0]

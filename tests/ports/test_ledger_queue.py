@@ -242,7 +242,7 @@ def test_a_ledger_of_version_1_is_upgraded_with_its_queue(tmp_path: Path) -> Non
     of_version_1 = {"schema_version", "events", "states", "built", "sequences", "receipts", "cancels", "tickets"}
     for name in made - of_version_1:
         connection.execute(f"DROP TABLE {name}")
-    for name in ("read_back_at", "seen_at", "doubt"):
+    for name in ("read_back_at", "seen_at", "doubt", "doubt_order"):
         connection.execute(f"ALTER TABLE states DROP COLUMN {name}")
     connection.execute("UPDATE schema_version SET version = 1")
     connection.commit()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from sluice.distributor.context import DistributorContext
 from sluice.errors import AgentMissingError, NotFoundError, UnknownDistributorError
@@ -78,7 +79,7 @@ class Contact:
         result = Told(standing | {name: doubt.text for name, doubt in doubts.items()}, twins_sentence(self.subscriber.name, belief, at))
         if not (doubts or is_news or looks):
             return result
-        changes: dict[str, _Change] = {name: self._doubting(name, doubt, at) for name, doubt in doubts.items()}
+        changes = self._doubting(doubts, at, above=hello.sequence)
         if looks:
             changes |= {name: self._seeing(name, seen.pairs.get(name, HeldState()), at) for name in self.known.states if name not in doubts}
         identity = hello.identity
@@ -93,13 +94,18 @@ class Contact:
         """Believe nothing of it any more: it was set up anew, or is gone."""
         at = self.clock.now()
         doubts = {name: Doubt(why, None, None, 0) for name, state in self.known.states.items() if state.held or state.extracted}
-        changes = {name: self._doubting(name, doubt, at) for name, doubt in doubts.items()}
+        changes = self._doubting(doubts, at)
         events = [self._event(at, EventKind.DOUBTED, name, {"message": why}) for name in doubts]
         if events or self.known.belief is not None:
             self.ledger.believe(self.distributor, self.subscriber.name, None, events, changes)
 
-    def _doubting(self, name: str, doubt: Doubt, at: datetime) -> _Change:
-        return self._unless_changed(name, lambda state: state.raise_doubt(doubt, at))
+    def _doubting(self, doubts: Mapping[str, Doubt], at: datetime, *, above: int = 0) -> dict[str, _Change]:
+        """Return the changes that raise doubts; an order number is passed over for them."""
+        order = self.ledger.next_sequence(self.distributor, self.subscriber.name, above=above) if doubts else 0
+        return {
+            name: self._unless_changed(name, partial(CurrentState.raise_doubt, doubt=replace(doubt, order=order), at=at))
+            for name, doubt in doubts.items()
+        }
 
     def _seeing(self, name: str, claim: HeldState, at: datetime) -> _Change:
         return self._unless_changed(name, lambda state: replace(state, seen_at=at) if claim.extracted == state.extracted else state)
