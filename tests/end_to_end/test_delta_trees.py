@@ -15,6 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sluice.model.order import Outcome
+from sluice.model.removals import RemovalLimit
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Synchronize
 from sluice.sender.ted_choice import SMALL_MEMORY
@@ -57,7 +58,7 @@ def begun(pair: tuple[Tree, Tree], nursery: Nursery, place: Path) -> tuple[Scene
     shutil.rmtree(top, ignore_errors=True)
     top.mkdir()
     scene = Scene(top, nursery)
-    scene.asking(synchronize=Synchronize.YES)
+    scene.asking(synchronize=Synchronize.YES, max_removals=RemovalLimit(100, 0))  # a second tree may have no file
     write_tree(scene.source, first)
     revision = scene.build()
     assert revision is not None
