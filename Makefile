@@ -13,8 +13,9 @@ BIN := $(VENV)/bin
 # Which Python makes .venv; empty: the first suitable one of PYTHONS.
 PYTHON ?=
 PYTHONS := python3 python3.13 python3.12 python3.11
-# Processes that `make test` and `make test-fast` run in; each file's tests are in one (tests/conftest.py).
-WORKERS ?= 2
+# Processes that tests run in; each file's tests are in one (tests/conftest.py). Empty: four for `make test`, whose tests wait for half
+# of their time, and two for `make test-fast`, whose tests don't.
+WORKERS ?=
 # How long `make soak` tries, and what it begins with; empty: something new.
 SOAK_MINUTES ?= 30
 SOAK_SEED ?=
@@ -67,13 +68,13 @@ $(VENV)/.project: pyproject.toml $(VENV)/.locked
 demo: setup ## A site on this machine, from blueprint to extracted files; KEEP=1 stays for a look at the UI
 	$(BIN)/python -m demo
 
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
 test: setup test-packages ## All tests but the long matrices
-	$(PYTEST) -m "not soak" $(ARGS)
+	$(PYTEST) -n $(or $(WORKERS),4) -m "not soak" $(ARGS)
 
 test-fast: setup ## Tests that need nothing but the code, out of every room, with few examples: while you type
-	$(PYTEST) -m "not (soak or real or slow)" --hypothesis-profile fast $(ARGS)
+	$(PYTEST) -n $(or $(WORKERS),2) -m "not (soak or real or slow)" --hypothesis-profile fast $(ARGS)
 
 soak: setup test-packages ## Kills, failing calls and power cuts at every operation, for SOAK_MINUTES (30); SOAK_SEED repeats one
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(if $(SOAK_SEED),--seed $(SOAK_SEED))

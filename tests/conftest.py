@@ -76,9 +76,9 @@ _POSTGRES = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda place: flo
 PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", *_POSTGRES])
 
 
-# --- two processes ----------------------------------------------------------------------------------------------------
+# --- several processes ------------------------------------------------------------------------------------------------
 # `make test` runs with pytest-xdist: each process takes a file after the other. What is made once for many files, such as a server, is
-# made once in each process: that costs seconds, while to have all its tests in one process would leave the other without work.
+# made once in each process: that costs seconds, while to have all its tests in one process would leave the others without work.
 
 REAL = {"server", "postgres", "real_part", "bundle_directory"}
 """Fixtures of tests with parts that aren't ours, or as large: they are marked ``real``, and `make test-fast` leaves them out."""
@@ -89,7 +89,7 @@ LONGEST_FIRST = (
     *("flows/test_send_flow", "system/test_whole_path", "cli/test_end_to_end", "system/", "flows/", "attacks/", "trees/", "bench/"),
     *("ports/test_ledger", "cli/test_release", "agents/", "subscriber/test_actions"),
 )
-"""How the paths of the longest files begin: at the end no process waits for the other's last file."""
+"""How the paths of the longest files begin: at the end no process waits for another's last file."""
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
