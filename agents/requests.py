@@ -156,7 +156,8 @@ class Requests:
         context = extraction_context(self._directory, held)
         if field == "outline":
             return answer | {"removals": removals_to_json(rehearse_removals(context, manifest, recipe.destinations))}
-        return answer | {"changes": changes_to_json(rehearse_extraction(context, Question(manifest, recipe.destinations, **demands)))}
+        question = Question(manifest, recipe.destinations, **demands)
+        return answer | {"changes": changes_to_json(rehearse_extraction(context, question), codes=question.codes)}
 
     def _receipts(self, fields: Fields) -> Message:
         held = self._held(fields)

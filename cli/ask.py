@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cli.contacts import contacts_of
 from cli.hosts import on_each, timeout_of, transport_of
@@ -21,31 +21,44 @@ ASK_SECONDS = 30.0
 A = TypeVar("A")
 
 
+class Unasked(NamedTuple):
+    """A Subscriber that could not be asked."""
+
+    subscriber: str
+    message: str
+    code: str = ""
+    """The name of the error that the run would meet as well; empty if only a dry run does."""
+
+
 def ask_agents(
     session: Session,
     pairs: Iterable[tuple[str, str]],
     feature: Feature,
     question: Callable[[Call, str, str, RenderedRecipe], A],
-) -> tuple[list[A], list[tuple[str, str]]]:
-    """Ask each Subscriber about its Distributions.
+) -> tuple[list[A], list[Unasked]]:
+    """Ask each Subscriber about its Distributions, unless it is inactive or they aren't for its platform.
 
     Args:
         pairs: Subscriber, Distribution.
         feature: The feature that an agent needs to answer.
         question: Gets the agent, called, the Subscriber, the Distribution and its recipe.
     Returns:
-        The answers, and (Subscriber, error) for each that could not be asked, which fails nothing.
+        The answers, and each Subscriber that could not be asked.
     """
     from sluice.blueprint.render.recipe import recipe
-    from sluice.errors import AgentVersionError
+    from sluice.model.platforms import platform_matches
     from sluice.sender.call import call_agent
 
     site, transport = session.site, transport_of(session)
     wanted: dict[str, list[str]] = {}
     for name, distribution in pairs:
-        wanted.setdefault(name, []).append(distribution)
+        host = site.subscriber(name)
+        if host.active and platform_matches(host.platform, site.distribution(distribution).platforms):
+            wanted.setdefault(name, []).append(distribution)
 
-    def ask(subscriber: Subscriber, distribution: str) -> A:
+    too_old: list[str] = []
+
+    def ask(subscriber: Subscriber, distribution: str) -> list[A]:
         rendered = recipe(site, distribution, subscriber.name)
         owner, timeout = site.distribution(distribution).distributor, min(ASK_SECONDS, timeout_of(site, subscriber))
         contact = contacts(owner, subscriber)
@@ -54,16 +67,19 @@ def ask_agents(
         try:
             if contact is not None:
                 contact.heard(call.hello)
-            if feature not in call.hello.features:
-                raise AgentVersionError("its agent is too old to say", remedy=f"run: sluice subscriber bootstrap {subscriber.name}")
-            return question(call, subscriber.name, distribution, rendered)
+            if feature in call.hello.features:
+                return [question(call, subscriber.name, distribution, rendered)]
+            too_old.append(subscriber.name)
+            return []
         finally:
             call.close()
 
     def ask_all(subscriber: Subscriber) -> list[A]:
-        return [ask(subscriber, distribution) for distribution in wanted[subscriber.name]]
+        return [answer for distribution in wanted[subscriber.name] for answer in ask(subscriber, distribution)]
 
     with contacts_of(site) as contacts:
         results = on_each([site.subscriber(name) for name in wanted], ask_all)
     answers = [answer for each in results for answer in each.result or ()]
-    return answers, [(each.subscriber.name, each.error.message) for each in results if each.error]
+    unasked = {name: Unasked(name, "its agent is too old to say") for name in too_old}
+    unasked |= {each.subscriber.name: Unasked(each.subscriber.name, each.error.message, each.error.code) for each in results if each.error}
+    return answers, [unasked[name] for name in wanted if name in unasked]

@@ -1,7 +1,8 @@
 """Dry runs of build, sign, send, extract, distribute and refresh, by the same rules and without Prefect. Nothing is changed.
 
 With ``--json``: ``{"build": {...}, "send": [...]}`` and the like, as each function says; if something would be extracted, also what hosts
-answer (``rehearse_changes.py``, ``rehearse_actions.py``): ``"changes"``, ``"removals"``, ``"actions"`` and ``"unasked"``.
+answer (``rehearse_changes.py``, ``rehearse_actions.py``): ``"changes"``, ``"removals"``, ``"actions"``, and ``"unasked"``:
+``[{"subscriber", "error"}]`` for those that could not be asked.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.failures import worst_exit
 from cli.ledgers import site_snapshot
 from cli.predictions import bytes_cell, links_json, predicted, prediction_json, seconds_cell, show_links
 from cli.rehearse_actions import rehearsed_actions
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 
 def rehearsed_build(
     session: Session, name: str, *, rebaseline: bool, as_json: bool, sends_to: Collection[str] = (), demanded: Demanded = DUE
-) -> None:
-    """Print what a build would do.
+) -> int:
+    """Print what a build would do, and return the exit code that the run would have.
 
     ``{"build": {"revision", "previous", "files", "bytes", "bytes_new", "added", "modified", "removed",
     "links_across", "unmatched_excludes": [{"source", "exclude"}]}, "send_to": []}``.
@@ -65,7 +67,7 @@ def rehearsed_build(
             click.echo(f"would send it to those of {', '.join(sorted(sends_to))} that do not have it, and have them extract it")
 
     data = {"build": _build_json(result), "send_to": sorted(sends_to), **(sends.as_json() if is_built else {})}
-    _ask_and_print(session, data, show, pairs, dict.fromkeys(pairs, last) if last else {}, demanded, as_json=as_json)
+    return _ask_and_print(session, data, show, pairs, dict.fromkeys(pairs, last) if last else {}, demanded, as_json=as_json)
 
 
 def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
@@ -85,14 +87,18 @@ def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
 
 def rehearsed_send(
     session: Session, *, channel: str, distribution: str, to: Sequence[str], check: bool, demanded: Demanded, as_json: bool
-) -> None:
-    """Print what a send would do: ``{"send": [{..., "state", "reason"}], "links": [...]}``, the first as in ``sluice plan``.
+) -> int:
+    """Print what a send would do, and return the exit code that the run would have.
+
+    ``{"send": [{..., "state", "reason"}], "links": [...]}``, the first as in ``sluice plan``.
 
     ``state`` and ``reason`` are null if it would be sent. Missing deltas are made for their size, and thrown away.
     """
     sends = _sends(session, channel=channel, distribution=distribution, to=to, check=check)
     show = sends.show if sends.rows else partial(click.echo, "nothing would be sent to any Subscriber")
-    _ask_and_print(session, sends.as_json(), show, sends.at_once, newest_manifests(session, sends.at_once), demanded, as_json=as_json)
+    return _ask_and_print(
+        session, sends.as_json(), show, sends.at_once, newest_manifests(session, sends.at_once), demanded, as_json=as_json
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +159,11 @@ def rehearsed_extract(
     demanded: Demanded,
     at_once: bool = True,
     as_json: bool,
-) -> None:
-    """Print what would be extracted: ``{"extract": [{"subscriber", "distribution", "revision", "at"}]}``."""
+) -> int:
+    """Print what would be extracted, and return the exit code that the run would have.
+
+    ``{"extract": [{"subscriber", "distribution", "revision", "at"}]}``.
+    """
     from sluice.distributor.plan.extractions import plan_extracts
 
     states, at, demand = site_snapshot(session.site).states, now(), demanded.demand
@@ -179,7 +188,9 @@ def rehearsed_extract(
     nothing = "no Subscriber holds a revision that it has not extracted" if at_once else "nothing is installed that would be read back"
     show = partial(click.echo, "\n".join(lines) or nothing)
     checks = {target.pair for target in found if target.is_check}
-    _ask_and_print(session, {"extract": rows}, show, pairs, newest_manifests(session, pairs), demanded, checks=checks, as_json=as_json)
+    return _ask_and_print(
+        session, {"extract": rows}, show, pairs, newest_manifests(session, pairs), demanded, checks=checks, as_json=as_json
+    )
 
 
 def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json: bool) -> None:
@@ -203,16 +214,24 @@ def _ask_and_print(
     *,
     checks: Collection[tuple[str, str]] = (),
     as_json: bool,
-) -> None:
-    """Ask the hosts what actions an extraction of ``manifests`` would meet and what it would change, and print it after the rest."""
+) -> int:
+    """Ask the hosts what actions an extraction of ``manifests`` would meet and what it would change, and print it after the rest.
+
+    Returns:
+        The exit code of the run, as far as it is foretold.
+    """
     met = rehearsed_actions(session, pairs)
     changed = rehearsed_changes(session, manifests, demanded, checks)
+    unasked = {each.subscriber: each for each in (*met.unasked, *changed.unasked)}
     if as_json:
-        emit({**data, **changed.as_json(), **met.as_json()})
-        return
-    show()
-    met.show()
-    changed.show()
+        rows = [{"subscriber": name, "error": each.message} for name, each in sorted(unasked.items())]
+        emit({**data, **changed.as_json(), "actions": met.as_json(), "unasked": rows})
+    else:
+        show()
+        met.show()
+        changed.show()
+    failures = met.failures() | changed.failures()
+    return worst_exit([*failures.values(), *(each.code for each in unasked.values() if each.code)])
 
 
 def _outlook(target: SendTarget, row: dict[str, Any]) -> str:

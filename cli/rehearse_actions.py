@@ -1,7 +1,6 @@
 """Ask hosts for a dry run what actions would meet there now.
 
-With ``--json`` rows ``{"subscriber", "distribution", "phase", "number", "action", "pids", "count", "problem"}``, and
-``{"subscriber", "error"}`` for those that could not be asked, which fails nothing.
+With ``--json`` rows ``{"subscriber", "distribution", "phase", "number", "action", "pids", "count", "problem"}``.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.ask import ask_agents
+from cli.ask import Unasked, ask_agents
 from cli.session import Session
 from cli.tables import table
+from sluice.errors import ActionFailedError
 
 if TYPE_CHECKING:
     from sluice.model.action import Action, ActionRehearsal
@@ -32,16 +32,18 @@ class RehearsedActions:
 
     rows: list[tuple[str, str, str, int, Action, ActionRehearsal]]
     """Subscriber, Distribution, phase, number from 1, the action and what it would meet."""
-    unasked: list[tuple[str, str]]
-    """Subscriber, error."""
+    unasked: list[Unasked]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return ``{"actions": [...], "unasked": [...]}``."""
-        rows = [
+    def failures(self) -> dict[tuple[str, str], str]:
+        """Map Subscriber and Distribution to the error that the run would end with, by its name."""
+        return {(name, distribution): ActionFailedError.__name__ for name, distribution, *_, met in self.rows if met.problem}
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the rows."""
+        return [
             {"subscriber": name, "distribution": distribution, "phase": phase, "number": number, "action": action.label, **asdict(met)}
             for name, distribution, phase, number, action, met in self.rows
         ]
-        return {"actions": rows, "unasked": [{"subscriber": name, "error": error} for name, error in self.unasked]}
 
     def show(self) -> None:
         """Print a table; nothing if no action would run."""
@@ -51,22 +53,21 @@ class RehearsedActions:
                 for name, distribution, phase, number, action, met in self.rows
             ]
             click.echo(table(["subscriber", "distribution", "when", "action", "now"], cells))
-        for name, error in self.unasked:
-            click.echo(f"{name} could not be asked what its actions would meet: {error}")
+        for each in self.unasked:
+            click.echo(f"{each.subscriber} could not be asked what its actions would meet: {each.message}")
 
 
 def rehearsed_actions(session: Session, pairs: Iterable[tuple[str, str]]) -> RehearsedActions:
-    """Ask each Subscriber about the actions of its Distributions, unless none would run.
+    """Ask each Subscriber about the actions of its Distributions, unless they have none.
 
     Args:
         pairs: Subscriber, Distribution.
     """
     from sluice.model.feature import Feature
-    from sluice.model.platforms import platform_matches
 
-    def would_run(name: str, distribution: str) -> bool:
-        found, host = session.site.distribution(distribution), session.site.subscriber(name)
-        return host.active and platform_matches(host.platform, found.platforms) and bool(found.pre_actions or found.post_actions)
+    def has_actions(distribution: str) -> bool:
+        found = session.site.distribution(distribution)
+        return bool(found.pre_actions or found.post_actions)
 
     def ask(call: Call, name: str, distribution: str, recipe: RenderedRecipe) -> list[tuple[str, str, str, int, Action, ActionRehearsal]]:
         actions = [("pre", *each) for each in enumerate(recipe.pre_actions, 1)]
@@ -74,7 +75,7 @@ def rehearsed_actions(session: Session, pairs: Iterable[tuple[str, str]]) -> Reh
         answers = call.conversation.rehearse(distribution, recipe)
         return [(name, distribution, *action, met) for action, met in zip(actions, answers, strict=True)]
 
-    answers, unasked = ask_agents(session, [pair for pair in sorted(set(pairs)) if would_run(*pair)], Feature.REHEARSE, ask)
+    answers, unasked = ask_agents(session, [pair for pair in sorted(set(pairs)) if has_actions(pair[1])], Feature.REHEARSE, ask)
     return RehearsedActions(list(chain.from_iterable(answers)), unasked)
 
 

@@ -1,8 +1,8 @@
 """Ask hosts for a dry run what extractions would change there, and what would stop them.
 
-With ``--json`` under ``"changes"`` rows ``{"subscriber", "distribution", "revision", "stops": [{"message", "remedy"}], "stop_count",
-"paths": [{"kind", "path", "detail"}], "counts": {kind: number}, "complete"}``: the first 100 stops and 2,000 paths, and the numbers of all;
-``complete`` is false for an agent too old to say more than removals. Under ``"removals"`` the removed paths alone:
+With ``--json`` under ``"changes"`` rows ``{"subscriber", "distribution", "revision", "stops": [{"message", "remedy", "code"}],
+"stop_count", "paths": [{"kind", "path", "detail"}], "counts": {kind: number}, "complete"}``: the first 100 stops and 2,000 paths, and
+the numbers of all; ``complete`` is false for an agent too old to say more than removals. Under ``"removals"`` the removed paths alone:
 ``{"subscriber", "distribution", "revision", "paths", "count", "problem"}`` (20,001: more than 20,000, and maybe none named).
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.ask import ask_agents
+from cli.ask import Unasked, ask_agents
 from cli.session import Session
 from cli.tables import lines
 from sluice.model.change import Change, ChangeKind, Changes, Stop
@@ -58,8 +58,11 @@ class RehearsedChanges:
 
     rows: list[tuple[str, Manifest, Changes, bool]] = field(default_factory=list)
     """Subscriber, manifest, answer, and whether that is complete."""
-    unasked: list[tuple[str, str]] = field(default_factory=list)
-    """Subscriber, error."""
+    unasked: list[Unasked] = field(default_factory=list)
+
+    def failures(self) -> dict[tuple[str, str], str]:
+        """Map Subscriber and Distribution to the error that the run would end with, by its name: the first reason to stop."""
+        return {(name, manifest.distribution): found.stops[0].code for name, manifest, found, _ in self.rows if found.stops}
 
     def as_json(self) -> dict[str, Any]:
         """Return the rows of ``changes`` and ``removals``."""
@@ -79,8 +82,8 @@ class RehearsedChanges:
             _show(name, f"{manifest.distribution} {manifest.revision}", found)
             if not is_complete:
                 click.echo(f"{name}: its agent is too old to say what else would change; run: sluice subscriber bootstrap {name}")
-        for name, error in self.unasked:
-            click.echo(f"{name} could not be asked what it would change: {error}")
+        for each in self.unasked:
+            click.echo(f"{each.subscriber} could not be asked what it would change: {each.message}")
 
 
 def _show(name: str, what: str, found: Changes) -> None:
@@ -141,7 +144,8 @@ def rehearsed_changes(
         if Feature.DRY_RUN in features:
             demand, allow_removals = demanded.demand, demanded.allow_removals
             reads = demand is Demand.VERIFY or ((name, distribution) in checks and demand is Demand.DUE)
-            question = Question(manifest, paths, recipe.min_free, reads, demand is Demand.FORCE, allow_removals)
+            codes = Feature.STOP_CODES in features
+            question = Question(manifest, paths, recipe.min_free, reads, demand is Demand.FORCE, allow_removals, codes)
             return name, manifest, rehearse_extraction(call.conversation, question), True
         if Feature.SYNCHRONIZE not in features or not _synchronizes(session, manifest):
             return name, manifest, Changes(), False
@@ -150,8 +154,7 @@ def rehearsed_changes(
         removed = tuple(Change(ChangeKind.REMOVED, path) for path in found.paths)
         return name, manifest, Changes(stops, len(stops), removed, {ChangeKind.REMOVED: found.count}), False
 
-    active = [pair for pair in sorted(manifests) if session.site.subscriber(pair[0]).active]
-    return RehearsedChanges(*ask_agents(session, active, Feature.REHEARSE, ask))
+    return RehearsedChanges(*ask_agents(session, sorted(manifests), Feature.REHEARSE, ask))
 
 
 def _synchronizes(session: Session, manifest: Manifest) -> bool:

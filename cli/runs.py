@@ -93,8 +93,7 @@ def build(call: Call, name: str, rebaseline: bool, allow_removals: bool) -> int:
     distribution, _ = call.session.owner(name)
     if call.dry_run:
         demanded = Demanded(allow_removals=allow_removals)
-        rehearsed_build(call.session, name, rebaseline=rebaseline, as_json=call.as_json, demanded=demanded)
-        return 0
+        return rehearsed_build(call.session, name, rebaseline=rebaseline, as_json=call.as_json, demanded=demanded)
     follows = frozenset({name}) if distribution.send_immediately else frozenset()
     parameters: dict[str, Value] = {"distribution": name, "rebaseline": rebaseline, "allow_removals": allow_removals}
     return call.carry_out(Wanted([("build", parameters)], follows))
@@ -137,10 +136,9 @@ def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bo
     check = check or verify or force
     if call.dry_run:
         demanded = Demanded(Demand.of(verify=verify, force=force), allow_removals)
-        rehearsed_send(
+        return rehearsed_send(
             call.session, channel=channel, distribution=distribution, to=to, check=check, demanded=demanded, as_json=call.as_json
         )
-        return 0
     more: dict[str, Value] = {"to": list(to) or None, "check": check, "verify": verify, "force": force}
     more["allow_removals"] = allow_removals
     if distribution:
@@ -197,8 +195,7 @@ def _extract(call: Call, subscribers: tuple[str, ...], distribution: str, demand
     reached = [d for d in selected if not hosts or not set(hosts).isdisjoint(site.subscribers_of_distribution(d.name))]
     owners = sorted({d.distributor for d in reached})
     if call.dry_run:
-        rehearsed_extract(call.session, owners, hosts, distribution, demanded=demanded, at_once=at_once, as_json=call.as_json)
-        return 0
+        return rehearsed_extract(call.session, owners, hosts, distribution, demanded=demanded, at_once=at_once, as_json=call.as_json)
     demand = demanded.demand
     asked: dict[str, Value] = {"at_once": at_once, "verify": demand is Demand.VERIFY, "force": demand is Demand.FORCE}
     asked["allow_removals"] = demanded.allow_removals
@@ -227,8 +224,7 @@ def distribute(call: Call, name: str, to: tuple[str, ...], rebaseline: bool, all
     if call.dry_run:
         receivers = to or session.site.subscribers_of_distribution(name)
         demanded = Demanded(Demand.of(verify=verify, force=force), allow_removals)
-        rehearsed_build(session, name, rebaseline=rebaseline, as_json=call.as_json, sends_to=receivers, demanded=demanded)
-        return 0
+        return rehearsed_build(session, name, rebaseline=rebaseline, as_json=call.as_json, sends_to=receivers, demanded=demanded)
     parameters: dict[str, Value] = {"distribution": name, "to": list(to) or None, "rebaseline": rebaseline}
     parameters |= {"allow_removals": allow_removals, "verify": verify, "force": force}
     return call.carry_out(Wanted([("distribute", parameters)], frozenset({name}), lambda row: not to or row.subscriber in to))

@@ -83,7 +83,11 @@ class Session:
 
 session = click.make_pass_decorator(Session)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+dry_run_option = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what would be done, and do nothing. A failure that is foretold has the exit code that it would have.",
+)
 
 
 def site_directory(named: str) -> Path:

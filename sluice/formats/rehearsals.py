@@ -16,7 +16,7 @@ from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.recipe import RenderedRecipe
 from sluice.rules.wording import printable
 
-_DEMANDS = ("verify", "force", "allow_removals")
+_DEMANDS = ("verify", "force", "allow_removals", "codes")
 PIDS_MAX = 100
 """Most PIDs that an agent reports of one action."""
 PROBLEM_MAX = 500
@@ -51,6 +51,8 @@ class Question:
     verify: bool = False
     force: bool = False
     allow_removals: bool = False
+    codes: bool = False
+    """Whether the answer names the error of each reason to stop: older senders don't read that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,8 @@ def demands_from_json(fields: Fields) -> dict[str, Any]:
     return found | ({"min_free": fields.number("min_free")} if fields.optional("min_free") else {})
 
 
-def changes_to_json(found: Changes) -> dict[str, Any]:
-    """Return the answer's ``changes``, within its limits."""
+def changes_to_json(found: Changes, *, codes: bool = False) -> dict[str, Any]:
+    """Return the answer's ``changes``, within its limits; ``codes`` as the question has it."""
     paths, size = list[list[str]](), 0
     for each in found.paths[:CHANGES_MAX]:
         row = [each.kind.value, _plain(each.path, _PATH_MAX), _plain(each.detail, _DETAIL_MAX)]
@@ -127,7 +129,7 @@ def changes_to_json(found: Changes) -> dict[str, Any]:
         if size > CHANGES_BYTES:
             break
         paths.append(row)
-    stops = [[_plain(each.message), _plain(each.remedy)] for each in found.stops[:STOPS_MAX]]
+    stops = [[_plain(each.message), _plain(each.remedy), *([each.code] if codes else [])] for each in found.stops[:STOPS_MAX]]
     counts = {kind.value: count for kind, count in found.counts.items() if count}
     return {"stops": stops, "stop_count": found.stop_count, "paths": paths, "counts": counts}
 
@@ -135,9 +137,9 @@ def changes_to_json(found: Changes) -> dict[str, Any]:
 def changes_from_json(value: Any) -> Changes:
     """Read an answer's ``changes``; kinds that aren't known here are left out. Raises TamperedError."""
     with Fields(value, what="the changes") as fields:
-        stops = tuple(Stop(*_texts(each, 2, PROBLEM_MAX)) for each in fields.items("stops", limit=STOPS_MAX))
+        stops = tuple(Stop(*_texts(each, (2, 3), PROBLEM_MAX)) for each in fields.items("stops", limit=STOPS_MAX))
         count = fields.number("stop_count", least=len(stops))
-        rows = [_texts(each, 3, _PATH_MAX) for each in fields.items("paths", limit=CHANGES_MAX)]
+        rows = [_texts(each, (3,), _PATH_MAX) for each in fields.items("paths", limit=CHANGES_MAX)]
         with Fields(fields.any("counts"), what="the counts of changes") as given:
             counts = {kind: given.number(kind.value) for kind in ChangeKind if given.optional(kind.value)}
     paths = tuple(Change(ChangeKind(kind), path, detail) for kind, path, detail in rows if kind in set(ChangeKind))
@@ -171,8 +173,8 @@ def removals_from_json(value: Any) -> Removals:
         return Removals(paths, fields.number("count", least=len(paths)), _plain(fields.text("problem", limit=PROBLEM_MAX)))
 
 
-def _texts(value: Any, number: int, limit: int) -> list[str]:
-    if not isinstance(value, list) or len(value) != number:
+def _texts(value: Any, numbers: tuple[int, ...], limit: int) -> list[str]:
+    if not isinstance(value, list) or len(value) not in numbers:
         raise TamperedError("a row of the changes isn't one")
     return [_plain(each, limit) for each in texts(value, "a text of the changes", limit=limit)]
 

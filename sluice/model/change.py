@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sluice.errors import SluiceError
+from sluice.errors import ExtractError, SluiceError
 
 
 class ChangeKind(StrEnum):
@@ -47,11 +47,13 @@ class Stop:
 
     message: str
     remedy: str = ""
+    code: str = ExtractError.__name__
+    """The error's name on the wire."""
 
     @classmethod
     def of(cls, error: SluiceError) -> Stop:
         """Return an error as a dry run names it."""
-        return cls(error.message, error.remedy)
+        return cls(error.message, error.remedy, error.code)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,5 +45,7 @@ class Feature(StrEnum):
     """Gives directories that stood before the source's mode if ``directory_mode`` of a destination says so."""
     VERIFY = "verify"
     """Reads every file back, or writes every file anew, if its order asks; counts the files that it read."""
+    STOP_CODES = "stop codes"
+    """Names the error of each reason to stop, if a dry run asks for it."""
     DRY_RUN = "dry run"
     """Answers dry runs of extractions, and obeys ``allow_removals`` of an order: it stops before more than ``max_removals`` goes."""

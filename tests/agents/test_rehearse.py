@@ -251,12 +251,16 @@ def test_what_is_said_of_changes_is_bounded_and_harmless() -> None:
     drop = "\U0001f4a7"  # four bytes
     wide = Changes((Stop(drop * 500, drop * 500),) * 100, 100, (Change(ChangeKind.NEW, "/" + drop * 2093),) * CHANGES_MAX)
     assert len(canonical_bytes(changes_to_json(wide))) < MESSAGE_MAX
+    plain = Changes((Stop("m", "r", "RemovalsError"),), 1)
+    assert changes_from_json(changes_to_json(plain, codes=True)) == plain
+    assert changes_to_json(plain)["stops"] == [["m", "r"]]  # as senders from before read it
     hostile = {"stops": [["\x1b]0;owned", "r"]], "stop_count": 1, "paths": [["new", "/\x07", ""]], "counts": {"new": 1}}
     assert changes_from_json(hostile) == Changes((Stop("?]0;owned", "r"),), 1, (Change(ChangeKind.NEW, "/?"),), {ChangeKind.NEW: 1})
     newer = hostile | {"paths": [["of a later agent", "/a", ""]]}
     assert changes_from_json(newer).paths == ()
     for wrong in (
         {"stops": [["only one"]]},
+        {"stops": [["one", "of", "four", "texts"]]},
         {"stop_count": 0},
         {"paths": [["new", "/a"]]},
         {"paths": [["new", 1, ""]]},

@@ -68,13 +68,15 @@ def test_a_directory_in_the_way_of_a_file_is_foretold_and_its_remedy_works(real:
     (real.host / "etc").mkdir()
     real.write(D + entry("src/a.conf", "/etc"))
 
-    out = sluice("distribute", "d", "--dry-run").out
+    foretold = sluice("distribute", "d", "--dry-run")
+    out = foretold.out
     done = real.distribute("d")
 
     message = f"{real.host}/etc is a directory, which this Distribution didn't place, but a file must go there"
     assert f"s1 would fail to extract d 1.1: {message}\n    end the destination with / if a file shall go into it, or move it away" in out
     assert done.error is not None
     assert message in done.error.message
+    assert foretold.code == done.error.exit_code == 8
     assert list((real.host / "etc").iterdir()) == []
     real.write(D + entry("src/a.conf", "/etc/"))
     assert real.distribute("d").state is State.INSTALLED
@@ -127,10 +129,18 @@ def test_mass_removal_stops_on_the_host_until_it_is_allowed(real: RealSite, slui
     assert f"would remove 30 of 32 files from {real.host}/tree" in stopped.error.message
     assert stopped.error.remedy.endswith("run: sluice extract s1 --distribution d --allow-removals")
     assert (real.host / "tree/f29").exists()
-    [row] = sluice("extract", "s1", "--dry-run", "--json").json["changes"]
-    assert [stop["message"] for stop in row["stops"]] == [stopped.error.message]
-    [row] = sluice("extract", "s1", "--distribution", "d", "--allow-removals", "--dry-run", "--json").json["changes"]
-    assert (row["stops"], row["counts"]["removed"]) == ([], 30)
+    foretold = sluice("extract", "s1", "--dry-run", "--json")
+    [row], [gone] = foretold.json["changes"], foretold.json["removals"]
+    assert [(stop["message"], stop["code"]) for stop in row["stops"]] == [(stopped.error.message, stopped.error.code)]
+    assert (gone["count"], set(gone["paths"])) == (30, {f"{real.host}/tree/f{number}" for number in range(30)})
+    assert foretold.code == stopped.error.exit_code == 6
+    said = sluice("extract", "s1", "--dry-run")
+    assert said.code == 6
+    assert f"s1 would remove 30 paths with d 1.2:\n    {real.host}/tree/f0\n" in said.out
+    assert "    and 10 more\n" in said.out
+    allowed = sluice("extract", "s1", "--distribution", "d", "--allow-removals", "--dry-run", "--json")
+    [row] = allowed.json["changes"]
+    assert (row["stops"], row["counts"]["removed"], allowed.code) == ([], 30, 0)
     assert real.distribute("d", allow_removals=True).state is State.INSTALLED
     assert not (real.host / "tree/f29").exists()
 

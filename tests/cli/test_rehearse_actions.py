@@ -64,16 +64,18 @@ def test_distribute_says_what_its_actions_would_meet(sluice: Sluice, site: Path,
     assert [each["subscriber"] for each in found["unasked"]] == ["far"]
 
     result = sluice("distribute", "zone", "--dry-run")
-    assert result.code == 0
+    assert result.code == 1  # the one would fail an extraction, the other isn't reached
     lines = {tuple(line.split()[:4]): line for line in result.out.splitlines()}
     assert lines["near", "zone", "pre", "1"].endswith(f"would stop PID {pid}")
     assert "would fail: " in lines["near", "zone", "post", "1"]
     assert "far could not be asked what its actions would meet: " in result.out
 
 
-def test_without_actions_nobody_is_asked(sluice: Sluice, site: Path) -> None:
-    found = sluice("distribute", "zone", "--dry-run", "--json").json
-    assert (found["actions"], found["unasked"]) == ([], [])
+def test_without_actions_nobody_is_asked_about_them(sluice: Sluice, site: Path) -> None:
+    found = sluice("distribute", "zone", "--dry-run", "--json")
+    assert found.json["actions"] == []
+    assert [each["subscriber"] for each in found.json["unasked"]] == ["far", "near"]  # what it would change
+    assert found.code == 7  # as in the run, no agent answers
 
 
 @pytest.fixture

@@ -40,5 +40,6 @@ def test_each_kind_has_its_number_and_its_first_paths_and_more_than_are_counted_
     assert out[-5] == "    and 2 more"
     rows = answers.as_json()
     assert rows["removals"][0] | {"subscriber": "oslo", "paths": ["/a"], "count": 1, "problem": "/etc/x is a link"} == rows["removals"][0]
+    assert answers.failures() == {("oslo", "zone"): "ExtractError"}  # what its agent didn't name
     assert rows["changes"][0]["counts"] == {"replaced": 22, "removed": 1}
     assert rows["changes"][0]["paths"][0] == {"kind": "replaced", "path": "/etc/0", "detail": "a file, 3 bytes"}
