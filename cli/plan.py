@@ -50,6 +50,7 @@ def apply(ctx: click.Context, session: Session, dry_run: bool, and_refresh: bool
         _show_plan(session, as_json=as_json)
         return
     site = session.site
+    _say_ended(session)
     with prefect_server(session):
         from infra.orchestrator.apply import apply as apply_site
 
@@ -92,6 +93,7 @@ def _show_plan(session: Session, *, as_json: bool) -> None:
     from cli.prefect_run import prefect_server
 
     site = session.site
+    _say_ended(session)
     with prefect_server(session):
         from infra.orchestrator.apply import plan as plan_site
 
@@ -110,6 +112,14 @@ def _show_plan(session: Session, *, as_json: bool) -> None:
         click.echo("no send is due")
     if changes:
         _show_refreshes(refreshes)
+
+
+def _say_ended(session: Session) -> None:
+    """Name the schedules by which nothing starts any more: Prefect shows nothing of them."""
+    from sluice.blueprint.check.advice import ended_schedules
+
+    for each in ended_schedules(session.site, now()):
+        say(str(each))
 
 
 def _show_changes(changes: Changes, nothing: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.session import Session, dry_run_option, emit, json_option, say, session
+from cli.session import Session, dry_run_option, emit, json_option, now, say, session
 from cli.trust import make_keys
 from sluice.rules.wording import counted
 
@@ -47,7 +47,7 @@ def validate(session: Session, as_json: bool) -> None:
     from sluice.blueprint.check.advice import advice
 
     site = session.site
-    advised = advice(site)
+    advised = advice(site, now())
     found = {
         "distributors": len(site.distributors),
         "subscribers": len(site.subscribers),

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from sluice.model.schedule import Kind, Schedule, Window
 from sluice.model.site import Distribution, Subscriber
 from sluice.rules.clocks import localized
-from sluice.rules.recurrence import ANCHOR, HORIZON, cron_times, first_rule_times, rule_times
+from sluice.rules.recurrence import ANCHOR, HORIZON, cron_times, first_rule_times, last_rule_time, rule_times
 
 SHORTEST_REFRESH = timedelta(minutes=3)
 """Shortest time between two starts of a Refresh schedule (D5)."""
@@ -53,6 +53,20 @@ def starts(schedule: Schedule, after: datetime, *, seed: str = "") -> Iterator[d
 def next_start(schedule: Schedule, after: datetime, *, seed: str = "") -> datetime | None:
     """Return the first start strictly after a time; None if there is none within ten years."""
     return next(starts(schedule, after, seed=seed), None)
+
+
+def last_start(schedule: Schedule, now: datetime) -> datetime | None:
+    """Return the last start of a schedule that has no other within ten years; None if it goes on, or has no starts by itself.
+
+    Only moments and rules end: ``validate`` refuses whatever never comes. Of a long rule it may be a time after its last start.
+    """
+    zone, wall = ZoneInfo(schedule.timezone), None
+    if schedule.kind is Kind.AT and schedule.at is not None:
+        wall = schedule.at.replace(tzinfo=None)
+    elif schedule.kind is Kind.RRULE:
+        wall = last_rule_time(schedule.rrule, schedule.timezone, now.astimezone(zone).replace(tzinfo=None))
+    found = None if wall is None else localized(wall, zone)
+    return found if found is not None and found <= now else None
 
 
 def is_due(schedule: Schedule, last: datetime | None, now: datetime, *, seed: str = "") -> bool:

@@ -26,6 +26,8 @@ TIMES_A_DAY_MAX = 48
 """Most times a day of a rule; cron and intervals allow more."""
 YEARS = range(2000, 2100)
 """Years of DTSTART and UNTIL: Prefect walks through a rule from its beginning."""
+LOOKED_AT_MAX = 20_000
+"""Most times of a rule that are looked at to find its last one."""
 RULE_MAX = 500
 """Characters of a rule: a longer list costs seconds for each year."""
 
@@ -147,6 +149,24 @@ def first_rule_times(rule: str, zone: str, number: int) -> list[datetime]:
     """Return the first times of a rule, without looking further."""
     start, parts = _read(rule, zone)
     return list(islice(_walk(start, parts), number))
+
+
+def last_rule_time(rule: str, zone: str, now: datetime) -> datetime | None:
+    """Return the last time of a rule that has none in the ten years after ``now``; None if it has one.
+
+    Of a rule with more times than are looked at, UNTIL is returned for the last; one with a COUNT above that counts as going on.
+    """
+    start, parts = _read(rule, zone)
+    count = int(parts.pop("COUNT", LOOKED_AT_MAX + 1))
+    until = min(_moment(parts["UNTIL"]) if "UNTIL" in parts else ANCHOR.max, now + HORIZON)
+    last = None
+    for number, moment in enumerate(islice(_walk(start, parts | {"UNTIL": f"{until:%Y%m%dT%H%M%S}"}), count)):
+        if moment > now:
+            return None
+        if number == LOOKED_AT_MAX:
+            return until if until <= now else None
+        last = moment
+    return last
 
 
 def rule_text(rule: str, zone: str) -> str:

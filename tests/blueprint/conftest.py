@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ tags: {site: helsinki, role: db}
 variables: {DEST: /srv}
 """
 
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SiteOf = Callable[..., Site]
 
 

@@ -1,13 +1,18 @@
-"""Advice on actions: where it is given, what it says, and where it is kept back."""
+"""Advice: where it is given, what it says, and where it is kept back."""
 
 from __future__ import annotations
 
+import json
 import textwrap
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from sluice.blueprint.check.advice import advice
-from tests.blueprint.conftest import SiteOf
+from sluice.model.schedule import Kind, Schedule
+from sluice.rules.due import last_start
+from tests.blueprint.conftest import NOW, SiteOf
 
 HEAD = """
 kind: Distribution
@@ -29,7 +34,7 @@ PUT_STOP = "put stop_process: {name: serve, wait: true} before it, unless it ask
 
 
 def told(site_of: SiteOf, actions: str) -> list[str]:
-    found = advice(site_of(HEAD + textwrap.dedent(actions)))
+    found = advice(site_of(HEAD + textwrap.dedent(actions)), NOW)
     return [f"{each.line}: {each.path}: {each.message}: {each.remedy}" for each in found]
 
 
@@ -87,8 +92,8 @@ def test_owners_take_an_agent_that_runs_as_root(site_of: SiteOf) -> None:
     assert told(site_of, "") == []
     owned = joined.replace("/opt/app}", '/opt/app, owner: "app:app"}')
     said = "b and 1 more, reached as ted, cannot set owners, so nothing is sent there: write root in its address, or leave owner: out"
-    assert [str(each).partition("advice: ")[2] for each in advice(site_of(joined))] == []
-    assert [str(each).partition("advice: ")[2] for each in advice(site_of(owned))] == [f"files[0].owner: {said}"]
+    assert [str(each).partition("advice: ")[2] for each in advice(site_of(joined), NOW)] == []
+    assert [str(each).partition("advice: ")[2] for each in advice(site_of(owned), NOW)] == [f"files[0].owner: {said}"]
 
 
 @pytest.mark.parametrize(
@@ -102,12 +107,105 @@ def test_owners_take_an_agent_that_runs_as_root(site_of: SiteOf) -> None:
 )
 def test_mail_for_every_revision_tells_nothing(site_of: SiteOf, limit: int, left: int, remedy: str | None) -> None:
     text = f"{HEAD}max_revisions: {limit}\nnotify: {{to: [ops@example.org], when_left: {left}}}\n---\n{DISTRIBUTOR}"
-    found = [str(each).partition("advice: ")[2] for each in advice(site_of(text.replace("distributor: hq", "distributor: mailing")))]
+    found = [str(each).partition("advice: ")[2] for each in advice(site_of(text.replace("distributor: hq", "distributor: mailing")), NOW)]
     assert found == ([] if remedy is None else [f"notify: sends mail for every revision: {remedy}"])
 
 
 def test_advice_comes_by_line_and_reads_like_an_error(site_of: SiteOf) -> None:
     site = site_of(HEAD + "pre_actions:\n  - stop_process: {name: serve}\n  - stop_process: {name: other}\n")
-    found = [str(each) for each in advice(site)]
+    found = [str(each) for each in advice(site, NOW)]
     assert [text.partition("site.yaml:")[2].partition(": ")[0] for text in found] == ["8", "8", "9", "9"]
     assert ": advice: pre_actions[0].stop_process: may still run" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last"),
+    [
+        ('{at: "2026-02-28 02:00", timezone: Europe/Helsinki}', "2026-02-28 00:00"),
+        ('{at: "2026-03-02 02:00"}', None),
+        ('{rrule: "DTSTART:20260101T010000 RRULE:FREQ=DAILY;COUNT=3"}', "2026-01-03 01:00"),
+        ('{rrule: "DTSTART:20260101T010000 RRULE:FREQ=DAILY;COUNT=300"}', None),
+        ('{rrule: "FREQ=MONTHLY;BYMONTHDAY=1;BYHOUR=3;BYMINUTE=0;BYSECOND=0;UNTIL=20260331T000000"}', "2026-03-01 03:00"),
+        ('{rrule: "FREQ=MONTHLY;BYMONTHDAY=2;BYHOUR=3;BYMINUTE=0;BYSECOND=0;UNTIL=20260331T000000"}', None),
+        ('{rrule: "FREQ=YEARLY;INTERVAL=20;BYHOUR=4;BYMINUTE=0;BYSECOND=0"}', "2020-01-01 04:00"),
+        ('{rrule: "FREQ=DAILY;COUNT=1000000"}', None),
+        ('{cron: "0 0 29 2 *"}', None),
+        ("{every: 400 days}", None),
+        ('{yearly: {days: "02-29", at: "02:00"}}', None),
+        ("never", None),
+    ],
+)
+def test_a_schedule_that_has_had_its_last_start_is_named_with_it(site_of: SiteOf, schedule: str, last: str | None) -> None:
+    message = f"has had no start since {last} UTC, and has none ahead: write a later time, or never"
+    assert told(site_of, f"build: {schedule}\n") == ([] if last is None else [f"7: build: {message}"])
+
+
+def test_a_schedule_that_is_over_is_told_wherever_it_stands_once_and_only_of_what_is_active(site_of: SiteOf, tmp_path: Path) -> None:
+    over = '{at: "2020-01-01 00:00"}'
+    text = f"{{kind: Channel, name: c, send: {over}}}\n---\n{{kind: Channel, name: quiet, active: false, send: {over}}}\n---\n"
+    text += f"{{kind: Distributor, name: d, working_directory: /srv/d, refresh: {over}}}\n---\n"
+    text += f"{{kind: Defaults, subscriber: {{extract: {over}}}}}\n"  # of two Subscribers
+    found = [str(each).partition("site.yaml:")[2] for each in advice(site_of(text), NOW)]
+    message = "has had no start since 2020-01-01 00:00 UTC, and has none ahead: write a later time, or never"
+    assert found == [f"{line}: advice: {path}: {message}" for line, path in ((1, "send"), (5, "refresh"), (7, "extract"))]
+
+
+def test_of_a_long_rule_its_end_is_told_without_counting_all_its_starts() -> None:
+    hours = ",".join(map(str, range(24)))
+    rule = f"DTSTART:20000101T000000 RRULE:FREQ=DAILY;BYHOUR={hours};BYMINUTE=0,30;BYSECOND=0;UNTIL=20251231T000000"
+    schedule = Schedule(Kind.RRULE, rrule=rule)
+    assert last_start(schedule, NOW) == datetime(2025, 12, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("$HOME/x", "has a variable"),
+        ("${CACHE}", "has a variable"),
+        ("*.$EXT", "has a variable"),
+        ("%TEMP%/x", "has a variable"),
+        ("a,b", "no list"),
+        ("*.tmp, *.bak", "no list"),
+        ("*.tmp;*.bak", "no list"),
+        ("*.tmp *.bak", "no list"),
+        ("re:.*cache", "begins as for borg"),
+        ("glob:*.o", "begins as for borg"),
+        ("- *.tmp", "is a rule of rsync"),
+        ("+ /keep", "is a rule of rsync"),
+        ("! *.tmp", None),
+        (":!secret", "is a rule of rsync"),
+        ("--exclude=*.tmp", "is an option"),
+        ("^cache", "regular expression"),
+        ("tmp$", "regular expression"),
+        (".*/cache", "regular expression"),
+        ("[0-9]+", "regular expression"),
+        ("(a|b)", "regular expression"),
+        ("logs/***", "which stays"),
+        ("**/", "every directory"),
+        ("*.*", "a period"),
+        ("'*.tmp'", "quotes twice"),
+        ("*.tmp # old", "no comment"),
+        ("srv/app/x", "the source's own path"),
+        ("*,v", None),
+        ("$RECYCLE.BIN", None),
+        ("~$*.docx", None),
+        (".*.swp", None),
+        ("a/.*", None),
+        ("**/tmp/", None),
+        ("Program Files", None),
+        ("Lady (1).txt", None),
+        ("C++", None),
+        (r"\$HOME/x", None),
+        (r"a\,b", None),
+    ],
+)
+def test_excludes_in_the_syntax_of_other_tools_are_told(site_of: SiteOf, pattern: str, told: str | None) -> None:
+    quoted = json.dumps([pattern] if not pattern.startswith("!") else ["*.log", pattern])
+    found = advice(site_of(HEAD.replace("/opt/app}", f"/opt/app, exclude: {quoted}}}")), NOW)
+    assert [told in each.message if told else each for each in found] == ([True] if told else [])
+    assert all(str(each).partition("site.yaml:")[2].startswith("6: advice: files[0].exclude[0]: ") for each in found)
+
+
+def test_a_pattern_for_everything_may_be_meant_if_something_is_included_again(site_of: SiteOf) -> None:
+    kept = HEAD.replace("/opt/app}", '/opt/app, exclude: ["*/", "!keep/"]}')
+    assert advice(site_of(kept), NOW) == []

@@ -11,6 +11,7 @@ from sluice.blueprint import load_site
 from sluice.blueprint.check.advice import advice
 from sluice.blueprint.start import in_the_way
 from sluice.errors import SiteError
+from tests.blueprint.conftest import NOW
 
 HOST = "kind: Subscriber\nname: {0}\naddress: local:/{0}\nworking_directory: /{0}/w\n"
 NOBODY = 65534
@@ -22,7 +23,7 @@ def test_a_file_is_read_whatever_the_case_of_its_ending(tmp_path: Path, name: st
     (tmp_path / name).write_text(HOST.format("a"))
     site = load_site(tmp_path)
     assert list(site.subscribers) == ["a"]
-    assert advice(site) == []
+    assert advice(site, NOW) == []
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_a_near_miss_is_named_and_not_read(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(HOST.format("b"))
     site = load_site(tmp_path)
     assert list(site.subscribers) == ["a"]
-    (found,) = advice(site)
+    (found,) = advice(site, NOW)
     told = "is not read: its name ends in neither .yaml nor .yml: end its name in .yaml, or move it out of the site"
     assert str(found) == f"{tmp_path / name}: advice: {told}"
 
@@ -43,7 +44,7 @@ def test_what_no_author_meant_as_a_blueprint_is_not_named(tmp_path: Path, name: 
     (tmp_path / "a.yaml").write_text(HOST.format("a"))
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("x")
-    assert advice(load_site(tmp_path)) == []
+    assert advice(load_site(tmp_path), NOW) == []
 
 
 def test_a_link_to_a_directory_is_named_and_a_link_to_a_file_is_read(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_a_link_to_a_directory_is_named_and_a_link_to_a_file_is_read(tmp_path: P
     (site / "round").symlink_to(site)
     loaded = load_site(site)
     assert list(loaded.subscribers) == ["b"]
-    assert [(each.file, each.message) for each in advice(loaded)] == [
+    assert [(each.file, each.message) for each in advice(loaded, NOW)] == [
         (str(site / name), "is not read: it is a link to a directory") for name in ("more", "round")
     ]
 

@@ -186,3 +186,15 @@ def test_show_schedules_gives_the_instants_that_hosts_have_in_random_windows(slu
     assert rows["build", "big"]["next"] == "2026-03-01T23:00:00Z"
     told = f"2026-03-01 23:00:00, to Subscribers from {moment(found[0])} to {moment(found[-1])}"
     assert told in sluice("show", "schedules").out
+
+
+@pytest.mark.slow
+def test_plan_and_apply_name_schedules_that_are_over(sluice: Sluice, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (site / "site.yaml").read_text()
+    (site / "site.yaml").write_text(text.replace("build: {every: 1 hour}", 'build: {at: "2020-01-01 02:00"}'))
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
+    for command in ("plan", "apply"):
+        done = sluice(command)
+        assert done.code == 11  # nothing answers there
+        assert "advice: build: has had no start since 2020-01-01 02:00 UTC, and has none ahead: write a later time, or never" in done.err

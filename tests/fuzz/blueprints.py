@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -349,7 +350,7 @@ def _validate(directory: Path, told: Path, most: float) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.setitimer(signal.ITIMER_PROF, most)
     try:
-        for each in advice(load_site(directory)):
+        for each in advice(load_site(directory), datetime.now(UTC)):
             assert each.line > 0, each  # of files there is only one
     except SiteError as error:
         unplaced = [str(e) for e in error.errors if e.file != str(directory / "a.yaml") or e.line < 1 or not e.message or not e.remedy]

@@ -1,9 +1,12 @@
 """Give advice on a site without errors: settings that work as written and are likely mistakes (B2, C7, F4, F5, F9). It never fails a site.
 
+Given for a schedule: it has had its last start. Nothing is built, sent or extracted by it any more.
+
 Given for a Distribution:
 
 - an owner is set, and a Subscriber is reached by an account that isn't root: its agent cannot set owners, and receives nothing.
 - mail goes out for every revision, since ``when_left`` reaches down to the first.
+- an exclude looks like the syntax of another tool (``foreign_excludes.py``).
 
 Given for the site: a file or a directory isn't read although it looks as if it were to be.
 
@@ -21,15 +24,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from sluice.blueprint.check.foreign_excludes import foreign_syntax
 from sluice.blueprint.check.reach import reached_subscribers
 from sluice.blueprint.read.files import is_blueprint, walk_site
 from sluice.blueprint.schema.actions import PHASES
 from sluice.model.action import Action, Script, ScriptType, StartProcess, StopProcess
+from sluice.model.schedule import Schedule
 from sluice.model.site import Distribution, Origin, Site, Subscriber
+from sluice.rules.due import last_start
 from sluice.rules.interpreters import interpreter
 
 _RUNS_UNDER = ("sshd", "sluice-agent")
@@ -54,11 +61,33 @@ class Advice:
         return f"{place}: {self.message}: {self.remedy}"
 
 
-def advice(site: Site) -> list[Advice]:
-    """List all advice on a site, by file and line."""
+def advice(site: Site, at: datetime) -> list[Advice]:
+    """List all advice on a site, by file and line.
+
+    Args:
+        at: The reference time; aware.
+    """
     found = [each for distribution in site.distributions.values() for each in _of_distribution(site, distribution)]
-    found += _unread(Path(site.directory))
-    return sorted(found, key=lambda each: (each.file, each.line, each.path, each.message))
+    return _in_order([*found, *_unread(Path(site.directory)), *ended_schedules(site, at)])
+
+
+def ended_schedules(site: Site, at: datetime) -> list[Advice]:
+    """List the advice on schedules that have had their last start before a time; one of Defaults is named once."""
+    scheduled: list[tuple[Mapping[str, Origin], str, Schedule]] = []
+    scheduled += [(each.origins, "refresh", each.refresh) for each in site.distributors.values()]
+    scheduled += [(each.origins, "build", each.build) for each in site.distributions.values() if each.active]
+    scheduled += [(each.origins, "send", each.send) for each in site.channels.values() if each.active]
+    scheduled += [(each.origins, "extract", each.extract) for each in site.subscribers.values() if each.active]
+    found = []
+    for origins, path, schedule in scheduled:
+        if (last := last_start(schedule, at)) is not None:
+            message = f"has had no start since {last.astimezone(UTC):%Y-%m-%d %H:%M} UTC, and has none ahead"
+            found.append(_advice(origins, path, message, "write a later time, or never"))
+    return _in_order(found)
+
+
+def _in_order(found: Iterable[Advice]) -> list[Advice]:
+    return sorted(set(found), key=lambda each: (each.file, each.line, each.path, each.message))
 
 
 def _unread(directory: Path) -> Iterator[Advice]:
@@ -77,17 +106,20 @@ def _of_distribution(site: Site, distribution: Distribution) -> Iterator[Advice]
     notify, limit = distribution.notify, distribution.max_revisions
     if notify is not None and limit is not None and notify.when_left >= limit - 1:
         remedy = f"write when_left: {limit - 2} or less" if limit > 1 else "write a larger max_revisions, or leave notify: out"
-        yield _advice(distribution, "notify", "sends mail for every revision", remedy)
+        yield _advice(distribution.origins, "notify", "sends mail for every revision", remedy)
     owned = [index for index, entry in enumerate(distribution.files) if entry.owner]
     if owned and (unable := _without_root(site, distribution)):
         more = f" and {len(unable) - 1} more" if len(unable) > 1 else ""
         what = f"{unable[0].name}{more}, reached as {unable[0].address.user}, cannot set owners, so nothing is sent there"
-        yield _advice(distribution, f"files[{owned[0]}].owner", what, "write root in its address, or leave owner: out")
+        yield _advice(distribution.origins, f"files[{owned[0]}].owner", what, "write root in its address, or leave owner: out")
+    for index, entry in enumerate(distribution.files):
+        for number, what, remedy in foreign_syntax(entry.exclude, str(entry.source)):
+            yield _advice(distribution.origins, f"files[{index}].exclude[{number}]", what, remedy)
     earlier: list[Action] = []
     for key, actions in zip(PHASES, (distribution.pre_actions, distribution.post_actions), strict=True):
         for index, action in enumerate(actions):
             for path, message, remedy in _of_action(distribution, key, index, actions, earlier):
-                yield _advice(distribution, path, message, remedy)
+                yield _advice(distribution.origins, path, message, remedy)
             earlier.append(action)
 
 
@@ -127,7 +159,6 @@ def _name(start: StartProcess) -> str:
     return start.path.rpartition("/")[2]
 
 
-def _advice(distribution: Distribution, path: str, message: str, remedy: str) -> Advice:
-    origin = distribution.origins.get(path, Origin(":0"))
-    file, _, line = origin.source.rpartition(":")
+def _advice(origins: Mapping[str, Origin], path: str, message: str, remedy: str) -> Advice:
+    file, _, line = origins.get(path, Origin(":0")).source.removeprefix("defaults ").rpartition(":")
     return Advice(file, int(line), path, message, remedy)

@@ -15,7 +15,7 @@ from sluice.blueprint.schema.values import filled, text_value
 from sluice.rules.excludes import ExcludeError, is_anchored, pattern_body, pattern_parts, shown_pattern
 
 _ESCAPED = re.compile(r"\\(.)")
-_ESCAPABLE = frozenset("*?[]{}!#\\ ^-,")
+_ESCAPABLE = frozenset("*?[]{}!#\\ ^-,;$%:'\"")
 _SPECIAL = re.compile(r"[*?\[\\]")
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _BRACES = re.compile(r"\{[^{}]*(?:,|\.\.)[^{}]*\}")
