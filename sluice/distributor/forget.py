@@ -10,6 +10,7 @@ from dataclasses import replace
 from sluice.distributor.context import DistributorContext, event_of
 from sluice.model.belief import Doubt
 from sluice.model.event import EventKind
+from sluice.rules.retry import moment
 
 
 def forget_subscriber(context: DistributorContext, name: str, *, dry_run: bool) -> list[str]:
@@ -31,7 +32,7 @@ def forget_subscriber(context: DistributorContext, name: str, *, dry_run: bool) 
         return steps
     # First the belief: a removal that is interrupted after it is repeated because of the key.
     at, order = context.clock.now(), context.ledger.next_sequence(distributor, name)
-    doubt = Doubt("Sluice was removed from its host", None, None, 0, order)
+    doubt = Doubt(f"at {moment(at)} Sluice was removed from its host", None, None, 0, order)
     event = replace(event_of(context, EventKind.REMOVED), subscriber=name)
     context.ledger.believe(distributor, name, None, [event], {each: lambda state: state.raise_doubt(doubt, at) for each in believed})
     context.publisher.forget_subscriber_key(name)

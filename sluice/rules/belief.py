@@ -19,6 +19,7 @@ a machine that had been replaced by another    nothing is due for it; told as tw
 the receipt key of another Subscriber          nothing is due for it; told: see ``shared_identities``
 =============================================  ==========================================================
 
+A doubt's text is in the past tense and has its time: it stays true when the right agent is back, until something was read back.
 Left out: reboots and new versions of the agent, which are recorded and doubt nothing.
 """
 
@@ -54,7 +55,7 @@ def compare(known: Known, seen: Seen) -> tuple[Belief, Mapping[str, Doubt]]:
         claim = seen.pairs.get(name, _NOTHING)
         if whole:
             doubts[name] = Doubt(whole, _still_held(state, claim), None, claim.sequence)  # not asked about: nothing is known of it
-        elif asked and (found := _doubt_of(state, claim, known.last_order)) is not None:
+        elif asked and (found := _doubt_of(state, claim, known.last_order, seen.at)) is not None:
             doubts[name] = found
     return _belief(known.belief, seen), doubts
 
@@ -70,7 +71,7 @@ def twins_sentence(subscriber: str, belief: Belief | None, now: datetime) -> str
         return ""
     one, other = belief.machines[:2]
     return (
-        f"two machines answer in turn as {subscriber}: {_named(one)} and {_named(other)}; a clone with the same identity, "
+        f"two machines answered in turn as {subscriber}: {_named(one)} and {_named(other)}; a clone with the same identity, "
         "or one that went back to a snapshot"
     )
 
@@ -92,35 +93,36 @@ def shared_identities(beliefs: Mapping[tuple[str, str], Belief]) -> Mapping[tupl
 def _doubt_of_all(belief: Belief | None, seen: Seen) -> str:
     if belief is None:
         return ""
+    at, before = moment(seen.at), moment(belief.at)
     if (identity := seen.identity) is not None:
         if belief.key and identity.key != belief.key:
-            return f"another agent answers since {moment(seen.at)}: its receipt key isn't the one seen until {moment(belief.at)}"
+            return f"at {at} another agent answered: its receipt key wasn't the one seen until {before}"
         if belief.directory and identity.directory != belief.directory:
-            return f"its working directory is {identity.directory} since {moment(seen.at)}, and was {belief.directory}"
+            return f"at {at} its working directory was {identity.directory}, and until {before} {belief.directory}"
     if seen.metadata < belief.metadata:
-        had = f"and had {belief.metadata} at {moment(belief.at)}"
-        return f"its agent has signed metadata {seen.metadata}, {had}: restored from a backup, or another machine"
+        had = f"and {belief.metadata} at {before}"
+        return f"at {at} its agent had signed metadata {seen.metadata}, {had}: restored from a backup, or another machine"
     return ""
 
 
-def _doubt_of(state: CurrentState, claim: HeldState, last_order: int) -> Doubt | None:
+def _doubt_of(state: CurrentState, claim: HeldState, last_order: int, at: datetime) -> Doubt | None:
     """Compare what receipts attest of one Distribution with a claim about it."""
     if state.doubt and state.held == claim.held and claim.sequence >= state.sequence and state.extracted in (None, claim.extracted):
         return None  # this doubt was raised before
-    has = f"its agent has {claim.extracted} extracted" if claim.extracted else "its agent has nothing extracted"
-    believed = f"{state.extracted} was read back" if state.extracted else f"{state.held} was received"
-    gone = Doubt(f"{has}, although {believed}", _still_held(state, claim), None, claim.sequence)
+    had = f"at {moment(at)} its agent had {claim.extracted or 'nothing'} extracted"
+    believed = f"{state.extracted} had been read back" if state.extracted else f"{state.held} had been received"
+    gone = Doubt(f"{had}, although {believed}", _still_held(state, claim), None, claim.sequence)
     if claim.sequence < state.sequence:
-        orders = f"it accepted order {claim.sequence} last, and a receipt answered {state.sequence}"
-        return replace(gone, text=f"{has}; {orders}: restored from a backup, or another machine")
+        orders = f"it had accepted order {claim.sequence} last, and a receipt had answered {state.sequence}"
+        return replace(gone, text=f"{had}; {orders}: restored from a backup, or another machine")
     if max(last_order, state.sequence) < claim.sequence < CLAIMED_SEQUENCE_MAX:
-        orders = f"it accepted order {claim.sequence}, and this ledger gave {last_order} at most"
-        return replace(gone, text=f"{has}; {orders}: the ledger was restored from a backup, or isn't the one used before")
+        orders = f"it had accepted order {claim.sequence}, and this ledger had given {last_order} at most"
+        return replace(gone, text=f"{had}; {orders}: the ledger was restored from a backup, or isn't the one used before")
     if state.extracted is not None and claim.extracted != state.extracted:
         return gone if claim.sequence == state.sequence else None  # a newer order was accepted: its receipt is still to come
     newer = state.held if state.held != state.extracted else None
     if newer is not None and claim.extracted != newer and (claim.held is None or claim.held < newer):
-        text = f"{newer} was received, and its agent doesn't hold it any more"
+        text = f"at {moment(at)} its agent didn't hold {newer}, which had been received"
         return Doubt(text, claim.held, state.extracted, claim.sequence)
     return None
 

@@ -113,7 +113,7 @@ def test_extract_asks_those_that_hold_something(sluice: Sluice, site: Path, near
     assert [(row["subscriber"], row["action"]) for row in found["actions"]] == [("near", f"stop process {stopping}")]
     # Its agent holds nothing, and said so: nothing changed there, and the ledger believes it no more.
     assert sluice("extract", "near", "--dry-run").out == "no Subscriber holds a revision that it has not extracted\n"
-    assert "doesn't hold it any more" in sluice("why", "near", "zone").out
+    assert "its agent didn't hold 1.1, which had been received" in sluice("why", "near", "zone").out
 
 
 @pytest.mark.parametrize(

@@ -190,9 +190,9 @@ def test_a_damaged_ledger_is_a_ledger_error(sluice: Sluice, site: Path) -> None:
 def test_what_contacts_raised_is_in_status_and_why(sluice: Sluice, ledger: SqlLedger, at_noon: datetime) -> None:
     machines = (Machine("x", "web", "ssh:web", NOW), Machine("y", "copy", "ssh:copy", SENT))
     belief = Belief(NOW, "0.1.0", "k", "/work", 1, machines, twins_at=NOW)
-    doubt = Doubt("its agent has nothing extracted, although 1.1 was read back", None, None, 0)
+    doubt = Doubt("at T its agent had nothing extracted, although 1.1 had been read back", None, None, 0)
     ledger.believe("hq", "near", belief, [], {"zone": lambda state: state.raise_doubt(doubt, NOW)})
     (row,) = sluice("status", "--subscriber", "near", "--json").json["rows"]
     assert (row["state"], row["extracted"], row["doubt"]) == ("waiting", None, doubt.text)
     said = sluice("why", "near", "zone").out
-    assert (doubt.text in said, "two machines answer in turn as near: web at ssh:web" in said) == (True, True)
+    assert (doubt.text in said, "two machines answered in turn as near: web at ssh:web" in said) == (True, True)

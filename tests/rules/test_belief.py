@@ -62,15 +62,25 @@ def test_nothing_is_doubted_by(name: str, before: Known, seen: Seen) -> None:
     ("seen", "says", "held", "extracted"),
     [
         (claiming(HeldState()), "restored from a backup", None, None),
-        (claiming(HeldState(None, None, 5)), "has nothing extracted, although 1.2 was read back", None, None),
-        (claiming(HeldState(V2, None, 5)), "has nothing extracted, although 1.2 was read back", V2, None),
-        (claiming(HeldState(V1, V1, 5)), "has 1.1 extracted, although 1.2 was read back", None, None),
-        (claiming(HeldState(V1, V1, 4)), "accepted order 4 last, and a receipt answered 5: restored from a backup", None, None),
-        (claiming(HeldState(V2, V2, 4)), "accepted order 4 last, and a receipt answered 5: restored from a backup", V2, None),
-        (claiming(HeldState(V3, V3, 9)), "accepted order 9, and this ledger gave 5 at most: the ledger was restored", V3, None),
-        (replace(SEEN, metadata=6), "signed metadata 6, and had 7", V2, None),
-        (replace(SEEN, identity=replace(IDENTITY, key="b" * 32)), "its receipt key isn't the one", V2, None),
-        (replace(SEEN, identity=replace(IDENTITY, directory="/srv/sluice")), "is /srv/sluice since", V2, None),
+        (claiming(HeldState(None, None, 5)), "had nothing extracted, although 1.2 had been read back", None, None),
+        (claiming(HeldState(V2, None, 5)), "had nothing extracted, although 1.2 had been read back", V2, None),
+        (claiming(HeldState(V1, V1, 5)), "had 1.1 extracted, although 1.2 had been read back", None, None),
+        (claiming(HeldState(V1, V1, 4)), "had accepted order 4 last, and a receipt had answered 5: restored from a backup", None, None),
+        (claiming(HeldState(V2, V2, 4)), "had accepted order 4 last, and a receipt had answered 5: restored from a backup", V2, None),
+        (claiming(HeldState(V3, V3, 9)), "had accepted order 9, and this ledger had given 5 at most: the ledger was restored", V3, None),
+        (replace(SEEN, metadata=6), "had signed metadata 6, and 7 at 2026-12-01 12:00:00 UTC: restored", V2, None),
+        (
+            replace(SEEN, identity=replace(IDENTITY, key="b" * 32)),
+            "its receipt key wasn't the one seen until 2026-12-01",
+            V2,
+            None,
+        ),
+        (
+            replace(SEEN, identity=replace(IDENTITY, directory="/srv/sluice")),
+            "was /srv/sluice, and until 2026-12-01",
+            V2,
+            None,
+        ),
         (replace(SEEN, identity=replace(IDENTITY, key="b" * 32), pairs={}, about=frozenset({"other"})), "its receipt key", None, None),
     ],
 )
@@ -80,6 +90,7 @@ def test_what_is_older_other_or_gone_is_doubted_and_due(
     before = known()
     belief, doubts = compare(before, seen)
     doubt = doubts["zone"]
+    assert doubt.text.startswith("at 2026-12-01 13:00:00 UTC "), "true whenever it is read"
     assert says in doubt.text
     assert (doubt.held, doubt.extracted) == (held, extracted)
     state = INSTALLED.raise_doubt(doubt, seen.at)
@@ -91,7 +102,7 @@ def test_a_received_revision_that_is_gone_takes_nothing_from_what_is_extracted()
     waits = replace(INSTALLED, held=V3, offered=V3, state=State.RECEIVED)
     _, doubts = compare(known(waits), SEEN)
     state = waits.raise_doubt(doubts["zone"], SEEN.at)
-    assert "1.3 was received, and its agent doesn't hold it any more" in state.doubt
+    assert "its agent didn't hold 1.3, which had been received" in state.doubt
     assert (state.held, state.extracted, state.read_back_at) == (V2, V2, T0)
     assert compare(known(state), SEEN)[1] == {}, "the same contact again raises no second doubt"
     _, doubts = compare(known(state), claiming(HeldState(V2, None, 5)))
@@ -105,7 +116,7 @@ def test_a_machine_that_comes_back_after_another_one_is_a_twin() -> None:
     again = replace(SEEN, at=T0 + timedelta(hours=3))
     belief, _ = compare(known(belief=once), again)
     said = twins_sentence("oslo", belief, again.at)
-    assert "two machines answer in turn as oslo: web-1 at ssh:web-1" in said
+    assert "two machines answered in turn as oslo: web-1 at ssh:web-1" in said
     assert "copy at ssh:10.0.0.9" in said
     assert twins_sentence("oslo", belief, again.at + TWINS_TOLD + timedelta(seconds=1)) == "", "it isn't told for ever"
     third, _ = compare(known(belief=belief), replace(other, at=T0 + timedelta(hours=4)))

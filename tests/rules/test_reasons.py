@@ -431,7 +431,7 @@ def test_a_check_that_came_to_no_answer_leaves_it_installed_and_damage_that_cant
 
 
 def test_a_doubt_is_said_with_when_it_is_sent_again() -> None:
-    doubt = Doubt("its agent has nothing extracted, although 1.2 was read back", None, None, 0)
+    doubt = Doubt("at T its agent had nothing extracted, although 1.2 had been read back", None, None, 0)
     state = OFFERED.apply_receipt(receipt()).raise_doubt(doubt, NOW)
     row = status_row(site(), snapshot(state), "helsinki-1", "zone", NOW)
     assert (row.state, row.extracted, row.doubt) == (State.WAITING, None, doubt.text)
@@ -449,7 +449,7 @@ def test_machines_that_answer_in_turn_and_failing_builds_are_said_beside_what_is
     seen = replace(snapshot(OFFERED.apply_receipt(receipt())), beliefs={("hq", "helsinki-1"): belief}, failing={"zone": failure})
     row = status_row(site(), seen, "helsinki-1", "zone", NOW)
     assert row.state is State.INSTALLED
-    assert "; two machines answer in turn as helsinki-1: web at ssh:web" in row.reason
+    assert "; two machines answered in turn as helsinki-1: web at ssh:web" in row.reason
     assert f"; builds fail since {moment(T0)}: /srv/zone is missing (mount it); run: sluice build zone" in row.reason
     hourly = site(distribution=replace(ZONE, build=Schedule(Kind.INTERVAL, interval=timedelta(hours=1))))
     assert "; the next try is at 2026-12-01 " in status_row(hourly, seen, "helsinki-1", "zone", NOW).reason

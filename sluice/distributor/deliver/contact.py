@@ -21,6 +21,7 @@ from sluice.model.site import Subscriber
 from sluice.model.state import CurrentState
 from sluice.ports import Clock, Ledger
 from sluice.rules.belief import compare, twins_sentence
+from sluice.rules.retry import moment
 from sluice.sender.hello import AgentHello
 from sluice.trust.roles import TIMESTAMP
 
@@ -58,7 +59,7 @@ class Contact:
             yield
         except (AgentMissingError, UnknownDistributorError, NotFoundError) as error:
             if not isinstance(error, NotFoundError) or error.is_reported:  # as the agent says: its identity is gone
-                self.forget(f"its agent is gone: {error.message}")
+                self.forget(f"its agent was gone: {error.message}")
             raise
 
     def heard(self, hello: AgentHello, *, about: str = "", looks: bool = False) -> Told:
@@ -91,8 +92,9 @@ class Contact:
         return result
 
     def forget(self, why: str) -> None:
-        """Believe nothing of it any more: it was set up anew, or is gone."""
+        """Believe nothing of it any more: it was set up anew, or is gone. ``why`` says so in the past tense; its time is put before it."""
         at = self.clock.now()
+        why = f"at {moment(at)} {why}"
         doubts = {name: Doubt(why, None, None, 0) for name, state in self.known.states.items() if state.held or state.extracted}
         changes = self._doubting(doubts, at)
         events = [self._event(at, EventKind.DOUBTED, name, {"message": why}) for name in doubts]
