@@ -6,7 +6,7 @@ modules can't be loaded from a zip.
 
     start.py     the program that the launcher runs
     lib/         imported modules: sluice (without distributor and blueprint), agents, the local file system, and their packages
-    bundle.json  description: version, python, machine, libc, packages, and a digest of our own part
+    bundle.json  description: version, python, machine, libc, packages, a digest of our own part, and all other files
 """
 
 from __future__ import annotations
@@ -284,8 +284,8 @@ def _write(directory: Path, target: Platform, packages: Mapping[str, str], files
         "packages": dict(packages),
         "ours": digest_of(ours),
     }
-    content = {f"lib/{name}": data for name, data in {**files, **ours}.items()}
-    content |= {"start.py": _START.encode(), "bundle.json": json.dumps(about, sort_keys=True).encode()}
+    content = {f"lib/{name}": data for name, data in {**files, **ours}.items()} | {"start.py": _START.encode()}
+    content["bundle.json"] = json.dumps(about | {"files": sorted(content)}, sort_keys=True).encode()
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as bundle:
         for name, data in sorted(content.items()):

@@ -8,21 +8,41 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
+import itertools
 import json
 import os
+import re
 import shutil
 import stat
 from typing import Any
 
 from infra.hosts.host_crontab import crontab, fail, hook_line, read, recovery, set_lines
 
-OURS = {"": {"agent", "identity", "distributors"}, "identity": {"subscriber.json", "receipt.pem", "receipt.pub", "lock"}}
-"""Names that may stand in the working directory, and in a directory of it."""
-OF_A_DISTRIBUTOR = {"lock", "trust", "high-water.json", "quarantine", "distributions"}
-OF_A_DISTRIBUTION = {
-    *("lock", "status.json", "manifest", "seen", "left", "stood"),
-    *("receiving", "revisions", "journal", "receipts"),
-}
+LENT = r"lent-[0-9]+\.(?:ted|json)"
+DISTRIBUTION = rf"""
+    lock | status\.json | manifest | seen | left | stood | receipts/ | receipts/[0-9]+\.json
+    | receiving/ | receiving/[0-9.]+/ | receiving/[0-9.]+/(?: manifest | [^/]+\.ted(?:\.index|\.part)? | {LENT} | lent-arriving )
+    | revisions/ | revisions/[0-9.]+/ | revisions/[0-9.]+/(?: manifest | distfile\.(?:ted|corrupt) | {LENT} )
+"""
+DISTRIBUTOR = rf"""
+    lock | high-water\.json | quarantine/ | quarantine/[0-9]+\.json
+    | trust/ | trust/root\.json | trust/metadata/ | trust/metadata/(?: timestamp | snapshot | targets | orders | distribution\.[^/]+ )\.json
+    | distributions/ | distributions/[^/]+/ | distributions/[^/]+/(?: {DISTRIBUTION} )
+"""
+OURS = re.compile(
+    rf"""
+    identity/ | identity/(?: subscriber\.json | receipt\.pem | receipt\.pub | lock )
+    | agent/ | agent/sluice-agent | agent/[0-9a-f]{{64}}/ | agent/[0-9a-f]{{64}}/.*
+    | distributors/ | distributors/[^/]+/ | distributors/[^/]+/(?: {DISTRIBUTOR} )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""Paths in the working directory (docs/formats.md section 6), directories with / at their end; others aren't Sluice's."""
+OURS_WHOLE = re.compile(r"[^/]+/(?:.*/)?\.tmp-.*|distributors/[^/]+/(?:trust/scratch|distributions/[^/]+/journal)/", re.DOTALL)
+"""Paths of leftovers that the agent itself removes with everything in them."""
+LOOKED_AT_MAX = 100_000
+"""Most names that are looked at."""
 SHOWN = 10
 """Most paths that a refusal names."""
 
@@ -58,7 +78,7 @@ def look(directory: str, name: str, held: contextlib.ExitStack) -> None:
         owner = str(json.loads(read(directory, "identity", "subscriber.json"))["name"])
         if owner != name:
             fail(f"{directory} belongs to Subscriber {owner}, not to {name}")
-    foreign = sorted(strangers(directory))
+    foreign = strangers(directory)
     if foreign:
         more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
         fail(f"not Sluice's, so nothing was removed: {', '.join(foreign[:SHOWN])}{more}: move it away, then repeat")
@@ -70,56 +90,62 @@ def look(directory: str, name: str, held: contextlib.ExitStack) -> None:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 fail(f"the agent works in {root}: wait until it has finished, then repeat")
-    for journal in (os.path.join(each, "journal") for each in distributions(directory)):
-        if os.path.lexists(journal):
-            fail(f"an extraction was interrupted, {journal}: run there: {recovery(directory)}; then repeat")
+    for journal in glob.glob(os.path.join(glob.escape(directory), "distributors", "*", "distributions", "*", "journal")):
+        fail(f"an extraction was interrupted, {journal}: run there: {recovery(directory)}; then repeat")
 
 
 def strangers(directory: str) -> list[str]:
-    """Return the paths in the working directory that aren't Sluice's: other names, links in place of directories, mounted file systems."""
-    found = [os.path.join(directory, each) for each in os.listdir(directory) if each not in OURS[""]]
-    found += others(os.path.join(directory, "identity"), OURS["identity"])
-    agent = os.path.join(directory, "agent")
-    found += [path for path in others(agent, {"sluice-agent"}) if not is_digest(os.path.basename(path))]
-    distributors = os.path.join(directory, "distributors")
-    for distributor in others(distributors, set()):
-        found += others(distributor, OF_A_DISTRIBUTOR) if is_directory(distributor) else [distributor]
-    for distribution in distributions(directory):
-        found += others(distribution, OF_A_DISTRIBUTION) if is_directory(distribution) else [distribution]
-    found += [os.path.join(directory, each) for each in OURS[""] if not is_directory(os.path.join(directory, each), missing=True)]
+    """Return everything in the working directory that isn't Sluice's, at any depth: other names and kinds, mounted file systems."""
+    found, waiting, number = [], [""], 0
+    bundles: dict[str, set[str] | None] = {}
+    while waiting:
+        below = waiting.pop()
+        with os.scandir(os.path.join(directory, below)) as names:
+            entries = list(itertools.islice(names, LOOKED_AT_MAX - number + 1))
+        number += len(entries)
+        if number > LOOKED_AT_MAX:
+            fail(f"{directory} has more than {LOOKED_AT_MAX} names: not all were looked at, nothing was removed: move others' away")
+        for entry in entries:
+            is_directory = entry.is_dir(follow_symlinks=False)
+            path = f"{below}{entry.name}/" if is_directory else f"{below}{entry.name}"
+            if OURS_WHOLE.fullmatch(path):
+                continue
+            is_ours = OURS.fullmatch(path) and (is_directory or entry.is_file(follow_symlinks=False))
+            if is_ours and path.startswith("agent/") and path.count("/") > 1:
+                top = os.path.join(directory, "agent", path.split("/")[1])
+                if top not in bundles:
+                    bundles[top] = names_of_bundle(top)
+                is_ours = is_of_bundle(path.split("/", 2)[2], bundles[top])
+            if not is_ours:
+                found.append(os.path.join(directory, path.rstrip("/")))
+            elif is_directory:
+                waiting.append(path)
     real = os.path.join(os.path.realpath(directory), "")
-    return found + [path for path in mount_points() if path.startswith(real)]
+    return sorted(found + [path for path in mount_points() if path.startswith(real)])
 
 
-def distributions(directory: str) -> list[str]:
-    """Return the directories of all Distributions."""
-    distributors = others(os.path.join(directory, "distributors"), set())
-    return [path for each in distributors if is_directory(each) for path in others(os.path.join(each, "distributions"), set())]
-
-
-def others(directory: str, names: set[str]) -> list[str]:
-    """Return the paths in a directory that have none of these names, without temporary files; none if it is missing."""
-    if not is_directory(directory.rstrip("/")):
-        return []
-    return [os.path.join(directory, each) for each in os.listdir(directory) if each not in names and not each.startswith(".tmp-")]
-
-
-def is_directory(path: str, missing: bool = False) -> bool:
-    """Whether it is a directory itself, not a link to one."""
+def names_of_bundle(top: str) -> set[str] | None:
+    """Return the files and directories (with /) of an unpacked bundle; None for one from before bundles listed them."""
     try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return missing
+        files = {str(each) for each in json.loads(read(top, "bundle.json"))["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    parts = [each.split("/") for each in files]
+    return files | {"/".join(each[:depth]) + "/" for each in parts for depth in range(1, len(each))} | {"bundle.json"}
+
+
+def is_of_bundle(path: str, names: set[str] | None) -> bool:
+    """Whether a path below an unpacked bundle came with it, or is what Python compiled of it."""
+    if path in ("", "start.py", "bundle.json") or (names is None and path.startswith("lib/")):
+        return True
+    package, cache, compiled = path.rpartition("__pycache__/")
+    source = package + compiled.split(".")[0] + ".py" if compiled else package
+    return names is not None and (path in names or (bool(cache) and "/" not in compiled and source in names))
 
 
 def is_removable(directory: str) -> bool:
     """Whether the emptied directory can go too: not from a place of another account's, nor if a file system is mounted on it."""
     return os.access(os.path.dirname(directory), os.W_OK | os.X_OK) and not os.path.ismount(directory)
-
-
-def is_digest(name: str) -> bool:
-    """Whether it is the name of an unpacked bundle."""
-    return len(name) == 64 and all(digit in "0123456789abcdef" for digit in name)
 
 
 def mount_points() -> list[str]:

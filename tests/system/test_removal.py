@@ -74,6 +74,10 @@ def host(tmp_path: Path, crontab: Path) -> Path:
         "agent/sluice-agent": "#!/bin/sh\n",
         f"agent/{'a' * 64}/start.py": "",
         "agent/.tmp-7/half": "",
+        f"agent/{'b' * 64}/bundle.json": '{"files":["start.py","lib/sluice/main.py"]}',
+        f"agent/{'b' * 64}/start.py": "",
+        f"agent/{'b' * 64}/lib/sluice/main.py": "",
+        f"agent/{'b' * 64}/lib/sluice/__pycache__/main.cpython-311.pyc": "",
         "identity/subscriber.json": '{"name":"near","version":1}',
         "identity/receipt.pem": "secret",
         "identity/lock": "",
@@ -81,7 +85,14 @@ def host(tmp_path: Path, crontab: Path) -> Path:
         "distributors/hq/trust/root.json": "{}",
         "distributors/hq/distributions/zone/lock": "",
         "distributors/hq/distributions/zone/status.json": '{"extracted":{"destinations":["/srv/zone"]}}',
+        "distributors/hq/trust/metadata/distribution.zone.json": "{}",
+        "distributors/hq/trust/scratch/metadata/root_history/1.root.json": "{}",
+        "distributors/hq/quarantine/17.json": "{}",
+        "distributors/hq/distributions/zone/receipts/4.json": "{}",
+        "distributors/hq/distributions/zone/receiving/1.2/distfile.ted.part": "",
+        "distributors/hq/distributions/zone/receiving/1.2/.tmp-manifest-7": "",
         "distributors/hq/distributions/zone/revisions/1.1/manifest": "",
+        "distributors/hq/distributions/zone/revisions/1.1/lent-1.ted": "",
         "distributors/hq/distributions/journal/lock": "",  # a Distribution of that name
         "distributors/hq/distributions/lock/status.json": "{}",
     }.items():
@@ -132,6 +143,13 @@ def linked(path: str) -> Callable[[Path], object]:
         pytest.param(linked("distributors/hq/distributions/zone"), "/zone", id="a link in place of a Distribution's"),
         pytest.param(lambda host: (host / "out").mkdir(), "/out", id="an empty directory"),
         pytest.param(linked("distributors"), "/distributors", id="a link to a directory on another disk"),
+        pytest.param(write(f"agent/{'a' * 64}/notes"), "/notes", id="a file in an unpacked bundle"),
+        pytest.param(write(f"agent/{'b' * 64}/lib/sluice/notes.py"), "/notes.py", id="a file deep in a bundle that lists its own"),
+        pytest.param(lambda host: (host / "agent" / ("b" * 64) / "lib/mine").mkdir(), "lib/mine", id="a directory in such a bundle"),
+        pytest.param(write("distributors/hq/trust/metadata/notes.json"), "metadata/notes.json", id="a file among metadata"),
+        pytest.param(write("distributors/hq/distributions/zone/revisions/notes"), "revisions/notes", id="a file among revisions"),
+        pytest.param(write("distributors/hq/distributions/zone/revisions/1.1/notes"), "1.1/notes", id="a file in a revision"),
+        pytest.param(linked("distributors/hq/distributions/zone/revisions/1.1/manifest"), "1.1/manifest", id="a link in place of a file"),
         pytest.param(linked("distributors/hq"), "/distributors/hq", id="a link in place of a Distributor's"),
     ],
 )
@@ -147,6 +165,17 @@ def test_what_isnt_ours_is_named_and_nothing_is_removed(
         assert "nothing was removed" in said
         assert told in said
     assert (names(host), crontab.read_text()) == (before, table)
+
+
+def test_more_names_than_are_looked_at_are_said_and_nothing_is_removed(
+    host: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = names(host)
+    monkeypatch.setattr(host_removal, "LOOKED_AT_MAX", 20)
+    with pytest.raises(SystemExit):
+        host_removal.remove(str(host), "near", "no")
+    assert "has more than 20 names: not all were looked at, nothing was removed" in capsys.readouterr().err
+    assert names(host) == before
 
 
 def test_a_file_system_that_is_mounted_in_it_is_named_and_stays(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
