@@ -54,7 +54,7 @@ def apply(ctx: click.Context, session: Session, dry_run: bool, and_refresh: bool
     with prefect_server(session):
         from infra.orchestrator.apply import apply as apply_site
 
-        changes = asyncio.run(apply_site(site))
+        changes = asyncio.run(apply_site(site, say=say))
         if as_json:
             emit(changes.as_json())
         else:

@@ -5,15 +5,15 @@ automation. Each step may be repeated: an apply that was killed is finished by t
 id are changed or removed; a name the site needs that belongs to somebody else is an error, before anything is written. Objects from
 before sites had ids are told by their Distributors' names: those that the site needs are adopted once, the others stay.
 
-With each update of a deployment Prefect deletes the runs that it planned for it. They are planned again at once, so that a start that is
-due within seconds is neither lost nor doubled. If the apply is killed between the two, a start is lost that comes before Prefect's
-scheduler looks, within 5 s.
+With each update of a deployment Prefect deletes the runs that it planned for it and whose start is still to come. They are planned again at
+once; and an update waits until no start is due within seconds, so that Prefect's own scheduler, which looks every 5 s, plans each of them
+in time if the apply is killed between the two. So no start is lost, and none is doubled.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -145,9 +145,11 @@ async def plan(site: Site) -> Changes:
         return comparison.changes()
 
 
-async def apply(site: Site) -> Changes:
+async def apply(site: Site, *, say: Callable[[str], object] = print) -> Changes:
     """Bring Prefect in line with the site and return what was changed; if nothing differs, that costs a few reads.
 
+    Args:
+        say: Called with each start that is waited for, for a person.
     Raises:
         OrchestratorError: As for ``plan``, or Prefect refused a change; changes made before it are kept, and a repetition makes the others.
     """
@@ -156,7 +158,7 @@ async def apply(site: Site) -> Changes:
         changes = comparison.changes()
         for change in changes.changes:
             with translated(f"the {change.act} of {change.kind} {change.name}"):
-                await _carry_out(client, comparison, change)
+                await _carry_out(client, comparison, change, say)
         return changes
 
 
@@ -181,7 +183,7 @@ def _has_lost_its_object(site: Site, distributor: str, found: DeploymentResponse
     return gone and f"distributor:{distributor}" in found.tags
 
 
-async def _carry_out(client: PrefectClient, comparison: _Comparison, change: Change) -> None:
+async def _carry_out(client: PrefectClient, comparison: _Comparison, change: Change, say: Callable[[str], object]) -> None:
     exists = change.act is Act.UPDATE
     match change.kind, change.act:
         case ObjectKind.POOL, Act.DELETE:
@@ -195,7 +197,7 @@ async def _carry_out(client: PrefectClient, comparison: _Comparison, change: Cha
         case ObjectKind.DEPLOYMENT, Act.DELETE:
             await client.delete_deployment(comparison.found[change.name].id)
         case ObjectKind.DEPLOYMENT, _:
-            await server_objects.write_deployment(client, comparison.specs[change.name], comparison.found.get(change.name))
+            await server_objects.write_deployment(client, comparison.specs[change.name], comparison.found.get(change.name), say)
         case ObjectKind.AUTOMATION, Act.CREATE:
             await client.create_automation(heartbeat.heartbeat_automation())
         case ObjectKind.AUTOMATION, _:

@@ -96,7 +96,7 @@ def _running(site: Site, port: int, state: Path, say: Say) -> Iterator[list[Chil
         with addressed(address.api_url, own=state):
             from infra.orchestrator.apply import apply
 
-            changes = asyncio.run(apply(site))
+            changes = asyncio.run(apply(site, say=say))
         say(f"applied {len(changes.changes)} changes")
         if changes.adopted:
             say(f"from before sites had ids, and taken for this site's by their names: {', '.join(changes.adopted)}")

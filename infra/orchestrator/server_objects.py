@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -32,6 +34,12 @@ from sluice.distributor.plan.deployments import DIGEST_TAG, INACTIVE_TAG, TAG, D
 PAGE = 200
 """Objects in one answer: Prefect's default ceiling."""
 WORKER_TYPE = "process"
+_SOON = timedelta(seconds=20)
+"""Time to a start in which the server's scheduler may not look: it looks every 5 s."""
+_PAST = timedelta(seconds=1)
+"""Time after which a start has come by the server's clock too."""
+_PATIENCE = timedelta(minutes=1)
+"""Longest wait for the starts of one deployment."""
 _CLOCKS_APART = timedelta(minutes=5)
 """Most by which the server's clock may be behind ours if no start is to be lost."""
 
@@ -148,9 +156,16 @@ def kept_schedules(spec: DeploymentSpec, found: DeploymentResponse | None) -> tu
     )
 
 
-async def write_deployment(client: PrefectClient, spec: DeploymentSpec, found: DeploymentResponse | None) -> None:
-    """Write every field of the deployment: Prefect replaces it as a whole, and loses no start of its schedules over it."""
+async def write_deployment(
+    client: PrefectClient, spec: DeploymentSpec, found: DeploymentResponse | None, say: Callable[[str], object]
+) -> None:
+    """Write every field of the deployment: Prefect replaces it as a whole, and loses no start of its schedules over it.
+
+    Args:
+        say: Called with a start that is waited for.
+    """
     planned = await _planned_starts(client, found.id) if found else {}
+    await _let_begin(spec.full_name, list(planned.values()), say)
     # The flow itself says what parameters it takes, as it does for `prefect deploy`; imported by name, since flows stand above.
     flow: Flow[..., Any] = load_flow_from_entrypoint(spec.entrypoint)
     options = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(spec.collision.value)) if spec.collision else None
@@ -189,6 +204,17 @@ async def _planned_starts(client: PrefectClient, deployment: UUID) -> dict[UUID,
         limit=PAGE,
     )
     return {run.id: run.next_scheduled_start_time for run in runs if run.auto_scheduled and run.next_scheduled_start_time}
+
+
+async def _let_begin(name: str, starts: Sequence[datetime], say: Callable[[str], object]) -> None:
+    """Wait until no start is due soon: a run whose start has come isn't deleted, and the server's scheduler knows the others in time.
+
+    Starts that come closer one after the other than that aren't waited for longer than ``_PATIENCE``.
+    """
+    until = datetime.now(UTC) + _PATIENCE
+    while (now := datetime.now(UTC)) < until and (soon := [at for at in starts if now < at + _PAST <= now + _SOON]):
+        say(f"{name} starts at {soon[0]:%H:%M:%S} UTC: it is updated after that")
+        await asyncio.sleep((soon[0] + _PAST - now).total_seconds())
 
 
 async def _plan_again(client: PrefectClient, deployment: UUID, planned: dict[UUID, datetime]) -> None:

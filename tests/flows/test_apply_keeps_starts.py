@@ -1,6 +1,10 @@
 """An update of a deployment loses no start and makes none twice: apply against a real Prefect server, seconds before a start."""
 
 import asyncio
+import signal
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -71,6 +75,34 @@ def test_a_start_that_is_due_within_seconds_outlives_an_update(changed, seconds:
     plan_starts("build/zone", start - timedelta(minutes=1))
     assert len(starts("build/zone")[start]) == 1
     asyncio.run(apply(changed(start)))
+    assert len(starts("build/zone")[start]) == 1
+
+
+KILLED = """
+import os, signal, sys
+from datetime import datetime
+from infra.orchestrator import server_objects
+from tests.flows.test_apply_keeps_starts import apply, asyncio, built, once
+
+async def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+server_objects._plan_again = killed
+asyncio.run(apply(built(once(datetime.fromisoformat(sys.argv[1])), description="changed")))
+"""
+
+
+@pytest.mark.parametrize("seconds", [15, 120])
+def test_a_start_outlives_an_apply_that_is_killed_before_it_planned_it_again(seconds: int) -> None:
+    start = soon(seconds)
+    asyncio.run(apply(built(once(start))))
+    plan_starts("build/zone", start - timedelta(minutes=1))
+    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, start.isoformat()], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert str(found()["build/zone"].description).startswith("changed")
+    if seconds < 20:  # Prefect's scheduler looks too late for it
+        time.sleep(max(0.0, (start - datetime.now(UTC)).total_seconds()))
+    plan_starts("build/zone", datetime.now(UTC))  # as the scheduler does: only starts to come
     assert len(starts("build/zone")[start]) == 1
 
 
