@@ -162,35 +162,26 @@ def rehearsed_extract(
 ) -> int:
     """Print what would be extracted, and return the exit code that the run would have.
 
-    ``{"extract": [{"subscriber", "distribution", "revision", "at"}]}``.
+    ``{"extract": [{"subscriber", "distribution", "revision", "at"}], "doubted": [sentences]}``.
     """
-    from sluice.distributor.plan.extractions import plan_extracts
+    from sluice.distributor.plan.extractions import ExtractTarget, doubted, plan_extracts
 
-    states, at, demand = site_snapshot(session.site).states, now(), demanded.demand
-    found = [
-        target
-        for owner in owners
-        for target in plan_extracts(
-            session.site,
-            owner,
-            states,
-            at,
-            subscribers=subscribers,
-            distribution=distribution or None,
-            at_once=at_once,
-            demand=demand,
-        )
-    ]
+    site, states, at, demand = session.site, site_snapshot(session.site).states, now(), demanded.demand
+    found, only = list[ExtractTarget](), distribution or None
+    left_out = list[str]()
+    for owner in owners:
+        found += plan_extracts(site, owner, states, at, subscribers=subscribers, distribution=only, at_once=at_once, demand=demand)
+        if demand is not Demand.DUE:
+            left_out += doubted(site, owner, states, found, subscribers=subscribers, distribution=only)
     pairs = [(target.subscriber, target.distribution) for target in found]
     rows = [{"subscriber": t.subscriber, "distribution": t.distribution, "revision": str(t.revision), "at": utc(t.at)} for t in found]
     check = "write anew" if demand is Demand.FORCE else "verify"
     lines = [f"{t.subscriber} would {check if t.is_check else 'extract'} {t.distribution} {t.revision}" for t in found]
     nothing = "no Subscriber holds a revision that it has not extracted" if at_once else "nothing is installed that would be read back"
-    show = partial(click.echo, "\n".join(lines) or nothing)
+    show = partial(click.echo, "\n".join([*(lines or [nothing]), *(f"would not be read back: {each}" for each in left_out)]))
     checks = {target.pair for target in found if target.is_check}
-    return _ask_and_print(
-        session, {"extract": rows}, show, pairs, newest_manifests(session, pairs), demanded, checks=checks, as_json=as_json
-    )
+    data = {"extract": rows, "doubted": left_out}
+    return _ask_and_print(session, data, show, pairs, newest_manifests(session, pairs), demanded, checks=checks, as_json=as_json)
 
 
 def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json: bool) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from sluice.distributor.plan.extractions import ExtractTarget, plan_checks, plan_extracts
+from sluice.distributor.plan.extractions import ExtractTarget, doubted, plan_checks, plan_extracts
 from sluice.distributor.plan.sends import SendTarget, newest_revisions, plan_sends, were_never_offered
 from sluice.model.order import Demand
 from sluice.model.state import CurrentState
+from tasks.report import NAMED_MAX
 from tasks.run_context import RunContext, log
 
 
@@ -76,6 +77,18 @@ async def due_extracts(
         demand=demand,
     )
     return [target for target in found if target.subscriber not in without]
+
+
+async def doubted_pairs(
+    context: RunContext, targets: Collection[ExtractTarget], *, distribution: str = "", subscribers: Collection[str] = ()
+) -> str:
+    """Name what is read back by none of the targets because it is doubted, for the end of a run's message; empty if nothing is."""
+    work, about = context.work, distribution or None
+    found = doubted(work.site, work.distributor.name, await _states(context), targets, subscribers=subscribers, distribution=about)
+    for each in found:
+        log().warning("not read back: %s", each)
+    more = f"; and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""
+    return f". Not read back: {'; '.join(found[:NAMED_MAX])}{more}" if found else ""
 
 
 async def due_checks(

@@ -24,7 +24,7 @@ from tasks.run_context import log
 ROWS_MAX = 1000
 """Rows of a table; failures come first."""
 NAMED_MAX = 5
-"""Failures named in the end state's message."""
+"""Failures, or doubted pairs, named in the end state's message."""
 
 
 def row_of(target: SendTarget) -> DeliveryResult:
@@ -62,11 +62,12 @@ async def name_run(name: str) -> None:
         log().debug("the run can't be named: %s", error)
 
 
-def end_state(rows: Sequence[DeliveryResult], what: str) -> RunState[Any]:
+def end_state(rows: Sequence[DeliveryResult], what: str, besides: str = "") -> RunState[Any]:
     """Return Completed, or Failed with the Subscribers that failed and why.
 
     Args:
         what: The act of the run, for the message: ``send night``.
+        besides: Told after everything else.
     """
     failed = [row for row in rows if row.is_error]
     tried = [row for row in rows if row.was_tried]
@@ -74,10 +75,10 @@ def end_state(rows: Sequence[DeliveryResult], what: str) -> RunState[Any]:
     text = f"{what}: {len(done)} of {counted(len(tried), 'Subscriber')} done" if tried else "nothing was due"
     data = {"rows": [_json(row) for row in rows]}
     if not failed:
-        return Completed(message=text, data=data)
+        return Completed(message=text + besides, data=data)
     named = "; ".join(f"{row.subscriber} ({row.distribution}): {row.reason or row.error}" for row in failed[:NAMED_MAX])
     more = f"; and {len(failed) - NAMED_MAX} more" if len(failed) > NAMED_MAX else ""
-    return Failed(message=f"{text}. {named}{more}", data=None)
+    return Failed(message=f"{text}. {named}{more}{besides}", data=None)
 
 
 def ended(name: str, message: str) -> RunState[Any]:

@@ -33,7 +33,7 @@ from sluice.model.belief import Belief, Doubt, HeldState, Machine, Seen
 from sluice.model.known import Known
 from sluice.model.order import CLAIMED_SEQUENCE_MAX
 from sluice.model.revision import RevisionNumber
-from sluice.model.state import CurrentState
+from sluice.model.state import CurrentState, State
 from sluice.rules.retry import moment
 
 MACHINES_MAX = 8
@@ -63,6 +63,13 @@ def compare(known: Known, seen: Seen) -> tuple[Belief, Mapping[str, Doubt]]:
 def of_owner(state: CurrentState | None, distributor: str) -> CurrentState | None:
     """Return the state of a pair if this Distributor made it; None: another one owned the Distribution then, and attests nothing for it."""
     return None if state is None or state.distributor not in ("", distributor) else state
+
+
+def doubt_remedy(state: CurrentState) -> str:
+    """Name the command that has a doubted pair read back, or what stands in its way."""
+    if state.state is State.FAILED and state.error is not None and state.error.remedy:
+        return state.error.remedy
+    return f"run: sluice distribute {state.distribution} --to {state.subscriber}"
 
 
 def twins_sentence(subscriber: str, belief: Belief | None, now: datetime) -> str:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from sluice.model.known import LedgerSnapshot
 from sluice.model.site import Site
 from sluice.model.ticket import Ticket
-from sluice.rules.belief import TWINS_REMEDY, shared_identities, twins_sentence
+from sluice.rules.belief import TWINS_REMEDY, doubt_remedy, shared_identities, twins_sentence
 from sluice.rules.due import next_start
 from sluice.rules.space import size
 from sluice.rules.status_row import FailingBuild
@@ -188,8 +188,7 @@ def beliefs(site: Site, distributor: str, snapshot: LedgerSnapshot, now: datetim
     for (name, about), state in sorted(snapshot.states.items()):
         subject = site.distributions.get(about)
         if state.doubt and name in site.subscribers and subject is not None and subject.distributor == distributor:
-            remedy = f"run: sluice distribute {about} --to {name}"
-            found.append(Finding(Health.WARNING, "subscriber", name, f"{about}: {state.doubt}", remedy))
+            found.append(Finding(Health.WARNING, "subscriber", name, f"{about}: {state.doubt}", doubt_remedy(state)))
     for (owner, name), belief in sorted(snapshot.beliefs.items()):
         if owner == distributor and (told := twins_sentence(name, belief, now)):
             found.append(Finding(Health.FAILED, "subscriber", name, told, TWINS_REMEDY))

@@ -196,3 +196,6 @@ def test_what_contacts_raised_is_in_status_and_why(sluice: Sluice, ledger: SqlLe
     assert (row["state"], row["extracted"], row["doubt"]) == ("waiting", None, doubt.text)
     said = sluice("why", "near", "zone").out
     assert (doubt.text in said, "two machines answered in turn as near: web at ssh:web" in said) == (True, True)
+    left_out = f"near (zone): {doubt.text}; run: sluice distribute zone --to near"
+    assert f"would not be read back: {left_out}" in sluice("verify", "near", "--dry-run").out
+    assert sluice("verify", "near", "--dry-run", "--json").json["doubted"] == [left_out]

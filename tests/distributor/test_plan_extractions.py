@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sluice.distributor.plan.extractions import begins, plan_checks, plan_extracts
+from sluice.distributor.plan.extractions import begins, doubted, plan_checks, plan_extracts
 from sluice.errors import NotFoundError
-from sluice.model.order import Demand
+from sluice.model.belief import Doubt
+from sluice.model.order import Demand, Failure
 from sluice.model.revision import RevisionNumber
 from sluice.model.schedule import IMMEDIATELY, Kind, Schedule
 from sluice.model.state import CurrentState, State
@@ -106,6 +107,25 @@ def test_only_what_stands_is_verified() -> None:
 def test_without_verify_nothing_is_asked_again() -> None:
     _, found = verifying()
     assert planned(NOON + timedelta(days=2), found, at_once=True) == []
+
+
+def test_a_reading_back_by_hand_names_the_doubted_pairs_that_it_leaves_out_and_what_will_read_them() -> None:
+    found = states("helsinki-1", "helsinki-2", "oslo-1", extracted=TWO)
+    found = {pair: replace(each, distributor="hq", state=State.INSTALLED) for pair, each in found.items()}
+    doubt = Doubt("at T its agent had nothing extracted", None, None, 0)
+    for name in ("helsinki-1", "helsinki-2"):
+        found[name, "zone"] = found[name, "zone"].raise_doubt(doubt, NOON)
+    old = Failure("AgentVersionError", "its agent is too old", "run: sluice subscriber bootstrap helsinki-2", retryable=False)
+    found["helsinki-2", "zone"] = replace(found["helsinki-2", "zone"], state=State.FAILED, error=old)
+    planned = plan_extracts(site(), "hq", found, NOON, demand=Demand.VERIFY)
+    assert [each.subscriber for each in planned] == ["oslo-1"]
+    first = "helsinki-1 (zone): at T its agent had nothing extracted; run: sluice distribute zone --to helsinki-1"
+    second = "helsinki-2 (zone): at T its agent had nothing extracted; run: sluice subscriber bootstrap helsinki-2"
+    assert doubted(site(), "hq", found, planned) == [first, second]
+    assert doubted(site(), "hq", found, planned, subscribers=["helsinki-2"]) == [second]
+    assert doubted(site(), "branch", found, []) == []
+    kept = found["oslo-1", "zone"].raise_doubt(replace(doubt, held=TWO, extracted=TWO), NOON)
+    assert doubted(site(), "hq", {("oslo-1", "zone"): kept}, []) == [], "what it has extracted is read back all the same"
 
 
 @pytest.mark.parametrize("extract", [HOURLY, IMMEDIATELY])

@@ -25,7 +25,7 @@ from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.send_queue.watch import Turn
 from sluice.errors import LockedTargetError, SluiceError, TamperedError, UnreachableError
 from sluice.model.assignment import Assignment
-from sluice.model.belief import HeldState
+from sluice.model.belief import Doubt, HeldState
 from sluice.model.event import Event, EventKind
 from sluice.model.order import CLAIMED_SEQUENCE_MAX, Failure, Outcome, Receipt
 from sluice.model.revision import RevisionNumber
@@ -189,6 +189,10 @@ def test_nothing_is_due_where_all_hold_it(work: Workplace, wire: Wire) -> None:
     state = run("send", channel="night")
     assert state.message == "nothing was due"
     assert run("extract", distributor="hq", verify=True).message == "nothing is installed that could be read back"
+    doubt = Doubt("its agent was gone", None, None, 0)
+    work.ledger.believe("hq", "oslo-1", None, [], {"zone": lambda state: state.raise_doubt(doubt, work.clock.now())})
+    left_out = ". Not read back: oslo-1 (zone): its agent was gone; run: sluice distribute zone --to oslo-1"
+    assert run("extract", distributor="hq", verify=True).message == f"nothing is installed that could be read back{left_out}"
     assert set(wire.transfers.values()) == {1}
 
 

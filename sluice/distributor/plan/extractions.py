@@ -6,7 +6,7 @@ waits for them, so that the hosts of a site don't all start at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,9 +14,9 @@ from sluice.distributor.plan.sends import SendTarget
 from sluice.model.assignment import Assignment
 from sluice.model.order import Demand
 from sluice.model.schedule import Kind, Schedule
-from sluice.model.site import Site
+from sluice.model.site import Distribution, Site, Subscriber
 from sluice.model.state import CurrentState, State
-from sluice.rules.belief import of_owner
+from sluice.rules.belief import doubt_remedy, of_owner
 from sluice.rules.due import extracts_at_once, is_open, may_begin, next_start, of_whole_windows
 
 
@@ -50,16 +50,10 @@ def plan_extracts(
     Raises:
         NotFoundError: There is no object of a name that was given.
     """
-    wanted = {site.subscriber(name).name for name in subscribers} or set(site.subscribers)
-    only = None if distribution is None else site.distribution(distribution).name
     found = []
-    for (name, about), state in sorted(states.items()):
-        held = state.held
-        if held is None or name not in wanted or about not in site.distributions or only not in (None, about):
-            continue
-        subject = site.distribution(about)
-        subscriber = site.subscriber(name)
-        if subject.distributor != distributor or of_owner(state, distributor) is None or not subject.active or not subscriber.active:
+    for subject, subscriber, state in _active(site, distributor, states, subscribers, distribution):
+        name, about, held = subscriber.name, subject.name, state.held
+        if held is None:
             continue
         is_check = state.extracted is not None and held <= state.extracted
         if is_check and not ((subject.verify or demand is not Demand.DUE or check_failed(state)) and is_checkable(state)):
@@ -74,6 +68,46 @@ def plan_extracts(
         if at is not None:
             found.append(ExtractTarget(name, about, held, state.channel, subject.priority, at=at, is_check=is_check))
     return found
+
+
+def doubted(
+    site: Site,
+    distributor: str,
+    states: Mapping[tuple[str, str], CurrentState],
+    planned: Iterable[Assignment],
+    *,
+    subscribers: Collection[str] = (),
+    distribution: str | None = None,
+) -> list[str]:
+    """Describe what a reading back by hand leaves out because nothing counts as extracted any more, each with what will read it back.
+
+    Args:
+        planned: What it doesn't leave out.
+    """
+    pairs = {each.pair for each in planned}
+    return [
+        f"{state.subscriber} ({state.distribution}): {state.doubt}; {doubt_remedy(state)}"
+        for _, _, state in _active(site, distributor, states, subscribers, distribution)
+        if state.doubt and state.extracted is None and (state.subscriber, state.distribution) not in pairs
+    ]
+
+
+def _active(
+    site: Site,
+    distributor: str,
+    states: Mapping[tuple[str, str], CurrentState],
+    subscribers: Collection[str],
+    distribution: str | None,
+) -> Iterator[tuple[Distribution, Subscriber, CurrentState]]:
+    """Yield the active pairs of a Distributor that are asked for, in name order."""
+    wanted = {site.subscriber(name).name for name in subscribers} or set(site.subscribers)
+    only = None if distribution is None else site.distribution(distribution).name
+    for (name, about), state in sorted(states.items()):
+        if name in wanted and about in site.distributions and only in (None, about):
+            subject, subscriber = site.distribution(about), site.subscriber(name)
+            is_owned = subject.distributor == distributor and of_owner(state, distributor) is not None
+            if is_owned and subject.active and subscriber.active:
+                yield subject, subscriber, state
 
 
 def plan_checks(
