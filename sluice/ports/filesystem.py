@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from sluice.errors import DestinationError
+from sluice.model.limits import Limits
 from sluice.model.manifest import EntryKind
 
 Owner = tuple[int, int]
@@ -210,6 +211,9 @@ class Root(Protocol):
 
     def free_files(self) -> int | None:
         """Return the files (inodes) that may be made; None if the file system doesn't count them."""
+
+    def limits(self) -> Limits:
+        """Return which names, sizes, links and times its file system can hold, as far as that is known without writing there."""
 
     def close(self) -> None:
         """Release it."""

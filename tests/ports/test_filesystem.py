@@ -633,6 +633,7 @@ def test_no_oserror_passes_the_seam(root: Root, top: Path, monkeypatch: pytest.M
         lambda: root.mounts(),
         lambda: root.free(),
         lambda: root.free_files(),
+        lambda: root.limits(),
         lambda: root.locked(["file"], replaced=True),
         lambda: root.remove("file"),
     ]

@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from agents.serve import _disk_error
+from infra.filesystem.local.mounts import mount_devices
 from infra.filesystem.local.seam import translate
 from infra.hosts.bootstrap import bootstrap
 from infra.hosts.check import check
 from infra.transports.address import AddressTransport
 from sluice.errors import AgentMissingError, NoSpaceError
+from sluice.formats.rehearsals import Question
+from sluice.model.change import Changes
+from sluice.model.limits import LIMITS
 from sluice.model.order import Failure, Outcome, Receipt
 from sluice.model.site import Address, Subscriber
+from sluice.subscriber.extract.rehearse import rehearse_extraction
 from tests.conftest import missing
 from tests.subscriber.host import Host
-from tests.subscriber.revisions import make, tree_of
+from tests.subscriber.revisions import Made, make, tree_of
 
 Mount = Callable[..., Path]
 
@@ -171,6 +177,69 @@ def test_an_overlay_is_a_destination_as_any_other_and_a_directory_of_its_lower_l
     error = translate(refused.value, str(merged / "empty"))
     assert str(merged / "empty") in error.message
     assert "an overlay can't rename that directory of its lower layer: move it away yourself" in error.remedy
+
+
+# --- file systems that can't hold everything ---------------------------------------------------------------------------
+
+
+def foretold(host: Host, made: Made, target: Path) -> Changes:
+    return rehearse_extraction(host.context, Question(made.manifest, (str(target),)))
+
+
+def test_inodes_without_room_for_later_years_keep_what_they_can_and_that_is_told_before_and_mended_no_more(
+    tmp_path: Path, mount: Mount
+) -> None:
+    image, top = tmp_path / "image", tmp_path / "small"
+    image.write_bytes(bytes(8 * 1024 * 1024))
+    if subprocess.run(["mkfs.ext4", "-q", "-I", "128", image], capture_output=True, check=False).returncode:
+        missing("mkfs.ext4")
+    top.mkdir()
+    mount(top, "-o", "loop", str(image))
+    host, target, source = Host(tmp_path), top / "zone", planted(tmp_path / "source", "late", "early", "exact")
+    for name, seconds in (("late", 2**32), ("early", -(2**32)), ("exact", 1_700_000_000.75)):
+        os.utime(source / name, (0, seconds))
+
+    details = {Path(each.path).name: each.detail for each in foretold(host, make("1.1", source), target).paths}
+    receipt = host.install(make("1.1", source), target)
+
+    assert receipt.failure is None
+    says = "an ext file system with inodes of 128 bytes keeps the time {} for its own".format
+    assert (details["late"], details["early"], details["exact"]) == (says("2038-01-19 03:14:07"), says("1901-12-13 20:45:52"), "")
+    found = {path.name: path.stat().st_mtime_ns for path in target.iterdir()}
+    assert found == {"late": (2**31 - 1) * 10**9, "early": -(2**31) * 10**9, "exact": 1_700_000_000 * 10**9}
+    again = foretold(host, make("1.2", source), target)
+    assert again.counts == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a:b"], "{}/a:b: vfat can't have that name"),
+        (["deep/what?"], "{}/deep/what?: vfat can't have that name"),
+        (["README", "readme"], "{0}/README and {0}/readme are one name for vfat"),
+        (["a", "large file"], "{}/large file has 14 bytes, and vfat holds 12 in a file"),
+    ],
+)
+def test_what_fat_cannot_hold_is_told_by_the_dry_run_in_the_words_of_the_run_and_nothing_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], message: str
+) -> None:
+    monkeypatch.setattr("infra.filesystem.local.limits.mount_types", lambda: dict.fromkeys(mount_devices(), "vfat"))
+    monkeypatch.setitem(LIMITS, "vfat", replace(LIMITS["vfat"], size=12))
+    host, target, made = Host(tmp_path), tmp_path / "zone", make("1.1", planted(tmp_path / "source", *names))
+    stops = foretold(host, made, target).stops
+    failure = failed(host.install(made, target))
+    assert [stop.message for stop in stops] == [failure.message] == [message.format(target)]
+    assert failure.remedy == stops[0].remedy
+    assert not target.exists()
+
+
+def test_a_link_is_nothing_that_fat_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.filesystem.local.limits.mount_types", lambda: dict.fromkeys(mount_devices(), "vfat"))
+    source = planted(tmp_path / "source", "a")
+    (source / "link").symlink_to("a")
+    host, target, made = Host(tmp_path), tmp_path / "zone", make("1.1", source)
+    (stop,) = foretold(host, made, target).stops
+    assert failed(host.install(made, target)).message == stop.message == f"{target}/link is a link, which vfat can't have"
 
 
 # --- noexec -----------------------------------------------------------------------------------------------------------

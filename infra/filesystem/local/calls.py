@@ -19,6 +19,7 @@ _RENAMEAT2 = {"x86_64": 316, "aarch64": 276, "riscv64": 276, "armv7l": 382, "i68
 _STATX = {"x86_64": 332, "aarch64": 291, "riscv64": 291, "armv7l": 397, "i686": 383, "ppc64le": 383, "s390x": 379}
 _STATX_SIZE = 256
 _STATX_INO = 0x100
+_STATX_BTIME = 0x800
 _STATX_MNT_ID = 0x1000
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_NO_AUTOMOUNT = 0x800
@@ -91,12 +92,14 @@ class Attributes(NamedTuple):
     inode: int
     mount: int
     """Number of its mount in /proc/self/mountinfo; 0 if the kernel doesn't report it."""
+    has_birth_time: bool
+    """Whether its file system keeps the time at which it was made."""
 
 
 def attributes(directory: int, name: str) -> Attributes:
     """Call statx, a link as itself; attributes that kernel or file system don't report are taken as absent. Raises OSError."""
     buffer = ctypes.create_string_buffer(_STATX_SIZE)
-    flags, mask = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT, _STATX_INO | _STATX_MNT_ID
+    flags, mask = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT, _STATX_INO | _STATX_BTIME | _STATX_MNT_ID
     if hasattr(_libc, "statx"):
         failed = _libc.statx(directory, os.fsencode(name), flags, mask, buffer)
     else:
@@ -107,7 +110,7 @@ def attributes(directory: int, name: str) -> Attributes:
         if error not in (errno.ENOSYS, errno.EPERM):  # EPERM: the filter of a container that is older than the call
             raise OSError(error, os.strerror(error), name)
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        return Attributes(False, False, False, (os.major(found.st_dev), os.minor(found.st_dev)), found.st_ino, 0)
+        return Attributes(False, False, False, (os.major(found.st_dev), os.minor(found.st_dev)), found.st_ino, 0, True)
     reported, _, bits = struct.unpack_from("=IIQ", buffer, 0)
     (inode,) = struct.unpack_from("=Q", buffer, 32)
     major, minor, mount = struct.unpack_from("=IIQ", buffer, 136)
@@ -118,6 +121,7 @@ def attributes(directory: int, name: str) -> Attributes:
         (major, minor),
         inode,
         mount if reported & _STATX_MNT_ID else 0,
+        bool(reported & _STATX_BTIME),
     )
 
 

@@ -38,6 +38,11 @@ def mount_devices() -> Mapping[int, tuple[int, int]]:
     return found
 
 
+def mount_types() -> Mapping[int, str]:
+    """Return the kind of each mount's file system, such as ext4, by the mount's number. Raises OSError."""
+    return {int(fields[0]): fields[fields.index(b"-") + 1].decode() for fields in _mounts()}
+
+
 def _mounts() -> Iterator[list[bytes]]:
     for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
         yield line.split(b" ")

@@ -10,6 +10,7 @@ from itertools import islice
 
 from infra.filesystem.local.calls import sync_filesystem
 from infra.filesystem.local.directories import Directories
+from infra.filesystem.local.limits import limits_of
 from infra.filesystem.local.locks import locked_paths
 from infra.filesystem.local.metadata import owner_refused, set_all, xattrs_of
 from infra.filesystem.local.mounts import mounts_below
@@ -17,6 +18,7 @@ from infra.filesystem.local.seam import translate_errors
 from infra.filesystem.local.sparse import SparseWriter
 from infra.filesystem.local.swap import settle, swap
 from sluice.errors import DestinationError
+from sluice.model.limits import Limits
 from sluice.model.manifest import EntryKind
 from sluice.ports import LockedPath, Owner, PathStat, Root, Xattrs
 
@@ -242,6 +244,11 @@ class LocalRoot:
         with self._errors(""):
             status = os.fstatvfs(self.names.fd)
         return status.f_favail if status.f_files else None
+
+    def limits(self) -> Limits:
+        """See the port."""
+        with self._errors(""):
+            return limits_of(self.names.fd)
 
     def close(self) -> None:
         """See the port."""

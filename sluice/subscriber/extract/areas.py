@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sluice.errors import DestinationError
+from sluice.model.limits import Limits
 from sluice.ports import PathStat, Root
 from sluice.subscriber.extract.journal import AreaRecord
 from sluice.subscriber.extract.steps import TRIED_AGAIN
 from sluice.subscriber.held.paths import below, full
 
 
-@dataclass(slots=True)
+@dataclass
 class StagingArea:
     """One of them."""
 
@@ -58,6 +60,15 @@ class StagingArea:
         holder = self.root.open_below(self.holder_path)
         try:
             return holder.free(), holder.free_files()
+        finally:
+            holder.close()
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What its file system can hold."""
+        holder = self.root.open_below(self.holder_path)
+        try:
+            return holder.limits()
         finally:
             holder.close()
 

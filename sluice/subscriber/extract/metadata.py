@@ -66,7 +66,10 @@ class Metadata:
             return None
         is_directory = entry.kind is EntryKind.DIRECTORY
         area = self._areas.area_for(root, path if is_directory else path.rpartition("/")[0])
-        step = MetadataStep(area.number, path, is_directory, entry.mode, entry.mtime_ns, found.mode, found.mtime_ns)
+        mtime_ns = area.limits.time(entry.mtime_ns)
+        if not (touched or is_moved or is_mended) and (found.mode, found.mtime_ns) == (entry.mode, mtime_ns):
+            return None
+        step = MetadataStep(area.number, path, is_directory, entry.mode, mtime_ns, found.mode, found.mtime_ns)
         if is_moved:  # which takes capabilities away: they are set again here, or when it is undone
             step = replace(step, owner=owner, owner_before=found.owner)
         return replace(step, xattrs=wanted, xattrs_before=xattrs) if is_moved or is_mended else step

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 from sluice.errors import DestinationError, LockedTargetError, RemovalsError
 from sluice.model.change import ChangeKind
+from sluice.model.limits import Limits
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.site import Synchronize
 from sluice.ports import Owner, PathStat, Root, Xattrs
@@ -25,6 +26,7 @@ from sluice.subscriber.extract.changes import differences, worded
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestination, LocatedDestinations
 from sluice.subscriber.extract.hard_links import HardLinks
+from sluice.subscriber.extract.holdable import check_holdable, kept_time
 from sluice.subscriber.extract.known import Knowledge
 from sluice.subscriber.extract.metadata import Metadata
 from sluice.subscriber.extract.plan import MENDED, Plan, Staged, StagedRemoval, Swap
@@ -76,6 +78,8 @@ class _Planner:
         """Area and name in it of each new directory, by its root and path."""
         self._given_way: dict[str, EntryKind | None] = {}
         """By absolute path, everything in directories that give way to files or links."""
+        self._folded: dict[str, str] = {}
+        """By its absolute path without case, each path that comes to a file system that doesn't tell case apart."""
         self._refused: set[tuple[str, str]] = set()
         """Root and path of everything that is refused; nothing below it is looked at."""
         self.plan = Plan(located, areas.all)
@@ -140,10 +144,17 @@ class _Planner:
             self._check_replaceable(at, entry, found)
             kind, detail = (ChangeKind.CHANGED, "") if is_placed else (ChangeKind.REPLACED, worded(found))
         owner, xattrs = self._metadata.owner(entry, name), self._metadata.xattrs(at, entry)
+        limits = self._limits(root, path)
+        check_holdable(name, entry, limits, self._folded)
         self._stage(root, path, entry, owner, xattrs, kind_before=found.kind.value if found and found.kind else "")
-        self.plan.changes.add(kind, name, detail)
+        self.plan.changes.add(kind, name, "; ".join(filter(None, (detail, kept_time(entry, limits)))))
         if not self._located.manifest.rollback and kind is not ChangeKind.REPLACED:
             self.plan.placed[name] = entry.kind
+
+    def _limits(self, root: Root, path: str) -> Limits:
+        """Return the limits of the file system that a path comes to."""
+        inside = self._new.get((root.path, path.rpartition("/")[0])) if path else None
+        return (inside[0] if inside is not None else self._areas.area_for(root, path.rpartition("/")[0])).limits
 
     def _can_stay(self, at: LocatedDestination, entry: Entry, found: PathStat) -> bool:
         """Whether what is on disk needn't be replaced; plans how it is mended."""
@@ -170,7 +181,7 @@ class _Planner:
             if found.links > 1 or not found.is_ours:  # another name of it may be somebody else's; so may the file, and a setgid bit on it
                 return False
             self.plan.metadata.append(step)
-            found = found._replace(mode=entry.mode, mtime_ns=entry.mtime_ns, ctime_ns=MENDED)
+            found = found._replace(mode=entry.mode, mtime_ns=step.mtime_ns, ctime_ns=MENDED)
         self.plan.unchanged[at.number, entry.path] = found
         return True
 
