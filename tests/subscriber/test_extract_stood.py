@@ -6,16 +6,20 @@ import os
 import shutil
 import stat
 import subprocess
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from infra.filesystem.local import LocalFilesystem
+from sluice.errors import NoSpaceError
 from sluice.formats.rehearsals import Question
 from sluice.model.change import ChangeKind
 from sluice.model.order import Outcome
 from sluice.subscriber.extract.rehearse import rehearse_extraction
-from sluice.subscriber.held.path_lists import STOOD
+from sluice.subscriber.held.path_lists import RETAINED, STOOD
+from tests.subscriber.faulty import FaultyFilesystem
 from tests.subscriber.host import Host, shell
 from tests.subscriber.revisions import Made, made, make, tree_of
 from tests.subscriber.test_extract_synchronize import another_host
@@ -329,3 +333,38 @@ def test_foreign_files_stay_foreign_if_an_extraction_without_rollback_fails(host
 
     assert (target / "a").exists()
     assert (target / "sub/b").exists() is early
+
+
+@pytest.mark.parametrize("ends", ["killed", "failed"])
+@pytest.mark.parametrize("reached", range(4))
+def test_without_rollback_a_path_whose_swap_was_not_reached_is_not_placed(tmp_path: Path, reached: int, ends: str) -> None:
+    class Killed(BaseException):
+        pass
+
+    def stop(method: str, path: str) -> None:
+        if method == "swap" and len(swapped) >= reached:
+            raise Killed if ends == "killed" else NoSpaceError("no space left")
+        if method == "swap":
+            swapped.append(Path(path).name)
+
+    swapped: list[str] = []
+    source, target, names = tmp_path / "source", tmp_path / "target", ("a", "b", "c", "new/d")
+    (source / "new").mkdir(parents=True)
+    for name in names:
+        (source / name).write_text("ours")
+    target.mkdir()
+    host = Host(tmp_path, FaultyFilesystem(stop))
+    with suppress(Killed):
+        assert host.install(make("1.1", source, rollback=False, synchronize="yes"), target).outcome is Outcome.FAILED_KEPT
+    host.using(LocalFilesystem()).recover()
+    placed = {name for name in names if name.partition("/")[0] in swapped}
+    assert {name for name in names if (target / name).exists()} == placed
+    assert len(swapped) == reached
+    assert set(RETAINED.read(host.held)) == {str(target / path) for name in placed for path in (name, *Path(name).parts[:-1])}
+    (target / "new").mkdir(exist_ok=True)
+    for name in set(names) - placed:
+        (target / name).write_text("theirs")
+    for name in names:
+        (source / name).unlink()
+    assert host.install(make("1.2", source, rollback=False, synchronize="yes"), target).failure is None
+    assert {name for name in names if (target / name).exists()} == set(names) - placed

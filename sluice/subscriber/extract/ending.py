@@ -16,8 +16,9 @@ from sluice.subscriber.extract.commit import commit, forget_read_back
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.journal import Beginning, Journal, JournalState
 from sluice.subscriber.extract.receipts import Figures, receipt_for, receipt_in, store_receipt
-from sluice.subscriber.extract.undo import ReopenedAreas, remove_staging, undo
+from sluice.subscriber.extract.undo import ReopenedAreas, remove_staging, undo, unswapped
 from sluice.subscriber.held.path_lists import KEPT, RETAINED
+from sluice.subscriber.held.paths import parents
 from sluice.trust.envelope import Envelope
 
 
@@ -73,6 +74,7 @@ def end_failed(context: ExtractionContext, error: SluiceError, figures: Figures)
             end_action(action.token, action.session)
     changed = state is not JournalState.STAGING and state is not JournalState.UNDOING
     if not beginning.rollback and changed:
+        _keep_placed(context, beginning)
         _sign(context, order, beginning, Outcome.FAILED_KEPT, error, figures)
         journal.enter(JournalState.COMMITTED)
     else:
@@ -93,6 +95,15 @@ def end_failed(context: ExtractionContext, error: SluiceError, figures: Figures)
     envelope = journal.receipt() or {}
     finish_if_possible(context)
     return envelope
+
+
+def _keep_placed(context: ExtractionContext, beginning: Beginning) -> None:
+    """Leave out of the next retained paths those whose swap wasn't made: nothing of ours is there."""
+    with closing(ReopenedAreas(context.filesystem, beginning.areas)) as areas:
+        missing = unswapped(areas, context.journal.plan())
+    kept = KEPT.read(context.held, from_journal=True)
+    placed = {path: kind for path, kind in kept.items() if missing.isdisjoint((path, *parents(path)))}
+    KEPT.write_to_journal(context.held, {**RETAINED.read(context.held), **placed})
 
 
 def _both(failed: UndoFailedError, cause: SluiceError) -> UndoFailedError:

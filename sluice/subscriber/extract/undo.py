@@ -15,7 +15,7 @@ from sluice.ports import Filesystem, Root
 from sluice.subscriber.extract.journal import AreaRecord
 from sluice.subscriber.extract.rights import is_opened
 from sluice.subscriber.extract.steps import NEW, MetadataStep, RemoveStep, Step, SwapStep
-from sluice.subscriber.held.paths import full, is_private
+from sluice.subscriber.held.paths import below, full, is_private
 
 NAMED_MAX = 20
 """Most paths that an error names."""
@@ -74,9 +74,25 @@ def undo(areas: ReopenedAreas, steps: Sequence[Step]) -> None:
         )
 
 
+def unswapped(areas: ReopenedAreas, steps: Sequence[Step]) -> set[str]:
+    """Return the real paths at which nothing was swapped in, as far as can be told: what was staged for them isn't gone from staging."""
+    found = set()
+    for step in steps:
+        if isinstance(step, SwapStep):
+            staging = areas.staging[step.area]
+            staged = None if staging is None else staging.find(step.staged)
+            if staging is None or (staged is not None and staged.inode == step.inode):
+                found.add(_real(areas, step))
+    return found
+
+
+def _real(areas: ReopenedAreas, step: Step) -> str:
+    return below(areas.areas[step.area].directory, step.path)
+
+
 def _attempt(areas: ReopenedAreas, step: Step, failed: list[str]) -> None:
     root = areas.roots[step.area]
-    name = f"{areas.areas[step.area].directory.rstrip('/')}/{step.path}"
+    name = _real(areas, step)
     if root is None:
         failed.append(f"{name} (its directory is gone)")
         return

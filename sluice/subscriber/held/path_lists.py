@@ -28,10 +28,10 @@ class PathList:
     most: int
     """Most paths that are remembered."""
 
-    def read(self, held: DistributionDirectory) -> dict[str, EntryKind]:
-        """Return kinds by real path."""
+    def read(self, held: DistributionDirectory, *, from_journal: bool = False) -> dict[str, EntryKind]:
+        """Return kinds by real path, of the Distribution, or of the extraction under way if that changes them."""
         try:
-            lines = (held.directory / self.name).read_bytes().splitlines()
+            lines = (self._in_journal(held) if from_journal else held.directory / self.name).read_bytes().splitlines()
             found = {path: EntryKind(kind) for kind, path in map(json.loads, lines)}
         except (OSError, ValueError, TypeError):
             return {}
@@ -40,7 +40,7 @@ class PathList:
     def write_to_journal(self, held: DistributionDirectory, paths: Mapping[str, EntryKind]) -> None:
         """Write it into the journal of the extraction under way, unless it is the Distribution's already."""
         kept = dict(islice(sorted(paths.items()), self.most))
-        if kept != self.read(held):
+        if kept != self.read(held) or self._in_journal(held).exists():
             lines = [json.dumps([kind.value, path], separators=(",", ":")) + "\n" for path, kind in kept.items()]
             replace_atomically(self._in_journal(held), "".join(lines).encode())
 
