@@ -71,13 +71,13 @@ class DistributorTrust:
 
     def check_sequence(self, order: Order) -> None:
         """Raise ReplayedError if an order is older than one that was accepted."""
-        read_high_water(self._trust.high_water_path).check_sequence(order.distribution, order.sequence)
+        read_high_water(self._trust.high_water_path).check_sequence(order)
 
     def raise_sequence(self, order: Order) -> None:
         """Accept an order durably: older ones are refused from now on."""
         with self._locked():
             marks = read_high_water(self._trust.high_water_path)
-            marks.check_sequence(order.distribution, order.sequence)
+            marks.check_sequence(order)
             write_high_water(self._trust.high_water_path, marks.raised(sequences={order.distribution: order.sequence}))
 
     def _locked(self) -> AbstractContextManager[None]:

@@ -14,6 +14,7 @@ from typing import Any
 from sluice.durable import replace_atomically
 from sluice.errors import ReplayedError
 from sluice.formats.canonical import Fields, canonical_bytes
+from sluice.model.order import Act, Order
 
 FILE_MAX = 16 * 1024 * 1024
 
@@ -36,13 +37,17 @@ class HighWater:
                     remedy="repeat `sluice send`; if the Distributor was restored from a backup, restore a newer trust directory",
                 )
 
-    def check_sequence(self, distribution: str, sequence: int) -> None:
-        """Raise ReplayedError unless ``sequence`` is above the last order's for the Distribution."""
-        mark = self.sequences.get(distribution, 0)
-        if sequence <= mark:
+    def check_sequence(self, order: Order) -> None:
+        """Raise ReplayedError unless the order's number is above the last one's for its Distribution: the remedy gives another order."""
+        about, mark = order.distribution, self.sequences.get(order.distribution, 0)
+        if order.sequence <= mark:
+            repeated = {
+                Act.EXTRACT: f"sluice extract {order.subscriber} --distribution {about}",
+                Act.RELEASE: f"sluice release {about} --to {order.subscriber}",
+            }
             raise ReplayedError(
-                f"order {sequence} for {distribution} is not above order {mark}, which was accepted before",
-                remedy="repeat `sluice extract`",
+                f"order {order.sequence} to {order.act} {about} is not above order {mark}, which was accepted before",
+                remedy=f"run: {repeated[order.act]}",
             )
 
     def raised(self, *, versions: Mapping[str, int] | None = None, sequences: Mapping[str, int] | None = None) -> HighWater:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,9 +23,9 @@ from sluice.errors import (
     UnknownDistributorError,
 )
 from sluice.model.action import Script, ScriptType
-from sluice.model.order import Order
+from sluice.model.order import Act, Order
 from sluice.model.revision import RevisionNumber
-from sluice.trust.high_water import read_high_water
+from sluice.trust.high_water import HighWater, read_high_water
 from sluice.trust.publish import Publisher
 from sluice.trust.targets import Target
 from sluice.trust.verify import TrustDirectory
@@ -318,12 +319,26 @@ def test_an_order_signed_by_a_strange_key_is_refused(tmp_path: Path, trust: Trus
 
 def test_a_high_water_mark_of_orders_only_rises(trust: TrustDirectory) -> None:
     marks = read_high_water(trust.high_water_path).raised(sequences={"zone": 7})
-    marks.check_sequence("zone", 8)
-    marks.check_sequence("web", 1)
+    marks.check_sequence(order(8))
+    marks.check_sequence(replace(order(1), distribution="web"))
     for sequence in (6, 7):
         with pytest.raises(ReplayedError):
-            marks.check_sequence("zone", sequence)
+            marks.check_sequence(order(sequence))
     assert marks.raised(sequences={"zone": 3}).sequences["zone"] == 7
+
+
+@pytest.mark.parametrize(
+    ("act", "remedy"),
+    [
+        (Act.EXTRACT, "run: sluice extract helsinki --distribution zone"),
+        (Act.RELEASE, "run: sluice release zone --to helsinki"),
+    ],
+)
+def test_an_order_that_was_accepted_before_is_refused_with_the_command_that_gives_another(act: Act, remedy: str) -> None:
+    """Its agent was killed before its receipt was stored."""
+    with pytest.raises(ReplayedError, match=f"order 7 to {act} zone is not above order 7, which was accepted before") as refused:
+        HighWater(sequences={"zone": 7}).check_sequence(replace(order(7), act=act))
+    assert refused.value.remedy == remedy
 
 
 def test_a_kill_before_the_timestamp_leaves_the_set_before(
