@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.filesystem.local import LocalFilesystem
 from sluice.formats.manifest.document import manifest_bytes
 from sluice.formats.rehearsals import Question
 from sluice.model.change import ChangeKind
@@ -197,6 +199,47 @@ def test_a_former_status_file_that_is_damaged_stops_it_and_the_remedy_works(rena
     assert (renaming.host.held.revision(receipt.revision) / "distfile.ted").exists()  # nothing was set aside
     release(renaming.old.context, replace(renaming.old.order(make("1.1", renaming.source), ()), act=Act.RELEASE))
     assert renaming.install().failure is None
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("does", ["receives", "extracts", "is killed", "nothing"])
+def test_a_former_name_that_comes_back_between_commit_and_clean_up_keeps_its_work(tmp_path: Path, does: str, *, killed: bool) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(method: str, path: str) -> None:
+        if method == "swap":
+            raise Killed
+
+    def at_clean_up(phase: str, _done: int, _total: int) -> None:
+        if phase != "clean up":
+            return
+        if does != "nothing":
+            renaming.old.receive(made)
+        if does == "extracts":
+            assert renaming.old.extract(made, elsewhere).outcome is Outcome.INSTALLED
+        elif does == "is killed":
+            with pytest.raises(Killed):
+                renaming.old.using(FaultyFilesystem(kill)).extract(made, elsewhere)
+        if killed:
+            raise Killed
+
+    renaming, elsewhere = Renaming(tmp_path), tmp_path / "srv/elsewhere"
+    shutil.copytree(renaming.source, tmp_path / "other")
+    made = make("1.2", tmp_path / "other")
+    renaming.host.context = replace(renaming.host.context, event=at_clean_up)
+    with suppress(Killed):
+        assert renaming.install().took_over == "old"
+    renaming.host.recover()
+    assert renaming.host.held.status().extracted is not None
+    assert not renaming.host.held.journal.exists()
+    assert renaming.old.held.directory.exists() is (does != "nothing")
+    if does != "nothing":
+        assert "1.2" in renaming.old.held.status().received
+        renaming.old.using(LocalFilesystem()).recover()
+        assert renaming.old.extract(made, elsewhere).failure is None
+        assert tree_of(elsewhere) == tree_of(tmp_path / "other")
+        assert renaming.host.leftovers(elsewhere.parent) == []
 
 
 def test_a_dry_run_names_the_removals_alone_and_changes_nothing(renaming: Renaming) -> None:

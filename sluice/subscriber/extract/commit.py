@@ -13,6 +13,7 @@ from sluice.model.manifest import Manifest
 from sluice.model.order import Order, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import DistributionType
+from sluice.subscriber.extract.journal import FORMER
 from sluice.subscriber.held.directory import DistributionDirectory, Extracted, remove_directory
 from sluice.subscriber.held.path_lists import RETAINED, STOOD
 from sluice.subscriber.held.supplement import remove_supplements
@@ -42,9 +43,11 @@ def commit(held: DistributionDirectory, order: Order, receipt: Receipt) -> None:
         manifest=blake3(data).hexdigest(),
     )
     held.write_status(replace(held.status(), extracted=extracted, reason=""))
-    if (former := held.former(manifest.renamed_from)) is not None:  # all that it placed is in this manifest, or retained
-        with former.lock():
-            remove_directory(former.directory, swept=held.directory)
+    recorded = held.journal / FORMER
+    if recorded.exists() and (former := held.former(manifest.renamed_from)) is not None:
+        with former.lock():  # it was free since the revision was committed: what came back in that time is another's
+            if former.fingerprint() == recorded.read_bytes():  # all that it placed is in this manifest, or retained
+                remove_directory(former.directory, swept=held.directory)
     clean_up(held, manifest)
 
 

@@ -27,7 +27,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.subscriber.extract.acting import Actions
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.ending import end_failed, finish_if_possible, recover, reports_of
-from sluice.subscriber.extract.former import hold_former
+from sluice.subscriber.extract.former import Former, hold_former
 from sluice.subscriber.extract.journal import Beginning, JournalState
 from sluice.subscriber.extract.known import Knowledge
 from sluice.subscriber.extract.locked import wait_until_unlocked
@@ -142,13 +142,15 @@ class _Extraction:
                 if plan.is_empty and state.is_extracted(order.revision) and not (order.force or former):
                     self._figures.unchanged, self._figures.read = len(plan.unchanged), len(plan.read)
                     return self._answer(Outcome.ALREADY_INSTALLED, read_back=read_back_digest(manifest))
-                return self._carry_out(plan, local, actions)
+                return self._carry_out(plan, local, actions, former)
 
-    def _carry_out(self, plan: Plan, local: LocalContents, actions: Actions) -> Envelope:
+    def _carry_out(self, plan: Plan, local: LocalContents, actions: Actions, former: Former | None) -> Envelope:
         progress, rollback = self._context.progress, plan.destinations.manifest.rollback
         actions.check_processes()
         areas = tuple(area.record() for area in plan.areas)
         self._journal.begin(Beginning(order_bytes(self._order).decode(), time_to_json(self._started), rollback, areas))
+        if former is not None:
+            self._journal.write_former(former.held.fingerprint())
         self._stage(plan, local)
         RETAINED.write_to_journal(self._held, plan.retained)
         STOOD.write_to_journal(self._held, plan.stood)

@@ -24,6 +24,8 @@ from sluice.subscriber.held.directory import remove_directory
 
 FILE_MAX = 1024 * 1024 * 1024
 """Most bytes of one file of a journal: a plan has a line for each step."""
+FORMER = "former"
+"""``DistributionDirectory.fingerprint`` of the former name, if something of it is taken over."""
 _WRITE = 1024 * 1024
 
 
@@ -191,6 +193,10 @@ class Journal:
             return [_started(value) for value in found.values()]
         except (ValueError, KeyError, TypeError) as error:
             raise self._damaged("actions") from error
+
+    def write_former(self, fingerprint: bytes) -> None:
+        """Record the directory of the former name as it is taken over, before anything is staged."""
+        replace_atomically(self.directory / FORMER, fingerprint)
 
     def write_receipt(self, envelope: dict[str, Any]) -> None:
         """Record the signed receipt, before COMMITTED or UNDONE."""

@@ -122,6 +122,12 @@ class DistributionDirectory:
         arriving = list(receiving.iterdir()) if receiving.is_dir() else []
         return [*arriving, receiving, self.directory / "revisions", self.receipts, self.directory]
 
+    def fingerprint(self) -> bytes:
+        """Return what differs once anything was received, extracted or begun here since. The caller holds the lock."""
+        names = sorted(os.listdir(self.directory)), sorted(os.listdir(self.directory / "receiving"))
+        status = self.status_path.read_bytes() if self.status_path.exists() else b""
+        return canonical_bytes(list(names)) + status
+
     def status(self) -> Status:
         """Read the status file; nothing is held if it is missing. Raises StoreCorruptError."""
         try:
