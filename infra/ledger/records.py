@@ -17,25 +17,28 @@ from sluice.rules.wording import printable
 
 # Made once: making its statements is most of what a write costs. Values come when they are executed.
 _APPEND = insert(events).inline()
-_ABOUT_BUILDS = frozenset({EventKind.BUILT, EventKind.NO_CHANGE, EventKind.BUILD_FAILED})
+_FAILS = {EventKind.BUILD_FAILED: "build", EventKind.SIGN_FAILED: "sign"}
+_SUCCEEDS = {EventKind.BUILT: "build", EventKind.NO_CHANGE: "build", EventKind.SIGNED: "sign"}
 
 
 def append(connection: Connection, event: Event) -> None:
     """Append an event."""
     connection.execute(_APPEND, event_values(event))
-    if event.kind in _ABOUT_BUILDS:
-        _keep_build_failure(connection, event)
-
-
-def _keep_build_failure(connection: Connection, event: Event) -> None:
-    """Keep the failure of a build, from the first one on, until a build succeeds."""
-    key = {"distribution": event.distribution}
-    if event.kind is not EventKind.BUILD_FAILED:
+    if event.kind in _SUCCEEDS:
+        key = {"distribution": event.distribution, "operation": _SUCCEEDS[event.kind]}
         connection.execute(delete(failing).where(matches(failing, key)))
-        return
-    since = connection.execute(select(failing.c.since).where(matches(failing, key))).scalar_one_or_none() or event.at
-    told = {name: printable(str(event.data.get(name, ""))) for name in ("code", "message", "remedy")}
-    upsert(connection, failing, key, {"since": since, "at": event.at, **told})
+    elif event.kind in _FAILS:
+        _keep_failure(connection, event, _FAILS[event.kind])
+
+
+def _keep_failure(connection: Connection, event: Event, operation: str) -> None:
+    """Keep the failure of a build, or of signing, from the first one on, until the same succeeds; a build's goes before signing's."""
+    key = {"distribution": event.distribution}
+    known = connection.execute(select(failing.c.since, failing.c.operation).where(matches(failing, key))).one_or_none()
+    if known is None or known.operation == operation or operation == "build":
+        since = known.since if known is not None and known.operation == operation else event.at
+        told = {name: printable(str(event.data.get(name, ""))) for name in ("code", "message", "remedy")}
+        upsert(connection, failing, key, {"since": since, "at": event.at, "operation": operation, **told})
 
 
 def apply_record(connection: Connection, record: Record) -> CurrentState | None:

@@ -97,7 +97,7 @@ def read_belief(row: Row[Any]) -> Belief:
 
 def read_build_failure(row: Row[Any]) -> BuildFailure:
     """Read a row of ``failing``."""
-    return BuildFailure(row.distribution, row.since, row.at, row.code, row.message, row.remedy)
+    return BuildFailure(row.distribution, row.since, row.at, row.code, row.message, row.remedy, row.operation)
 
 
 def select_tickets() -> Select[Any]:

@@ -29,13 +29,25 @@ def _add_orders_of_doubts(connection: Connection) -> None:
     connection.execute(update(states).where(states.c.doubt != "").values(doubt_order=last))
 
 
+def _add_operations(connection: Connection) -> None:
+    """Upgrade to version 6."""
+    if failing.c.operation.name not in {each["name"] for each in inspect(connection).get_columns(failing.name)}:  # made just above
+        _add_columns(connection, failing.c.operation)
+
+
 def _add_columns(connection: Connection, *columns: Column[Any]) -> None:
     for column in columns:
         new = CreateColumn(column).compile(dialect=connection.dialect)
         connection.execute(text(f"ALTER TABLE {column.table.name} ADD COLUMN {new}"))
 
 
-UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: queues.create, 2: writers.create, 3: _add_beliefs, 4: _add_orders_of_doubts}
+UPGRADES: Mapping[int, Callable[[Connection], None]] = {
+    1: queues.create,
+    2: writers.create,
+    3: _add_beliefs,
+    4: _add_orders_of_doubts,
+    5: _add_operations,
+}
 """By the version found: the step to the next one. Data stay; the version is raised in the same transaction."""
 
 

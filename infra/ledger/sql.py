@@ -20,7 +20,7 @@ from infra.ledger.sqlite import open_sqlite
 from infra.ledger.tables import beliefs, cancels, events, failing, receipts, sequences, states
 from infra.ledger.tables import built as built_table
 from sluice.errors import LedgerError
-from sluice.model.belief import Belief
+from sluice.model.belief import Belief, BuildFailure
 from sluice.model.event import Event, EventKind, RecordedEvent
 from sluice.model.known import Known, LedgerSnapshot
 from sluice.model.order import CLAIMED_SEQUENCE_MAX, Receipt
@@ -136,6 +136,10 @@ class SqlLedger(SendQueue):
 
         return self._database.read(work)
 
+    def failing(self) -> Mapping[str, BuildFailure]:
+        """See ``sluice.ports.Ledger``."""
+        return self._database.read(_read_failing)
+
     def snapshot(self) -> LedgerSnapshot:
         """See ``sluice.ports.Ledger``."""
 
@@ -146,7 +150,7 @@ class SqlLedger(SendQueue):
                 built={r.distribution: read_built(r) for r in connection.execute(select(built_table))},
                 tickets=select_all_tickets(connection),
                 beliefs={(r.distributor, r.subscriber): read_belief(r) for r in connection.execute(select(beliefs))},
-                failing={r.distribution: read_build_failure(r) for r in connection.execute(select(failing))},
+                failing=_read_failing(connection),
             )
 
         return self._database.read(work)
@@ -249,6 +253,10 @@ class SqlLedger(SendQueue):
     def close(self) -> None:
         """Release connections."""
         self._database.close()
+
+
+def _read_failing(connection: Connection) -> Mapping[str, BuildFailure]:
+    return {row.distribution: read_build_failure(row) for row in connection.execute(select(failing))}
 
 
 def _about_receipt(event: Event, receipt: Receipt) -> Event:

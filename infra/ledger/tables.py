@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, Meta
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of these tables. An older ledger is upgraded when it is opened (``schema.UPGRADES``), a newer one isn't opened."""
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -128,8 +128,9 @@ failing = Table(
     Column("code", String(80), nullable=False),
     Column("message", Text, nullable=False),
     Column("remedy", Text, nullable=False),
+    Column("operation", String(10), nullable=False, server_default="build"),
 )
-"""Since version 4. Distributions whose last build failed."""
+"""Since version 4. Distributions whose last build, or signing, failed. ``operation`` since version 6."""
 
 beliefs = Table(
     "beliefs",

@@ -96,7 +96,7 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class BuildFailure:
-    """A build that fails: since when, and why at last."""
+    """A build, or the signing after it, that fails: since when, and why at last."""
 
     distribution: str
     since: datetime
@@ -104,3 +104,5 @@ class BuildFailure:
     code: str
     message: str
     remedy: str
+    operation: str = "build"
+    """Or ``sign``."""

@@ -22,6 +22,7 @@ class EventKind(StrEnum):
     NO_CHANGE = "no change"
     BUILD_FAILED = "build failed"
     SIGNED = "signed"
+    SIGN_FAILED = "sign failed"
     OFFERED = "offered"
     SEND_STARTED = "send started"
     SEND_PAUSED = "send paused"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from sluice.model.assignment import Assignment
-from sluice.model.belief import Belief
+from sluice.model.belief import Belief, BuildFailure
 from sluice.model.event import Event, EventKind, RecordedEvent
 from sluice.model.known import Known, LedgerSnapshot
 from sluice.model.order import Receipt
@@ -56,6 +56,9 @@ class Ledger(Protocol):
 
     def built(self, distribution: str) -> Built | None:
         """Return the latest revision that was recorded as built."""
+
+    def failing(self) -> Mapping[str, BuildFailure]:
+        """Return the Distributions whose last build, or signing after it, failed."""
 
     def snapshot(self) -> LedgerSnapshot:
         """Return the data that ``rules.reasons`` reads, as of one moment."""

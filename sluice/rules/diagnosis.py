@@ -45,7 +45,7 @@ class Finding:
 
     health: Health
     area: str
-    """``machine``, ``site``, ``prefect``, ``ledger``, ``trust``, ``agent``, ``source``, ``build``, ``subscriber``."""
+    """``machine``, ``site``, ``prefect``, ``ledger``, ``trust``, ``agent``, ``source``, ``build``, ``sign``, ``subscriber``."""
     object: str
     sentence: str
     remedy: str = ""
@@ -167,13 +167,13 @@ def queue(ledger: str, tickets: Iterable[Ticket], now: datetime) -> Finding:
 
 
 def builds(site: Site, distributor: str, snapshot: LedgerSnapshot, now: datetime) -> list[Finding]:
-    """Report the Distributions whose builds fail."""
+    """Report the Distributions whose builds, or signings, fail."""
     found = []
     for each in sorted(site.distributions_of_distributor(distributor), key=lambda each: each.name):
         if each.active and (failure := snapshot.failing.get(each.name)) is not None:
             failing = FailingBuild(failure, next_start(each.build, now))
-            remedy = failure.remedy or f"see its log in Prefect, then run: sluice build {each.name}"
-            found.append(Finding(Health.FAILED, "build", each.name, failing.sentence, remedy))
+            remedy = failure.remedy or f"see its log in Prefect, then run: sluice {failure.operation} {each.name}"
+            found.append(Finding(Health.FAILED, failure.operation, each.name, failing.sentence, remedy))
     return found
 
 

@@ -15,7 +15,7 @@ from sluice.rules.retry import moment
 
 @dataclass(frozen=True, slots=True)
 class FailingBuild:
-    """Builds of a Distribution that fail, and their next start."""
+    """Builds of a Distribution, or signings, that fail, and the next start of a build, which signs too."""
 
     failure: BuildFailure
     next_try: datetime | None
@@ -25,14 +25,17 @@ class FailingBuild:
     def sentence(self) -> str:
         """Say since when and why, and when it is tried again; without a full stop."""
         failure = self.failure
-        again = f"the next try is at {moment(self.next_try)}" if self.next_try else f"run: sluice build {failure.distribution}"
+        what = {"build": "builds fail", "sign": "signing fails"}[failure.operation]
+        again = (
+            f"the next try is at {moment(self.next_try)}" if self.next_try else f"run: sluice {failure.operation} {failure.distribution}"
+        )
         remedy = f" ({failure.remedy})" if failure.remedy else ""
-        return f"builds fail since {moment(failure.since)}: {failure.message}{remedy}; {again}"
+        return f"{what} since {moment(failure.since)}: {failure.message}{remedy}; {again}"
 
     def as_json(self) -> Mapping[str, str | None]:
         """Return the object of ``status --json``."""
         failure = self.failure
-        texts = {"code": failure.code, "message": failure.message, "remedy": failure.remedy}
+        texts = {"operation": failure.operation, "code": failure.code, "message": failure.message, "remedy": failure.remedy}
         return {"since": _time(failure.since), "at": _time(failure.at), "next_try": _time(self.next_try), **texts}
 
 
@@ -61,7 +64,7 @@ class StatusRow:
     doubt: str = ""
     """Why what was believed of it doesn't hold any more."""
     failing: FailingBuild | None = None
-    """Set if builds of the Distribution fail."""
+    """Set if builds of the Distribution, or signings, fail."""
 
     def as_json(self) -> Mapping[str, Any]:
         """Return the object of ``status --json``: revisions as ``2.3``, the time as RFC 3339 in UTC."""

@@ -10,7 +10,7 @@ import pytest
 from infra.ledger.sql import open_ledger
 from infra.sources.files import FilesSource
 from sluice.distributor.build.build import BuildResult
-from sluice.distributor.build.record import build_recorded
+from sluice.distributor.build.record import build_recorded, sign_recorded
 from sluice.errors import SluiceError, StoreLockedError
 from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
@@ -84,6 +84,40 @@ def test_whatever_fails_a_build_leaves_a_trace_until_one_succeeds(tmp_path: Path
     assert build(site, tmp_path / "ledger.db")[1] is EventKind.BUILT
     with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
         assert ledger.snapshot().failing == {}
+
+
+@pytest.mark.parametrize("fault", ["no keys", "a bug"])
+@pytest.mark.parametrize("is_news", [True, False])
+def test_whatever_fails_a_signing_leaves_a_trace_until_one_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, *, is_news: bool
+) -> None:
+    site = Site(tmp_path)
+    site.write("a", b"content")
+    build(site, tmp_path / "ledger.db")
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        publisher, without = (Publisher(tmp_path / name, distributor="hq") for name in ("hq", "elsewhere"))
+        parts = {"store": site.store, "ledger": ledger, "clock": Place(ledger), "publisher": publisher}
+        context = context_of(site=site_of(site.distribution), **parts)
+        if not is_news:
+            sign_recorded(context, ["zone"])
+        with monkeypatch.context() as broken:
+            context.publisher = without if fault == "no keys" else publisher
+            if fault == "a bug":
+                broken.setattr("sluice.distributor.build.record.sign", lambda *_, **__: 1 // 0)
+            for _ in range(2):
+                with pytest.raises(SluiceError if fault == "no keys" else ZeroDivisionError):
+                    sign_recorded(context, ["zone"])
+        (failure,) = ledger.failing().values()
+        (first, _) = (each.event for each in ledger.events(kinds=[EventKind.SIGN_FAILED]))
+        assert (failure.operation, failure.since, failure.remedy != "") == ("sign", first.at, True)
+        build(site, tmp_path / "ledger.db")
+        assert list(ledger.failing()) == ["zone"]
+        context.publisher = publisher
+        assert bool(sign_recorded(context, ["zone"]).changed) is is_news
+        assert ledger.failing() == {}
+        signed = len(ledger.events(kinds=[EventKind.SIGNED]))
+        sign_recorded(context, ["zone"])
+        assert len(ledger.events(kinds=[EventKind.SIGNED])) == signed, "nothing happened"
 
 
 def test_a_build_that_another_run_makes_already_is_no_failing_one(tmp_path: Path) -> None:

@@ -258,6 +258,32 @@ def test_a_failing_build_is_kept_from_its_first_failure_until_a_success(ledger: 
     assert ledger.snapshot().failing == {}
 
 
+def test_a_failing_signing_is_kept_until_it_succeeds_and_told_after_a_failing_build(ledger: Ledger) -> None:
+    def happens(kind: EventKind, minutes: int) -> tuple[str, datetime] | None:
+        ledger.record(Event(NOW + timedelta(minutes=minutes), kind, "hq", "zone", data={"code": kind.value}))
+        found = ledger.failing().get("zone")
+        return None if found is None else (found.operation, found.since)
+
+    first, later = NOW + timedelta(minutes=1), NOW + timedelta(minutes=5)
+    assert happens(EventKind.SIGN_FAILED, 1) == ("sign", first)
+    assert happens(EventKind.NO_CHANGE, 2) == ("sign", first), "a build isn't signed by its success"
+    assert happens(EventKind.SIGN_FAILED, 3) == ("sign", first)
+    assert ledger.snapshot().failing == ledger.failing()
+    assert happens(EventKind.SIGNED, 4) is None
+    assert happens(EventKind.BUILD_FAILED, 5) == ("build", later)
+    assert happens(EventKind.SIGN_FAILED, 6) == ("build", later), "by a refresh"
+    assert happens(EventKind.SIGNED, 7) == ("build", later)
+    assert happens(EventKind.BUILT, 8) is None
+
+
+def test_a_ledger_of_version_5_keeps_its_failing_builds(ledger: SqlLedger, opener: Opener) -> None:
+    ledger.record(Event(NOW, EventKind.BUILD_FAILED, "hq", "zone", data={"code": "SourceMissingError"}))
+    with ledger._database._writers.begin() as older:
+        older.execute(text("ALTER TABLE failing DROP COLUMN operation"))
+        older.execute(text("UPDATE schema_version SET version = 5"))
+    assert [(each.distribution, each.operation) for each in opener().failing().values()] == [("zone", "build")]
+
+
 def test_a_ledger_of_version_3_is_upgraded_and_keeps_what_it_has(ledger: SqlLedger, opener: Opener) -> None:
     ledger.record(event(EventKind.OFFERED), offered)
     ledger.accept_receipt(receipt(), "{}", event(EventKind.INSTALLED))

@@ -457,6 +457,7 @@ def test_machines_that_answer_in_turn_and_failing_builds_are_said_beside_what_is
         "since": "2026-12-01T11:00:00Z",
         "at": "2026-12-01T12:00:00Z",
         "next_try": None,
+        "operation": "build",
         "code": "SourceMissingError",
         "message": "/srv/zone is missing",
         "remedy": "mount it",

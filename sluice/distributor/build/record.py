@@ -9,7 +9,7 @@ from sluice.distributor.build.sign import sign
 from sluice.distributor.context import DistributorContext, event_of, failure_data
 from sluice.errors import SluiceError, StoreLockedError
 from sluice.model.event import EventKind, JsonValue
-from sluice.model.state import Built
+from sluice.model.state import Built, Record
 from sluice.ports import Progress
 from sluice.rules.lifetimes import longest_send_interval
 from sluice.trust.publish import Published
@@ -31,9 +31,7 @@ def build_recorded(
     except StoreLockedError:
         raise  # another run builds it, and leaves the trace
     except Exception as error:  # whatever it is: a build that fails leaves a trace
-        told = error if isinstance(error, SluiceError) else SluiceError(f"{type(error).__name__}: {error}", remedy="report it as a bug")
-        data = {**failure_data(told), "remedy": told.remedy[:1000]}
-        context.ledger.record(event_of(context, EventKind.BUILD_FAILED, distribution, data=data))
+        context.ledger.record(event_of(context, EventKind.BUILD_FAILED, distribution, data=_told(error)))
         raise
     newest = result.revision or result.previous
     known = context.ledger.built(distribution)
@@ -48,17 +46,33 @@ def build_recorded(
 
 
 def sign_recorded(context: DistributorContext, distributions: Collection[str]) -> Published:
-    """Sign what can be sent of Distributions and record it; with none, renew what nears its expiry. Raises TrustError."""
-    published = sign(
-        distributions,
-        store=context.store,
-        publisher=context.publisher,
-        now=context.clock.now(),
-        longest_interval=longest_send_interval(context.site, context.distributor.name),
-    )
-    if published.changed:
-        data: dict[str, JsonValue] = {"timestamp": published.timestamp, "roles": ", ".join(published.changed)[:1000]}
-        for name in distributions or ("",):
-            kept = context.store.revisions(name) if name else ()
-            context.ledger.record(event_of(context, EventKind.SIGNED, name, kept[-1] if kept else None, data))
+    """Sign what can be sent of Distributions and record it, or that it failed; with none, renew what nears its expiry.
+
+    Raises:
+        TrustError, StoreError: Nothing was published.
+    """
+    try:
+        published = sign(
+            distributions,
+            store=context.store,
+            publisher=context.publisher,
+            now=context.clock.now(),
+            longest_interval=longest_send_interval(context.site, context.distributor.name),
+        )
+    except Exception as error:  # whatever it is: until it is signed, nothing newer is sent
+        context.ledger.record_all([Record(event_of(context, EventKind.SIGN_FAILED, name, data=_told(error))) for name in distributions])
+        raise
+    told = distributions or ("",)
+    if not published.changed:  # of those that failed before, the end of that is told
+        failing = context.ledger.failing()
+        told = [name for name in distributions if name in failing and failing[name].operation == "sign"]
+    data: dict[str, JsonValue] = {"timestamp": published.timestamp, "roles": ", ".join(published.changed)[:1000]}
+    for name in told:
+        kept = context.store.revisions(name) if name else ()
+        context.ledger.record(event_of(context, EventKind.SIGNED, name, kept[-1] if kept else None, data))
     return published
+
+
+def _told(error: Exception) -> dict[str, JsonValue]:
+    told = error if isinstance(error, SluiceError) else SluiceError(f"{type(error).__name__}: {error}", remedy="report it as a bug")
+    return {**failure_data(told), "remedy": told.remedy[:1000]}
