@@ -10,7 +10,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +19,11 @@ import click
 
 from cli.contacts import contacts_of
 from cli.failures import SOME_FAILED
-from cli.hosts import HostResult, bundle_directory, on_each, publishers_here, timeout_of, transport_of
+from cli.findings import findings_text, host_findings, verbose_option
+from cli.hosts import bundle_directory, on_each, publishers_here, timeout_of, transport_of
 from cli.session import Session, emit, json_option, now, session
-from cli.tables import table
 from sluice.errors import SluiceError, TrustError
 from sluice.rules.diagnosis import Finding, Health, clock_went_back
-from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from infra.hosts.check import CheckItem
@@ -33,13 +32,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--subscribers/--no-subscribers", default=True, show_default=True, help="Call every active Subscriber.")
+@verbose_option
 @json_option
 @session
 @click.pass_context
-def doctor(ctx: click.Context, session: Session, subscribers: bool, as_json: bool) -> None:
+def doctor(ctx: click.Context, session: Session, subscribers: bool, listed: bool, as_json: bool) -> None:
     """Check this machine, Prefect, workers, keys and Subscribers.
 
-    Each check is ok, a warning or failed, with a remedy. Changes nothing; what agents say is recorded in the ledger. Run it as
+    What failed comes first, each with a remedy, then warnings. Changes nothing; what agents say is recorded in the ledger. Run it as
     the account of the workers, with their settings.
     """
     found = list(_findings(session, subscribers))
@@ -48,8 +48,7 @@ def doctor(ctx: click.Context, session: Session, subscribers: bool, as_json: boo
     if as_json:
         emit({"failed": failed, "warnings": warnings, "findings": [asdict(each) for each in found]})
     else:
-        click.echo(table(["", "area", "object", "finding", "remedy"], [astuple(each) for each in found]))
-        click.echo(f"\n{len(found)} checks: {failed} failed, {counted(warnings, 'warning')}")
+        click.echo(findings_text(found, listed=listed))
     ctx.exit(SOME_FAILED if failed else 0)
 
 
@@ -151,12 +150,4 @@ def _subscribers_findings(session: Session, site: Site, usable: Collection[str])
         with contacts_of(site, usable) as contacts:
             results = on_each(active, work)
     for done in results:
-        yield from _subscriber_findings(done)
-
-
-def _subscriber_findings(done: HostResult[list[CheckItem]]) -> Iterator[Finding]:
-    if done.error is not None:
-        yield Finding(Health.FAILED, "subscriber", done.subscriber.name, done.error.message, done.error.remedy)
-    for item in done.result or ():
-        health = Health.FAILED if not item.ok else Health.WARNING if item.remedy else Health.OK
-        yield Finding(health, "subscriber", done.subscriber.name, f"{item.item}: {item.detail}", item.remedy)
+        yield from host_findings(done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from cli.status import status, why
 from cli.store import store
 from cli.subscriber import subscriber, subscribers
 from cli.ted import ted
+from cli.terminal import settle
 from cli.trust import trust
 from cli.up import up
 
@@ -50,15 +52,18 @@ class Commands(click.Group):
     help=f"The site: a directory of blueprints. [default: {DEFAULT_SITE}]",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Show Prefect's own log too.")
+@click.option("--no-color", is_flag=True, help="No colours, as with NO_COLOR.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(version("sluice"), prog_name="sluice", message="%(prog)s %(version)s")
 @click.pass_context
-def sluice(ctx: click.Context, site: str | None, verbose: bool, debug: bool) -> None:
+def sluice(ctx: click.Context, site: str | None, verbose: bool, no_color: bool, debug: bool) -> None:
     """Distribute software and files from Distributors to Subscribers, as Prefect flows.
 
     Every command that reads takes --json, every one that changes something --dry-run. No terminal is needed: results go to
     stdout, progress to stderr.
     """
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
     ctx.obj = Session(site_directory(site or DEFAULT_SITE), verbose=verbose, debug=debug)
 
 
@@ -90,6 +95,7 @@ def _raise_terminated(_number: int, _frame: object) -> None:
 def main() -> None:
     """Run as the console script. SIGTERM ends it as Ctrl-C does: with everything that was started for this command."""
     signal.signal(signal.SIGTERM, _raise_terminated)
+    settle()
     code = run(sys.argv[1:])
     gc.freeze()  # the system takes all memory back: a last search for cycles in it would cost a tenth of a second
     sys.exit(code)

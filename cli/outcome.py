@@ -5,13 +5,13 @@ Prefect holds runs, the ledger holds the truth: so the result is the same wherev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cli.ledgers import events_of, ledger_of, site_snapshot
-from cli.tables import duration, size, table
+from cli.tables import Row, duration, fitted, painted, size
 from sluice.model.event import Event, EventKind
 from sluice.model.state import CurrentState, State
 
@@ -69,11 +69,16 @@ class Watch:
 
 def _outcome(row: StatusRow, state: CurrentState | None, events: Sequence[Event]) -> Outcome:
     sent = state.bytes_last if state is not None and any(event.kind in _SENDS for event in events) else 0
-    error = state.error.code if state is not None and state.error is not None and row.state in _FAILED else ""
+    error = error_of(row, state)
     if row.state is State.INSTALLED and not any(event.kind in _READ for event in events):
         looked = "asked, not read back now" if any(event.kind is EventKind.ALREADY_HELD for event in events) else "not looked at now"
         row = replace(row, reason=f"{row.reason}; {looked}")
     return Outcome(row, sent, events[-1].at - events[0].at if events else None, error)
+
+
+def error_of(row: StatusRow, state: CurrentState | None) -> str:
+    """Return the name of the error that somebody, or a retry, has to remove; empty without one."""
+    return state.error.code if state is not None and state.error is not None and row.state in _FAILED else ""
 
 
 _WITHOUT_REVISION = frozenset({State.NOT_SENT, State.NOT_JOINED, State.INACTIVE, State.NOT_APPLICABLE, State.NOT_BUILT})
@@ -85,16 +90,23 @@ _FAILED = frozenset({State.FAILED, State.UNAVAILABLE, State.WAITING})
 """States with an error in the ledger; WAITING is one because the send will be retried."""
 
 
-def outcome_table(outcomes: Sequence[Outcome]) -> str:
-    """Lay out Subscriber, revision, state, bytes sent to it (without its answers), time and reason."""
-    rows = [["subscriber", "distribution", "revision", "state", "sent", "time", "reason"]]
-    for o in outcomes:
+def outcome_table(outcomes: Sequence[Outcome], told: Collection[tuple[str, str]] = ()) -> str:
+    """Lay out Subscriber, revision, state, bytes sent to it (without its answers), time and reason, those that failed first.
+
+    Args:
+        told: Pairs of Subscriber and Distribution whose failure was told already: their rows don't say it again.
+    """
+    rows = []
+    for o in sorted(outcomes, key=lambda each: not each.error):
         revision = "-" if o.row.state in _WITHOUT_REVISION else str(o.row.latest or "-")
         time = "-" if o.time is None else duration(o.time)
-        rows.append([o.row.subscriber or "-", o.row.distribution, revision, o.row.state.value, size(o.bytes), time, o.row.reason])
+        cells = [o.row.subscriber or "-", o.row.distribution, revision, o.row.state.value, size(o.bytes), time]
+        is_told = bool(o.error) and (o.row.subscriber, o.row.distribution) in told
+        rows.append(Row(cells, "" if is_told else o.row.reason, "red" if o.error else ""))
+    headers = ["subscriber", "distribution", "revision", "state", "sent", "time", "reason"]
     if len({o.row.distribution for o in outcomes}) < 2:
-        rows = [[row[0], *row[2:]] for row in rows]
-    return table(rows[0], rows[1:], right={"sent", "time"})
+        headers, rows = [headers[0], *headers[2:]], [replace(row, cells=[row.cells[0], *row.cells[2:]]) for row in rows]
+    return painted(fitted(headers, rows, right={"sent", "time"}, less=["time", "sent", "revision"]))
 
 
 def _last_event(site: Site, distributor: str) -> int:

@@ -6,21 +6,17 @@ Everything Prefect reads from the environment is set before it is imported, whic
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from cli.progress import shown
 from cli.session import Session, say
 from sluice.errors import OrchestratorError
 
-PROGRESS_LOGGER = "sluice.progress"
-"""The logger of long steps' progress; see tasks/progress.py."""
 Value = str | bool | list[str] | None
 """A parameter of a flow: names, never objects."""
 
@@ -31,6 +27,10 @@ class RunEnd:
 
     completed: bool
     message: str
+    summary: str = ""
+    """The message without what was told of each Subscriber; empty: they are the same."""
+    told: frozenset[tuple[str, str]] = frozenset()
+    """Pairs of Subscriber and Distribution whose failure was told while it ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,17 @@ def run_flow(session: Session, name: str, parameters: Mapping[str, Value]) -> Ru
     from infra.orchestrator.translate import translated
 
     found = getattr(import_module(f"flows.{name}"), name)
-    if not session.verbose:
-        show_progress()
-    with translated(f"running flow {name}"):  # errors of the flow itself are in the state
+    with (
+        nullcontext(set[tuple[str, str]]()) if session.verbose else shown() as told,
+        translated(f"running flow {name}"),  # errors of the flow itself are in the state
+    ):
         state = _awaited(found(**parameters, return_state=True))
     if state.is_completed():
         return RunEnd(True, str(state.message or state.name))
     error = state.data if isinstance(state.data, BaseException) else _awaited(state.result(raise_on_failure=False))
     if isinstance(error, BaseException) and type(error).__module__.partition(".")[0] != "prefect":
         raise error
-    return RunEnd(False, str(state.message or state.name))
+    return RunEnd(False, str(state.message or state.name), error if isinstance(error, str) else "", frozenset(told))
 
 
 def detach(session: Session, deployment: str, parameters: Mapping[str, Value]) -> Detached:
@@ -101,26 +102,6 @@ def detach(session: Session, deployment: str, parameters: Mapping[str, Value]) -
             except ObjectNotFound as error:
                 raise OrchestratorError(f"Prefect has no deployment {deployment}", remedy="run `sluice apply`") from error
     return Detached(run.name, f"{address.ui_url}/runs/flow-run/{run.id}")
-
-
-class _Progress(logging.Handler):
-    """Prints the log of our own flows and tasks, without that of Prefect's engine."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.name == PROGRESS_LOGGER or Path(record.pathname).parent.name in ("flows", "tasks")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(f"{datetime.fromtimestamp(record.created, UTC):%H:%M:%S} {record.getMessage()}")
-
-
-def show_progress() -> None:
-    """Print what the flows and tasks of this process log, a line each."""
-    handler = _Progress()
-    for name in ("prefect.flow_runs", "prefect.task_runs", PROGRESS_LOGGER):
-        logger = logging.getLogger(name)
-        if not any(isinstance(known, _Progress) for known in logger.handlers):
-            logger.addHandler(handler)
-    logging.getLogger(PROGRESS_LOGGER).setLevel(logging.INFO)
 
 
 def _prepare(session: Session) -> None:

@@ -252,9 +252,9 @@ def _show(ends: Sequence[tuple[str, RunEnd]], outcomes: Sequence[Outcome], *, as
         emit({"runs": runs, "rows": [outcome.as_json() for outcome in outcomes]})
         return
     for _, end in ends:
-        click.echo(end.message)
+        click.echo(end.summary or end.message)
     if outcomes:
-        click.echo(outcome_table(outcomes))
+        click.echo(outcome_table(outcomes, {pair for _, end in ends for pair in end.told}))
 
 
 def _detach(session: Session, wanted: Wanted, *, as_json: bool) -> None:

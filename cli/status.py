@@ -8,16 +8,26 @@ receipt is a failure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli.disk import disk_text, disk_used
 from cli.ledgers import failed_actions, site_snapshot
+from cli.outcome import error_of
 from cli.session import Session, distributions_of, emit, json_option, now, session
-from cli.tables import lines, moment, size, table
+from cli.tables import Row, fitted, lines, moment, painted, size
+from cli.terminal import Line, Region, is_live
+from sluice.model.state import State
+from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from sluice.model.order import ActionReport
@@ -25,30 +35,131 @@ if TYPE_CHECKING:
     from sluice.rules.status_row import StatusRow
 
 
+WATCH_SECONDS = 2.0
+Lines = Sequence[Line]
+
+
 @click.command()
 @click.argument("name", required=False, default="")
 @click.option("--subscriber", default="", metavar="NAME", help="Only this Subscriber.")
+@click.option("--failed", "only_failed", is_flag=True, help="Only what failed or fails.")
+@click.option("--watch", "watched", is_flag=True, help="Show it anew as it changes, until Ctrl-C.")
 @json_option
 @session
-def status(session: Session, name: str, subscriber: str, as_json: bool) -> None:
+def status(session: Session, name: str, subscriber: str, only_failed: bool, watched: bool, as_json: bool) -> None:
     """Show the state of each Subscriber.
 
-    A row for each Subscriber and Distribution, from the ledger. NAME is a Distribution or a Channel; without it
-    everything is shown.
+    A row for each Subscriber and Distribution, from the ledger, those that failed first. NAME is a Distribution or a Channel; without
+    it everything is shown.
     """
-    from sluice.rules.reasons import status_rows
-
-    site = session.site
-    rows = _of_name(site, name, status_rows(site, site_snapshot(site), now(), subscriber=subscriber))
-    if subscriber and not rows:
-        site.subscriber(subscriber)
-    used = disk_used(session, {row.distribution for row in rows} & site.distributions.keys())
-    if as_json:
-        emit({"rows": [dict(row.as_json()) for row in rows], "disk": {name: asdict(each) for name, each in used.items()}})
+    if watched and as_json:
+        raise click.UsageError("--watch and --json exclude each other")
+    look = partial(_Look, session, name, subscriber, only_failed=only_failed)
+    if watched:
+        _watch(lambda: (lambda found: (found.table(), found.totals()))(look()))
         return
-    click.echo(status_table(rows) if rows else "no Channel joins a Subscriber with a Distribution")
-    for name, each in used.items():
-        click.echo(f"{name} on the Distributor's disk {disk_text(each)}")
+    found = look()
+    used = disk_used(session, {row.distribution for row in found.rows} & session.site.distributions.keys())
+    if as_json:
+        emit({"rows": [dict(row.as_json()) for row in found.rows], "disk": {name: asdict(each) for name, each in used.items()}})
+        return
+    click.echo(painted([*found.table(), *found.totals()]))
+    for each, disk in used.items():
+        click.echo(f"{each} on the Distributor's disk {disk_text(disk)}")
+
+
+class _Look:
+    """One look at the ledgers, and at what the processes that send are at."""
+
+    def __init__(self, session: Session, name: str, subscriber: str, only_failed: bool) -> None:
+        from sluice.distributor.deliver.under_way import read_copies
+        from sluice.rules.reasons import status_rows
+
+        site, snapshot, at = session.site, site_snapshot(session.site), now()
+        rows = _of_name(site, name, status_rows(site, snapshot, at, subscriber=subscriber))
+        if subscriber and not rows:
+            site.subscriber(subscriber)
+        self.failed = {pair for row in rows if error_of(row, snapshot.states.get(pair := (row.subscriber, row.distribution)))}
+        self._all, self.rows = rows, [row for row in rows if not only_failed or self._fails(row)]
+        self._only_failed = only_failed
+        self._under_way = {
+            pair: told
+            for distributor in site.distributors.values()
+            for pair, told in read_copies(Path(distributor.working_directory), now=time.time()).items()
+        }
+
+    def _fails(self, row: StatusRow) -> bool:
+        return row.failing is not None or (row.subscriber, row.distribution) in self.failed
+
+    def table(self) -> Lines:
+        """Lay out the rows for people, those that failed first; times are in UTC, as in the reasons."""
+        if not self.rows:
+            return [("nothing failed" if self._only_failed else "no Channel joins a Subscriber with a Distribution", "")]
+        headers = ["subscriber", "distribution", "channel", "held", "extracted", "latest", "state", "since (utc)", "sent", "reason"]
+        less = ["sent", "channel", "held", "since (utc)", "latest"]
+        if len({row.distribution for row in self.rows}) == 1:
+            less = ["distribution", *less]
+        return fitted(
+            headers, [self._row(row) for row in sorted(self.rows, key=lambda row: not self._fails(row))], right={"sent"}, less=less
+        )
+
+    def _row(self, row: StatusRow) -> Row:
+        told = self._under_way.get((row.subscriber, row.distribution), ())
+        is_moving = row.state in (State.SENDING, State.INSTALLING) and len(told) > 0
+        numbers = [str(number or "-") for number in (row.held, row.extracted, row.latest)]
+        figures = ", ".join(each.strip() for each in told[1 if told[:1] == ["sending"] else 0 :])
+        state = f"{row.state.value} {told[1].strip()}" if is_moving and told[0] == "sending" and len(told) > 1 else row.state.value
+        reason = f"{row.reason}: {figures}" if is_moving and figures else row.reason
+        cells = [
+            row.subscriber or "-",
+            row.distribution,
+            row.channel or "-",
+            *numbers,
+            state,
+            moment(row.since) or "-",
+            size(row.bytes_sent),
+        ]
+        is_plain = row.state is State.INSTALLED and not (row.doubt or row.failing)
+        return Row(cells, reason, "red" if self._fails(row) else "cyan" if row.state in (State.SENDING, State.INSTALLING) else "", is_plain)
+
+    def totals(self) -> Lines:
+        """Sum up each Distribution in a line: ``3 of 40 Subscribers failed, 35 extracted 1.4, 2 sending``."""
+        lines = []
+        names = sorted({row.distribution for row in self._all if row.subscriber})
+        for name in names:
+            rows = [row for row in self._all if row.distribution == name and row.subscriber]
+            failed = sum((row.subscriber, name) in self.failed for row in rows)
+            counts = Counter(
+                f"extracted {row.extracted}" if row.state is State.INSTALLED else row.state.value
+                for row in rows
+                if (row.subscriber, name) not in self.failed
+            )
+            told = [(failed, "failed")] if failed else []
+            told += [(number, what) for what, number in counts.most_common()]
+            first, *others = told
+            text = f"{first[0]} of {counted(len(rows), 'Subscriber')} {first[1]}" + "".join(f", {number} {what}" for number, what in others)
+            text += "".join({f"; {row.failing.what}": None for row in rows if row.failing})
+            lines.append((f"{name}: {text}" if len(names) > 1 else text, "red" if failed else ""))
+        return lines
+
+
+def _watch(look: Callable[[], tuple[Lines, Lines]]) -> None:
+    """Show tables with their totals until Ctrl-C: rewritten in place, or without a live terminal printed anew after each change."""
+    region = Region(sys.stdout) if is_live(sys.stdout) else None
+    before: Lines = ()
+    with suppress(KeyboardInterrupt):
+        while True:
+            rows, totals = look()
+            if region is not None:
+                left = region.room[1] - len(totals)
+                if len(rows) > left:
+                    hidden = (f"… {len(rows) - left + 1} more lines; --failed shows fewer", "")
+                    rows = [*rows[: max(0, left - 1)], hidden]
+                region.show([*rows, *totals])
+            elif (lines := [*rows, *totals]) != before:
+                before = lines
+                click.echo(f"{moment(now())} UTC\n{painted(lines)}\n")
+            time.sleep(WATCH_SECONDS)
 
 
 @click.command()
@@ -90,29 +201,6 @@ def _action_json(report: ActionReport) -> dict[str, object]:
 
 def _end(report: ActionReport) -> str:
     return "ended at its time limit" if report.exit_code is None else f"exit code {report.exit_code}"
-
-
-def status_table(rows: Sequence[StatusRow]) -> str:
-    """Lay out status rows for people; times are in UTC, as in the reasons."""
-    return table(
-        ["subscriber", "distribution", "channel", "held", "extracted", "latest", "state", "since (utc)", "sent", "reason"],
-        [
-            [
-                row.subscriber or "-",
-                row.distribution,
-                row.channel or "-",
-                str(row.held or "-"),
-                str(row.extracted or "-"),
-                str(row.latest or "-"),
-                row.state.value,
-                moment(row.since) or "-",
-                size(row.bytes_sent),
-                row.reason,
-            ]
-            for row in rows
-        ],
-        right={"sent"},
-    )
 
 
 def _of_name(site: Site, name: str, rows: Sequence[StatusRow]) -> Sequence[StatusRow]:

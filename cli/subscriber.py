@@ -9,6 +9,7 @@ import click
 
 from cli.contacts import contacts_of, record_bootstrap
 from cli.failures import error_json, worst_exit
+from cli.findings import findings_text, host_findings, verbose_option
 from cli.hosts import HostResult, bundle_directory, chosen, on_each, publishers_here, timeout_of, transport_of
 from cli.removal import remove
 from cli.session import Session, dry_run_option, emit, json_option, say, session
@@ -94,10 +95,11 @@ subscriber.add_command(remove)
 @subscriber.command("check")
 @_names
 @_every
+@verbose_option
 @json_option
 @session
 @click.pass_context
-def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...], every: bool, as_json: bool) -> None:
+def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...], every: bool, listed: bool, as_json: bool) -> None:
     """List what is missing on hosts, changing nothing there.
 
     What their agents say is compared with the ledger, and recorded in it.
@@ -124,8 +126,7 @@ def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...
     if as_json:
         emit({"subscribers": [_checked(each) for each in done]})
     else:
-        rows = [row for each in done for row in _check_rows(each)]
-        click.echo(table(["subscriber", "item", "ok", "detail", "remedy"], rows))
+        click.echo(findings_text([finding for each in done for finding in host_findings(each)], listed=listed))
     missing = any(not item.ok for each in done for item in each.result or ())
     ctx.exit(worst_exit(each.error.code for each in done if each.error is not None) or int(missing))
 
@@ -200,12 +201,3 @@ def _checked(done: HostResult[list[CheckItem]]) -> dict[str, Any]:
         "items": items,
         "error": error_json(done.error) if done.error else None,
     }
-
-
-def _check_rows(done: HostResult[list[CheckItem]]) -> list[list[str]]:
-    if done.error is not None:
-        return [[done.subscriber.name, "-", "no", done.error.message, done.error.remedy]]
-    return [
-        ["" if index else done.subscriber.name, item.item, "yes" if item.ok else "no", item.detail, item.remedy]
-        for index, item in enumerate(done.result or ())
-    ]

@@ -1,11 +1,15 @@
-"""Lay out plain text for people: tables, sizes, times. No colours; output to a pipe is the same as to a terminal."""
+"""Lay out text for people: tables, sizes, times. A pipe gets each row on one line, a terminal what fits its width."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from cli.terminal import Line, columns, paint
 from sluice.rules.space import size as size
+from sluice.rules.wording import duration as duration
 from sluice.rules.wording import printable
 
 WIDE = 80
@@ -22,7 +26,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Colle
     Args:
         right: Headers of columns that are set flush right: numbers.
     """
-    cells = [[header.upper() for header in headers], *([_one_line(cell) for cell in row] for row in rows)]
+    cells = [[header.upper() for header in headers], *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells if len(row[column]) <= WIDE) for column in range(len(headers))]
     flush = [header in right for header in headers]
     return "\n".join(
@@ -33,26 +37,51 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Colle
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table that fits a terminal."""
+
+    cells: Sequence[str]
+    remark: str = ""
+    """The last column; in a narrow terminal it stands beneath the others."""
+    colour: str = ""
+    is_plain: bool = False
+    """The other columns say it all: in a narrow terminal its remark is left out."""
+
+
+def fitted(headers: Sequence[str], rows: Sequence[Row], *, right: Collection[str] = (), less: Sequence[str] = ()) -> Sequence[Line]:
+    """Lay out a table whose last header is that of the remarks, such that it fits stdout if that is a terminal.
+
+    Args:
+        less: Columns that a narrow one leaves out, as many as needed, in this order.
+    """
+    width = columns()
+    shown = table(headers, [[*row.cells, row.remark] for row in rows], right=right).splitlines()
+    if width is None or max(map(len, shown)) <= width:
+        return list(zip(shown, ["bold", *(row.colour for row in rows)], strict=True))
+    kept = list(headers[:-1])
+    for name in (None, *less):
+        kept = [header for header in kept if header != name]
+        places = [headers.index(header) for header in kept]
+        shown = table(kept, [[row.cells[place] for place in places] for row in rows], right=right).splitlines()
+        if max(map(len, shown)) <= width:
+            break
+    lines = [(shown[0], "bold")]
+    for row, text in zip(rows, shown[1:], strict=True):
+        remarks = [] if row.is_plain else textwrap.wrap(one_line(row.remark), max(20, width - 5))
+        lines += [(text, row.colour), *((f"    {each}", row.colour) for each in remarks)]
+    return lines
+
+
+def painted(lines: Sequence[Line]) -> str:
+    """Return lines for stdout, in their colours if it has some."""
+    return "\n".join(paint(*line) for line in lines)
+
+
 def pairs(rows: Sequence[tuple[str, str]]) -> str:
     """Lay out names and values, aligned."""
     width = max((len(name) for name, _ in rows), default=0)
-    return "\n".join(f"{name.ljust(width)}  {_one_line(value)}".rstrip() for name, value in rows)
-
-
-def duration(span: timedelta) -> str:
-    """Write ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 days 4 h``: the two largest units."""
-    seconds = span.total_seconds()
-    if seconds < 9.95:
-        return f"{seconds:.1f}".removesuffix(".0") + " s"
-    rest = round(seconds)
-    found = []
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        number, rest = divmod(rest, length)
-        if number:
-            found.append(f"{number} {'day' if unit == 'days' and number == 1 else unit}")
-        elif found:
-            break
-    return " ".join(found[:2])
+    return "\n".join(f"{name.ljust(width)}  {one_line(value)}".rstrip() for name, value in rows)
 
 
 def moment(at: datetime | str | None) -> str:
@@ -67,6 +96,6 @@ def lines(text: str) -> str:
     return kept.encode("utf-8", "replace")[-LINES_MAX:].decode("utf-8", "ignore")
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Replace control characters, which could move the cursor: names and messages come from other machines."""
     return printable(" ".join(text.splitlines()), replacement=" ")

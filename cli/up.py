@@ -17,10 +17,10 @@ DEFAULT_PORT = 4200
 def up(session: Session, port: int) -> None:
     """Run Prefect for this site, in the foreground.
 
-    A server and workers, on loopback, with SQLite. Applies the site first. Ctrl-C ends it; the next run continues what was under
-    way.
+    A server and workers, on loopback, with SQLite. Applies the site first, then prints a line for each run that begins or ends. Ctrl-C
+    ends it; the next run continues what was under way.
     """
     site = session.site
     from infra.orchestrator import embedded
 
-    embedded.up(site, port=port, say=say)
+    embedded.up(site, port=port, say=say, tell=click.echo)

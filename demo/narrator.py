@@ -27,9 +27,9 @@ class Narrator:
 
     def __init__(self, site: Path, environment: Mapping[str, str], logs: Path, processes: StartedProcesses) -> None:
         self.started = time.monotonic()
-        self._environment = dict(os.environ) | dict(environment) | {"SLUICE_SITE": str(site)}
+        self.environment = dict(os.environ) | dict(environment) | {"SLUICE_SITE": str(site)}
         self._logs, self._processes = logs, processes
-        self._command = str(Path(sys.executable).with_name("sluice"))
+        self.command = str(Path(sys.executable).with_name("sluice"))
 
     @property
     def seconds(self) -> float:
@@ -82,8 +82,8 @@ class Narrator:
     def _start(self, arguments: Sequence[str], output: Any, errors: Any) -> subprocess.Popen[str]:
         # Its own session: Ctrl-C is the demo's, which ends everything in order.
         process = subprocess.Popen(
-            [self._command, *arguments],
-            env=self._environment,
+            [self.command, *arguments],
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,

@@ -8,9 +8,10 @@ from prefect import task
 
 from sluice.distributor.build.build import BuildResult
 from sluice.distributor.build.record import build_recorded
+from sluice.distributor.deliver.under_way import BOARD
 from sluice.rules.space import size
 from sluice.rules.wording import counted
-from tasks.progress import reported
+from tasks.progress import shown
 from tasks.run_context import current, log
 from tasks.settings import LOCAL
 
@@ -24,10 +25,13 @@ from tasks.settings import LOCAL
 async def build_revision(distribution: str, rebaseline: bool = False, allow_removals: bool = False) -> BuildResult:
     """Build one Distribution. Raises SourceError, StoreError, and TrustError before anything is read if nothing could be signed."""
     work = current().work
-    async with reported(f"reading the sources of {distribution}") as progress:
+    step, options = BOARD.begin(distribution), {"rebaseline": rebaseline, "allow_removals": allow_removals}
+    step.now("reading its sources")
+    async with shown(step):
         result = await asyncio.to_thread(
-            build_recorded, work, distribution, rebaseline=rebaseline, allow_removals=allow_removals, progress=progress
+            build_recorded, work, distribution, progress=step.at("reading its sources"), making=step.at("making a delta"), **options
         )
+    step.end = f"built {result.revision}" if result.revision else "no change"
     log().info("%s", described(result))
     if result.remark:
         log().warning("%s", result.remark)

@@ -7,7 +7,8 @@ import asyncio
 from sluice.distributor.deliver.delivery import Delivery
 from sluice.distributor.deliver.extraction import Extraction
 from sluice.distributor.deliver.result import DeliveryResult
-from tasks.run_context import log
+from sluice.distributor.deliver.under_way import BOARD
+from tasks.progress import say
 from tasks.send_session import SendSession
 
 OCCUPIED_SECONDS = 3.0
@@ -21,11 +22,12 @@ async def claimed(session: SendSession, steps: Delivery | Extraction, *, instead
     Args:
         instead: Appended to the log's advice how to leave: what else can be done meanwhile.
     """
-    logged = ""
+    step, logged = BOARD.of(steps.assignment), ""
     while (occupied := await session.blocking(steps.enter)) is not None:
         if occupied.reason != logged:
             logged = occupied.reason
-            log().info("%s: %s; %s%s", steps.assignment, logged, WAITS, instead)
+            step.now(f"waiting: {logged}")
+            say(step, f"{logged}; {WAITS}{instead}")
         await asyncio.sleep(OCCUPIED_SECONDS)
         if (done := await session.blocking(steps.settled)) is not None:
             return done

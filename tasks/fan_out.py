@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sluice.distributor.deliver.delivery import Delivery
 from sluice.distributor.deliver.result import DeliveryResult
+from sluice.distributor.deliver.under_way import BOARD
 from sluice.distributor.plan.extractions import ExtractTarget, begins
 from sluice.distributor.plan.sends import SendTarget
 from sluice.errors import SluiceError
@@ -16,6 +18,7 @@ from sluice.model.order import Demand
 from sluice.model.site import Channel, Priority
 from sluice.model.state import CurrentState
 from tasks.order_extraction import order_extraction
+from tasks.progress import copied, say
 from tasks.report import failure_row, row_of
 from tasks.run_context import RunContext
 from tasks.send_revision import look, sending_task, wait_until
@@ -40,7 +43,7 @@ async def send_all(
     rows = [row_of(target) for target in targets if not target.is_due]
     if not due:
         return rows
-    async with context.sending() as session:
+    async with context.sending() as session, copied(session.work):
         deliveries = [session.make_delivery(target, extract=extract, demand=demand) for target in due]
         instants = [_instant(session, target) if spread else None for target in due]
         await session.blocking(_offer, session, [d for d, at in zip(deliveries, instants, strict=True) if at is None])
@@ -52,7 +55,7 @@ async def send_all(
 async def extract_all(context: RunContext, targets: Sequence[ExtractTarget], *, demand: Demand = Demand.DUE) -> list[DeliveryResult]:
     """Have every target extract, each at its time; return a row for each."""
     under_way = asyncio.Semaphore(AT_ONCE)
-    async with context.sending() as session:
+    async with context.sending() as session, copied(session.work):
         return await _rows([_extract(session, target, under_way, demand) for target in targets], targets)
 
 
@@ -68,6 +71,8 @@ def _offer(session: SendSession, deliveries: Sequence[Delivery]) -> None:
 
 async def _send(session: SendSession, delivery: Delivery, under_way: asyncio.Semaphore, at: datetime | None) -> DeliveryResult:
     each = delivery.assignment
+    if at is not None:
+        BOARD.of(each).now(f"begins at {at.astimezone(UTC):%H:%M:%S}")
     await wait_until(at)
     async with under_way:
         if at is not None:
@@ -85,6 +90,8 @@ async def _send(session: SendSession, delivery: Delivery, under_way: asyncio.Sem
 
 
 async def _extract(session: SendSession, target: ExtractTarget, under_way: asyncio.Semaphore, demand: Demand) -> DeliveryResult:
+    if target.at is not None:
+        BOARD.of(target).now(f"begins at {target.at.astimezone(UTC):%H:%M:%S}")
     await wait_until(target.at)
     async with under_way:
         await order_extraction(target.subscriber, target.distribution, str(target.revision), target.is_check, demand)
@@ -92,11 +99,25 @@ async def _extract(session: SendSession, target: ExtractTarget, under_way: async
 
 
 async def _rows(tries: Sequence[Awaitable[DeliveryResult]], assignments: Sequence[Assignment]) -> list[DeliveryResult]:
-    ended = await asyncio.gather(*tries, return_exceptions=True)
+    for each in assignments:
+        BOARD.begin(each.distribution, str(each.revision), each.subscriber)
+    ended = await asyncio.gather(*map(_row, tries, assignments), return_exceptions=True)
     return [
         failure_row(assignment, result) if isinstance(result, BaseException) else result
         for assignment, result in zip(assignments, ended, strict=True)
     ]
+
+
+async def _row(attempt: Awaitable[DeliveryResult], assignment: Assignment) -> DeliveryResult:
+    try:
+        row = await attempt
+    except Exception as error:  # noqa: BLE001 - a bug is this one's failure
+        row = failure_row(assignment, error)
+    step = BOARD.of(assignment)
+    if row.is_error and step.failure != str(row.error):  # else it was told where it happened
+        say(step, row.reason, logging.ERROR, failure=str(row.error))
+    step.end, step.is_failed = row.state.value, row.is_error
+    return row
 
 
 def _instant(session: SendSession, target: SendTarget) -> datetime | None:

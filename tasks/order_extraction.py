@@ -8,12 +8,13 @@ from prefect import task
 
 from sluice.distributor.deliver.extraction import Extraction
 from sluice.distributor.deliver.result import DeliveryResult
+from sluice.distributor.deliver.under_way import BOARD
 from sluice.model.assignment import Assignment
 from sluice.model.order import Demand
 from sluice.model.revision import RevisionNumber
 from tasks.claims import claimed
-from tasks.progress import phases_logged
-from tasks.run_context import current, log
+from tasks.progress import say, shown
+from tasks.run_context import current
 from tasks.send_session import SendSession
 from tasks.settings import COMMON
 
@@ -41,7 +42,8 @@ async def order_extraction(subscriber: str, distribution: str, revision: str, ch
     assignment = Assignment(subscriber, distribution, RevisionNumber.parse(revision), priority=priority)
     done = session.rows[assignment.pair] = await _extract(session, session.make_extraction(assignment, check=check, demand=demand))
     text = f"{done.state}; {done.error or done.reason}"
-    log().log(logging.ERROR if done.is_error else logging.INFO, "%s: %s", assignment, text)
+    failure = str(done.error or "")
+    say(BOARD.of(assignment), text, logging.ERROR if failure else logging.INFO, failure=failure)
     return text
 
 
@@ -52,7 +54,9 @@ async def _extract(session: SendSession, extraction: Extraction) -> DeliveryResu
         async with session.extraction_limit:
             if (done := await session.blocking(extraction.settled)) is not None:
                 return done
-            async with phases_logged(str(extraction.assignment)) as on_event:
-                return await session.extracting(extraction.extract, on_event)
+            step = BOARD.of(extraction.assignment)
+            step.now("connecting")
+            async with shown(step):
+                return await session.extracting(extraction.extract, step.on_event)
     finally:
         await session.blocking(extraction.leave)

@@ -1,85 +1,82 @@
-"""Show the progress of long steps: none of those that are over in seconds, few updates of the others.
+"""Tell in Prefect, and to other processes, what the steps of a run are at: nothing of those that are over in seconds, little of the others.
 
-Bytes are Prefect progress artifacts; the same lines go to the logger ``sluice.progress``, which Prefect doesn't keep: a command in the
-foreground shows them. The phases of an extraction are lines of the run's log, one for each that lasts.
+Bytes are Prefect progress artifacts, the phases of a step lines of the run's log, one for each that lasts. The steps are those of the
+board (``under_way.py``), which a command in the foreground shows by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
-from sluice.ports import Progress
+from infra.workplace import Workplace
+from sluice.distributor.deliver.under_way import BELIEVED_SECONDS, BOARD, DIRECTORY, Step
 from sluice.rules.space import size
-from sluice.sender.conversation import AgentEvent
 from tasks.run_context import log
 
 SILENT_SECONDS = 3.0
 """A step shorter than this shows none."""
 UPDATE_SECONDS = 2.0
-"""Between two updates: each is a request to the server, or a line of the log."""
-_ACTION = re.compile(r"(?:pre|post) action [0-9]+")
-_FOREGROUND = logging.getLogger("sluice.progress")
+"""Between two updates: each is a request to the server, a line of the log, or a file."""
 
 
-@dataclass(slots=True)
-class _Progress:
-    done: int = 0
-    total: int = 0
+def say(step: Step, text: str, level: int = logging.INFO, *, failure: str = "") -> None:
+    """Log a line about a step.
+
+    Args:
+        failure: The part of the text that says why it failed: a terminal shows that once.
+    """
+    log().log(level, "%s: %s", step.label, text, extra={"step": step, "failure": failure})
+    step.failure = failure or step.failure
+
+
+@asynccontextmanager
+async def shown(step: Step) -> AsyncIterator[None]:
+    """Show a step in Prefect while it lasts: its phases in the log, its bytes as an artifact."""
     artifact: UUID | None = None
+    logged = ""
+
+    async def update() -> None:
+        nonlocal logged, artifact
+        text = step.text
+        if text != logged:  # only the newest is logged: an agent that changes its phase all the time fills no log
+            logged = text
+            say(step, text)
+        if step.percent is not None:
+            artifact = await _show(f"{step.label}: {text}: {size(step.done)} of {size(step.total)}", float(step.percent), artifact)
+
+    async with _repeated(update):
+        yield
+        if artifact is not None:
+            await _show(f"{step.label}: {size(step.total)}" if step.total else step.label, 100.0, artifact)
 
 
 @asynccontextmanager
-async def reported(what: str) -> AsyncIterator[Progress]:
-    """Give a step a callback for (done, total) in bytes, to be called from any thread, as often as it likes.
-
-    Args:
-        what: Names it for a person: ``zone 1.2 → helsinki-1``.
-    """
-    seen = _Progress()
-
-    def progress(done: int, total: int) -> None:
-        seen.done, seen.total = done, total
+async def copied(work: Workplace) -> AsyncIterator[None]:
+    """Keep a copy of the board in the Distributor's working directory while a run sends; copies of killed runs go."""
+    path = Path(work.distributor.working_directory) / DIRECTORY / work.flow_run
 
     async def update() -> None:
-        if seen.total:
-            await _show(what, seen)
+        with suppress(OSError):  # nothing depends on it
+            await asyncio.to_thread(BOARD.write, path)
 
-    async with _repeated(update):
-        yield progress
-        if seen.artifact is not None:
-            seen.done = seen.total
-            await _show(what, seen)
-
-
-@asynccontextmanager
-async def phases_logged(what: str) -> AsyncIterator[Callable[[AgentEvent], None]]:
-    """Give an extraction a callback for its agent's events, to be called from any thread, as often as that likes.
-
-    Args:
-        what: Names it for a person: ``helsinki-1 ← zone 1.2``.
-    """
-    newest = logged = ""
-
-    def on_event(event: AgentEvent) -> None:
-        nonlocal newest
-        newest = _phase(event)  # only the newest is logged: an agent that changes its phase all the time fills no log
-
-    async def update() -> None:
-        nonlocal logged
-        if newest != logged:
-            logged = newest
-            log().info("%s: %s", what, logged)
-
-    async with _repeated(update):
-        yield on_event
+    with suppress(OSError):
+        for other in path.parent.iterdir():
+            if time.time() - other.stat().st_mtime > BELIEVED_SECONDS:
+                other.unlink()
+    try:
+        async with _repeated(update):
+            yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
 
 
 @asynccontextmanager
@@ -101,19 +98,11 @@ async def _repeated(update: Callable[[], Awaitable[None]]) -> AsyncIterator[None
             await task
 
 
-def _phase(event: AgentEvent) -> str:
-    """Describe a phase: ``pre action 1 of 2: waits for NAME (PID 12) to end``; without the counts of others, which change all the time."""
-    return _ACTION.sub(lambda found: f"{found[0]} of {event.total}", event.phase, count=1) if _ACTION.match(event.phase) else event.phase
-
-
-async def _show(what: str, seen: _Progress) -> None:
-    percent = min(100.0, 100.0 * seen.done / seen.total)
-    text = f"{what}: {size(seen.done)} of {size(seen.total)}"
-    _FOREGROUND.info(text)
+async def _show(text: str, percent: float, artifact: UUID | None) -> UUID | None:
     try:
-        if seen.artifact is None:
-            seen.artifact = await acreate_progress_artifact(percent, description=text)
-        else:
-            await aupdate_progress_artifact(seen.artifact, percent, description=text)
+        if artifact is None:
+            return await acreate_progress_artifact(percent, description=text)
+        await aupdate_progress_artifact(artifact, percent, description=text)
     except Exception as error:  # noqa: BLE001 - a server that is busy mustn't stop a transfer
-        log().debug("progress of %s isn't shown: %s", what, error)
+        log().debug("progress isn't shown: %s: %s", text, error)
+    return artifact

@@ -78,7 +78,9 @@ def end_state(rows: Sequence[DeliveryResult], what: str, besides: str = "") -> R
         return Completed(message=text + besides, data=data)
     named = "; ".join(f"{row.subscriber} ({row.distribution}): {row.reason or row.error}" for row in failed[:NAMED_MAX])
     more = f"; and {len(failed) - NAMED_MAX} more" if len(failed) > NAMED_MAX else ""
-    return Failed(message=f"{text}. {named}{more}{besides}", data=None)
+    names = ", ".join(dict.fromkeys(row.subscriber for row in failed[:NAMED_MAX]))
+    # The data is for those who were told each failure as it happened.
+    return Failed(message=f"{text}. {named}{more}{besides}", data=f"{text}; not done: {names}{more.replace(';', '')}{besides}")
 
 
 def ended(name: str, message: str) -> RunState[Any]:

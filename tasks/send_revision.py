@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from prefect import task
@@ -18,14 +19,15 @@ from prefect.tasks import Task
 
 from sluice.distributor.deliver.delivery import Delivery
 from sluice.distributor.deliver.result import DeliveryResult
-from sluice.distributor.send_queue.watch import SendCancelledError
+from sluice.distributor.deliver.under_way import BOARD, Step
+from sluice.distributor.send_queue.watch import SendCancelledError, Turn
 from sluice.errors import SluiceError
 from sluice.model.ticket import Started, Waiting
-from sluice.rules.retry import prefect_retry_settings
+from sluice.rules.retry import RetryAt, prefect_retry_settings
 from sluice.rules.space import size
 from tasks.claims import claimed
-from tasks.progress import phases_logged, reported
-from tasks.run_context import current, log
+from tasks.progress import say, shown
+from tasks.run_context import current
 from tasks.send_session import SendSession
 from tasks.settings import COMMON
 
@@ -52,7 +54,8 @@ async def send_revision(subscriber: str, distribution: str, revision: str) -> st
             done = await _try(session, delivery, limit)
     session.rows[subscriber, distribution] = done
     text = f"{done.state}, {size(done.bytes)} sent, {size(done.resumed)} resumed; {done.error or done.reason}"
-    log().log(logging.ERROR if done.is_error else logging.INFO, "%s: %s", delivery.assignment, text)
+    failure = str(done.error or "")
+    say(BOARD.of(delivery.assignment), text, logging.ERROR if failure else logging.INFO, failure=failure)
     return text
 
 
@@ -97,13 +100,15 @@ async def _try(session: SendSession, delivery: Delivery, limit: AsyncExitStack) 
     """Try once; None: begin another try at once. ``limit`` is left as soon as only the extraction remains to be done."""
     if (done := await claimed(session, delivery)) is not None:
         return done
-    what = str(delivery.assignment)
+    step = BOARD.of(delivery.assignment)
+    step.now("connecting")
     try:
         if await session.blocking(delivery.call):
-            if (done := await _wait_for_slot(session, delivery)) is not None:
-                return done
-            async with reported(what) as progress:
-                done = await session.blocking(delivery.transfer, progress)
+            turn = await _wait_for_slot(session, delivery, step)
+            if isinstance(turn, DeliveryResult):
+                return turn
+            async with shown(step):
+                done = await session.blocking(delivery.transfer, step.at(partial(_sending, turn)))
             if done is not None:
                 return done
         if not delivery.extracts:
@@ -112,39 +117,50 @@ async def _try(session: SendSession, delivery: Delivery, limit: AsyncExitStack) 
         if not delivery.is_claimed and await session.blocking(delivery.enter) is not None:
             return None  # the claim was lost, and another run came in between and extracts
         await limit.aclose()
-        async with session.extraction_limit, phases_logged(what) as on_event:
-            return await session.extracting(delivery.extract, on_event)
+        async with session.extraction_limit, shown(step):
+            return await session.extracting(delivery.extract, step.on_event)
     except SluiceError as raised:
         each = delivery.assignment
         error = await session.blocking(session.mender.repair_and_explain, each.distribution, each.revision, raised)
         failed = await session.blocking(delivery.fail, error)
-        log().warning("%s: %s", what, failed.reason)
+        say(step, failed.reason, logging.WARNING, failure=str(error))
+        if isinstance(again := delivery.decision, RetryAt):
+            step.now(f"retry {again.number} of {again.of} at {again.at.astimezone(UTC):%H:%M:%S}")
         raise error from raised
     finally:
         # Closing may wait for the agent's end.
         await session.blocking(delivery.end)
 
 
-async def _wait_for_slot(session: SendSession, delivery: Delivery) -> DeliveryResult | None:
+async def _wait_for_slot(session: SendSession, delivery: Delivery, step: Step) -> Turn | DeliveryResult:
     """Wait until the send queue gives a slot; return the end if it was cancelled meanwhile. Raises LeaseLostError, LedgerError."""
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
     def on_decision() -> None:
         loop.call_soon_threadsafe(changed.set)
 
-    turn = await session.blocking(delivery.ask, on_decision)
+    turn: Turn = await session.blocking(delivery.ask, on_decision)
+    step.now(partial(_sending, turn))
     while True:
         await changed.wait()
         changed.clear()
         match turn.decision:
             case Started():
-                return None
+                step.now("preparing")
+                return turn
             case Waiting(reason=reason):
-                log().info("%s: %s", delivery.assignment, reason)
+                say(step, reason)
             case SendCancelledError(name=name):
                 return await session.blocking(delivery.cancel, name)
             case SluiceError() as error:
                 raise error
+
+
+def _sending(turn: Turn) -> str:
+    """Say whether it sends, or why it waits for a slot."""
+    if turn.has_slot:
+        return "sending"
+    return turn.decision.reason if isinstance(turn.decision, Waiting) else "waiting for a slot"
 
 
 async def wait_until(at: datetime | None) -> None:

@@ -19,6 +19,7 @@ from sluice.distributor.deliver.delivery import Delivery
 from sluice.distributor.deliver.extraction import Extraction
 from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.deliver.sender import distributor_sender
+from sluice.distributor.deliver.under_way import BOARD
 from sluice.distributor.plan.sends import SendTarget
 from sluice.distributor.repair.revision import Mender
 from sluice.distributor.send_queue.watch import QueueWatch
@@ -83,7 +84,7 @@ class SendSession:
         needs = needed_features(distribution, min_free=subscriber.min_free)
 
         def new_transfer(remedy: Remedy) -> Transfer:
-            return Transfer(self._sender, subscriber, assignment, needs, remedy)
+            return Transfer(self._sender, subscriber, assignment, needs, remedy, BOARD.of(assignment).on_event)
 
         if assignment.pair not in self._deliveries:
             at_once = extract or extracts_at_once(distribution, subscriber) or (demand is not Demand.DUE and target.is_extracted)

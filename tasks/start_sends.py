@@ -34,9 +34,6 @@ async def start_sends(distribution: str, revision: str) -> list[str]:
             continue
         rows = await send_all(context, await planned_sends(context, channel=channel, distribution=distribution))
         await publish_table(f"send-{distribution}-{revision}", rows, f"{distribution} {revision}: the state of each Subscriber.")
-        for row in rows:
-            if row.is_error:
-                log().error("%s: %s", row.subscriber, row.reason)
     return started
 
 

@@ -15,8 +15,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -51,23 +52,50 @@ STALLED_SECONDS = 120.0
 SETTLE_SECONDS = 1.5
 """Time for a server that ends with the command to store the last events."""
 
+FOLLOW_SECONDS = 2.0
+"""Between two looks at the flow runs."""
+LOOK_SECONDS = 10.0
+"""Limit of one: Ctrl-C waits for it."""
+
 Say = Callable[[str], None]
 
 
-def up(site: Site, *, port: int = DEFAULT_PORT, state: Path | None = None, say: Say = print) -> None:  # pragma: no cover - blocks
+def up(
+    site: Site, *, port: int = DEFAULT_PORT, state: Path | None = None, say: Say = print, tell: Say = print
+) -> None:  # pragma: no cover - blocks
     """Run server and workers until SIGINT or SIGTERM. Call it from the main thread.
 
+    Args:
+        tell: Gets a line for each flow run that begins or ends.
     Raises:
         OrchestratorError: It runs already, the port is taken, the server didn't start, or a child ended.
     """
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
+    state = state or state_directory(Path(site.directory))
     with running(site, port=port, state=state, say=say) as children:
         say("Press Ctrl-C to end it.")
-        while not stop.wait(POLL_SECONDS):
-            check(children)
+        with addressed(f"http://{LOOPBACK}:{port}/api", own=state):
+            asyncio.run(_attend(children, stop, tell))
         say("ending")
+
+
+async def _attend(children: Sequence[Child], stop: threading.Event, tell: Say) -> None:
+    """Wait for ``stop``, and tell of runs meanwhile. Raises OrchestratorError if a child ends."""
+    from prefect.client.orchestration import get_client
+
+    from infra.orchestrator.follow import Follower
+
+    async with get_client() as client:
+        follower, looked = Follower(client, tell, since=datetime.now(UTC)), 0.0
+        while not stop.is_set():
+            check(children)
+            if time.monotonic() - looked >= FOLLOW_SECONDS:
+                with suppress(Exception):  # a server that is busy is looked at again; one that ended is told by `check`
+                    await asyncio.wait_for(follower.look(), LOOK_SECONDS)
+                looked = time.monotonic()
+            await asyncio.sleep(POLL_SECONDS)
 
 
 @contextmanager

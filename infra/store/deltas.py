@@ -122,6 +122,7 @@ class _FrameMaker:
         self._options: dict[str, Any] = {"effort": effort, "small": small}
         if progress is not None:
             total = sum(blob.size for blob in new)
+            progress(0, total)
             self._options["progress"] = lambda done: progress(done, total)
         self.frames: list[Frame] = []
         self.references: list[tuple[Range, ...]] = []

@@ -16,12 +16,15 @@ arrive for ever. One pass over the queue, and a sort of those whose turn it is.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sluice.model.ticket import UNLIMITED_IN_PROCESS, Occupied, Pausing, Phase, Started, Ticket, Verdict, Waiting
+
+NAMED_MAX = 2
+"""Running transfers that are named to those that wait for them."""
 
 
 def decide(queue: Iterable[Ticket], limit: int | None, now: datetime) -> Mapping[int, Verdict]:
@@ -38,7 +41,10 @@ def decide(queue: Iterable[Ticket], limit: int | None, now: datetime) -> Mapping
     if not counted:
         return {}
     highest = min(t.priority.rank for t in counted)
-    running = Counter(_pool(t, limit) for t in counted if t.phase is Phase.RUNNING)
+    running = defaultdict[str, list[Ticket]](list)
+    for ticket in counted:
+        if ticket.phase is Phase.RUNNING:
+            running[_pool(ticket, limit)].append(ticket)
     higher = _Higher(counted)
     most = UNLIMITED_IN_PROCESS if limit is None else limit
     found: dict[int, Verdict] = {}
@@ -53,12 +59,12 @@ def decide(queue: Iterable[Ticket], limit: int | None, now: datetime) -> Mapping
     before = Counter[str]()
     for ticket in sorted(line, key=lambda t: (t.phase is not Phase.PAUSED, t.number)):
         pool = _pool(ticket, limit)
-        if running[pool] + before[pool] < most:
+        if len(running[pool]) + before[pool] < most:
             found[ticket.number] = Started(replace(ticket, phase=Phase.RUNNING))
-            running[pool] += 1
+            running[pool].append(ticket)
         else:
             whose = f"flow run {pool}" if limit is None else ticket.sender
-            what = f"{running[pool]} of {most} transfers of {whose} run; {before[pool]} before it"
+            what = f"{len(running[pool])} of {most} transfers of {whose} run ({_named(running[pool])}); {before[pool]} before it"
             found[ticket.number] = Waiting(ticket, f"{_state(ticket)}: {what}")
             before[pool] += 1
     return found
@@ -90,6 +96,11 @@ class _Higher:
         if ticket.phase is Phase.RUNNING:
             return Pausing(ticket, f"pauses at the next block for higher priorities of {ticket.sender}: {what}")
         return Waiting(ticket, f"{_state(ticket)}: priority {ticket.priority} goes after the higher ones of {ticket.sender}: {what}")
+
+
+def _named(tickets: list[Ticket]) -> str:
+    shown = ", ".join(f"{ticket.distribution} to {ticket.subscriber}" for ticket in tickets[:NAMED_MAX])
+    return f"{shown} and {len(tickets) - NAMED_MAX} more" if len(tickets) > NAMED_MAX else shown
 
 
 def _state(ticket: Ticket) -> str:

@@ -22,15 +22,19 @@ class FailingBuild:
     """None: no schedule starts it."""
 
     @property
+    def what(self) -> str:
+        """Say which of them fail."""
+        return {"build": "builds fail", "sign": "signing fails"}[self.failure.operation]
+
+    @property
     def sentence(self) -> str:
         """Say since when and why, and when it is tried again; without a full stop."""
         failure = self.failure
-        what = {"build": "builds fail", "sign": "signing fails"}[failure.operation]
         again = (
             f"the next try is at {moment(self.next_try)}" if self.next_try else f"run: sluice {failure.operation} {failure.distribution}"
         )
         remedy = f" ({failure.remedy})" if failure.remedy else ""
-        return f"{what} since {moment(failure.since)}: {failure.message}{remedy}; {again}"
+        return f"{self.what} since {moment(failure.since)}: {failure.message}{remedy}; {again}"
 
     def as_json(self) -> Mapping[str, str | None]:
         """Return the object of ``status --json``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sluice.rules.excludes import shown_pattern
 
@@ -44,3 +44,19 @@ def ago(at: datetime, now: datetime) -> str:
     """Return the age of something in its largest unit: ``just now``, ``5 min ago``, ``3 d ago``."""
     seconds = (now - at).total_seconds()
     return next((f"{int(seconds // length)} {unit} ago" for unit, length in _UNITS if seconds >= length), "just now")
+
+
+def duration(span: timedelta) -> str:
+    """Write ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 days 4 h``: the two largest units."""
+    seconds = span.total_seconds()
+    if seconds < 9.95:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    rest = round(seconds)
+    found = []
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        number, rest = divmod(rest, length)
+        if number:
+            found.append(f"{number} {'day' if unit == 'days' and number == 1 else unit}")
+        elif found:
+            break
+    return " ".join(found[:2])

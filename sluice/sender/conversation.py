@@ -46,7 +46,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class AgentEvent:
-    """A sign of life while an order is carried out."""
+    """A sign of life of a step that lasts: of an agent, or while a send is prepared."""
 
     phase: str
     done: int

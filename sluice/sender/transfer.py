@@ -23,6 +23,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
 from sluice.ports import Progress, TedFile, TedStore, Transport
 from sluice.sender.call import Call, call_agent, require
+from sluice.sender.conversation import AgentEvent
 from sluice.sender.hello import AgentHello
 from sluice.sender.metadata import push_metadata
 from sluice.sender.pausing import PauseControl
@@ -126,6 +127,8 @@ class Transfer:
     """Features that the agent must have: see ``rules.features.needed_features``."""
     remedy: Remedy = Remedy.NONE
     """What an earlier extraction, which raised BaseDiffersError, made necessary."""
+    on_event: Callable[[AgentEvent], None] = lambda _: None
+    """Told while a ``.ted`` is made (phase ``make``), and while the agent completes a delta."""
     _call: Call | None = field(default=None, init=False)
     _resumed: int | None = field(default=None, init=False)
     _held_metadata: Mapping[str, int] = field(default_factory=dict, init=False)
@@ -219,8 +222,7 @@ class Transfer:
         """Send a delta, which brings the manifest; the revision is held once it is completed."""
         ted = self._signed_ted(choice)
         metadata = self._push_metadata()
-        put = self._put(ted)
-        supplement = self._complete()
+        put, supplement = self._put(ted), self._complete()
         return self._result(put, base=choice.base, payload=ted.payload, metadata=metadata, manifest=len(ted.index), supplement=supplement)
 
     def _send_supplement_alone(self) -> SendResult:
@@ -231,11 +233,10 @@ class Transfer:
 
     def _complete(self) -> int:
         """Have the revision completed, and return the bytes of the supplement."""
-        call = self.called
-        extracted = call.hello.of(self.assignment.distribution).extracted
+        extracted = self.called.hello.of(self.assignment.distribution).extracted
         base = extracted if extracted != self.assignment.revision else None
-        supplement = SupplementSender(call.conversation, self.assignment, base, self.sender.store, min_free=self.subscriber.min_free)
-        supplement.complete(pause=self._pause)
+        supplement = SupplementSender(self.called.conversation, self.assignment, base, self.sender.store, min_free=self.subscriber.min_free)
+        supplement.complete(pause=self._pause, on_event=self.on_event)
         return supplement.payload
 
     def _put(self, ted: TedFile) -> Put:
@@ -245,7 +246,7 @@ class Transfer:
     def _signed_ted(self, choice: TedChoice) -> TedFile:
         """Return the ``.ted`` that was chosen, made and signed if it wasn't yet."""
         distribution, revision = self.assignment.distribution, self.assignment.revision
-        ted = self.sender.store.ensure_ted(distribution, revision, choice.base, small=choice.small)
+        ted = self.sender.store.ensure_ted(distribution, revision, choice.base, small=choice.small, progress=self._report_making)
         path, target = ted_target(distribution, revision, ted.name), Target.of(ted.index)
         if self.sender.signed.listing(distribution).get(path) != target:
             self.sender.sign(distribution)
@@ -273,26 +274,27 @@ class Transfer:
         return self.called.conversation.sent - before
 
     def _report(self, done: int, total: int) -> None:
-        if self._resumed is None:  # the first report, before anything is sent
-            self._resumed = done
+        self._resumed = done if self._resumed is None else self._resumed  # the first report comes before anything is sent
         if self._progress is not None:
             self._progress(done, total)
+
+    def _report_making(self, done: int, total: int) -> None:
+        self.on_event(AgentEvent("make", done, total))
 
     def _result(
         self, put: Put, *, base: RevisionNumber | None = None, payload: int = 0, metadata: int = 0, manifest: int = 0, supplement: int = 0
     ) -> SendResult:
-        call = self.called
         return SendResult(
             revision=self.assignment.revision,
             base=base,
             already_held=put.held,
             payload=payload,
             resumed=put.resumed,
-            sent=call.conversation.sent,
-            received=call.conversation.received,
+            sent=self.called.conversation.sent,
+            received=self.called.conversation.received,
             metadata=metadata,
             manifest=manifest,
             again=put.again,
             supplement=supplement,
-            small=wants_small(call.hello),
+            small=wants_small(self.called.hello),
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from demo.screen import Terminal
 from infra.orchestrator.server_address import ServerAddress
 from tests.cli.conftest import Result, Sluice
 from tests.system.warm import Warm
@@ -43,6 +44,12 @@ class Shell:
         environment = self._environment | {"PYTHONPATH": str(PROJECT)}
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.directory, env=environment, check=False)
         return Result(done.returncode, done.stdout, done.stderr)
+
+    def typed(self, *words: str, columns: int, rows: int) -> Terminal:
+        """Begin a command in a terminal."""
+        environment = self._environment | {"PYTHONPATH": str(PROJECT), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+        environment.pop("CI", None)
+        return Terminal([sys.executable, "-m", "cli.main", *words], columns=columns, rows=rows, environment=environment)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Begin a command and leave it running."""
@@ -127,6 +134,24 @@ def test_a_failed_subscriber_gives_its_error_as_exit_code_and_the_others_have_it
     assert (found["office-2"]["state"], found["office-2"]["error"]) == ("installed", None)
     assert "sluice subscriber bootstrap office-1" in sluice("why", "office-1", "greeting").out
     assert "Traceback" not in result.err
+    # People are told once, where it happens; the summary and the table name it.
+    result = shell("send", "greeting")
+    assert (result.code, (result.err + result.out).count("sluice subscriber bootstrap office-1")) == (7, 1)
+    assert "sluice subscriber bootstrap office-1" in result.err
+    assert result.out.splitlines()[0].endswith("; not done: office-1")
+    assert result.out.splitlines()[2].split()[:3] == ["office-1", "1.1", "failed"]
+
+
+def test_a_run_in_a_terminal_leaves_the_table_alone(shell: Shell) -> None:
+    (shell.site / "var/office-1/sluice/agent").rename(shell.site / "var/office-1/sluice/gone")
+    terminal = shell.typed("distribute", "greeting", columns=80, rows=24)
+    assert terminal.end() == 7
+    told = " ".join(terminal.screen.text.split())
+    assert told.count("sluice subscriber bootstrap office-1") == 1
+    assert "done," not in told
+    words = [line.split()[0] for line in terminal.screen.lines if line]
+    assert words[words.index("SUBSCRIBER") + 1] == "office-1"
+    assert b"\x1b[1A\x1b[2K" in terminal.written, "nothing was rewritten"
 
 
 def test_plan_apply_and_detach(shell: Shell) -> None:

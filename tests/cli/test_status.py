@@ -89,6 +89,7 @@ def test_status_for_people(sluice: Sluice, ledger: SqlLedger, at_noon: datetime)
         "  REASON\n"
         "near        zone          daily    1.1   1.1        1.1     installed  2026-03-01 11:00:00  2 KiB"
         "  1.1 is installed, read back 1 h ago (2026-03-01 11:00:00 UTC)\n"
+        "1 of 1 Subscriber extracted 1.1\n"
     )
 
 

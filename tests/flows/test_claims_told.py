@@ -16,7 +16,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 from sluice.model.ticket import Occupied, Phase, Ticket
 from sluice.rules.dispatch import occupied
-from tasks import claims
+from tasks import claims, progress
 from tasks.order_extraction import MEANWHILE
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
@@ -31,7 +31,7 @@ class AtOnce:
 
 
 def test_who_waits_says_for_whom_and_how_to_leave_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(claims, "log", lambda: logging.getLogger("told"))
+    monkeypatch.setattr(progress, "log", lambda: logging.getLogger("told"))
     monkeypatch.setattr(claims, "OCCUPIED_SECONDS", 0.0)
     caplog.set_level(logging.INFO, "told")
     other = occupied(Ticket(1, "hq", "oslo", "zone", RevisionNumber(1, 1), Priority.MEDIUM, "run-1", Phase.ENTERED, NOW, NOW))

@@ -155,10 +155,10 @@ def test_the_reasons_are_sentences() -> None:
     queue = [ticket(n, phase=Phase.RUNNING) for n in range(1, 11)] + [ticket(n) for n in range(11, 15)]
     waiting = verdict(14, queue, 10)
     assert isinstance(waiting, Waiting)
-    assert waiting.reason == "waiting: 10 of 10 transfers of hq run; 3 before it"
+    assert waiting.reason == "waiting: 10 of 10 transfers of hq run (zone to host-1, zone to host-2 and 8 more); 3 before it"
     unlimited = verdict(65, [ticket(n, phase=Phase.RUNNING) for n in range(1, 65)] + [ticket(65)], None)
     assert isinstance(unlimited, Waiting)
-    assert unlimited.reason == "waiting: 64 of 64 transfers of flow run run-1 run; 0 before it"
+    assert unlimited.reason == "waiting: 64 of 64 transfers of flow run run-1 run (zone to host-1, zone to host-2 and 62 more); 0 before it"
     higher = [ticket(1, HIGH, Phase.RUNNING), ticket(2, HIGH), ticket(3, LOW), ticket(4, LOW, Phase.PAUSED), ticket(5, LOW, Phase.RUNNING)]
     said = [v.reason for n in (3, 4, 5) if not isinstance(v := decide(higher, 10, NOW)[n], Started)]
     assert said == [

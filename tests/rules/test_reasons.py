@@ -172,7 +172,7 @@ CASES: list[tuple[str, Site, LedgerSnapshot, State, str]] = [
             ticket(Phase.READY),
         ),
         State.WAITING,
-        "waiting: 2 of 2 transfers of hq run; 1 before it",
+        "waiting: 2 of 2 transfers of hq run (zone to h-1, zone to h-2); 1 before it",
     ),
     (
         "sending",

@@ -73,6 +73,7 @@ def build(
     store: Store,
     source: Source,
     progress: Progress | None = None,
+    making: Progress | None = None,
     rebaseline: bool = False,
     allow_removals: bool = False,
     dry_run: bool = False,
@@ -81,6 +82,7 @@ def build(
 
     Args:
         progress: Called with (done, total) of the bytes to read.
+        making: Called with (done, total) of the new bytes of each delta.
         rebaseline: Build a new baseline even if nothing changed (C8).
         allow_removals: Build also if a source became empty or lost more than ``max_removals``.
         dry_run: Say what would be built; read the sources, write nothing, hold no lock.
@@ -90,11 +92,11 @@ def build(
         NoSpaceError: Less than ``min_free`` would be left.
     Source: TED "Build schedule", "Maximum revisions".
     """
-    asked = _Asked(rebaseline, allow_removals)
+    asked = _Asked(rebaseline, allow_removals, progress, making)
     if dry_run:
-        return _build(distribution, store, source, progress, asked, None)
+        return _build(distribution, store, source, asked, None)
     with store.lock(distribution.name) as draft:
-        return _build(distribution, store, source, progress, asked, draft)
+        return _build(distribution, store, source, asked, draft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,11 @@ class _Asked:
 
     rebaseline: bool
     allow_removals: bool
+    progress: Progress | None
+    making: Progress | None
 
 
-def _build(
-    distribution: Distribution, store: Store, source: Source, progress: Progress | None, asked: _Asked, draft: Draft | None
-) -> BuildResult:
+def _build(distribution: Distribution, store: Store, source: Source, asked: _Asked, draft: Draft | None) -> BuildResult:
     name = distribution.name
     kept = store.revisions(name)
     newest = kept[-1] if kept else None
@@ -115,7 +117,7 @@ def _build(
     made_of, memory = _split(store.scan_memory(name))
     made_of_last = blake3(before).digest()
     entries = asked.rebaseline or made_of != made_of_last or not _header_is_of(distribution, before)
-    scan = source.scan(distribution, memory, sink=draft or _DiscardingSink(), entries=entries, progress=progress)
+    scan = source.scan(distribution, memory, sink=draft or _DiscardingSink(), entries=entries, progress=asked.progress)
     if scan.destinations is None:
         return _unchanged(distribution, scan, newest, _tidy(distribution, kept, draft))
     last = _manifest(distribution, newest or FIRST, scan.destinations)
@@ -131,7 +133,8 @@ def _build(
     manifest = replace(last, revision=number)
     teds: Sequence[TedFile] = ()
     if draft is not None:
-        teds = draft.add_revision(manifest, delta_bases(number, newest if previous else None, max_revisions=distribution.max_revisions))
+        bases = delta_bases(number, newest if previous else None, max_revisions=distribution.max_revisions)
+        teds = draft.add_revision(manifest, bases, progress=asked.making)
         draft.remember(blake3(manifest_bytes(manifest)).digest() + scan.memory)
     new = needed_contents(manifest, previous)
     added, modified, removed = _differences(previous, manifest)

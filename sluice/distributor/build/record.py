@@ -22,12 +22,15 @@ def build_recorded(
     rebaseline: bool = False,
     allow_removals: bool = False,
     progress: Progress | None = None,
+    making: Progress | None = None,
 ) -> BuildResult:
     """Build, and record the result. A revision that a killed build left unrecorded is recorded by the next. Raises as ``build``."""
     store, source, subject = context.store, context.source, context.site.distribution(distribution)
     try:
         context.publisher.check_keys()  # before anything is read: nothing could be signed
-        result = build(subject, store=store, source=source, rebaseline=rebaseline, allow_removals=allow_removals, progress=progress)
+        result = build(
+            subject, store=store, source=source, rebaseline=rebaseline, allow_removals=allow_removals, progress=progress, making=making
+        )
     except StoreLockedError:
         raise  # another run builds it, and leaves the trace
     except Exception as error:  # whatever it is: a build that fails leaves a trace
