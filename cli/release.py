@@ -1,13 +1,13 @@
 """``sluice release``: hosts forget that a Distribution placed anything; its files stay.
 
-``--json``: ``{"distribution", "subscribers": [{"subscriber", "outcome", "revision", "joined_by", "error"}], "not_in_the_site": []}``;
-``outcome`` is ``released``, ``nothing there`` or, with ``--dry-run``, ``would be released`` or ``nothing there, says the ledger``; null if
-there is an ``error``.
+``--json``: ``{"distribution", "subscribers": [{"subscriber", "distributor", "outcome", "revision", "joined_by", "error"}],
+"not_in_the_site": [], "not_asked": [{"subscriber", "distributor"}]}``; ``outcome`` is ``released``, ``nothing there`` or, with
+``--dry-run``, ``would be released`` or ``nothing there, says the ledger``; null if there is an ``error``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,10 @@ import click
 
 from cli.failures import error_json, worst_exit
 from cli.hosts import HostResult, on_each
-from cli.ledgers import site_snapshot
+from cli.ledgers import ledger_of
 from cli.runs import to_option
 from cli.session import Session, dry_run_option, emit, json_option, say, session
-from sluice.errors import NotFoundError
-from sluice.rules.belief import of_owner
+from sluice.errors import NotFoundError, UnknownDistributorError
 
 if TYPE_CHECKING:
     from sluice.model.revision import RevisionNumber
@@ -48,27 +47,61 @@ def release(ctx: click.Context, session: Session, distribution: str, to: tuple[s
     """Have hosts forget that a Distribution placed anything.
 
     Its files stay as they are: nothing of it is removed later, and other Distributions may take its paths over. It may have left the
-    site. Without --to: on every Subscriber that has something of it by its receipts. What is being sent or extracted is waited for.
+    site, or had another Distributor, whose record on the host is released too. Without --to: on every Subscriber that has something of it
+    by its receipts. What is being sent or extracted is waited for.
     """
-    site, signer = session.site, _signer(session.site, distribution)
-    states = {pair[0]: state for pair, state in site_snapshot(site).states.items() if pair[1] == distribution and of_owner(state, signer)}
-    # What is doubted is asked too: the host may have it all the same.
-    has = {name: found for name, each in states.items() if (found := each.extracted or each.held or (each.offered if each.doubt else None))}
-    hosts = [site.subscriber(name) for name in dict.fromkeys(to) or sorted(has.keys() & site.subscribers.keys())]
-    if dry_run:
-        words = {True: "would be released", False: "nothing there, says the ledger"}
-        planned = (Released(words[each.name in has], has.get(each.name), _joined_by(site, distribution, each.name)) for each in hosts)
-        done = [HostResult(host, found, None) for host, found in zip(hosts, planned, strict=True)]
-    else:
-        done = _carry_out(site, signer, distribution, hosts)
-    gone = [] if to else sorted(has.keys() - site.subscribers.keys())
+    site, rows = session.site, _rows(session.site, distribution)
+    owner, *earlier = signers = _signers(site, distribution)
+    has = {pair: revision for pair, revision in rows.items() if revision}
+    # Of an earlier owner a ledger that Distributors share keeps no record: each host of the Distribution is asked.
+    known = {name for name, _ in (rows if earlier else has)}
+    hosts = [site.subscriber(name) for name in dict.fromkeys(to) or sorted(known & site.subscribers.keys())]
+    done = []
+    for signer in signers:
+        asked = [each for each in hosts if to or (each.name, signer) in has or (signer in earlier and not dry_run)]
+        if dry_run:
+            planned = ((each, _foretold(site, signer, distribution, each.name, has.get((each.name, signer)))) for each in asked)
+            found = [HostResult(host, result, None) for host, result in planned]
+        else:
+            found = _carry_out(site, signer, distribution, asked) if asked else []
+        silent = [] if signer == owner else [each for each in found if (each.subscriber.name, signer) not in has and _is_nothing(each)]
+        done += [(signer, each) for each in found if each not in silent]
+    gone = [] if to else sorted({name for name, _ in has} - site.subscribers.keys())
+    others = sorted(pair for pair in has if pair[1] not in signers and (not to or pair[0] in to))
     if as_json:
-        emit({"distribution": distribution, "subscribers": [_json(each) for each in done], "not_in_the_site": gone})
+        not_asked = [{"subscriber": name, "distributor": by} for name, by in others]
+        results = [_json(signer, each) for signer, each in done]
+        emit({"distribution": distribution, "subscribers": results, "not_in_the_site": gone, "not_asked": not_asked})
     else:
-        lines = [_line(distribution, each) for each in done] + [f"{name}: not asked: it isn't in the site any more" for name in gone]
+        lines = [_line(distribution, each, "" if signer == owner else signer) for signer, each in done]
+        lines += [f"{name}: not asked: it isn't in the site any more" for name in gone]
+        lines += [
+            f"{name}: what Distributor {by} placed stays: it isn't in the site, or its keys aren't on this machine" for name, by in others
+        ]
         nobody = f"by its receipts no Subscriber has anything of {distribution}: name those to ask with --to"
         click.echo("\n".join(lines) or nobody)
-    ctx.exit(worst_exit(each.error.code for each in done if each.error is not None))
+    ctx.exit(worst_exit(each.error.code for _, each in done if each.error is not None))
+
+
+def _rows(site: Site, distribution: str) -> Mapping[tuple[str, str], RevisionNumber | None]:
+    """Return what Subscribers have of it by receipts, by Subscriber and Distributor. What is doubted they may have all the same."""
+    found = {}
+    for distributor in sorted(site.distributors):
+        with ledger_of(site, distributor) as ledger:
+            states = ledger.snapshot().states.values() if ledger is not None else ()
+        for each in states:
+            if each.distribution == distribution:
+                found[each.subscriber, each.distributor] = each.extracted or each.held or (each.offered if each.doubt else None)
+    return found
+
+
+def _foretold(site: Site, signer: str, distribution: str, name: str, revision: RevisionNumber | None) -> Released:
+    outcome = "would be released" if revision else "nothing there, says the ledger"
+    return Released(outcome, revision, _joined_by(site, signer, distribution, name))
+
+
+def _is_nothing(done: HostResult[Released]) -> bool:
+    return done.result is not None and done.result.revision is None
 
 
 def _carry_out(site: Site, signer: str, distribution: str, hosts: Sequence[Subscriber]) -> list[HostResult[Released]]:
@@ -81,11 +114,17 @@ def _carry_out(site: Site, signer: str, distribution: str, hosts: Sequence[Subsc
         watch = QueueWatch(signer, None, ledger=work.ledger, clock=work.clock, lease_seconds=work.lease_seconds)
         watch.start()  # one for all: it renews each claim as long as that is held
         sender = distributor_sender(work)
+        is_owner = distribution not in site.distributions or site.distribution(distribution).distributor == signer
 
         def release_on(host: Subscriber) -> Released:
             steps = Release(work, watch, sender, host, distribution, lambda reason: say(f"{host.name}: waits: {reason}"))
-            receipt = steps.carry_out()
-            joined = _joined_by(site, distribution, host.name)
+            joined = _joined_by(site, signer, distribution, host.name)
+            try:
+                receipt = steps.carry_out()
+            except UnknownDistributorError:
+                if is_owner:
+                    raise
+                receipt = None  # it never placed anything there
             return Released("released", receipt.revision, joined) if receipt else Released("nothing there", None, joined)
 
         with closing(watch):
@@ -93,46 +132,48 @@ def _carry_out(site: Site, signer: str, distribution: str, hosts: Sequence[Subsc
             return on_each(hosts, release_on, show=lambda each: say(_line(distribution, each)) if len(hosts) > 1 else None)
 
 
-def _signer(site: Site, distribution: str) -> str:
-    """Return the Distributor that owns a Distribution, or signed it before it left the site. Raises NotFoundError."""
+def _signers(site: Site, distribution: str) -> Sequence[str]:
+    """Return the Distributors that signed it here, its owner first. Raises NotFoundError."""
     from infra.workplace import workplace_in
     from sluice.trust.roles import distribution_role
 
-    if distribution in site.distributions:
-        return site.distribution(distribution).distributor
-    role, known = distribution_role(distribution), set[str]()
-    for name in sorted(site.distributors):
+    owner = site.distributions[distribution].distributor if distribution in site.distributions else ""
+    role, known, found = distribution_role(distribution), set[str](), [owner] if owner else []
+    for name in sorted(site.distributors.keys() - {owner}):
         with workplace_in(site, name) as work:
             signed = work.publisher.versions()
-        if role in signed:
-            return name
+        found += [name] if role in signed else []
         known |= {each.removeprefix(distribution_role("")) for each in signed if each.startswith(distribution_role(""))}
+    if found:
+        return found
     names = ", ".join(sorted(known | site.distributions.keys())) or "none"
     raise NotFoundError(f"no Distributor of the site has, or had, a Distribution {distribution!r}", remedy=f"it is one of: {names}")
 
 
-def _joined_by(site: Site, distribution: str, subscriber: str) -> Sequence[str]:
+def _joined_by(site: Site, signer: str, distribution: str, subscriber: str) -> Sequence[str]:
     found = site.distributions.get(distribution)
-    if found is None or not found.active or not site.subscriber(subscriber).active:
+    if found is None or found.distributor != signer or not found.active or not site.subscriber(subscriber).active:
         return ()
     channels = map(site.channel, found.channels)
     return [c.name for c in channels if c.active and any(s.subscriber == subscriber and s.active for s in c.subscriptions)]
 
 
-def _line(distribution: str, done: HostResult[Released]) -> str:
+def _line(distribution: str, done: HostResult[Released], earlier: str = "") -> str:
     name, found = done.subscriber.name, done.result
     if found is None:
         return f"{name}: {done.error}"
     if found.revision is None:
         return f"{name}: {found.outcome}"
     again = f"; Channel {', '.join(found.joined_by)} sends it there again at its next start" if found.joined_by else ""
-    return f"{name}: {distribution} {found.revision} {found.outcome}: its files stay{again}"
+    of = f" of Distributor {earlier}" if earlier else ""
+    return f"{name}: {distribution} {found.revision}{of} {found.outcome}: its files stay{again}"
 
 
-def _json(done: HostResult[Released]) -> dict[str, Any]:
+def _json(signer: str, done: HostResult[Released]) -> dict[str, Any]:
     found = done.result
     return {
         "subscriber": done.subscriber.name,
+        "distributor": signer,
         "outcome": found.outcome if found else None,
         "revision": str(found.revision) if found and found.revision else None,
         "joined_by": list(found.joined_by) if found else [],

@@ -132,11 +132,15 @@ class CurrentState:
     """``Doubt.order`` of the last one."""
 
     def offer(self, revision: RevisionNumber, *, distributor: str, channel: str, at: datetime) -> CurrentState:
-        """Offer a revision, because a Channel starts or a command asks for it: the count of retries begins again (D7)."""
+        """Offer a revision, because a Channel starts or a command asks for it: the count of retries begins again (D7).
+
+        What another Distributor placed attests nothing for this one: each has its own record on the host.
+        """
+        if self.distributor not in ("", distributor):
+            blank = CurrentState(self.subscriber, self.distribution, bytes_sent=self.bytes_sent)
+            return blank.offer(revision, distributor=distributor, channel=channel, at=at)
         moved = self._to(State.WAITING, f"{revision} is offered through {channel}" if channel else f"{revision} is offered", at)
         moved = replace(moved, offered=revision, distributor=distributor, channel=channel)
-        if distributor != self.distributor:  # each Distributor counts its own orders
-            moved = replace(moved, sequence=0, doubt_order=0)
         return _without_retries(replace(moved, bytes_last=0, bytes_resumed=0, error=None))
 
     def reset_retries(self, at: datetime) -> CurrentState:
@@ -207,8 +211,10 @@ class CurrentState:
         return replace(self._to(state, f"extracting {self.held or self.offered} failed", at), since=at, error=failure)
 
     def apply_receipt(self, receipt: Receipt) -> CurrentState:
-        """Apply a verified receipt of the Subscriber. One older than the last, or than the doubt, changes nothing."""
-        if receipt.sequence <= max(self.sequence, self.doubt_order):
+        """Apply a verified receipt of the Subscriber. One older than the last, or than the doubt, changes nothing; nor does another
+        Distributor's, which counts its own orders.
+        """
+        if self.distributor not in ("", receipt.distributor) or receipt.sequence <= max(self.sequence, self.doubt_order):
             return self
         failure, is_installed = receipt.failure, receipt.outcome in INSTALLED
         if is_installed and self.doubt and self.extracted is None and not receipt.is_of_all_files:

@@ -75,8 +75,18 @@ def test_a_dry_run_asks_nobody_and_changes_nothing(real: RealSite, sluice: Sluic
     result = sluice("release", "d", "--dry-run", "--json")
     assert result.json == {
         "distribution": "d",
-        "subscribers": [{"subscriber": "s1", "outcome": "would be released", "revision": "1.1", "joined_by": ["web"], "error": None}],
+        "subscribers": [
+            {
+                "subscriber": "s1",
+                "distributor": "hq",
+                "outcome": "would be released",
+                "revision": "1.1",
+                "joined_by": ["web"],
+                "error": None,
+            }
+        ],
         "not_in_the_site": [],
+        "not_asked": [],
     }
     assert real.held("d").status() == before
     with real.work() as work:
@@ -177,11 +187,38 @@ def test_what_another_distributor_placed_is_not_called_released(real: RealSite, 
         event = Event(datetime.now(UTC), EventKind.INSTALLED, "branch", "d", subscriber="s1")
         work.ledger.record(event, lambda state: replace(state, distributor="branch"))
     shutil.rmtree(real.held("d").directory)
-    assert sluice("release", "d").out == "by its receipts no Subscriber has anything of d: name those to ask with --to\n"
-    assert sluice("release", "d", "--to", "s1").out == "s1: nothing there\n"
+    named = "s1: what Distributor branch placed stays: it isn't in the site, or its keys aren't on this machine\n"
+    assert sluice("release", "d").out == named
+    assert sluice("release", "d", "--json").json["not_asked"] == [{"subscriber": "s1", "distributor": "branch"}]
+    assert sluice("release", "d", "--to", "s1").out == f"s1: nothing there\n{named}"
     with real.work() as work:
         state = work.ledger.state("s1", "d")
         assert (state.state, state.distributor, state.doubt) == (State.INSTALLED, "branch", "")
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["two ledgers", "one ledger"])
+def test_what_an_earlier_owner_placed_is_released_too(
+    real: RealSite, sluice: Sluice, monkeypatch: pytest.MonkeyPatch, *, is_shared: bool
+) -> None:
+    branch = "---\nkind: Distributor\nname: branch\nworking_directory: var/branch\n"
+    real.write(branch + D.format(name="d", synchronize="true").replace("distributor: hq", "distributor: branch"))
+    if is_shared:  # by the new owner's offer its record takes the place of the earlier one's
+        monkeypatch.setenv("SLUICE_LEDGER", str(real.directory / "var/hq/ledger.db"))
+        with real.work() as work:
+            event = Event(datetime.now(UTC), EventKind.OFFERED, "branch", "d", subscriber="s1")
+            one = RevisionNumber(1, 1)
+            offered = work.ledger.record(event, lambda state: state.offer(one, distributor="branch", channel="web", at=event.at))
+            assert offered is not None
+            assert (offered.held, offered.extracted) == (None, None), "what another placed attests nothing"
+    released = sluice("release", "d", "--json")
+    assert [(each["distributor"], each["outcome"], each["revision"]) for each in released.json["subscribers"]] == [
+        ("hq", "released", "1.1")
+    ]
+    assert real.held("d").status().extracted is None
+    assert sorted(path.name for path in (real.host / "tree").iterdir()) == ["a", "sub"]
+    with real.work() as work:
+        state = work.ledger.state("s1", "d")
+    assert (state.distributor, state.state) == (("branch", State.WAITING) if is_shared else ("hq", State.RELEASED))
 
 
 def test_a_run_that_has_the_pair_is_waited_for(real: RealSite, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,22 @@ def test_a_run_that_waited_for_its_instant_doesn_t_offer_what_is_old_by_then(pla
     assert old.settled() is None
 
 
+def test_what_another_owner_has_installed_there_settles_nothing(place: Place) -> None:
+    """In a ledger that both share; each has its own record on the host."""
+    place.installed(ONE)
+    event = Event(place.time, EventKind.INSTALLED, "branch", "zone", subscriber="oslo-1")
+    place.ledger.record(event, lambda state: replace(state, distributor="branch"))
+    place.held = place.extracted = None
+    delivery = place.delivery(ONE, "run-1")
+    assert (delivery.is_done_by_receipts(), delivery.settled()) == (False, None)
+    delivery.offer()
+    state = place.ledger.state("oslo-1", "zone")
+    assert (state.distributor, state.held, state.extracted, state.sequence) == ("hq", None, None, 0)
+    late = Receipt("branch", "oslo-1", 9, "zone", ONE, Outcome.INSTALLED, place.time, place.time, 1, 0, 9, "ab" * 32)
+    place.ledger.accept_receipt(late, "{}", Event(place.time, EventKind.INSTALLED))
+    assert place.ledger.state("oslo-1", "zone") == state, "a late receipt of the other's"
+
+
 def test_one_run_at_a_time_sends_to_a_subscriber(place: Place) -> None:
     first, second = place.delivery(ONE, "run-1"), place.delivery(ONE, "run-2")
     assert first.enter() is None

@@ -15,6 +15,7 @@ from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind, JsonValue
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import CurrentState, Record, State
+from sluice.rules.belief import of_owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,9 @@ class AttemptState:
     """An extraction follows at once: being held isn't the end."""
 
     def read(self) -> CurrentState:
-        """Read it from the ledger."""
-        return self.context.ledger.state(*self.assignment.pair)
+        """Read it from the ledger: a blank one if another Distributor made it."""
+        state = self.context.ledger.state(*self.assignment.pair)
+        return of_owner(state, self.context.distributor.name) or CurrentState(*self.assignment.pair)
 
     def offer_record(self, state: CurrentState) -> Record | None:
         """Make the record that begins the run, and the count of retries anew; None if this very run was started again or all is done."""
@@ -53,6 +55,8 @@ class AttemptState:
 
     def is_done(self, state: CurrentState) -> bool:
         """Whether, by receipts, nothing remains to be done; an offer or a failed call takes nothing of that back."""
+        if of_owner(state, self.context.distributor.name) is None:
+            return False
         if state.extracted == self.assignment.revision:
             return state.state is State.INSTALLED
         return state.held == self.assignment.revision and state.state is State.RECEIVED and not self.extracts
