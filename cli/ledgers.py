@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sluice.errors import StoreError
 from sluice.model.known import LedgerSnapshot
 
 if TYPE_CHECKING:
     from sluice.model.belief import Belief, BuildFailure
     from sluice.model.event import EventKind, RecordedEvent
     from sluice.model.order import ActionReport
+    from sluice.model.revision import RevisionNumber
     from sluice.model.site import Site
     from sluice.model.state import Built, CurrentState
     from sluice.model.ticket import Ticket
@@ -60,7 +64,37 @@ def site_snapshot(site: Site) -> LedgerSnapshot:
                 beliefs |= {pair: each for pair, each in snapshot.beliefs.items() if pair[0] == distributor}
                 failing |= {name: each for name, each in snapshot.failing.items() if name not in others}
                 tickets |= dict.fromkeys(each for each in snapshot.tickets if each.distribution not in others)
-    return LedgerSnapshot(states, built, tuple(tickets), beliefs, failing)
+    return LedgerSnapshot(states, built, tuple(tickets), beliefs, failing, _unrecorded(site, built))
+
+
+def new_ledgers(site: Site, snapshot: LedgerSnapshot) -> Iterator[str]:
+    """Yield a sentence for each Distributor with revisions in its store and a ledger that knows nothing of any of them."""
+    from infra.workplace import ledger_name, own_ledger
+
+    for name, distributor in sorted(site.distributors.items()):
+        owned = {each.name for each in site.distributions_of_distributor(name)}
+        known = owned & (snapshot.built.keys() | {distribution for _, distribution in snapshot.states})
+        if known or not owned & snapshot.unrecorded.keys():
+            continue
+        earlier = own_ledger(distributor)
+        named = ledger_name(distributor)
+        remedy = "name the earlier one by SLUICE_LEDGER; without it, builds and what hosts say at the next send fill this one"
+        if named != str(earlier) and earlier.exists():
+            remedy = f'copy the earlier one: sluice ledger copy {shlex.quote(str(earlier))} "$SLUICE_LEDGER"'
+        yield f"ledger {named} is new: it knows nothing of the revisions in the store of Distributor {name}: {remedy}"
+
+
+def _unrecorded(site: Site, built: Mapping[str, Built]) -> dict[str, RevisionNumber]:
+    from infra.workplace import store_of
+
+    found: dict[str, RevisionNumber] = {}
+    for name, distribution in site.distributions.items():
+        owner = site.distributor(distribution.distributor)
+        if name not in built and Path(owner.working_directory, "store").is_dir():
+            with suppress(StoreError):  # what the ledger says is worth more than a refusal
+                if kept := store_of(owner, site).revisions(name):
+                    found[name] = kept[-1]
+    return found
 
 
 def failed_actions(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str) -> Sequence[ActionReport]:

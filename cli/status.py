@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.disk import disk_text, disk_used
-from cli.ledgers import failed_actions, site_snapshot
+from cli.ledgers import failed_actions, new_ledgers, site_snapshot
 from cli.outcome import error_of
-from cli.session import Session, distributions_of, emit, json_option, now, session
+from cli.session import Session, distributions_of, emit, json_option, now, say, session
 from cli.tables import Row, fitted, lines, moment, painted, size
 from cli.terminal import Line, Region, is_live
 from sluice.model.state import State
@@ -63,6 +63,8 @@ def status(session: Session, name: str, subscriber: str, only_failed: bool, watc
     if as_json:
         emit({"rows": [dict(row.as_json()) for row in found.rows], "disk": {name: asdict(each) for name, each in used.items()}})
         return
+    for sentence in new_ledgers(session.site, found.snapshot):
+        say(sentence)
     click.echo(painted([*found.table(), *found.totals()]))
     for each, disk in used.items():
         click.echo(f"{each} on the Distributor's disk {disk_text(disk)}")
@@ -76,6 +78,7 @@ class _Look:
         from sluice.rules.reasons import status_rows
 
         site, snapshot, at = session.site, site_snapshot(session.site), now()
+        self.snapshot = snapshot
         rows = _of_name(site, name, status_rows(site, snapshot, at, subscriber=subscriber))
         if subscriber and not rows:
             site.subscriber(subscriber)

@@ -135,7 +135,19 @@ def workplace_in(site: Site, distributor: str, flow_run: str = "") -> Workplace:
 
 def ledger_place(distributor: Distributor) -> str:
     """Return the path or URL of a Distributor's ledger: its own, or the one ``SLUICE_LEDGER`` names for several Distributors."""
-    return os.environ.get(LEDGER_VARIABLE) or str(distributor.working_directory / "ledger.db")
+    return os.environ.get(LEDGER_VARIABLE) or str(own_ledger(distributor))
+
+
+def own_ledger(distributor: Distributor) -> Path:
+    """Return the file of a Distributor's ledger if ``SLUICE_LEDGER`` names no other."""
+    return Path(distributor.working_directory) / "ledger.db"
+
+
+def ledger_name(distributor: Distributor) -> str:
+    """Return the name of a Distributor's ledger in messages: without user and password."""
+    from infra.ledger.sql import name_of
+
+    return name_of(ledger_place(distributor))
 
 
 def store_of(distributor: Distributor, site: Site) -> Store:

@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from infra.ledger.database import BUSY_SECONDS
 from infra.ledger.schema import UPGRADES
-from infra.ledger.sql import POSTGRES, open_existing, path_of
+from infra.ledger.sql import POSTGRES, name_of, open_existing, path_of
 from infra.ledger.tables import SCHEMA_VERSION
 from sluice.errors import SluiceError
 from sluice.model.known import LedgerSnapshot
@@ -49,7 +49,7 @@ def look(address: str, now: datetime) -> LedgerLook:
     """Examine schema, rights and queue of the ledger at a path or URL."""
     probe: Callable[[str], tuple[int | None, str]] = _postgres if address.startswith(POSTGRES) else _sqlite
     try:
-        name = _name(address)
+        name = name_of(address)
     except SluiceError as error:
         return LedgerLook((Finding(Health.FAILED, "ledger", "SLUICE_LEDGER", error.message, error.remedy),))
     try:
@@ -87,15 +87,6 @@ def _sqlite(address: str) -> tuple[int | None, str]:
     # Its journal is created beside it.
     refused = [str(each) for each in (path, path.parent) if not os.access(each, os.W_OK)]
     return (row[0] if row else None), f"{', '.join(refused)}" if refused else ""
-
-
-def _name(address: str) -> str:
-    """Return the ledger's name in messages: without user and password, if the URL has them."""
-    if not address.startswith(POSTGRES):
-        return str(path_of(address))
-    from infra.ledger.postgres import name_of
-
-    return name_of(address)
 
 
 def _postgres(address: str) -> tuple[int | None, str]:

@@ -102,6 +102,10 @@ class Database:
         """
         return self._group.write(work)
 
+    def write_alone(self, work: Callable[[Connection], _T]) -> _T:
+        """Run ``work`` in a transaction of its own that may write, without the lock that ``write`` takes and without its mark."""
+        return self._transact(self._writers, work)
+
     def create_tables(self) -> None:
         """Create missing tables, and upgrade those of an older version. Two processes that start at once both succeed.
 
@@ -153,6 +157,10 @@ class Database:
             if fault.trouble is not Trouble.LOCKED:
                 time.sleep(pause)
                 pause = min(2 * pause, LAST_PAUSE)
+
+    def error_of(self, error: SQLAlchemyError) -> LedgerError:
+        """Translate an exception of this database."""
+        return self._error(self._fault_of(error))
 
     def _error(self, fault: Fault) -> LedgerError:
         return LedgerError(f"ledger {self.name}{fault.cause}", remedy=fault.remedy)

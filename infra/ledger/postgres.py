@@ -56,6 +56,13 @@ def open_postgres(url: str, *, busy_seconds: float, tries: int) -> Database:
     Raises:
         LedgerError: The URL can't be parsed, or the database can't be reached or used; the message has no password.
     """
+    database = postgres_database(url, busy_seconds=busy_seconds, tries=tries)
+    database.create_tables()
+    return database
+
+
+def postgres_database(url: str, *, busy_seconds: float, tries: int) -> Database:
+    """Return the database at ``url`` without creating or upgrading anything. Raises LedgerError: the URL can't be parsed."""
     settings = _settings(url)
     limits = {
         "lock_timeout": max(1, round(busy_seconds * 1000)),
@@ -82,15 +89,13 @@ def open_postgres(url: str, *, busy_seconds: float, tries: int) -> Database:
         connection.execute("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
         connection.commit()
 
-    database = Database(
+    return Database(
         engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True),
         engine.execution_options(isolation_level="READ COMMITTED"),
         name=name,
         fault_of=_fault_of,
         tries=tries,
     )
-    database.create_tables()
-    return database
 
 
 def connect(url: str) -> psycopg.Connection[Any]:

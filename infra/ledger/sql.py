@@ -56,6 +56,15 @@ def open_existing(url_or_path: str | Path) -> SqlLedger | None:
     return open_ledger(text)
 
 
+def name_of(url_or_path: str) -> str:
+    """Return the ledger's name in messages: without user and password, if the URL has them. Raises LedgerError."""
+    if not url_or_path.startswith(POSTGRES):
+        return str(path_of(url_or_path))
+    from infra.ledger import postgres
+
+    return postgres.name_of(url_or_path)
+
+
 def path_of(text: str) -> Path:
     """Return the file that a path or ``sqlite:///FILE`` names. Raises LedgerError if it is another URL."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/(?!/)", text):  # a URL that lacks a slash; as a path it would name a directory

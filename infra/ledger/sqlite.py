@@ -29,12 +29,19 @@ JOURNAL_KEPT = 1 << 20
 
 
 def open_sqlite(path: Path, *, busy_seconds: float, tries: int) -> Database:
-    """Open the SQLite file ``path`` (0600), creating it and its directory (0700) if they are missing."""
-    try:
-        make_directory(path.parent)
-        _make_file(path)
-    except OSError as error:
-        raise LedgerError(f"ledger {path}: {error.strerror}", remedy="see its directory's owner, mode and free space") from error
+    """Open the SQLite file ``path`` (0600), creating it, its tables and its directory (0700) if they are missing."""
+    make_file(path)
+    database = sqlite_database(path, busy_seconds=busy_seconds, tries=tries)
+    database.create_tables()
+    return database
+
+
+def sqlite_database(path: Path, *, busy_seconds: float, tries: int, exclusive: bool = False) -> Database:
+    """Return the database in the file ``path`` without creating or upgrading anything.
+
+    Args:
+        exclusive: Its writes keep readers out too.
+    """
     engine = create_engine(
         URL.create("sqlite", database=str(path)), poolclass=NullPool, hide_parameters=True, connect_args={"timeout": busy_seconds}
     )
@@ -51,15 +58,21 @@ def open_sqlite(path: Path, *, busy_seconds: float, tries: int) -> Database:
             return
         connection.exec_driver_sql("PRAGMA journal_mode=PERSIST")
         connection.exec_driver_sql(f"PRAGMA journal_size_limit={JOURNAL_KEPT}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN EXCLUSIVE" if exclusive else "BEGIN IMMEDIATE")
 
-    database = Database(engine, engine.execution_options(sluice_write=True), name=str(path), fault_of=_fault_of, tries=tries)
-    database.create_tables()
-    return database
+    return Database(engine, engine.execution_options(sluice_write=True), name=str(path), fault_of=_fault_of, tries=tries)
+
+
+def make_file(path: Path) -> None:
+    """Create the file, private: SQLite gives its journal the same mode. Raises LedgerError."""
+    try:
+        make_directory(path.parent)
+        _make_file(path)
+    except OSError as error:
+        raise LedgerError(f"ledger {path}: {error.strerror}", remedy="see its directory's owner, mode and free space") from error
 
 
 def _make_file(path: Path) -> None:
-    """Create the file, private: SQLite gives its journal the same mode."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:

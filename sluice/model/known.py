@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sluice.model.belief import Belief, BuildFailure
+from sluice.model.revision import RevisionNumber
 from sluice.model.state import Built, CurrentState
 from sluice.model.ticket import Ticket
 
@@ -36,3 +37,5 @@ class LedgerSnapshot:
     """By (distributor, subscriber)."""
     failing: Mapping[str, BuildFailure] = field(default_factory=dict)
     """Distributions whose last build failed."""
+    unrecorded: Mapping[str, RevisionNumber] = field(default_factory=dict)
+    """Newest revision in the store by Distribution, of those that ``built`` lacks: the reader of several ledgers looks there."""

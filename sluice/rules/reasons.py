@@ -93,14 +93,15 @@ class _Reader:
     def row(self, subscriber: str, distribution: str) -> StatusRow:
         state = self._state(subscriber, distribution)
         built = self._snapshot.built.get(distribution)
-        latest = built.revision if built else None
+        latest = built.revision if built else self._snapshot.unrecorded.get(distribution)
         ways, active = self._ways(subscriber, distribution)
         through = active or ways
         names = [c.name for c in through]
         channel = state.channel if state.channel in names else (names[0] if names else "")
         verdict, reason = self._verdict(state, latest, ways, active)
         failing = self._failing(distribution)
-        told = (reason, state.doubt, self._twins(subscriber, distribution), "" if failing is None else failing.sentence)
+        unknown = f"this ledger doesn't know {latest}, which is in the store: the next build records it" if latest and not built else ""
+        told = (reason, state.doubt, self._twins(subscriber, distribution), "" if failing is None else failing.sentence, unknown)
         return StatusRow(
             subscriber=subscriber,
             distribution=distribution,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.ledger.sql import SqlLedger, open_ledger
+from sluice.distributor.build.record import build_recorded
 from sluice.formats.orders import receipt_bytes
 from sluice.model.belief import Belief, Doubt, Machine
 from sluice.model.event import Event, EventKind
@@ -19,11 +21,13 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.state import Built
 from sluice.trust.envelope import RECEIPT_WORD, seal
 from tests.cli.conftest import NOW, Sluice
+from tests.cli.real_site import RealSite
 from tests.system.postgres import Cluster
 
 BUILT = NOW - timedelta(hours=2)
 SENT = NOW - timedelta(hours=1)
 REVISION = RevisionNumber(1, 1)
+FILES = "files:\n  - {{source: {source}, destination: /srv/zone}}\n"
 
 
 @pytest.fixture
@@ -200,3 +204,42 @@ def test_what_contacts_raised_is_in_status_and_why(sluice: Sluice, ledger: SqlLe
     left_out = f"near (zone): {doubt.text}; run: sluice distribute zone --to near"
     assert f"would not be read back: {left_out}" in sluice("verify", "near", "--dry-run").out
     assert sluice("verify", "near", "--dry-run", "--json").json["doubted"] == [left_out]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("kind", ["postgresql", "file", "own"])
+def test_a_new_ledger_says_so_and_does_not_deny_the_revisions_on_disk(
+    sluice: Sluice, tmp_path: Path, postgres: Cluster, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    real = RealSite(tmp_path / "site")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/a").write_text("a")
+    real.write(
+        f"---\nkind: Distribution\nname: zone\ndistributor: hq\ntype: file\nchannels: [web]\n{FILES.format(source=tmp_path / 'source')}"
+    )
+    with real.work() as work:
+        build_recorded(work, "zone")
+    monkeypatch.setenv("SLUICE_SITE", str(real.directory))
+    before = sluice("status", "--json").json["rows"]
+    assert "is new" not in sluice("status").err
+
+    own = real.directory / "var/hq/ledger.db"
+    if kind == "own":
+        own.unlink()
+    else:
+        monkeypatch.setenv("SLUICE_LEDGER", postgres.url(postgres.database()) if kind == "postgresql" else str(tmp_path / "new.db"))
+    told = sluice("status")
+    (row,) = sluice("status", "--json").json["rows"]
+    assert (row["latest"], row["state"]) == ("1.1", before[0]["state"])
+    assert "this ledger doesn't know 1.1, which is in the store: the next build records it" in row["reason"]
+    assert "knows nothing of the revisions in the store of Distributor hq" in told.err
+    assert postgres.password not in told.out + told.err
+    copy = f'sluice ledger copy {own} "$SLUICE_LEDGER"'
+    assert (copy in told.err) is (kind != "own")
+
+    if kind != "own":
+        copied = sluice("ledger", "copy", own, os.environ["SLUICE_LEDGER"], "--json")
+        assert (copied.code, copied.json["copied"]) == (0, True)
+        assert postgres.password not in copied.out + copied.err
+        assert sluice("status", "--json").json["rows"] == before
+        assert "is new" not in sluice("status").err
