@@ -26,6 +26,8 @@ from sluice.rules.wording import counted
 SOME_FAILED = 1
 """Exit code if several things failed for different reasons."""
 USAGE = 2
+CHANGES = 13
+"""Exit code of ``plan --exit-code`` if there is something to apply."""
 UNEXPECTED = 70
 """A fault of Sluice itself, or of this machine (EX_SOFTWARE)."""
 INTERRUPTED = 130
@@ -47,6 +49,8 @@ EXIT_CODES = (
     (10, "the ledger cannot be read or written"),
     (11, "Prefect cannot be reached, or refuses"),
     (12, "a mail could not be handed to its server"),
+    (CHANGES, "`plan --exit-code`: `apply` would change something in Prefect"),
+    (14, "it would delete something, and nobody agreed: on a terminal it asks, elsewhere give --yes; nothing was changed"),
     (UNEXPECTED, "an unexpected error; the message says where its traceback is"),
     (INTERRUPTED, "interrupted"),
     (TERMINATED, "terminated"),

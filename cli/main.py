@@ -15,6 +15,7 @@ from cli.agent import agent
 from cli.cancel import cancel
 from cli.doctor import doctor
 from cli.failures import EXIT_CODES, Terminated, report
+from cli.ledger import ledger
 from cli.plan import apply, plan
 from cli.release import release
 from cli.revisions import revisions
@@ -71,7 +72,7 @@ for _command in (
     *(init, validate, plan, apply, up),
     *(build, sign, send, extract, distribute, verify, refresh, cancel, release),
     *(status, why, show, revisions, ted, store),
-    *(doctor, trust, subscriber, subscribers, agent),
+    *(doctor, ledger, trust, subscriber, subscribers, agent),
 ):
     sluice.add_command(_command)
 

@@ -1,48 +1,59 @@
 """``sluice plan`` and ``sluice apply``: show what would change in Prefect and on Subscribers, and change Prefect (A12).
 
-``plan --json``: ``{"create": [], "update": [], "delete": [], "adopt": [NAME], "send": [{"subscriber", "distribution", "revision", "base",
-"bytes", "exact", "seconds", "link"}], "links": [{"link", "sends", "bytes", "exact", "seconds"}], "refresh": [{"distributor", "next"}]}``;
-the first three list ``{"kind", "name"}``, an update with ``"differs"``. ``apply --json`` prints the first four. ``bytes`` count both
-directions, null is unknown; if ``exact`` is false a delta isn't made yet, and ``bytes`` is about the most it can be.
+docs/plan.md describes both, with ``--json`` and the exit codes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.changes_text import changes_text
+from cli.confirm import confirm, yes_option
+from cli.failures import CHANGES
 from cli.predictions import bytes_cell, links_json, predicted, prediction_json, seconds_cell, show_links
 from cli.session import Session, dry_run_option, emit, json_option, now, say, session, utc
 from cli.tables import table
+from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from infra.orchestrator.changes import Changes
+    from sluice.model.site import Site
 
 
 @click.command()
+@click.option("--exit-code", "tell", is_flag=True, help=f"Exit with {CHANGES} if `sluice apply` would change something in Prefect.")
 @json_option
 @session
-def plan(session: Session, as_json: bool) -> None:
+@click.pass_context
+def plan(ctx: click.Context, session: Session, tell: bool, as_json: bool) -> None:
     """Show what would change in Prefect and on Subscribers.
 
-    Changes in Prefect are made by `sluice apply`; then come the sends that are due, with the bytes and the time they will take.
+    Changes in Prefect are made by `sluice apply`, old -> new for each field; then come the sends that are due, with the bytes and the
+    time they will take.
     """
-    _show_plan(session, as_json=as_json)
+    changes = _show_plan(session, as_json=as_json)
+    ctx.exit(CHANGES if changes and tell else 0)
 
 
 @click.command()
 @dry_run_option
+@yes_option
 @click.option("--refresh", "and_refresh", is_flag=True, help="Have the Distributors act on it now, not at their next refresh.")
 @json_option
 @session
 @click.pass_context
-def apply(ctx: click.Context, session: Session, dry_run: bool, and_refresh: bool, as_json: bool) -> None:
+def apply(ctx: click.Context, session: Session, dry_run: bool, yes: bool, and_refresh: bool, as_json: bool) -> None:
     """Bring Prefect in line with the site.
 
-    Pools, queues, deployments and schedules are created, changed and removed; a schedule that was paused in Prefect stays paused.
-    Changes that concern Subscribers, revisions and trust take effect at the Distributor's refresh.
+    Pools, queues, deployments and schedules are created, changed and removed; a schedule that was paused in Prefect stays paused. Before
+    anything is deleted it asks; without a terminal it refuses, unless --yes is given. Changes that concern Subscribers, revisions and
+    trust take effect at the Distributor's refresh.
     """
     from cli.prefect_run import prefect_server, run_flow
 
@@ -52,19 +63,45 @@ def apply(ctx: click.Context, session: Session, dry_run: bool, and_refresh: bool
     site = session.site
     _say_ended(session)
     with prefect_server(session):
-        from infra.orchestrator.apply import apply as apply_site
-
-        changes = asyncio.run(apply_site(site, say=say))
+        changes = _applied(site, yes=yes)
         if as_json:
             emit(changes.as_json())
         else:
-            _show_changes(changes, "nothing to change in Prefect")
+            click.echo(changes_text(changes, done=True))
         ends = [run_flow(session, "refresh", {"distributor": name}) for name in sorted(site.distributors)] if and_refresh else []
     for end in ends:
         say(end.message)
     if changes and not and_refresh and not as_json:
         _show_refreshes(refresh_times(session))
     ctx.exit(int(not all(end.completed for end in ends)))
+
+
+class _Asks(Exception):
+    """Nobody agreed to these deletions yet."""
+
+    def __init__(self, changes: Changes) -> None:
+        self.changes = changes
+
+
+def _applied(site: Site, *, yes: bool) -> Changes:
+    """Bring Prefect in line; before anything is deleted, have somebody agree to those very deletions."""
+    from infra.orchestrator.apply import apply as apply_site
+
+    agreed: frozenset[str] = frozenset()
+
+    def decide(changes: Changes) -> Changes:
+        if yes or agreed.issuperset(map(str, changes.deletions)):
+            return changes
+        raise _Asks(changes)
+
+    while True:
+        try:
+            return asyncio.run(apply_site(site, decide=decide, say=say))
+        except _Asks as asks:  # outside of the event loop, in which Ctrl-C would have to be typed twice
+            changes = asks.changes
+        shown = changes if sys.stdin.isatty() else replace(changes, changes=changes.deletions)
+        confirm(counted(len(changes.deletions), "object"), "delete", yes=False, show=partial(say, changes_text(shown, done=False)))
+        agreed = frozenset(map(str, changes.deletions))
 
 
 def sends_due(session: Session) -> list[dict[str, Any]]:
@@ -74,7 +111,7 @@ def sends_due(session: Session) -> list[dict[str, Any]]:
     from sluice.distributor.plan.sends import plan_sends
 
     snapshot = site_snapshot(session.site)
-    latest = {name: built.revision for name, built in snapshot.built.items()}
+    latest = {**snapshot.unrecorded, **{name: built.revision for name, built in snapshot.built.items()}}
     due = [target for target in plan_sends(session.site, latest=latest, states=snapshot.states) if target.is_due]
     predictions = predicted(session, due, exact=False, extracting=extracting_at_once(session.site, due, now()))
     return [prediction_json(target, predictions.get((target.subscriber, target.distribution))) for target in due]
@@ -88,8 +125,8 @@ def refresh_times(session: Session) -> list[dict[str, Any]]:
     return [{"distributor": d.name, "next": utc(next_start(d.refresh, at))} for _, d in sorted(session.site.distributors.items())]
 
 
-def _show_plan(session: Session, *, as_json: bool) -> None:
-    """Print what apply would change, the sends that are due, and when the Distributors refresh. Reads only."""
+def _show_plan(session: Session, *, as_json: bool) -> Changes:
+    """Print and return what apply would change, the sends that are due, and when the Distributors refresh. Reads only."""
     from cli.prefect_run import prefect_server
 
     site = session.site
@@ -101,8 +138,8 @@ def _show_plan(session: Session, *, as_json: bool) -> None:
     sends, refreshes = sends_due(session), refresh_times(session)
     if as_json:
         emit({**changes.as_json(), "send": sends, "links": links_json(sends), "refresh": refreshes})
-        return
-    _show_changes(changes, "Prefect is in line with the site")
+        return changes
+    click.echo(changes_text(changes, done=False))
     if sends:
         click.echo("\nsends that are due:")
         cells = [[s["subscriber"], s["distribution"], s["revision"], s["base"] or "-", bytes_cell(s), seconds_cell(s)] for s in sends]
@@ -112,6 +149,7 @@ def _show_plan(session: Session, *, as_json: bool) -> None:
         click.echo("no send is due")
     if changes:
         _show_refreshes(refreshes)
+    return changes
 
 
 def _say_ended(session: Session) -> None:
@@ -120,15 +158,6 @@ def _say_ended(session: Session) -> None:
 
     for each in ended_schedules(session.site, now()):
         say(str(each))
-
-
-def _show_changes(changes: Changes, nothing: str) -> None:
-    if changes.adopted:
-        click.echo(f"from before sites had ids, and taken for this site's by their names: {', '.join(changes.adopted)}")
-    for change in changes.changes:
-        click.echo(str(change))
-    if not changes:
-        click.echo(nothing)
 
 
 def _show_refreshes(refreshes: list[dict[str, Any]]) -> None:

@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.confirm import confirm, yes_option
 from cli.failures import error_json, worst_exit
 from cli.hosts import chosen, on_each, publishers_here, timeout_of, transport_of
 from cli.session import Session, dry_run_option, emit, json_option, say, session
 from sluice.model.names import name_is_valid
+from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from infra.hosts.removal import Removed
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--forget", "is_gone", is_flag=True, help="The host is gone: forget it on this machine alone, without calling it.")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@yes_option
 @dry_run_option
 @json_option
 @session
@@ -66,11 +67,8 @@ def remove(ctx: click.Context, session: Session, names: tuple[str, ...], is_gone
         found = on_each(chosen(session, names, every=False), partial(work, only_look=only_look))
         return [(each.subscriber.name, each.result, each.error) for each in found]
 
-    if not (yes or dry_run):
-        if not sys.stdin.isatty():
-            raise click.UsageError("give --yes, or look first with --dry-run: without a terminal nobody can be asked")
-        _show(carry_out(only_look=True), "would ")
-        click.confirm("Remove them?", abort=True, err=True)
+    if not dry_run:
+        confirm(counted(len(set(names)), "Subscriber"), "remove", yes=yes, show=lambda: _show(carry_out(only_look=True), "would "))
     done = carry_out(only_look=dry_run)
     if as_json:
         emit({"subscribers": [_json(*each) for each in done]})

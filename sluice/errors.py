@@ -45,6 +45,7 @@
     ├── OrchestratorError                exit 11  Prefect can't be reached, or refuses a request
     ├── MailError                        exit 12  a mail couldn't be handed to its server; retryable
     │   └── NoMailServerError                     no such host, or it refuses the connection: not retryable within a run
+    ├── NotConfirmedError                exit 14  it would destroy something, and nobody agreed to it; nothing was changed
     └── NotFoundError                    exit 2   no such Distribution, Subscriber, Channel, revision
         └── SupersededError                       the revision was deleted with its baseline: the Channel's next start sends the newest
 
@@ -275,6 +276,10 @@ class NoMailServerError(MailError, retryable=False):
     """The mail server's host is unknown or refuses the connection: waiting within a run changes nothing, the next build tries again."""
 
 
+class NotConfirmedError(SluiceError, exit_code=14):
+    """Something would be destroyed, and nobody agreed to it. Nothing was changed."""
+
+
 class NotFoundError(SluiceError, exit_code=2):
     """No such Distribution, Subscriber, Channel or revision."""
 
@@ -288,10 +293,7 @@ def _leaves(cls: type[SluiceError]) -> dict[str, type[SluiceError]]:
 
 
 def error_from_code(code: str, message: str, remedy: str = "") -> SluiceError:
-    """Return the error that a peer reported by name; an unknown name (of a newer peer) becomes a plain ``SluiceError``.
-
-    Blueprint errors need file and line and never travel.
-    """
+    """Return the error that a peer reported by name; a plain ``SluiceError`` for an unknown name, or one that needs file and line."""
     cls = _leaves(SluiceError).get(code, SluiceError)
     error = (SluiceError if issubclass(cls, BlueprintError | SiteError) else cls)(message, remedy=remedy)
     error.is_reported = True

@@ -1,9 +1,10 @@
 """Bring Prefect in line with a site: ``sluice plan`` and ``sluice apply``.
 
-Pools and queues come first, then each deployment whose digest differs, then deployments that are gone are removed, then comes the heartbeat
-automation. Each step may be repeated: an apply that was killed is finished by the next. Only objects that carry this site's
-id are changed or removed; a name the site needs that belongs to somebody else is an error, before anything is written. Objects from
-before sites had ids are told by their Distributors' names: those that the site needs are adopted once, the others stay.
+Pools and queues come first, then deployments that are gone are removed and those that differ are written, then comes the heartbeat
+automation. Somebody's change in Prefect is a difference too; a pause is none. Each step may be repeated: an apply that was killed is
+finished by the next. Only objects that carry this site's id are changed or removed, and no pool that others' deployments use; a name the
+site needs that belongs to somebody else is an error, before anything is written. Objects from before sites had ids are told by their
+Distributors' names: those that the site needs are adopted once, the others stay.
 
 With each update of a deployment Prefect deletes the runs that it planned for it and whose start is still to come. They are planned again at
 once; and an update waits until no start is due within seconds, so that Prefect's own scheduler, which looks every 5 s, plans each of them
@@ -13,17 +14,19 @@ in time if the apply is killed between the two. So no start is lost, and none is
 from __future__ import annotations
 
 import shlex
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.events.schemas.automations import Automation
+from prefect.events.schemas.automations import Automation, AutomationCore
 
 from infra.orchestrator import heartbeat, server_objects
-from infra.orchestrator.changes import Act, Change, Changes, ObjectKind, differences, in_order
+from infra.orchestrator.changes import Act, Change, Changes, Fields, ObjectKind, differences, in_order
+from infra.orchestrator.shown import shown
 from infra.orchestrator.translate import translated
 from sluice.distributor.plan.deployments import DIGEST_TAG, TAG, deployments, pools
 from sluice.distributor.plan.ownership import SITE_ID_TAG, SITE_TAG, Owner, owner_of, site_ids
@@ -42,6 +45,8 @@ class _Comparison:
         self.found_queues: dict[str, dict[str, int | None]] = {}
         self.found: dict[str, DeploymentResponse] = {}
         self.automations: list[Automation] = []
+        self.lodgers: dict[str, list[str]] = {}
+        """Others' deployments in this site's pools that are gone."""
 
     async def read(self, client: PrefectClient) -> None:
         """Read everything that is compared."""
@@ -51,6 +56,9 @@ class _Comparison:
                 self.found_queues[name] = await server_objects.read_queues(client, name)
             self.found = await server_objects.read_deployments(client, sorted({spec.flow for spec in self.specs.values()}))
             self.automations = await client.read_automations_by_name(heartbeat.NAME)
+            for name in self._gone_pools():
+                within = await server_objects.deployments_in(client, name)
+                self.lodgers[name] = sorted(d.name for d in within if owner_of(self.site, d.tags) is not Owner.THIS)
 
     def refuse_taken(self) -> None:
         """Raise OrchestratorError if a name the site needs belongs to somebody else."""
@@ -70,7 +78,8 @@ class _Comparison:
     def changes(self) -> Changes:
         """Return what an apply would change, in its order."""
         adopted = [label for label, tags in self._standing().items() if owner_of(self.site, tags) is Owner.UNMARKED]
-        return in_order([*self._pool_changes(), *self._deployment_changes(), *self._automation_changes()], adopted)
+        kept = [f"work pool {n} stays: deployments that aren't this site's use it: {', '.join(o)}" for n, o in self.lodgers.items() if o]
+        return in_order([*self._pool_changes(), *self._deployment_changes(), *self._automation_changes()], adopted, kept)
 
     def gone(self) -> list[str]:
         """Return the names of this site's deployments that the site no longer has."""
@@ -85,6 +94,10 @@ class _Comparison:
     def _pool_tags(self, name: str) -> list[str]:
         return (self.found_pools[name].description or "").split()
 
+    def _gone_pools(self) -> list[str]:
+        gone = self.found_pools.keys() - self.pools.keys()
+        return sorted(name for name in gone if owner_of(self.site, self._pool_tags(name)) is Owner.THIS)
+
     def _pool_changes(self) -> Iterator[Change]:
         for name, pool in self.pools.items():
             found = self.found_pools.get(name)
@@ -95,20 +108,23 @@ class _Comparison:
             for queue, priority in pool.queues.items():
                 found_queue = {"priority": queues[queue]} if queue in queues else None
                 yield from _changed(ObjectKind.QUEUE, f"{name}/{queue}", found_queue, {"priority": priority})
-        for name in sorted(self.found_pools.keys() - self.pools.keys()):
-            if owner_of(self.site, self._pool_tags(name)) is Owner.THIS:
-                yield Change(Act.DELETE, ObjectKind.POOL, name)
+        for name in self._gone_pools():
+            if not self.lodgers[name]:
+                yield from _changed(ObjectKind.POOL, name, server_objects.pool_fields(self.found_pools[name]), None)
 
     def _deployment_changes(self) -> Iterator[Change]:
+        ours = {name for spec in self.specs.values() for name in (*spec.parameters, *spec.environment)}
         for name in self.gone():
-            yield Change(Act.DELETE, ObjectKind.DEPLOYMENT, name)
+            gone = _changed(ObjectKind.DEPLOYMENT, name, server_objects.found_fields(self.found[name]), None)
+            yield from (replace(change, differs=shown(change.differs, None, ours=ours)) for change in gone)
         for name, spec in self.specs.items():
             found = self.found.get(name)
-            if found is None:
-                yield Change(Act.CREATE, ObjectKind.DEPLOYMENT, name)
-            elif DIGEST_TAG + spec.digest not in found.tags:
-                differs = differences(server_objects.found_fields(found), server_objects.spec_fields(spec))
-                yield Change(Act.UPDATE, ObjectKind.DEPLOYMENT, name, differs)
+            has, tags = (server_objects.found_fields(found), found.tags) if found else (None, ())
+            changes = list(_changed(ObjectKind.DEPLOYMENT, name, has, server_objects.spec_fields(spec, found)))
+            if found and not changes and DIGEST_TAG + spec.digest not in tags:  # written by another version of Sluice
+                digest = next((tag.removeprefix(DIGEST_TAG) for tag in tags if tag.startswith(DIGEST_TAG)), None)
+                changes = [Change(Act.UPDATE, ObjectKind.DEPLOYMENT, name, {"digest": {"found": digest, "wanted": spec.digest}})]
+            yield from (replace(change, differs=shown(change.differs, spec, ours=ours)) for change in changes)
 
     def _automation_changes(self) -> Iterator[Change]:
         # Only the trigger is ours: whoever switched the automation off or changed its actions in Prefect had a reason.
@@ -117,12 +133,11 @@ class _Comparison:
         yield from _changed(ObjectKind.AUTOMATION, heartbeat.NAME, found, wanted)
 
 
-def _changed(kind: ObjectKind, name: str, found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> Iterator[Change]:
-    """Yield the creation or update that an object needs, if any."""
-    if found is None:
-        yield Change(Act.CREATE, kind, name)
-    elif differs := differences(found, wanted):
-        yield Change(Act.UPDATE, kind, name, differs)
+def _changed(kind: ObjectKind, name: str, found: Fields | None, wanted: Fields | None) -> Iterator[Change]:
+    """Yield the creation, update or deletion that an object needs, if any; None: it isn't there, or isn't wanted."""
+    act = Act.CREATE if found is None else Act.DELETE if wanted is None else Act.UPDATE
+    if differs := differences(found or {}, wanted or {}):
+        yield Change(act, kind, name, differs)
 
 
 @asynccontextmanager
@@ -145,17 +160,18 @@ async def plan(site: Site) -> Changes:
         return comparison.changes()
 
 
-async def apply(site: Site, *, say: Callable[[str], object] = print) -> Changes:
+async def apply(site: Site, *, decide: Callable[[Changes], Changes], say: Callable[[str], object] = print) -> Changes:
     """Bring Prefect in line with the site and return what was changed; if nothing differs, that costs a few reads.
 
     Args:
+        decide: Gets all changes before the first is made, and returns those to make; or raises, and nothing is changed.
         say: Called with each start that is waited for, for a person.
     Raises:
         OrchestratorError: As for ``plan``, or Prefect refused a change; changes made before it are kept, and a repetition makes the others.
     """
     async with _compared(site) as (client, comparison):
         comparison.refuse_taken()
-        changes = comparison.changes()
+        changes = decide(comparison.changes())
         for change in changes.changes:
             with translated(f"the {change.act} of {change.kind} {change.name}"):
                 await _carry_out(client, comparison, change, say)
@@ -201,7 +217,9 @@ async def _carry_out(client: PrefectClient, comparison: _Comparison, change: Cha
         case ObjectKind.AUTOMATION, Act.CREATE:
             await client.create_automation(heartbeat.heartbeat_automation())
         case ObjectKind.AUTOMATION, _:
-            await client.update_automation(comparison.automations[0].id, heartbeat.heartbeat_automation())
+            found = comparison.automations[0]
+            theirs = {name: getattr(found, name) for name in AutomationCore.model_fields.keys() - {"trigger", "owner_resource"}}
+            await client.update_automation(found.id, heartbeat.heartbeat_automation().model_copy(update=theirs))
 
 
 def _trigger_fields(automation: dict[str, Any]) -> dict[str, object]:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from infra.orchestrator.changes import Changes
 from infra.orchestrator.children import POLL_SECONDS, Child, check, end, end_leftovers, start_child
 from infra.orchestrator.environment import addressed, server_environment, worker_environment
 from infra.orchestrator.server_address import (
@@ -41,6 +42,7 @@ from sluice.distributor.plan.deployments import pools
 from sluice.durable import locked
 from sluice.errors import OrchestratorError, StoreLockedError
 from sluice.model.site import Site
+from sluice.rules.wording import counted
 
 DEFAULT_PORT = 4200
 SERVER = ("infra.orchestrator.embedded_server",)
@@ -122,12 +124,7 @@ def _running(site: Site, port: int, state: Path, say: Say) -> Iterator[list[Chil
         say(f"starting Prefect on port {port}; its database is in {prefect_home(state)}")
         address = _start_server(state, port, children)
         with addressed(address.api_url, own=state):
-            from infra.orchestrator.apply import apply
-
-            changes = asyncio.run(apply(site, say=say))
-        say(f"applied {len(changes.changes)} changes")
-        if changes.adopted:
-            say(f"from before sites had ids, and taken for this site's by their names: {', '.join(changes.adopted)}")
+            _apply(site, say)
         for pool in pools(site):
             command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool.name, "--type", "process"]
             environment = worker_environment(state, address.api_url, Path(site.directory))
@@ -139,6 +136,24 @@ def _running(site: Site, port: int, state: Path, say: Say) -> Iterator[list[Chil
     finally:
         forget_address(state)
         end(children)
+
+
+def _apply(site: Site, say: Say) -> None:
+    """Bring Prefect in line with the site, but leave deletions to `sluice apply`: nobody may be here to be asked."""
+    from infra.orchestrator.apply import apply
+
+    gone: list[str] = []
+
+    def decide(changes: Changes) -> Changes:
+        gone.extend(f"{change.kind} {change.name}" for change in changes.deletions)
+        return changes.without_deletions()
+
+    changes = asyncio.run(apply(site, decide=decide, say=say))
+    say(f"applied {counted(len(changes.changes), 'change')}")
+    if changes.adopted:
+        say(f"from before sites had ids, and taken for this site's by their names: {', '.join(changes.adopted)}")
+    if gone:
+        say(f"left the site and stay in Prefect until `sluice apply` deletes them: {', '.join(gone)}")
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,8 @@ from prefect.client.schemas.filters import (
     FlowRunFilterNextScheduledStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, StateType, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
@@ -75,6 +78,17 @@ async def read_pools(client: PrefectClient) -> dict[str, WorkPool]:
     return found
 
 
+async def deployments_in(client: PrefectClient, pool: str) -> list[DeploymentResponse]:
+    """Return the deployments whose runs a pool takes, whoever they belong to."""
+    found: list[DeploymentResponse] = []
+    only = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+    while page := await client.read_deployments(work_pool_filter=only, limit=PAGE, offset=len(found)):
+        found += page
+        if len(page) < PAGE:
+            break
+    return found
+
+
 async def read_queues(client: PrefectClient, pool: str) -> dict[str, int | None]:
     """Return the priorities of a pool's queues, by name."""
     return {queue.name: queue.priority for queue in await client.read_work_queues(work_pool_name=pool)}
@@ -112,19 +126,22 @@ async def write_queue(client: PrefectClient, pool: str, queue: str, priority: in
     await client.update_work_queue(found.id, priority=priority)
 
 
-def spec_fields(spec: DeploymentSpec) -> dict[str, Any]:
-    """Return the compared fields of a deployment, as the site wants it."""
+def spec_fields(spec: DeploymentSpec, found: DeploymentResponse | None = None) -> dict[str, Any]:
+    """Return the compared fields of a deployment, as the site wants it; a pause that somebody made in ``found`` stays."""
     return {
         "entrypoint": spec.entrypoint,
         "parameters": dict(spec.parameters),
-        "schedules": [_schedule_fields(s.slug, _as_sent(s).schedule, s.active) for s in sorted(spec.schedules, key=lambda s: s.slug)],
-        "tags": sorted(spec.tags),
+        "schedules": [
+            _schedule_fields(s.slug, _as_sent(s).schedule, s.active) for s in sorted(kept_schedules(spec, found), key=lambda s: s.slug)
+        ],
+        **_tag_fields(spec.tags),
         "description": spec.description,
         "pool": spec.pool,
         "queue": spec.queue,
         "limit": spec.limit,
         "collision": spec.collision.value if spec.collision else None,
         "environment": dict(spec.environment),
+        "job_variables": {},
     }
 
 
@@ -137,23 +154,27 @@ def found_fields(found: DeploymentResponse) -> dict[str, Any]:
         "entrypoint": found.entrypoint,
         "parameters": found.parameters,
         "schedules": [_schedule_fields(s.slug or "", s.schedule, s.active) for s in schedules],
-        "tags": sorted(t for t in found.tags if not t.startswith(DIGEST_TAG)),
+        **_tag_fields(found.tags),
         "description": found.description,
         "pool": found.work_pool_name,
         "queue": found.work_queue_name,
         "limit": limit.limit if limit else None,
         "collision": options.collision_strategy.value if options else None,
-        "environment": found.job_variables.get("env", {}),
+        "environment": found.job_variables.get("env") or {},
+        "job_variables": {key: value for key, value in found.job_variables.items() if key != "env"},
     }
+
+
+def _tag_fields(tags: Iterable[str]) -> dict[str, Any]:
+    shown = sorted(t for t in tags if t != INACTIVE_TAG and not t.startswith(DIGEST_TAG))
+    return {"active": INACTIVE_TAG not in tags, "tags": shown}
 
 
 def kept_schedules(spec: DeploymentSpec, found: DeploymentResponse | None) -> tuple[ScheduleSpec, ...]:
     """Return the spec's schedules; those that somebody paused in Prefect stay paused."""
     before = {s.slug: s.active for s in found.schedules} if found else {}
     was_inactive = found is not None and INACTIVE_TAG in found.tags
-    return tuple(
-        ScheduleSpec(s.slug, s.rule, keeps_active(s.active, before.get(s.slug), was_inactive=was_inactive)) for s in spec.schedules
-    )
+    return tuple(replace(s, active=keeps_active(s.active, before.get(s.slug), was_inactive=was_inactive)) for s in spec.schedules)
 
 
 async def write_deployment(

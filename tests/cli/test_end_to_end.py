@@ -159,8 +159,9 @@ def test_plan_apply_and_detach(shell: Shell) -> None:
     planned = shell("plan", "--json")
     assert planned.code == 0, planned.err
     before = json.loads(planned.out)
-    assert set(before) == {"create", "update", "adopt", "delete", "send", "links", "refresh"}
-    assert {"kind": "deployment", "name": "build/greeting"} in before["create"]
+    assert set(before) == {"create", "update", "adopt", "keep", "delete", "send", "links", "refresh"}
+    (made,) = [each for each in before["create"] if each["name"] == "build/greeting"]
+    assert made["differs"]["parameters"] == {"found": None, "wanted": {"distribution": "greeting"}}
     assert [(send["subscriber"], send["distribution"], send["revision"]) for send in before["send"]] == [
         ("office-1", "greeting", "1.1"),
         ("office-2", "greeting", "1.1"),

@@ -6,26 +6,32 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, GlobalConcurrencyLimitCreate, VariableCreate, WorkPoolCreate
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
 
-from infra.orchestrator import heartbeat
-from infra.orchestrator.apply import apply, plan, remove_gone
+from infra.orchestrator import embedded, heartbeat
+from infra.orchestrator.apply import apply as infra_apply
+from infra.orchestrator.apply import plan, remove_gone
+from infra.orchestrator.changes import Act, Changes
 from infra.orchestrator.project_file import project_file
 from infra.orchestrator.server_address import ServerAddress
 from infra.orchestrator.server_objects import found_fields, read_deployments
 from sluice.blueprint.read.site_id import read_site_id
 from sluice.distributor.plan.deployments import deployments
 from sluice.distributor.plan.ownership import site_tags
-from sluice.errors import BlueprintError, OrchestratorError
+from sluice.errors import BlueprintError, NotConfirmedError, OrchestratorError
 from sluice.model.site import Site
+from tests.flows.applied import apply
 from tests.flows.sites import distribution, site
+from tests.rules.authored import accepted
 
 pytestmark = pytest.mark.usefixtures("clean_server")
 T = TypeVar("T")
@@ -75,6 +81,26 @@ def test_apply_makes_everything_and_a_second_one_nothing() -> None:
     assert {name: deployment.updated for name, deployment in found().items()} == before
 
 
+def test_schedules_of_every_kind_are_found_as_they_were_written() -> None:
+    written = [
+        {"every": "3 h"},
+        {"every": "5 h", "starting": "2027-10-30 02:30", "timezone": "Europe/Oslo"},
+        {"at": "2027-12-01 02:00"},
+        {"daily": {"from": "01:00", "to": "05:00", "random": True}, "timezone": "Europe/Helsinki"},
+        {"daily": {"at": "03:30"}, "timezone": "Europe/Helsinki"},
+        {"weekly": {"days": ["mon", "thu"], "at": "02:00"}},
+        {"monthly": {"days": [1, 31, "last"], "at": "03:15"}},
+        {"yearly": {"days": ["02-29"], "at": "23:30"}, "timezone": "America/New_York"},
+        {"cron": "0 2 1,15 * mon"},
+        {"rrule": "FREQ=MONTHLY;BYDAY=MO,TU;BYSETPOS=-1;BYHOUR=3;BYMINUTE=30;BYSECOND=0"},
+    ]
+    schedules = [accepted(each) for each in written]
+    assert None not in schedules
+    every = site(*(distribution(f"d-{n}", build=schedule) for n, schedule in enumerate(schedules)))
+    asyncio.run(apply(every))
+    assert not asyncio.run(plan(every))
+
+
 def test_queue_priorities_are_those_of_the_blueprint() -> None:
     asyncio.run(apply(site()))
     queues = on_server(lambda client: client.read_work_queues(work_pool_name="hq.build"))
@@ -91,10 +117,115 @@ def test_only_what_changed_is_sent_and_plan_says_what_differs() -> None:
     assert [c.name for c in asyncio.run(apply(changed)).changes] == ["build/zone", "distribute/zone"]
 
 
+def test_a_change_that_somebody_made_in_prefect_is_told_and_taken_back() -> None:
+    asyncio.run(apply(site()))
+    theirs = found()["send/night"]
+    changed = CronSchedule(cron="0 3 * * mon-fri", timezone="Europe/Oslo")
+    on_server(lambda client: client.update_deployment_schedule(theirs.id, theirs.schedules[0].id, schedule=changed))
+    secret = DeploymentUpdate(description="mine", job_variables={"env": {"TOKEN": "hunter2"}, "password": "hunter2"})
+    on_server(lambda client: client.update_deployment(theirs.id, secret))
+
+    (change,) = asyncio.run(plan(site())).changes
+    words = {side: schedules[0]["words"] for side, schedules in change.differs["schedules"].items()}
+    assert words == {"found": "cron 0 3 * * mon-fri (Europe/Oslo)", "wanted": "daily 22:00 (Europe/Helsinki)"}
+    assert change.differs["description"]["found"] == "mine"
+    assert change.differs["environment"]["found"] == {"TOKEN": "(not shown)"}
+    assert change.differs["job_variables"] == {"found": {"password": "(not shown)"}, "wanted": {}}
+    asyncio.run(apply(site()))
+    assert not asyncio.run(plan(site()))
+
+
+def test_whatever_is_decided_before_the_first_change_is_what_is_done() -> None:
+    asyncio.run(apply(site(distribution("zone"), distribution("tools"))))
+    after = site(distribution("fonts"))
+    before = {name: deployment.updated for name, deployment in found().items()}
+
+    def refuse(changes: Changes) -> Changes:
+        raise NotConfirmedError(", ".join(change.name for change in changes.deletions))
+
+    with pytest.raises(NotConfirmedError, match=r"^build/tools, build/zone, distribute/tools, distribute/zone$"):
+        asyncio.run(infra_apply(after, decide=refuse))
+    assert {name: deployment.updated for name, deployment in found().items()} == before
+
+    kept = asyncio.run(infra_apply(after, decide=Changes.without_deletions))
+    assert {change.act for change in kept.changes} == {Act.CREATE, Act.UPDATE}
+    assert {"build/tools", "build/zone", "build/fonts"} <= found().keys()
+    assert [change.act for change in asyncio.run(plan(after)).changes] == [Act.DELETE] * 4
+
+
+def test_up_deletes_nothing_and_says_what_stays() -> None:
+    asyncio.run(apply(site(distribution("zone"), distribution("tools"))))
+    said: list[str] = []
+    embedded._apply(site(distribution("fonts")), said.append)
+    assert said[0].startswith("applied ")
+    stay = "deployment build/tools, deployment build/zone, deployment distribute/tools, deployment distribute/zone"
+    assert said[1:] == [f"left the site and stay in Prefect until `sluice apply` deletes them: {stay}"]
+    assert {"build/tools", "build/zone", "build/fonts"} <= found().keys()
+
+
+def test_a_pool_that_others_use_stays_and_says_whose() -> None:
+    asyncio.run(apply(site(distribution("zone"), distribution("tools", "branch"), distributors=("hq", "branch"))))
+
+    async def lodge(client: PrefectClient) -> UUID:
+        return await client.create_deployment(await client.create_flow_from_name("report"), "weekly", work_pool_name="branch.send")
+
+    lodger = on_server(lodge)
+    changes = asyncio.run(apply(site()))
+    assert changes.kept == ("work pool branch.send stays: deployments that aren't this site's use it: weekly",)
+    assert {p.name for p in on_server(lambda client: client.read_work_pools())} == {"hq.build", "hq.send", "branch.send"}
+    assert on_server(lambda client: client.read_deployment(lodger)).work_pool_name == "branch.send"
+    assert not asyncio.run(plan(site()))
+    on_server(lambda client: client.delete_deployment(lodger))
+    assert [change.name for change in asyncio.run(apply(site())).changes] == ["branch.send"]
+
+
+def test_nothing_of_others_goes_whatever_its_kind() -> None:
+    asyncio.run(apply(site(distribution("zone"), distribution("tools"))))
+    mine = heartbeat.heartbeat_automation().model_copy(update={"name": "mine"})
+
+    async def add(client: PrefectClient) -> UUID:
+        await client.create_work_queue("mine", work_pool_name="hq.build")
+        await client.create_work_pool(WorkPoolCreate(name="hq.mine", type="process"))
+        await client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name="hq", limit=1))
+        await client.create_variable(VariableCreate(name="hq", value="1"))
+        return await client.create_automation(mine)
+
+    automation = on_server(add)
+    asyncio.run(apply(site()))
+
+    async def look(client: PrefectClient) -> None:
+        assert "mine" in {queue.name for queue in await client.read_work_queues(work_pool_name="hq.build")}
+        assert (await client.read_work_pool("hq.mine")).name == "hq.mine"
+        assert (await client.read_global_concurrency_limit_by_name("hq")).limit == 1
+        assert await client.read_variable_by_name("hq") is not None
+        assert await client.find_automation(automation) is not None
+        await client.delete_automation(automation)
+        await client.delete_global_concurrency_limit_by_name("hq")
+        await client.delete_variable_by_name("hq")
+
+    on_server(look)
+
+
+def test_of_the_automation_only_the_trigger_is_written() -> None:
+    asyncio.run(apply(site()))
+    (found_one,) = on_server(lambda client: client.read_automations_by_name(heartbeat.NAME))
+    core = heartbeat.heartbeat_automation()
+    trigger = core.trigger.model_copy(update={"within": timedelta(seconds=999)})
+    theirs = core.model_copy(update={"enabled": False, "description": "off while we look", "trigger": trigger})
+    on_server(lambda client: client.update_automation(found_one.id, theirs))
+    (change,) = asyncio.run(apply(site())).changes
+    assert (change.name, change.differs) == (heartbeat.NAME, {"within": {"found": 999.0, "wanted": 150.0}})
+    (after,) = on_server(lambda client: client.read_automations_by_name(heartbeat.NAME))
+    assert (after.enabled, after.description) == (False, "off while we look")
+    assert not asyncio.run(plan(site()))
+    on_server(lambda client: client.delete_automation(after.id))
+
+
 def test_a_schedule_that_somebody_paused_stays_paused() -> None:
     asyncio.run(apply(site()))
     paused = found()["build/zone"]
     on_server(lambda client: client.update_deployment_schedule(paused.id, paused.schedules[0].id, active=False))
+    assert not asyncio.run(plan(site())), "a pause is no difference"
     asyncio.run(apply(site(distribution("zone", description="changed"))))
     assert [s.active for s in found()["build/zone"].schedules] == [False]
 

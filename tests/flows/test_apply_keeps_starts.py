@@ -13,9 +13,9 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 
-from infra.orchestrator.apply import apply
 from sluice.model.schedule import NEVER, Kind, Schedule
 from sluice.model.site import Site
+from tests.flows.applied import apply
 from tests.flows.sites import AT_NIGHT, distribution, site
 from tests.flows.test_apply import clean_server, found, on_server
 

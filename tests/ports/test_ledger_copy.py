@@ -215,3 +215,17 @@ def test_a_database_with_a_language_of_its_own_is_compared_by_bytes_too(source: 
     name = postgres.database(more="LOCALE_PROVIDER icu ICU_LOCALE 'fi-FI'")
     assert not copied(source, postgres.url(name)).was_there
     postgres.drop(name)
+
+
+@pytest.mark.real
+def test_no_refusal_shows_a_password(source: str, postgres, caplog: pytest.LogCaptureFixture) -> None:  # type: ignore[no-untyped-def]
+    caplog.set_level("DEBUG")
+    secret = "hunter2-secret"  # the test's own
+    latin = postgres.url(postgres.database(more="ENCODING 'LATIN1'"))
+    for url in (postgres.url(postgres.database(), password=secret), f"postgresql://sluice:{secret}@127.0.0.1:1/ledger", latin):
+        for one, other in ((source, url), (url, source)):
+            with pytest.raises(LedgerError) as refused:
+                copied(one, other)
+            told = str(refused.value) + caplog.text
+            assert secret not in told
+            assert postgres.password not in told

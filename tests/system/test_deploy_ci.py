@@ -66,9 +66,9 @@ class Checkout:
             [SCRIPT, *words], cwd=self._directory, env=self.environment | changed, capture_output=True, text=True, check=False, timeout=240
         )
 
-    def sluice(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def sluice(self, *words: str, site: Path | None = None) -> subprocess.CompletedProcess[str]:
         """A command of a person on the machine of the live site."""
-        environment = self.environment | {"SLUICE_SITE": str(self.live)}
+        environment = self.environment | {"SLUICE_SITE": str(site or self.live)}
         command = [self.environment["SLUICE"], *words]
         return subprocess.run(command, cwd=self._directory, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
@@ -94,12 +94,12 @@ def test_a_change_is_planned_and_applied_once_and_an_invalid_one_not_at_all(chec
     checkout.edit("build: never", "build: {every: 1 hour}")
     planned = checkout.run("plan")
     assert planned.returncode == 0, planned.stdout + planned.stderr
-    assert "update deployment build/ci-zone (schedules)" in planned.stdout
-    assert "### plan\n\n~~~~text\n" + planned.stdout.partition("\n")[2] in checkout.summary.read_text()
+    assert "update deployment build/ci-zone\n    schedule: every 1 h (UTC)\n" in planned.stdout
+    assert "### plan: changes\n\n~~~~text\n" + planned.stdout.partition("\n")[2] in checkout.summary.read_text()
     assert checkout.live.resolve() == first
 
     again = checkout.run("apply")
-    assert "update deployment build/ci-zone (schedules)" in again.stdout, "a plan changes nothing, so it was still to be done"
+    assert again.stdout.count("update deployment build/ci-zone\n") == 2, "a plan changes nothing, so it was still to be done"
     assert "nothing to change in Prefect" in checkout.run("apply").stdout
 
     checkout.edit("type: file", "type: fiel")
@@ -109,6 +109,23 @@ def test_a_change_is_planned_and_applied_once_and_an_invalid_one_not_at_all(chec
     assert "site.yaml:14: type: " in invalid.stdout
     assert "validate: failed (3)" in checkout.summary.read_text()
     assert checkout.live.resolve() == live
+
+    checkout.edit("type: fiel", "type: file")
+    checkout.edit("name: ci-zone", "name: ci-renamed")
+    destroying = checkout.run("apply")
+    assert destroying.returncode == 14, destroying.stdout + destroying.stderr
+    assert "delete deployment build/ci-zone\n" in destroying.stdout
+    assert "site apply --yes; nothing was changed" in checkout.summary.read_text()
+    assert checkout.live.resolve() == live
+    refused = checkout.sluice("apply", "--json", site=checkout.site)
+    assert (refused.returncode, json.loads(refused.stdout)["error"]["code"]) == (14, "NotConfirmedError")
+    assert "delete deployment distribute/ci-zone\n" in refused.stderr
+    assert checkout.sluice("plan", "--exit-code", site=checkout.site).returncode == 13
+    agreed = checkout.run("apply", "--yes")
+    assert agreed.returncode == 0, agreed.stdout + agreed.stderr
+    assert "in Prefect 2 created, 1 updated, 2 deleted" in agreed.stdout
+    assert "ci-renamed" in (checkout.live / "site.yaml").read_text()
+    assert checkout.sluice("plan", "--exit-code").returncode == 0
 
 
 def test_without_a_server_named_it_refuses(checkout: Checkout) -> None:
@@ -120,7 +137,7 @@ def test_a_server_that_doesnt_answer_is_exit_code_11(checkout: Checkout) -> None
     assert checkout.run("plan", PREFECT_API_URL="http://127.0.0.1:9/api").returncode == 11
 
 
-@pytest.mark.parametrize("words", [(), ("destroy",), ("plan", "--refresh"), ("apply", "--force")])
+@pytest.mark.parametrize("words", [(), ("destroy",), ("plan", "--refresh"), ("apply", "--force"), ("distribute",), ("distribute", "--all")])
 def test_other_words_are_a_usage_error(checkout: Checkout, words: tuple[str, ...]) -> None:
     assert checkout.run(*words).returncode == 2
 
@@ -142,12 +159,15 @@ def test_the_workflow_calls_the_script_with_least_rights_and_one_apply_at_a_time
     assert "head.repo.full_name == github.repository" in plan["if"]
     assert "refs/heads/main" in apply["if"]
     for job, words in ((plan, "plan"), (apply, "apply")):
-        checkout_step, script = job["steps"]
+        checkout_step, script, *others = job["steps"]
         assert checkout_step["uses"].startswith("actions/checkout@v")
         assert script["run"].split()[:2] == ["/usr/local/lib/sluice/deploy/ci/site", words]
         # Only the step that needs them is given them.
         assert {name for name, value in script["env"].items() if "secrets." in value} == {"PREFECT_API_URL", "PREFECT_API_AUTH_STRING"}
         assert "secrets." not in str(workflow["env"])
+        for other in others:
+            assert "${{" not in other["run"], "somebody's input is no shell text"
+            assert other["run"].split()[:2] == ["/usr/local/lib/sluice/deploy/ci/site", "distribute"]
 
 
 SECOND = """\
@@ -176,7 +196,7 @@ def run_by_a_worker(checkout: Checkout, *words: str) -> str:
         time.sleep(0.2)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_workers_of_up_on_the_live_link_follow_each_release_and_a_refresh_withdraws_nothing_of_it(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -186,7 +206,9 @@ def test_workers_of_up_on_the_live_link_follow_each_release_and_a_refresh_withdr
     (tmp_path / "source/a").write_text("a")
     del checkout.environment["SLUICE_STATE"]  # the place of the database shall be the one that the live link gives
     checkout.environment["XDG_STATE_HOME"] = str(tmp_path / "states")
-    assert checkout.run("apply").returncode == 11, "no server yet, but the site is placed"
+    assert checkout.run("apply").returncode == 11
+    assert not checkout.live.exists(), "nothing could be planned"
+    assert checkout.run("apply", "--yes").returncode == 11, "no server yet, but the site is placed"
     first = checkout.live.resolve()
     assert checkout.sluice("trust", "init", "ci-hq").returncode == 0
 
@@ -211,6 +233,9 @@ def test_workers_of_up_on_the_live_link_follow_each_release_and_a_refresh_withdr
         assert checkout.live.resolve() != first
 
         assert run_by_a_worker(checkout, "build", "ci-tools") == "COMPLETED: built ci-tools 1.1"
+        distributed = checkout.run("distribute", "ci-tools")
+        assert distributed.returncode == 0, distributed.stdout + distributed.stderr
+        assert "### distribute ci-tools\n" in checkout.summary.read_text()
         assert "0 objects withdrawn" in run_by_a_worker(checkout, "refresh", "ci-hq")
         assert "nothing to change in Prefect" in checkout.run("apply").stdout, "nothing that was deployed was withdrawn"
     finally:

@@ -24,7 +24,6 @@ from prefect.deployments import arun_deployment
 from agents.init import init, trust
 from infra.ledger.sql import open_ledger
 from infra.orchestrator import embedded
-from infra.orchestrator.apply import apply
 from infra.orchestrator.children import Child, end, start_child
 from infra.orchestrator.environment import prefect_settings, worker_environment
 from infra.workplace import LEASE_VARIABLE, LEDGER_VARIABLE, open_workplace
@@ -32,6 +31,7 @@ from sluice.distributor.build.record import build_recorded, sign_recorded
 from sluice.model.event import EventKind, RecordedEvent
 from sluice.model.known import LedgerSnapshot
 from sluice.model.ticket import Phase
+from tests.flows.applied import apply
 from tests.system import between
 from tests.system.lab import PATIENCE, described, until
 from tests.system.postgres import Cluster

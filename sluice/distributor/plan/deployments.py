@@ -75,6 +75,8 @@ class ScheduleSpec:
     rule: Mapping[str, str | float | int]
     """As ``prefect.yaml`` writes it: ``cron``, ``rrule`` or ``interval`` (seconds) with ``anchor_date``; and ``timezone``."""
     active: bool
+    source: Schedule
+    """As the site has it: no part of the digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,10 @@ class DeploymentSpec:
     @property
     def digest(self) -> str:
         """Twelve hex digits that change with any field."""
-        data = json.dumps([FLOWS_VERSION, asdict(self)], sort_keys=True)
-        return hashlib.sha256(data.encode()).hexdigest()[:12]
+        whole = asdict(self)
+        for schedule in whole["schedules"]:
+            del schedule["source"]
+        return hashlib.sha256(json.dumps([FLOWS_VERSION, whole], sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def all_tags(self) -> tuple[str, ...]:
@@ -258,7 +262,7 @@ def _send_name(site: Site, channel: Channel, distributor: str) -> str:
 
 def _schedules(slug: str, schedule: Schedule, *, active: bool) -> tuple[ScheduleSpec, ...]:
     rule = prefect_schedule(schedule)
-    return () if rule is None else (ScheduleSpec(slug, rule, active),)
+    return () if rule is None else (ScheduleSpec(slug, rule, active, schedule),)
 
 
 def _slug(schedule: Schedule) -> str:
