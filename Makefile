@@ -79,6 +79,7 @@ test-fast: setup ## Tests that need nothing but the code, out of every room, wit
 soak: setup test-packages ## Kills, failing calls and power cuts at every operation, for SOAK_MINUTES (30); SOAK_SEED repeats one
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
 	$(BIN)/python -m tests.trees
+	$(PYTEST) -n $(or $(WORKERS),2) -m soak
 
 # The real parts that tests talk to; if they can't be installed, those tests say what they lack.
 test-packages:

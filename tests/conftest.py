@@ -7,6 +7,7 @@ import gc
 import glob
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,8 +42,10 @@ if are_in_memory():
 _PREFECT_HOME = tempfile.mkdtemp(prefix="sluice-tests-prefect-")
 
 # A test must neither reach the server or database that its user works with, nor change that user's profile or site.
-for _name in [name for name in os.environ if name.startswith(("PREFECT_", "SLUICE_", "PG"))]:
+# Nor is what it sees made for whoever started it: pytest-xdist sets COLUMNS, and a shell has its background jobs ignore Ctrl-C.
+for _name in [name for name in os.environ if name.startswith(("PREFECT_", "SLUICE_", "PG")) or name in {"COLUMNS", "LINES"}]:
     del os.environ[_name]
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ |= {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

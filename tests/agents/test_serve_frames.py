@@ -97,6 +97,7 @@ def test_hello_is_answered_before_anything_heavy_is_imported(bench: Workbench) -
         "rename",
         "script",
         "start process",
+        "stop codes",
         "stop process",
         "synchronize",
         "verify",
@@ -685,7 +686,7 @@ def test_a_large_file_passes_through_little_memory(bench: Workbench, tmp_path: P
             file.write(chance.randbytes(BLOCK))
     made = make("1.1", tmp_path / "source")
     bench.publish(made)
-    with Raw(bench) as raw:
+    with Raw(bench, python=["-X", "utf8"]) as raw:
         raw.hello()
         raw.metadata(bench)
         raw.put_manifest(made)

@@ -88,11 +88,11 @@ async def killed(*_):
 
 asyncio.run(apply(built(once(soon(3600)))))  # which takes longer than the others
 start = soon(int(sys.argv[1]))
-asyncio.run(apply(built(once(start)), say=str))
+asyncio.run(apply(built(once(start))))
 plan_starts("build/zone", start - timedelta(minutes=1))
 print(start.isoformat(), flush=True)
 server_objects._plan_again = killed
-asyncio.run(apply(built(once(start), description="changed"), say=str))
+asyncio.run(apply(built(once(start), description="changed")))
 """
 
 

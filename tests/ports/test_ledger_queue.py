@@ -69,7 +69,7 @@ def test_slots_are_given_to_all_who_ask_at_once_in_order_and_given_on(ledger: Le
     assert [type(said[t.number]) for t in tickets] == [Started, Started, Waiting, Waiting]
     last = said[tickets[3].number]
     assert isinstance(last, Waiting)
-    assert last.reason == "waiting: 2 of 2 transfers of hq run; 1 before it"
+    assert last.reason == "waiting: 2 of 2 transfers of hq run (zone to host-0, zone to host-1); 1 before it"
     assert kinds(ledger) == [(EventKind.SEND_STARTED, "host-0"), (EventKind.SEND_STARTED, "host-1")]
     assert ledger.state("host-0", "zone").state is State.SENDING
     ledger.finish(tickets[0])

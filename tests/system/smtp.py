@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.system.sshd import free_port
 
 
 @dataclass
@@ -70,8 +71,7 @@ def smtp_server(certificate: Path | None = None) -> Iterator[Inbox]:
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(_certificate(certificate))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        inbox.port = free.getsockname()[1]
+    inbox.port = free_port()
     controller = Controller(inbox, hostname="127.0.0.1", port=inbox.port, tls_context=context, require_starttls=context is not None)
     controller.start()
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -211,10 +212,17 @@ class SshLab:
 
 
 def free_port() -> int:
-    """A port of loopback nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Choose a port of loopback that nobody listens on, below those of connections and of servers that name none (ephemeral ports).
+
+    A server binds it only later: until then no connection of another process of tests can take it.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_768)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
 
 
 def with_address(subscriber: Subscriber, *, host: str = "", port: int = 0) -> Subscriber:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import yaml
 
 from infra.orchestrator.server_address import ServerAddress, is_healthy, read_address, state_directory
 from tests.system.production import DEPLOY
+from tests.system.sshd import free_port
 
 SCRIPT = DEPLOY / "ci" / "site"
 SITE = """\
@@ -198,9 +198,7 @@ def run_by_a_worker(checkout: Checkout, *words: str) -> str:
 
 @pytest.mark.timeout(600)
 def test_workers_of_up_on_the_live_link_follow_each_release_and_a_refresh_withdraws_nothing_of_it(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     checkout = Checkout(tmp_path, f"http://127.0.0.1:{port}/api")
     (tmp_path / "source").mkdir()
     (tmp_path / "source/a").write_text("a")
