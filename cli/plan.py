@@ -16,7 +16,7 @@ import click
 from cli.changes_text import changes_text
 from cli.confirm import confirm, yes_option
 from cli.failures import CHANGES
-from cli.predictions import bytes_cell, links_json, predicted, prediction_json, seconds_cell, show_links
+from cli.predictions import bytes_cell, links_json, predicted, prediction_json, show_links, time_cell
 from cli.session import Session, dry_run_option, emit, json_option, now, say, session, utc
 from cli.tables import table
 from sluice.rules.wording import counted
@@ -142,9 +142,9 @@ def _show_plan(session: Session, *, as_json: bool) -> Changes:
     click.echo(changes_text(changes, done=False))
     if sends:
         click.echo("\nsends that are due:")
-        cells = [[s["subscriber"], s["distribution"], s["revision"], s["base"] or "-", bytes_cell(s), seconds_cell(s)] for s in sends]
+        cells = [[s["subscriber"], s["distribution"], s["revision"], s["base"] or "-", bytes_cell(s), time_cell(s)] for s in sends]
         click.echo(table(["subscriber", "distribution", "revision", "from", "both ways", "time"], cells, right={"both ways", "time"}))
-        show_links(links_json(sends))
+        show_links(sends)
     else:
         click.echo("no send is due")
     if changes:

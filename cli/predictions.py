@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from sluice.rules.wording import counted
 if TYPE_CHECKING:
     from sluice.distributor.plan.sends import SendTarget
     from sluice.distributor.predict.predictor import Prediction
+    from sluice.rules.forecast import Forecast
 
 SENDS_MAX = 10_000
 """Last sends of a Distributor to look through."""
@@ -39,7 +41,12 @@ def predicted(session: Session, targets: Iterable[SendTarget], *, exact: bool, e
 
 
 def prediction_json(target: SendTarget, prediction: Prediction | None) -> dict[str, Any]:
-    """Make ``{"subscriber", "distribution", "revision", "base", "bytes", "exact", "seconds", "link"}``; bytes both ways; null: unknown."""
+    """Make ``{"subscriber", "distribution", "revision", "base", "bytes", "exact", "makes_delta", "link"}`` and the time, as ``_time_json``.
+
+    Bytes are both ways; null: unknown.
+    """
+    from sluice.rules.forecast import Forecast
+
     return {
         "subscriber": target.subscriber,
         "distribution": target.distribution,
@@ -47,13 +54,16 @@ def prediction_json(target: SendTarget, prediction: Prediction | None) -> dict[s
         "base": str(prediction.base) if prediction and prediction.base else None,
         "bytes": prediction.bytes if prediction else None,
         "exact": prediction.is_exact if prediction else None,
-        "seconds": None if prediction is None or prediction.seconds is None else round(prediction.seconds, 1),
+        "makes_delta": prediction.makes if prediction else None,
+        **_time_json(prediction.time if prediction else Forecast(None, None, "nothing is predicted")),
         "link": prediction.link if prediction else None,
     }
 
 
 def links_json(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Make ``[{"link", "sends", "bytes", "exact", "seconds"}]``: the sends to each host together; seconds are null if one's are."""
+    """Make ``[{"link", "sends", "bytes", "exact"}]`` with the time: the sends to each host together; it is unknown if one's is."""
+    from sluice.rules.forecast import together
+
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["link"] is not None:
@@ -64,7 +74,7 @@ def links_json(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "sends": len(sends),
             "bytes": sum(row["bytes"] for row in sends),
             "exact": all(row["exact"] for row in sends),
-            "seconds": None if any(row["seconds"] is None for row in sends) else round(sum(row["seconds"] for row in sends), 1),
+            **_time_json(together(map(_forecast, sends))),
         }
         for link, sends in sorted(found.items())
     ]
@@ -77,18 +87,41 @@ def bytes_cell(row: Mapping[str, Any]) -> str:
     return size(row["bytes"]) if row["exact"] else f"about {size(row['bytes'])}"
 
 
-def seconds_cell(row: Mapping[str, Any]) -> str:
-    """Write the time; ``unknown`` before the first send."""
-    return "unknown" if row["seconds"] is None else f"{row['seconds']:.1f} s"
+def time_cell(row: Mapping[str, Any]) -> str:
+    """Write the time as it is foretold, or ``unknown``."""
+    from sluice.rules.forecast import in_words
+
+    return in_words(_forecast(row))
 
 
-def show_links(links: list[dict[str, Any]]) -> None:
-    """Print the sums of each link and of all."""
-    cells = [[link["link"], str(link["sends"]), bytes_cell(link), seconds_cell(link)] for link in links]
+def show_links(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the sums of each link and of all, why times are unknown, and which deltas aren't made yet."""
+    links = links_json(rows)
+    cells = [[link["link"], str(link["sends"]), bytes_cell(link), time_cell(link)] for link in links]
     if cells:
         click.echo(table(["link", "sends", "both ways", "time"], cells, right={"sends", "both ways", "time"}))
         total = {"bytes": sum(link["bytes"] for link in links), "exact": all(link["exact"] for link in links)}
         click.echo(f"{counted(sum(link['sends'] for link in links), 'send')}, {bytes_cell(total)} in both directions")
+    predicted = [row for row in rows if row["link"] is not None]
+    unknown = Counter((row["link"], row["time_basis"]) for row in predicted if row["seconds"] is None)
+    for (link, why), number in unknown.items():
+        click.echo(f"the time of {counted(number, 'send')} to {link} is unknown: {why}")
+    making = [(row["distribution"], row["revision"], row["base"]) for row in predicted if row["makes_delta"]]
+    for name, revision, base in dict.fromkeys(making):
+        made = f"the delta of {name} {revision} from {base}" if base else f"the .ted of {name} {revision}"
+        click.echo(f"{made} isn't made yet: the first send makes it")
+
+
+def _time_json(time: Forecast) -> dict[str, Any]:
+    """Make ``{"seconds", "seconds_least", "seconds_most", "time_basis"}``: the basis is what the time rests on, or why it is unknown."""
+    figures = {"seconds": time.seconds, "seconds_least": time.least, "seconds_most": time.most}
+    return {name: None if each is None else round(each, 1) for name, each in figures.items()} | {"time_basis": time.basis}
+
+
+def _forecast(row: Mapping[str, Any]) -> Forecast:
+    from sluice.rules.forecast import Forecast
+
+    return Forecast(row["seconds_least"], row["seconds_most"], row["time_basis"])
 
 
 def _predicted_of(
@@ -97,7 +130,7 @@ def _predicted_of(
     from cli.ledgers import ledger_of
     from infra.store.files import FileStore
     from sluice.blueprint.render.recipe import recipe
-    from sluice.distributor.predict.predictor import Predictor
+    from sluice.distributor.predict.predictor import Predictor, link_of
     from sluice.model.event import EventKind
     from sluice.rules.lifetimes import longest_send_interval
     from sluice.trust.projected import ProjectedPublisher
@@ -118,6 +151,7 @@ def _predicted_of(
         longest_interval=longest_send_interval(site, distributor),
         now=now(),
         making=store.projected_delta if exact and isinstance(store, FileStore) else None,
+        links={name: link_of(subscriber) for name, subscriber in site.subscribers.items()},
     ) as predictor:
         for target in targets:
             pair = target.subscriber, target.distribution

@@ -16,7 +16,7 @@ import click
 
 from cli.failures import worst_exit
 from cli.ledgers import site_snapshot
-from cli.predictions import bytes_cell, links_json, predicted, prediction_json, seconds_cell, show_links
+from cli.predictions import bytes_cell, links_json, predicted, prediction_json, show_links, time_cell
 from cli.rehearse_actions import rehearsed_actions
 from cli.rehearse_changes import DUE, Demanded, newest_manifest, newest_manifests, rehearsed_changes
 from cli.session import Session, emit, now, utc
@@ -64,7 +64,8 @@ def rehearsed_build(
         if sends.rows:
             sends.show()
         elif sends_to:
-            click.echo(f"would send it to those of {', '.join(sorted(sends_to))} that do not have it, and have them extract it")
+            unbuilt = "" if result.revision is None else "; it has to be built before bytes and time can be foretold"
+            click.echo(f"would send it to those of {', '.join(sorted(sends_to))} that do not have it, and have them extract it{unbuilt}")
 
     data = {"build": _build_json(result), "send_to": sorted(sends_to), **(sends.as_json() if is_built else {})}
     return _ask_and_print(session, data, show, pairs, dict.fromkeys(pairs, last) if last else {}, demanded, as_json=as_json)
@@ -120,13 +121,13 @@ class _Sends:
                 row["distribution"],
                 row["revision"] or "-",
                 bytes_cell(row),
-                "-" if row["reason"] else seconds_cell(row),
+                "-" if row["reason"] else time_cell(row),
                 row["reason"] or _outlook(target, row),
             ]
             for target, row in zip(self.targets, self.rows, strict=True)
         ]
         click.echo(table(["subscriber", "distribution", "revision", "both ways", "time", "would be"], cells, right={"both ways", "time"}))
-        show_links(links_json(self.rows))
+        show_links(self.rows)
 
 
 def _sends(

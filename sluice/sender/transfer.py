@@ -1,11 +1,9 @@
 """Send one revision to one Subscriber, in steps (TED: the Distributor sends to a Subscriber's working directory).
 
-``call`` first: a host that doesn't answer costs nobody a slot (D10). Then the caller waits for its turn in the send queue and
-calls ``transfer``. Neither retries nor touches the ledger: the caller does, by ``rules/retry.py``. Killed or cut anywhere, a repeat
-goes on from the bytes on the Subscriber's disk; a revision becomes visible there only once it is whole.
-
-The delta from the revision that is extracted there travels, and beside it the contents that its tree lacks; if that is impossible,
-everything.
+``call`` first: a host that doesn't answer costs nobody a slot (D10). Then the caller waits for its turn in the send queue and calls
+``transfer``. Neither retries nor touches the ledger: the caller does, by ``rules/retry.py``. Killed or cut anywhere, a repeat goes on from
+the bytes on the Subscriber's disk; a revision becomes visible there only once it is whole. The delta from the revision that is extracted
+there travels, and beside it the contents that its tree lacks; if that is impossible, everything.
 """
 
 from __future__ import annotations
@@ -73,15 +71,13 @@ class SendResult:
     """Of ``sent``: the supplement, contents that the Subscriber's tree lacked, compressed."""
     small: bool = False
     """The ``.ted`` had to be for a host with little memory."""
+    makes: bool = False
+    """The ``.ted`` had to be made first, within this send's time."""
     why_whole: str = ""
     """Why neither a delta nor a supplement would do, so that everything was sent."""
 
     def as_event(self, seconds: float) -> dict[str, JsonValue]:
-        """Return the data of its event in the ledger, which predictions read back.
-
-        Args:
-            seconds: How long it took, without waiting for a slot.
-        """
+        """Return the data of its event in the ledger, for predictions; ``seconds`` leave out pauses and the wait for a slot."""
         data: dict[str, JsonValue] = {
             "bytes": self.sent,
             "received": self.received,
@@ -90,6 +86,7 @@ class SendResult:
             "payload": self.payload,
             "lent": self.supplement,
             "small": self.small,
+            "makes": self.makes,
             "seconds": round(seconds, 3),
         }
         return data | ({"why_whole": self.why_whole[:1000]} if self.why_whole else {})
@@ -131,6 +128,7 @@ class Transfer:
     """Told while a ``.ted`` is made (phase ``make``), and while the agent completes a delta."""
     _call: Call | None = field(default=None, init=False)
     _resumed: int | None = field(default=None, init=False)
+    _makes: bool = field(default=False, init=False)
     _held_metadata: Mapping[str, int] = field(default_factory=dict, init=False)
     """Versions by role that the Subscriber holds by now."""
     _progress: Progress | None = field(default=None, init=False)
@@ -246,6 +244,7 @@ class Transfer:
     def _signed_ted(self, choice: TedChoice) -> TedFile:
         """Return the ``.ted`` that was chosen, made and signed if it wasn't yet."""
         distribution, revision = self.assignment.distribution, self.assignment.revision
+        self._makes |= (choice.base, choice.small) not in {(ted.base, ted.small) for ted in self.sender.store.teds(distribution, revision)}
         ted = self.sender.store.ensure_ted(distribution, revision, choice.base, small=choice.small, progress=self._report_making)
         path, target = ted_target(distribution, revision, ted.name), Target.of(ted.index)
         if self.sender.signed.listing(distribution).get(path) != target:
@@ -297,4 +296,5 @@ class Transfer:
             again=put.again,
             supplement=supplement,
             small=wants_small(self.called.hello),
+            makes=self._makes,
         )

@@ -68,7 +68,8 @@ def test_a_first_send_is_predicted(route: Route) -> None:
     before = state_of(route)
     found = predicted(route, "zone", revision)
     assert state_of(route) == before
-    assert (found.base, found.is_exact, found.seconds, found.link) == (None, True, None, "this machine")
+    assert (found.base, found.is_exact, found.time.seconds, found.link) == (None, True, None, "this machine")
+    assert found.time.basis == "nothing was sent there yet"
     assert found.bytes == pytest.approx(route.deliver("zone", revision).bytes, rel=0.05)
 
 
@@ -88,7 +89,8 @@ def test_a_delta_is_predicted_before_it_is_made_and_nothing_is_changed(route: Ro
     of_the_test = len(str(route.bench.work.resolve())) - len("/var/lib/sluice")  # a hello has the working directory's path
     assert sent_beside_the_payload(route) - of_the_test <= 2_048
     assert crossed.bytes < guess.bytes < crossed.bytes + len(FILES["file3"]) + 2_000
-    assert found.seconds is not None
+    assert (found.makes, guess.makes) == (True, True)
+    assert found.time.basis == "no delta was sent there in the last 30 d"
 
 
 def test_a_delta_for_a_prediction_is_made_in_the_store_and_leaves_its_space_free(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,3 +166,22 @@ def test_a_large_payload_is_predicted_without_being_read(route: Route) -> None:
     found = predicted(route, "zone", revision)
     crossed = route.deliver("zone", revision)
     assert abs(found.bytes - crossed.bytes) < 300
+
+
+def test_after_real_sends_the_time_of_the_next_of_their_kind_is_within_theirs(route: Route) -> None:
+    """Whole ones foretell a whole one and nothing of a delta; the first delta, which was made in its send, the next that has to be made."""
+    for number in range(3):
+        name = f"zone{number}"
+        route.deliver(name, route.build(name, "1.1", FILES))
+    took = sorted(float(str(each.event.data["seconds"])) for each in route.ledger.events(kinds=[EventKind.SENT]))
+    whole = predicted(route, "other", route.build("other", "1.1", FILES))
+    assert (whole.time.least, whole.time.most) == (took[1], took[1]), "without the quickest and the slowest"
+    assert whole.time.basis.startswith("3 sends there of ")
+
+    delta = predicted(route, "zone0", route.build("zone0", "1.2", changed(FILES)))
+    assert (str(delta.base), delta.makes, delta.time.seconds) == ("1.1", True, None)
+    route.deliver("zone0", RevisionNumber(1, 2))
+    (made,) = route.ledger.events(kinds=[EventKind.SENT], newest_first=True, limit=1)
+    assert made.event.data["makes"] is True
+    again = predicted(route, "zone1", route.build("zone1", "1.2", changed(FILES)))
+    assert (again.makes, again.time.seconds) == (True, made.event.data["seconds"])

@@ -54,6 +54,23 @@ def test_times_are_shown_in_utc() -> None:
     assert moment(None) == ""
 
 
+SEND = {"link": "far", "distribution": "d", "revision": "1.2", "base": "1.1", "bytes": 3072, "exact": True, "makes_delta": False}
+
+
 def test_a_prediction_says_that_it_counts_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
-    show_links([{"link": "far", "sends": 1, "bytes": 3072, "exact": True, "seconds": 1.0}])
-    assert capsys.readouterr().out == "LINK  SENDS  BOTH WAYS   TIME\nfar       1      3 KiB  1.0 s\n1 send, 3 KiB in both directions\n"
+    show_links([SEND | {"seconds": 1.0, "seconds_least": 1.0, "seconds_most": 1.0, "time_basis": ""}])
+    assert (
+        capsys.readouterr().out
+        == "LINK  SENDS  BOTH WAYS       TIME\nfar       1      3 KiB  about 1 s\n1 send, 3 KiB in both directions\n"
+    )
+
+
+def test_an_unknown_time_has_its_reason_and_a_delta_that_is_to_be_made_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = {"seconds": None, "seconds_least": None, "seconds_most": None, "time_basis": "nothing was sent there yet"}
+    show_links([SEND | unknown | {"makes_delta": True}, SEND | unknown, SEND | unknown | {"link": None}])
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "far       2      6 KiB  unknown",
+        "2 sends, 6 KiB in both directions",
+        "the time of 2 sends to far is unknown: nothing was sent there yet",
+        "the delta of d 1.2 from 1.1 isn't made yet: the first send makes it",
+    ]

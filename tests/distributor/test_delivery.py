@@ -413,3 +413,15 @@ def test_why_everything_was_sent_stands_in_the_run_s_table_and_in_the_ledger(pla
     row = delivery.extract()
     assert row is not None
     assert (row.state, "all of it was sent: a frame is damaged" in row.reason) == (State.RECEIVED, True)
+
+
+def test_pauses_are_no_part_of_a_sends_time(place: Place) -> None:
+    class Paused(Host):
+        def transfer(self, progress: Any, turn: Any) -> SendResult:
+            place.time += timedelta(minutes=7)
+            turn.paused += timedelta(minutes=4)
+            return super().transfer(progress, turn)
+
+    run_through(place, place.delivery(ONE, "run-1", sending=lambda _: cast("Transfer", Paused(place, ONE))))
+    (sent,) = place.ledger.events(kinds=[EventKind.SENT])
+    assert sent.event.data["seconds"] == 180

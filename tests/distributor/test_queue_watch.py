@@ -217,11 +217,13 @@ def test_a_lower_transfer_pauses_for_a_higher_arrival_and_gets_its_slot_back(pla
     assert said(high) is Started
     first.watch.look()
     assert thread.is_alive()
+    place.sleep(5)
     finish(place, second, high)
     first.watch.look()
     thread.join(10)
     assert not thread.is_alive()
     assert (raised, low.must_pause, low.has_slot) == ([], False, True)
+    assert low.paused == timedelta(seconds=5)
 
 
 def test_a_pause_that_is_not_needed_any_more_is_taken_back(place: Place) -> None:

@@ -51,6 +51,7 @@ class Route:
         self.publisher = Publisher(self.directory / "hq", distributor="hq")
         self.publisher.ensure_keys(datetime.now(UTC))
         self.ledger: SqlLedger = open_ledger(self.directory / "hq" / "ledger.db")
+        self.sends: list[Event] = []
         bootstrap(self.subscriber, {"hq": self.publisher}, transport=self.transport, bundles=self.bundles, timeout=60)
 
     def build(self, revision: str, files: dict[str, bytes]) -> RevisionNumber:
@@ -87,23 +88,23 @@ class Route:
 
     def install(self, revision: RevisionNumber) -> tuple[int, SendResult]:
         """Send and extract. Returns the bytes that crossed the line, both ways, and how the send went."""
-        sending = self.sending(revision)
+        sending, began = self.sending(revision), datetime.now(UTC)
         sending.call()
         result = sending.transfer()
+        took = (datetime.now(UTC) - began).total_seconds()
         assert self.extract(sending, revision).error is None
         conversation = sending.called.conversation
         sending.close()
-        self.sent_at = datetime.now(UTC)
+        self.sends.insert(0, Event(datetime.now(UTC), EventKind.SENT, "hq", "zone", None, "helsinki", data=result.as_event(took)))
         return conversation.sent + conversation.received, result
 
     def predictor(self) -> Predictor:
-        """After the first send."""
+        """By the sends so far."""
         publisher = ProjectedPublisher(self.directory / "hq", distributor="hq")
-        sent = Event(self.sent_at, EventKind.SENT, "hq", "zone", None, "helsinki")
         states = self.ledger.snapshot().states
         making = self.store.projected_delta
         known: dict[str, Any] = {"longest_interval": timedelta(days=1), "now": datetime.now(UTC), "making": making}
-        return Predictor("hq", store=self.store, publisher=publisher, states=states, sends=[sent], **known)
+        return Predictor("hq", store=self.store, publisher=publisher, states=states, sends=self.sends, **known)
 
     def tree(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.destination.iterdir()}
@@ -136,6 +137,15 @@ def test_two_revisions_of_a_real_tree_arrive_as_predicted_and_the_second_is_a_sm
     assert crossed < 4_096
     assert predicted.bytes == pytest.approx(crossed, rel=0.05)
     assert predicted.link == route.subscriber.address.host
+    assert predicted.time.basis == "no delta was sent there in the last 30 d"
+    tree["json-scanner.py"] += b"# changed\n"
+    three = route.build("1.3", tree)
+    with route.predictor() as predictor:
+        predicted = predictor.predict(route.subscriber, Assignment("helsinki", "zone", three), route.recipe)
+    assert predicted.makes
+    assert predicted.time.seconds == route.sends[0].data["seconds"], "as the last delta took, which had to be made as well"
+    crossed, result = route.install(three)
+    assert predicted.bytes == pytest.approx(crossed, rel=0.05)
     assert route.ledger.state("helsinki", "zone").state is State.INSTALLED
 
 

@@ -197,12 +197,12 @@ class Delivery:
 
         Raises as ``Transfer.transfer``.
         """
-        begun = self.context.clock.now()
+        begun, turn = self.context.clock.now(), self._claim.turn
         try:
-            result = self._called_transfer().transfer(progress, self._claim.turn)
+            result = self._called_transfer().transfer(progress, turn)
         except SendCancelledError as cancelled:
             return self.cancel(cancelled.name)
-        seconds = self._seconds_called + (self.context.clock.now() - begun).total_seconds()
+        seconds = self._seconds_called + (self.context.clock.now() - begun - turn.paused).total_seconds()
         self._moved(result.sent, result.supplement)
         self._result = replace(self._result, resumed=result.resumed, base=result.base)
         self._why_whole = result.why_whole

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -28,14 +28,12 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
 from sluice.model.state import CurrentState
 from sluice.ports import TedStore
+from sluice.rules.forecast import Forecast, SentBefore, foretell
 from sluice.sender.conversation import Conversation
-from sluice.sender.transfer import Sender, Transfer
+from sluice.sender.transfer import Sender, SendResult, Transfer
 from sluice.trust.envelope import ORDER_WORD, RECEIPT_WORD, Envelope, seal
 from sluice.trust.projected import ProjectedPublisher
 from sluice.trust.roles import ROOT, TOP_ROLES, distribution_role
-
-SENDS_MAX = 5
-"""Last sends to a Subscriber from which the time of its next one is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +48,10 @@ class Prediction:
     """Both ways."""
     is_exact: bool
     """False: the ``.ted`` isn't made yet, and ``bytes`` is about the most it can be."""
-    seconds: float | None
-    """From the time of the last sends there; None if there was none."""
+    makes: bool
+    """The send has to make its ``.ted`` first."""
+    time: Forecast
+    """Without the extraction."""
 
 
 @dataclass
@@ -73,17 +73,22 @@ class Predictor:
     now: datetime
     making: Making | None = None
     """Makes deltas, if predictions may take the time to be exact."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """By Subscriber, see ``link_of``: sends to any of them say how long the next one over its link takes."""
 
     def __post_init__(self) -> None:
         self._sends: dict[str, list[Event]] = {}
+        self._over: dict[str, list[SentBefore]] = {}
+        """By link."""
         for event in self.sends:
             self._sends.setdefault(event.subscriber, []).append(event)
+            self._over.setdefault(self.links.get(event.subscriber, event.subscriber), []).append(_sent_before(event))
         self._trust: dict[str, dict[str, int]] = {}
         """Metadata versions by role that predicted sends have brought, by Subscriber."""
         self._stack = ExitStack()
         self._store = ProjectedStore(self.store, self._stack, self.making)
-        self._transfers: dict[Hashable, tuple[int, RevisionNumber | None]] = {}
-        """Bytes both ways and base of each transfer that was simulated: Subscribers in the same state get the same."""
+        self._transfers: dict[Hashable, tuple[int, SendResult]] = {}
+        """Bytes both ways of each transfer that was simulated: Subscribers in the same state get the same."""
 
     def __enter__(self) -> Self:
         return self
@@ -114,29 +119,33 @@ class Predictor:
             small=any(event.data.get("small") is True for event in sent[:1]),
         )
         key = (distribution, revision, state.held, state.extracted, agent.small, tuple(sorted(trust.items())), subscriber.min_free)
-        if key not in self._transfers:
+        is_first = key not in self._transfers
+        if is_first:
             self._transfers[key] = self._transfer(agent, assignment)
-        moved, base = self._transfers[key]
+        moved, result = self._transfers[key]
+        base, makes = result.base, is_first and result.makes
         ours = (*TOP_ROLES, distribution_role(distribution))
         now_held = {role: version for role, version in self.publisher.versions().items() if role in ours}
         self._trust.setdefault(subscriber.name, {}).update(now_held)
         if recipe is not None:
             moved += self._extraction(agent, assignment, recipe)
+        before = self._over.get(self.links.get(subscriber.name, subscriber.name), [])
         return Prediction(
-            link=subscriber.address.host or "this machine",
+            link=link_of(subscriber),
             base=base,
             bytes=moved,
             is_exact=(distribution, revision, base, base is not None and agent.small) not in self._store.estimated,
-            seconds=seconds_for(moved, [(_bytes(event), _seconds(event)) for event in sent[:SENDS_MAX]]),
+            makes=makes,
+            time=foretell(moved, is_delta=base is not None, makes=makes, before=before, now=self.now),
         )
 
-    def _transfer(self, agent: SimulatedAgent, assignment: Assignment) -> tuple[int, RevisionNumber | None]:
+    def _transfer(self, agent: SimulatedAgent, assignment: Assignment) -> tuple[int, SendResult]:
         sender = Sender(self.distributor, agent, self._store, self.publisher, self._sign, timeout=1)
         transfer = Transfer(sender, agent.subscriber, assignment)
         transfer.call()
-        base = transfer.transfer().base
+        result = transfer.transfer()
         transfer.close()
-        return agent.moved, base
+        return agent.moved, result
 
     def _extraction(self, before: SimulatedAgent, assignment: Assignment, recipe: RenderedRecipe) -> int:
         agent = replace(before, receipt=self._receipt)
@@ -185,25 +194,16 @@ class Predictor:
         return sign((distribution,), store=self._store, publisher=self.publisher, now=self.now, longest_interval=self.longest_interval)
 
 
-def seconds_for(moved: int, sends: Sequence[tuple[int, float]]) -> float | None:
-    """Estimate the time of ``moved`` bytes by earlier sends of (bytes, seconds): at the largest one's rate, and no less than the quickest.
-
-    None if there was none.
-    """
-    timed = [(size, seconds) for size, seconds in sends if size > 0 and seconds > 0]
-    if not timed:
-        return None
-    largest = max(timed)
-    return max(min(seconds for _, seconds in timed), moved * largest[1] / largest[0])
+def link_of(subscriber: Subscriber) -> str:
+    """Name the line that sends to a Subscriber take: its host."""
+    return subscriber.address.host or "this machine"
 
 
-def _bytes(event: Event) -> int:
-    return sum(value for key in ("bytes", "received") if isinstance(value := event.data.get(key), int))
-
-
-def _seconds(event: Event) -> float:
-    value = event.data.get("seconds")
-    return float(value) if isinstance(value, int | float) else 0.0
+def _sent_before(event: Event) -> SentBefore:
+    figures = {key: value for key in ("bytes", "received", "seconds") if isinstance(value := event.data.get(key), int | float)}
+    moved = int(figures.get("bytes", 0) + figures.get("received", 0))
+    is_delta, makes = event.data.get("base") is not None, event.data.get("makes") is True
+    return SentBefore(event.at, moved, figures.get("seconds", 0.0), is_delta=is_delta, makes=makes)
 
 
 def _unsigned(word: bytes, payload: bytes, *, key: str) -> Envelope:

@@ -53,6 +53,7 @@ class Turn:
         """The last answer to ``ask``; None: none yet."""
         self.has_slot = False
         """It was given a slot and hasn't given it back."""
+        self.paused = timedelta()  # in all
         self.stopped_by: Callable[[QueueLook], str | None] = lambda _: None
         self.began: Callable[[], Record] | None = None
         """Makes the record that is saved with the slot; None if it was recorded before."""
@@ -87,9 +88,10 @@ class Turn:
         """
         self._pause_ended.clear()
         self._on_decision = _ignore
-        self._watch.save_pause(self)
+        began = self._watch.save_pause(self)
         while not self._pause_ended.wait(SIGN_SECONDS):
             keep_alive()
+        self.paused += self._watch.clock.now() - began
         if isinstance(self.decision, SluiceError | SendCancelledError):
             raise self.decision
 
@@ -113,7 +115,7 @@ class QueueWatch:
         """Make a watch without tickets; ``limit`` is the sender's ``max_concurrent``."""
         self.lease_seconds = lease_seconds
         """Of every ticket that it keeps."""
-        self._sender, self._limit, self._ledger, self._clock = sender, limit, ledger, clock
+        self._sender, self._limit, self._ledger, self.clock = sender, limit, ledger, clock
         self._changed = threading.Condition()
         self._turns = dict[int, Turn]()
         self._asking = dict[int, Turn]()
@@ -126,7 +128,7 @@ class QueueWatch:
     @property
     def is_overdue(self) -> bool:
         """Whether its leases may have run out since they were last renewed."""
-        return self._clock.now() - self._renewed >= timedelta(seconds=self.lease_seconds)
+        return self.clock.now() - self._renewed >= timedelta(seconds=self.lease_seconds)
 
     def start(self) -> None:
         """Begin to look, in a thread; without it ``look`` has to be called."""
@@ -147,7 +149,7 @@ class QueueWatch:
         turn = Turn(ticket, self, on_lost)
         with self._changed:
             if not self._turns:
-                self._renewed = self._looked = self._clock.now()
+                self._renewed = self._looked = self.clock.now()
                 self._changed.notify()
             self._turns[ticket.number] = turn
         return turn
@@ -174,18 +176,20 @@ class QueueWatch:
                 self._look_now = True
                 self._changed.notify()
 
-    def save_pause(self, turn: Turn) -> None:
-        """Record that a transfer paused, and ask for its slot back. Raises LeaseLostError."""
+    def save_pause(self, turn: Turn) -> datetime:
+        """Record that a transfer paused, ask for its slot back, and return the time. Raises LeaseLostError."""
+        now = self.clock.now()
         turn.has_slot, turn.preempted, turn.decision, turn.began = False, False, None, None
-        self._ledger.pause(turn.ticket, now=self._clock.now())
+        self._ledger.pause(turn.ticket, now=now)
         self.ask_for(turn)
+        return now
 
     def look(self) -> None:
         """Look once: renew leases that need it, and deliver new decisions to turns that ask. Raises LedgerError.
 
         If anything else goes wrong every turn gets that as its decision: nobody waits for an answer that can't come.
         """
-        now = self._clock.now()
+        now = self.clock.now()
         with self._changed:
             turns, asking = dict(self._turns), dict(self._asking)
             was_asked, self._look_now = self._look_now, False
