@@ -1,7 +1,7 @@
 """Measure what SQLite's lock costs the embedded Prefect server: ``python -m bench.server_locks``, a few minutes; ``--rounds N`` for more.
 
-Three processes at once run 15 flow runs of 10 tasks each, against a new server with Sluice's heartbeat automation: one started by Prefect's
-own command, then one as ``sluice up`` starts it (ADR 0017).
+Three processes at once run 15 flow runs of 10 tasks each, against a new server with Sluice's heartbeat automation: one whose transactions
+begin as Prefect's do, then one as ``sluice up`` starts it (ADR 0017).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from unittest import mock
 from infra.orchestrator import embedded, heartbeat
 
 PROCESSES, RUNS, TASKS = 3, 15, 10
-SERVERS = {"Prefect's command": ("prefect", "server", "start"), "sluice up's": embedded.SERVER}
+_AS_PREFECT = "from infra.orchestrator import embedded_server as server; server.replace_begin = lambda: None; server.main()"
+SERVERS = {"as Prefect": ("-c", _AS_PREFECT), "sluice up's": embedded.SERVER}
 ROW = "{:<18}{:>9}{:>13}{:>10}"
 
 

@@ -64,8 +64,8 @@ class Call:
         if self.detached:
             _detach(self.session, wanted, as_json=self.as_json)
             return 0
-        watch = Watch(self.session.site, wanted.distributions)
-        with prefect_server(self.session):
+        with prefect_server(self.session, *(flow for flow, _ in wanted.runs)):
+            watch = Watch(self.session.site, wanted.distributions)
             ends = [(flow, run_flow(self.session, flow, parameters)) for flow, parameters in wanted.runs]
         outcomes = watch.outcomes(now(), wanted=wanted.rows) if wanted.distributions else []
         _show(ends, outcomes, as_json=self.as_json)

@@ -36,17 +36,25 @@ class Child:
         return self.process.poll() is not None
 
 
-def start_child(name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Child:
-    """Start a child whose output goes to ``log``, which is emptied first."""
+def start_child(
+    name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, *, inherits: Sequence[int] = (), watches: bool = False
+) -> Child:
+    """Start a child whose output goes to ``log``, which is emptied first.
+
+    Args:
+        inherits: Descriptors that it gets under the same numbers.
+        watches: Its standard input is open until ``end``, or until this process has ended in whatever way.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             env=dict(environment),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if watches else subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=log.parent,
             start_new_session=True,
+            pass_fds=inherits,
         )
     return Child(name, process, log)
 
@@ -73,6 +81,8 @@ def end(children: Sequence[Child]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(child.process.pid, signal.SIGKILL)
         child.process.wait()
+        if child.process.stdin is not None:
+            child.process.stdin.close()
 
 
 def end_leftovers(pids: Sequence[int], *, marked: Mapping[str, str]) -> None:

@@ -24,7 +24,7 @@ import psutil
 
 from infra.orchestrator.changes import Changes
 from infra.orchestrator.children import POLL_SECONDS, Child, check, end, end_leftovers, start_child
-from infra.orchestrator.environment import addressed, server_environment, worker_environment
+from infra.orchestrator.environment import addressed, brief_settings, server_environment, worker_environment
 from infra.orchestrator.server_address import (
     LOOPBACK,
     ServerAddress,
@@ -37,7 +37,7 @@ from infra.orchestrator.server_address import (
     state_directory,
     write_address,
 )
-from infra.orchestrator.server_schema import create_database
+from infra.orchestrator.server_schema import create_database, is_migrated
 from sluice.distributor.plan.deployments import pools
 from sluice.durable import locked
 from sluice.errors import OrchestratorError, StoreLockedError
@@ -45,14 +45,14 @@ from sluice.model.site import Site
 from sluice.rules.wording import counted
 
 DEFAULT_PORT = 4200
-SERVER = ("infra.orchestrator.embedded_server",)
-"""Module to run, and its first arguments."""
+SERVER = ("-m", "infra.orchestrator.embedded_server")
+"""What Python is to run."""
 START_SECONDS = 180.0
 """Limit of a start on a busy machine; also of one that has to migrate the database to a newer Prefect."""
 STALLED_SECONDS = 120.0
 """Time in which the server of ``sluice up`` must answer a command: SQLite lets a writer wait a minute for another."""
-SETTLE_SECONDS = 1.5
-"""Time for a server that ends with the command to store the last events."""
+FLUSH_SECONDS = 6.0
+"""Most time for the last events and logs of a command to be sent; the server that ends with it then stores them."""
 
 FOLLOW_SECONDS = 2.0
 """Between two looks at the flow runs."""
@@ -122,7 +122,8 @@ def _running(site: Site, port: int, state: Path, say: Say) -> Iterator[list[Chil
     children: list[Child] = []
     try:
         say(f"starting Prefect on port {port}; its database is in {prefect_home(state)}")
-        address = _start_server(state, port, children)
+        address = _start_server(state, _listening(port), children)
+        _await_answer(address, children)
         with addressed(address.api_url, own=state):
             _apply(site, say)
         for pool in pools(site):
@@ -157,12 +158,14 @@ def _apply(site: Site, say: Say) -> None:
 
 
 @contextmanager
-def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress]:
+def reached(site_directory: Path, *, say: Say = print, meanwhile: Callable[[], object] = lambda: None) -> Iterator[ServerAddress]:
     """Provide a Prefect server to run a flow against: Prefect in this process talks to it, imported before or within the context.
 
     It is the configured server, else that of ``sluice up``, which is waited for while its process lives, else a new one that ends
-    with the context.
+    with the context, or with this process if that is killed.
 
+    Args:
+        meanwhile: Called within the context, while a new server starts: Prefect can be imported.
     Raises:
         OrchestratorError: None answers and none could be started, or that of ``sluice up`` lives and doesn't answer.
     """
@@ -171,16 +174,18 @@ def reached(site_directory: Path, *, say: Say = print) -> Iterator[ServerAddress
     found = running_server(site_directory) or _wait_for_up(state, say)
     if found is not None:
         with addressed(found.api_url, own=state if found.pids else None):
+            meanwhile()
             yield found
         return
     make_state(state / "logs")
     say("no Prefect server runs; starting one for this command (`sluice up` keeps one)")
     children: list[Child] = []
     try:
-        # Without a scheduler: runs that no worker can take would only be late when `sluice up` starts.
-        address = _start_server(state, _free_port(), children, PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED="false")
+        address = _start_server(state, _listening(0), children, ends_with_us=True)
         with addressed(address.api_url, own=state):
             try:
+                meanwhile()
+                _await_answer(address, children)
                 yield address
             finally:
                 _flush()  # also after Ctrl-C: at the interpreter's end Prefect would call the ended server for half a minute
@@ -215,13 +220,23 @@ def _is_server(pid: int, home: Path) -> bool:
         return False
 
 
-def _start_server(state: Path, port: int, children: list[Child], **settings: str) -> ServerAddress:
-    _refuse_taken(port)
-    command = [sys.executable, "-m", *SERVER, "--host", LOOPBACK, "--port", str(port)]
-    environment = server_environment(state, port) | settings
-    create_database(prefect_home(state) / "prefect.db")
-    children.append(start_child("the Prefect server", command, environment, state / "logs" / "server.log"))
-    address = ServerAddress(f"http://{LOOPBACK}:{port}/api")
+def _start_server(
+    state: Path, listening: socket.socket, children: list[Child], *, ends_with_us: bool = False, **settings: str
+) -> ServerAddress:
+    """Start a server on a socket that listens already: what asks it before it is ready waits for its answer, and nothing needs to poll."""
+    port = int(listening.getsockname()[1])
+    database = prefect_home(state) / "prefect.db"
+    create_database(database)
+    environment = server_environment(state, port) | (brief_settings(is_migrated(database)) if ends_with_us else {}) | settings
+    command = [sys.executable, *SERVER, str(listening.fileno()), *(["--while-stdin"] if ends_with_us else [])]
+    log = state / "logs" / "server.log"
+    with listening:
+        inherits = [listening.fileno()]
+        children.append(start_child("the Prefect server", command, environment, log, inherits=inherits, watches=ends_with_us))
+    return ServerAddress(f"http://{LOOPBACK}:{port}/api")
+
+
+def _await_answer(address: ServerAddress, children: Sequence[Child]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not is_healthy(address.api_url):
         check(children)
@@ -229,25 +244,21 @@ def _start_server(state: Path, port: int, children: list[Child], **settings: str
             raise OrchestratorError(
                 f"the Prefect server didn't answer within {START_SECONDS:.0f} s", remedy=f"read its log, {children[-1].log}"
             )
-        time.sleep(POLL_SECONDS)
-    return address
 
 
-def _refuse_taken(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise OrchestratorError(
-                f"port {port} is taken by another program", remedy="end that program, or choose another port with --port"
-            ) from error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+def _listening(port: int) -> socket.socket:
+    """Listen on a port of loopback; 0: on a free one."""
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((LOOPBACK, port))
+        found.listen()
+    except OSError as error:
+        found.close()
+        raise OrchestratorError(
+            f"port {port} is taken by another program", remedy="end that program, or choose another port with --port"
+        ) from error
+    return found
 
 
 def _flush() -> None:
@@ -257,6 +268,5 @@ def _flush() -> None:
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
-    EventsWorker.drain_all(timeout=SETTLE_SECONDS * 4)
-    APILogWorker.drain_all(timeout=SETTLE_SECONDS * 4)
-    time.sleep(SETTLE_SECONDS)
+    EventsWorker.drain_all(timeout=FLUSH_SECONDS)
+    APILogWorker.drain_all(timeout=FLUSH_SECONDS)

@@ -1,7 +1,10 @@
-"""Run Prefect's server with SQLite transactions that begin IMMEDIATE (ADR 0017): the embedded server of ``sluice up`` and commands.
+"""Run Prefect's server as ``prefect server start`` does, with two differences: the embedded server of ``sluice up`` and of commands.
 
-``python -m infra.orchestrator.embedded_server ARGUMENTS`` is ``prefect server start ARGUMENTS`` with one method of Prefect's replaced. A
-test pins Prefect's version and that method's source. Servers in production use PostgreSQL and Prefect's own command.
+Its SQLite transactions begin IMMEDIATE (ADR 0017), and it ends once it has stored every event that was sent to it (ADR 0032). A test pins
+Prefect's version and the source of what this relies on. Servers in production use PostgreSQL and Prefect's own command.
+
+``python -m infra.orchestrator.embedded_server FD`` serves a listening socket that it inherited, and with ``--while-stdin`` only as long as
+its standard input stays open: however the process that started it ends.
 
 Prefect begins transactions DEFERRED: one that reads first and then writes is refused at once ("database is locked", whatever the timeout)
 if another connection committed in between. Begun IMMEDIATE, it waits for its turn before it reads. Sessions that Prefect doesn't mark as
@@ -10,14 +13,25 @@ transactions only read, or write in single statements; they begin nothing, so re
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import os
+import signal
+import socket
 import sys
-from collections.abc import AsyncGenerator
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from prefect.server.database.configurations import AioSqliteConfiguration
     from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+
+STORE_SECONDS = 5.0
+"""Most time for the events that wait in memory when the server is ended."""
 
 
 @asynccontextmanager
@@ -46,13 +60,61 @@ def replace_begin() -> None:
     AioSqliteConfiguration.begin_transaction = begin_immediate  # type: ignore[assignment, method-assign]
 
 
+async def store_events() -> None:
+    """Wait until every event that was published is consumed: services that are stopped drop those that wait in memory.
+
+    Events that a closed subscription left are consumed by nobody: they are waited for in vain, ``STORE_SECONDS`` at most.
+    """
+    from prefect.server.utilities.messaging.memory import METRICS
+
+    deadline = time.monotonic() + STORE_SECONDS
+    while any(topic["consumed"] < topic["published"] for topic in METRICS.values()):
+        if time.monotonic() > deadline:
+            break
+        await asyncio.sleep(0.01)
+
+
+def store_before_the_end(app: FastAPI) -> None:
+    """Have an application store its events after the last request and before its services end."""
+    theirs = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(started: FastAPI) -> AsyncIterator[Any]:
+        async with theirs(started) as state:
+            yield state
+            await store_events()
+
+    app.router.lifespan_context = lifespan
+
+
 def main() -> None:
     """Run the server until it is ended."""
-    from prefect.cli import app
+    is_brief = "--while-stdin" in sys.argv
+    if is_brief:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    gc.disable()  # imports leave no garbage: looking for it takes a sixth of their time
+    import uvicorn
+    from prefect.server.api.server import create_app
+    from prefect.settings import get_current_settings
 
     replace_begin()
-    sys.argv[1:1] = ["server", "start"]
-    app()
+    app, settings = create_app(ephemeral=is_brief), get_current_settings().server
+    store_before_the_end(app)
+    config = uvicorn.Config(
+        app,
+        log_level=settings.logging_level.lower(),
+        timeout_keep_alive=settings.api.keepalive_timeout,
+        ws_ping_interval=settings.api.websocket_ping_interval,
+        ws_ping_timeout=settings.api.websocket_ping_timeout,
+    )
+    gc.freeze()
+    gc.enable()
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+
+
+def _end_with_stdin() -> None:
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,20 @@ def server_environment(state: Path, port: int) -> dict[str, str]:
     }
 
 
+def brief_settings(is_migrated: bool) -> dict[str, str]:
+    """Return what a server for one command leaves out, because its run doesn't need it and the server of ``sluice up`` does it.
+
+    Args:
+        is_migrated: Its database needs no migration.
+    """
+    return {
+        "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": str(not is_migrated),
+        "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+        # Else all collections are imported to see whether there are new blocks, although none is registered.
+        "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+    }
+
+
 def worker_environment(state: Path, api_url: str, site_directory: Path) -> dict[str, str]:
     """Return a worker's environment, which its flow runs inherit: it alone tells them the site's directory.
 

@@ -22,6 +22,7 @@ SCHEMA_FILE = Path(__file__).with_name("prefect_schema.sql")
 
 _URL = "PREFECT_API_DATABASE_CONNECTION_URL"
 _CONSTRAINTS = re.compile(r"(?:^\tCONSTRAINT .*\n)+", re.MULTILINE)
+_STAMPS = re.compile(r"^INSERT INTO alembic_version VALUES \('(\w+)'\);$", re.MULTILINE)
 _STATEMENTS = """
     SELECT sql FROM (SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name)
     UNION ALL SELECT 'INSERT INTO alembic_version VALUES (' || quote(version_num) || ')' FROM alembic_version
@@ -42,6 +43,16 @@ def create_database(database: Path) -> None:
         os.fsync(fd)
         with suppress(FileExistsError):  # another command was first, and may use it already
             os.link(temp, database)
+
+
+def is_migrated(database: Path) -> bool:
+    """Whether a database is as the installed release of Prefect would migrate it, as far as is known here."""
+    schema = SCHEMA_FILE.read_text(encoding="utf-8")
+    if not database.exists() or not schema.startswith(_heading()):
+        return False
+    with closing(sqlite3.connect(database)) as connection, suppress(sqlite3.Error):
+        return [number for (number,) in connection.execute("SELECT version_num FROM alembic_version")] == _STAMPS.findall(schema)
+    return False
 
 
 def migrated_schema() -> str:

@@ -1,4 +1,4 @@
-"""The embedded server's SQLite transactions begin IMMEDIATE, by a method that replaces one of Prefect's (ADR 0017)."""
+"""The embedded server: transactions that begin IMMEDIATE (ADR 0017), events that are stored before it ends (ADR 0032)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,23 @@ from typing import Any
 import prefect
 import pytest
 import sqlalchemy as sa
+from fastapi import FastAPI
+from prefect.cli._server_utils import _run_in_foreground
+from prefect.server.api.server import create_app
 from prefect.server.database.configurations import AioSqliteConfiguration, AsyncPostgresConfiguration
 from prefect.server.database.interface import PrefectDBInterface
+from prefect.server.utilities.messaging import Message, memory
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from infra.orchestrator.embedded_server import begin_immediate, replace_begin
+from infra.orchestrator import embedded_server
+from infra.orchestrator.embedded_server import begin_immediate, replace_begin, store_before_the_end
 from infra.orchestrator.server_address import ServerAddress, prefect_home, state_directory
 
 READ = sa.text("SELECT count(*) FROM runs")
 WRITE = sa.text("INSERT INTO runs VALUES (1)")
 Begin = Callable[..., Any]
+SERVED = "25cb9ba0950daad2"
 PINNED = ("3.8.8", "fc7404da66bcec5e")
 
 
@@ -37,6 +43,54 @@ def test_prefect_begins_transactions_as_it_did_when_its_method_was_replaced() ->
     relied_on = (AioSqliteConfiguration.begin_transaction, AioSqliteConfiguration.begin_sqlite_stmt, PrefectDBInterface.session_context)
     digest = hashlib.sha256("".join(map(inspect.getsource, relied_on)).encode()).hexdigest()
     assert (prefect.__version__, digest[:16]) == PINNED
+
+
+def test_prefect_starts_its_server_and_counts_its_messages_as_it_did_when_the_launcher_was_written() -> None:
+    """Pin what the launcher does in Prefect's stead. After an upgrade read these and ADR 0032, then change the value here."""
+    relied_on = (_run_in_foreground, create_app, memory.update_metric, memory.Subscription.deliver, memory.Consumer._consume_loop)
+    digest = hashlib.sha256("".join(map(inspect.getsource, relied_on)).encode()).hexdigest()
+    assert digest[:16] == SERVED
+
+
+def test_a_server_ends_once_each_event_is_consumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By both consumers, of which one is slow; an event that nobody consumes is waited for in vain, and not for ever."""
+    monkeypatch.setattr(memory, "METRICS", type(memory.METRICS)(memory.METRICS.default_factory))
+    ended: list[tuple[int, int]] = []
+
+    async def serve(app: FastAPI, *, publish_to: str) -> None:
+        async with app.router.lifespan_context(app):
+            for number in range(5):
+                await memory.Topic.by_name(publish_to).publish(memory.MemoryMessage(str(number), {}))
+
+    async def run() -> None:
+        quick, slow = list[str](), list[str]()
+
+        async def take(message: Message) -> None:
+            quick.append(str(message.data))
+
+        async def take_slowly(message: Message) -> None:
+            await asyncio.sleep(0.05)
+            slow.append(str(message.data))
+
+        @asynccontextmanager
+        async def services(_: FastAPI) -> AsyncIterator[None]:
+            tasks = [asyncio.create_task(memory.Consumer("test").run(handler)) for handler in (take, take_slowly)]
+            yield
+            ended.append((len(quick), len(slow)))
+            for task in tasks:
+                task.cancel()
+
+        app = FastAPI(lifespan=services)
+        store_before_the_end(app)
+        await serve(app, publish_to="test")
+        memory.Topic.by_name("nobody").subscribe()
+        monkeypatch.setattr(embedded_server, "STORE_SECONDS", 0.05)
+        await serve(app, publish_to="nobody")
+
+    asyncio.run(run())
+    memory.Topic.clear_all()
+    assert ended[0] == (5, 5)
+    assert len(ended) == 2
 
 
 def test_the_replacement_is_called_as_the_original(monkeypatch: pytest.MonkeyPatch) -> None:

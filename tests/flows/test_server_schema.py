@@ -11,7 +11,7 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from infra.orchestrator import server_schema
-from infra.orchestrator.server_schema import create_database
+from infra.orchestrator.server_schema import create_database, is_migrated
 
 
 def test_prefect_finds_nothing_to_migrate_in_a_new_database(tmp_path: Path) -> None:
@@ -21,6 +21,21 @@ def test_prefect_finds_nothing_to_migrate_in_a_new_database(tmp_path: Path) -> N
     scripts = ScriptDirectory(str(migrations), version_locations=[str(migrations / "versions" / "sqlite")])
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(scripts.get_current_head(),)]
+
+
+def test_only_a_database_of_the_installed_release_needs_no_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new, old, empty, other = (tmp_path / name for name in ("new", "old", "empty", "other"))
+    create_database(new)
+    create_database(old)
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'before'")
+        connection.commit()
+    empty.touch()
+    other.write_bytes(b"no database at all, whatever its name says")
+    assert [is_migrated(path) for path in (new, old, empty, other, tmp_path / "missing")] == [True, False, False, False, False]
+    assert not (tmp_path / "missing").exists()
+    monkeypatch.setattr(server_schema, "version", lambda _: "3.8.9")
+    assert not is_migrated(new)
 
 
 def test_a_database_that_exists_is_left_to_prefect(tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ from tests.flows.applied import apply
 from tests.system import between
 from tests.system.lab import PATIENCE, described, until
 from tests.system.postgres import Cluster
-from tests.system.sshd import free_port
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -167,7 +166,8 @@ def stand(postgres: Cluster, tmp_path: Path) -> Iterator[Stand]:
         patch.setenv(LEDGER_VARIABLE, postgres.url(ledger, password=None))
         patch.setenv("PGPASSFILE", str(passwords))
         database = postgres.url(prefect, scheme="postgresql+asyncpg")
-        address = embedded._start_server(state, free_port(), children, PREFECT_API_DATABASE_CONNECTION_URL=database)
+        address = embedded._start_server(state, embedded._listening(0), children, PREFECT_API_DATABASE_CONNECTION_URL=database)
+        embedded._await_answer(address, children)
         prepare(site)
         with open_workplace(site, "hq") as work, prefect_settings(address.api_url):
             asyncio.run(apply(work.site))
