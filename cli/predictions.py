@@ -55,7 +55,9 @@ def prediction_json(target: SendTarget, prediction: Prediction | None) -> dict[s
         "bytes": prediction.bytes if prediction else None,
         "exact": prediction.is_exact if prediction else None,
         "makes_delta": prediction.makes if prediction else None,
-        **_time_json(prediction.time if prediction else Forecast(None, None, "nothing is predicted")),
+        **_time_json(
+            prediction.time if prediction else Forecast(None, None, "nothing is signed yet" if target.is_due else "it isn't sent")
+        ),
         "link": prediction.link if prediction else None,
     }
 
@@ -102,11 +104,11 @@ def show_links(rows: Sequence[Mapping[str, Any]]) -> None:
         click.echo(table(["link", "sends", "both ways", "time"], cells, right={"sends", "both ways", "time"}))
         total = {"bytes": sum(link["bytes"] for link in links), "exact": all(link["exact"] for link in links)}
         click.echo(f"{counted(sum(link['sends'] for link in links), 'send')}, {bytes_cell(total)} in both directions")
-    predicted = [row for row in rows if row["link"] is not None]
-    unknown = Counter((row["link"], row["time_basis"]) for row in predicted if row["seconds"] is None)
+    due = [row for row in rows if not row.get("reason")]
+    unknown = Counter((row["link"] or row["subscriber"], row["time_basis"]) for row in due if row["seconds"] is None)
     for (link, why), number in unknown.items():
         click.echo(f"the time of {counted(number, 'send')} to {link} is unknown: {why}")
-    making = [(row["distribution"], row["revision"], row["base"]) for row in predicted if row["makes_delta"]]
+    making = [(row["distribution"], row["revision"], row["base"]) for row in due if row["makes_delta"]]
     for name, revision, base in dict.fromkeys(making):
         made = f"the delta of {name} {revision} from {base}" if base else f"the .ted of {name} {revision}"
         click.echo(f"{made} isn't made yet: the first send makes it")

@@ -65,12 +65,13 @@ class Forecast:
 
 def foretell(moved: int, *, is_delta: bool, makes: bool, before: Sequence[SentBefore], now: datetime) -> Forecast:
     """Foretell the time of a send of ``moved`` bytes, both ways, from those over its link, newest first."""
-    timed = [each for each in before if each.bytes > 0 and 0 < each.seconds < inf and now - each.at <= AGE_MAX]
+    recent = [each for each in before if now - each.at <= AGE_MAX]
+    timed = [each for each in recent if each.bytes > 0 and 0 < each.seconds < inf]
     kind = [each for each in timed if each.is_delta == is_delta]
     alike = [each for each in kind if each.makes == makes] or ([each for each in kind if not each.makes] if makes else [])
     found = next((near for factor in (2, NEAR) if (near := [each for each in alike if _times(moved, each.bytes, factor)])), [])
     if not found:
-        return Forecast(None, None, _why_unknown(moved, is_delta, before, timed, kind, alike))
+        return Forecast(None, None, _why_unknown(moved, is_delta, before, recent, timed, kind, alike))
     counting = found[:RECENT_MAX]
     cut = len(counting) // 3
     ratios = [(each.seconds, each.seconds * max(moved, SMALL) / max(each.bytes, SMALL)) for each in counting]
@@ -118,6 +119,7 @@ def _why_unknown(
     moved: int,
     is_delta: bool,
     before: Sequence[SentBefore],
+    recent: Sequence[SentBefore],
     timed: Sequence[SentBefore],
     kind: Sequence[SentBefore],
     alike: Sequence[SentBefore],
@@ -125,8 +127,10 @@ def _why_unknown(
     recently = f"in the last {AGE_MAX.days} d"
     if not before:
         return "nothing was sent there yet"
-    if not timed:
+    if not recent:
         return f"nothing was sent there {recently}"
+    if not timed:
+        return f"no send there {recently} has a time that can be used"
     if not kind:
         return f"no {'delta' if is_delta else 'whole revision'} was sent there {recently}"
     if not alike:

@@ -67,7 +67,7 @@ def test_a_prediction_says_that_it_counts_both_ways(capsys: pytest.CaptureFixtur
 
 def test_an_unknown_time_has_its_reason_and_a_delta_that_is_to_be_made_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
     unknown = {"seconds": None, "seconds_least": None, "seconds_most": None, "time_basis": "nothing was sent there yet"}
-    show_links([SEND | unknown | {"makes_delta": True}, SEND | unknown, SEND | unknown | {"link": None}])
+    show_links([SEND | unknown | {"makes_delta": True}, SEND | unknown, SEND | unknown | {"link": None, "reason": "it is installed"}])
     assert capsys.readouterr().out.splitlines()[1:] == [
         "far       2      6 KiB  unknown",
         "2 sends, 6 KiB in both directions",

@@ -57,7 +57,7 @@ def test_one_that_met_a_stall_or_a_clock_that_was_set_changes_nothing_among_othe
 
 def test_no_time_comes_from_zero_seconds_bytes_or_nothing() -> None:
     assert foretold(2_000).basis == "nothing was sent there yet"
-    assert foretold(2_000, sent(2_000, 0)).seconds is None
+    assert foretold(2_000, sent(2_000, 0)).basis == "no send there in the last 30 d has a time that can be used"
     assert foretold(2_000, sent(0, 5)).seconds is None
     assert foretold(0, sent(100, 0.5)).seconds == 0.5
 
