@@ -223,7 +223,7 @@ def _is_server(pid: int, home: Path) -> bool:
 def _start_server(
     state: Path, listening: socket.socket, children: list[Child], *, ends_with_us: bool = False, **settings: str
 ) -> ServerAddress:
-    """Start a server on a socket that listens already: what asks it before it is ready waits for its answer, and nothing needs to poll."""
+    """Start a server on a socket that listens already: a question before it is ready waits in the socket for its answer."""
     port = int(listening.getsockname()[1])
     database = prefect_home(state) / "prefect.db"
     create_database(database)
@@ -244,6 +244,7 @@ def _await_answer(address: ServerAddress, children: Sequence[Child]) -> None:
             raise OrchestratorError(
                 f"the Prefect server didn't answer within {START_SECONDS:.0f} s", remedy=f"read its log, {children[-1].log}"
             )
+        time.sleep(POLL_SECONDS)  # only after a probe that failed: one that the socket holds back is answered as soon as can be
 
 
 def _listening(port: int) -> socket.socket:

@@ -98,7 +98,7 @@ def main() -> None:
     from prefect.settings import get_current_settings
 
     replace_begin()
-    app, settings = create_app(ephemeral=is_brief), get_current_settings().server
+    app, settings = create_app(ephemeral=is_brief, final=not is_brief), get_current_settings().server
     store_before_the_end(app)
     config = uvicorn.Config(
         app,

@@ -28,7 +28,7 @@ extract: immediately
 files:
   - {source: src, destination: "{{ LOCAL_DIRECTORY }}/tree"}
 """
-ENDED = 60
+ENDED = 240
 """Seconds after which a process that was left alone counts as staying."""
 
 
