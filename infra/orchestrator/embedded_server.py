@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 STORE_SECONDS = 5.0
 """Most time for the events that wait in memory when the server is ended."""
+END_SECONDS = 30.0
+"""Most time for a server to end, once the process for which it was started has ended."""
 
 
 @asynccontextmanager
@@ -115,6 +117,8 @@ def main() -> None:
 def _end_with_stdin() -> None:
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(END_SECONDS)
+    os._exit(1)  # it waits for a request that doesn't end
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import IO
@@ -43,11 +45,11 @@ class Place:
         self.state = directory / "state"
         self.database = self.state / "prefect/prefect.db"
 
-    def begin(self) -> subprocess.Popen[str]:
+    def begin(self, distribution: str = "d") -> subprocess.Popen[str]:
         hidden = ("PREFECT_", "SLUICE_")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         environment |= {"SLUICE_STATE": str(self.state), "SLUICE_SITE": str(self.real.directory), "PYTHONPATH": str(PROJECT)}
-        command = [sys.executable, "-m", "cli.main", "distribute", "d", "--force"]
+        command = [sys.executable, "-m", "cli.main", "distribute", distribution, "--force"]
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def rows(self, query: str) -> list[tuple[str, ...]]:
@@ -104,16 +106,29 @@ def test_a_run_without_a_server_is_seen_in_prefect_with_all_its_tasks_states_eve
 
 
 def test_killed_at_any_point_it_leaves_nothing_running_and_a_database_that_the_next_one_uses(place: Place) -> None:
-    for line in ("no Prefect server runs", "d 1.1: 1 file", "d: no change since 1.1", "s1 ← d 1.1"):
+    def begun() -> bool:
+        return True
+
+    points: list[tuple[str, Callable[[], bool]]] = [
+        ("no Prefect server runs", begun),
+        ("no Prefect server runs", place.database.exists),
+        ("d 1.1: 1 file", begun),
+        ("d: no change since 1.1", begun),
+        ("s1 ← d 1.1", begun),
+    ]
+    for line, is_there in points:
         process = place.begin()
         until(line, process.stderr)
+        while not is_there():
+            time.sleep(0.005)
         started = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         process.send_signal(signal.SIGKILL)
         process.communicate()
         _, alive = psutil.wait_procs(started, timeout=ENDED)
         assert not alive, f"after {line!r}"
         assert place.left() == []
-        assert place.rows("PRAGMA integrity_check") == [("ok",)]
+        if place.database.exists():
+            assert place.rows("PRAGMA integrity_check") == [("ok",)]
     process = place.begin()
     _, err = process.communicate()
     assert process.returncode == 0, err
@@ -127,4 +142,30 @@ def test_ended_while_the_server_starts_it_ends_the_server(place: Place, number: 
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == 128 + number, err
+    assert place.left() == []
+
+
+def test_two_commands_at_once_each_start_a_server_on_the_one_new_database_and_both_runs_are_seen(place: Place) -> None:
+    place.real.write(D + D.replace("name: d", "name: e").replace("/tree", "/other"))
+    processes = [place.begin("d"), place.begin("e")]
+    for process in processes:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    assert place.left() == []
+    assert place.rows("PRAGMA integrity_check") == [("ok",)]
+    found = place.rows("SELECT name, state_type FROM flow_run ORDER BY name")
+    assert found == [(f"distribute {name} 1.1 → 1 Subscriber", "COMPLETED") for name in ("d", "e")]
+    assert place.rows("SELECT state_type, count(*) FROM task_run GROUP BY 1") == [("COMPLETED", 6)]
+
+
+def test_a_server_that_is_killed_ends_the_command_with_a_sentence(place: Place) -> None:
+    process = place.begin()
+    until("no Prefect server runs", process.stderr)
+    me = psutil.Process(process.pid)
+    while not (started := me.children()):
+        time.sleep(0.005)
+    started[0].kill()
+    _, err = process.communicate()
+    assert process.returncode == 11, err
+    assert "the Prefect server ended with exit code -9" in err
     assert place.left() == []
