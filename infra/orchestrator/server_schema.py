@@ -30,18 +30,22 @@ _STATEMENTS = """
 
 
 def create_database(database: Path) -> None:
-    """Create Prefect's database, empty and migrated, if there is none and the schema is of the installed release."""
+    """Create Prefect's database, empty and migrated, if there is none and the schema is of the installed release.
+
+    Otherwise Prefect makes it: also beside a journal of one that was removed, which SQLite would play back into ours, and drops for an
+    empty file; and if ours can't be made.
+    """
     schema = SCHEMA_FILE.read_text(encoding="utf-8")
-    if database.exists() or not schema.startswith(_heading()):
+    if any(map(os.path.lexists, (database, f"{database}-wal", f"{database}-journal"))) or not schema.startswith(_heading()):
         return
-    make_directory(database.parent)
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(schema)
         content = connection.serialize()
-    with temporary(database.parent) as (fd, temp):
-        write_all(fd, content)
-        os.fsync(fd)
-        with suppress(FileExistsError):  # another command was first, and may use it already
+    with suppress(OSError):  # another command was first, and may use it already; or the file system has no hard links
+        make_directory(database.parent)
+        with temporary(database.parent) as (fd, temp):
+            write_all(fd, content)
+            os.fsync(fd)
             os.link(temp, database)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import prefect.server.database
 import pytest
@@ -36,6 +37,20 @@ def test_only_a_database_of_the_installed_release_needs_no_migration(tmp_path: P
     assert not (tmp_path / "missing").exists()
     monkeypatch.setattr(server_schema, "version", lambda _: "3.8.9")
     assert not is_migrated(new)
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-journal"])
+def test_beside_the_journal_of_one_that_was_removed_prefect_makes_it(tmp_path: Path, ending: str) -> None:
+    journal = tmp_path / f"prefect.db{ending}"  # SQLite would play it back into a database that has content already
+    journal.write_bytes(b"left")
+    create_database(tmp_path / "prefect.db")
+    assert list(tmp_path.iterdir()) == [journal]
+
+
+def test_without_hard_links_prefect_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.link", Mock(side_effect=PermissionError))  # as FAT says
+    create_database(tmp_path / "prefect.db")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_database_that_exists_is_left_to_prefect(tmp_path: Path) -> None:
