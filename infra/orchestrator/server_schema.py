@@ -36,7 +36,8 @@ def create_database(database: Path) -> None:
     empty file; and if ours can't be made.
     """
     schema = SCHEMA_FILE.read_text(encoding="utf-8")
-    if any(map(os.path.lexists, (database, f"{database}-wal", f"{database}-journal"))) or not schema.startswith(_heading()):
+    is_there = any(os.path.lexists(f"{database}{ending}") for ending in ("", "-wal", "-journal"))
+    if is_there or not schema.startswith(_heading()):
         return
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(schema)

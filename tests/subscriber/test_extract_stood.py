@@ -19,6 +19,7 @@ from sluice.model.change import ChangeKind
 from sluice.model.order import Outcome
 from sluice.subscriber.extract.rehearse import rehearse_extraction
 from sluice.subscriber.held.path_lists import RETAINED, STOOD
+from tests.ports.test_filesystem_owner import ACL_ACCESS
 from tests.subscriber.faulty import FaultyFilesystem
 from tests.subscriber.host import Host, shell
 from tests.subscriber.revisions import Made, made, make, tree_of
@@ -280,6 +281,7 @@ def test_a_foreign_file_keeps_its_other_names_and_what_it_had_is_named_before(ho
         (target / name).chmod(0o4711)
         os.link(target / name, tmp_path / f"other-{Path(name).name}")
         os.setxattr(target / name, "user.theirs", b"1")
+    os.setxattr(target / "a", "system.posix_acl_access", ACL_ACCESS)
     before = {path: (path.read_bytes(), path.stat()) for path in tmp_path.glob("other-*")}
     revision = make("1.1", source)
 
@@ -288,7 +290,8 @@ def test_a_foreign_file_keeps_its_other_names_and_what_it_had_is_named_before(ho
 
     named = {each.path: each.detail for each in foretold.paths if each.kind is ChangeKind.REPLACED}
     assert named.keys() == {str(target / "a"), str(target / "sub/b")}
-    assert all("mode 4711, owner 65534:65534, 1 other hard link not touched" in detail for detail in named.values())
+    assert "mode 4640, owner 65534:65534, an ACL, attributes, 1 other hard link not touched" in named[str(target / "a")]
+    assert "mode 4711, owner 65534:65534, attributes, 1 other hard link not touched" in named[str(target / "sub/b")]
     for path, (content, status) in before.items():
         found = path.stat()
         assert (path.read_bytes(), found.st_ino, found.st_mode, found.st_uid) == (content, status.st_ino, status.st_mode, status.st_uid)

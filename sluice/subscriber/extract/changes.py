@@ -7,7 +7,7 @@ from itertools import chain
 
 from sluice.model.change import Change, ChangeKind
 from sluice.model.manifest import EntryKind
-from sluice.ports import PathStat
+from sluice.ports import PathStat, Xattrs
 from sluice.rules.wording import counted
 from sluice.subscriber.extract.steps import MetadataStep
 
@@ -39,7 +39,7 @@ def kind_name(found: PathStat) -> str:
     return KIND_NAMES[found.kind] if found.kind else "a device, a socket or a pipe"
 
 
-def worded(found: PathStat) -> str:
+def worded(found: PathStat, xattrs: Xattrs = ()) -> str:
     """Return what is at a path, with everything about it that an extraction may take away."""
     words = [kind_name(found)]
     if found.kind is EntryKind.FILE:
@@ -47,6 +47,7 @@ def worded(found: PathStat) -> str:
     if found.kind is not EntryKind.SYMLINK:
         words.append(f"mode {found.mode:04o}")
     words.append(f"owner {found.owner[0]}:{found.owner[1]}")
+    words += dict.fromkeys("an ACL" if name.startswith("system.posix_acl") else "attributes" for name, _ in xattrs)
     if found.kind is EntryKind.FILE and found.links > 1:
         words.append(f"{counted(found.links - 1, 'other hard link')} not touched")
     return ", ".join(words)

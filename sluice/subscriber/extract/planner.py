@@ -142,7 +142,7 @@ class _Planner:
                     self.plan.foreign.add(name)
                 return
             self._check_replaceable(at, entry, found)
-            kind, detail = (ChangeKind.CHANGED, "") if is_placed else (ChangeKind.REPLACED, worded(found))
+            kind, detail = (ChangeKind.CHANGED, "") if is_placed else (ChangeKind.REPLACED, worded(found, _xattrs(root, found)))
         owner, xattrs = self._metadata.owner(entry, name), self._metadata.xattrs(at, entry)
         limits = self._limits(root, path)
         check_holdable(name, entry, limits, self._folded)
@@ -264,3 +264,12 @@ class _Planner:
             if step.mode_before != NEW and detail:
                 foreign = ChangeKind.TIME if step.is_directory and detail == "time" else ChangeKind.TAKEN_OVER
                 self.plan.changes.add(foreign if path in self.plan.foreign else ChangeKind.ADJUSTED, path, detail)
+
+
+def _xattrs(root: Root, found: PathStat) -> Xattrs:
+    if found.kind not in (EntryKind.FILE, EntryKind.DIRECTORY):
+        return ()
+    try:
+        return root.xattrs(found.path)
+    except (DestinationError, LockedTargetError):  # gone meanwhile, or closed to this account: only their names would be told
+        return ()
