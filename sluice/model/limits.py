@@ -15,6 +15,8 @@ class Limits:
     """The file system, for a person."""
     no_names_with: str = ""
     """Characters that no name has, besides control characters; empty: any name will do."""
+    no_names_ending_in: str = ""
+    """Characters of which no name has one at its end: the kernel refuses it, or leaves it out."""
     size: int | None = None
     """Most bytes of a file."""
     has_links: bool = True
@@ -37,8 +39,8 @@ _FAT_TIMES = 315532800 * SECOND, 4354819198 * SECOND
 """1980 to 2107."""
 _FAT_NAMES = '"*/:<>?\\|'
 LIMITS = {
-    "vfat": Limits("vfat", _FAT_NAMES, 2**32 - 1, has_links=False, folds_case=True, tick_ns=2 * SECOND, times_ns=_FAT_TIMES),
-    "exfat": Limits("exfat", _FAT_NAMES, has_links=False, folds_case=True, tick_ns=SECOND // 100, times_ns=_FAT_TIMES),
+    "vfat": Limits("vfat", _FAT_NAMES, ". ", 2**32 - 1, has_links=False, folds_case=True, tick_ns=2 * SECOND, times_ns=_FAT_TIMES),
+    "exfat": Limits("exfat", _FAT_NAMES, ".", has_links=False, folds_case=True, tick_ns=SECOND // 100, times_ns=_FAT_TIMES),
 }
 """By the name that the kernel gives a file system."""
 SMALL_INODES = Limits("an ext file system with inodes of 128 bytes", tick_ns=SECOND, times_ns=(-(2**31) * SECOND, (2**31 - 1) * SECOND))

@@ -216,6 +216,8 @@ def test_inodes_without_room_for_later_years_keep_what_they_can_and_that_is_told
     [
         (["a:b"], "{}/a:b: vfat can't have that name"),
         (["deep/what?"], "{}/deep/what?: vfat can't have that name"),
+        (["a", "a."], "{}/a.: vfat can't have that name"),
+        (["deep/a "], "{}/deep/a : vfat can't have that name"),
         (["README", "readme"], "{0}/README and {0}/readme are one name for vfat"),
         (["a", "large file"], "{}/large file has 14 bytes, and vfat holds 12 in a file"),
     ],

@@ -20,7 +20,8 @@ def check_holdable(name: str, entry: Entry, limits: Limits, seen: dict[str, str]
         seen: Of all entries that were checked, the paths by their names without case; it is added to.
     """
     last = name.rpartition("/")[2]
-    if limits.no_names_with and any(char < " " or char in limits.no_names_with for char in last):
+    is_bad = limits.no_names_with and any(char < " " or char in limits.no_names_with for char in last)
+    if is_bad or last.endswith(tuple(limits.no_names_ending_in)):
         raise DestinationError(
             f"{name}: {limits.name} can't have that name", remedy=f"rename it in the source, exclude it, or {_ELSEWHERE}"
         )
