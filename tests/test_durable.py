@@ -62,11 +62,12 @@ def test_a_disk_without_room_for_one_more_name_is_told_as_that(tmp_path: Path, m
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(durable.os, "open", full)
-    with pytest.raises(NoSpaceError), temporary(tmp_path):
-        pass
-    with pytest.raises(NoSpaceError), locked(tmp_path / "lock", what="it"):
-        pass
+    with monkeypatch.context() as patched:
+        patched.setattr(durable.os, "open", full)
+        with pytest.raises(NoSpaceError), temporary(tmp_path):
+            pass
+        with pytest.raises(NoSpaceError), locked(tmp_path / "lock", what="it"):
+            pass
 
 
 def test_a_lock_that_cant_be_opened_is_a_store_error_that_names_it(tmp_path: Path) -> None:
