@@ -136,6 +136,7 @@ class Address:
     scheme: str
     host: str = ""
     port: int = 22
+    """0 if it is left to an OpenSSH client configuration; ``user`` is empty then."""
     user: str = ""
     path: str = ""
 
@@ -143,7 +144,22 @@ class Address:
         if self.scheme == "local":
             return f"local:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{self.user}@{host}:{self.port}"
+        return f"{self.scheme}://" + (f"{self.user}@" if self.user else "") + host + (f":{self.port}" if self.port else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Ssh:
+    """How SSH reaches a Subscriber, besides its address, host key and identity. Paths are absolute."""
+
+    config: str = ""
+    """An OpenSSH client configuration; whatever the blueprint says itself wins over it."""
+    jump: tuple[Address, ...] | None = None
+    """Jump hosts in the order in which they are passed; None leaves them to ``config``."""
+    agent: bool | None = None
+    """Whether the keys of the ssh-agent are offered; None leaves it to ``config``."""
+    certificate: str = ""
+    passphrase: str = ""
+    """Name of the secret that opens the identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +177,7 @@ class Subscriber:
     """Path of a known_hosts file, absolute or below the site; either this or ``host_key`` for ssh."""
     identity: str = ""
     """Path of the private key with which the sender logs in, absolute or below the site."""
+    ssh: Ssh = Ssh()
     platform: str = ""
     connection_timeout: timedelta | None = None
     min_free: int = 0

@@ -26,4 +26,4 @@ def reached_subscribers(site: Site, distribution: Distribution) -> list[Subscrib
 def machine_of(subscriber: Subscriber) -> str:
     """Name the machine of a Subscriber."""
     address = subscriber.address
-    return LOCAL if address.scheme == LOCAL else f"{address.host}:{address.port}"
+    return LOCAL if address.scheme == LOCAL else f"{address.host}:{address.port or 22}"

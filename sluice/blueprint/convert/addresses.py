@@ -48,8 +48,12 @@ def absolute_path(text: str) -> PurePosixPath:
     return PurePosixPath(os.path.normpath(text))
 
 
-def parse_address(text: str, directory: Path) -> Address:
-    """Parse ``ssh://user@host:port`` or ``local:/directory``; AuthorError for anything else."""
+def parse_address(text: str, directory: Path, *, has_config: bool = False) -> Address:
+    """Parse ``ssh://user@host:port`` or ``local:/directory``; AuthorError for anything else.
+
+    Args:
+        has_config: An OpenSSH client configuration may supply the user and the port that are left out.
+    """
     if text.startswith("local:"):
         path = text.removeprefix("local:")
         if not path or path.startswith("//"):
@@ -63,16 +67,16 @@ def parse_address(text: str, directory: Path) -> Address:
     user = match["user"]
     if user and ":" in user:
         raise AuthorError("the address contains a password", "remove it; identity: names a private key")
-    if not user or _USER.fullmatch(user) is None:
+    if (not user and not has_config) or (user is not None and _USER.fullmatch(user) is None):
         raise AuthorError(f"{text!r} names no user", "write ssh://user@host:port")
     written = match["host"].lower()
     host = bare_host(written)
     if host == written and _HOST.fullmatch(host) is None:
         raise AuthorError(f"{text!r} names no host", "write ssh://user@host:port")
-    port = int(match["port"]) if match["port"] else 22
-    if not 1 <= port <= 65535 or match["port"] == "":
+    if match["port"] is not None and not 1 <= int(match["port"] or 0) <= 65535:
         raise AuthorError(f"{match['port']!r} is not a port", "write a number from 1 to 65535, or leave it out for 22")
-    return Address("ssh", host=host, port=port, user=user)
+    left_out = 0 if has_config else 22
+    return Address("ssh", host=host, port=int(match["port"] or left_out), user=user or "")
 
 
 def host_key(text: str) -> str:

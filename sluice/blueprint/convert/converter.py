@@ -8,9 +8,10 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from sluice.blueprint.author_error import AuthorError
-from sluice.blueprint.convert.addresses import absolute_path, host_key, parse_address, site_path
+from sluice.blueprint.convert.addresses import absolute_path, parse_address, site_path
 from sluice.blueprint.convert.defaults import DefaultsDocuments
 from sluice.blueprint.convert.effective import Effective, own_leaves
+from sluice.blueprint.convert.login import login_of
 from sluice.blueprint.convert.names import check_tags, check_variables
 from sluice.blueprint.convert.subscriptions import Selectable, subscriptions
 from sluice.blueprint.read.document import Document, PathKey, path_text
@@ -118,12 +119,13 @@ class Converter:
     def _subscriber(self, parsed: Parsed[SubscriberDocument], part: SubscriberDocument) -> Subscriber | None:
         before = len(self.errors)
         effective = self._completed(parsed, part)
-        address = effective.parsed("address", lambda text: parse_address(text, self.parts.directory))
+        has_config = effective.get("ssh", "config") is not None
+        address = effective.parsed("address", lambda text: parse_address(text, self.parts.directory, has_config=has_config))
         scheme = address.scheme if address is not None else "ssh"
         host_path = self._site_path if scheme == "local" else absolute_path
         directory = effective.required("working_directory", host_path, parsed.document, "/var/lib/sluice")
         platform = effective.parsed("platform", _platform) or ""
-        login = self._login(effective, scheme, parsed.document)
+        login = login_of(effective, scheme, parsed.document, self.parts.directory)
         check_variables(effective)
         if address is None or directory is None or len(self.errors) > before:
             return None
@@ -138,33 +140,6 @@ class Converter:
             **login,
             **effective.arguments("description", "active", "connection_timeout", "min_free", "extract"),
         )
-
-    def _login(self, effective: Effective, scheme: str, document: Document) -> dict[str, Any]:
-        """Return host key and identity: needed by ssh, without effect on local unless a Defaults document supplies them to all."""
-        if scheme == "local":
-            for key in ("host_key", "host_keys", "identity"):
-                leaf = effective.get(key)
-                if leaf is not None and not leaf.supplied:
-                    effective.refuse(key, "does not apply to a local: address", "leave the key out")
-            return {}
-        pinned, listed = effective.get("host_key"), effective.get("host_keys")
-        if pinned is not None and listed is not None:
-            if pinned.supplied is listed.supplied:
-                effective.refuse("host_keys", "is given together with host_key:", "keep one of them")
-            elif listed.supplied:
-                listed = None
-            else:
-                pinned = None
-        if pinned is None and listed is None:
-            remedy = "add host_key: as ssh-keyscan prints it, or host_keys: and a known_hosts file"
-            self.errors.append(document.error(("address",), "no host key is pinned", remedy))
-        found: dict[str, Any] = {}
-        if pinned is not None:
-            found["host_key"] = effective.parsed("host_key", host_key) or ""
-        if listed is not None:
-            found["host_keys"] = str(effective.parsed("host_keys", self._site_path) or "")
-        found["identity"] = str(effective.required("identity", self._site_path, document, "keys/hq_ed25519") or "")
-        return found
 
     def _channel(self, parsed: Parsed[ChannelDocument], part: ChannelDocument, selectable: Selectable) -> Channel:
         effective = self._own(parsed, part)

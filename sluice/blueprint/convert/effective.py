@@ -12,7 +12,7 @@ from sluice.blueprint.schema.part import Part
 from sluice.errors import BlueprintError
 from sluice.model.site import Origin
 
-NESTED = ("variables", "tags", "retry")
+NESTED = ("variables", "tags", "retry", "ssh")
 """Settings that merge key by key."""
 
 T = TypeVar("T")

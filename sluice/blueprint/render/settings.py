@@ -20,7 +20,7 @@ from sluice.blueprint.schema.actions import PHASES
 from sluice.blueprint.schema.suggest import nearest
 from sluice.blueprint.schema.units import format_duration, format_size
 from sluice.errors import NotFoundError
-from sluice.model.site import Channel, Distribution, Distributor, Site, Subscriber
+from sluice.model.site import Channel, Distribution, Distributor, Site, Ssh, Subscriber
 from sluice.model.ticket import UNLIMITED_IN_PROCESS
 
 BUILT_IN = "built-in"
@@ -79,6 +79,11 @@ def _subscriber(s: Subscriber, site: Site) -> Iterator[tuple[str, str]]:
     if s.address.scheme != "local":
         yield ("host_keys", s.host_keys) if s.host_keys else ("host_key", s.host_key)
         yield "identity", s.identity
+        yield "ssh.config", s.ssh.config or "none"
+        yield "ssh.jump", _jumps(s.ssh)
+        yield "ssh.agent", "as ssh.config says" if s.ssh.agent is None and s.ssh.config else _flag(bool(s.ssh.agent))
+        yield "ssh.certificate", s.ssh.certificate or "beside the identity, if there is one"
+        yield "ssh.passphrase", f"secret:{s.ssh.passphrase}" if s.ssh.passphrase else "asked on a terminal, if there is one"
     yield "platform", s.platform or "unknown"
     yield "working_directory", str(s.working_directory)
     yield "connection_timeout", format_duration(s.connection_timeout) if s.connection_timeout is not None else _timeouts(site)
@@ -135,6 +140,12 @@ def _distribution(d: Distribution) -> Iterator[tuple[str, str]]:
 
 def _flag(value: bool) -> str:
     return "true" if value else "false"
+
+
+def _jumps(ssh: Ssh) -> str:
+    if ssh.jump is None and ssh.config:
+        return "as ssh.config says"
+    return ", ".join(str(each).removeprefix("ssh://") for each in ssh.jump or ()) or "none"
 
 
 def _limit(limit: int | None) -> str:

@@ -23,6 +23,7 @@ from sluice.model.action import ACTIONS_MAX
 from sluice.model.locked import RETRIES_MAX
 from sluice.rules.excludes import EXCLUDES_MAX
 
+JUMPS_MAX = 8
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -56,6 +57,16 @@ class DistributorDocument(DistributorSettings):
     name: values.Name = Field(description="Unique among Distributors.")
 
 
+class SshPart(Part):
+    """How SSH reaches a Subscriber."""
+
+    config: values.Filled | None = left_out("An OpenSSH client configuration that applies; absolute, or below the site.")
+    jump: list[values.Filled] | None = left_out("Jump hosts, user@host:port, in the order in which they are passed.", max_length=JUMPS_MAX)
+    agent: bool | None = left_out("Whether keys of the ssh-agent at SSH_AUTH_SOCK are offered; false when left out.")
+    certificate: values.Filled | None = left_out("The certificate of the identity; identity + -cert.pub when left out.")
+    passphrase: values.Secret | None = left_out("The secret that opens the identity, secret:NAME; asked on a terminal when left out.")
+
+
 class SubscriberSettings(Part):
     """Settings of Subscribers, which a Defaults document may supply."""
 
@@ -64,6 +75,7 @@ class SubscriberSettings(Part):
     host_key: values.Filled | None = left_out("The host's public key, as in known_hosts: type and base64.")
     host_keys: values.Filled | None = left_out("A known_hosts file instead of host_key; absolute, or below the site.")
     identity: values.Filled | None = left_out("The private key to log in with; absolute, or below the site.")
+    ssh: SshPart | None = left_out("How SSH reaches it: a client configuration, jump hosts, ssh-agent, certificate, passphrase.")
     platform: values.Filled | None = left_out("The host's system: linux, debian, debian-12 and the like.")
     working_directory: values.Filled | None = left_out("Where the agent keeps its state; absolute, for local: also below the site.")
     connection_timeout: values.PositiveDuration | None = left_out("Used instead of the Distributor's.")

@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+_SECRET = re.compile("secret:[A-Z][A-Z0-9_]{0,63}")
 TEXT_MAX = 4096
 """Characters of a one-line text."""
 YEARS = range(1970, 9999)
@@ -79,6 +80,12 @@ def filled(text: str) -> str:
     if not text.strip():
         raise refuse("is empty", "write a value, or leave the key out")
     return _line(text)
+
+
+def _secret(text: str) -> str:
+    if re.fullmatch(_SECRET, text) is None:
+        raise refuse("is not the name of a secret", "write secret:NAME, in capital letters, digits and _, never the secret itself")
+    return text.removeprefix("secret:")
 
 
 def _positive_duration(text: str) -> timedelta:
@@ -227,6 +234,7 @@ Name = Annotated[str, text_value(_name, "a name", "web-1", pattern=NAME_PATTERN)
 Owner = Annotated[str, PlainValidator(_owner), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
 Text = Annotated[str, text_value(_line, "text", "some words", maxLength=TEXT_MAX)]
 Filled = Annotated[str, text_value(filled, "text", "some words", minLength=1, maxLength=TEXT_MAX)]
+Secret = Annotated[str, text_value(_secret, "the name of a secret", "secret:SSH_PASSPHRASE", pattern=_SECRET.pattern)]
 Duration = Annotated[timedelta, text_value(units.parse_duration, "a duration with a unit", "30 min", pattern=units.DURATION_PATTERN)]
 PositiveDuration = Annotated[timedelta, text_value(_positive_duration, "a duration with a unit", "30 min", pattern=units.DURATION_PATTERN)]
 Wait = Annotated[timedelta, text_value(_wait, "a duration with a unit", "10 s", pattern=units.DURATION_PATTERN)]

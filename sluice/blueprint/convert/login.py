@@ -1,0 +1,78 @@
+"""Convert the keys of a Subscriber's document that say how SSH reaches it and logs in. They have no effect on ``local:`` addresses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sluice.blueprint.author_error import AuthorError
+from sluice.blueprint.convert.addresses import host_key, parse_address, site_path
+from sluice.blueprint.convert.effective import Effective
+from sluice.blueprint.read.document import Document
+from sluice.model.site import Address, Ssh
+
+
+def login_of(effective: Effective, scheme: str, document: Document, directory: Path) -> dict[str, Any]:
+    """Return host key, identity and ``ssh`` as arguments of a Subscriber; errors go to ``effective``."""
+    if scheme == "local":
+        for path, leaf in effective.leaves.items():
+            if path[0] in ("host_key", "host_keys", "identity", "ssh") and not leaf.supplied:
+                effective.errors.append(leaf.error("does not apply to a local: address", "leave the key out"))
+        return {}
+    ssh = _ssh(effective, directory)
+    found: dict[str, Any] = {"ssh": ssh} | _host_keys(effective, ssh, document, directory)
+
+    def path(text: str) -> str:
+        return str(site_path(text, directory))
+
+    if ssh.config or ssh.agent:
+        found["identity"] = effective.parsed("identity", path) or ""
+    else:
+        found["identity"] = effective.required("identity", path, document, "keys/hq_ed25519") or ""
+    return found
+
+
+def _host_keys(effective: Effective, ssh: Ssh, document: Document, directory: Path) -> dict[str, str]:
+    pinned, listed = effective.get("host_key"), effective.get("host_keys")
+    if pinned is not None and listed is not None:
+        if pinned.supplied is listed.supplied:
+            effective.refuse("host_keys", "is given together with host_key:", "keep one of them")
+        elif listed.supplied:
+            listed = None
+        else:
+            pinned = None
+    if pinned is None and listed is None and not ssh.config:
+        remedy = "add host_key: as ssh-keyscan prints it, or host_keys: and a known_hosts file"
+        effective.errors.append(document.error(("address",), "no host key is pinned", remedy))
+    if pinned is not None and ssh.jump and not ssh.config:
+        effective.refuse("host_key", "pins no jump host", "write host_keys: and a known_hosts file with the keys of all of them")
+    if pinned is not None:
+        return {"host_key": effective.parsed("host_key", host_key) or ""}
+    return {"host_keys": str(effective.parsed("host_keys", lambda text: site_path(text, directory)) or "")}
+
+
+def _ssh(effective: Effective, directory: Path) -> Ssh:
+    found: dict[str, Any] = {}
+    leaves = effective.below("ssh")
+    for key, leaf in leaves.items():
+        try:
+            found[key] = str(site_path(leaf.value, directory)) if key in ("config", "certificate") else leaf.value
+        except AuthorError as error:
+            effective.errors.append(leaf.error(error.what, error.remedy))
+    if "jump" in leaves:
+        jumps: list[Address] = []
+        for index, text in enumerate(leaves["jump"].value):
+            try:
+                jumps.append(_jump(text, directory, has_config="config" in leaves))
+            except AuthorError as error:
+                effective.errors.append(leaves["jump"].document.error((*leaves["jump"].path, index), error.what, error.remedy))
+        found["jump"] = tuple(jumps)
+    return Ssh(**found)
+
+
+def _jump(text: str, directory: Path, *, has_config: bool) -> Address:
+    try:
+        return parse_address(f"ssh://{text.removeprefix('ssh://')}", directory, has_config=has_config)
+    except AuthorError as error:
+        remedy = "write user@host:port, an entry for each jump host" + (", or a host of the client configuration" if has_config else "")
+        raise AuthorError(error.what.replace("ssh://", ""), remedy) from None
