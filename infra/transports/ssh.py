@@ -1,17 +1,17 @@
-"""Subscribers over SSH: one exec channel to ``sluice-agent serve``. Only this file, ``ssh_errors.py`` and ``ssh_keys.py`` import paramiko.
+"""Subscribers over SSH: one exec channel to ``sluice-agent serve``. Only this file and those beside it named ``ssh_*`` import paramiko.
 
 Rules: the host's key is pinned and compared before anything is sent; the only identity is the file the blueprint names (no
 ssh-agent, no look-up, no password); AES-GCM is preferred, and neither CBC nor ChaCha20 is offered, so the Terrapin attack doesn't apply.
 No call waits longer than its timeout, also on a link that was cut: the socket has TCP_USER_TIMEOUT, and a watchdog ends waits of
 paramiko that have no limit. Every foreign exception becomes a TransportError in ``ssh_errors.py``; keys are
-in ``ssh_keys.py``.
+in ``ssh_keys.py``, the words of a failed start in ``ssh_connection.py``, of a refused login in ``ssh_auth.py``, login shells and sudo in
+``ssh_shell.py``.
 Leaves out: jump hosts, SFTP, certificates of hosts.
 """
 
 from __future__ import annotations
 
 import logging
-import shlex
 import socket
 import threading
 import time
@@ -20,10 +20,13 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import paramiko
-from paramiko.packet import Packetizer
 
+from infra.transports.ssh_auth import Identity, authenticate, no_session
+from infra.transports.ssh_connection import Connection
 from infra.transports.ssh_errors import CHECK_ADDRESS, FOREIGN, translate
 from infra.transports.ssh_keys import compare_host_key, identity_of, pinned_keys, preferred_types
+from infra.transports.ssh_secrets import asked, secret
+from infra.transports.ssh_shell import PasswordWantedError, start
 from sluice.errors import ConnectionLostError, TransportError, TransportTimeoutError, UnreachableError
 from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_missing, serve_command
 from sluice.model.site import Subscriber
@@ -40,18 +43,10 @@ OUTPUT_MAX = 1024 * 1024
 """Most bytes kept of the output of a command of ``SshLogin.run``."""
 EXIT_WAIT = 5.0
 """Seconds between the end of a command's output and its exit status."""
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
 _FOREIGN_OR_OURS: tuple[type[BaseException], ...] = (*FOREIGN, TransportError)
 
 # Everything that paramiko logs is raised as an exception too; its tracebacks would only repeat that on stderr.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-
-
-class _Packets(Packetizer):
-    """New keys after 32 GiB (OpenSSH takes them after 64), not after paramiko's 512 MiB, which stalls a fast stream twice a GB."""
-
-    REKEY_BYTES = 32 * 1024**3
-    REKEY_PACKETS = 2**31
 
 
 class SshTransport:
@@ -78,19 +73,18 @@ class SshTransport:
         identity = identity_of(subscriber, self._site, peer)
         sock = _connected_socket(address.host, address.port, timeout, peer)
         try:
-            transport = paramiko.Transport(sock, strict_kex=True, packetizer_class=_Packets)
+            transport = Connection(sock, peer, timeout)
         except BaseException as error:
             sock.close()
             raise translate(error, peer, "connecting") from error
-        login = SshLogin(transport, sock, subscriber.name, peer, timeout)
+        login = SshLogin(transport, sock, subscriber, peer, timeout)
         try:
             with login.watched("logging in"):
                 options = transport.get_security_options()
-                options.ciphers = CIPHERS
                 options.key_types = preferred_types(options.key_types, pinned)
-                transport.start_client(timeout=timeout)
+                transport.greet(timeout)
                 compare_host_key(transport.get_remote_server_key(), pinned, subscriber, peer)
-                transport.auth_publickey(address.user, identity)
+                authenticate(transport, address.user, [Identity(identity, subscriber.identity)], peer)
         except BaseException:
             login.close()
             raise
@@ -100,18 +94,36 @@ class SshTransport:
 class SshLogin:
     """An authenticated connection to one host."""
 
-    def __init__(self, transport: paramiko.Transport, sock: socket.socket, name: str, peer: str, timeout: float) -> None:
-        self.name, self.peer, self.timeout = name, peer, timeout
-        self._transport, self._sock = transport, sock
-        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
-        transport.clear_to_send_timeout = timeout
+    def __init__(self, transport: Connection, sock: socket.socket, subscriber: Subscriber, peer: str, timeout: float) -> None:
+        self.name, self.peer, self.timeout = subscriber.name, peer, timeout
+        self._transport, self._sock, self._ssh = transport, sock, subscriber.ssh
 
     def start(self, command: Sequence[str], *, on_close: Callable[[], None] | None = None) -> SshStream:
-        """Start a command (an argument list, quoted here for the remote shell), with streams to its stdin and stdout."""
+        """Start a command, as root if the Subscriber says ``become: sudo``, with streams to its stdin and stdout.
+
+        Raises:
+            AuthenticationError: The host opens no session, its login shell runs nothing, or sudo refuses.
+            ConnectionLostError, TransportTimeoutError.
+        """
+        name = self._ssh.become_password
+        password = secret(name, "the password of sudo", self.peer) if name else None
+        try:
+            return self._start(command, password, on_close)
+        except PasswordWantedError:
+            password = asked(f"Password of {self._transport.get_username()} for sudo: ")
+            if password is None:
+                raise
+        return self._start(command, password, on_close)
+
+    def _start(self, command: Sequence[str], password: str | None, on_close: Callable[[], None] | None) -> SshStream:
         with self.watched("starting the command"):
-            channel = self._transport.open_session(window_size=WINDOW)  # without a limit of its own, which could come before ours
-            channel.settimeout(self.timeout)
-            channel.exec_command("exec " + shlex.join(command))
+            try:
+                channel = self._transport.open_session(window_size=WINDOW)  # without a limit of its own, which could come before ours
+            except paramiko.ChannelException as error:
+                raise no_session(error, self.peer) from error
+            user = str(self._transport.get_username())
+            sudo = self._ssh.become == "sudo"
+            start(channel, command, user=user, peer=self.peer, timeout=self.timeout, sudo=sudo, password=password)
         return SshStream(channel, self, on_close)
 
     def run(self, command: Sequence[str], stdin: bytes | Iterable[bytes] = b"") -> tuple[int, bytes, bytes]:

@@ -18,6 +18,7 @@ from sluice.errors import (
     TransportTimeoutError,
     UnreachableError,
 )
+from sluice.rules.wording import printable
 
 CHECK_ADDRESS = "check that the host is up and its address is right"
 _CONNECT_ERRNOS = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}
@@ -44,6 +45,14 @@ TRANSLATION: tuple[tuple[type[BaseException], type[TransportError]], ...] = (
     (EOFError, ConnectionLostError),
     (OSError, ConnectionLostError),
 )
+_WITHOUT_WORDS = {
+    HostKeyError: "its host key can't be used",
+    AuthenticationError: "the host refused the login without a reason",
+    ProtocolError: "its SSH server and Sluice don't understand each other",
+    UnreachableError: "nothing answers there",
+    ConnectionLostError: "the connection was lost",
+    TransportTimeoutError: "no answer in time",
+}
 FOREIGN: tuple[type[BaseException], ...] = tuple(foreign for foreign, _ in TRANSLATION)
 
 
@@ -54,9 +63,18 @@ def translate(error: BaseException, peer: str, doing: str) -> TransportError:
     ours = next((ours for foreign, ours in TRANSLATION if isinstance(error, foreign)), ConnectionLostError)
     if isinstance(error, OSError) and error.errno in _CONNECT_ERRNOS:
         ours = UnreachableError
-    detail = "the connection was closed" if isinstance(error, EOFError) else str(error) or type(error).__name__
+    detail = _detail(error) or _WITHOUT_WORDS[ours]
     remedies = {
         UnreachableError: CHECK_ADDRESS,
         AuthenticationError: "check the Subscriber's identity and the host's authorized_keys",
     }
     return ours(f"{peer}: {doing}: {detail}", remedy=remedies.get(ours, ""))
+
+
+def _detail(error: BaseException) -> str:
+    """Return an exception's own words as a part of a sentence; empty if it has none."""
+    if isinstance(error, EOFError):
+        return "the connection was closed"
+    if isinstance(error, paramiko.ChannelException):
+        return printable(error.text).strip(" .:")
+    return printable((error.strerror if isinstance(error, OSError) else None) or str(error)).strip(" .:")

@@ -6,6 +6,7 @@ Frozen data, complete: defaults are applied and their origin is kept in ``origin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -144,7 +145,8 @@ class Address:
         if self.scheme == "local":
             return f"local:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://" + (f"{self.user}@" if self.user else "") + host + (f":{self.port}" if self.port else "")
+        user = re.sub("[%:/\\s]", lambda sign: f"%{ord(sign[0]):02X}", self.user)
+        return f"{self.scheme}://" + (f"{user}@" if user else "") + host + (f":{self.port}" if self.port else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,10 @@ class Ssh:
     certificate: str = ""
     passphrase: str = ""
     """Name of the secret that opens the identity."""
+    become: str = ""
+    """``sudo``: everything there is done as root, by it; empty: as the login's account."""
+    become_password: str = ""
+    """Name of the secret that sudo asks for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,10 @@ class Sshd:
         authorized = self.directory / "authorized_keys"
         authorized.write_text(self.identity.with_name(self.identity.name + ".pub").read_text())
         config = self.directory / "sshd_config"
+        # sshd takes the first value of a setting, and a Match block reaches to the end.
+        block = next((place for place, line in enumerate(self.options) if line.startswith("Match ")), len(self.options))
         lines = (
+            *self.options[:block],
             f"Port {self.port}",
             "ListenAddress 127.0.0.1",
             f"HostKey {self.directory / 'host_key'}",
@@ -163,7 +166,7 @@ class Sshd:
             "MaxStartups 100:30:200",
             f"SetEnv HOME={self.home} PATH={self.path}",
             "Subsystem sftp internal-sftp",
-            *self.options,
+            *self.options[block:],
         )
         config.write_text("\n".join(lines) + "\n")
         return config

@@ -7,6 +7,7 @@ import binascii
 import os
 import re
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.schema.values import bare_host
@@ -19,9 +20,10 @@ HOST_KEY_TYPES = (
     "ecdsa-sha2-nistp521",
     "ssh-rsa",
 )
-_SSH = re.compile(r"ssh://(?:(?P<user>[^@/]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/@\[\]]*)(?::(?P<port>[0-9]*))?(?P<rest>/.*)?")
+_SSH = re.compile(r"ssh://(?:(?P<user>[^/]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/@\[\]]*)(?::(?P<port>[0-9]*))?(?P<rest>/.*)?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_USER = re.compile(r"[^\s\x00-\x1f\x7f-][^\x00-\x1f\x7f]{0,255}")
+"""Also of a domain: CORP\\user, user@example.org, corp+user; other signs percent-encoded. SSH alone sees it, no shell does."""
 
 
 def site_path(text: str, directory: Path) -> PurePosixPath:
@@ -61,12 +63,16 @@ def parse_address(text: str, directory: Path, *, has_config: bool = False) -> Ad
         return Address("local", path=str(site_path(path, directory)))
     match = _SSH.fullmatch(text)
     if match is None:
-        raise AuthorError(f"{text!r} is not an address", "write ssh://user@host:port or local:/directory")
+        slash = " (a / of the user's name as %2F)" if "/" in text.removeprefix("ssh://").rpartition("@")[0] else ""
+        raise AuthorError(f"{text!r} is not an address", f"write ssh://user@host:port{slash} or local:/directory")
     if match["rest"]:
         raise AuthorError(f"{text!r} contains a path", "end it after host and port; directories are keys of their own")
     user = match["user"]
     if user and ":" in user:
-        raise AuthorError("the address contains a password", "remove it; identity: names a private key")
+        raise AuthorError(
+            "the address contains a password", "remove it, identity: names a private key; write a colon of the user's name as %3A"
+        )
+    user = user and unquote(user)
     if (not user and not has_config) or (user is not None and _USER.fullmatch(user) is None):
         raise AuthorError(f"{text!r} names no user", "write ssh://user@host:port")
     written = match["host"].lower()

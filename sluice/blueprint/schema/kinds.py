@@ -65,6 +65,8 @@ class SshPart(Part):
     agent: bool | None = left_out("Whether keys of the ssh-agent at SSH_AUTH_SOCK are offered; false when left out.")
     certificate: values.Filled | None = left_out("The certificate of the identity; identity + -cert.pub when left out.")
     passphrase: values.Secret | None = left_out("The secret that opens the identity, secret:NAME; asked on a terminal when left out.")
+    become: Literal["sudo"] | None = left_out("sudo: the agent and everything before it run as root; as the login's account when left out.")
+    become_password: values.Secret | None = left_out("The password for sudo, secret:NAME; asked on a terminal when left out and needed.")
 
 
 class SubscriberSettings(Part):
@@ -75,7 +77,7 @@ class SubscriberSettings(Part):
     host_key: values.Filled | None = left_out("The host's public key, as in known_hosts: type and base64.")
     host_keys: values.Filled | None = left_out("A known_hosts file instead of host_key; absolute, or below the site.")
     identity: values.Filled | None = left_out("The private key to log in with; absolute, or below the site.")
-    ssh: SshPart | None = left_out("How SSH reaches it: a client configuration, jump hosts, ssh-agent, certificate, passphrase.")
+    ssh: SshPart | None = left_out("How SSH reaches it: a client configuration, jump hosts, ssh-agent, certificate, passphrase, sudo.")
     platform: values.Filled | None = left_out("The host's system: linux, debian, debian-12 and the like.")
     working_directory: values.Filled | None = left_out("Where the agent keeps its state; absolute, for local: also below the site.")
     connection_timeout: values.PositiveDuration | None = left_out("Used instead of the Distributor's.")

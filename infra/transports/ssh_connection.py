@@ -1,0 +1,148 @@
+"""An SSH connection up to the exchange of keys, which remembers what the host said for the words of an error.
+
+paramiko tells of a failed start by one text, and of a host's farewell only in its log. The methods that are overridden here are its
+own; ``tests/system/test_ssh_settings.py`` shows against real servers that they are still called.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import paramiko
+from paramiko.packet import Packetizer
+
+from infra.transports.ssh_errors import FOREIGN, translate
+from sluice.errors import ConnectionLostError, ProtocolError, TransportError, TransportTimeoutError, UnreachableError
+from sluice.rules.wording import output_text, printable
+
+GREETING_WAIT = 30.0
+"""Seconds in which an SSH server greets: a port that accepts connections and stays silent is no reason to wait longer."""
+SAID_MAX = 300
+"""Most characters of a host's own words in an error."""
+CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
+_BUSY = ("maxstartups", "not allowed at this time", "too many")
+"""What sshd says, without a greeting, to those who come too many at once."""
+_KINDS = {
+    # paramiko's words: kind, key of its lists, keyword of sshd_config.
+    "kex algorithm": ("key exchange method", "kex_algo_list", "KexAlgorithms"),
+    "host key": ("type of host key", "server_key_algo_list", "HostKeyAlgorithms"),
+    "ciphers": ("cipher", "server_encrypt_algo_list", "Ciphers"),
+    "macs": ("MAC", "server_mac_algo_list", "MACs"),
+}
+
+
+class _Packets(Packetizer):
+    """New keys after 32 GiB (OpenSSH takes them after 64), not after paramiko's 512 MiB, which stalls a fast stream twice a GB."""
+
+    REKEY_BYTES = 32 * 1024**3
+    REKEY_PACKETS = 2**31
+
+    def __init__(self, socket: Any) -> None:
+        super().__init__(socket)
+        self.lines: list[str] = []
+        """The lines before the first packet."""
+
+    def readline(self, timeout: float) -> str:
+        """Keep what is read."""
+        line = str(super().readline(timeout))
+        self.lines.append(line)
+        return line
+
+
+class Connection(paramiko.Transport):
+    """A connection that says why it failed."""
+
+    def __init__(self, sock: Any, peer: str, timeout: float) -> None:
+        """Take the socket, or the channel of a jump host."""
+        super().__init__(sock, strict_kex=True, packetizer_class=_Packets)
+        self.peer = peer
+        self.farewell = ""
+        """What the host said as it disconnected."""
+        self.offers: dict[str, list[str]] = {}
+        """The host's algorithms, by paramiko's names of the lists."""
+        self.banner_timeout = min(timeout, GREETING_WAIT)
+        self.handshake_timeout = self.clear_to_send_timeout = timeout
+        self.auth_timeout = 2 * timeout  # the watchdog of a login comes first, and knows that it was one
+        self.get_security_options().ciphers = CIPHERS
+
+    def greet(self, timeout: float) -> None:
+        """Exchange greetings and keys. Raises TransportError with what the host said or lacks."""
+        try:
+            self.start_client(timeout=timeout)
+            if not self.initial_kex_done:
+                raise TimeoutError
+        except FOREIGN as error:
+            raise self._failure(error) from error
+
+    def banner(self) -> str:
+        """Return what the host's Banner, or its PAM, said before the login was decided, as the end of a message."""
+        said = shown(output_text(self.get_banner() or b""))
+        return f" (its banner: {said})" if said else ""
+
+    def _failure(self, error: BaseException) -> TransportError:
+        peer, lines = self.peer, cast(_Packets, self.packetizer).lines
+        if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+            return self._nothing_in_common(error)
+        if self.remote_version:
+            why = self.farewell or ("no answer in time" if isinstance(error, TimeoutError) else "")
+            if why or isinstance(error, EOFError):
+                return ConnectionLostError(
+                    f"{peer}: the connection was closed during the key exchange" + (f": {shown(why)}" if why else "")
+                )
+            return translate(error, peer, "exchanging keys")
+        check_port = "check the port of its address: sshd listens on 22 unless its sshd_config says otherwise"
+        said = shown(next(filter(None, lines), ""))
+        if said and any(word in said.lower() for word in _BUSY):
+            return UnreachableError(
+                f"{peer}: the host takes no more logins at the moment: it said {said!r}",
+                remedy="if that goes on, raise MaxStartups in its sshd_config, or end connections that wait for a login",
+            )
+        if said:
+            return ProtocolError(f"{peer}: no SSH server answers there: it said {said!r}", remedy=check_port)
+        cause = error.__context__
+        if isinstance(cause, UnicodeError):
+            return ProtocolError(f"{peer}: no SSH server answers there: its first bytes aren't text", remedy=check_port)
+        if isinstance(cause or error, TimeoutError):
+            return TransportTimeoutError(
+                f"{peer}: the port accepts connections and says nothing for {self.banner_timeout:g} s: no SSH server, or a stalled one",
+                remedy=f"{check_port}; if it is the right one, look at the host's load",
+            )
+        return UnreachableError(
+            f"{peer}: the connection was accepted and closed without a greeting",
+            remedy="look there at sshd's log (journalctl -u ssh), its MaxStartups, /etc/hosts.deny and fail2ban; or it is another "
+            f"program's port: {check_port}",
+        )
+
+    def _nothing_in_common(self, error: BaseException) -> ProtocolError:
+        kind, key, keyword = next((each for words, each in _KINDS.items() if words in str(error)), ("", "", ""))
+        if not kind:
+            said = shown(str(error).rstrip("."))
+            return ProtocolError(f"{self.peer}: it speaks another SSH: {said}", remedy="update the SSH server there: Sluice speaks 2.0")
+        ours = {
+            "kex_algo_list": self.preferred_kex,
+            "server_key_algo_list": self.preferred_keys,
+            "server_encrypt_algo_list": self.preferred_ciphers,
+            "server_mac_algo_list": self.preferred_macs,
+        }[key]
+        offered = shown(", ".join(self.offers.get(key, ())))
+        message = f"{self.peer}: no {kind} in common: the host offers {offered}; Sluice offers {', '.join(ours)}"
+        remedy = f"allow one of them in the host's sshd_config ({keyword}), or update its SSH server"
+        if key == "server_key_algo_list":
+            message += ", and no RSA with SHA-1 (ssh-rsa)" if "ssh-rsa" in self.offers.get(key, ()) else ""
+            remedy = f"make an ed25519 host key there with ssh-keygen -A, and allow it in its sshd_config (HostKey, {keyword})"
+        return ProtocolError(message, remedy=remedy)
+
+    def _parse_disconnect(self, m: paramiko.Message) -> None:
+        m.get_int()
+        self.farewell = output_text(m.get_string())
+
+    def _really_parse_kex_init(self, m: paramiko.Message, ignore_first_byte: bool = False) -> dict[str, Any]:
+        found: dict[str, Any] = super()._really_parse_kex_init(m, ignore_first_byte)  # type: ignore[misc]
+        self.offers = {key: list(value) for key, value in found.items() if isinstance(value, list)}
+        return found
+
+
+def shown(text: str) -> str:
+    """Return a host's words fit for a message: printable, on one line, and not too long."""
+    text = " ".join(printable(text, replacement=" ").split())
+    return text if len(text) <= SAID_MAX else text[:SAID_MAX] + "…"
