@@ -1,0 +1,195 @@
+"""Read the lines of an OpenSSH client configuration that apply to one host; ``ssh_config.py`` has the rules, and makes values of them."""
+
+from __future__ import annotations
+
+import getpass
+import glob
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.transports.ssh_keywords import ALIASES, HONOURED, KNOWN, LISTS, MATCH_REFUSED, SEVERAL
+from sluice.errors import BlueprintError
+
+DEPTH_MAX = 16
+SIZE_MAX = 1024 * 1024
+"""Bytes of one file."""
+_LINE = re.compile(r"\s*([^\s=\"#]+)(?:[ \t]*=[ \t]*|[ \t]+|$)(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting that applies, and its position."""
+
+    keyword: str
+    values: tuple[str, ...]
+    file: str
+    line: int
+
+    @property
+    def value(self) -> str:
+        """Return the first value."""
+        return self.values[0]
+
+    def problem(self, message: str, remedy: str) -> BlueprintError:
+        """Return an error at its position."""
+        return BlueprintError(message, file=self.file, line=self.line, path=self.keyword, remedy=remedy)
+
+
+class Reader:
+    """What applies to one host, while the file is read once, or twice for ``Match final``."""
+
+    def __init__(self, site: Path, host: str, user: str) -> None:
+        self.site, self.original, self.host, self.user = site, host, host, user
+        self.found: dict[str, Setting] = {}
+        self.several: dict[str, dict[str, Setting]] = {keyword: {} for keyword in SEVERAL}
+        self.problems: dict[tuple[str, int, str], BlueprintError] = {}
+        self.is_final = self.wants_final = False
+
+    def read(self, file: Path, *, depth: int = 0, active: bool = True, never: bool = False) -> None:
+        """Take over what applies of one file; ``never``: it is included where nothing applies, and only looked through."""
+        place = Setting("config", (), str(file), 0)
+        try:
+            if not file.is_file():
+                raise OSError(0, "it isn't a file") if file.exists() else FileNotFoundError(0, "it doesn't exist")
+            with file.open("rb") as opened:
+                data = opened.read(SIZE_MAX + 1)
+        except OSError as error:
+            self.note(place.problem(f"can't be read: {error.strerror}", "see its path, owner and mode"))
+            return
+        if len(data) > SIZE_MAX or b"\0" in data:
+            self.note(place.problem("is no client configuration: it is too large, or binary", "name a file as ssh_config(5) describes"))
+            return
+        for number, line in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
+            found = _LINE.match(line.rstrip())
+            if found is None:
+                if (text := line.strip()) and not text.startswith("#"):
+                    self.note(Setting("line", (), str(file), number).problem("isn't a keyword and its value", "correct the line"))
+                continue
+            keyword = ALIASES.get(found[1].lower(), found[1].lower())
+            words = _words(found[2])
+            setting = Setting(found[1], tuple(words or ()), str(file), number)
+            if keyword not in KNOWN:
+                if "ignoreunknown" not in self.found or not is_match(keyword, self.found["ignoreunknown"].value.lower().split(",")):
+                    self.note(setting.problem("is no keyword that OpenSSH has", "correct it, or name it in IgnoreUnknown before it"))
+            elif not words:
+                self.note(setting.problem("has no value" if words == [] else "has a quote without its end", "correct the line"))
+            elif keyword == "host":
+                active = not never and is_match(self.host, setting.values)
+            elif keyword == "match":
+                active = not never and self._match(setting)
+            elif keyword == "include":
+                self._include(setting, depth, active)
+            elif active:
+                self._take(keyword, setting)
+
+    def note(self, problem: BlueprintError) -> None:
+        """Remember a problem, once."""
+        self.problems.setdefault((problem.file, problem.line, problem.path), problem)
+
+    def _include(self, setting: Setting, depth: int, active: bool) -> None:
+        if depth >= DEPTH_MAX:
+            self.note(setting.problem("is included too deep", "see whether the file includes itself"))
+            return
+        for written in setting.values:
+            pattern = self.site / os.path.expanduser(written)
+            for each in sorted(glob.glob(str(pattern))):
+                self.read(Path(each), depth=depth + 1, active=active, never=not active)
+
+    def _match(self, setting: Setting) -> bool:
+        facts = {
+            "host": self.hostname().lower(),
+            "originalhost": self.original.lower(),
+            "user": self.user or (self.found["user"].value if "user" in self.found else getpass.getuser()),
+            "localuser": getpass.getuser(),
+        }
+        holds, refused = True, ""
+        words = iter([part for word in setting.values for part in word.split("=", 1)])
+        for word in words:
+            criterion, expected = word.lower().removeprefix("!"), not word.startswith("!")
+            if criterion == "all":
+                if len(setting.values) > 1:
+                    self.note(setting.problem("all stands with other criteria", "let it stand alone"))
+                return expected
+            if criterion in ("final", "canonical"):
+                self.wants_final |= criterion == "final" and not self.is_final
+                holds &= self.is_final is expected
+                continue
+            patterns = next(words, None)
+            if patterns is None or (criterion not in facts and criterion not in MATCH_REFUSED):
+                self.note(
+                    setting.problem(f"{word} isn't a criterion with its value", f"the criteria are {', '.join(facts)}, final and all")
+                )
+                return False
+            if criterion in facts:
+                lower = patterns.lower() if criterion.endswith("host") else patterns
+                holds &= is_match(facts[criterion], lower.split(",")) is expected
+            else:
+                refused = criterion
+        if holds and refused:
+            self.note(setting.problem(f"{refused} is not evaluated", MATCH_REFUSED[refused]))
+        return holds and not refused
+
+    def _take(self, keyword: str, setting: Setting) -> None:
+        if keyword in SEVERAL:
+            self.several[keyword].setdefault(setting.value, setting)
+        elif keyword == "proxycommand" and "proxyjump" in self.found:
+            return  # of the two, the first that is found counts
+        elif keyword == "proxyjump" and "proxycommand" in self.found:
+            return
+        else:
+            self.found.setdefault(keyword, setting)
+        if keyword in HONOURED and keyword not in LISTS and len(setting.values) > 1:
+            self.note(setting.problem("has more than one value", 'write one; put it in "quotes" if it contains spaces'))
+
+    def hostname(self) -> str:
+        """Return the host's real name, as far as it is known."""
+        setting = self.found.get("hostname")
+        return self.original if setting is None else self.expand(setting, setting.value, {"h": self.original})
+
+    def expand(self, setting: Setting, text: str, tokens: Mapping[str, str]) -> str:
+        """Replace ``%h`` and the like in a value."""
+
+        def token(match: re.Match[str]) -> str:
+            if match[1] != "%" and match[1] not in tokens:
+                self.note(setting.problem(f"has a token that isn't known here: %{match[1]}", "write what it stands for"))
+            return "%" if match[1] == "%" else tokens.get(match[1], "")
+
+        return re.sub(r"%(.?)", token, text)
+
+
+def _words(text: str) -> list[str] | None:
+    """Split the values of a line as OpenSSH does, up to a comment; None if a quote has no end."""
+    words: list[str] = []
+    word, quote, position = None, "", 0
+    while position < len(text):
+        char, after = text[position], text[position + 1 : position + 2]
+        if word is None and char == "#":
+            break
+        if char == "\\" and after and (after in "'\"\\" or (after == " " and not quote)):
+            word, position = (word or "") + after, position + 1
+        elif char in " \t" and not quote:
+            words += [] if word is None else [word]
+            word = None
+        elif char == quote:
+            quote = ""
+        elif char in "'\"" and not quote:
+            word, quote = word or "", char
+        else:
+            word = (word or "") + char
+        position += 1
+    return None if quote else words + ([] if word is None else [word])
+
+
+def is_match(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name fits one of OpenSSH's patterns (``*`` and ``?``) and none with a ``!``."""
+    found = False
+    for each in patterns:
+        pattern = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in each.removeprefix("!"))
+        if re.fullmatch(pattern, name, re.DOTALL):
+            if each.startswith("!"):
+                return False
+            found = True
+    return found
