@@ -9,6 +9,7 @@ import click
 
 from cli.session import Session, dry_run_option, emit, json_option, now, say, session
 from cli.trust import make_keys
+from sluice.errors import SiteError
 from sluice.rules.wording import counted
 
 
@@ -44,9 +45,12 @@ def validate(session: Session, as_json: bool) -> None:
 
     Each is a line: file:line: path: problem: remedy. Advice names settings that work as written and are likely mistakes; it fails nothing.
     """
+    from infra.transports.ssh_way import way_problems
     from sluice.blueprint.check.advice import advice
 
     site = session.site
+    if problems := way_problems(site):
+        raise SiteError(problems)
     advised = advice(site, now())
     found = {
         "distributors": len(site.distributors),

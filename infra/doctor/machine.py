@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from infra.hosts.agent_bundle import Platform, bundles
+from infra.transports.ssh_identity_files import identity_fault
 from sluice.errors import SiteError, SluiceError
 from sluice.model.site import Distributor, Site
 from sluice.rules import diagnosis
@@ -99,16 +100,10 @@ def agent_bundle(directory: Path) -> Finding:
 
 
 def identities(site: Site) -> list[Finding]:
-    """Find private keys for logins to Subscribers, each once, that others can read; missing ones are reported by the login."""
-    found = []
-    for path in sorted({Path(site.directory) / each.identity for each in site.subscribers.values() if each.identity}):
-        try:
-            mode = stat.S_IMODE(path.stat().st_mode)
-        except OSError:
-            continue
-        if mode & 0o077:
-            found.append(Finding(Health.WARNING, "machine", str(path), f"others can use it: mode {mode:04o}", f"chmod 600 {path}"))
-    return found
+    """Find identities of Subscribers, each once, that no login can use; missing ones are reported by the login."""
+    named = {Path(site.directory) / each.identity: bool(each.ssh.agent) for each in site.subscribers.values() if each.identity}
+    faults = {path: identity_fault(path, agent=agent) for path, agent in sorted(named.items()) if path.exists()}
+    return [Finding(Health.FAILED, "machine", str(path), f"it {fault[0]}", fault[1]) for path, fault in faults.items() if fault]
 
 
 def site_is_valid(site: Site, variable: str | None) -> Finding:

@@ -1,12 +1,11 @@
 """Subscribers over SSH: one exec channel to ``sluice-agent serve``. Only this file and those beside it named ``ssh_*`` import paramiko.
 
-Rules: the host's key is pinned and compared before anything is sent; the only identity is the file the blueprint names (no
-ssh-agent, no look-up, no password); AES-GCM is preferred, and neither CBC nor ChaCha20 is offered, so the Terrapin attack doesn't apply.
-No call waits longer than its timeout, also on a link that was cut: the socket has TCP_USER_TIMEOUT, and a watchdog ends waits of
-paramiko that have no limit. Every foreign exception becomes a TransportError in ``ssh_errors.py``; keys are
-in ``ssh_keys.py``, the words of a failed start in ``ssh_connection.py``, of a refused login in ``ssh_auth.py``, login shells and sudo in
-``ssh_shell.py``.
-Leaves out: jump hosts, SFTP, certificates of hosts.
+Rules: the host's key is pinned and compared before anything is sent, at jump hosts too; only identities that the blueprint
+names, by itself or by a client configuration or an ssh-agent that it names, are offered (ADR 0027); AES-GCM is preferred, and neither
+CBC nor ChaCha20 is offered, so the Terrapin attack doesn't apply. No call waits longer than its timeout, also on a link that was cut: the
+socket has TCP_USER_TIMEOUT, and a watchdog ends waits of paramiko that have no limit. Every foreign exception becomes a
+TransportError in ``ssh_errors.py``. The way to a host is in ``ssh_way.py``, keys are in ``ssh_keys.py``, the words of a failed start in
+``ssh_connection.py``, of a refused login in ``ssh_auth.py``, login shells and sudo in ``ssh_shell.py``. Leaves out: SFTP.
 """
 
 from __future__ import annotations
@@ -16,18 +15,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import paramiko
 
 from infra.transports.ssh_auth import Identity, authenticate, no_session
 from infra.transports.ssh_connection import Connection
-from infra.transports.ssh_errors import CHECK_ADDRESS, FOREIGN, translate
-from infra.transports.ssh_keys import compare_host_key, identity_of, pinned_keys, preferred_types
+from infra.transports.ssh_errors import FOREIGN, translate
+from infra.transports.ssh_keys import check_host_key, host_algorithms, identities, require_pinned
 from infra.transports.ssh_secrets import asked, secret
 from infra.transports.ssh_shell import PasswordWantedError, start
-from sluice.errors import ConnectionLostError, TransportError, TransportTimeoutError, UnreachableError
+from infra.transports.ssh_sockets import Tunnel, open_socket, open_tunnel
+from infra.transports.ssh_way import Hop, find_way
+from sluice.errors import ConnectionLostError, TransportError, TransportTimeoutError
 from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_missing, serve_command
 from sluice.model.site import Subscriber
 from sluice.rules.wording import output_text
@@ -66,37 +67,67 @@ class SshTransport:
             raise
 
     def login(self, subscriber: Subscriber, *, timeout: float) -> SshLogin:
-        """Open an authenticated connection, for the agent or for bootstrap's commands. Raises as the port's ``connect``."""
-        peer = f"Subscriber {subscriber.name} ({subscriber.address})"
-        address = subscriber.address
-        pinned = pinned_keys(subscriber, self._site, peer)
-        identity = identity_of(subscriber, self._site, peer)
-        sock = _connected_socket(address.host, address.port, timeout, peer)
-        try:
-            transport = Connection(sock, peer, timeout)
-        except BaseException as error:
-            sock.close()
-            raise translate(error, peer, "connecting") from error
-        login = SshLogin(transport, sock, subscriber, peer, timeout)
-        try:
-            with login.watched("logging in"):
-                options = transport.get_security_options()
-                options.key_types = preferred_types(options.key_types, pinned)
-                transport.greet(timeout)
-                compare_host_key(transport.get_remote_server_key(), pinned, subscriber, peer)
-                authenticate(transport, address.user, [Identity(identity, subscriber.identity)], peer)
-        except BaseException:
-            login.close()
-            raise
+        """Open an authenticated connection, for the agent or for bootstrap's commands. Raises as the port's ``connect``.
+
+        Raises:
+            BlueprintError: The client configuration that the blueprint names can't be honoured.
+        """
+        way = find_way(subscriber, self._site)
+        if way.problems:
+            raise way.problems[0]
+        for hop in way.hops:
+            require_pinned(hop)
+        with ExitStack() as agents:
+            offers = [agents.enter_context(identities(hop, timeout)) for hop in way.hops]
+            login: SshLogin | None = None
+            for hop, offered in zip(way.hops, offers, strict=True):
+                login = _login(hop, offered, login, subscriber, timeout)
+        assert login is not None  # noqa: S101
         return login
+
+
+def _login(hop: Hop, offered: Sequence[Identity], jump: SshLogin | None, subscriber: Subscriber, timeout: float) -> SshLogin:
+    """Log in to the next host, over a socket or through the jump host before it, which ends with it."""
+    limit = min(timeout, hop.connect_timeout or timeout)
+    sock = open_socket(hop, timeout) if jump is None else jump.tunnel(hop)
+    try:
+        transport = Connection(sock, hop.peer, limit)
+    except BaseException as error:
+        sock.close()
+        if jump is not None:
+            jump.close()
+        raise translate(error, hop.peer, "connecting") from error
+    login = SshLogin(transport, sock, subscriber, hop, timeout, jump)
+    try:
+        with login.watched("logging in"):
+            transport.host_algorithms = host_algorithms(hop.known, transport.get_security_options().key_types)
+            transport.greet(limit)
+            check_host_key(transport.get_remote_server_key(), hop)
+            authenticate(transport, hop.address.user, offered, hop.peer)
+            transport.set_keepalive(int(hop.alive_interval))
+    except BaseException:
+        login.close()
+        raise
+    return login
 
 
 class SshLogin:
     """An authenticated connection to one host."""
 
-    def __init__(self, transport: Connection, sock: socket.socket, subscriber: Subscriber, peer: str, timeout: float) -> None:
-        self.name, self.peer, self.timeout = subscriber.name, peer, timeout
-        self._transport, self._sock, self._ssh = transport, sock, subscriber.ssh
+    def __init__(
+        self, transport: Connection, sock: socket.socket | Tunnel, subscriber: Subscriber, hop: Hop, timeout: float, jump: SshLogin | None
+    ) -> None:
+        self.name, self.peer, self.timeout = subscriber.name, hop.peer, timeout
+        self._transport, self._sock, self._ssh, self._hop, self._jump = transport, sock, subscriber.ssh, hop, jump
+
+    def tunnel(self, hop: Hop) -> Tunnel:
+        """Open a channel from this host to the next. Raises TransportError; then this login is closed."""
+        try:
+            with self.watched(f"connecting to {hop.name}"):
+                return open_tunnel(self._transport, self._hop, hop, self.timeout)
+        except BaseException:
+            self.close()
+            raise
 
     def start(self, command: Sequence[str], *, on_close: Callable[[], None] | None = None) -> SshStream:
         """Start a command, as root if the Subscriber says ``become: sudo``, with streams to its stdin and stdout.
@@ -165,6 +196,8 @@ class SshLogin:
         with suppress(*FOREIGN):
             self._transport.close()
         self._sock.close()
+        if self._jump is not None:
+            self._jump.close()
 
 
 class SshStream:
@@ -265,18 +298,3 @@ class SshStream:
         cause = self._login.broken()
         lost = translate(cause or error, peer, doing)
         return lost if not stderr else type(lost)(f"{lost.message} (its stderr: {stderr})", remedy=lost.remedy)
-
-
-def _connected_socket(host: str, port: int, timeout: float, peer: str) -> socket.socket:
-    try:
-        sock = socket.create_connection((host, port), timeout)
-    except TimeoutError as error:
-        raise UnreachableError(f"{peer}: no answer within {timeout:g} s", remedy=CHECK_ADDRESS) from error
-    except OSError as error:
-        raise translate(error, peer, "connecting") from error
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(timeout / 3)))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(timeout / 9)))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(timeout * 1000)))
-    return sock

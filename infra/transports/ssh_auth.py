@@ -119,14 +119,15 @@ def _refused(connection: Connection, user: str, refused: Sequence[Identity], pee
         offers = f"; it offers {', '.join(error.allowed_types)}"
     except FOREIGN:
         offers = ""  # the refusal stands without it
-    place = "/root/.ssh/authorized_keys" if user == "root" else f"~{user}/.ssh/authorized_keys"
     if user == "root":
-        causes = "PermitRootLogin is no, or AllowUsers or DenyUsers keeps root out"
+        place, causes = "/root/.ssh/authorized_keys", "PermitRootLogin is no, or AllowUsers or DenyUsers keeps root out"
     else:
+        place = f"~{user}/.ssh/authorized_keys"
         causes = "the account doesn't exist, is locked or expired, or AllowUsers or DenyUsers keeps it out"
     raise AuthenticationError(
         f"{peer}: the host doesn't accept the key {_listed(refused)} for user {user}{offers}{connection.banner()}",
-        remedy=f"put its .pub into {place} there; if it is there, {causes}, or others may write to that file: {_LOG}",
+        remedy=f"put its .pub into {place} there; if it is there, {causes}, others may write to that file, or PubkeyAcceptedAlgorithms "
+        f"leaves its type out: {_LOG}",
     )
 
 
@@ -145,7 +146,9 @@ def _closed(connection: Connection, error: BaseException, user: str, tried: Sequ
     said = f": {shown(connection.farewell)}" if connection.farewell else ""
     return ConnectionLostError(
         f"{peer}: the host closed the connection when {_listed(tried)} was shown for user {user}{said}{connection.banner()}",
-        remedy=f"if that goes on, the account may be expired or closed (PAM, /run/nologin), or LoginGraceTime too short: {_LOG}",
+        remedy="if that goes on, the account may be expired or closed (PAM, /run/nologin)"
+        + (", or PermitRootLogin forced-commands-only" if user == "root" else "")
+        + f": {_LOG}",
     )
 
 

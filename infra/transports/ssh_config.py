@@ -26,6 +26,7 @@ from typing import TypeVar
 from infra.transports.ssh_config_file import Reader, Setting
 from infra.transports.ssh_keywords import REFUSED
 from sluice.errors import BlueprintError
+from sluice.model.site import Address
 
 T = TypeVar("T")
 
@@ -34,15 +35,6 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FLAG = {"yes": True, "true": True, "no": False, "false": False}
 _FAMILIES = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
 _JUMP = re.compile(r"(?:ssh://)?(?:(?P<user>[^/]+)@)?(?P<host>\[[^\]]+\]|[^:@/\[\]]+)(?::(?P<port>[0-9]{1,5}))?/?")
-
-
-@dataclass(frozen=True, slots=True)
-class Jump:
-    """One host of a ProxyJump as it is written; user and port may be left out."""
-
-    host: str
-    port: int = 0
-    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +49,7 @@ class HostConfig:
     identities_only: bool = False
     agent: str | None = None
     """Path of the ssh-agent's socket; empty: the one of SSH_AUTH_SOCK."""
-    jumps: tuple[Jump, ...] = ()
+    jumps: tuple[Address, ...] = ()
     known_hosts: tuple[Path, ...] = ()
     host_key_alias: str = ""
     family: int = socket.AF_UNSPEC
@@ -115,7 +107,7 @@ class _Found(Reader):
                 if (each := self.found.get(keyword)) is not None
                 for path in self._paths(each, tokens)
             ),
-            self._text("hostkeyalias"),
+            self._text("hostkeyalias").lower(),
             self._choice("addressfamily", _FAMILIES, default=socket.AF_UNSPEC),
             timeout or None,
             interval or 0,
@@ -167,7 +159,7 @@ class _Found(Reader):
         variable = setting.value.startswith("$") and not setting.value.startswith("${")
         return str(self._path(setting, f"${{{setting.value[1:]}}}" if variable else setting.value, tokens))
 
-    def _jumps(self, tokens: Mapping[str, str]) -> Iterator[Jump]:
+    def _jumps(self, tokens: Mapping[str, str]) -> Iterator[Address]:
         setting = self.found.get("proxyjump")
         if setting is None or setting.value.lower() == "none":
             return
@@ -176,4 +168,4 @@ class _Found(Reader):
             if match is None or (match["port"] and not 1 <= int(match["port"]) <= 65535):
                 self.note(setting.problem(f"{each} isn't a jump host", "write user@host:port, several with commas"))
             else:
-                yield Jump(match["host"].strip("[]"), int(match["port"] or 0), match["user"] or "")
+                yield Address("ssh", match["host"].strip("[]").lower(), int(match["port"] or 0), match["user"] or "")

@@ -16,6 +16,8 @@ from sluice.errors import BlueprintError
 DEPTH_MAX = 16
 SIZE_MAX = 1024 * 1024
 """Bytes of one file."""
+_RIVALS = {"proxycommand": "proxyjump", "proxyjump": "proxycommand"}
+"""Of the two, the first that is found counts."""
 _LINE = re.compile(r"\s*([^\s=\"#]+)(?:[ \t]*=[ \t]*|[ \t]+|$)(.*)")
 
 
@@ -79,9 +81,11 @@ class Reader:
             elif keyword == "host":
                 active = not never and is_match(self.host, setting.values)
             elif keyword == "match":
-                active = not never and self._match(setting)
+                active = self._match(setting, never=never)
             elif keyword == "include":
                 self._include(setting, depth, active)
+            elif keyword in HONOURED and keyword not in LISTS and len(words) > 1:
+                self.note(setting.problem("has more than one value", 'write one; put it in "quotes" if it contains spaces'))
             elif active:
                 self._take(keyword, setting)
 
@@ -98,7 +102,7 @@ class Reader:
             for each in sorted(glob.glob(str(pattern))):
                 self.read(Path(each), depth=depth + 1, active=active, never=not active)
 
-    def _match(self, setting: Setting) -> bool:
+    def _match(self, setting: Setting, *, never: bool) -> bool:
         facts = {
             "host": self.hostname().lower(),
             "originalhost": self.original.lower(),
@@ -106,13 +110,14 @@ class Reader:
             "localuser": getpass.getuser(),
         }
         holds, refused = True, ""
-        words = iter([part for word in setting.values for part in word.split("=", 1)])
-        for word in words:
+        every = [part for word in setting.values for part in word.split("=", 1)]
+        words = iter(every)
+        for count, word in enumerate(words):
             criterion, expected = word.lower().removeprefix("!"), not word.startswith("!")
             if criterion == "all":
-                if len(setting.values) > 1:
+                if count > 1 or word is not every[-1]:
                     self.note(setting.problem("all stands with other criteria", "let it stand alone"))
-                return expected
+                return holds and expected and not never
             if criterion in ("final", "canonical"):
                 self.wants_final |= criterion == "final" and not self.is_final
                 holds &= self.is_final is expected
@@ -128,26 +133,22 @@ class Reader:
                 holds &= is_match(facts[criterion], lower.split(",")) is expected
             else:
                 refused = criterion
-        if holds and refused:
+        if holds and refused and not never:
             self.note(setting.problem(f"{refused} is not evaluated", MATCH_REFUSED[refused]))
-        return holds and not refused
+        return holds and not refused and not never
 
     def _take(self, keyword: str, setting: Setting) -> None:
         if keyword in SEVERAL:
             self.several[keyword].setdefault(setting.value, setting)
-        elif keyword == "proxycommand" and "proxyjump" in self.found:
-            return  # of the two, the first that is found counts
-        elif keyword == "proxyjump" and "proxycommand" in self.found:
-            return
-        else:
+        elif _RIVALS.get(keyword) not in self.found:
             self.found.setdefault(keyword, setting)
-        if keyword in HONOURED and keyword not in LISTS and len(setting.values) > 1:
-            self.note(setting.problem("has more than one value", 'write one; put it in "quotes" if it contains spaces'))
 
     def hostname(self) -> str:
-        """Return the host's real name, as far as it is known."""
+        """Return the host's real name, as far as it is known; the second time it is settled."""
+        if self.is_final:
+            return self.host
         setting = self.found.get("hostname")
-        return self.original if setting is None else self.expand(setting, setting.value, {"h": self.original})
+        return self.original if setting is None else self.expand(setting, setting.value, {"h": self.original}).lower()
 
     def expand(self, setting: Setting, text: str, tokens: Mapping[str, str]) -> str:
         """Replace ``%h`` and the like in a value."""

@@ -56,14 +56,22 @@ class Connection(paramiko.Transport):
         """Take the socket, or the channel of a jump host."""
         super().__init__(sock, strict_kex=True, packetizer_class=_Packets)
         self.peer = peer
+        self.host_algorithms: tuple[str, ...] = ()
+        """Of host keys, the wanted first; set before ``greet``."""
         self.farewell = ""
         """What the host said as it disconnected."""
         self.offers: dict[str, list[str]] = {}
         """The host's algorithms, by paramiko's names of the lists."""
+        self._banner = b""
         self.banner_timeout = min(timeout, GREETING_WAIT)
         self.handshake_timeout = self.clear_to_send_timeout = timeout
         self.auth_timeout = 2 * timeout  # the watchdog of a login comes first, and knows that it was one
         self.get_security_options().ciphers = CIPHERS
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        """Return what is offered to the host, in order; paramiko's own puts certificates last."""
+        return self.host_algorithms or tuple(super().preferred_keys)
 
     def greet(self, timeout: float) -> None:
         """Exchange greetings and keys. Raises TransportError with what the host said or lacks."""
@@ -74,9 +82,16 @@ class Connection(paramiko.Transport):
         except FOREIGN as error:
             raise self._failure(error) from error
 
+    def auth_publickey(self, username: str, key: paramiko.PKey, event: Any = None) -> list[str]:
+        """Keep the banner, which comes with the first attempt and which paramiko forgets at the second."""
+        try:
+            return super().auth_publickey(username, key, event)
+        finally:
+            self._banner = self.get_banner() or self._banner
+
     def banner(self) -> str:
         """Return what the host's Banner, or its PAM, said before the login was decided, as the end of a message."""
-        said = shown(output_text(self.get_banner() or b""))
+        said = shown(output_text(self._banner))
         return f" (its banner: {said})" if said else ""
 
     def _failure(self, error: BaseException) -> TransportError:
@@ -87,7 +102,8 @@ class Connection(paramiko.Transport):
             why = self.farewell or ("no answer in time" if isinstance(error, TimeoutError) else "")
             if why or isinstance(error, EOFError):
                 return ConnectionLostError(
-                    f"{peer}: the connection was closed during the key exchange" + (f": {shown(why)}" if why else "")
+                    f"{peer}: the connection was closed during the key exchange" + (f": {shown(why)}" if why else ""),
+                    remedy="if that goes on, look there at sshd's log (journalctl -u ssh)",
                 )
             return translate(error, peer, "exchanging keys")
         check_port = "check the port of its address: sshd listens on 22 unless its sshd_config says otherwise"

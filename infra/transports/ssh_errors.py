@@ -77,4 +77,6 @@ def _detail(error: BaseException) -> str:
         return "the connection was closed"
     if isinstance(error, paramiko.ChannelException):
         return printable(error.text).strip(" .:")
+    if isinstance(error, UnknownKeyType):
+        return f"keys of type {printable(str(error.key_type))} are unknown to Sluice"
     return printable((error.strerror if isinstance(error, OSError) else None) or str(error)).strip(" .:")

@@ -85,7 +85,7 @@ def start(
             raise AuthenticationError(what, remedy=_FORCED.format(user=user)) from error
         raise
     channel.sendall(_script(command, sign, sudo))
-    _await(channel, sign, user, peer, timeout, password)
+    _await(channel, sign, user, peer, timeout, sudo, password)
 
 
 def _script(command: Sequence[str], sign: str, sudo: bool) -> bytes:
@@ -98,7 +98,7 @@ def _script(command: Sequence[str], sign: str, sudo: bool) -> bytes:
     return f"LC_ALL=C exec {shlex.join(by_sudo)}\n".encode(errors="surrogateescape")
 
 
-def _await(channel: paramiko.Channel, sign: str, user: str, peer: str, timeout: float, password: str | None) -> None:
+def _await(channel: paramiko.Channel, sign: str, user: str, peer: str, timeout: float, sudo: bool, password: str | None) -> None:
     """Pass over everything before the sign, and tell sudo the password when it asks."""
     output, said = bytearray(), bytearray()
     end, prompt = f"{sign}\n".encode(), f"{sign}?".encode()
@@ -120,7 +120,7 @@ def _await(channel: paramiko.Channel, sign: str, user: str, peer: str, timeout: 
         elif channel.recv_ready():
             output += channel.recv(1)  # not a byte more: the rest is the command's
         elif channel.closed or channel.eof_received:
-            raise _nothing_ran(channel, bytes(output), bytes(said).replace(prompt, b""), user, peer)
+            raise _nothing_ran(channel, bytes(output), bytes(said).replace(prompt, b""), user, peer, sudo)
         elif time.monotonic() > deadline:
             heard = _heard(output, said)
             raise TransportTimeoutError(
@@ -138,17 +138,20 @@ def _await(channel: paramiko.Channel, sign: str, user: str, peer: str, timeout: 
             )
 
 
-def _nothing_ran(channel: paramiko.Channel, output: bytes, said: bytes, user: str, peer: str) -> TransportError:
+def _nothing_ran(channel: paramiko.Channel, output: bytes, said: bytes, user: str, peer: str, sudo: bool) -> TransportError:
     """Return the error of a login shell that ended without running the script, or of sudo."""
     deadline = time.monotonic() + _STATUS_WAIT
     while not channel.exit_status_ready() and time.monotonic() < deadline:
         time.sleep(_POLL)
     status = channel.recv_exit_status() if channel.exit_status_ready() else -1
     if status < 0:
-        return ConnectionLostError(f"{peer}: the connection was lost as the login shell of {user} started")
+        return ConnectionLostError(
+            f"{peer}: the connection was lost, or a signal came, as the login shell of {user} started",
+            remedy="if that goes on, look at its limits there (ulimit, memory) and at sshd's log (journalctl -u ssh)",
+        )
     heard = _heard(output, said)
     found = next((each for words, each in _SILENT.items() if words in heard.lower()), None)
-    if found is None and ("sudo" in heard or "try again" in heard):
+    if found is None and sudo:
         return _sudo_error(said, user, peer)
     if found is None and status == NOT_FOUND:
         found = ("its login shell finds no sh on its PATH", _SILENT["restricted"][1])

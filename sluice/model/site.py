@@ -6,7 +6,6 @@ Frozen data, complete: defaults are applied and their origin is kept in ``origin
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,6 +15,9 @@ from typing import TypeVar
 
 from sluice.errors import NotFoundError
 from sluice.model.action import Action
+from sluice.model.address import DIRECT
+from sluice.model.address import Address as Address
+from sluice.model.address import Ssh as Ssh
 from sluice.model.locked import FAILS_AT_ONCE, Locked
 from sluice.model.removals import USUAL, RemovalLimit
 from sluice.model.schedule import IMMEDIATELY, NEVER, Schedule
@@ -128,47 +130,6 @@ class Distributor:
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """The address of a Subscriber.
-
-    ``ssh://user@host:port`` has all three; ``local:/directory`` has ``path``: its agent runs on the Distributor's own machine.
-    """
-
-    scheme: str
-    host: str = ""
-    port: int = 22
-    """0 if it is left to an OpenSSH client configuration; ``user`` is empty then."""
-    user: str = ""
-    path: str = ""
-
-    def __str__(self) -> str:
-        if self.scheme == "local":
-            return f"local:{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        user = re.sub("[%:/\\s]", lambda sign: f"%{ord(sign[0]):02X}", self.user)
-        return f"{self.scheme}://" + (f"{user}@" if user else "") + host + (f":{self.port}" if self.port else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Ssh:
-    """How SSH reaches a Subscriber, besides its address, host key and identity. Paths are absolute."""
-
-    config: str = ""
-    """An OpenSSH client configuration; whatever the blueprint says itself wins over it."""
-    jump: tuple[Address, ...] | None = None
-    """Jump hosts in the order in which they are passed; None leaves them to ``config``."""
-    agent: bool | None = None
-    """Whether the keys of the ssh-agent are offered; None leaves it to ``config``."""
-    certificate: str = ""
-    passphrase: str = ""
-    """Name of the secret that opens the identity."""
-    become: str = ""
-    """``sudo``: everything there is done as root, by it; empty: as the login's account."""
-    become_password: str = ""
-    """Name of the secret that sudo asks for."""
-
-
-@dataclass(frozen=True, slots=True)
 class Subscriber:
     """A server that receives and extracts (TED Subscriber)."""
 
@@ -183,7 +144,7 @@ class Subscriber:
     """Path of a known_hosts file, absolute or below the site; either this or ``host_key`` for ssh."""
     identity: str = ""
     """Path of the private key with which the sender logs in, absolute or below the site."""
-    ssh: Ssh = Ssh()
+    ssh: Ssh = DIRECT
     platform: str = ""
     connection_timeout: timedelta | None = None
     min_free: int = 0

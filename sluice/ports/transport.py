@@ -33,4 +33,5 @@ class Transport(Protocol):
             timeout: Seconds without progress after which any call on the stream raises TransportTimeoutError.
         Raises:
             UnreachableError, HostKeyError, AuthenticationError, AgentMissingError, TransportTimeoutError.
+            BlueprintError: The client configuration that the Subscriber's document names can't be honoured.
         """

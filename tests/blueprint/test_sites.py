@@ -14,7 +14,7 @@ from sluice.errors import BlueprintError, NotFoundError, SiteError
 from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
 from sluice.model.locked import Locked
 from sluice.model.schedule import IMMEDIATELY, NEVER, Kind
-from sluice.model.site import Copy, Effort, Mail, Notify, Priority, RetryRule, Subscription, Synchronize
+from sluice.model.site import Copy, Effort, Mail, Notify, Priority, RetryRule, Ssh, Subscription, Synchronize
 from tests.blueprint.conftest import SiteOf
 
 DISTRIBUTION = """
@@ -187,6 +187,7 @@ def test_relative_paths_of_this_machine_are_below_the_site(site_of: SiteOf, tmp_
     assert far.host_keys == str(tmp_path / "keys/known_hosts")
     assert far.identity == str(tmp_path.parent / "keys/id")
     assert str(far.address) == "ssh://sluice@[2001:db8::7]:2222"
+    assert far.ssh == Ssh()
 
 
 def test_a_channel_joins_names_and_selectors_and_names_stand_above(site_of: SiteOf) -> None:
@@ -367,6 +368,41 @@ def test_a_blank_limit_stands_above_a_default(site_of: SiteOf) -> None:
 def test_a_login_for_all_does_not_trouble_local_subscribers(site_of: SiteOf) -> None:
     site = site_of("kind: Defaults\nsubscriber: {identity: keys/id, host_keys: keys/known_hosts}\n")
     assert site.subscribers["web-1"].identity == ""
+
+
+def test_ssh_merges_key_by_key_and_may_leave_the_rest_to_a_client_configuration(site_of: SiteOf, tmp_path: Path) -> None:
+    site = site_of("""
+        kind: Defaults
+        subscriber: {ssh: {config: ssh/config, agent: true}, host_keys: known}
+        ---
+        kind: Subscriber
+        name: far
+        address: ssh://web-17
+        ssh: {agent: false, jump: ["ops@bastion:2222", "ssh://[2001:db8::1]", other], passphrase: secret:HQ_KEY}
+        working_directory: /var/lib/sluice
+    """)
+    assert site.subscribers["web-1"].ssh == Ssh()
+    far = site.subscribers["far"]
+    assert (far.ssh.config, far.ssh.agent, far.ssh.passphrase) == (str(tmp_path / "ssh/config"), False, "HQ_KEY")
+    assert [str(each) for each in far.ssh.jump or ()] == ["ssh://ops@bastion:2222", "ssh://[2001:db8::1]", "ssh://other"]
+    assert (str(far.address), far.address.port, far.identity) == ("ssh://web-17", 0, "")
+
+
+@pytest.mark.parametrize("agent", ["true", "false"])
+def test_an_agent_takes_the_place_of_an_identity(agent: str, site_of: SiteOf) -> None:
+    text = f"""
+        kind: Subscriber
+        name: far
+        address: ssh://deploy@far
+        host_keys: known
+        ssh: {{agent: {agent}}}
+        working_directory: /var/lib/sluice
+    """
+    if agent == "true":
+        assert site_of(text).subscribers["far"].ssh.agent
+    else:
+        with pytest.raises(SiteError, match="identity: missing"):
+            site_of(text)
 
 
 def test_a_recipe_fills_in_the_variables_of_one_subscriber(site_of: SiteOf) -> None:

@@ -103,20 +103,24 @@ def test_a_directory_of_keys_that_others_can_enter_is_a_warning(sluice: Sluice, 
     assert (found["health"], found["sentence"], found["remedy"]) == ("warning", "others can enter it: mode 0755", f"chmod 700 {keys}")
 
 
-def test_an_identity_that_others_can_read_is_a_warning(sluice: Sluice, site: Path, keys: Path) -> None:
+def test_an_identity_that_others_can_read_is_a_failure(sluice: Sluice, site: Path, keys: Path) -> None:
     text = (site / "site.yaml").read_text()
     host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN9hYlVVAL+lACWYMA/OryRKMsyWlVS6RG/NvsXdx/Xj"
     address = f"address: ssh://hq@127.0.0.1\nhost_key: {host_key}\nidentity: id\n"
     text = text.replace("address: local:var/near\nworking_directory: var/near/sluice\n", f"{address}working_directory: /srv/sluice\n")
     (site / "site.yaml").write_text(text.replace("{{ LOCAL_DIRECTORY }}/out", "/srv/out"))
     identity = site / "id"
-    identity.write_text("a key\n")
+    identity.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
     identity.chmod(0o640)
     assert [health for health, _ in said(sluice("doctor", "--json", "--no-subscribers"), "site")] == ["ok"]
 
     (found,) = findings(sluice("doctor", "--json", "--no-subscribers"), "machine", str(identity))
 
-    assert (found["health"], found["sentence"], found["remedy"]) == ("warning", "others can use it: mode 0640", f"chmod 600 {identity}")
+    assert (found["health"], found["sentence"], found["remedy"]) == (
+        "failed",
+        "it is open to others (mode 0640), so that they could log in with it; ssh refuses it too",
+        f"chmod 600 {identity}",
+    )
     identity.chmod(0o600)
     assert findings(sluice("doctor", "--json", "--no-subscribers"), "machine", str(identity)) == []
 

@@ -198,3 +198,18 @@ def test_plan_and_apply_name_schedules_that_are_over(sluice: Sluice, site: Path,
         done = sluice(command)
         assert done.code == 11  # nothing answers there
         assert "advice: build: has had no start since 2020-01-01 02:00 UTC, and has none ahead: write a later time, or never" in done.err
+
+
+def test_validate_names_the_lines_of_a_client_configuration_that_cannot_be_honoured(sluice: Sluice, site: Path) -> None:
+    text = (site / "site.yaml").read_text()
+    address = "address: ssh://web\nssh: {config: ssh_config}\n"
+    text = text.replace("address: local:var/near\nworking_directory: var/near/sluice\n", f"{address}working_directory: /srv/sluice\n")
+    (site / "site.yaml").write_text(text.replace("{{ LOCAL_DIRECTORY }}/out", "/srv/out"))
+    (site / "ssh_config").write_text(
+        "IdentityFile i\nUserKnownHostsFile k\nHost web\n User u\n ControlMaster auto\n Frobnicate 1\nHost db\n ProxyCommand nc\n"
+    )
+    result = sluice("validate")
+    assert result.code == 3
+    assert [line.partition(": ")[0] for line in result.err.splitlines()][:2] == [f"{site}/ssh_config:5", f"{site}/ssh_config:6"]
+    (site / "ssh_config").write_text("Host web\n User u\n IdentityFile i\n UserKnownHostsFile k\n")
+    assert sluice("validate").code == 0

@@ -148,10 +148,10 @@ class Sshd:
         authorized = self.directory / "authorized_keys"
         authorized.write_text(self.identity.with_name(self.identity.name + ".pub").read_text())
         config = self.directory / "sshd_config"
-        # sshd takes the first value of a setting, and a Match block reaches to the end.
+        # A setting that is given stands for ours; a Match block reaches to the end.
         block = next((place for place, line in enumerate(self.options) if line.startswith("Match ")), len(self.options))
-        lines = (
-            *self.options[:block],
+        given = {line.split()[0] for line in self.options[:block]}
+        usual = (
             f"Port {self.port}",
             "ListenAddress 127.0.0.1",
             f"HostKey {self.directory / 'host_key'}",
@@ -166,8 +166,8 @@ class Sshd:
             "MaxStartups 100:30:200",
             f"SetEnv HOME={self.home} PATH={self.path}",
             "Subsystem sftp internal-sftp",
-            *self.options[block:],
         )
+        lines = (*(line for line in usual if line.split()[0] not in given), *self.options)
         config.write_text("\n".join(lines) + "\n")
         return config
 

@@ -16,6 +16,8 @@ import pytest
 from infra.hosts.login import probe
 from infra.transports import ssh_secrets, ssh_shell
 from infra.transports.ssh import SshTransport
+from infra.transports.ssh_auth import Identity, authenticate
+from infra.transports.ssh_connection import Connection
 from infra.transports.ssh_errors import TRANSLATION, translate
 from sluice.errors import AgentMissingError, AuthenticationError, SluiceError, TransportError
 from sluice.model.site import Ssh, Subscriber
@@ -124,6 +126,35 @@ def test_a_user_who_doesnt_exist_is_refused_as_an_unknown_key_is(name: str, plai
     error = failure(replace(subscriber, address=replace(subscriber.address, user=name)))
     assert f"for user {name}" in error.message
     assert "the account doesn't exist, is locked or expired" in error.remedy
+
+
+def test_a_host_that_tells_which_types_of_keys_it_takes_is_quoted(hosts: SshLab) -> None:
+    """OpenSSH does so since 9.4, and otherwise names all that it knows."""
+
+    class Asked(Connection):
+        def __init__(self, takes: bytes) -> None:
+            self.server_extensions = {"server-sig-algs": takes}
+
+        def auth_publickey(self, username: str, key: paramiko.PKey, event: object = None) -> list[str]:
+            raise paramiko.AuthenticationException("Authentication failed.")
+
+        def auth_none(self, username: str) -> list[str]:
+            raise paramiko.BadAuthenticationType("Bad authentication type", ["publickey"])
+
+        def is_active(self) -> bool:
+            return True
+
+        def banner(self) -> str:
+            return ""
+
+    key = Identity(paramiko.PKey.from_path(hosts.identity), "keys/hq")
+    with pytest.raises(AuthenticationError, match="accepts no keys of type ssh-ed25519; it accepts rsa-sha2-512, sk-a"):
+        authenticate(Asked(b"rsa-sha2-512,sk-a"), "anna", [key], "Subscriber a")
+    for takes in (b"", b"ssh-ed25519,rsa-sha2-512"):
+        with pytest.raises(AuthenticationError, match="doesn't accept the key keys/hq"):
+            authenticate(Asked(takes), "anna", [key], "Subscriber a")
+    with pytest.raises(AuthenticationError, match="no key to offer"):
+        authenticate(Asked(b""), "anna", [], "Subscriber a")
 
 
 def test_a_locked_account_is_among_the_causes(hosts: SshLab, real_part: Callable[[str], Path]) -> None:
@@ -289,7 +320,7 @@ def test_busybox_is_a_login_shell_too(hosts: SshLab, real_part: Callable[[str], 
         # sshd calls a shell by its own name, by which busybox knows what to be.
         shell = made.home / "ash"
         shell.symlink_to(busybox)
-        os.system(f"usermod --shell {shlex.quote(str(shell))} {made.name}")  # noqa: S605
+        os.system(f"usermod --shell {shlex.quote(str(shell))} {made.name}")
         host = hosts.host(f"shell-{made.name}", options=made.match())
         assert outcome(made.on(host)) == WHOLE
         host.stop()
@@ -324,7 +355,7 @@ def test_a_login_shell_that_runs_nothing_is_told(shell: str, words: str, hosts: 
         ("echo 'Closed for maintenance.'; exit 3", "(exit status 3; it said 'Closed for maintenance.')"),
         ("echo 'Menu: 1) mail 2) news'; read choice; exit 0", "ended without running anything"),
         ("exec sleep 600", "didn't run sh within"),
-        ("kill -9 $$", "the connection was lost as the login shell"),
+        ("kill -9 $$", "the connection was lost, or a signal came, as the login shell"),
         ("head -c 2000000 /dev/zero | tr '\\0' x; sleep 600", "runs another program than a shell"),
     ],
 )
@@ -336,7 +367,7 @@ def test_a_shell_of_somebodys_own_that_runs_nothing_is_told_by_what_it_says(
         shell = made.home / "shell"
         shell.write_text(f"#!/bin/sh\n{program}\n")
         shell.chmod(0o755)
-        os.system(f"usermod --shell {shlex.quote(str(shell))} {made.name}")  # noqa: S605
+        os.system(f"usermod --shell {shlex.quote(str(shell))} {made.name}")
         host = hosts.host(f"shell-{made.name}", options=made.match())
         assert words in failure(made.on(host)).message
         host.stop()

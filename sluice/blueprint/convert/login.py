@@ -19,20 +19,20 @@ def login_of(effective: Effective, scheme: str, document: Document, directory: P
             if path[0] in ("host_key", "host_keys", "identity", "ssh") and not leaf.supplied:
                 effective.errors.append(leaf.error("does not apply to a local: address", "leave the key out"))
         return {}
-    ssh = _ssh(effective, directory)
-    found: dict[str, Any] = {"ssh": ssh} | _host_keys(effective, ssh, document, directory)
+    ssh, has_config = _ssh(effective, directory), effective.get("ssh", "config") is not None
+    found: dict[str, Any] = {"ssh": ssh} | _host_keys(effective, document, directory, has_config=has_config)
 
-    def path(text: str) -> str:
+    def parse(text: str) -> str:
         return str(site_path(text, directory))
 
-    if ssh.config or ssh.agent:
-        found["identity"] = effective.parsed("identity", path) or ""
+    if has_config or ssh.agent:
+        found["identity"] = effective.parsed("identity", parse) or ""
     else:
-        found["identity"] = effective.required("identity", path, document, "keys/hq_ed25519") or ""
+        found["identity"] = effective.required("identity", parse, document, "keys/hq_ed25519") or ""
     return found
 
 
-def _host_keys(effective: Effective, ssh: Ssh, document: Document, directory: Path) -> dict[str, str]:
+def _host_keys(effective: Effective, document: Document, directory: Path, *, has_config: bool) -> dict[str, str]:
     pinned, listed = effective.get("host_key"), effective.get("host_keys")
     if pinned is not None and listed is not None:
         if pinned.supplied is listed.supplied:
@@ -41,10 +41,10 @@ def _host_keys(effective: Effective, ssh: Ssh, document: Document, directory: Pa
             listed = None
         else:
             pinned = None
-    if pinned is None and listed is None and not ssh.config:
+    if pinned is None and listed is None and not has_config:
         remedy = "add host_key: as ssh-keyscan prints it, or host_keys: and a known_hosts file"
         effective.errors.append(document.error(("address",), "no host key is pinned", remedy))
-    if pinned is not None and ssh.jump and not ssh.config:
+    if pinned is not None and (jumps := effective.get("ssh", "jump")) is not None and jumps.value and not has_config:
         effective.refuse("host_key", "pins no jump host", "write host_keys: and a known_hosts file with the keys of all of them")
     if pinned is not None:
         return {"host_key": effective.parsed("host_key", host_key) or ""}
