@@ -23,6 +23,7 @@ from sluice.model.site import Site, Subscriber
 from sluice.rules.wording import output_text
 from sluice.trust.publish import Publisher
 
+FOREIGN_DIRECTORY = "give it another working_directory, or log in as the account to which that one belongs"
 _PIECE = 256 * 1024
 
 
@@ -130,6 +131,9 @@ class Installation:
         steps = []
         if host.noexec:
             raise noexec_error(subscriber, host)
+        if host.directory is not None and not host.directory["ours"]:
+            where = f"{subscriber.working_directory} on {subscriber.address}"
+            raise TrustError(f"{where} isn't a directory of the account that bootstraps it", remedy=FOREIGN_DIRECTORY)
         if host.name and host.name != subscriber.name:
             raise TrustError(
                 f"{subscriber.working_directory} on {subscriber.address} belongs to Subscriber {host.name}, not to {subscriber.name}",

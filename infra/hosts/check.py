@@ -12,15 +12,16 @@ from datetime import timedelta
 from pathlib import Path
 
 from infra.hosts.agent_bundle import choose
-from infra.hosts.bootstrap import hook_command, noexec_error, remedy_for
+from infra.hosts.bootstrap import FOREIGN_DIRECTORY, hook_command, noexec_error, remedy_for
 from infra.hosts.login import Host, LoginTransport, logged_in, probe
 from sluice.distributor.deliver.contact import Contact, Told
 from sluice.errors import SluiceError
+from sluice.model.feature import Feature
 from sluice.model.site import Site, Subscriber
 from sluice.ports import Transport
 from sluice.rules.belief import TWINS_REMEDY
 from sluice.rules.diagnosis import Health, clocks_apart
-from sluice.rules.features import needed_features
+from sluice.rules.features import needed_features, remedy_for_missing
 from sluice.rules.space import size
 from sluice.sender.call import call_agent
 from sluice.trust.publish import Publisher
@@ -114,7 +115,7 @@ def _directory_item(subscriber: Subscriber, host: Host, remedy: str) -> CheckIte
     if found is None:
         return _item("working directory", False, f"{path} is missing", remedy)
     if not found.get("is_directory") or not found.get("ours"):
-        return _item("working directory", False, f"{path} isn't a directory of the account", "remove or chown it")
+        return _item("working directory", False, f"{path} isn't a directory of the account", FOREIGN_DIRECTORY)
     mode = int(found["mode"])
     if mode & 0o022:  # bootstrap refuses it, because other accounts may have put files there
         remedy = f"on {subscriber.name}: look for files that other accounts put there, then chmod 700 {path}"
@@ -159,8 +160,9 @@ def _conversation_items(
         return [CheckItem(f"conversation for {distributor}", ok=False, detail=error.message, remedy=error.remedy or remedy)]
     call.close()
     hello = call.hello
-    missing = ", ".join(sorted(needs - hello.features))
-    features = f"lacks {missing}, which its Distributions need" if missing else "all that its Distributions need"
+    missing = needs - hello.features
+    features = f"lacks {', '.join(sorted(missing))}, which its Distributions need" if missing else "all that its Distributions need"
+    remedy = remedy if Feature.OWNER not in missing else remedy_for_missing(missing, subscriber.name)
     free = f"{size(hello.free)} free" + (f", {size(subscriber.min_free)} must stay free" if subscriber.min_free else "")
     space = f"free some on {subscriber.name}, or lower its min_free"
     return [

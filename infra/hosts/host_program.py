@@ -205,7 +205,7 @@ def make_directory(path: str) -> None:
         sync(parent)
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        fail(f"{path} isn't a directory of this account")
+        fail(f"{path} isn't a directory of this account: choose another working_directory, or log in as the account whose it is")
     if status.st_mode & 0o022 and os.listdir(path):
         fail(f"others could write to {path}, which isn't empty: look for their files, then chmod 700 it, or remove it")
     os.chmod(path, 0o700)

@@ -19,7 +19,8 @@ from sluice.rules.wording import output_text, printable
 
 PYTHONS = ("python3.13", "python3.12", "python3.11", "python3")
 """Names that are looked up on a host's PATH."""
-_PROBE = 'for each in {pythons}; do if command -v "$each" >/dev/null 2>&1; then "$each" -I -c "$0" probe "$1"; fi; done'
+_PROBE = 'for each in {pythons}; do if command -v "$each" >/dev/null 2>&1; then "$each" -I -B -c "$0" probe "$1"; fi; done'
+"""-B: a Python whose library isn't compiled would write that down beside it."""
 
 
 class Login(Protocol):
@@ -87,7 +88,7 @@ def probe(login: Login, subscriber: Subscriber) -> Host:
     if not answers:
         raise NotFoundError(
             f"{peer} has no python3 on its PATH" + (f": {output_text(stderr)}" if stderr else ""),
-            remedy="install Python 3.11 or newer there",
+            remedy="install Python 3.11 or newer there" + (", on the secure_path of its sudoers" if subscriber.ssh.become else ""),
         )
     try:
         pythons: dict[Platform, str] = {}

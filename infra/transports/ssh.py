@@ -150,8 +150,8 @@ class SshLogin:
         with self.watched("starting the command"):
             try:
                 channel = self._transport.open_session(window_size=WINDOW)  # without a limit of its own, which could come before ours
-            except paramiko.ChannelException as error:
-                raise no_session(error, self.peer) from error
+            except FOREIGN as error:
+                raise no_session(error, self._transport) from error
             user = str(self._transport.get_username())
             sudo = self._ssh.become == "sudo"
             start(channel, command, user=user, peer=self.peer, timeout=self.timeout, sudo=sudo, password=password)

@@ -23,6 +23,7 @@ _FACTORS = {
     "hostbased": "a key of this machine (hostbased)",
     "gssapi-with-mic": "Kerberos (gssapi-with-mic)",
 }
+_FORCED_ROOT = {"root": ", or PermitRootLogin forced-commands-only"}
 _LOG = "sshd's log there has the reason (journalctl -u ssh)"
 
 
@@ -71,12 +72,18 @@ def authenticate(connection: Connection, user: str, identities: Iterable[Identit
     _refused(connection, user, refused, peer)
 
 
-def no_session(error: paramiko.ChannelException, peer: str) -> AuthenticationError:
+def no_session(error: BaseException, connection: Connection) -> TransportError:
     """Return the error of a host that lets somebody in and opens no session."""
-    why = f" ({shown(error.text.rstrip('.'))})" if error.text else ""
-    return AuthenticationError(
-        f"{peer}: the login succeeded, and the host opens no session{why}",
-        remedy="set MaxSessions in its sshd_config to 1 or more (10 is sshd's default), and reload sshd",
+    if isinstance(error, paramiko.ChannelException):
+        why = f" ({shown(error.text.rstrip('.'))})" if error.text else ""
+        return AuthenticationError(
+            f"{connection.peer}: the login succeeded, and the host opens no session{why}",
+            remedy="set MaxSessions in its sshd_config to 1 or more (10 is sshd's default), and reload sshd",
+        )
+    said = f": {shown(connection.farewell)}" if connection.farewell else ""
+    return ConnectionLostError(
+        f"{connection.peer}: the login succeeded, and the host closed the connection as a session was opened{said}",
+        remedy="if that goes on, PAM may limit it (limits.conf)" + _FORCED_ROOT.get(str(connection.get_username()), "") + f": {_LOG}",
     )
 
 
@@ -146,9 +153,7 @@ def _closed(connection: Connection, error: BaseException, user: str, tried: Sequ
     said = f": {shown(connection.farewell)}" if connection.farewell else ""
     return ConnectionLostError(
         f"{peer}: the host closed the connection when {_listed(tried)} was shown for user {user}{said}{connection.banner()}",
-        remedy="if that goes on, the account may be expired or closed (PAM, /run/nologin)"
-        + (", or PermitRootLogin forced-commands-only" if user == "root" else "")
-        + f": {_LOG}",
+        remedy="if that goes on, the account may be expired or closed (PAM, /run/nologin)" + _FORCED_ROOT.get(user, "") + f": {_LOG}",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
 from sluice.model.feature import Feature
 from sluice.model.recipe import RenderedRecipe
@@ -44,3 +46,14 @@ def needed_features(asking: Distribution | RenderedRecipe, *, min_free: int) -> 
             case StopProcess():
                 needed.add(Feature.STOP_PROCESS)
     return frozenset(needed)
+
+
+def remedy_for_missing(missing: Collection[str], subscriber: str) -> str:
+    """Return what gives a Subscriber's agent the features that it lacks. No bootstrap makes an agent root's, so that alone can't help."""
+    command = f"run: sluice subscriber bootstrap {subscriber}"
+    if Feature.OWNER not in missing:
+        return command
+    return (
+        f"owner: needs an agent that runs as root: in the document of {subscriber}, write ssh: {{become: sudo}} or a login as root, and a "
+        f"working_directory of its own for it (local: run Sluice as root); then {command}"
+    )

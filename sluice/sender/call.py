@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sluice.errors import AgentMissingError, AgentVersionError, UnknownDistributorError
 from sluice.model.site import Subscriber
 from sluice.ports import Transport
+from sluice.rules.features import remedy_for_missing
 from sluice.sender.conversation import Conversation
 from sluice.sender.hello import AgentHello
 
@@ -69,5 +70,5 @@ def require(hello: AgentHello, needs: Collection[str], distribution: str) -> Non
     if lacking := sorted(set(needs) - hello.features):
         raise AgentVersionError(
             f"the agent {hello.agent} of Subscriber {hello.subscriber} can't do what {distribution} needs: {', '.join(lacking)}",
-            remedy=f"run: sluice subscriber bootstrap {hello.subscriber}",
+            remedy=remedy_for_missing(lacking, hello.subscriber),
         )

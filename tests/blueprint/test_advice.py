@@ -91,9 +91,12 @@ def test_owners_take_an_agent_that_runs_as_root(site_of: SiteOf) -> None:
     joined = f"{HEAD}channels: [all]\n{hosts}---\nkind: Channel\nname: all\nsubscribers: [a, b, c, web-1]\n"
     assert told(site_of, "") == []
     owned = joined.replace("/opt/app}", '/opt/app, owner: "app:app"}')
-    said = "b and 1 more, reached as ted, cannot set owners, so nothing is sent there: write root in its address, or leave owner: out"
+    remedy = "write ssh: {become: sudo} in its document, or root in its address, or leave owner: out"
+    said = f"b and 1 more, reached as ted, cannot set owners, so nothing is sent there: {remedy}"
     assert [str(each).partition("advice: ")[2] for each in advice(site_of(joined), NOW)] == []
     assert [str(each).partition("advice: ")[2] for each in advice(site_of(owned), NOW)] == [f"files[0].owner: {said}"]
+    by_sudo = owned.replace("ssh://ted@b,", "ssh://ted@b, ssh: {become: sudo},").replace("ssh://x@c,", "ssh://x@c, ssh: {become: sudo},")
+    assert [str(each) for each in advice(site_of(by_sudo), NOW)] == []
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from sluice.blueprint import load_site
+from sluice.blueprint.author_error import AuthorError
+from sluice.blueprint.convert.addresses import parse_address
 from sluice.blueprint.render.recipe import recipe, subscriber_variables
 from sluice.blueprint.render.settings import effective_settings
 from sluice.errors import BlueprintError, NotFoundError, SiteError
@@ -530,3 +532,54 @@ def test_a_hundred_actions_are_the_most(site_of: SiteOf) -> None:
     assert len(site_of(f"{DISTRIBUTION}pre_actions:\n{action * 100}").distributions["d"].pre_actions) == 100
     with pytest.raises(SiteError, match="pre_actions: has 101 entries: write at most 100"):
         site_of(f"{DISTRIBUTION}pre_actions:\n{action * 101}")
+
+
+@pytest.mark.parametrize(
+    ("written", "user", "shown"),
+    [
+        ("ted", "ted", "ted"),
+        ("CORP\\anna", "CORP\\anna", "CORP\\anna"),
+        ("anna@corp.example", "anna@corp.example", "anna@corp.example"),
+        ("CORP%5Canna", "CORP\\anna", "CORP\\anna"),
+        ("CORP%2Fanna", "CORP/anna", "CORP%2Fanna"),
+        ("corp+anna", "corp+anna", "corp+anna"),
+        ("anna maria", "anna maria", "anna%20maria"),
+        ("50%25", "50%", "50%25"),
+        ("a%3Ab", "a:b", "a%3Ab"),
+        ("åsa$", "åsa$", "åsa$"),
+    ],
+)
+def test_users_of_domains_are_written_as_they_are(written: str, user: str, shown: str, tmp_path: Path) -> None:
+    found = parse_address(f"ssh://{written}@host.example:2222", tmp_path)
+    assert (found.user, found.host, found.port) == (user, "host.example", 2222)
+    assert str(found) == f"ssh://{shown}@host.example:2222"
+    assert parse_address(str(found), tmp_path) == found
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            "ssh://CORP/anna@host",
+            "contains a path: end it after host and port; directories are keys of their own; write a / of the user's name as %2F",
+        ),
+        ("ssh://anna:secret@host", "the address contains a password: remove it, identity: names a private key; write a colon"),
+        ("ssh://-oProxyCommand=x@host", "names no user"),
+        ("ssh://%0Aanna@host", "names no user"),
+        ("ssh://@host", "names no user"),
+        ("ssh://anna@host/x@y", "contains a path"),
+    ],
+)
+def test_users_that_cant_be_meant_are_refused_with_the_way_to_write_them(written: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(AuthorError) as caught:
+        parse_address(written, tmp_path)
+    assert said in f"{caught.value.what}: {caught.value.remedy}"
+
+
+def test_sudo_is_written_in_a_document_or_in_defaults_and_shown(site_of: SiteOf) -> None:
+    host = "kind: Subscriber\nname: far\naddress: ssh://ted@far\nhost_keys: known\nidentity: key\nworking_directory: /var/lib/sluice\n"
+    site = site_of(host + "ssh: {become: sudo}\n---\nkind: Defaults\nsubscriber: {ssh: {become_password: secret:SUDO}}\n")
+    assert site.subscribers["far"].ssh == Ssh(become="sudo", become_password="SUDO")
+    shown = {path: text for path, text, _ in effective_settings(site, "Subscriber", "far")}
+    assert shown["ssh.become"] == "sudo"
+    assert shown["ssh.become_password"] == "secret:SUDO"

@@ -232,6 +232,15 @@ def test_an_agent_too_old_for_the_actions_is_found_before_sending(hq: Bench, age
     assert agent.requests == ["hello"]
 
 
+@pytest.mark.parametrize("needs", [{"owner"}, {"owner", "perl"}, {"owner", "xattrs", "delta"}])
+def test_an_agent_that_isnt_roots_is_told_with_a_remedy_that_makes_it_so(needs: set[str], hq: Bench, agent: AgentDouble) -> None:
+    agent.features = []
+    with pytest.raises(AgentVersionError, match="owner") as e:
+        hq.sending(hq.build("1.1", FIRST), needs=frozenset(needs)).call()
+    assert "write ssh: {become: sudo} or a login as root" in e.value.remedy
+    assert e.value.remedy.endswith("then run: sluice subscriber bootstrap helsinki-1")
+
+
 def test_an_agent_that_can_do_more_than_this_version_knows_is_fine(hq: Bench, agent: AgentDouble) -> None:
     agent.features = ["script", "teleport"]
     assert hq.sending(hq.build("1.1", FIRST), needs=frozenset({"script"})).call().features == {"script", "teleport"}

@@ -111,7 +111,12 @@ def _of_distribution(site: Site, distribution: Distribution) -> Iterator[Advice]
     if owned and (unable := _without_root(site, distribution)):
         more = f" and {len(unable) - 1} more" if len(unable) > 1 else ""
         what = f"{unable[0].name}{more}, reached as {unable[0].address.user}, cannot set owners, so nothing is sent there"
-        yield _advice(distribution.origins, f"files[{owned[0]}].owner", what, "write root in its address, or leave owner: out")
+        yield _advice(
+            distribution.origins,
+            f"files[{owned[0]}].owner",
+            what,
+            "write ssh: {become: sudo} in its document, or root in its address, or leave owner: out",
+        )
     for index, entry in enumerate(distribution.files):
         for number, what, remedy in foreign_syntax(entry.exclude, str(entry.source)):
             yield _advice(distribution.origins, f"files[{index}].exclude[{number}]", what, remedy)
@@ -151,8 +156,8 @@ def _of_action(
 
 
 def _without_root(site: Site, distribution: Distribution) -> list[Subscriber]:
-    """List Subscribers whose address names another account than root, in name order; the account of a local agent isn't known here."""
-    return [s for s in reached_subscribers(site, distribution) if s.address.user not in ("", "root")]
+    """List Subscribers that are reached as another account than root, and without sudo, in name order; that of a local one isn't known."""
+    return [s for s in reached_subscribers(site, distribution) if s.address.user not in ("", "root") and not s.ssh.become]
 
 
 def _name(start: StartProcess) -> str:

@@ -63,10 +63,10 @@ def parse_address(text: str, directory: Path, *, has_config: bool = False) -> Ad
         return Address("local", path=str(site_path(path, directory)))
     match = _SSH.fullmatch(text)
     if match is None:
-        slash = " (a / of the user's name as %2F)" if "/" in text.removeprefix("ssh://").rpartition("@")[0] else ""
-        raise AuthorError(f"{text!r} is not an address", f"write ssh://user@host:port{slash} or local:/directory")
+        raise AuthorError(f"{text!r} is not an address", "write ssh://user@host:port or local:/directory")
     if match["rest"]:
-        raise AuthorError(f"{text!r} contains a path", "end it after host and port; directories are keys of their own")
+        of_user = "; write a / of the user's name as %2F" if "@" in match["rest"] else ""
+        raise AuthorError(f"{text!r} contains a path", f"end it after host and port; directories are keys of their own{of_user}")
     user = match["user"]
     if user and ":" in user:
         raise AuthorError(
