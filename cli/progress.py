@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,10 +32,13 @@ MARK_SECONDS = 10.0
 @contextmanager
 def shown() -> Iterator[set[tuple[str, str]]]:
     """Show progress until the context ends; gives the pairs of Subscriber and Distribution whose failure was told."""
+    from infra.transports import ssh_secrets
     from sluice.distributor.deliver.under_way import BOARD
 
     BOARD.clear()
     shower = _Shower()
+    if shower.region is not None:
+        ssh_secrets.typing = shower.region.cleared
     loggers = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs")]
     over = threading.Event()
 
@@ -51,6 +54,7 @@ def shown() -> Iterator[set[tuple[str, str]]]:
         yield shower.told
     finally:
         over.set()
+        ssh_secrets.typing = nullcontext
         for logger in loggers:
             logger.removeHandler(shower)
         try:

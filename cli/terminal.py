@@ -11,7 +11,8 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 import click
@@ -101,8 +102,15 @@ class Region:
 
     def clear(self) -> None:
         """Take it away."""
+        with self.cleared():
+            pass
+
+    @contextmanager
+    def cleared(self) -> Iterator[None]:
+        """Take it away and leave the terminal to somebody who types; who would show or say something waits."""
         with self._lock:
             self._rewrite(())
+            yield
 
     def _rewrite(self, lines: Sequence[Line], *, above: Line | None = None) -> None:
         from rich.control import Control

@@ -21,12 +21,11 @@ from pathlib import Path
 import paramiko
 
 from infra.transports.ssh_auth import Identity, authenticate, no_session
-from infra.transports.ssh_connection import Connection
+from infra.transports.ssh_connection import Connection, Tunnel, open_socket, open_tunnel
 from infra.transports.ssh_errors import FOREIGN, translate
 from infra.transports.ssh_keys import check_host_key, host_algorithms, identities, require_pinned
 from infra.transports.ssh_secrets import asked, secret
 from infra.transports.ssh_shell import PasswordWantedError, start
-from infra.transports.ssh_sockets import Tunnel, open_socket, open_tunnel
 from infra.transports.ssh_way import Hop, find_way
 from sluice.errors import ConnectionLostError, TransportError, TransportTimeoutError
 from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_missing, serve_command
@@ -141,21 +140,20 @@ class SshLogin:
         try:
             return self._start(command, password, on_close)
         except PasswordWantedError:
-            password = asked(f"Password of {self._transport.get_username()} for sudo: ")
+            password = asked(f"Password of {self._hop.name} for sudo: ")
             if password is None:
                 raise
         return self._start(command, password, on_close)
 
     def _start(self, command: Sequence[str], password: str | None, on_close: Callable[[], None] | None) -> SshStream:
+        user, sudo = self._hop.address.user, self._ssh.become == "sudo"
         with self.watched("starting the command"):
             try:
                 channel = self._transport.open_session(window_size=WINDOW)  # without a limit of its own, which could come before ours
             except FOREIGN as error:
-                raise no_session(error, self._transport) from error
-            user = str(self._transport.get_username())
-            sudo = self._ssh.become == "sudo"
-            start(channel, command, user=user, peer=self.peer, timeout=self.timeout, sudo=sudo, password=password)
-        return SshStream(channel, self, on_close)
+                raise no_session(error, self._transport, user) from error
+            said = start(channel, command, user=user, peer=self.peer, timeout=self.timeout, sudo=sudo, password=password)
+        return SshStream(channel, self, on_close, *said)
 
     def run(self, command: Sequence[str], stdin: bytes | Iterable[bytes] = b"") -> tuple[int, bytes, bytes]:
         """Run a command to its end: (exit status, first MiB of its output, last 4 KiB of its stderr).
@@ -203,9 +201,9 @@ class SshLogin:
 class SshStream:
     """The Stream port over one channel. stdin, stdout and stderr of the remote command."""
 
-    def __init__(self, channel: paramiko.Channel, login: SshLogin, on_close: Callable[[], None] | None) -> None:
+    def __init__(self, channel: paramiko.Channel, login: SshLogin, on_close: Callable[[], None] | None, sign: bytes, said: bytes) -> None:
         self._channel, self._login, self._on_close = channel, login, on_close
-        self._stderr = b""
+        self._sign, self._stderr = sign, said.rpartition(sign)[2]
 
     def write(self, data: bytes | memoryview) -> None:
         """Write everything, in pieces the channel takes whole."""
@@ -274,7 +272,7 @@ class SshStream:
         for _ in range(_STDERR_READS):
             if not self._channel.recv_stderr_ready():
                 return
-            self._stderr = (self._stderr + self._channel.recv_stderr(WRITE_MAX))[-STDERR_MAX:]
+            self._stderr = (self._stderr + self._channel.recv_stderr(WRITE_MAX)).rpartition(self._sign)[2][-STDERR_MAX:]
 
     def _exit_status(self) -> int:
         """Return the exit status; -1 if a signal ended the command or the connection broke."""

@@ -9,6 +9,7 @@ from typing import Any, cast
 import paramiko
 from paramiko.agent import AgentSSH
 
+from infra.transports.ssh_connection import shown
 from infra.transports.ssh_errors import FOREIGN
 from infra.transports.ssh_way import Hop
 from sluice.errors import AuthenticationError
@@ -75,6 +76,6 @@ class AgentKey(paramiko.agent.AgentKey):
             return super().sign_ssh_data(data, algorithm)
         except FOREIGN as error:
             raise AuthenticationError(
-                f"{self.agent.peer}: the ssh-agent at {self.agent.path} refuses to sign with {self.comment or self.get_name()}",
+                f"{self.agent.peer}: the ssh-agent at {self.agent.path} refuses to sign with {shown(self.comment) or self.get_name()}",
                 remedy="confirm it if the agent asks (ssh-add -c), unlock the agent (ssh-add -X), or add the key anew with ssh-add KEY",
             ) from error

@@ -72,7 +72,7 @@ def authenticate(connection: Connection, user: str, identities: Iterable[Identit
     _refused(connection, user, refused, peer)
 
 
-def no_session(error: BaseException, connection: Connection) -> TransportError:
+def no_session(error: BaseException, connection: Connection, user: str) -> TransportError:
     """Return the error of a host that lets somebody in and opens no session."""
     if isinstance(error, paramiko.ChannelException):
         why = f" ({shown(error.text.rstrip('.'))})" if error.text else ""
@@ -83,14 +83,14 @@ def no_session(error: BaseException, connection: Connection) -> TransportError:
     said = f": {shown(connection.farewell)}" if connection.farewell else ""
     return ConnectionLostError(
         f"{connection.peer}: the login succeeded, and the host closed the connection as a session was opened{said}",
-        remedy="if that goes on, PAM may limit it (limits.conf)" + _FORCED_ROOT.get(str(connection.get_username()), "") + f": {_LOG}",
+        remedy="if that goes on, PAM may limit it (limits.conf)" + _FORCED_ROOT.get(user, "") + f": {_LOG}",
     )
 
 
 def _more(
     asks: Sequence[str], accepted: Sequence[Identity], refused: Sequence[Identity], user: str, peer: str, connection: Connection
 ) -> NoReturn:
-    wanted = " or ".join(_FACTORS.get(each, each) for each in asks)
+    wanted = " or ".join(_FACTORS.get(each, shown(each)) for each in asks)
     others = f", not {_listed(refused)}" if refused else ""
     alone = f"allow a key alone for it in the host's sshd_config: Match User {user}, and below it AuthenticationMethods publickey"
     second = "offer a second key too (ssh: agent: or config: in its document), or " if "publickey" in asks else ""
@@ -102,7 +102,7 @@ def _more(
 
 def _no_keys(methods: Sequence[str], user: str, peer: str, connection: Connection) -> NoReturn:
     raise AuthenticationError(
-        f"{peer}: the host takes no keys for {user}, only {', '.join(methods) or 'nothing'}{connection.banner()}",
+        f"{peer}: the host takes no keys for {user}, only {shown(', '.join(methods)) or 'nothing'}{connection.banner()}",
         remedy=f"set PubkeyAuthentication yes there, or AuthenticationMethods publickey for {user} (Match User {user}) in its sshd_config",
     )
 
@@ -123,7 +123,7 @@ def _refused(connection: Connection, user: str, refused: Sequence[Identity], pee
     try:
         connection.auth_none(user)
     except paramiko.BadAuthenticationType as error:
-        offers = f"; it offers {', '.join(error.allowed_types)}"
+        offers = f"; it offers {shown(', '.join(error.allowed_types))}"
     except FOREIGN:
         offers = ""  # the refusal stands without it
     if user == "root":
@@ -131,10 +131,11 @@ def _refused(connection: Connection, user: str, refused: Sequence[Identity], pee
     else:
         place = f"~{user}/.ssh/authorized_keys"
         causes = "the account doesn't exist, is locked or expired, or AllowUsers or DenyUsers keeps it out"
+    signed = f", or have the CA in TrustedUserCAKeys there sign it for {user}" if any(each.key.public_blob for each in refused) else ""
     raise AuthenticationError(
         f"{peer}: the host doesn't accept the key {_listed(refused)} for user {user}{offers}{connection.banner()}",
-        remedy=f"put its .pub into {place} there; if it is there, {causes}, others may write to that file, or PubkeyAcceptedAlgorithms "
-        f"leaves its type out: {_LOG}",
+        remedy=f"put its .pub into {place} there{signed}; if that is so, {causes}, others may write to that file, or "
+        f"PubkeyAcceptedAlgorithms leaves its type out: {_LOG}",
     )
 
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from infra.transports.ssh_config_file import is_match
 from infra.transports.ssh_known_hosts import HostKeys
+from sluice.rules.wording import printable
 
 SUFFIX = "-cert-v01@openssh.com"
 """What the type of a key gets by being in a certificate."""
@@ -47,6 +48,11 @@ def lifetime_fault(certificate: SSHCertificate, now: float) -> str:
     return ""
 
 
+def principals_of(certificate: SSHCertificate) -> list[str]:
+    """Return for whom it is: names of hosts, with patterns, or of users."""
+    return [each.decode(errors="replace") for each in certificate.valid_principals]
+
+
 def host_fault(certificate: SSHCertificate | None, known: HostKeys, now: float) -> str:
     """Return why a host's certificate doesn't count; empty if it does."""
     if certificate is None:
@@ -66,9 +72,9 @@ def host_fault(certificate: SSHCertificate | None, known: HostKeys, now: float) 
     if certificate.type is not SSHCertificateType.HOST:
         return "is a user's, not a host's"
     name = known.names[-1].lower()
-    principals = [each.decode(errors="replace").lower() for each in certificate.valid_principals]
-    if not any(is_match(name, [each]) for each in principals if not each.startswith("!")):
-        return f"is for {', '.join(principals)}, not for {name}" if principals else "names no host (principal)"
+    principals = principals_of(certificate)
+    if not any(is_match(name, [each.lower()]) for each in principals if not each.startswith("!")):
+        return f"is for {', '.join(map(printable, principals))}, not for {name}" if principals else "names no host (principal)"
     if certificate.critical_options:
         return "has a critical option that isn't known here"
     return lifetime_fault(certificate, now)

@@ -5,7 +5,7 @@ Rules, as ssh_config(5) has them and tests compare with ``ssh -G``:
 - the first value that applies counts; of identities and certificates all do;
 - Host takes patterns with ``*``, ``?`` and ``!``; Match takes all, host, originalhost, user, localuser, final and canonical;
 - ``Match final`` has the file read a second time, for the host's real name;
-- Include takes patterns, at most 16 deep, within the block that it stands in.
+- Include takes patterns, at most 16 deep, within the block that it stands in. A relative one that names no file is a problem.
 
 Differs: relative paths are below the site's folder (ssh: the current directory, for Include ``~/.ssh``), nothing but the named
 file and its Includes is read, there is no default for the user, and no program is ever run. A setting that applies and can't be
@@ -14,7 +14,6 @@ honoured is a problem with file and line; so are unknown keywords, wherever they
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import socket
@@ -86,9 +85,17 @@ class _Found(Reader):
         hostname = self.hostname()
         port = port or self._number("port", 1, 65535) or 0
         user = self.user or self._text("user")
-        machine, me = socket.gethostname(), getpass.getuser()
-        tokens = {"h": hostname, "n": self.original, "p": str(port or 22), "r": user, "u": me, "l": machine, "L": machine.split(".")[0]}
-        tokens |= {"d": os.path.expanduser("~"), "i": str(os.getuid()), "k": self._text("hostkeyalias") or self.original}
+        machine = socket.gethostname()
+        tokens = {
+            "h": hostname,
+            "n": self.original,
+            "p": str(port or 22),
+            "r": user,
+            "u": self.account,
+            "l": machine,
+            "L": machine.split(".")[0],
+        }
+        tokens |= {"d": self.home, "i": str(os.getuid()), "k": self._text("hostkeyalias") or self.original}
         agent = self.found.get("identityagent")
         interval, timeout = self._seconds("serveraliveinterval"), self._seconds("connecttimeout")
         count = self._number("serveralivecountmax", 0, 1_000_000)
@@ -151,7 +158,7 @@ class _Found(Reader):
                 self.note(setting.problem(f"{match[1]} isn't set in the environment", "write the path itself"))
             return os.environ.get(match[1], "")
 
-        return self.site / re.sub(r"\$\{([^}]*)\}", variable, self.expand(setting, os.path.expanduser(written), tokens))
+        return self.site / re.sub(r"\$\{([^}]*)\}", variable, self.expand(setting, self.tilde(written), tokens))
 
     def _agent(self, setting: Setting, tokens: Mapping[str, str]) -> str:
         if setting.value == "SSH_AUTH_SOCK":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
+import fnmatch
 import glob
 import os
+import pwd
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from infra.transports.ssh_keywords import ALIASES, HONOURED, KNOWN, LISTS, MATCH
 from sluice.errors import BlueprintError
 
 DEPTH_MAX = 16
+FILES_MAX = 256
+"""Files that are read for a host, each as often as it is included."""
 SIZE_MAX = 1024 * 1024
 """Bytes of one file."""
 _RIVALS = {"proxycommand": "proxyjump", "proxyjump": "proxycommand"}
@@ -45,14 +48,17 @@ class Reader:
 
     def __init__(self, site: Path, host: str, user: str) -> None:
         self.site, self.original, self.host, self.user = site, host, host, user
+        self.account, self.home = _account()
         self.found: dict[str, Setting] = {}
         self.several: dict[str, dict[str, Setting]] = {keyword: {} for keyword in SEVERAL}
         self.problems: dict[tuple[str, int, str], BlueprintError] = {}
         self.is_final = self.wants_final = False
+        self._files = 0
 
     def read(self, file: Path, *, depth: int = 0, active: bool = True, never: bool = False) -> None:
         """Take over what applies of one file; ``never``: it is included where nothing applies, and only looked through."""
         place = Setting("config", (), str(file), 0)
+        self._files += 1
         try:
             if not file.is_file():
                 raise OSError(0, "it isn't a file") if file.exists() else FileNotFoundError(0, "it doesn't exist")
@@ -94,20 +100,23 @@ class Reader:
         self.problems.setdefault((problem.file, problem.line, problem.path), problem)
 
     def _include(self, setting: Setting, depth: int, active: bool) -> None:
-        if depth >= DEPTH_MAX:
-            self.note(setting.problem("is included too deep", "see whether the file includes itself"))
+        if depth >= DEPTH_MAX or self._files > FILES_MAX:
+            self.note(setting.problem("is included too deep or too often", "see whether the file includes itself"))
             return
         for written in setting.values:
-            pattern = self.site / os.path.expanduser(written)
-            for each in sorted(glob.glob(str(pattern))):
+            path = self.tilde(written)
+            files = sorted(glob.glob(str(self.site / path)))
+            if active and not files and not os.path.isabs(path):
+                self.note(setting.problem(f"{written} names nothing below the site's folder", "write its path from /, or from ~"))
+            for each in files:
                 self.read(Path(each), depth=depth + 1, active=active, never=not active)
 
     def _match(self, setting: Setting, *, never: bool) -> bool:
         facts = {
             "host": self.hostname().lower(),
             "originalhost": self.original.lower(),
-            "user": self.user or (self.found["user"].value if "user" in self.found else getpass.getuser()),
-            "localuser": getpass.getuser(),
+            "user": self.user or (self.found["user"].value if "user" in self.found else self.account),
+            "localuser": self.account,
         }
         holds, refused = True, ""
         every = [part for word in setting.values for part in word.split("=", 1)]
@@ -150,6 +159,10 @@ class Reader:
         setting = self.found.get("hostname")
         return self.original if setting is None else self.expand(setting, setting.value, {"h": self.original}).lower()
 
+    def tilde(self, written: str) -> str:
+        """Expand a leading ``~``: the account's home, whatever HOME says."""
+        return self.home + written[1:] if re.match("~(/|$)", written) else os.path.expanduser(written)
+
     def expand(self, setting: Setting, text: str, tokens: Mapping[str, str]) -> str:
         """Replace ``%h`` and the like in a value."""
 
@@ -159,6 +172,15 @@ class Reader:
             return "%" if match[1] == "%" else tokens.get(match[1], "")
 
         return re.sub(r"%(.?)", token, text)
+
+
+def _account() -> tuple[str, str]:
+    """Return name and home of this process's account, as its system has them."""
+    try:
+        found = pwd.getpwuid(os.getuid())
+    except KeyError:
+        return str(os.getuid()), "/"
+    return found.pw_name, found.pw_dir
 
 
 def _words(text: str) -> list[str] | None:
@@ -188,8 +210,8 @@ def is_match(name: str, patterns: Iterable[str]) -> bool:
     """Whether a name fits one of OpenSSH's patterns (``*`` and ``?``) and none with a ``!``."""
     found = False
     for each in patterns:
-        pattern = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in each.removeprefix("!"))
-        if re.fullmatch(pattern, name, re.DOTALL):
+        # fnmatch's time doesn't grow with the number of asterisks; its brackets are letters here.
+        if re.match(fnmatch.translate(each.removeprefix("!").replace("[", "[[]")), name):
             if each.startswith("!"):
                 return False
             found = True

@@ -28,7 +28,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from infra.transports.ssh_agent import Agent, AgentKey
 from infra.transports.ssh_auth import Identity
-from infra.transports.ssh_certificates import SUFFIX, host_fault, key_in, lifetime_fault, load_certificate
+from infra.transports.ssh_certificates import SUFFIX, host_fault, key_in, lifetime_fault, load_certificate, principals_of
+from infra.transports.ssh_connection import shown
 from infra.transports.ssh_errors import FOREIGN
 from infra.transports.ssh_identity_files import identity_fault
 from infra.transports.ssh_known_hosts import HostKeys
@@ -82,7 +83,7 @@ class _Loader:
         if not hop.only_named:
             others = [each for each in self.held if each.asbytes() not in {known.key.asbytes() for known in first}]
             for each in others:
-                first += self._with_certificates(Identity(each, f"{each.comment or 'a key'} in the ssh-agent"))
+                first += self._with_certificates(Identity(each, f"{shown(each.comment) or 'a key'} in the ssh-agent"))
         for path in self.unused:
             raise AuthenticationError(
                 f"{hop.peer}: the certificate {path} is of another key than the identity",
@@ -120,7 +121,7 @@ class _Loader:
                 remedy="give it as ssh: {passphrase: secret:NAME}, use an ssh-agent, or a key of its own without a passphrase",
             )
         try:
-            return _private_key(path, passphrase.encode())
+            return _private_key(path, passphrase.encode(errors="surrogateescape"))
         except _UNUSABLE as error:
             whence = f"secret:{name}" if name else "what was typed"
             raise AuthenticationError(
@@ -146,7 +147,8 @@ class _Loader:
             if not fault:
                 certified = AgentKey(key.agent, key.blob, key.comment) if isinstance(key, AgentKey) else copy.copy(key)
                 certified.load_certificate(str(each))
-                yield Identity(certified, f"{identity.name} with the certificate {each}")
+                whose = shown(", ".join(principals_of(certificate))) if certificate else ""
+                yield Identity(certified, f"{identity.name} with the certificate {each} for {whose or 'nobody'}")
             elif each in self.hop.required:
                 raise AuthenticationError(
                     f"{self.hop.peer}: the certificate {each} {fault}", remedy="have the CA sign the key anew (ssh-keygen -s)"
@@ -208,20 +210,20 @@ def require_pinned(hop: Hop) -> None:
     )
 
 
-def check_host_key(shown: paramiko.PKey, hop: Hop) -> None:
+def check_host_key(host_key: paramiko.PKey, hop: Hop) -> None:
     """Raise HostKeyError, with both fingerprints, if a host's key isn't pinned or is revoked, or its certificate doesn't count."""
-    known, what = hop.known, f"{shown.get_name()} {shown.fingerprint}"
-    if shown.asbytes() in known.revoked:
+    known, what = hop.known, f"{host_key.get_name()} {host_key.fingerprint}"
+    if host_key.asbytes() in known.revoked:
         raise HostKeyError(
             f"{hop.peer} shows the host key {what}, which is revoked", remedy=f"give the host a new key, then change {hop.pin}"
         )
     fault = ""
-    if shown.public_blob is not None:
-        line = f"{shown.public_blob.key_type} {base64.b64encode(shown.public_blob.key_blob).decode()}"
+    if host_key.public_blob is not None:
+        line = f"{host_key.public_blob.key_type} {base64.b64encode(host_key.public_blob.key_blob).decode()}"
         fault = host_fault(load_certificate(line.encode()), known, time.time())
         if not fault:
             return
-    if any(shown.asbytes() == each.blob for each in known.keys):
+    if any(host_key.asbytes() == each.blob for each in known.keys):
         return
     if fault:
         raise HostKeyError(

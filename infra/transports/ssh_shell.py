@@ -12,10 +12,12 @@ import secrets
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import paramiko
 
 from infra.transports.ssh_connection import shown
+from infra.transports.ssh_errors import FOREIGN
 from sluice.errors import AuthenticationError, ConnectionLostError, TransportError, TransportTimeoutError
 from sluice.formats.agent_call import NOT_FOUND
 from sluice.rules.wording import output_text
@@ -65,12 +67,14 @@ class PasswordWantedError(AuthenticationError):
 
 def start(
     channel: paramiko.Channel, command: Sequence[str], *, user: str, peer: str, timeout: float, sudo: bool, password: str | None
-) -> None:
-    """Have the login shell start a command on this channel. On return its stdin and stdout are the channel's.
+) -> tuple[bytes, bytes]:
+    """Have the login shell start a command on this channel. On return its stdin and stdout are the channel's; if it fails, it is closed.
 
     Args:
         sudo: The command shall be root's.
         password: Told to sudo if it asks; never part of a command line or of an error.
+    Returns:
+        The sign, which comes on stderr too, and what came there so far: what is after the sign is the command's.
     Raises:
         AuthenticationError: The login shell runs nothing, or sudo refuses. PasswordWantedError: it asks, and ``password`` is None.
         ConnectionLostError, TransportTimeoutError.
@@ -79,18 +83,22 @@ def start(
     channel.settimeout(timeout)
     try:
         channel.exec_command(SHELL)
-    except paramiko.SSHException as error:
-        if channel.get_transport().is_active():
+        with suppress(OSError):  # what has ended already is told by what it said
+            channel.sendall(_script(command, sign, sudo))
+        return f"{sign}\n".encode(), _await(channel, sign, user, peer, timeout, sudo, password)
+    except BaseException as error:
+        is_refused = isinstance(error, paramiko.SSHException) and channel.get_transport().is_active()
+        with suppress(*FOREIGN):
+            channel.close()
+        if is_refused:
             what = f"{peer}: the host refuses to run commands for {user}"
             raise AuthenticationError(what, remedy=_FORCED.format(user=user)) from error
         raise
-    channel.sendall(_script(command, sign, sudo))
-    _await(channel, sign, user, peer, timeout, sudo, password)
 
 
 def _script(command: Sequence[str], sign: str, sudo: bool) -> bytes:
     """Return the script for sh. It doesn't contain the sign itself: a command that prints its input must not be taken for a shell."""
-    say = f"printf '%s%s\\n' {sign[:12]} {sign[12:]}"
+    say = f"say() {{ printf '%s%s\\n' {sign[:12]} {sign[12:]}; }}; say; say >&2"
     if not sudo:
         return f"{say}; exec {shlex.join(command)}\n".encode(errors="surrogateescape")
     # -k: whatever was typed there before doesn't count. sudo speaks English, the command as it would without us.
@@ -98,8 +106,8 @@ def _script(command: Sequence[str], sign: str, sudo: bool) -> bytes:
     return f"LC_ALL=C exec {shlex.join(by_sudo)}\n".encode(errors="surrogateescape")
 
 
-def _await(channel: paramiko.Channel, sign: str, user: str, peer: str, timeout: float, sudo: bool, password: str | None) -> None:
-    """Pass over everything before the sign, and tell sudo the password when it asks."""
+def _await(channel: paramiko.Channel, sign: str, user: str, peer: str, timeout: float, sudo: bool, password: str | None) -> bytes:
+    """Pass over everything before the sign, and tell sudo the password when it asks. Returns what came on stderr."""
     output, said = bytearray(), bytearray()
     end, prompt = f"{sign}\n".encode(), f"{sign}?".encode()
     asked = 0
@@ -108,17 +116,17 @@ def _await(channel: paramiko.Channel, sign: str, user: str, peer: str, timeout: 
     while not output.endswith(end):
         if channel.recv_stderr_ready():
             said += channel.recv_stderr(4096)
-            if said.count(prompt) > asked:
+            if sudo and said.count(prompt) > asked:  # nobody else may ask
                 asked += 1
                 if password is None:
                     what, remedy = _SUDO["a password is required"]
                     raise PasswordWantedError(f"{peer}: {what.format(user=user)}", remedy=remedy.format(user=user))
                 if asked > 1:
                     raise _sudo_error(b"Sorry, try again.", user, peer)
-                channel.sendall(password.encode() + b"\n")
+                channel.sendall(password.encode(errors="surrogateescape") + b"\n")
                 deadline = time.monotonic() + limit
         elif channel.recv_ready():
-            output += channel.recv(1)  # not a byte more: the rest is the command's
+            output += channel.recv(_missing(output, end))  # not a byte more: the rest is the command's
         elif channel.closed or channel.eof_received:
             raise _nothing_ran(channel, bytes(output), bytes(said).replace(prompt, b""), user, peer, sudo)
         elif time.monotonic() > deadline:
@@ -136,6 +144,13 @@ def _await(channel: paramiko.Channel, sign: str, user: str, peer: str, timeout: 
                 f"{peer}: for {user} the host runs another program than a shell: it said {_heard(output[:1000], b'')!r}",
                 remedy=_FORCED.format(user=user),
             )
+
+    return bytes(said)
+
+
+def _missing(output: bytearray, end: bytes) -> int:
+    """Return the number of bytes that ``output`` lacks at least until it ends with ``end``."""
+    return next(len(end) - size for size in range(min(len(end), len(output)), -1, -1) if output.endswith(end[:size]))
 
 
 def _nothing_ran(channel: paramiko.Channel, output: bytes, said: bytes, user: str, peer: str, sudo: bool) -> TransportError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -157,6 +158,37 @@ def test_ctrl_c_leaves_no_line_and_the_cursor(run: Callable[..., Run]) -> None:
     assert shown.terminal.end() == 130
     assert "sending" not in shown.terminal.screen.text
     assert b"\x1b[?25l" not in shown.terminal.written
+
+
+ASK = (
+    "oslo = BOARD.begin('zone', '1.2', 'oslo'); oslo.now('sending', 1, 4)",
+    "from threading import Thread; from infra.transports.ssh_secrets import asked",
+    "thread = Thread(target=lambda: tell(f'typed {asked(chr(63))}')); thread.start()",
+)
+
+
+def test_a_prompt_has_the_terminal_to_itself(run: Callable[..., Run]) -> None:
+    shown = run()
+    shown.happens(*ASK, "oslo.now('sending', 2, 4)")
+    assert "sending" not in shown.sees("?").text
+    shown.terminal.type(b"a word\n")
+    screen = shown.sees("typed a word", "oslo  sending   50 %")
+    assert screen.text.count("a word") == 1
+    assert screen.text.count("sending") == 1
+
+
+def test_ctrl_c_at_a_prompt_ends_the_command_and_leaves_the_terminal_as_it_was(run: Callable[..., Run]) -> None:
+    shown = run()
+    terminal = os.dup(shown.terminal._fd)
+    before = termios.tcgetattr(terminal)
+    shown.happens(*ASK)
+    shown.sees("?")
+    assert termios.tcgetattr(terminal) != before
+    shown.terminal.type(b"half a word\x03")
+    assert shown.terminal.end() == 130
+    assert termios.tcgetattr(terminal) == before
+    assert "half" not in shown.terminal.screen.text
+    os.close(terminal)
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {}], ids=str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import pwd
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -155,7 +156,9 @@ REFUSALS = {
     "Match colour red": "config:2: Match: colour isn't a criterion",
     "Match host web user u all": "config:2: Match: all stands with other criteria",
     "Match all host web": "config:2: Match: all stands with other criteria",
-    "Include config": "config:2: Include: is included too deep",
+    "Include config": "config:2: Include: is included too deep or too often",
+    "Include config config config config": "config:2: Include: is included too deep or too often",
+    "Include conf.d/absent*": "config:2: Include: conf.d/absent* names nothing below the site's folder",
     "= 3": "config:2: line: isn't a keyword and its value",
 }
 
@@ -203,12 +206,13 @@ def test_proxyjump_before_proxycommand_counts_alone_and_the_other_way_round(tmp_
 
 
 def test_relative_paths_are_below_the_site_and_a_tilde_is_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("HOME", "/home/somebody-else")
+    monkeypatch.setenv("LOGNAME", "somebody-else")
     monkeypatch.setenv("KEYS", "/k")
     (tmp_path / "ssh").mkdir()
     (tmp_path / "ssh/more").write_text("IdentityFile ~/.ssh/id\nIdentityFile ${KEYS}/%h-%r\nCertificateFile keys/a-cert.pub\n")
     found = read(tmp_path, "User ann\nInclude ssh/mor?\nUserKnownHostsFile known\n")
-    assert [str(each) for each in found.identities] == ["/home/ann/.ssh/id", "/k/web-ann"]
+    assert [str(each) for each in found.identities] == [f"{pwd.getpwuid(os.getuid()).pw_dir}/.ssh/id", "/k/web-ann"]
     assert (found.certificates, found.known_hosts) == ((tmp_path / "keys/a-cert.pub",), (tmp_path / "known",))
 
 
@@ -235,6 +239,16 @@ def test_every_keyword_that_the_installed_ssh_prints_is_taken_in_one_way(real_pa
 def documented() -> list[list[str]]:
     section = DOCUMENT.read_text().split("## Client settings\n")[1].split("\n## ")[0]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| `")]
+
+
+def test_ssh_takes_each_line_of_the_documentation_but_the_last(tmp_path: Path, real_part: Callable[[str], Path]) -> None:
+    real_part("ssh")
+    taken = []
+    for setting, *_ in documented():
+        line = setting.strip("`").replace('"test -e /vpn"', "true")
+        (tmp_path / "config").write_text(f"{line}\n")
+        taken.append(subprocess.run(["ssh", "-G", "-F", str(tmp_path / "config"), "web"], capture_output=True).returncode == 0)
+    assert taken == [True] * (len(taken) - 1) + [False]
 
 
 @pytest.mark.parametrize(("setting", "taken", "words"), documented())

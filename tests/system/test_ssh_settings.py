@@ -4,9 +4,10 @@ import os
 import re
 import shlex
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,12 +78,24 @@ def outcome(subscriber: Subscriber) -> bytes:
 WHOLE = b'it\'s "a" $HOME !x `y`\\\na\nb\nfrom stdin'
 
 
+def runs_by_ssh(subscriber: Subscriber, directory: Path) -> bool:
+    """Whether the installed ssh, with the same key and host key, runs a command there when nobody can type."""
+    address, known = subscriber.address, directory / "known_hosts"
+    known.write_text(f"[{address.host}]:{address.port} {subscriber.host_key}\n")
+    options = ("BatchMode=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={known}", "IdentitiesOnly=yes", "IdentityAgent=none")
+    words = [word for option in options for word in ("-o", option)] + ["-i", subscriber.identity, "-p", str(address.port)]
+    command = ["ssh", "-F", "none", *words, f"{address.user}@{address.host}", "echo it 'runs'"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).stdout == b"it runs\n"
+
+
 @pytest.mark.parametrize(
-    ("row", "accepted", "words"), [pytest.param(*row[:2], row[2] if row[2:] else "", id=row[0]) for row in rows("Server settings")]
+    ("row", "by_ssh", "accepted", "words"),
+    [pytest.param(*row[:3], row[3] if row[3:] else "", id=row[0]) for row in rows("Server settings")],
 )
 def test_a_server_setting_is_taken_as_the_table_says(
-    row: str, accepted: str, words: str, hosts: SshLab, user: Account, request: pytest.FixtureRequest
+    row: str, by_ssh: str, accepted: str, words: str, hosts: SshLab, user: Account, real_part: Callable[[str], Path]
 ) -> None:
+    real_part("ssh")
     settings = [line.replace("USER", user.name) for line in re.findall("`([^`]+)`", row)]
     known = "PubkeyAccepted" if "PubkeyAccepted" in row else GLOBAL
     above = [line for line in settings if line.startswith(known)]
@@ -100,15 +113,17 @@ def test_a_server_setting_is_taken_as_the_table_says(
             assert outcome(subscriber) == WHOLE
         else:
             assert words.replace("USER", user.name) in str(failure(subscriber))
+        assert runs_by_ssh(subscriber, host.directory) is (by_ssh == "accepted")
     finally:
         host.stop()
 
 
 def test_the_table_has_a_dozen_settings_of_both_kinds() -> None:
-    found = [row[1] for row in rows("Server settings")]
-    assert found.count("accepted") >= 6
-    assert found.count("refused") >= 12
-    assert len(found) == found.count("accepted") + found.count("refused")
+    for column in (1, 2):
+        found = [row[column] for row in rows("Server settings")]
+        assert found.count("accepted") >= 6
+        assert found.count("refused") >= 12
+        assert len(found) == found.count("accepted") + found.count("refused")
 
 
 def test_a_key_that_the_host_doesnt_know_is_named_with_the_user_and_the_causes(plain: Sshd, user: Account, tmp_path: Path) -> None:
@@ -158,8 +173,6 @@ def test_a_host_that_tells_which_types_of_keys_it_takes_is_quoted(hosts: SshLab)
 
 
 def test_a_locked_account_is_among_the_causes(hosts: SshLab, real_part: Callable[[str], Path]) -> None:
-    import subprocess
-
     with account(hosts.identity) as locked:
         subprocess.run([str(real_part("usermod")), "--lock", locked.name], check=True)
         host = hosts.host(f"locked-{locked.name}", options=locked.match())
@@ -168,8 +181,6 @@ def test_a_locked_account_is_among_the_causes(hosts: SshLab, real_part: Callable
 
 
 def test_an_expired_account_of_pam_is_told_at_once_with_what_pam_says(hosts: SshLab, real_part: Callable[[str], Path]) -> None:
-    import subprocess
-
     with account(hosts.identity) as expired:
         subprocess.run([str(real_part("usermod")), "--expiredate", "2001-01-01", expired.name], check=True)
         host = hosts.host(f"expired-{expired.name}", options=("UsePAM yes", *expired.match()))
@@ -222,6 +233,7 @@ ANSWERS = {
     "penalty": (b"Not allowed at this time\r\n", "the host takes no more logins at the moment"),
     "old": (b"SSH-1.5-Cisco-1.25\r\n", "it speaks another SSH"),
     "greeted": (b"SSH-2.0-OpenSSH_9.9\r\n", "the connection was closed during the key exchange"),
+    "endless": (b"\x1b[2Jx" * 100_000, "no SSH server answers there: it said '"),
 }
 
 
@@ -233,11 +245,12 @@ def test_whatever_answers_in_place_of_an_ssh_server_is_told(kind: str, hosts: Ss
         with server.accept()[0] as sock:
             if kind in ("http", "greeted"):
                 sock.recv(4096)
-            sock.sendall(said)
-            sock.shutdown(socket.SHUT_WR)
-            sock.settimeout(20)
-            while sock.recv(4096):
-                pass
+            with suppress(OSError):  # it hangs up on who says too much
+                sock.sendall(said)
+                sock.shutdown(socket.SHUT_WR)
+                sock.settimeout(20)
+                while sock.recv(4096):
+                    pass
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=answer)
@@ -246,6 +259,7 @@ def test_whatever_answers_in_place_of_an_ssh_server_is_told(kind: str, hosts: Ss
         error = failure(with_address(host.subscriber, port=server.getsockname()[1]))
         thread.join()
     assert words in error.message
+    assert error.message.isprintable()
 
 
 def test_a_silent_port_ends_long_before_the_connection_timeout(hosts: SshLab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,6 +410,20 @@ def test_sudo_without_a_password_makes_commands_roots_and_carries_any_bytes(plai
     assert outcome(by_sudo(user.on(plain))) == WHOLE
 
 
+def test_stderr_is_the_commands_alone_and_none_of_it_is_lost(hosts: SshLab) -> None:
+    with account(hosts.identity) as made:
+        shell = made.home / "shell"
+        shell.write_text('#!/bin/sh\necho noise >&2; echo noise; exec /bin/sh "$@"\n')
+        shell.chmod(0o755)
+        os.system(f"usermod --shell {shlex.quote(str(shell))} {made.name}")
+        host = hosts.host(f"shell-{made.name}", options=made.match())
+        with closing(SshTransport(Path("/")).login(made.on(host), timeout=TIMEOUT)) as login:
+            for number in range(5):
+                assert login.run(["sh", "-c", f"echo {number} >&2; echo out; exit 3"]) == (3, b"out\n", f"{number}\n".encode())
+            assert login.run(["sh", "-c", "exec 2>&-; echo out"]) == (0, b"out\n", b"")
+        host.stop()
+
+
 def test_the_password_reaches_sudo_alone(plain: Sshd, user: Account, sudo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user.rule("{} ALL=(root) ALL")
     monkeypatch.setenv("SLUICE_SECRET_OURS", user.password)
@@ -420,18 +448,18 @@ def test_without_a_secret_the_password_is_asked_once_on_a_terminal(
     user.rule("{} ALL=(root) ALL")
     prompts: list[str] = []
 
-    def typed(prompt: str, stream: object) -> str:
+    def typed(prompt: str) -> str:
         prompts.append(prompt)
         return user.password
 
     monkeypatch.setattr(ssh_secrets, "_asked", {})
-    monkeypatch.setattr(ssh_secrets.getpass, "getpass", typed)
+    monkeypatch.setattr(ssh_secrets, "_typed", typed)
     subscriber = by_sudo(user.on(plain))
     assert "sudo asks for a password" in failure(subscriber).message  # there is no terminal here
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert outcome(subscriber) == outcome(subscriber) == WHOLE
-    assert prompts == [f"Password of {user.name} for sudo: "]
+    assert prompts == [f"Password of {user.name}@127.0.0.1:{plain.port} for sudo: "]
 
 
 @pytest.mark.parametrize(

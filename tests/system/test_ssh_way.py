@@ -5,21 +5,26 @@ from __future__ import annotations
 import base64
 import getpass
 import os
+import re
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import paramiko
 import pytest
 
 from infra.transports import ssh_secrets
 from infra.transports.ssh import SshTransport
+from infra.transports.ssh_connection import open_tunnel
 from infra.transports.ssh_keys import _private_key
+from infra.transports.ssh_way import find_way
 from sluice.errors import AuthenticationError, BlueprintError, HostKeyError, TransportError, UnreachableError
 from sluice.model.site import Address, Ssh, Subscriber
 from tests.system.sshd import Sshd, SshLab, children, free_port, make_key
@@ -255,7 +260,7 @@ def test_a_passphrase_comes_from_a_secret_or_is_asked_once_and_a_wrong_one_is_sa
     monkeypatch.setattr(ssh_secrets, "_asked", {})
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("getpass.getpass", lambda prompt, stream=None: prompts.append(prompt) or "three secret words")
+    monkeypatch.setattr(ssh_secrets, "_typed", lambda prompt: prompts.append(prompt) or "three secret words")
     assert works(tmp_path, plain)
     assert works(tmp_path, plain)
     assert prompts == [f"Passphrase of {key}: "]
@@ -449,3 +454,154 @@ def test_the_remedy_names_the_key_that_the_document_has(ssh_lab: SshLab, tmp_pat
         with pytest.raises(HostKeyError, match="pinned is") as caught:
             SshTransport(tmp_path).login(subscriber, timeout=20)
         assert place in caught.value.remedy
+
+
+# --- hosts that mean harm ---------------------------------------------------------------------------------------------
+
+
+class Hostile(paramiko.ServerInterface):
+    """A host that lets everybody in, notes what it is asked for, and does ``act`` when a command comes."""
+
+    def __init__(self, site: Path, act: Callable[[paramiko.Channel], object], allowed: str = "publickey") -> None:
+        self.site, self.act, self.allowed = site, act, allowed
+        self.asked: list[str] = []
+        self.outcome: list[object] = []
+        self.key = paramiko.PKey.from_path(make_key(site / "hostile"))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def subscriber(self, identity: Path, **ssh: Any) -> Subscriber:
+        address = Address("ssh", "127.0.0.1", self._listening.getsockname()[1], ME)
+        host_key = f"{self.key.get_name()} {self.key.get_base64()}"
+        return Subscriber("hostile", address, PurePosixPath("/srv/x"), host_key=host_key, identity=str(identity), ssh=Ssh(**ssh))
+
+    def error(self, subscriber: Subscriber) -> TransportError:
+        """What becomes of a command there."""
+        with pytest.raises(TransportError) as caught, closing(SshTransport(self.site).login(subscriber, timeout=20)) as login:
+            login.run(["true"])
+        self._thread.join()
+        return caught.value
+
+    def _serve(self) -> None:
+        with self._listening, self._listening.accept()[0] as sock, closing(paramiko.Transport(sock)) as transport:
+            transport.add_server_key(self.key)
+            transport.start_server(server=self)
+            channel = transport.accept(20)
+            if channel is not None:
+                channel.settimeout(20)
+                self.outcome.append(self.act(channel))
+                channel.close()
+            transport.join(20)
+
+    def get_allowed_auths(self, username: str) -> str:
+        return self.allowed
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        return paramiko.AUTH_SUCCESSFUL if self.allowed == "publickey" else paramiko.AUTH_FAILED
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        self.asked.append(kind)
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        self.asked.append(command.decode())
+        return True
+
+    def check_channel_env_request(self, channel: paramiko.Channel, name: bytes, value: bytes) -> bool:
+        self.asked.append(f"environment {name!r}")
+        return True
+
+    def check_channel_forward_agent_request(self, channel: paramiko.Channel) -> bool:
+        self.asked.append("the agent")
+        return True
+
+
+def script_of(channel: paramiko.Channel) -> str:
+    """The one line that the host is given to run."""
+    said = b""
+    while not said.endswith(b"\n"):
+        said += channel.recv(1)
+    return said.decode()
+
+
+def test_a_host_is_asked_for_sh_alone_and_gets_no_channel_back(ssh_lab: SshLab, tmp_path: Path, agent: Path) -> None:
+    """Not to the ssh-agent that logs in there, nor to a display or a port."""
+    add(ssh_lab.identity)
+
+    def grab(channel: paramiko.Channel) -> list[str]:
+        transport, got = channel.get_transport(), []
+        for kind in ("auth-agent@openssh.com", "auth-agent", "x11", "forwarded-tcpip", "direct-tcpip", "session"):
+            with suppress(paramiko.ChannelException):
+                transport.open_channel(kind, ("127.0.0.1", 22), ("127.0.0.1", 22), timeout=20)
+                got.append(kind)
+        if transport.global_request("tcpip-forward", ("127.0.0.1", 0), wait=True) is not None:
+            got.append("a port")
+        return got
+
+    host = Hostile(tmp_path, grab)
+    host.error(host.subscriber(Path(f"{ssh_lab.identity}.pub"), agent=True))
+    assert host.outcome == [[]]
+    assert host.asked == ["session", "sh"]
+
+
+def test_a_host_that_asks_for_a_password_without_sudo_gets_none(ssh_lab: SshLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_SECRET_SUDO", "three secret words")
+    monkeypatch.setattr("infra.transports.ssh.asked", lambda prompt: pytest.fail("somebody is asked"))
+
+    def imitate(channel: paramiko.Channel) -> bytes:
+        sign = "".join(re.findall(r"printf '%s%s\\n' (\S+) (\S+);", script_of(channel))[0])
+        channel.sendall_stderr(f"[sudo] password: {sign}?".encode())
+        channel.settimeout(1)
+        with suppress(TimeoutError):
+            return channel.recv(100)
+        channel.send_exit_status(1)
+        return b""
+
+    host = Hostile(tmp_path, imitate)
+    error = host.error(host.subscriber(ssh_lab.identity, become_password="SUDO"))
+    assert host.outcome == [b""]
+    assert "three secret words" not in repr(error)
+
+
+def test_a_host_that_asks_for_sudos_password_twice_gets_it_once(ssh_lab: SshLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_SECRET_SUDO", "three secret words")
+
+    def imitate(channel: paramiko.Channel) -> bytes:
+        script = script_of(channel)
+        assert "three" not in script
+        prompt = script.split(" -p ")[1].split()[0].strip("'")
+        channel.sendall_stderr(prompt.encode())
+        got = channel.recv(100)
+        channel.sendall_stderr(prompt.encode() * 3)
+        return got + channel.recv(100)
+
+    host = Hostile(tmp_path, imitate)
+    error = host.error(host.subscriber(ssh_lab.identity, become="sudo", become_password="SUDO"))
+    assert host.outcome == [b"three secret words\n"]
+    assert "sudo refuses the password" in error.message
+    assert "three" not in f"{error!r} {error.__cause__!r} {error.__context__!r}"
+
+
+def test_what_a_host_says_reaches_a_terminal_without_control_characters(ssh_lab: SshLab, tmp_path: Path) -> None:
+    host = Hostile(tmp_path, lambda channel: None, allowed="password,\x1b[2J\x07evil")
+    error = host.error(host.subscriber(ssh_lab.identity))
+    assert "[2J" in error.message
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_what_a_jump_host_says_does_so_too(code: int, tmp_path: Path) -> None:
+    class Refusing(paramiko.Transport):
+        def __init__(self) -> None:
+            pass
+
+        def open_channel(self, *_: object, **__: object) -> paramiko.Channel:
+            raise paramiko.ChannelException(code, "\x1b[2Jno")
+
+    ssh = Ssh(jump=(Address("ssh", "j", 22, "u"),))
+    subscriber = Subscriber("a", Address("ssh", "a", 22, "u"), PurePosixPath("/w"), host_keys="k", identity="i", ssh=ssh)
+    jump, end = find_way(subscriber, tmp_path).hops
+    with pytest.raises(UnreachableError, match=r"jump host u@j:22 .*\[2Jno") as caught:
+        open_tunnel(Refusing(), jump, end, 1)
+    assert str(caught.value).isprintable()

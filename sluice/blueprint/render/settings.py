@@ -84,7 +84,7 @@ def _subscriber(s: Subscriber, site: Site) -> Iterator[tuple[str, str]]:
         yield "ssh.agent", "as ssh.config says" if s.ssh.agent is None and s.ssh.config else _flag(bool(s.ssh.agent))
         yield "ssh.certificate", s.ssh.certificate or "beside the identity, if there is one"
         yield "ssh.passphrase", f"secret:{s.ssh.passphrase}" if s.ssh.passphrase else "asked on a terminal, if there is one"
-        yield "ssh.become", s.ssh.become or "nobody else"
+        yield "ssh.become", s.ssh.become or "the login's account"
         yield "ssh.become_password", f"secret:{s.ssh.become_password}" if s.ssh.become_password else "asked on a terminal, if there is one"
     yield "platform", s.platform or "unknown"
     yield "working_directory", str(s.working_directory)
