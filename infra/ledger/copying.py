@@ -25,6 +25,7 @@ from infra.ledger.sql import POSTGRES, path_of
 from infra.ledger.sqlite import make_file, sqlite_database
 from infra.ledger.tables import SCHEMA_VERSION, metadata, schema_version, tickets
 from sluice.errors import LedgerError
+from sluice.rules.wording import counted
 
 BATCH = 2000
 """Rows at once."""
@@ -114,7 +115,7 @@ class _Source:
                 " WHERE datname = current_database() AND application_name = 'sluice' AND pid <> pg_backend_pid()"
             )
             if number := self.connection.execute(others).scalar_one():
-                raise LedgerError(f"ledger {self.database.name} is in use by {number} other connections of Sluice", remedy=_STOP)
+                raise LedgerError(f"ledger {self.database.name} is in use by {counted(number, 'other connection')} of Sluice", remedy=_STOP)
 
 
 def _locked(source: _Source, new: Database, now: datetime, dry_run: bool, is_new_file: bool, progress: Progress) -> Copied:
@@ -126,8 +127,8 @@ def _locked(source: _Source, new: Database, now: datetime, dry_run: bool, is_new
             _check_version(new.name, found)
             if not _is_empty(connection):
                 return _equal(source, connection, new.name)
-        counted = tuple(_digest(each, zip_longest(source.rows(each), ())) for each in TABLES)
-        return Copied(source.database.name, new.name, counted, was_there=False)
+        sums = tuple(_digest(each, zip_longest(source.rows(each), ())) for each in TABLES)
+        return Copied(source.database.name, new.name, sums, was_there=False)
 
     def write(connection: Connection) -> Copied:
         _be_patient(connection)

@@ -111,11 +111,13 @@ def name_of(url: str) -> str:
 def _settings(url: str) -> dict[str, Any]:
     """Parse a URL as libpq does."""
     try:
-        return conninfo_to_dict("postgresql://" + url.partition("://")[2])
-    except psycopg.ProgrammingError:
-        # Its message quotes the URL, which may have a password.
-        remedy = "write postgresql://USER@HOST/DATABASE, with %xx for what isn't plain"
-        raise LedgerError("the ledger's URL can't be read", remedy=remedy) from None
+        found = conninfo_to_dict("postgresql://" + url.partition("://")[2])
+    except psycopg.ProgrammingError:  # its message quotes the URL, which may have a password
+        found = None
+    # A password with / or @ ends too early: the rest of it is taken for host, port or database.
+    if found is None or any("@" in str(found.get(name, "")) for name in ("host", "port", "dbname")):
+        raise LedgerError("the ledger's URL can't be read", remedy="write postgresql://USER@HOST/DATABASE, with %xx for what isn't plain")
+    return found
 
 
 def _name(settings: dict[str, Any]) -> str:

@@ -29,6 +29,8 @@ from sluice.model.ticket import Ticket
 
 POSTGRES = ("postgresql://", "postgresql+psycopg://")
 _REMEDY = "write a path, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+_NO_PATH = re.compile(r"(?:^|\s)(?:host|hostaddr|port|dbname|user|password|passfile|service)\s*=|//[^/]*:[^/]*@")
+"""As libpq's connection strings and damaged URLs have it: as a path, their password would be shown, and name a file."""
 
 
 def open_ledger(url_or_path: str | Path, *, busy_seconds: float = BUSY_SECONDS, tries: int = TRIES) -> SqlLedger:
@@ -70,6 +72,8 @@ def path_of(text: str) -> Path:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/(?!/)", text):  # a URL that lacks a slash; as a path it would name a directory
         raise LedgerError(f"a ledger at {text.partition(':')[0]}:/ is neither a path nor sqlite:/// nor postgresql://", remedy=_REMEDY)
     if "://" not in text:
+        if _NO_PATH.search(text):
+            raise LedgerError("the ledger is named by a connection string, or by a URL that can't be read", remedy=_REMEDY)
         return Path(text)
     try:
         url = make_url(text)

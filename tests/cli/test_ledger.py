@@ -8,6 +8,7 @@ import pytest
 
 from infra.orchestrator.server_address import state_directory
 from sluice.durable import locked
+from sluice.errors import LedgerError
 from tests.cli.conftest import Sluice
 from tests.ports.test_ledger_copy import filled
 
@@ -48,3 +49,29 @@ def test_while_up_runs_for_the_site_it_refuses(sluice: Sluice, site: Path, sourc
 def test_a_refusal_is_json_too(sluice: Sluice, site: Path, tmp_path: Path) -> None:
     refused = sluice("ledger", "copy", tmp_path / "none.db", tmp_path / "new.db", "--json")
     assert (refused.code, refused.json["error"]["code"]) == (10, "LedgerError")
+
+
+SECRETS = [
+    "postgresql://sluice:hunter2/x@127.0.0.1/ledger",
+    "postgresql://sluice:hunter2@x@127.0.0.1/ledger",
+    "postgresql://sluice:hunter2%@127.0.0.1/ledger",
+    "postgresql+psycopg://sluice:a/hunter2@127.0.0.1:5432/ledger",
+    "postgresql//sluice:hunter2@127.0.0.1/ledger",
+    "postgres://sluice:hunter2@127.0.0.1/ledger",
+    "mysql://sluice:hunter2@127.0.0.1/ledger",
+    "host=127.0.0.1 user=sluice password=hunter2",
+    "password = hunter2 dbname=ledger",
+]
+
+
+@pytest.mark.parametrize("place", SECRETS)
+def test_no_damaged_name_of_a_ledger_shows_its_password_or_makes_a_file(
+    place: str, sluice: Sluice, site: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ledger.db").touch()
+    refused = [sluice("ledger", "copy", place, tmp_path / "new.db"), sluice("ledger", "copy", tmp_path / "ledger.db", place)]
+    monkeypatch.setenv("SLUICE_LEDGER", place)
+    for each in (*refused, sluice("status")):
+        told = each.out + each.err
+        assert (each.code, "hunter2" in told, "write " in told) == (LedgerError.exit_code, False, True), told
+    assert list(Path.cwd().iterdir()) == []

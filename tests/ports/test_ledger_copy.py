@@ -204,7 +204,7 @@ def test_a_postgresql_that_others_have_open_is_refused_as_source(source: str, po
     with closing(other):
         assert isinstance(other, SqlLedger)
         other.snapshot()
-        with pytest.raises(LedgerError, match="in use by 1 other connections"):
+        with pytest.raises(LedgerError, match="in use by 1 other connection of"):
             copied(url, str(tmp_path / "back.db"))
     assert copied(url, str(tmp_path / "back.db")).tables
     postgres.drop(name)
