@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from cli.hosts import bundle_directory
-from cli.session import Session, dry_run_option, emit, json_option, say, session
+from cli.session import Session, dry_run_option, emit, json_option, out, say, session
 from cli.tables import size
 
 LOCK_FILE = "requirements.lock"
@@ -39,14 +39,14 @@ def agent_build(session: Session, python: str, machine: str, libc: str | None, d
     here = Platform.current()
     target = Platform(_python(python) or here.python, machine or platform.machine(), libc or here.libc)
     if dry_run:
-        click.echo(f"would make {directory / target.file_name} for {target}")
+        out(f"would make {directory / target.file_name} for {target}")
         return
     say(f"making the agent bundle for {target}")
     bundle = build_from_installed(directory) if target == here else build_from_index(directory, target, lock=_lock_file())
     if as_json:
         emit({"path": str(bundle.path), "platform": str(bundle.platform), "sha256": bundle.digest, "bytes": bundle.size})
     else:
-        click.echo(f"{bundle.path}  {size(bundle.size)}  SHA-256 {bundle.digest}")
+        out(f"{bundle.path}  {size(bundle.size)}  SHA-256 {bundle.digest}")
 
 
 def _python(text: str) -> tuple[int, int] | None:

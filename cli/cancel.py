@@ -8,7 +8,7 @@ from contextlib import suppress
 import click
 
 from cli.ledgers import ledger_of, site_snapshot
-from cli.session import Session, distributions_of, dry_run_option, now, session
+from cli.session import Session, distributions_of, dry_run_option, now, out, session
 from sluice.model.ticket import Phase
 from sluice.rules.wording import counted
 
@@ -35,7 +35,7 @@ def cancel(session: Session, name: str, dry_run: bool) -> None:
                 if ledger is not None:
                     ledger.request_cancel(name, at=at, by=_account())
     done = "would be cancelled" if dry_run else "is cancelled"
-    click.echo(f"{name} {done}: {counted(len(waiting), 'send')} waiting, {counted(len(running), 'send')} under way that will finish")
+    out(f"{name} {done}: {counted(len(waiting), 'send')} waiting, {counted(len(running), 'send')} under way that will finish")
 
 
 def _account() -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from cli.tables import WIDE
-from sluice.rules.wording import printable
+from cli.terminal import cells, wrapped
 
 if TYPE_CHECKING:
     from infra.orchestrator.changes import Change, Changes
@@ -32,7 +31,7 @@ def changes_text(changes: Changes, *, done: bool) -> str:
         lines += _wrapped(sentence, "")
     for _, group in groupby(changes.changes, key=lambda change: (change.act, change.kind, change.differs)):
         alike = list(group)
-        lines += [printable(f"{change.act} {change.kind} {change.name}") for change in alike]
+        lines += [f"{change.act} {change.kind} {change.name}" for change in alike]
         lines += _fields(alike[0])
     found = [change.act.value for change in changes.changes]
     numbers = ", ".join(f"{found.count(act)} {words[done]}" for act, words in _ACTS.items() if act in found)
@@ -84,23 +83,15 @@ def _value(value: Any) -> str:
 def _pair(label: str, old: str, new: str) -> Iterator[str]:
     """Yield ``label: old -> new``, or below each other the paragraphs that differ."""
     line = f"    {label}: {old} -> {new}"
-    if len(line) <= WIDE and line.isprintable():
+    if cells(line) <= WIDE and line.isprintable():
         yield line
         return
     yield f"    {label}:"
     before, after = ([part for part in text.split("\n\n") if part.strip()] for text in (old, new))
-    for sign, parts, others in (("-", before, after), ("+", after, before)):
-        for part in parts:
-            if part not in others:
-                yield from _wrapped(f"{sign} {part}", "      ")
+    differing = [f"- {part}" for part in before if part not in after] + [f"+ {part}" for part in after if part not in before]
+    for each in differing or ["(white space, or the order of paragraphs)"]:
+        yield from _wrapped(each, "      ")
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(
-        printable(" ".join(text.split())),
-        WIDE,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return wrapped(text, WIDE, indent=indent, hanging=f"{indent}  ", breaks=False)

@@ -21,7 +21,7 @@ from cli.contacts import contacts_of
 from cli.failures import SOME_FAILED
 from cli.findings import findings_text, host_findings, verbose_option
 from cli.hosts import bundle_directory, on_each, publishers_here, timeout_of, transport_of
-from cli.session import Session, emit, json_option, now, session
+from cli.session import Session, emit, json_option, now, out, session
 from sluice.errors import SluiceError, TrustError
 from sluice.rules.diagnosis import Finding, Health, clock_went_back
 
@@ -48,7 +48,7 @@ def doctor(ctx: click.Context, session: Session, subscribers: bool, listed: bool
     if as_json:
         emit({"failed": failed, "warnings": warnings, "findings": [asdict(each) for each in found]})
     else:
-        click.echo(findings_text(found, listed=listed))
+        out(findings_text(found, listed=listed))
     ctx.exit(SOME_FAILED if failed else 0)
 
 

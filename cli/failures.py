@@ -19,9 +19,10 @@ from typing import Any
 
 import click
 
-from cli.session import emit
+from cli.session import emit, say
 from sluice.errors import BlueprintError, SiteError, SluiceError, StoreError, error_from_code
-from sluice.rules.wording import counted
+from sluice.rules.names_on_disk import shown_path
+from sluice.rules.wording import counted, printable
 
 SOME_FAILED = 1
 """Exit code if several things failed for different reasons."""
@@ -84,15 +85,15 @@ def worst_exit(codes: Iterable[str]) -> int:
 def report(error: BaseException, *, as_json: bool, debug: bool) -> int:
     """Print an error, and return the exit code."""
     if debug and not isinstance(error, click.ClickException):
-        traceback.print_exception(error)
+        say(_traceback(error))
     if isinstance(error, click.ClickException):
         return _report_usage(error, as_json=as_json)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        click.echo("sluice: interrupted; every step may be repeated", err=True)
+        say("sluice: interrupted; every step may be repeated")
         return INTERRUPTED
     # Within a flow run Prefect handles the signal and raises a class of its own, which must not be imported for this.
     if isinstance(error, Terminated) or type(error).__name__ == "TerminationSignal":
-        click.echo("sluice: terminated; every step may be repeated", err=True)
+        say("sluice: terminated; every step may be repeated")
         return TERMINATED
     if isinstance(error, OSError):
         error = _file_error(error) or error
@@ -100,7 +101,7 @@ def report(error: BaseException, *, as_json: bool, debug: bool) -> int:
         if as_json:
             emit({"error": error_json(error)})
         else:
-            click.echo(_message(error), err=True)
+            say(_message(error))
         return error.exit_code
     return _report_unexpected(error, as_json=as_json)
 
@@ -129,7 +130,7 @@ def _file_error(error: OSError) -> StoreError | None:
 def _path(error: OSError) -> str:
     if error.filename is None:
         return "a file of this machine"
-    return os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
+    return shown_path(os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename))
 
 
 def _message(error: SluiceError) -> str:
@@ -146,9 +147,9 @@ def _report_usage(error: click.ClickException, *, as_json: bool) -> int:
         emit({"error": {"code": "UsageError", "message": message, "remedy": "see --help", "exit": USAGE}})
         return USAGE
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        click.echo(f"sluice: {message}\nSee `{error.ctx.command_path} --help`.", err=True)
+        say(f"sluice: {message}\nSee `{error.ctx.command_path} --help`.")
     else:
-        click.echo(f"sluice: {message}", err=True)
+        say(f"sluice: {message}")
     return USAGE
 
 
@@ -162,18 +163,21 @@ def _usage_message(error: click.ClickException) -> str:
     return error.format_message()
 
 
+def _traceback(error: BaseException) -> str:
+    return printable("".join(traceback.format_exception(error)).rstrip(), keep="\n")
+
+
 def _report_unexpected(error: BaseException, *, as_json: bool) -> int:
     what = f"{type(error).__name__}: {error}".splitlines()[0][:300]
     try:
         handle, path = tempfile.mkstemp(prefix="sluice-traceback-", suffix=".txt")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(f"{' '.join(sys.version.split())}\n")
-            traceback.print_exception(error, file=file)
+            file.write(f"{' '.join(sys.version.split())}\n{_traceback(error)}\n")
         remedy = f"the traceback is in {path}; please report it"
     except OSError:
         remedy = "run it again with `sluice --debug` to see the traceback"
     if as_json:
         emit({"error": {"code": "UnexpectedError", "message": what, "remedy": remedy, "exit": UNEXPECTED}})
     else:
-        click.echo(f"sluice: an unexpected error: {what}: {remedy}", err=True)
+        say(f"sluice: an unexpected error: {what}: {remedy}")
     return UNEXPECTED

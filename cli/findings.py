@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.tables import one_line
-from cli.terminal import columns, paint
+from cli.terminal import Line, columns, wrapped
 from sluice.rules.diagnosis import Finding, Health
 from sluice.rules.wording import counted
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 verbose_option = click.option("--verbose", "-v", "listed", is_flag=True, help="List what is fine too.")
 _COLOURS = {Health.FAILED: "red", Health.WARNING: "yellow", Health.OK: ""}
 _INDENT = 9
+NARROW = 20
+"""Least columns of the sentences."""
 
 
 def host_findings(done: HostResult[list[CheckItem]]) -> Iterator[Finding]:
@@ -32,36 +33,37 @@ def host_findings(done: HostResult[list[CheckItem]]) -> Iterator[Finding]:
         yield Finding(health, "subscriber", done.subscriber.name, f"{item.item}: {item.detail}", item.remedy)
 
 
-def findings_text(found: Sequence[Finding], *, listed: bool) -> str:
+def findings_text(found: Sequence[Finding], *, listed: bool) -> Sequence[Line]:
     """Lay them out; several objects that the same is said of are named together.
 
     Args:
         listed: List each that is fine too.
     """
     fine = [each for each in found if each.health is Health.OK]
-    told = [paint(text, _COLOURS[health]) for health in (Health.FAILED, Health.WARNING) for text in _texts(found, health)]
+    told = [line for health in (Health.FAILED, Health.WARNING) for line in _lines(found, health)]
     if listed:
-        told += _texts(found, Health.OK)
+        told += _lines(found, Health.OK)
     elif fine:
         counts = ", ".join(f"{area} {number}" for area, number in Counter(each.area for each in fine).items())
-        told.append(_wrapped("fine", f"{counted(len(fine), 'check')}: {counts}"))
+        told += _laid_out("fine", "", f"{counted(len(fine), 'check')}: {counts}")
     failed, warnings = (sum(each.health is health for each in found) for health in (Health.FAILED, Health.WARNING))
-    return "\n".join([*told, "", f"{counted(len(found), 'check')}: {failed} failed, {counted(warnings, 'warning')}"])
+    return [*told, ("", ""), (f"{counted(len(found), 'check')}: {failed} failed, {counted(warnings, 'warning')}", "")]
 
 
-def _texts(found: Iterable[Finding], health: Health) -> Sequence[str]:
+def _lines(found: Iterable[Finding], health: Health) -> Sequence[Line]:
     objects: dict[tuple[str, str, str], list[str]] = {}
     for each in found:
         if each.health is health:
             objects.setdefault((each.area, each.sentence, each.remedy), []).append(each.object)
     return [
-        _wrapped(health.value, f"{area} {', '.join(dict.fromkeys(names))}: {sentence}", remedy)
+        line
         for (area, sentence, remedy), names in objects.items()
+        for line in _laid_out(health.value, _COLOURS[health], f"{area} {', '.join(dict.fromkeys(names))}: {sentence}", remedy)
     ]
 
 
-def _wrapped(word: str, *texts: str) -> str:
-    width, lines = columns(), []
+def _laid_out(word: str, colour: str, *texts: str) -> Sequence[Line]:
+    width, lines = columns(), list[str]()
     for text in filter(None, map(one_line, texts)):
-        lines += textwrap.wrap(text, max(20, width - _INDENT - 1), break_on_hyphens=False) if width else [text]
-    return "\n".join(f"{word if number == 0 else '':{_INDENT}}{line}" for number, line in enumerate(lines))
+        lines += wrapped(text, max(NARROW, width - _INDENT)) if width else [text]
+    return [(f"{word if number == 0 else '':{_INDENT}}{line}", colour) for number, line in enumerate(lines)]

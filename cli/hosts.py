@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import click
 
 from cli.session import Session
+from cli.terminal import Region, is_live
 from sluice.errors import SluiceError, TrustError
+from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from infra.transports.address import AddressTransport
@@ -46,13 +49,28 @@ def chosen(session: Session, names: tuple[str, ...], every: bool) -> list[Subscr
 def on_each(
     subscribers: Sequence[Subscriber], work: Callable[[Subscriber], R], *, show: Callable[[HostResult[R]], None] = lambda _: None
 ) -> list[HostResult[R]]:
-    """Run ``work`` for each, several at once, and show each result; both results and calls of ``show`` are in the order given."""
+    """Run ``work`` for each, several at once, and show each result; both results and calls of ``show`` are in the order given.
+
+    A live terminal has a line with how many are done, and whom it waits for.
+    """
+    region = Region(sys.stderr) if is_live(sys.stderr) else None
+    begun, over = dict[str, None](), set[str]()
+
+    def tell() -> None:
+        if region is not None:
+            waiting = [name for name in list(begun) if name not in over]
+            region.show([(f"{len(over)} of {counted(len(subscribers), 'Subscriber')} done, waiting for {', '.join(waiting)}", "")])
 
     def attempt(subscriber: Subscriber) -> HostResult[R]:
+        begun[subscriber.name] = None
+        tell()
         try:
             return HostResult(subscriber, work(subscriber), None)
         except SluiceError as error:
             return HostResult(subscriber, None, error)
+        finally:
+            over.add(subscriber.name)
+            tell()
 
     pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="host")
     try:
@@ -63,6 +81,8 @@ def on_each(
         return results
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        if region is not None:
+            region.clear()
 
 
 def publishers_here(site: Site, distributors: Iterable[str]) -> Mapping[str, Publisher]:

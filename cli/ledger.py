@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import click
 
-from cli.session import Session, dry_run_option, emit, json_option, now, say, session
+from cli.session import Session, dry_run_option, emit, json_option, now, out, say, session
 from cli.tables import table
 from sluice.errors import LedgerError, StoreLockedError
 from sluice.rules.wording import counted
@@ -52,12 +52,12 @@ def ledger_copy(session: Session, source: str, target: str, dry_run: bool, as_js
     if as_json:
         emit({"source": copied.source, "target": copied.target, "copied": is_done, "tables": [asdict(each) for each in copied.tables]})
         return
-    click.echo(table(["table", "rows", "sha-256"], [[t.table, str(t.rows), t.digest[:16]] for t in copied.tables], right={"rows"}))
+    out(table(["table", "rows", "sha-256"], [[t.table, str(t.rows), t.digest[:16]] for t in copied.tables], right={"rows"}))
     if dry_run and not copied.was_there:
-        click.echo(f"would copy {copied.source} to {copied.target}")
+        out(f"would copy {copied.source} to {copied.target}")
         return
-    click.echo(f"{copied.target} {'was equal already' if copied.was_there else 'is equal, row by row'}; {copied.source} is as it was")
-    click.echo("Now set SLUICE_LEDGER to the target for the workers and for commands, start the workers, and run `sluice doctor`.")
+    out(f"{copied.target} {'was equal already' if copied.was_there else 'is equal, row by row'}; {copied.source} is as it was")
+    out("Now set SLUICE_LEDGER to the target for the workers and for commands, start the workers, and run `sluice doctor`.")
 
 
 def _keep_up_out(session: Session, stack: ExitStack) -> None:

@@ -94,8 +94,10 @@ def _raise_terminated(_number: int, _frame: object) -> None:
 
 
 def main() -> None:
-    """Run as the console script. SIGTERM ends it as Ctrl-C does: with everything that was started for this command."""
+    """Run as the console script. SIGTERM, or a terminal that is closed, ends it as Ctrl-C does: with everything that was started for it."""
     signal.signal(signal.SIGTERM, _raise_terminated)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))  # within a run that is Prefect's
     settle()
     code = run(sys.argv[1:])
     gc.freeze()  # the system takes all memory back: a last search for cycles in it would cost a tenth of a second

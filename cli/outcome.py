@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cli.ledgers import events_of, ledger_of, site_snapshot
-from cli.tables import Row, duration, fitted, painted, size
+from cli.tables import Row, duration, fitted, size
+from cli.terminal import Line, columns
 from sluice.model.event import Event, EventKind
 from sluice.model.state import CurrentState, State
 
@@ -90,7 +91,7 @@ _FAILED = frozenset({State.FAILED, State.UNAVAILABLE, State.WAITING})
 """States with an error in the ledger; WAITING is one because the send will be retried."""
 
 
-def outcome_table(outcomes: Sequence[Outcome], told: Collection[tuple[str, str]] = ()) -> str:
+def outcome_table(outcomes: Sequence[Outcome], told: Collection[tuple[str, str]] = ()) -> Sequence[Line]:
     """Lay out Subscriber, revision, state, bytes sent to it (without its answers), time and reason, those that failed first.
 
     Args:
@@ -106,7 +107,7 @@ def outcome_table(outcomes: Sequence[Outcome], told: Collection[tuple[str, str]]
     headers = ["subscriber", "distribution", "revision", "state", "sent", "time", "reason"]
     if len({o.row.distribution for o in outcomes}) < 2:
         headers, rows = [headers[0], *headers[2:]], [replace(row, cells=[row.cells[0], *row.cells[2:]]) for row in rows]
-    return painted(fitted(headers, rows, right={"sent", "time"}, less=["time", "sent", "revision"]))
+    return fitted(headers, rows, width=columns(), right={"sent", "time"}, less=["time", "sent", "revision"])
 
 
 def _last_event(site: Site, distributor: str) -> int:

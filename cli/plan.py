@@ -17,7 +17,7 @@ from cli.changes_text import changes_text
 from cli.confirm import confirm, yes_option
 from cli.failures import CHANGES
 from cli.predictions import bytes_cell, links_json, predicted, prediction_json, show_links, time_cell
-from cli.session import Session, dry_run_option, emit, json_option, now, say, session, utc
+from cli.session import Session, dry_run_option, emit, json_option, now, out, say, session, utc
 from cli.tables import table
 from sluice.rules.wording import counted
 
@@ -67,7 +67,7 @@ def apply(ctx: click.Context, session: Session, dry_run: bool, yes: bool, and_re
         if as_json:
             emit(changes.as_json())
         else:
-            click.echo(changes_text(changes, done=True))
+            out(changes_text(changes, done=True))
         ends = [run_flow(session, "refresh", {"distributor": name}) for name in sorted(site.distributors)] if and_refresh else []
     for end in ends:
         say(end.message)
@@ -139,14 +139,14 @@ def _show_plan(session: Session, *, as_json: bool) -> Changes:
     if as_json:
         emit({**changes.as_json(), "send": sends, "links": links_json(sends), "refresh": refreshes})
         return changes
-    click.echo(changes_text(changes, done=False))
+    out(changes_text(changes, done=False))
     if sends:
-        click.echo("\nsends that are due:")
+        out("\nsends that are due:")
         cells = [[s["subscriber"], s["distribution"], s["revision"], s["base"] or "-", bytes_cell(s), time_cell(s)] for s in sends]
-        click.echo(table(["subscriber", "distribution", "revision", "from", "both ways", "time"], cells, right={"both ways", "time"}))
+        out(table(["subscriber", "distribution", "revision", "from", "both ways", "time"], cells, right={"both ways", "time"}))
         show_links(sends)
     else:
-        click.echo("no send is due")
+        out("no send is due")
     if changes:
         _show_refreshes(refreshes)
     return changes
@@ -163,4 +163,4 @@ def _say_ended(session: Session) -> None:
 def _show_refreshes(refreshes: list[dict[str, Any]]) -> None:
     for refresh in refreshes:
         when = f"at the next refresh {refresh['next']}" if refresh["next"] else "when it is refreshed (never by itself)"
-        click.echo(f"Distributor {refresh['distributor']}: applies {when}, or now with `sluice refresh {refresh['distributor']}`")
+        out(f"Distributor {refresh['distributor']}: applies {when}, or now with `sluice refresh {refresh['distributor']}`")

@@ -7,9 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from cli.session import Session, now
+from cli.session import Session, now, out
 from cli.tables import size, table
 from sluice.rules.wording import counted
 
@@ -101,17 +99,17 @@ def show_links(rows: Sequence[Mapping[str, Any]]) -> None:
     links = links_json(rows)
     cells = [[link["link"], str(link["sends"]), bytes_cell(link), time_cell(link)] for link in links]
     if cells:
-        click.echo(table(["link", "sends", "both ways", "time"], cells, right={"sends", "both ways", "time"}))
+        out(table(["link", "sends", "both ways", "time"], cells, right={"sends", "both ways", "time"}))
         total = {"bytes": sum(link["bytes"] for link in links), "exact": all(link["exact"] for link in links)}
-        click.echo(f"{counted(sum(link['sends'] for link in links), 'send')}, {bytes_cell(total)} in both directions")
+        out(f"{counted(sum(link['sends'] for link in links), 'send')}, {bytes_cell(total)} in both directions")
     due = [row for row in rows if not row.get("reason")]
     unknown = Counter((row["link"] or row["subscriber"], row["time_basis"]) for row in due if row["seconds"] is None)
     for (link, why), number in unknown.items():
-        click.echo(f"the time of {counted(number, 'send')} to {link} is unknown: {why}")
+        out(f"the time of {counted(number, 'send')} to {link} is unknown: {why}")
     making = [(row["distribution"], row["revision"], row["base"]) for row in due if row["makes_delta"]]
     for name, revision, base in dict.fromkeys(making):
         made = f"the delta of {name} {revision} from {base}" if base else f"the .ted of {name} {revision}"
-        click.echo(f"{made} isn't made yet: the first send makes it")
+        out(f"{made} isn't made yet: the first send makes it")
 
 
 def _time_json(time: Forecast) -> dict[str, Any]:

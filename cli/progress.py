@@ -10,14 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.session import say
-from cli.terminal import Line, Region, is_live
-from sluice.rules.wording import printable
+from cli.tables import one_line
+from cli.terminal import Line, Region, cells, cut, is_live, write
 
 if TYPE_CHECKING:
     from sluice.distributor.deliver.under_way import Step
@@ -32,13 +31,10 @@ MARK_SECONDS = 10.0
 @contextmanager
 def shown() -> Iterator[set[tuple[str, str]]]:
     """Show progress until the context ends; gives the pairs of Subscriber and Distribution whose failure was told."""
-    from infra.transports import ssh_secrets
     from sluice.distributor.deliver.under_way import BOARD
 
     BOARD.clear()
     shower = _Shower()
-    if shower.region is not None:
-        ssh_secrets.typing = shower.region.cleared
     loggers = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs")]
     over = threading.Event()
 
@@ -54,7 +50,6 @@ def shown() -> Iterator[set[tuple[str, str]]]:
         yield shower.told
     finally:
         over.set()
-        ssh_secrets.typing = nullcontext
         for logger in loggers:
             logger.removeHandler(shower)
         try:
@@ -106,11 +101,7 @@ class _Shower(logging.Handler):
                 self._print(f"{step.label}: {doing}, {', '.join(each.strip() for each in step.figures)}", "")
 
     def _print(self, text: str, colour: str) -> None:
-        line = f"{datetime.now(UTC):%H:%M:%S} {printable(text)}"
-        if self.region is None:
-            say(line)
-        else:
-            self.region.say((line, colour))
+        write(sys.stderr, [(f"{datetime.now(UTC):%H:%M:%S} {one_line(text)}", colour if self.region is not None else "")])
 
 
 def lines_of(steps: Sequence[Step], columns: int, rows: int) -> Sequence[Line]:
@@ -122,21 +113,21 @@ def lines_of(steps: Sequence[Step], columns: int, rows: int) -> Sequence[Line]:
     several = len({step.distribution for step in steps if step.subscriber}) > 1
     names = [" ".join(filter(None, (step.subscriber, step.distribution if several or not step.subscriber else ""))) for step in chosen]
     width = min(max(map(len, names), default=0), columns // 3)
-    act = max((len(step.text) for step in chosen if step.percent is not None), default=0)
-    lines = [_line(step, _cut(name, width).ljust(width), act, columns) for step, name in zip(chosen, names, strict=True)]
-    return [*lines, (_cut(_summary(steps), columns), "bold")] if len(steps) > 1 else lines
+    act = max((cells(one_line(step.text)) for step in chosen if step.percent is not None), default=0)
+    lines = [_line(step, cut(name, width).ljust(width), act, columns) for step, name in zip(chosen, names, strict=True)]
+    return [*lines, (cut(_summary(steps), columns), "bold")] if len(steps) > 1 else lines
 
 
 def _line(step: Step, name: str, act: int, columns: int) -> Line:
-    text = f"{name}  {printable(step.text)}"
+    text = f"{name}  {one_line(step.text)}"
     if step.percent is not None:
-        text = text.ljust(len(name) + 2 + act)
+        text += " " * (len(name) + 2 + act - cells(text))
         for figure in step.figures:
-            if len(text) + 2 + len(figure) > columns:
+            if cells(text) + 2 + len(figure) > columns:
                 break
             text += f"  {figure}"
     colour = "red" if step.is_failed else "green" if step.end else "yellow" if step.failure else "dim" if step.is_waiting else ""
-    return _cut(text.rstrip(), columns), colour
+    return cut(text.rstrip(), columns), colour
 
 
 def _summary(steps: Sequence[Step]) -> str:
@@ -144,10 +135,6 @@ def _summary(steps: Sequence[Step]) -> str:
     failed = [step.subscriber or step.distribution for step in hosts if step.is_failed]
     over, waiting = sum(bool(step.end) for step in hosts), sum(step.is_waiting for step in hosts)
     counts = [f"{over} of {len(hosts)} done"]
-    counts += [f"{len(failed)} of them failed: {', '.join(failed)}"] if failed else []
+    counts += [f"{len(failed)} of them failed: {', '.join(dict.fromkeys(failed))}"] if failed else []
     counts += [f"{number} {what}" for number, what in ((len(hosts) - over - waiting, "under way"), (waiting, "waiting")) if number]
     return ", ".join(counts)
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: max(0, width - 1)] + "…"

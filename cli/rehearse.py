@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from cli.failures import worst_exit
 from cli.ledgers import site_snapshot
 from cli.predictions import bytes_cell, links_json, predicted, prediction_json, show_links, time_cell
 from cli.rehearse_actions import rehearsed_actions
 from cli.rehearse_changes import DUE, Demanded, newest_manifest, newest_manifests, rehearsed_changes
-from cli.session import Session, emit, now, utc
+from cli.session import Session, emit, now, out, utc
 from cli.tables import size, table
 from sluice.model.order import Demand
 from sluice.rules.wording import counted
@@ -55,17 +53,17 @@ def rehearsed_build(
     def show() -> None:
         found = f"{counted(result.files, 'file')}, {size(result.bytes)}"
         if result.revision is None:
-            click.echo(f"would build nothing: {name} has no change since {result.previous or 'ever'} ({found})")
+            out(f"would build nothing: {name} has no change since {result.previous or 'ever'} ({found})")
         else:
             changes = f"{result.added} added, {result.modified} modified, {result.removed} removed"
-            click.echo(f"would build {name} {result.revision}: {found}; {changes}; {size(result.bytes_new)} of new content")
+            out(f"would build {name} {result.revision}: {found}; {changes}; {size(result.bytes_new)} of new content")
         if result.remark:
-            click.echo(result.remark)
+            out(result.remark)
         if sends.rows:
             sends.show()
         elif sends_to:
             unbuilt = "" if result.revision is None else "; it has to be built before bytes and time can be foretold"
-            click.echo(f"would send it to those of {', '.join(sorted(sends_to))} that do not have it, and have them extract it{unbuilt}")
+            out(f"would send it to those of {', '.join(sorted(sends_to))} that do not have it, and have them extract it{unbuilt}")
 
     data = {"build": _build_json(result), "send_to": sorted(sends_to), **(sends.as_json() if is_built else {})}
     return _ask_and_print(session, data, show, pairs, dict.fromkeys(pairs, last) if last else {}, demanded, as_json=as_json)
@@ -83,7 +81,7 @@ def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
         emit({"publish": new, "withdraw": gone})
         return
     lines = [f"would publish {target}" for target in new] + [f"would withdraw {target}" for target in gone]
-    click.echo("\n".join(lines) or "the signed metadata is up to date")
+    out("\n".join(lines) or "the signed metadata is up to date")
 
 
 def rehearsed_send(
@@ -96,7 +94,7 @@ def rehearsed_send(
     ``state`` and ``reason`` are null if it would be sent. Missing deltas are made for their size, and thrown away.
     """
     sends = _sends(session, channel=channel, distribution=distribution, to=to, check=check)
-    show = sends.show if sends.rows else partial(click.echo, "nothing would be sent to any Subscriber")
+    show = sends.show if sends.rows else partial(out, "nothing would be sent to any Subscriber")
     return _ask_and_print(
         session, sends.as_json(), show, sends.at_once, newest_manifests(session, sends.at_once), demanded, as_json=as_json
     )
@@ -126,7 +124,7 @@ class _Sends:
             ]
             for target, row in zip(self.targets, self.rows, strict=True)
         ]
-        click.echo(table(["subscriber", "distribution", "revision", "both ways", "time", "would be"], cells, right={"both ways", "time"}))
+        out(table(["subscriber", "distribution", "revision", "both ways", "time", "would be"], cells, right={"both ways", "time"}))
         show_links(self.rows)
 
 
@@ -179,7 +177,7 @@ def rehearsed_extract(
     check = "write anew" if demand is Demand.FORCE else "verify"
     lines = [f"{t.subscriber} would {check if t.is_check else 'extract'} {t.distribution} {t.revision}" for t in found]
     nothing = "no Subscriber holds a revision that it has not extracted" if at_once else "nothing is installed that would be read back"
-    show = partial(click.echo, "\n".join([*(lines or [nothing]), *(f"would not be read back: {each}" for each in left_out)]))
+    show = partial(out, "\n".join([*(lines or [nothing]), *(f"would not be read back: {each}" for each in left_out)]))
     checks = {target.pair for target in found if target.is_check}
     data = {"extract": rows, "doubted": left_out}
     return _ask_and_print(session, data, show, pairs, newest_manifests(session, pairs), demanded, checks=checks, as_json=as_json)
@@ -193,7 +191,7 @@ def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json:
         emit({"refresh": [{"distributor": name, "sign": owned} for name, owned in found.items()]})
         return
     for name, owned in found.items():
-        click.echo(f"would refresh {name}: renew the signatures of {', '.join(owned) or 'nothing'}, withdraw what is no longer in the site")
+        out(f"would refresh {name}: renew the signatures of {', '.join(owned) or 'nothing'}, withdraw what is no longer in the site")
 
 
 def _ask_and_print(

@@ -10,10 +10,8 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from cli.ask import Unasked, ask_agents
-from cli.session import Session
+from cli.session import Session, out
 from cli.tables import table
 from sluice.errors import ActionFailedError
 
@@ -52,9 +50,9 @@ class RehearsedActions:
                 [name, distribution, f"{phase} {number}", action.label, _outlook(action, met)]
                 for name, distribution, phase, number, action, met in self.rows
             ]
-            click.echo(table(["subscriber", "distribution", "when", "action", "now"], cells))
+            out(table(["subscriber", "distribution", "when", "action", "now"], cells))
         for each in self.unasked:
-            click.echo(f"{each.subscriber} could not be asked what its actions would meet: {each.message}")
+            out(f"{each.subscriber} could not be asked what its actions would meet: {each.message}")
 
 
 def rehearsed_actions(session: Session, pairs: Iterable[tuple[str, str]]) -> RehearsedActions:

@@ -12,10 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from cli.ask import Unasked, ask_agents
-from cli.session import Session
+from cli.session import Session, out
 from cli.tables import lines
 from sluice.model.change import Change, ChangeKind, Changes, Stop
 from sluice.model.order import Demand
@@ -81,26 +79,26 @@ class RehearsedChanges:
         for name, manifest, found, is_complete in self.rows:
             _show(name, f"{manifest.distribution} {manifest.revision}", found)
             if not is_complete:
-                click.echo(f"{name}: its agent is too old to say what else would change; run: sluice subscriber bootstrap {name}")
+                out(f"{name}: its agent is too old to say what else would change; run: sluice subscriber bootstrap {name}")
         for each in self.unasked:
-            click.echo(f"{each.subscriber} could not be asked what it would change: {each.message}")
+            out(f"{each.subscriber} could not be asked what it would change: {each.message}")
 
 
 def _show(name: str, what: str, found: Changes) -> None:
     for stop in found.stops[:SHOWN_MAX]:
-        click.echo(f"{name} would fail to extract {what}: {lines(stop.message)}")
+        out(f"{name} would fail to extract {what}: {lines(stop.message)}")
         if stop.remedy:
-            click.echo(f"    {lines(stop.remedy)}")
+            out(f"    {lines(stop.remedy)}")
     if found.stop_count > SHOWN_MAX:
-        click.echo(f"    and {found.stop_count - SHOWN_MAX} more reasons")
+        out(f"    and {found.stop_count - SHOWN_MAX} more reasons")
     for kind, (verb, which) in _WORDS.items():
         count, named = found.counts.get(kind, 0), [each for each in found.paths if each.kind is kind][:SHOWN_MAX]
         if count:
-            click.echo(f"{name} would {verb} {_number(count)}{which} with {what}{':' if named else ''}")
+            out(f"{name} would {verb} {_number(count)}{which} with {what}{':' if named else ''}")
             for each in named:
-                click.echo(f"    {lines(each.path)}{f' ({lines(each.detail)})' if each.detail else ''}")
+                out(f"    {lines(each.path)}{f' ({lines(each.detail)})' if each.detail else ''}")
             if named and count > len(named):
-                click.echo(f"    and {count - len(named)} more")
+                out(f"    and {count - len(named)} more")
 
 
 def _number(count: int) -> str:

@@ -18,7 +18,7 @@ from cli.failures import error_json, worst_exit
 from cli.hosts import HostResult, on_each
 from cli.ledgers import ledger_of
 from cli.runs import to_option
-from cli.session import Session, dry_run_option, emit, json_option, say, session
+from cli.session import Session, dry_run_option, emit, json_option, out, say, session
 from sluice.errors import NotFoundError, UnknownDistributorError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def release(ctx: click.Context, session: Session, distribution: str, to: tuple[s
             f"{name}: what Distributor {by} placed stays: it isn't in the site, or its keys aren't on this machine" for name, by in others
         ]
         nobody = f"by its receipts no Subscriber has anything of {distribution}: name those to ask with --to"
-        click.echo("\n".join(lines) or nobody)
+        out("\n".join(lines) or nobody)
     ctx.exit(worst_exit(each.error.code for _, each in done if each.error is not None))
 
 

@@ -22,7 +22,7 @@ import click
 
 from cli.disk import disk_text
 from cli.ledgers import events_of
-from cli.session import Session, emit, json_option, session, utc
+from cli.session import Session, emit, json_option, out, session, utc
 from cli.tables import moment, size, table
 from sluice.errors import NotFoundError, StoreError
 from sluice.model.revision import RevisionNumber
@@ -64,15 +64,15 @@ def revisions(ctx: click.Context, session: Session, name: str, as_json: bool) ->
             }
         )
     elif not rows:
-        click.echo(f"{name} has no revision yet: run `sluice build {name}`")
+        out(f"{name} has no revision yet: run `sluice build {name}`")
     else:
-        click.echo(_table(rows))
+        out(_table(rows))
         limit = "unlimited" if distribution.max_revisions is None else f"at most {distribution.max_revisions}"
-        click.echo(f"on disk {disk_text(used)}")
-        click.echo(f"{limit} revisions are kept; effort {distribution.effort}{_newest_text(rows[-1])}")
+        out(f"on disk {disk_text(used)}")
+        out(f"{limit} revisions are kept; effort {distribution.effort}{_newest_text(rows[-1])}")
         for row in rows:
             if row["damage"]:
-                click.echo(f"{row['revision']} is damaged: {row['damage']}")
+                out(f"{row['revision']} is damaged: {row['damage']}")
     ctx.exit(StoreError.exit_code if any(row["damage"] for row in rows) else 0)
 
 

@@ -19,7 +19,7 @@ from cli.outcome import Outcome, Watch, outcome_table
 from cli.prefect_run import RunEnd, Value, detach, prefect_server, run_flow
 from cli.rehearse import rehearsed_build, rehearsed_extract, rehearsed_refresh, rehearsed_send, rehearsed_sign
 from cli.rehearse_changes import Demanded
-from cli.session import Session, distributions_of, dry_run_option, emit, json_option, now, session
+from cli.session import Session, distributions_of, dry_run_option, emit, json_option, now, out, session
 from sluice.errors import NotFoundError, OrchestratorError
 from sluice.model.order import Demand
 
@@ -252,9 +252,9 @@ def _show(ends: Sequence[tuple[str, RunEnd]], outcomes: Sequence[Outcome], *, as
         emit({"runs": runs, "rows": [outcome.as_json() for outcome in outcomes]})
         return
     for _, end in ends:
-        click.echo(end.summary or end.message)
+        out(end.summary or end.message)
     if outcomes:
-        click.echo(outcome_table(outcomes, {pair for _, end in ends for pair in end.told}))
+        out(outcome_table(outcomes, {pair for _, end in ends for pair in end.told}))
 
 
 def _detach(session: Session, wanted: Wanted, *, as_json: bool) -> None:
@@ -270,7 +270,7 @@ def _detach(session: Session, wanted: Wanted, *, as_json: bool) -> None:
             run = detach(session, spec.full_name, {**spec.parameters, **parameters})
             started.append({"deployment": spec.full_name, "run": run.name, "url": run.url})
             if not as_json:
-                click.echo(f"{spec.full_name}: started {run.name}: {run.url}")
+                out(f"{spec.full_name}: started {run.name}: {run.url}")
     if as_json:
         emit({"detached": started})
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cli.terminal import Line, write
 from sluice.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SITE = "blueprints"
 """In the current directory, without ``--site`` and SLUICE_SITE."""
+_BEYOND_ASCII = re.compile(r"[^ -~\n]+")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -109,9 +113,15 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def out(found: str | Sequence[Line]) -> None:
+    """Print a result to stdout: a text, or lines with their colours."""
+    write(sys.stdout, [(found, "")] if isinstance(found, str) else found)
+
+
 def emit(data: Any) -> None:
-    """Print JSON: keys in a stable order, times in UTC, one document."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    """Print JSON: keys in a stable order, times in UTC, one document. Characters that aren't printable are escaped."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    out(_BEYOND_ASCII.sub(lambda found: "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in found[0]), text))
 
 
 def utc(at: datetime | None) -> str | None:
@@ -121,7 +131,7 @@ def utc(at: datetime | None) -> str | None:
 
 def say(text: str) -> None:
     """Print a line of progress to stderr, so that stdout holds results only."""
-    click.echo(text, err=True)
+    write(sys.stderr, [(text, "")])
 
 
 def distributions_of(site: Site, name: str, *, is_channel: bool = False) -> frozenset[str]:

@@ -8,7 +8,7 @@ import click
 
 from cli.disk import disk_text, disk_used
 from cli.schedules import schedule_rows, schedule_table
-from cli.session import Session, emit, json_option, now, session
+from cli.session import Session, emit, json_option, now, out, session
 from cli.tables import table
 from sluice.errors import NotFoundError
 
@@ -31,7 +31,7 @@ def show(session: Session, kind: str, name: str | None, as_json: bool) -> None:
         if as_json:
             emit({"schedules": rows})
         else:
-            click.echo(schedule_table(rows))
+            out(schedule_table(rows))
         return
     from sluice.blueprint.render.settings import effective_settings
 
@@ -42,9 +42,9 @@ def show(session: Session, kind: str, name: str | None, as_json: bool) -> None:
         disk = {} if used is None else {"disk": asdict(used)}
         emit({"kind": kind, "name": name, "settings": [{"setting": s, "value": v, "origin": o} for s, v, o in settings], **disk})
         return
-    click.echo(table(["setting", "value", "origin"], [list(row) for row in settings]))
+    out(table(["setting", "value", "origin"], [list(row) for row in settings]))
     if used is not None:
-        click.echo(f"on the Distributor's disk {disk_text(used)}")
+        out(f"on the Distributor's disk {disk_text(used)}")
 
 
 def _kind_of(session: Session, name: str) -> str:

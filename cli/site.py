@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.session import Session, dry_run_option, emit, json_option, now, say, session
+from cli.session import Session, dry_run_option, emit, json_option, now, out, say, session
 from cli.trust import make_keys
 from sluice.errors import SiteError
 from sluice.rules.wording import counted
@@ -28,10 +28,10 @@ def init(directory: Path, dry_run: bool) -> None:
     if found := in_the_way(directory):
         raise click.UsageError(f"{directory} has {found} already: name a new directory, or add to that site by hand; nothing was written")
     if dry_run:
-        click.echo(f"would write a site into {directory} and make the keys of its Distributor")
+        out(f"would write a site into {directory} and make the keys of its Distributor")
         return
     for path in init_site(directory):
-        click.echo(f"wrote {path}")
+        out(f"wrote {path}")
     for distributor in load_site(directory).distributors.values():
         make_keys(distributor)
     say(_next_steps(directory))
@@ -62,9 +62,9 @@ def validate(session: Session, as_json: bool) -> None:
         emit({"site": site.directory, **found, "advice": [asdict(each) for each in advised]})
     else:
         for each in advised:
-            click.echo(str(each))
+            out(str(each))
         numbers = ", ".join(counted(number, kind[:-1].capitalize()) for kind, number in found.items())
-        click.echo(f"{site.directory}: no errors in {numbers}")
+        out(f"{site.directory}: no errors in {numbers}")
 
 
 def _next_steps(directory: Path) -> str:

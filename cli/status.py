@@ -12,7 +12,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,9 +22,10 @@ import click
 from cli.disk import disk_text, disk_used
 from cli.ledgers import failed_actions, new_ledgers, site_snapshot
 from cli.outcome import error_of
-from cli.session import Session, distributions_of, emit, json_option, now, say, session
-from cli.tables import Row, fitted, lines, moment, painted, size
-from cli.terminal import Line, Region, is_live
+from cli.session import Session, distributions_of, emit, json_option, now, out, say, session
+from cli.tables import Row, fitted, lines, moment, size
+from cli.terminal import Line, Region, columns, is_live, is_read, wrapped
+from sluice.errors import LedgerError, StoreError
 from sluice.model.state import State
 from sluice.rules.wording import counted
 
@@ -56,7 +56,7 @@ def status(session: Session, name: str, subscriber: str, only_failed: bool, watc
         raise click.UsageError("--watch and --json exclude each other")
     look = partial(_Look, session, name, subscriber, only_failed=only_failed)
     if watched:
-        _watch(lambda: (lambda found: (found.table(), found.totals()))(look()))
+        _watch(look)
         return
     found = look()
     used = disk_used(session, {row.distribution for row in found.rows} & session.site.distributions.keys())
@@ -65,9 +65,9 @@ def status(session: Session, name: str, subscriber: str, only_failed: bool, watc
         return
     for sentence in new_ledgers(session.site, found.snapshot):
         say(sentence)
-    click.echo(painted([*found.table(), *found.totals()]))
-    for each, disk in used.items():
-        click.echo(f"{each} on the Distributor's disk {disk_text(disk)}")
+    width = columns()
+    on_disk = [f"{each} on the Distributor's disk {disk_text(disk)}" for each, disk in used.items()]
+    out([*found.table(width), *_folded([*found.totals(), *((each, "") for each in on_disk)], width)])
 
 
 class _Look:
@@ -94,7 +94,7 @@ class _Look:
     def _fails(self, row: StatusRow) -> bool:
         return row.failing is not None or (row.subscriber, row.distribution) in self.failed
 
-    def table(self) -> Lines:
+    def table(self, width: int | None) -> Lines:
         """Lay out the rows for people, those that failed first; times are in UTC, as in the reasons."""
         if not self.rows:
             return [("nothing failed" if self._only_failed else "no Channel joins a Subscriber with a Distribution", "")]
@@ -102,9 +102,8 @@ class _Look:
         less = ["sent", "channel", "held", "since (utc)", "latest"]
         if len({row.distribution for row in self.rows}) == 1:
             less = ["distribution", *less]
-        return fitted(
-            headers, [self._row(row) for row in sorted(self.rows, key=lambda row: not self._fails(row))], right={"sent"}, less=less
-        )
+        rows = [self._row(row) for row in sorted(self.rows, key=lambda row: not self._fails(row))]
+        return fitted(headers, rows, width=width, right={"sent"}, less=less)
 
     def _row(self, row: StatusRow) -> Row:
         told = self._under_way.get((row.subscriber, row.distribution), ())
@@ -146,23 +145,41 @@ class _Look:
         return lines
 
 
-def _watch(look: Callable[[], tuple[Lines, Lines]]) -> None:
-    """Show tables with their totals until Ctrl-C: rewritten in place, or without a live terminal printed anew after each change."""
+def _watch(look: Callable[[], _Look]) -> None:
+    """Show tables with their totals until Ctrl-C: rewritten in place, or without a live terminal printed anew after each change.
+
+    A ledger that can't be read, after it could, is told; then it is looked at again.
+    """
     region = Region(sys.stdout) if is_live(sys.stdout) else None
-    before: Lines = ()
-    with suppress(KeyboardInterrupt):
-        while True:
-            rows, totals = look()
+    before, problem = list[Line](), ""
+    try:
+        found = look()
+        while is_read(sys.stdout):
+            width, height = region.room if region is not None else (columns(), 0)
+            rows, last = found.table(width), _folded([*found.totals(), *([(problem, "red")] if problem else [])], width)
             if region is not None:
-                left = region.room[1] - len(totals)
+                left = height - len(last)
                 if len(rows) > left:
                     hidden = (f"… {len(rows) - left + 1} more lines; --failed shows fewer", "")
                     rows = [*rows[: max(0, left - 1)], hidden]
-                region.show([*rows, *totals])
-            elif (lines := [*rows, *totals]) != before:
+                region.show([*rows, *last])
+            elif (lines := [*rows, *last]) != before:
                 before = lines
-                click.echo(f"{moment(now())} UTC\n{painted(lines)}\n")
+                out([(f"{moment(now())} UTC", ""), *lines, ("", "")])
             time.sleep(WATCH_SECONDS)
+            try:
+                found, problem = look(), ""
+            except (LedgerError, StoreError) as error:
+                problem = str(error)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if region is not None:
+            region.leave()
+
+
+def _folded(lines: Lines, width: int | None) -> Lines:
+    return lines if width is None else [(each, colour) for text, colour in lines for each in wrapped(text, width, hanging="  ")]
 
 
 @click.command()
@@ -185,11 +202,11 @@ def why(session: Session, subscriber: str, distribution: str, as_json: bool) -> 
         row = reasons.status_row(site, snapshot, subscriber, distribution, at).as_json()
         emit({**row, "sentence": sentence, "actions": [_action_json(report) for report in failed]})
         return
-    click.echo(sentence)
+    out(sentence)
     for report in failed:
-        click.echo(f"{report.phase} action, {lines(report.label)}, {_end(report)}{', printed:' if report.output else ', printed nothing'}")
+        out(f"{report.phase} action, {lines(report.label)}, {_end(report)}{', printed:' if report.output else ', printed nothing'}")
         for line in lines(report.output).splitlines():
-            click.echo(f"    {line}")
+            out(f"    {line}")
 
 
 def _action_json(report: ActionReport) -> dict[str, object]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.session import Session, dry_run_option, emit, json_option, say, session
+from cli.session import Session, dry_run_option, emit, json_option, out, say, session
 from cli.tables import size
 from sluice.errors import StoreError
 from sluice.rules.wording import counted
@@ -49,7 +49,7 @@ def verify(ctx: click.Context, session: Session, names: tuple[str, ...], repair:
         for name, verified in found:
             _print(name, verified, tried=repair and not dry_run, is_dry_run=repair and dry_run)
         if not found:
-            click.echo("there is no store on this machine: nothing is built yet")
+            out("there is no store on this machine: nothing is built yet")
     ctx.exit(StoreError.exit_code if any(verified.unmended for _, verified in found) else 0)
 
 
@@ -94,9 +94,9 @@ def _print(distributor: str, verified: Verified, *, tried: bool, is_dry_run: boo
     end = "all sound" if not bad else f"{bad} damaged" + (f", {bad - unmended} of them mended" if tried else "")
     if bad and is_dry_run:
         end += f"; --repair would try to mend {sum(each.damage.part is not Part.MANIFEST for each in verified.verdicts)} of them"
-    click.echo(f"{distributor}: {read}, {size(found.bytes)} read: {end}")
+    out(f"{distributor}: {read}, {size(found.bytes)} read: {end}")
     for line in _lines(verified.verdicts):
-        click.echo(f"  {line}")
+        out(f"  {line}")
 
 
 def _lines(verdicts: Iterable[Verdict]) -> Iterable[str]:

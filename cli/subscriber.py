@@ -12,7 +12,7 @@ from cli.failures import error_json, worst_exit
 from cli.findings import findings_text, host_findings, verbose_option
 from cli.hosts import HostResult, bundle_directory, chosen, on_each, publishers_here, timeout_of, transport_of
 from cli.removal import remove
-from cli.session import Session, dry_run_option, emit, json_option, say, session
+from cli.session import Session, dry_run_option, emit, json_option, out, say, session
 from cli.tables import table
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def subscriber_bootstrap(
         emit({"subscribers": [_bootstrapped(each) for each in done]})
     else:
         failed = sum(each.error is not None for each in done)
-        click.echo(f"{len(done) - failed} of {len(done)} Subscribers {'can be' if dry_run else 'are'} bootstrapped")
+        out(f"{len(done) - failed} of {len(done)} Subscribers {'can be' if dry_run else 'are'} bootstrapped")
     ctx.exit(worst_exit(each.error.code for each in done if each.error is not None))
 
 
@@ -126,7 +126,7 @@ def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...
     if as_json:
         emit({"subscribers": [_checked(each) for each in done]})
     else:
-        click.echo(findings_text([finding for each in done for finding in host_findings(each)], listed=listed))
+        out(findings_text([finding for each in done for finding in host_findings(each)], listed=listed))
     missing = any(not item.ok for each in done for item in each.result or ())
     ctx.exit(worst_exit(each.error.code for each in done if each.error is not None) or int(missing))
 
@@ -156,7 +156,7 @@ def subscribers_list(session: Session, where: str, as_json: bool) -> None:
         ]
         for each in found
     ]
-    click.echo(table(["subscriber", "address", "platform", "active", "tags"], rows))
+    out(table(["subscriber", "address", "platform", "active", "tags"], rows))
 
 
 def _selected(session: Session, where: str) -> list[Subscriber]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cli.terminal import Line, columns, paint
+from cli.terminal import Line, cells, wrapped
 from sluice.rules.space import size as size
 from sluice.rules.wording import duration as duration
 from sluice.rules.wording import printable
@@ -26,15 +25,15 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Colle
     Args:
         right: Headers of columns that are set flush right: numbers.
     """
-    cells = [[header.upper() for header in headers], *([one_line(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells if len(row[column]) <= WIDE) for column in range(len(headers))]
+    texts = [[header.upper() for header in headers], *([one_line(cell) for cell in row] for row in rows)]
+    widths = [max(wide for row in texts if (wide := cells(row[column])) <= WIDE) for column in range(len(headers))]
     flush = [header in right for header in headers]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if is_right else cell.ljust(width) for cell, width, is_right in zip(row, widths, flush, strict=True)
-        ).rstrip()
-        for row in cells
-    )
+
+    def padded(text: str, width: int, is_right: bool) -> str:
+        blank = " " * (width - cells(text))
+        return blank + text if is_right else text + blank
+
+    return "\n".join("  ".join(map(padded, row, widths, flush)).rstrip() for row in texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +48,34 @@ class Row:
     """The other columns say it all: in a narrow terminal its remark is left out."""
 
 
-def fitted(headers: Sequence[str], rows: Sequence[Row], *, right: Collection[str] = (), less: Sequence[str] = ()) -> Sequence[Line]:
-    """Lay out a table whose last header is that of the remarks, such that it fits stdout if that is a terminal.
+def fitted(
+    headers: Sequence[str], rows: Sequence[Row], *, width: int | None, right: Collection[str] = (), less: Sequence[str] = ()
+) -> Sequence[Line]:
+    """Lay out a table whose last header is that of the remarks.
 
     Args:
-        less: Columns that a narrow one leaves out, as many as needed, in this order.
+        width: Columns that there are; None: lines may be of any length.
+        less: Columns that a narrow terminal leaves out, as many as needed, in this order. If that isn't enough, rows are broken.
     """
-    width = columns()
     shown = table(headers, [[*row.cells, row.remark] for row in rows], right=right).splitlines()
-    if width is None or max(map(len, shown)) <= width:
+    if width is None or max(map(cells, shown)) <= width:
         return list(zip(shown, ["bold", *(row.colour for row in rows)], strict=True))
     kept = list(headers[:-1])
     for name in (None, *less):
         kept = [header for header in kept if header != name]
         places = [headers.index(header) for header in kept]
         shown = table(kept, [[row.cells[place] for place in places] for row in rows], right=right).splitlines()
-        if max(map(len, shown)) <= width:
+        if max(map(cells, shown)) <= width:
             break
-    lines = [(shown[0], "bold")]
+    lines = [(each, "bold") for each in _broken(shown[0], width)]
     for row, text in zip(rows, shown[1:], strict=True):
-        remarks = [] if row.is_plain else textwrap.wrap(one_line(row.remark), max(20, width - 5))
-        lines += [(text, row.colour), *((f"    {each}", row.colour) for each in remarks)]
+        remarks = [] if row.is_plain else wrapped(row.remark, width, indent="    ", hanging="    ")
+        lines += [(each, row.colour) for each in (*_broken(text, width), *remarks)]
     return lines
 
 
-def painted(lines: Sequence[Line]) -> str:
-    """Return lines for stdout, in their colours if it has some."""
-    return "\n".join(paint(*line) for line in lines)
+def _broken(row: str, width: int) -> Sequence[str]:
+    return [row] if cells(row) <= width else wrapped(row, width, hanging="  ")
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> str:

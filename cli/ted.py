@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.session import emit, json_option
+from cli.session import emit, json_option, out
 from cli.tables import pairs, size
 from sluice.rules.wording import counted
 
@@ -38,7 +38,7 @@ def ted_show(file: Path, verify: bool, as_json: bool) -> None:
     if as_json:
         emit(found)
         return
-    click.echo(
+    out(
         pairs(
             [
                 ("Distribution", found["distribution"]),

@@ -9,7 +9,7 @@ import click
 
 from cli.failures import worst_exit
 from cli.hosts import HostResult, on_each, publishers_here, timeout_of, transport_of
-from cli.session import Session, dry_run_option, now, session
+from cli.session import Session, dry_run_option, now, out, session
 from sluice.errors import NotFoundError, StoreError
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def trust_init(session: Session, distributor: str, dry_run: bool) -> None:
     found = session.site.distributor(distributor)
     keys = Path(found.working_directory) / "keys"
     if dry_run:
-        click.echo(f"would make keys in {keys}, unless there are some")
+        out(f"would make keys in {keys}, unless there are some")
     elif not make_keys(found):
-        click.echo(f"Distributor {distributor} has keys in {keys}")
+        out(f"Distributor {distributor} has keys in {keys}")
 
 
 def make_keys(distributor: Distributor) -> bool:
@@ -46,8 +46,8 @@ def make_keys(distributor: Distributor) -> bool:
     if not Publisher(directory, distributor=distributor.name).ensure_keys(now()):
         return False
     made = "the first trust root of Distributor {} with the existing keys" if kept else "the keys of Distributor {}"
-    click.echo(f"made {made.format(distributor.name)} in {keys}")
-    click.echo("back them up: anybody who has them can sign, and if they are lost new trust must be installed on every Subscriber")
+    out(f"made {made.format(distributor.name)} in {keys}")
+    out("back them up: anybody who has them can sign, and if they are lost new trust must be installed on every Subscriber")
     return True
 
 
@@ -82,7 +82,7 @@ def trust_push(ctx: click.Context, session: Session, distributor: str | None, to
     def show(done: HostResult[list[str]]) -> None:
         act = "would install" if dry_run else "installed"
         outcome = f"{act} the trust root of {', '.join(done.result)}" if done.result else str(done.error)
-        click.echo(f"{done.subscriber.name}: {outcome}")
+        out(f"{done.subscriber.name}: {outcome}")
 
     done = on_each([s for s in subscribers if publishers_for(s)], work, show=show)
     ctx.exit(worst_exit(each.error.code for each in done if each.error is not None))
@@ -106,10 +106,10 @@ def trust_export(session: Session, distributor: str, file: Path, dry_run: bool) 
         raise NotFoundError(f"Distributor {distributor} has no trust root", remedy=f"run `sluice trust init {distributor}`")
     root = Publisher(directory, distributor=distributor).root()
     if dry_run:
-        click.echo(f"would save the trust root of Distributor {distributor} ({len(root)} B) to {file}")
+        out(f"would save the trust root of Distributor {distributor} ({len(root)} B) to {file}")
         return
     try:
         replace_atomically(file.absolute(), root, mode=0o644)
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error.strerror}", remedy="name a file in a directory you may write to") from error
-    click.echo(f"saved the trust root of Distributor {distributor} to {file}")
+    out(f"saved the trust root of Distributor {distributor} to {file}")

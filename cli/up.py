@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli.session import Session, say, session
+from cli.session import Session, out, say, session
 
 DEFAULT_PORT = 4200
 
@@ -23,4 +23,4 @@ def up(session: Session, port: int) -> None:
     site = session.site
     from infra.orchestrator import embedded
 
-    embedded.up(site, port=port, say=say, tell=click.echo)
+    embedded.up(site, port=port, say=say, tell=out)

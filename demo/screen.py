@@ -33,6 +33,11 @@ class Screen:
         self._style = ""
 
     @property
+    def row(self) -> int:
+        """Return the line in which the cursor is."""
+        return self._row
+
+    @property
     def lines(self) -> list[str]:
         """Return the text of each line, without trailing spaces."""
         return ["".join(cell for cell, _ in row).rstrip() for row in self._cells]
@@ -143,6 +148,11 @@ class Terminal:
                 raise (EOFError if self.status is not None else TimeoutError)(f"not seen:\n{self.screen.text}")
         return self.screen
 
+    def close(self) -> None:
+        """Close the window."""
+        os.close(self._fd)
+        self._fd = -1
+
     def end(self) -> int:
         """Wait for its end, and return its exit code, or that of a shell for a signal."""
         deadline = time.monotonic() + WAIT_SECONDS
@@ -164,6 +174,8 @@ class Terminal:
 
     def _read(self, deadline: float) -> bool:
         """Take what it has written; False at its end, or at the deadline."""
+        if self.status is None and self._fd == -1:
+            return self._ended()
         if self.status is not None or not select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
             return False
         try:
@@ -171,10 +183,13 @@ class Terminal:
         except OSError:  # its end
             data = b""
         if not data:
-            code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-            self.status = 128 - code if code < 0 else code
             os.close(self._fd)
-            return False
+            return self._ended()
         self.written += data
         self.screen.feed(self._decoder.decode(data))
         return True
+
+    def _ended(self) -> bool:
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.status = 128 - code if code < 0 else code
+        return False

@@ -73,8 +73,8 @@ class SluiceError(Exception):
             cls.retryable = retryable
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
-        self.message = _unicode(message)
-        self.remedy = _unicode(remedy)
+        self.message = escaped(message, keep="\n")
+        self.remedy = escaped(remedy, keep="\n")
         self.is_reported = False
         """Whether a peer reported it: it concerns the peer's own objects, and is a claim."""
         super().__init__(self.message)
@@ -88,9 +88,9 @@ class SluiceError(Exception):
         return f"{self.message}: {self.remedy}" if self.remedy else self.message
 
 
-def _unicode(text: str) -> str:
-    """Escape lone surrogates: names on disk that aren't UTF-8 contain them, and no log, ledger or terminal accepts them."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def escaped(text: str, *, keep: str = "") -> str:
+    """Escape what no log, ledger or terminal accepts: control characters, and lone surrogates, of names on disk that aren't UTF-8."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
 class BlueprintError(SluiceError, exit_code=3):

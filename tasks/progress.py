@@ -49,8 +49,8 @@ async def shown(step: Step) -> AsyncIterator[None]:
         if text != logged:  # only the newest is logged: an agent that changes its phase all the time fills no log
             logged = text
             say(step, text)
-        if step.percent is not None:
-            artifact = await _show(f"{step.label}: {text}: {size(step.done)} of {size(step.total)}", float(step.percent), artifact)
+        if (percent := step.percent) is not None:
+            artifact = await _show(f"{step.label}: {text}: {size(step.done)} of {size(step.total)}", float(percent), artifact)
 
     async with _repeated(update):
         yield

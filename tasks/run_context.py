@@ -21,6 +21,7 @@ from sluice.errors import SluiceError
 from sluice.model.schedule import Schedule
 from sluice.model.site import Site
 from sluice.rules.due import window_is_over
+from sluice.rules.wording import printable
 from tasks.send_session import SendSession
 
 _CONTEXT: ContextVar[RunContext] = ContextVar("run_context")
@@ -98,10 +99,14 @@ def is_too_late(schedule: Schedule) -> bool:
     return was_scheduled() and planned is not None and window_is_over(schedule, planned, datetime.now(UTC))
 
 
-class _WithoutTraceback(logging.Filter):
-    """Leaves tracebacks out: our own errors say in one sentence what is wrong and what to do; fifty of Prefect's engine add nothing."""
+class _Readable(logging.Filter):
+    """Leaves out control characters, and tracebacks of our own errors.
+
+    Those say in one sentence what is wrong and what to do; fifty lines of Prefect's engine add nothing.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = printable(record.getMessage(), keep="\n\t"), ()
         if record.exc_info and isinstance(record.exc_info[1], SluiceError):
             record.exc_info = None
             record.exc_text = None
@@ -109,8 +114,8 @@ class _WithoutTraceback(logging.Filter):
 
 
 def quiet_known_errors() -> None:
-    """Leave tracebacks of SluiceErrors out of the logs of runs."""
+    """Make the logs of runs readable."""
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logger = logging.getLogger(name)
-        if not any(isinstance(known, _WithoutTraceback) for known in logger.filters):
-            logger.addFilter(_WithoutTraceback())
+        if not any(isinstance(known, _Readable) for known in logger.filters):
+            logger.addFilter(_Readable())

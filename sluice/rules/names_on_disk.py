@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from sluice.errors import CaseCollisionError, NameImpossibleError
+from sluice.errors import CaseCollisionError, NameImpossibleError, escaped
 
 PART_MAX = 255
 """Most bytes of one part of a path, in UTF-8."""
@@ -76,7 +76,7 @@ def all_impossible(first: Sequence[NameImpossibleError], number: int) -> NameImp
 def shown_path(path: str) -> str:
     """Return a path for a message, with escaped bytes that aren't UTF-8 and control characters, which could move a terminal's cursor."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return escaped(text)
 
 
 def check_collisions(paths: Iterable[tuple[str, str]], *, case_sensitive_only: bool) -> None:

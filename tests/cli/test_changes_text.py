@@ -104,11 +104,6 @@ def test_what_somebody_keeps_in_parameters_or_variables_is_never_shown() -> None
             assert HIDDEN in json.dumps(changes.as_json())
 
 
-def test_control_characters_of_others_do_not_reach_the_terminal() -> None:
-    text(update("build/zone", {"description": "a\x1b[2J\nb\x07"}, {"description": "plain"}))
-    text(Change(Act.DELETE, ObjectKind.DEPLOYMENT, "build/\x1b[2Jzone"))
-
-
 def test_changes_that_are_alike_have_their_fields_once() -> None:
     alike = [update(name, {"tags": ["site:hq"]}, {"tags": ["site:hq+lab"]}) for name in ("build/a", "build/b", "build/c")]
     assert text(*alike) == (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ SCRIPT = """
 import logging, sys
 from pathlib import Path
 from cli.progress import shown
+from cli.session import out
 from sluice.distributor.deliver.under_way import BOARD
 log = logging.getLogger("prefect.task_runs")
 log.setLevel(logging.INFO)
@@ -32,7 +34,7 @@ def tell(text, step=None, failure="", level=logging.INFO):
 with shown() as told:
     for line in open(sys.argv[1]):
         exec(line)
-print("told", sorted(told))
+out(f"told {sorted(told)}")
 """
 """Shows the board as a command does; each line that arrives in the pipe is what happens next."""
 
@@ -177,6 +179,17 @@ def test_a_prompt_has_the_terminal_to_itself(run: Callable[..., Run]) -> None:
     assert screen.text.count("sending") == 1
 
 
+def test_nobody_waits_for_somebody_who_types(tmp_path: Path, run: Callable[..., Run]) -> None:
+    shown = run()
+    shown.happens(*ASK)
+    shown.sees("?")
+    shown.happens("tell('riga: 3 files')", f"open({str(tmp_path / 'told')!r}, 'x')")
+    while not (tmp_path / "told").exists():
+        time.sleep(0.01)
+    shown.terminal.type(b"a word\n")
+    assert shown.sees("riga: 3 files", "typed a word").text.count("riga") == 1
+
+
 def test_ctrl_c_at_a_prompt_ends_the_command_and_leaves_the_terminal_as_it_was(run: Callable[..., Run]) -> None:
     shown = run()
     terminal = os.dup(shown.terminal._fd)
@@ -197,6 +210,38 @@ def test_colours_are_those_that_are_wanted(environment: dict[str, str], run: Cal
     shown.happens("oslo = BOARD.begin('zone', '1.2', 'oslo'); oslo.end = 'failed'; oslo.is_failed = True")
     shown.sees("oslo  failed")
     assert (b"\x1b[31m" in shown.terminal.written) is not bool(environment)
+
+
+@pytest.mark.parametrize("stale", [{"COLUMNS": "200"}, {"COLUMNS": "30", "LINES": "3"}, {"COLUMNS": "0"}], ids=str)
+def test_the_size_is_that_of_the_terminal_whatever_variables_say(stale: dict[str, str], run: Callable[..., Run]) -> None:
+    shown = run(80, 24, **stale)
+    shown.happens("oslo = BOARD.begin('zone', '1.2', 'oslo'); oslo.now('waiting: ' + 100 * 'x')")
+    shown.happens("riga = BOARD.begin('zone', '1.2', 'riga'); riga.now('waiting: ' + 100 * 'y')")
+    screen = shown.sees("x…", "y…", "0 of 2 done")
+    assert [len(line) for line in screen.lines if "…" in line] == [79, 79]
+    shown.happens("oslo.now('sending', 1, 4); riga.now('sending', 2, 4)")
+    assert "waiting" not in shown.sees("oslo  sending   25 %", "riga  sending   50 %").text
+
+
+@pytest.mark.parametrize("name", ["\\x1b[2J", "\\x9b2J", "\\r", "\u6f22\u5b57" * 60])
+def test_what_others_say_stays_in_its_line(name: str, run: Callable[..., Run]) -> None:
+    shown = run()
+    shown.happens("tell('before')", f"oslo = BOARD.begin('zone', '1.2', 'oslo'); oslo.now('running {name}'); tell('said {name}')")
+    shown.sees("before", "said", "oslo  running")
+    shown.happens("oslo.now('sending', 1, 4)")
+    screen = shown.sees("before", "oslo  sending   25 %")
+    assert sum("oslo" in line for line in screen.lines) == 1
+
+
+def test_a_terminal_that_is_closed_does_not_end_the_work(tmp_path: Path, run: Callable[..., Run]) -> None:
+    shown = run()
+    shown.happens("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)")
+    shown.happens("oslo = BOARD.begin('zone', '1.2', 'oslo'); oslo.now('sending', 1, 4)")
+    shown.sees("oslo  sending   25 %")
+    shown.terminal.close()
+    shown.happens("oslo.now('sending', 2, 4); tell('said')", "import time; time.sleep(2 * 0.25)", f"open({str(tmp_path / 'end')!r}, 'x')")
+    assert shown.end() == 0
+    assert (tmp_path / "end").exists()
 
 
 # --- the board ------------------------------------------------------------------------------------------------------------
@@ -233,6 +278,27 @@ def sent(*marks: tuple[float, int], total: int = 100 * MIB) -> Step:
 )
 def test_rate_and_time_left_are_of_this_run(marks: list[tuple[float, int]], figures: list[str]) -> None:
     assert list(sent(*marks).figures) == figures
+
+
+class Racing(Step):
+    """A step that ends between two looks at it."""
+
+    __slots__ = ("looks",)
+
+    @property
+    def total(self) -> int:  # type: ignore[override]
+        self.looks = getattr(self, "looks", 0) + 1
+        return 4 if self.looks % 2 else 0
+
+    @total.setter
+    def total(self, _value: int) -> None:
+        pass
+
+
+def test_a_step_that_goes_on_while_it_is_looked_at_breaks_nothing() -> None:
+    step = Racing("zone", "1.2", "oslo")
+    assert {step.percent for _ in range(10)} <= {0, None}
+    assert all(len(step.figures) in (0, 2) for _ in range(10))
 
 
 def test_a_rate_forgets_what_is_long_ago() -> None:

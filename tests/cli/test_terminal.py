@@ -146,6 +146,30 @@ def test_watching_without_a_terminal_prints_what_changed(fleet: SqlLedger) -> No
         assert "\x1b" not in process.stdout.read()
 
 
+def test_watching_goes_on_if_the_ledger_cannot_be_read_for_a_while(fleet: SqlLedger, site: Path) -> None:
+    terminal = typed("status", "--watch")
+    terminal.wait_for(lambda screen: "3 of 40 Subscribers failed" in screen.text)
+    ledger, kept = site / "var/hq/ledger.db", site / "kept"
+    ledger.rename(kept)
+    ledger.write_bytes(b"no database" * 1000)
+    screen = terminal.wait_for(lambda screen: "file is not a database" in screen.text)
+    assert "3 of 40 Subscribers failed" in screen.text, "what was read last stays"
+    kept.rename(ledger)
+    terminal.wait_for(lambda screen: "file is not a database" not in screen.text)
+    terminal.type(b"\x03")
+    assert terminal.end() == 0
+
+
+def test_watching_ends_when_nobody_reads_it(fleet: SqlLedger) -> None:
+    with subprocess.Popen([SLUICE, "status", "--watch"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait() == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
 def test_watch_and_json_exclude_each_other(site: Path) -> None:
     done = subprocess.run([SLUICE, "status", "--watch", "--json"], env=environment(), capture_output=True, check=False)
     assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (2, "UsageError")
@@ -206,10 +230,9 @@ def test_hosts_of_which_the_same_is_said_are_named_together() -> None:
     lines = ["failed   subscriber oslo, riga: agent: there is none", "         bootstrap it"]
     lines += ["failed   subscriber pori: agent: there is none", "         bootstrap pori"]
     lines += ["warning  machine disk: nearly full", "         free some", "fine     2 checks: site 1, machine 1", ""]
-    assert findings_text([fine, warning, replace(fine, area="machine"), *failed, other], listed=False).splitlines() == [
-        *lines,
-        "7 checks: 4 failed, 1 warning",
-    ]
+    found = findings_text([fine, warning, replace(fine, area="machine"), *failed, other], listed=False)
+    assert [text for text, _ in found] == [*lines, "7 checks: 4 failed, 1 warning"]
+    assert [colour for _, colour in found] == [*["red"] * 4, *["yellow"] * 2, "", "", ""]
 
 
 def test_short_commands_do_not_pay_for_the_library(site: Path) -> None:

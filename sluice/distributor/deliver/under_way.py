@@ -102,7 +102,8 @@ class Step:
     @property
     def percent(self) -> int | None:
         """Whole percents, 100 only when all is done; None without a measure."""
-        return None if self.end or not self.total else min(100, 100 * self.done // self.total)
+        done, total = self.done, self.total  # once: other threads go on
+        return None if self.end or not total else min(100, 100 * done // total)
 
     @property
     def rate(self) -> float | None:
@@ -117,9 +118,10 @@ class Step:
     @property
     def figures(self) -> Sequence[str]:
         """Percent, time left at this rate, rate and bytes, as far as known, the most telling first."""
-        if self.percent is None:
+        percent, rate = self.percent, self.rate
+        if percent is None:
             return ()
-        found, rate = [f"{self.percent:3} %"], self.rate
+        found = [f"{percent:3} %"]
         if rate:
             left = timedelta(seconds=max(1, round((self.total - self.done) / rate)))
             found += [f"{duration(left)} left", f"{size(round(rate))}/s"]
