@@ -101,6 +101,8 @@ class BlueprintError(SluiceError, exit_code=3):
         self.file = file
         self.line = line
         self.path = path
+        self.is_consequence = False
+        """Whether another error explains it."""
 
     def __str__(self) -> str:
         what = f"{self.path}: {self.message}" if self.path else self.message

@@ -33,6 +33,6 @@ def load_site(directory: Path) -> Site:
             break  # else a link was switched to another release meanwhile: what was read may be half of each
     check_site(site, converter)
     if parts.errors:
-        distinct = {str(e): e for e in parts.errors}
+        distinct = {str(e): e for e in parts.errors if not e.is_consequence}
         raise SiteError(sorted(distinct.values(), key=lambda e: (e.file, e.line, e.path, e.message)))
     return site

@@ -89,7 +89,7 @@ def test_a_directory_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         (HOST.format("a").encode("utf-16"), ":1: is not UTF-8 text"),
         (HOST.format("a").encode("utf-16-le"), ":1: is not valid YAML"),
         (HOST.format("a").encode("latin-1").replace(b"w\n", b"\xe9\n"), ":4: is not UTF-8 text"),
-        ((HOST.format("a") + "tags:\n\tsite: a\n").encode(), ":6: is not valid YAML"),
+        ((HOST.format("a") + "tags:\n\tsite: a\n").encode(), ":6: is indented by a tab"),
         ((HOST.format("a") + "name: b\n").encode(), ":5: name: duplicate key, first on line 2"),
         (("a: &a [x]\n" + "".join(f"b{n}: [*a,*a,*a]\n" for n in range(9))).encode(), ":1: &a is an anchor"),
         ((HOST.format("a") + "<<: {active: false}\n").encode(), ":5: << is a merge key"),

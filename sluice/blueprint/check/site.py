@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.check.mirrors import check_mirrors
 from sluice.blueprint.check.reach import LOCAL, Variables, machine_of
@@ -9,7 +11,7 @@ from sluice.blueprint.check.templates import TemplateCheck
 from sluice.blueprint.convert.converter import Converter
 from sluice.blueprint.convert.subscriptions import misspelt_tags
 from sluice.blueprint.read.document import Document, PathKey
-from sluice.blueprint.render.recipe import subscriber_variables
+from sluice.blueprint.render.recipe import PREDEFINED, subscriber_variables
 from sluice.blueprint.schema.kinds import ChannelDocument, DefaultsDocument, DistributionDocument, DistributorDocument, SubscriberDocument
 from sluice.blueprint.schema.selector import parse_selector
 from sluice.blueprint.schema.suggest import nearest_or_all
@@ -52,7 +54,7 @@ def _check_doubles(converter: Converter) -> None:
 
 def _check_references(site: Site, converter: Converter) -> None:
     if not converter.parts.are_complete:
-        return
+        return  # what seems to be missing may be in a document that can't be read
     distributors = converter.parts.names(DistributorDocument)
     channels = converter.parts.names(ChannelDocument)
     for distribution in site.distributions.values():
@@ -107,7 +109,7 @@ def _check_notify(site: Site, converter: Converter) -> None:
             what, remedy = "revisions are unlimited: none is the last", "write a number as max_revisions, or leave notify: out"
             converter.refuse("Distribution", distribution.name, ("notify",), what, remedy)
         owner = site.distributors.get(distribution.distributor)
-        if owner is not None and owner.mail is None:
+        if owner is not None and owner.mail is None and not converter.effective["Distributor", owner.name].unsure("mail"):
             remedy = f'add mail: {{server: "host:port", from: address}} to Distributor {owner.name}, or leave notify: out'
             converter.refuse("Distribution", distribution.name, ("notify",), f"Distributor {owner.name} has no mail server", remedy)
 
@@ -132,19 +134,23 @@ def _check_renamed(site: Site, converter: Converter) -> None:
 
 
 def _variables(site: Site, converter: Converter) -> Variables:
-    """Resolve every Subscriber's variables; those that cannot be resolved are errors, and stay as written."""
-    found = {}
+    """Resolve every Subscriber's variables; if they cannot be resolved, that is an error, and none is known."""
+    found: dict[str, Mapping[str, str]] = {}
     for name, subscriber in site.subscribers.items():
+        unsure = converter.effective["Subscriber", name].unsure
         try:
-            found[name] = subscriber_variables(subscriber)
+            resolved = subscriber_variables(subscriber)
+            found[name] = {n: text for n, text in resolved.items() if n not in PREDEFINED or not unsure(PREDEFINED[n])}
         except AuthorError as e:
-            found[name] = subscriber.variables
+            found[name] = {}
+            converter.unresolved.add(name)
             converter.refuse("Subscriber", name, ("variables",), e.what, e.remedy)
     return found
 
 
 def _check_defaults(site: Site, converter: Converter) -> None:
     tags = {t for s in site.subscribers.values() for t in s.tags} | {t for d in site.distributors.values() for t in d.tags}
+    known = not any(converter.effective["Subscriber", name].unsure("tags") for name in site.subscribers)
     for parsed, part in converter.parts.valid(DefaultsDocument):
-        if part.where is not None:
+        if part.where is not None and known:
             converter.errors += misspelt_tags(parsed.document, ("where",), parse_selector(part.where), tags)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import PurePosixPath
 
 from sluice.blueprint.author_error import AuthorError
@@ -31,40 +32,38 @@ class TemplateCheck:
         self.document = converter.documents["Distribution", distribution.name]
         self.subscribers = reached_subscribers(site, distribution)
         self.variables = variables
+        self.may_define = converter.may_define
 
     def run(self) -> None:
-        """Append every error of destinations and scripts."""
-        if not self._templates_are_allowed():
-            return
-        incomplete = self._check_undefined()
-        complete = [s for s in self.subscribers if s.name not in incomplete]
+        """Append every error of destinations and actions."""
+        self._check_allowed()
+        self._check_undefined()
         self._check_same_templates()
-        self._check_destinations(complete)
-        self._check_actions(complete)
+        self._check_destinations()
+        self._check_actions()
 
     def _refuse(self, path: PathKey, error: AuthorError) -> None:
         self.errors.append(self.document.error(path, error.what, error.remedy))
 
     def _templates(self) -> Iterator[tuple[PathKey, str]]:
-        for index, entry in enumerate(self.distribution.files):
-            yield ("files", index, "destination"), entry.destination
-        for key, actions in zip(PHASES, (self.distribution.pre_actions, self.distribution.post_actions), strict=True):
-            yield from action_templates(key, actions)
+        """Yield everything that may use ``{{ }}`` and wasn't refused."""
+        files = ((("files", index, "destination"), entry.destination) for index, entry in enumerate(self.distribution.files))
+        phases = zip(PHASES, (self.distribution.pre_actions, self.distribution.post_actions), strict=True)
+        every = chain(files, *(action_templates(key, actions) for key, actions in phases))
+        return (each for each in every if not self.document.is_broken(each[0]))
 
-    def _templates_are_allowed(self) -> bool:
-        before = len(self.errors)
-        for path, template in self._templates():
+    def _check_allowed(self) -> None:
+        for path, template in list(self._templates()):
             try:
                 check(template)
                 if path[0] == "files" and "{%" in template:
                     raise AuthorError("contains {%", "only {{ }} is filled in")
             except AuthorError as e:
                 self._refuse(path, e)
-        return len(self.errors) == before
+                self.document.broken.add(path)
 
-    def _check_undefined(self) -> set[str]:
-        """Return the names of the Subscribers that do not define every variable; each variable is one error."""
-        incomplete: set[str] = set()
+    def _check_undefined(self) -> None:
+        """Refuse variables that Subscribers don't define; each is one error."""
         defining: dict[frozenset[str], list[str]] = {}
         for subscriber in self.subscribers:
             defining.setdefault(frozenset(self.variables[subscriber.name]), []).append(subscriber.name)
@@ -74,12 +73,16 @@ class TemplateCheck:
                 for variable in undefined_variables(template, dict.fromkeys(defined, "")) if "{{" in template else ():
                     missing.setdefault(variable, []).extend(names)
             for variable, lacking in missing.items():
-                names = sorted(lacking)
-                incomplete.update(names)
+                names = sorted(name for name in lacking if not self.may_define(name, variable))
+                if not names:
+                    continue
                 what = f"uses {variable}, which {_some(names)} {'does' if len(names) == 1 else 'do'} not define"
                 remedy = f"define {variable} under variables: of the Subscriber or of a Defaults document"
                 self.errors.append(self.document.error(path, what, remedy))
-        return incomplete
+
+    def _is_complete(self, template: str, subscriber: Subscriber) -> bool:
+        """Whether every variable of a template is known of a Subscriber."""
+        return "{{" not in template or not undefined_variables(template, self.variables.get(subscriber.name, {}))
 
     def _check_same_templates(self) -> None:
         first: dict[str, int] = {}
@@ -89,52 +92,57 @@ class TemplateCheck:
                 what = f"is the destination of files[{earlier}] too"
                 self.errors.append(self.document.error(("files", index, "destination"), what, "give each entry its own destination"))
 
-    def _check_destinations(self, subscribers: Iterable[Subscriber]) -> None:
-        if "{{" not in "".join(f.destination for f in self.distribution.files):
-            subscribers = list(subscribers) or [_ANYBODY]
-        reported: set[int] = set()
-        for group in self._alike(subscribers):
+    def _check_destinations(self) -> None:
+        wanted = [(path, template) for path, template in self._templates() if path[0] == "files"]
+        subscribers = self.subscribers
+        if not any("{{" in template for _, template in wanted):
+            subscribers = subscribers or [_ANYBODY]
+        reported: set[PathKey] = set()
+        for group in self._alike(subscribers, wanted):
             seen: dict[str, int] = {}
-            found: list[tuple[str, int]] = []
-            problems: list[tuple[int, AuthorError]] = []
-            for index, entry in enumerate(self.distribution.files):
-                rendered = self._destination(index, entry.destination, group[0])
-                if isinstance(rendered, AuthorError):
-                    problems.append((index, rendered))
+            found: list[tuple[str, PathKey]] = []
+            problems: list[tuple[PathKey, AuthorError]] = []
+            for path, template in wanted:
+                if not self._is_complete(template, group[0]):
                     continue
-                found.append((rendered, index))
-                if (twice := self._twice(rendered, group[0], seen, index)) is not None:
-                    problems.append((index, twice))
+                rendered = self._destination(template, group[0])
+                if isinstance(rendered, AuthorError):
+                    problems.append((path, rendered))
+                    continue
+                found.append((rendered, path))
+                if (twice := self._twice(rendered, group[0], seen, int(path[1]))) is not None:
+                    problems.append((path, twice))
             problems += _own(found, group)
-            for index, problem in problems:
-                if index not in reported:
-                    reported.add(index)
-                    self._refuse(("files", index, "destination"), problem)
+            for path, problem in problems:
+                if path not in reported:
+                    reported.add(path)
+                    self._refuse(path, problem)
 
-    def _alike(self, subscribers: Iterable[Subscriber]) -> Iterable[list[Subscriber]]:
-        """Group Subscribers for which every template renders to the same."""
-        used = sorted({name for _, template in self._templates() for name in variables_of(template)})
+    def _alike(self, subscribers: Iterable[Subscriber], templates: Iterable[tuple[PathKey, str]]) -> Iterable[list[Subscriber]]:
+        """Group Subscribers for which all these templates render to the same."""
+        used = sorted({name for _, template in templates for name in variables_of(template)})
         groups: dict[tuple[str | None, ...], list[Subscriber]] = {}
         for subscriber in subscribers:
             values = self.variables.get(subscriber.name, {})
             groups.setdefault(tuple(values.get(name) for name in used), []).append(subscriber)
         return groups.values()
 
-    def _check_actions(self, subscribers: Iterable[Subscriber]) -> None:
+    def _check_actions(self) -> None:
         reported: set[PathKey] = set()
-        templates = [(path, template) for path, template in self._templates() if path[0] != "files" and "{{" in template]
-        for subscriber, *_ in self._alike(subscribers) if templates else ():
-            for path, template in templates:
+        wanted = [(path, template) for path, template in self._templates() if path[0] != "files" and "{{" in template]
+        for subscriber, *_ in self._alike(self.subscribers, wanted) if wanted else ():
+            for path, template in wanted:
+                if path in reported or not self._is_complete(template, subscriber):
+                    continue
                 try:
                     made = render(template, self.variables[subscriber.name], what=f"for {subscriber.name} it")
                     if problem := problem_with(path, made):
                         raise AuthorError(f"for {subscriber.name} it is {problem[0]}", problem[1])
                 except AuthorError as e:
-                    if path not in reported:
-                        reported.add(path)
-                        self._refuse(path, e)
+                    reported.add(path)
+                    self._refuse(path, e)
 
-    def _destination(self, index: int, template: str, subscriber: Subscriber) -> str | AuthorError:
+    def _destination(self, template: str, subscriber: Subscriber) -> str | AuthorError:
         what = f"for {subscriber.name} it" if subscriber is not _ANYBODY else "it"
         try:
             return rendered_destination(template, self.variables.get(subscriber.name, {}), what=what)
@@ -150,15 +158,15 @@ class TemplateCheck:
         return None
 
 
-def _own(found: Sequence[tuple[str, int]], group: Sequence[Subscriber]) -> Iterator[tuple[int, AuthorError]]:
+def _own(found: Sequence[tuple[str, PathKey]], group: Sequence[Subscriber]) -> Iterator[tuple[PathKey, AuthorError]]:
     """Yield those of the destinations that are in a Subscriber's own working directory."""
     owners = {str(subscriber.working_directory).rstrip("/"): subscriber.name for subscriber in reversed(group)}
-    for path, index in found:
+    for path, key in found:
         ends = [at for at, char in enumerate(path) if char == "/"]
         for above in (path, *(path[:end] for end in ends)):
             if above in owners:
                 what = f"for {owners[above]} it is {path}, in the agent's own working directory"
-                yield index, AuthorError(what, "write a destination outside it")
+                yield key, AuthorError(what, "write a destination outside it")
 
 
 def _key(entry: FileSource, destination: str) -> str:

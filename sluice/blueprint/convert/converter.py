@@ -16,6 +16,7 @@ from sluice.blueprint.convert.names import check_tags, check_variables
 from sluice.blueprint.convert.subscriptions import Selectable, subscriptions
 from sluice.blueprint.read.document import Document, PathKey, path_text
 from sluice.blueprint.read.site_id import read_site_id
+from sluice.blueprint.render.recipe import PREDEFINED
 from sluice.blueprint.schema.actions import PHASES, ActionPart
 from sluice.blueprint.schema.excludes import misplaced
 from sluice.blueprint.schema.kinds import ChannelDocument, DistributionDocument, DistributorDocument, FilePart, SubscriberDocument
@@ -28,6 +29,7 @@ from sluice.model.platforms import FAMILY_OF, is_case_sensitive, lineage
 from sluice.model.removals import USUAL
 from sluice.model.schedule import Kind, Schedule
 from sluice.model.site import (
+    Address,
     Channel,
     Copy,
     DirectoryMode,
@@ -47,6 +49,8 @@ from sluice.rules.due import SHORTEST_REFRESH, shortest_gap
 from sluice.rules.excludes import CHARACTERS_MAX
 
 T = TypeVar("T")
+_NOWHERE = PurePosixPath("/nowhere (unknown)")
+"""Stands for a working directory that was refused; no two are the same."""
 
 
 class Converter:
@@ -59,15 +63,16 @@ class Converter:
         """(kind, name) to the document of each object that was made."""
         self.effective: dict[tuple[str, str], Effective] = {}
         """(kind, name) to the settings of each Distributor and Subscriber that was made."""
+        self.unresolved: set[str] = set()
+        """Subscribers whose variables can't be resolved."""
         self._defaults = DefaultsDocuments(parts)
 
     def site(self) -> Site:
-        """Make the Site of everything that is valid; errors are in ``parts.errors``."""
-        made = (self._distributor(p, d) for p, d in self.parts.valid(DistributorDocument))
-        distributors = {d.name: d for d in made if d is not None}
-        receivers = (self._subscriber(p, d) for p, d in self.parts.valid(SubscriberDocument))
-        subscribers = {s.name: s for s in receivers if s is not None}
-        selectable = Selectable.of(subscribers, self.parts)
+        """Make the Site, with stand-ins for what was refused; errors are in ``parts.errors``."""
+        distributors = {p.name: self._distributor(p, d) for p, d in self.parts.valid(DistributorDocument)}
+        subscribers = {p.name: self._subscriber(p, d) for p, d in self.parts.valid(SubscriberDocument)}
+        unsure = {n for n in subscribers if self._are_facts_unsure(n)}
+        selectable = Selectable.of(subscribers, self.parts, unsure)
         channels = {p.name: self._channel(p, d, selectable) for p, d in self.parts.valid(ChannelDocument)}
         distributions = {p.name: self._distribution(p, d) for p, d in self.parts.valid(DistributionDocument)}
         site_id = read_site_id(self.parts.directory, self.errors)
@@ -76,6 +81,24 @@ class Converter:
     def refuse(self, kind: str, name: str, path: PathKey, what: str, remedy: str) -> None:
         """Append an error at a path of an object's document."""
         self.errors.append(self.documents[kind, name].error(path, what, remedy))
+
+    def may_define(self, subscriber: str, variable: str) -> bool:
+        """Whether a variable that a Subscriber seems to lack may be in what was refused."""
+        if not self.errors:
+            return False
+        effective = self.effective["Subscriber", subscriber]
+        if variable in PREDEFINED:
+            return effective.unsure(PREDEFINED[variable])
+        return (
+            subscriber in self.unresolved
+            or effective.get("variables", variable) is not None
+            or effective.unsure("variables", variable)
+            or (self._defaults.are_selected and self._are_facts_unsure(subscriber))
+        )
+
+    def _are_facts_unsure(self, subscriber: str) -> bool:
+        effective = self.effective["Subscriber", subscriber]
+        return effective.unsure("tags") or effective.unsure("platform")
 
     def _own(self, parsed: Parsed[Any], part: Part) -> Effective:
         """Return the settings of an object that takes no defaults."""
@@ -92,8 +115,7 @@ class Converter:
     def _site_path(self, text: str) -> PurePosixPath:
         return site_path(text, self.parts.directory)
 
-    def _distributor(self, parsed: Parsed[DistributorDocument], part: DistributorDocument) -> Distributor | None:
-        before = len(self.errors)
+    def _distributor(self, parsed: Parsed[DistributorDocument], part: DistributorDocument) -> Distributor:
         effective = self._completed(parsed, part)
         directory = effective.required("working_directory", self._site_path, parsed.document, "/var/lib/sluice/hq")
         given = effective.arguments("description", "max_concurrent", "connection_timeout", "min_free", "refresh")
@@ -104,11 +126,9 @@ class Converter:
             effective.refuse("refresh", "refreshes more often than every 3 minutes", "write every: 3 min or more")
         retry = {"for_" if key == "for" else key: leaf.value for key, leaf in effective.below("retry").items()}
         mail = effective.get("mail")
-        if directory is None or len(self.errors) > before:
-            return None
         return Distributor(
             part.name,
-            directory,
+            directory or _NOWHERE / "distributor" / part.name,
             retry=RetryRule(**retry),
             mail=mail.value.to_model() if mail is not None else None,
             tags=effective.texts("tags"),
@@ -116,25 +136,23 @@ class Converter:
             **given,
         )
 
-    def _subscriber(self, parsed: Parsed[SubscriberDocument], part: SubscriberDocument) -> Subscriber | None:
-        before = len(self.errors)
+    def _subscriber(self, parsed: Parsed[SubscriberDocument], part: SubscriberDocument) -> Subscriber:
         effective = self._completed(parsed, part)
         has_config = effective.get("ssh", "config") is not None
         address = effective.parsed("address", lambda text: parse_address(text, self.parts.directory, has_config=has_config))
-        scheme = address.scheme if address is not None else "ssh"
-        host_path = self._site_path if scheme == "local" else absolute_path
+        written = effective.get("address")
+        scheme = str(written.value).partition(":")[0] if written is not None else ""
+        host_path = absolute_path if scheme == "ssh" else self._site_path
         directory = effective.required("working_directory", host_path, parsed.document, "/var/lib/sluice")
         platform = effective.parsed("platform", _platform) or ""
         login = login_of(effective, scheme, parsed.document, self.parts.directory)
-        check_variables(effective)
-        if address is None or directory is None or len(self.errors) > before:
-            return None
+        sound = check_variables(effective)
         return Subscriber(
             part.name,
-            address,
-            directory,
+            address or Address("ssh", host=f"{part.name} (unknown)"),
+            directory or _NOWHERE / "subscriber" / part.name,
             platform=platform,
-            variables=effective.texts("variables"),
+            variables={name: text for name, text in effective.texts("variables").items() if name in sound},
             tags=effective.texts("tags"),
             origins=effective.origins() | {"name": Origin(parsed.document.position(("name",)))},
             **login,

@@ -8,6 +8,7 @@ their keys. Two Defaults of the same rank that supply different values are refus
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from sluice.blueprint.convert.effective import Effective, Leaf, own_leaves
@@ -37,12 +38,25 @@ class DefaultsDocuments:
                 self._general.append(supply)
             else:
                 self._special.append((parse_selector(part.where), supply))
+        self._documents = [parsed.document for parsed in parts.of(DefaultsDocument)]
+        self._parts = parts
         self._errors = parts.errors
         self._reported: set[tuple[str, int, PathKey]] = set()
 
+    @property
+    def are_selected(self) -> bool:
+        """Whether some of them are for some objects only."""
+        return bool(self._special)
+
+    def unsure(self, parsed: Parsed[Part], *path: str) -> bool:
+        """Whether a setting that an object seems to lack may be in what was refused: its own, or of a Defaults document."""
+        if not self._parts.are_complete or parsed.document.is_broken(path):
+            return True
+        return any(d.is_broken((parsed.kind.lower(), *path)) or d.is_broken(("where",)) for d in self._documents)
+
     def apply(self, parsed: Parsed[Part], part: Part) -> Effective:
         """Complete the settings of a Distributor or Subscriber from the Defaults."""
-        effective = Effective(dict(own_leaves(parsed.document, part)), self._errors)
+        effective = Effective(dict(own_leaves(parsed.document, part)), self._errors, partial(self.unsure, parsed))
         general = self._supplied(parsed, self._general)
         facts = self._facts(parsed, effective, general)
         special = [supply for selector, supply in self._special if selector.matches(facts)]

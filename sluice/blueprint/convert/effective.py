@@ -38,6 +38,11 @@ class Leaf:
         """Return an error at the position of the setting, be it in a Defaults document."""
         return self.document.error(self.path, message, remedy)
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether it was refused."""
+        return self.document.is_broken(self.path)
+
 
 @dataclass(frozen=True, slots=True)
 class Effective:
@@ -46,14 +51,22 @@ class Effective:
     leaves: dict[PathKey, Leaf]
     errors: list[BlueprintError]
     """Receives what is wrong with them."""
+    unsure: Callable[..., bool] = lambda *_: False
+    """Whether the setting at a path may be given although it isn't here: in something that was refused."""
 
     def get(self, *path: str) -> Leaf | None:
         """Return the setting at a path, if it is given."""
         return self.leaves.get(path)
 
     def refuse(self, key: str, message: str, remedy: str) -> None:
-        """Append an error at the position of a setting that is given."""
-        self.errors.append(self.leaves[key,].error(message, remedy))
+        """Append an error at the position of a setting that is given; what else is said of it is a consequence."""
+        self.refuse_leaf(self.leaves[key,], message, remedy)
+
+    def refuse_leaf(self, leaf: Leaf, message: str, remedy: str, *within: int) -> None:
+        """Append an error at a setting, or at an entry of it, as ``refuse`` does."""
+        path = (*leaf.path, *within)
+        self.errors.append(leaf.document.error(path, message, remedy))
+        leaf.document.broken.add(path)
 
     def below(self, key: str) -> dict[str, Leaf]:
         """Return the keys of a nested setting."""
@@ -82,9 +95,10 @@ class Effective:
 
     def required(self, key: str, parse: Callable[[str], T], document: Document, example: str) -> T | None:
         """Parse a setting as ``parsed`` does; an error if neither the document nor a Defaults document gives it."""
-        if self.get(key) is None:
+        if self.get(key) is None and not self.unsure(key):
             remedy = f"add {key}:, such as {key}: {example}, here or in a Defaults document"
             self.errors.append(document.error((key,), "missing", remedy))
+            document.broken.add((key,))
         return self.parsed(key, parse)
 
 

@@ -17,22 +17,22 @@ def login_of(effective: Effective, scheme: str, document: Document, directory: P
     if scheme == "local":
         for path, leaf in effective.leaves.items():
             if path[0] in ("host_key", "host_keys", "identity", "ssh") and not leaf.supplied:
-                effective.errors.append(leaf.error("does not apply to a local: address", "leave the key out"))
+                effective.refuse_leaf(leaf, "does not apply to a local: address", "leave the key out")
         return {}
     ssh, has_config = _ssh(effective, directory), effective.get("ssh", "config") is not None
-    found: dict[str, Any] = {"ssh": ssh} | _host_keys(effective, document, directory, has_config=has_config)
+    found: dict[str, Any] = {"ssh": ssh} | _host_keys(effective, document, directory, is_needed=scheme == "ssh" and not has_config)
 
     def parse(text: str) -> str:
         return str(site_path(text, directory))
 
-    if has_config or ssh.agent:
+    if has_config or ssh.agent or scheme != "ssh" or _is_unsure(effective):
         found["identity"] = effective.parsed("identity", parse) or ""
     else:
         found["identity"] = effective.required("identity", parse, document, "keys/hq_ed25519") or ""
     return found
 
 
-def _host_keys(effective: Effective, document: Document, directory: Path, *, has_config: bool) -> dict[str, str]:
+def _host_keys(effective: Effective, document: Document, directory: Path, *, is_needed: bool) -> dict[str, str]:
     pinned, listed = effective.get("host_key"), effective.get("host_keys")
     if pinned is not None and listed is not None:
         if pinned.supplied is listed.supplied:
@@ -41,14 +41,19 @@ def _host_keys(effective: Effective, document: Document, directory: Path, *, has
             listed = None
         else:
             pinned = None
-    if pinned is None and listed is None and not has_config:
+    if pinned is None and listed is None and is_needed and not _is_unsure(effective, "host_key", "host_keys"):
         remedy = "add host_key: as ssh-keyscan prints it, or host_keys: and a known_hosts file"
         effective.errors.append(document.error(("address",), "no host key is pinned", remedy))
-    if pinned is not None and (jumps := effective.get("ssh", "jump")) is not None and jumps.value and not has_config:
+    if pinned is not None and (jumps := effective.get("ssh", "jump")) is not None and jumps.value and is_needed:
         effective.refuse("host_key", "pins no jump host", "write host_keys: and a known_hosts file with the keys of all of them")
     if pinned is not None:
         return {"host_key": effective.parsed("host_key", host_key) or ""}
     return {"host_keys": str(effective.parsed("host_keys", lambda text: site_path(text, directory)) or "")}
+
+
+def _is_unsure(effective: Effective, *keys: str) -> bool:
+    """Whether one of these keys, or one of ``ssh`` in whose place they stand, may be in what was refused."""
+    return any(effective.unsure(*path) for path in (("ssh", "config"), ("ssh", "agent"), *((key,) for key in keys)))
 
 
 def _ssh(effective: Effective, directory: Path) -> Ssh:
@@ -58,14 +63,14 @@ def _ssh(effective: Effective, directory: Path) -> Ssh:
         try:
             found[key] = str(site_path(leaf.value, directory)) if key in ("config", "certificate") else leaf.value
         except AuthorError as error:
-            effective.errors.append(leaf.error(error.what, error.remedy))
+            effective.refuse_leaf(leaf, error.what, error.remedy)
     if "jump" in leaves:
         jumps: list[Address] = []
         for index, text in enumerate(leaves["jump"].value):
             try:
                 jumps.append(_jump(text, directory, has_config="config" in leaves))
             except AuthorError as error:
-                effective.errors.append(leaves["jump"].document.error((*leaves["jump"].path, index), error.what, error.remedy))
+                effective.refuse_leaf(leaves["jump"], error.what, error.remedy, index)
         found["jump"] = tuple(jumps)
     return Ssh(**found)
 

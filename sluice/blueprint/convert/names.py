@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 
 from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.convert.effective import Effective
@@ -32,31 +33,45 @@ def check_tags(effective: Effective) -> None:
             effective.errors.append(leaf.error(f"{tag!r} is a reserved word of selectors", "rename the tag"))
 
 
-def check_variables(effective: Effective) -> None:
-    """Append an error for each variable that a template cannot name or that does not resolve: a circle, or an undefined variable."""
+def check_variables(effective: Effective) -> Set[str]:
+    """Append an error for each variable that a template cannot name or that does not resolve: a circle, or an undefined variable.
+
+    Returns:
+        The names of the others.
+    """
     errors, leaves = effective.errors, effective.below("variables")
     if len(leaves) > VARIABLES_MAX:
         last = next(reversed(leaves.values()))
         errors.append(last.error(f"a Subscriber would have {len(leaves)} variables", f"write at most {VARIABLES_MAX}"))
-        return
+        return frozenset()
     address = effective.get("address")
-    local = address is not None and str(address.value).startswith("local:")
+    local = address is None or str(address.value).startswith("local:")
+    wrong: set[str] = set()
     known = {n: "" for n in PREDEFINED if local or n != "LOCAL_DIRECTORY"} | dict.fromkeys(leaves, "")
     uses: dict[str, frozenset[str]] = {}
     for name, leaf in leaves.items():
+        problems: list[tuple[str, str]] = []
         if _WORD.fullmatch(name) is None:
-            errors.append(leaf.error(f"{name!r} is not a valid variable name", "use letters, digits and _, beginning with a letter"))
+            problems.append((f"{name!r} is not a valid variable name", "use letters, digits and _, beginning with a letter"))
         elif name in PREDEFINED:
-            errors.append(leaf.error(f"{name} is predefined", "rename the variable"))
+            problems.append((f"{name} is predefined", "rename the variable"))
         elif name in _TEMPLATE_WORDS:
-            errors.append(leaf.error(f"{name} is a reserved word of templates", "rename the variable"))
+            problems.append((f"{name} is a reserved word of templates", "rename the variable"))
         try:
             check(str(leaf.value))
             uses[name] = variables_of(str(leaf.value)) & leaves.keys()
             for missing in undefined_variables(str(leaf.value), known):
-                errors.append(leaf.error(f"uses {missing}, which is not defined", f"define {missing} under variables:"))
+                wrong.add(name)
+                if not effective.unsure("variables", missing) and effective.get("variables", missing) is None:
+                    problems.append((f"uses {missing}, which is not defined", f"define {missing} under variables:"))
         except AuthorError as e:
-            errors.append(leaf.error(e.what, e.remedy))
+            problems.append((e.what, e.remedy))
+        errors += [leaf.error(*problem) for problem in problems]
+        wrong |= {name} if problems else set()
     if circle := find_circle(uses):
         what = f"uses itself: {' -> '.join(circle)}"
         errors.append(leaves[circle[0]].error(what, "give one of them a value without the others"))
+        wrong.update(circle)
+    while more := {name for name, used in uses.items() if name not in wrong and used & wrong}:
+        wrong |= more
+    return leaves.keys() - wrong

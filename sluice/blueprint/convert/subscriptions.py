@@ -24,15 +24,18 @@ class Selectable:
     """The Subscribers that selectors can match, looked at once for all Channels."""
 
     facts: Mapping[str, Facts]
+    made: Set[str]
     tags: Set[str]
     names: Set[str]
     """Every name that may be written, also those of Subscribers with errors."""
+    tags_are_known: bool
 
     @classmethod
-    def of(cls, subscribers: Mapping[str, Subscriber], parts: Parts) -> Selectable:
-        """Collect them."""
-        facts = {name: subscriber_facts(name, s.platform, s.tags) for name, s in subscribers.items()}
-        return cls(facts, {t for s in subscribers.values() for t in s.tags}, parts.names(SubscriberDocument))
+    def of(cls, subscribers: Mapping[str, Subscriber], parts: Parts, unsure: Set[str]) -> Selectable:
+        """Collect them; no selector matches ``unsure`` ones, whose tags aren't known."""
+        facts = {name: subscriber_facts(name, s.platform, s.tags) for name, s in subscribers.items() if name not in unsure}
+        tags = {t for s in subscribers.values() for t in s.tags}
+        return cls(facts, subscribers.keys(), tags, parts.names(SubscriberDocument), not unsure and parts.are_complete)
 
 
 def subscriptions(document: Document, part: ChannelDocument, selectable: Selectable, parts: Parts) -> tuple[Subscription, ...]:
@@ -52,7 +55,8 @@ def subscriptions(document: Document, part: ChannelDocument, selectable: Selecta
         active = member.active is not False
         if member.where is not None:
             selector = parse_selector(member.where)
-            parts.errors += misspelt_tags(document, (*path, "where"), selector, selectable.tags)
+            if selectable.tags_are_known:
+                parts.errors += misspelt_tags(document, (*path, "where"), selector, selectable.tags)
             for name, facts in selectable.facts.items():
                 if selector.matches(facts) and (name not in selected or active):
                     selected[name] = Subscription(name, active)
@@ -67,7 +71,7 @@ def subscriptions(document: Document, part: ChannelDocument, selectable: Selecta
             parts.errors.append(document.error(path, f"{name} is listed twice, first on line {first}", "keep one of them"))
         else:
             paths[name] = path
-            if name in selectable.facts:
+            if name in selectable.made:
                 named[name] = Subscription(name, active)
     return tuple(s for _, s in sorted((selected | named).items()))
 

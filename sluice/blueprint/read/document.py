@@ -27,6 +27,16 @@ class Document:
     line: int
     data: dict[str, object]
     marks: dict[PathKey, Mark] = field(default_factory=dict)
+    broken: set[PathKey] = field(default_factory=set)
+    """Paths of values that were refused; what a later check says of them is a consequence. ``()``: the whole document."""
+
+    def touches_broken(self, path: PathKey) -> bool:
+        """Whether the value at a path, one around it or one within it was refused."""
+        return self.is_broken(path) or any(each[: len(path)] == path for each in self.broken)
+
+    def is_broken(self, path: PathKey) -> bool:
+        """Whether the value at a path, or one around it, was refused."""
+        return bool(self.broken) and any(path[:end] in self.broken for end in range(len(path) + 1))
 
     def mark(self, path: PathKey) -> Mark:
         """Return the Mark of the path, or of the nearest thing around it."""
@@ -37,7 +47,9 @@ class Document:
 
     def error(self, path: PathKey, message: str, remedy: str = "") -> BlueprintError:
         """Return an error at a path of this document."""
-        return BlueprintError(message, file=self.file, line=self.mark(path).line, path=path_text(path), remedy=remedy)
+        found = BlueprintError(message, file=self.file, line=self.mark(path).line, path=path_text(path), remedy=remedy)
+        found.is_consequence = self.is_broken(path)
+        return found
 
     def position(self, path: PathKey = ()) -> str:
         """Return ``file:line`` of a path."""

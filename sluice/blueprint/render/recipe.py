@@ -15,8 +15,8 @@ from sluice.errors import BlueprintError
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.site import Site, Subscriber
 
-PREDEFINED = ("NAME", "PLATFORM", "WORKING_DIRECTORY", "LOCAL_DIRECTORY")
-"""Variables that a blueprint must not define."""
+PREDEFINED = {"NAME": "name", "PLATFORM": "platform", "WORKING_DIRECTORY": "working_directory", "LOCAL_DIRECTORY": "address"}
+"""Variables that a blueprint must not define, and the setting of a Subscriber that each comes from."""
 
 DESTINATION_MAX = 4096
 """Characters of a destination, like PATH_MAX."""

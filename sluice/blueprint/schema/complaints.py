@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sluice.blueprint.read.document import Document, Mark, PathKey
-from sluice.blueprint.schema.suggest import nearest
+from sluice.blueprint.read.traps import quoted
+from sluice.blueprint.schema.suggest import nearest, nearest_name
 from sluice.errors import BlueprintError
 
 _EXPECTED = {
@@ -37,14 +38,34 @@ _EXAMPLES = {
 def complaints(
     document: Document, kind: str, model: type[BaseModel], found: ValidationError, refused: Collection[PathKey]
 ) -> list[BlueprintError]:
-    """Make a BlueprintError for each finding that no refused path already explains."""
+    """Make a BlueprintError for each finding that no refused path, and no misspelt key, already explains."""
     errors = []
-    for detail in found.errors(include_url=False):
-        path = tuple(step for step in detail["loc"] if step != "[key]")
+    details = found.errors(include_url=False)
+    meant = {path for detail in details for path in _meant(model, detail)}
+    for detail in details:
+        path = _path(detail)
         if any(path == r or (detail["type"] == "missing" and path[:-1] == r[:-1]) for r in refused):
+            continue
+        if document.is_broken(path) or (detail["type"] == "missing" and path in meant):
             continue
         errors.append(_complaint(document, kind, model, path, detail))
     return errors
+
+
+def explained(model: type[BaseModel], found: ValidationError) -> set[PathKey]:
+    """Return the paths of all findings, and of the keys that misspelt ones stand for."""
+    return {path for detail in found.errors(include_url=False) for path in (_path(detail), *_meant(model, detail))}
+
+
+def _path(detail: ErrorDetails) -> PathKey:
+    return tuple(step for step in detail["loc"] if step != "[key]")
+
+
+def _meant(model: type[BaseModel], detail: ErrorDetails) -> list[PathKey]:
+    """Return the path of the key that an unknown one probably stands for."""
+    path = _path(detail)
+    near = nearest_name(str(path[-1]), keys_of(model_at(model, path[:-1]))) if detail["type"] == "extra_forbidden" else ""
+    return [(*path[:-1], near)] if near else []
 
 
 def _complaint(document: Document, kind: str, model: type[BaseModel], path: PathKey, detail: ErrorDetails) -> BlueprintError:
@@ -57,6 +78,8 @@ def _complaint(document: Document, kind: str, model: type[BaseModel], path: Path
         case "extra_forbidden":
             parent = model_at(model, path[:-1])
             known = keys_of(parent)
+            if (meant := str(path[-1]).lstrip("-")) in known:
+                return document.error(path, "has no space after its -", f"write - {meant}:")
             what = f"unknown key of {_title(parent, kind, path)}"
             return document.error(path, what, nearest(str(path[-1]), known) or f"the keys are {', '.join(known)}")
         case "missing":
@@ -92,9 +115,24 @@ def _wrong_type(document: Document, path: PathKey, expected: str, example: str, 
         typed = raw if raw is not None else str(value)
         if "with a unit" in expected:
             return document.error(path, f"{typed} has no unit", f"write {expected}, such as {example}")
-        remedy = f'write "{typed}"' if expected in ("text", "a name") else f"write {expected}, such as {shown}"
+        remedy = f'write "{typed}"' if expected in ("text", "a name") or "octal" in expected else f"write {expected}, such as {shown}"
         return document.error(path, f"{typed} is a number, not {expected}", remedy)
+    if expected == "a list" and isinstance(value, str | dict) and value:
+        return document.error(path, *_no_list(str(path[-1]), value))
     return document.error(path, f"is {_type_name(value)}, not {expected}", f"write {expected}, such as {shown}")
+
+
+def _no_list(key: str, value: str | dict[str, Any]) -> tuple[str, str]:
+    """Word the error of one entry, or of entries without their dashes, in the place of a list."""
+    first = value if isinstance(value, str) else f"{next(iter(value))}:"
+    entry = first.lstrip("-").split(" -")[0]
+    if key == "arguments" and isinstance(value, str):
+        return "is text, not a list", f"write {key}: [{', '.join(map(quoted, value.split()))}]"
+    if first.startswith("-") and entry:
+        return "has no space after its -", f"write each entry on a line of its own: - {entry}"
+    if isinstance(value, str):
+        return "is text, not a list", f"write {key}: [{value}]" if len(value) < 80 else "begin each entry on a line of its own with - "
+    return "is a mapping, not a list", f"begin each entry with a dash and a space: - {entry} ..."
 
 
 def _type_name(value: object) -> str:

@@ -10,12 +10,14 @@ from typing import Generic, TypeVar, cast
 from pydantic import ValidationError
 
 from sluice.blueprint.read.document import Document
-from sluice.blueprint.read.files import blueprint_files, read_documents
-from sluice.blueprint.schema.complaints import complaints
+from sluice.blueprint.read.files import blueprint_files
+from sluice.blueprint.read.reader import read_documents
+from sluice.blueprint.schema.complaints import complaints, explained
 from sluice.blueprint.schema.kinds import KINDS
 from sluice.blueprint.schema.not_yet import KINDS as LATER_KINDS
 from sluice.blueprint.schema.not_yet import refusals
 from sluice.blueprint.schema.part import Part
+from sluice.blueprint.schema.salvage import salvage
 from sluice.blueprint.schema.suggest import nearest
 from sluice.errors import BlueprintError
 
@@ -24,12 +26,14 @@ P = TypeVar("P", bound=Part)
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[P]):
-    """One document of a known kind. ``part`` is None if it has errors; its name still counts as known."""
+    """One document of a known kind. ``part`` holds what is valid of it, and is None if that is too little."""
 
     document: Document
     kind: str
     name: str
     part: P | None
+    is_named: bool = True
+    """Whether the name is its author's."""
 
 
 class Parts:
@@ -40,7 +44,9 @@ class Parts:
         self.errors: list[BlueprintError] = []
         self.found: list[Parsed[Part]] = []
         self.are_complete = True
-        """Whether every file could be read; if not, a name that seems unknown may be in one that couldn't."""
+        """Whether the kind of every document is known; if not, what seems to be missing may be in one that isn't."""
+        self._of_unknown_kind: set[str] = set()
+        """Names of documents whose kind isn't known: each counts as one of every kind."""
         try:
             files = blueprint_files(directory)
         except BlueprintError as e:
@@ -68,12 +74,22 @@ class Parts:
 
     def names(self, model: type[P]) -> set[str]:
         """Return every name of one kind, also those of documents with errors."""
-        return {p.name for p in self.of(model) if p.name}
+        return {p.name for p in self.of(model) if p.is_named} | self._of_unknown_kind
 
     def _parse(self, document: Document) -> Parsed[Part] | None:
         kind, name = document.data.get("kind"), document.data.get("name")
         if isinstance(kind, str) and kind in KINDS:
-            return Parsed(document, kind, name if isinstance(name, str) else "", self._part(document, kind))
+            is_named = isinstance(name, str | int) and name != ""
+            named = str(name) if is_named else f"the {kind} at line {document.line}"
+            part = None if document.is_broken(()) else self._part(document, kind)
+            if part is not None and "name" in type(part).model_fields:
+                part = part.model_copy(update={"name": named})
+            return Parsed(document, kind, named, part, is_named)
+        if isinstance(name, str) and name:
+            self._of_unknown_kind.add(name)
+        self.are_complete &= isinstance(kind, str) and kind in LATER_KINDS
+        if document.is_broken(()):
+            return None
         if kind is None:
             what, remedy = "missing" if "kind" not in document.data else "has no value", f"add kind: and one of {', '.join(KINDS)}"
         elif isinstance(kind, str) and kind in LATER_KINDS:
@@ -89,11 +105,13 @@ class Parts:
         self.errors += [document.error(*each) for each in refused]
         model = KINDS[kind]
         paths = [path for path, _, _ in refused]
+        document.broken.update(paths)
         if ("type",) in paths:
             return None
         try:
             part = model.model_validate(document.data)
         except ValidationError as e:
             self.errors += complaints(document, kind, model, e, paths)
-            return None
-        return part if not refused else None
+            document.broken.update(explained(model, e))
+            return salvage(model, document.data, paths)
+        return part if not refused else salvage(model, document.data, paths)

@@ -8,10 +8,16 @@ from difflib import get_close_matches
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``did you mean X?``, or nothing if no known word is near."""
+    found = nearest_name(word, known)
+    return f"did you mean {found}?" if found else ""
+
+
+def nearest_name(word: str, known: Iterable[str]) -> str:
+    """Return the known word that is nearest; empty if none is near."""
     names = sorted(known)
     lowered = {name.lower(): name for name in reversed(names)}
     found = get_close_matches(word.lower(), lowered, n=1, cutoff=0.5 if len(word) <= 3 else 0.6)
-    return f"did you mean {lowered[found[0]]}?" if found else ""
+    return lowered[found[0]] if found else ""
 
 
 def nearest_or_all(word: str, known: Iterable[str], what: str) -> str:

@@ -243,7 +243,7 @@ Clock = Annotated[time, text_value(_clock, "a time of day in quotes", "22:00", p
 Moment = Annotated[datetime, text_value(_moment, "a date and time in quotes", "2026-12-01 02:00", pattern=_MOMENT_PATTERN)]
 TimeZone = Annotated[str, text_value(timezone, "an IANA time zone", "Europe/Helsinki", minLength=1)]
 Where = Annotated[str, text_value(_selector, "a selector", 'where: role == "web"', minLength=1)]
-Mode = Annotated[str, text_value(_mode, 'keep or octal digits in quotes such as "0644"', "0644", pattern="^(keep|[0-7]{3,4})$")]
+Mode = Annotated[str, text_value(_mode, "keep or octal digits in quotes", "0644", pattern="^(keep|[0-7]{3,4})$")]
 Weekdays = Annotated[tuple[int, ...], PlainValidator(_weekdays), _one_or_more({"type": "string"})]
 MonthDays = Annotated[tuple[int, ...], PlainValidator(_month_days), _one_or_more(_MONTH_DAY)]
 YearDays = Annotated[tuple[date, ...], PlainValidator(_year_days), _one_or_more({"type": "string", "pattern": "^[0-9]{2}-[0-9]{2}$"})]
