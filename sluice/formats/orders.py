@@ -8,16 +8,16 @@ from typing import Any
 
 from sluice.errors import TamperedError
 from sluice.formats.canonical import Fields, canonical_bytes
-from sluice.model.action import ACTIONS_MAX, ARGUMENTS_MAX, Action, Script, ScriptType, StartProcess, StopProcess
+from sluice.model.action import ACTIONS_MAX, ARGUMENTS_MAX, Action, Script, ScriptType, StartProcess, StopProcess, is_no_name
 from sluice.model.locked import FAILS_AT_ONCE, RETRIES_MAX, WAIT_MAX, Locked
 from sluice.model.order import Act, ActionReport, Failure, Order, Outcome, Receipt
+from sluice.model.recipe import DESTINATIONS_MAX
 
 ORDER_MAX = 15 * 1024 * 1024
 """Most bytes of an order's payload; with its envelope it must fit into a message."""
 RECEIPT_MAX = 1024 * 1024
 SCRIPT_MAX = 1024 * 1024
 """Most characters of a script's text."""
-DESTINATIONS_MAX = 10_000
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _YEARS = range(1970, 9999)
 """Allowed years: strftime doesn't pad years below 1000, and near the calendar's ends other zones have no time."""
@@ -35,16 +35,20 @@ def action_to_json(action: Action) -> dict[str, Any]:
             return {"stop_process": {"name": action.name, "wait": action.wait, "kill": action.kill, "undo": action.undo}}
 
 
-def action_from_json(value: Any) -> Action:
-    """Read an action. Raises TamperedError."""
+def action_from_json(value: Any, *, templates: bool = False) -> Action:
+    """Read an action. Raises TamperedError.
+
+    Args:
+        templates: It is of a manifest, in which a value may be a template: only what it renders to must be a full path or a name.
+    """
     if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in _READERS:
         raise TamperedError(f"an action is none of {', '.join(_READERS)}")
     kind, found = next(iter(value.items()))
     with Fields(found, what=f"a {kind} action") as fields:
-        return _READERS[kind](fields)
+        return _READERS[kind](fields, templates)
 
 
-def _script(fields: Fields) -> Script:
+def _script(fields: Fields, _templates: bool) -> Script:
     kind = fields.text("type")
     if kind not in {t.value for t in ScriptType}:
         raise TamperedError(f"a script action: unknown type {kind!r:.64}")
@@ -59,22 +63,26 @@ def _script(fields: Fields) -> Script:
     return script
 
 
-def _start_process(fields: Fields) -> StartProcess:
+def _start_process(fields: Fields, templates: bool) -> StartProcess:
     path = fields.text("path")
-    if not path.startswith("/"):
+    if not path.startswith("/") and not (templates and "{{" in path):
         raise TamperedError(f"a start_process action needs a full path, not {path!r:.64}")
     arguments = tuple(texts(fields.items("arguments", limit=ARGUMENTS_MAX), "an argument"))
     return StartProcess(path, arguments, fields.flag("wait"), fields.text("undo", limit=SCRIPT_MAX))
 
 
-def _stop_process(fields: Fields) -> StopProcess:
-    name = fields.text("name", limit=255)
-    if not name or "/" in name:
+def _stop_process(fields: Fields, templates: bool) -> StopProcess:
+    name = fields.text("name")
+    if is_no_name(name) and not (templates and "{{" in name):
         raise TamperedError(f"a stop_process action needs a name without a directory, not {name!r:.64}")
     return StopProcess(name, fields.flag("wait"), fields.flag("kill"), fields.text("undo", limit=SCRIPT_MAX))
 
 
-_READERS: Mapping[str, Callable[[Fields], Action]] = {"script": _script, "start_process": _start_process, "stop_process": _stop_process}
+_READERS: Mapping[str, Callable[[Fields, bool], Action]] = {
+    "script": _script,
+    "start_process": _start_process,
+    "stop_process": _stop_process,
+}
 
 
 def actions_to_json(actions: Sequence[Action]) -> list[Any]:
@@ -82,9 +90,9 @@ def actions_to_json(actions: Sequence[Action]) -> list[Any]:
     return [action_to_json(a) for a in actions]
 
 
-def actions_from_json(values: list[Any]) -> tuple[Action, ...]:
+def actions_from_json(values: list[Any], *, templates: bool = False) -> tuple[Action, ...]:
     """Read actions, in order. Raises TamperedError."""
-    return tuple(action_from_json(v) for v in values)
+    return tuple(action_from_json(v, templates=templates) for v in values)
 
 
 def time_to_json(time: datetime) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 from sluice.errors import TamperedError
 from sluice.formats.canonical import Fields
 from sluice.formats.manifest.document import manifest_bytes
-from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_to_json, texts
+from sluice.formats.orders import actions_from_json, actions_to_json, texts
 from sluice.model.action import ACTIONS_MAX, ActionRehearsal
 from sluice.model.change import Change, ChangeKind, Changes, Stop
 from sluice.model.manifest import Entry, EntryKind, Manifest
-from sluice.model.recipe import RenderedRecipe
+from sluice.model.recipe import DESTINATIONS_MAX, RenderedRecipe
 from sluice.rules.wording import printable
 
 _DEMANDS = ("verify", "force", "allow_removals", "codes")

@@ -16,6 +16,8 @@ ACTIONS_MAX = 100
 """Most pre or post actions of a Distribution."""
 ARGUMENTS_MAX = 1000
 """Most arguments of a process."""
+PROGRAM_MAX = 255
+"""Most characters of a program's name."""
 
 
 class ScriptType(StrEnum):
@@ -80,6 +82,11 @@ class StopProcess:
 
 
 Action = Script | StartProcess | StopProcess
+
+
+def is_no_name(name: str) -> bool:
+    """Whether a text can't be the name of a program to stop."""
+    return not name.strip() or "/" in name or len(name) > PROGRAM_MAX
 
 
 def file_of(action: Action) -> PurePosixPath | None:

@@ -43,6 +43,8 @@ class Feature(StrEnum):
     """Carries out orders to release a Distribution."""
     DIRECTORY_MODE = "directory mode"
     """Gives directories that stood before the source's mode if ``directory_mode`` of a destination says so."""
+    TEMPLATES = "templates"
+    """Reads manifests with a path or name of an action that is a template, such as ``{{ DEST }}/x``."""
     VERIFY = "verify"
     """Reads every file back, or writes every file anew, if its order asks; counts the files that it read."""
     STOP_CODES = "stop codes"

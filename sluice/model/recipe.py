@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from sluice.model.action import Action
 from sluice.model.locked import FAILS_AT_ONCE, Locked
 
+DESTINATIONS_MAX = 10_000
+"""Most entries of ``files:`` of a Distribution."""
+VALUES_MAX = 100_000
+"""Most texts of all actions and excludes of a Distribution together: a manifest and an order must be able to hold them."""
+ACTIONS_BYTES = 4 * 1024 * 1024
+"""Most bytes of the texts of all actions of an order."""
+
 
 @dataclass(frozen=True, slots=True)
 class RenderedRecipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
+from sluice.model.action import Script, ScriptType, StartProcess, StopProcess, is_no_name
 from sluice.model.feature import Feature
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.site import Distribution, Synchronize
@@ -14,8 +14,8 @@ from sluice.rules.destinations import destination_of, limits_removals, sets_dire
 def needed_features(asking: Distribution | RenderedRecipe, *, min_free: int) -> frozenset[Feature]:
     """Return the features that an agent must have.
 
-    Only the Distribution tells of its former name, and which files need removal, owners or extended attributes: its manifest has
-    that, no order does.
+    Only the Distribution tells of its former name, of templates, and which files need removal, owners or extended attributes: its
+    manifest has that, no order does.
 
     Args:
         min_free: Bytes that must stay free on the Subscriber.
@@ -42,9 +42,9 @@ def needed_features(asking: Distribution | RenderedRecipe, *, min_free: int) -> 
             case Script():
                 needed |= {Feature.SCRIPT, Feature.PERL} if action.type is ScriptType.PERL else {Feature.SCRIPT}
             case StartProcess():
-                needed.add(Feature.START_PROCESS)
+                needed |= {Feature.START_PROCESS} if action.path.startswith("/") else {Feature.START_PROCESS, Feature.TEMPLATES}
             case StopProcess():
-                needed.add(Feature.STOP_PROCESS)
+                needed |= {Feature.STOP_PROCESS, Feature.TEMPLATES} if is_no_name(action.name) else {Feature.STOP_PROCESS}
     return frozenset(needed)
 
 

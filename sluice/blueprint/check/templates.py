@@ -10,12 +10,15 @@ from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.check.reach import Variables, reached_subscribers
 from sluice.blueprint.convert.converter import Converter
 from sluice.blueprint.read.document import PathKey
-from sluice.blueprint.render.recipe import rendered_destination
+from sluice.blueprint.render.recipe import DESTINATION_MAX, rendered_destination
 from sluice.blueprint.render.template import check, render, undefined_variables, variables_of
 from sluice.blueprint.schema.actions import PHASES, problem_with
 from sluice.blueprint.schema.actions import templates as action_templates
+from sluice.model.recipe import ACTIONS_BYTES, VALUES_MAX
 from sluice.model.site import Address, Distribution, FileSource, Site, Subscriber
 
+NAME_MAX = 255
+"""Characters of a file's name, which is added to a destination with ``/`` at its end."""
 SHOWN_MAX = 3
 """Subscribers an error names before it counts."""
 
@@ -41,6 +44,7 @@ class TemplateCheck:
         self._check_same_templates()
         self._check_destinations()
         self._check_actions()
+        self._check_number()
 
     def _refuse(self, path: PathKey, error: AuthorError) -> None:
         self.errors.append(self.document.error(path, error.what, error.remedy))
@@ -58,6 +62,8 @@ class TemplateCheck:
                 check(template)
                 if path[0] == "files" and "{%" in template:
                     raise AuthorError("contains {%", "only {{ }} is filled in")
+                if path[0] == "files" and len(template) > DESTINATION_MAX - NAME_MAX:
+                    raise AuthorError(f"is longer than {DESTINATION_MAX - NAME_MAX} characters", "shorten it")
             except AuthorError as e:
                 self._refuse(path, e)
                 self.document.broken.add(path)
@@ -130,17 +136,31 @@ class TemplateCheck:
     def _check_actions(self) -> None:
         reported: set[PathKey] = set()
         wanted = [(path, template) for path, template in self._templates() if path[0] != "files" and "{{" in template]
+        as_written = sum(len(text.encode()) for path, text in self._templates() if path[0] != "files" and "{{" not in text)
         for subscriber, *_ in self._alike(self.subscribers, wanted) if wanted else ():
+            size = as_written
             for path, template in wanted:
                 if path in reported or not self._is_complete(template, subscriber):
                     continue
                 try:
                     made = render(template, self.variables[subscriber.name], what=f"for {subscriber.name} it")
+                    size += len(made.encode())
                     if problem := problem_with(path, made):
                         raise AuthorError(f"for {subscriber.name} it is {problem[0]}", problem[1])
                 except AuthorError as e:
                     reported.add(path)
                     self._refuse(path, e)
+            if size > ACTIONS_BYTES and not reported:
+                reported.add((path[0],))
+                what = f"for {subscriber.name} the texts of all actions have {size // 1024} KiB, more than {ACTIONS_BYTES // 1024}"
+                self._refuse((path[0],), AuthorError(what, "distribute the scripts as files, and run those"))
+
+    def _check_number(self) -> None:
+        """Refuse more texts than a manifest and an order hold."""
+        number = sum(1 for path, _ in self._templates() if path[0] != "files") + sum(len(e.exclude) for e in self.distribution.files)
+        if number > VALUES_MAX:
+            what = f"has {number} arguments, scripts and excludes, more than {VALUES_MAX}"
+            self._refuse(("name",), AuthorError(what, "make several Distributions of it"))
 
     def _destination(self, template: str, subscriber: Subscriber) -> str | AuthorError:
         what = f"for {subscriber.name} it" if subscriber is not _ANYBODY else "it"

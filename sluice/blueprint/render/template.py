@@ -267,4 +267,7 @@ def render(template: str, variables: Mapping[str, str], *, what: str) -> str:
         if isinstance(e, ValueTemplateError):
             raise type(e)(f"{what} {e.what}", e.remedy) from None
         raise ValueTemplateError(f"{what} cannot be rendered: {e}", "correct the expression") from None
-    return "".join(made)
+    text = "".join(made)
+    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):  # written as an escape within {{ }}
+        raise ValueTemplateError(f"{what} has a character that isn't text", "leave the escape out")
+    return text

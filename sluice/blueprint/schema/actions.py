@@ -15,7 +15,7 @@ from sluice.blueprint.read.document import PathKey
 from sluice.blueprint.schema import values
 from sluice.blueprint.schema.part import Part, left_out
 from sluice.blueprint.schema.values import refuse, text_value
-from sluice.model.action import ARGUMENTS_MAX, Action, Script, ScriptType, StartProcess, StopProcess
+from sluice.model.action import ARGUMENTS_MAX, PROGRAM_MAX, Action, Script, ScriptType, StartProcess, StopProcess, is_no_name
 from sluice.rules.interpreters import foreign_interpreter
 
 PHASES = ("pre_actions", "post_actions")
@@ -169,6 +169,8 @@ def problem_with(path: PathKey, made: str) -> tuple[str, str] | None:
         return f"{made!r}, not an absolute path", "write the full path"
     if path[2:] == ("stop_process", "name") and (problem := problem_with_name(made)):
         return f"{made!r}, which {problem[0]}", problem[1]
+    if path[-1] in ("run", "undo") and not made.strip():
+        return "empty", "write the script's text, or give the variable a value"
     if path[-1] != "undo" and path[-1] != "run" and len(made) > values.TEXT_MAX:
         return f"longer than {values.TEXT_MAX} characters", "shorten it"
     return None
@@ -179,6 +181,6 @@ def problem_with_name(name: str) -> tuple[str, str] | None:
     if "/" in name:
         last = name.rstrip("/").rpartition("/")[2]
         return "is a path, not a name", f"write {last}" if last else "write the program's name"
-    if not name.strip() or len(name) > 255:
-        return "is not the name of a program", "write the name that ps shows, at most 255 characters"
+    if is_no_name(name):
+        return "is not the name of a program", f"write the name that ps shows, at most {PROGRAM_MAX} characters"
     return None

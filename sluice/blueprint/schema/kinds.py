@@ -21,6 +21,7 @@ from sluice.blueprint.schema.schedules import ScheduleValue
 from sluice.blueprint.schema.values import refuse, wrong_type
 from sluice.model.action import ACTIONS_MAX
 from sluice.model.locked import RETRIES_MAX
+from sluice.model.recipe import DESTINATIONS_MAX
 from sluice.rules.excludes import EXCLUDES_MAX
 
 JUMPS_MAX = 8
@@ -186,7 +187,9 @@ class DistributionDocument(Part):
     copy_: Literal["differing", "all"] | None = left_out("Copy differing files (default), or all.", alias="copy")
     rollback: bool | None = left_out("Restore the prior files when a step fails; true when left out.")
     locked: LockedPart | None = left_out("Retries when files are locked; left out: the extraction fails at once, and the next tries again.")
-    files: list[FilePart] = Field(min_length=1, description="The files and directories, each with its destination.")
+    files: list[FilePart] = Field(
+        min_length=1, max_length=DESTINATIONS_MAX, description="The files and directories, each with its destination."
+    )
     pre_actions: list[ActionPart] | None = left_out("Before the files are placed, in this order.", max_length=ACTIONS_MAX)
     post_actions: list[ActionPart] | None = left_out("After the files are placed, in this order.", max_length=ACTIONS_MAX)
 

@@ -16,9 +16,10 @@ from blake3 import blake3
 from sluice.errors import StoreCorruptError, TrustError
 from sluice.formats.canonical import Fields, canonical_bytes
 from sluice.formats.manifest.lines import checked, entry_lines, parse_lines
-from sluice.formats.orders import DESTINATIONS_MAX, actions_from_json, actions_to_json
+from sluice.formats.orders import actions_from_json, actions_to_json
 from sluice.model.action import ACTIONS_MAX
 from sluice.model.manifest import Destination, EncodedManifest, Entry, EntryKind, Manifest
+from sluice.model.recipe import DESTINATIONS_MAX
 from sluice.model.removals import USUAL, RemovalLimit
 from sluice.model.site import Copy, DirectoryMode, DistributionType, Synchronize
 from sluice.rules.destinations import limits_removals, sets_directories
@@ -142,8 +143,8 @@ def _parse_header(line: bytes, excluding: int = HEADER_MAX) -> tuple[Manifest, t
                 revision=fields.revision("revision"),
                 type=fields.text("type"),
                 destinations=(),
-                pre_actions=actions_from_json(fields.items("pre_actions", limit=ACTIONS_MAX)),
-                post_actions=actions_from_json(fields.items("post_actions", limit=ACTIONS_MAX)),
+                pre_actions=actions_from_json(fields.items("pre_actions", limit=ACTIONS_MAX), templates=True),
+                post_actions=actions_from_json(fields.items("post_actions", limit=ACTIONS_MAX), templates=True),
                 copy=fields.text("copy"),
                 rollback=fields.flag("rollback"),
                 verify=fields.flag("verify"),
