@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import click
 
+from cli.chosen import names_of
 from cli.ledgers import ledger_of, site_snapshot
 from cli.session import Session, distributions_of, dry_run_option, now, out, session
 from sluice.model.ticket import Phase
@@ -14,7 +15,7 @@ from sluice.rules.wording import counted
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("distributions", "channels"))
 @dry_run_option
 @session
 def cancel(session: Session, name: str, dry_run: bool) -> None:

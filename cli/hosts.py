@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import click
 
+from cli.chosen import chosen_subscribers
 from cli.session import Session
 from cli.terminal import Region, is_live
 from sluice.errors import SluiceError, TrustError
@@ -37,13 +38,13 @@ class HostResult(Generic[R]):
 
 
 def chosen(session: Session, names: tuple[str, ...], every: bool) -> list[Subscriber]:
-    """Return the named Subscribers, or with ``--all`` every active one."""
+    """Return the Subscribers that names and selectors choose, or with ``--all`` every active one."""
     site = session.site
     if bool(names) is every:
         raise click.UsageError("name Subscribers, or give --all" if not names else "give names or --all, not both")
     if every:
         return [subscriber for _, subscriber in sorted(site.subscribers.items()) if subscriber.active]
-    return [site.subscriber(name) for name in dict.fromkeys(names)]
+    return chosen_subscribers(site, names)
 
 
 def on_each(

@@ -14,6 +14,7 @@ import click
 from cli.agent import agent
 from cli.cancel import cancel
 from cli.doctor import doctor
+from cli.examples import add_examples
 from cli.failures import EXIT_CODES, Terminated, report
 from cli.ledger import ledger
 from cli.plan import apply, plan
@@ -25,7 +26,7 @@ from cli.show import show
 from cli.site import init, validate
 from cli.status import status, why
 from cli.store import store
-from cli.subscriber import subscriber, subscribers
+from cli.subscriber import subscriber
 from cli.ted import ted
 from cli.terminal import settle
 from cli.trust import trust
@@ -37,6 +38,9 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, "subscriber" if cmd_name == "subscribers" else cmd_name)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit codes"):
@@ -72,9 +76,10 @@ for _command in (
     *(init, validate, plan, apply, up),
     *(build, sign, send, extract, distribute, verify, refresh, cancel, release),
     *(status, why, show, revisions, ted, store),
-    *(doctor, ledger, trust, subscriber, subscribers, agent),
+    *(doctor, ledger, trust, subscriber, agent),
 ):
     sluice.add_command(_command)
+add_examples(sluice)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.chosen import chosen_subscribers, names_of, to_option
 from cli.failures import error_json, worst_exit
 from cli.hosts import HostResult, on_each
 from cli.ledgers import ledger_of
-from cli.runs import to_option
 from cli.session import Session, dry_run_option, emit, json_option, out, say, session
 from sluice.errors import NotFoundError, UnknownDistributorError
 
@@ -37,7 +37,7 @@ class Released:
 
 
 @click.command()
-@click.argument("distribution")
+@click.argument("distribution", shell_complete=names_of("distributions"))
 @to_option
 @dry_run_option
 @json_option
@@ -55,7 +55,7 @@ def release(ctx: click.Context, session: Session, distribution: str, to: tuple[s
     has = {pair: revision for pair, revision in rows.items() if revision}
     # Of an earlier owner a ledger that Distributors share keeps no record: each host of the Distribution is asked.
     known = {name for name, _ in (rows if earlier else has)}
-    hosts = [site.subscriber(name) for name in dict.fromkeys(to) or sorted(known & site.subscribers.keys())]
+    hosts = chosen_subscribers(site, to or sorted(known & site.subscribers.keys()))
     done = []
     for signer in signers:
         asked = [each for each in hosts if to or (each.name, signer) in has or (signer in earlier and not dry_run)]
@@ -67,7 +67,7 @@ def release(ctx: click.Context, session: Session, distribution: str, to: tuple[s
         silent = [] if signer == owner else [each for each in found if (each.subscriber.name, signer) not in has and _is_nothing(each)]
         done += [(signer, each) for each in found if each not in silent]
     gone = [] if to else sorted({name for name, _ in has} - site.subscribers.keys())
-    others = sorted(pair for pair in has if pair[1] not in signers and (not to or pair[0] in to))
+    others = sorted(pair for pair in has if pair[1] not in signers and (not to or pair[0] in {each.name for each in hosts}))
     if as_json:
         not_asked = [{"subscriber": name, "distributor": by} for name, by in others]
         results = [_json(signer, each) for signer, each in done]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.chosen import names_of
 from cli.confirm import confirm, yes_option
 from cli.failures import error_json, worst_exit
 from cli.hosts import chosen, on_each, publishers_here, timeout_of, transport_of
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="SUBSCRIBER...", shell_complete=names_of("subscribers"))
 @click.option("--forget", "is_gone", is_flag=True, help="The host is gone: forget it on this machine alone, without calling it.")
 @yes_option
 @dry_run_option

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.chosen import names_of
 from cli.disk import disk_text
 from cli.ledgers import events_of
 from cli.session import Session, emit, json_option, out, session, utc
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("distributions"))
 @json_option
 @session
 @click.pass_context

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.chosen import chosen_names, names_of, to_option
 from cli.failures import worst_exit
 from cli.outcome import Outcome, Watch, outcome_table
 from cli.prefect_run import RunEnd, Value, detach, prefect_server, run_flow
@@ -24,11 +25,9 @@ from sluice.errors import NotFoundError, OrchestratorError
 from sluice.model.order import Demand
 
 if TYPE_CHECKING:
-    from sluice.model.site import Site
     from sluice.rules.status_row import StatusRow
 
 detach_option = click.option("--detach", "detached", is_flag=True, help="Leave it to a worker and don't wait.")
-to_option = click.option("--to", "to", metavar="SUBSCRIBER", multiple=True, help="Only to this Subscriber; may be repeated.")
 verify_option = click.option("--verify", is_flag=True, help="Also read back what is installed, and repair what differs.")
 force_option = click.option("--force", is_flag=True, help="Write every file anew and run the actions, although it is installed.")
 rebaseline_option = click.option("--rebaseline", is_flag=True, help="Build a new baseline even if nothing changed.")
@@ -84,7 +83,7 @@ def flow_command(command: Callable[..., int]) -> Callable[..., None]:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("distributions"))
 @rebaseline_option
 @allow_removals_option
 @flow_command
@@ -100,7 +99,7 @@ def build(call: Call, name: str, rebaseline: bool, allow_removals: bool) -> int:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("distributions"))
 @dry_run_option
 @json_option
 @session
@@ -115,7 +114,7 @@ def sign(ctx: click.Context, session: Session, name: str, dry_run: bool, as_json
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("distributions", "channels"))
 @to_option
 @click.option("--channel", "is_channel", is_flag=True, help="NAME is a Channel, if a Distribution has that name too.")
 @click.option("--check", is_flag=True, help="Ask the Subscribers what they hold, instead of relying on receipts.")
@@ -129,7 +128,7 @@ def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bo
     NAME is a Distribution or a Channel. Received revisions are extracted at once if Distribution or Subscriber say so, else at the
     Subscriber's Extract schedule.
     """
-    site, to = call.session.site, _subscribers(call.session.site, to)
+    site, to = call.session.site, chosen_names(call.session.site, to)
     is_channel = is_channel or (name in site.channels and name not in site.distributions)
     channel, distribution = (site.channel(name).name, "") if is_channel else ("", name)
     named = distributions_of(site, name, is_channel=is_channel)
@@ -156,8 +155,10 @@ def send(call: Call, name: str, to: tuple[str, ...], is_channel: bool, check: bo
     return call.carry_out(Wanted(runs, named, lambda row: row.subscriber in (set(to) or members)))
 
 
-_hosts = click.argument("subscribers", nargs=-1, metavar="[SUBSCRIBER]...")
-_of_them = click.option("--distribution", metavar="NAME", default="", help="Only this Distribution.")
+_hosts = click.argument("subscribers", nargs=-1, metavar="[SUBSCRIBER]...", shell_complete=names_of("subscribers"))
+_of_them = click.option(
+    "--distribution", metavar="NAME", default="", shell_complete=names_of("distributions"), help="Only this Distribution."
+)
 
 
 @click.command()
@@ -170,7 +171,7 @@ _of_them = click.option("--distribution", metavar="NAME", default="", help="Only
 def extract(call: Call, subscribers: tuple[str, ...], distribution: str, verify: bool, force: bool, allow_removals: bool) -> int:
     """Have Subscribers extract what they hold now.
 
-    Their Extract schedules are not waited for.
+    Their Extract schedules are not waited for. SUBSCRIBER is a name, or a selector such as 'role == "web"'; without any: all.
     """
     return _extract(call, subscribers, distribution, Demanded(Demand.of(verify=verify, force=force), allow_removals), at_once=True)
 
@@ -182,13 +183,14 @@ def extract(call: Call, subscribers: tuple[str, ...], distribution: str, verify:
 def verify(call: Call, subscribers: tuple[str, ...], distribution: str) -> int:
     """Read back what is installed, and repair what differs.
 
-    Every file is read and hashed on its host, whatever the blueprint's `verify` says. Nothing new is extracted.
+    Every file is read and hashed on its host, whatever the blueprint's `verify` says. Nothing new is extracted. SUBSCRIBER is a
+    name, or a selector such as 'role == "web"'; without any: all.
     """
     return _extract(call, subscribers, distribution, Demanded(Demand.VERIFY), at_once=False)
 
 
 def _extract(call: Call, subscribers: tuple[str, ...], distribution: str, demanded: Demanded, *, at_once: bool) -> int:
-    site, hosts = call.session.site, _subscribers(call.session.site, subscribers)
+    site, hosts = call.session.site, chosen_names(call.session.site, subscribers)
     if distribution:
         site.distribution(distribution)
     selected = [d for d in site.distributions.values() if distribution in ("", d.name)]
@@ -209,7 +211,7 @@ def _extract(call: Call, subscribers: tuple[str, ...], distribution: str, demand
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("distributions"))
 @to_option
 @rebaseline_option
 @allow_removals_option
@@ -220,7 +222,7 @@ def distribute(call: Call, name: str, to: tuple[str, ...], rebaseline: bool, all
     """Build, sign, send and extract a Distribution now."""
     session = call.session
     session.owner(name)
-    to = _subscribers(session.site, to)
+    to = chosen_names(session.site, to)
     if call.dry_run:
         receivers = to or session.site.subscribers_of_distribution(name)
         demanded = Demanded(Demand.of(verify=verify, force=force), allow_removals)
@@ -231,7 +233,7 @@ def distribute(call: Call, name: str, to: tuple[str, ...], rebaseline: bool, all
 
 
 @click.command()
-@click.argument("distributor", required=False, default="")
+@click.argument("distributor", required=False, default="", shell_complete=names_of("distributors"))
 @flow_command
 def refresh(call: Call, distributor: str) -> int:
     """Have Distributors act on the site as it is now.
@@ -273,7 +275,3 @@ def _detach(session: Session, wanted: Wanted, *, as_json: bool) -> None:
                 out(f"{spec.full_name}: started {run.name}: {run.url}")
     if as_json:
         emit({"detached": started})
-
-
-def _subscribers(site: Site, names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(site.subscriber(name).name for name in dict.fromkeys(names))

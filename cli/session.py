@@ -22,6 +22,7 @@ from cli.terminal import Line, write
 from sluice.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from sluice.errors import BlueprintError
     from sluice.model.site import Distribution, Distributor, Site
     from sluice.ports import Store
     from sluice.trust.targets import Target
@@ -48,13 +49,23 @@ class Session:
         if self._site is None:
             from sluice.blueprint import load_site
 
-            if not self.directory.is_dir():
-                raise NotFoundError(
-                    f"there is no site directory {self.directory}",
-                    remedy="name it with `sluice --site DIR` or SLUICE_SITE, or create one with `sluice init DIR`",
-                )
+            self._check_directory()
             self._site = load_site(self.directory)
         return self._site
+
+    def judged(self) -> tuple[Site, list[BlueprintError]]:
+        """Return the site as far as it goes, and every error of it. Raises NotFoundError."""
+        from sluice.blueprint.load import judged_site
+
+        self._check_directory()
+        return judged_site(self.directory)
+
+    def _check_directory(self) -> None:
+        if not self.directory.is_dir():
+            raise NotFoundError(
+                f"there is no site directory {self.directory}",
+                remedy="name it with `sluice --site DIR` or SLUICE_SITE, or create one with `sluice init DIR`",
+            )
 
     def store(self, distribution: str) -> Store:
         """Return the store of the Distributor that owns a Distribution; reading it creates nothing."""

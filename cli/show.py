@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from cli.chosen import names_of
 from cli.disk import disk_text, disk_used
 from cli.schedules import schedule_rows, schedule_table
 from cli.session import Session, emit, json_option, now, out, session
@@ -13,11 +14,12 @@ from cli.tables import table
 from sluice.errors import NotFoundError
 
 SCHEDULES = "schedules"
+KINDS = ("distributors", "subscribers", "channels", "distributions")
 
 
 @click.command()
-@click.argument("kind")
-@click.argument("name", required=False)
+@click.argument("kind", shell_complete=names_of(*KINDS))
+@click.argument("name", required=False, shell_complete=names_of(*KINDS))
 @json_option
 @session
 def show(session: Session, kind: str, name: str | None, as_json: bool) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from cli.session import Session, dry_run_option, emit, json_option, now, out, say, session
+from cli.session import Session, dry_run_option, emit, json_option, now, out, say, session, site_directory
 from cli.trust import make_keys
-from sluice.errors import SiteError
 from sluice.rules.wording import counted
 
 
@@ -38,20 +37,32 @@ def init(directory: Path, dry_run: bool) -> None:
 
 
 @click.command()
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
 @json_option
 @session
-def validate(session: Session, as_json: bool) -> None:
+@click.pass_context
+def validate(ctx: click.Context, session: Session, directory: str | None, as_json: bool) -> None:
     """Report every error of the site at once.
 
     Each is a line: file:line: path: problem: remedy. Advice names settings that work as written and are likely mistakes; it fails nothing.
+    DIR is the site, if --site doesn't name it. The files of keys and the client configurations that it names are
+    looked at too.
     """
-    from infra.transports.ssh_way import way_problems
+    from infra.transports.login_files import login_files
     from sluice.blueprint.check.advice import advice
+    from sluice.blueprint.load import site_error
 
-    site = session.site
-    if problems := way_problems(site):
-        raise SiteError(problems)
-    advised = advice(site, now())
+    if directory is not None:
+        if ctx.find_root().get_parameter_source("site") is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("the site is named twice: by --site and as DIR")
+        session = Session(site_directory(directory), verbose=session.verbose, debug=session.debug)
+    site, errors = session.judged()
+    faults, advised = login_files(site)
+    if errors or faults:
+        for each in [] if as_json else advised:
+            click.echo(str(each))
+        raise site_error([*errors, *faults])
+    advised = sorted([*advice(site, now()), *advised], key=lambda each: (each.file, each.line, each.path))
     found = {
         "distributors": len(site.distributors),
         "subscribers": len(site.subscribers),

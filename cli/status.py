@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.chosen import chosen_names, names_of
 from cli.disk import disk_text, disk_used
 from cli.ledgers import failed_actions, new_ledgers, site_snapshot
 from cli.outcome import error_of
@@ -40,13 +41,20 @@ Lines = Sequence[Line]
 
 
 @click.command()
-@click.argument("name", required=False, default="")
-@click.option("--subscriber", default="", metavar="NAME", help="Only this Subscriber.")
+@click.argument("name", required=False, default="", shell_complete=names_of("distributions", "channels"))
+@click.option(
+    "--subscriber",
+    "subscribers",
+    multiple=True,
+    metavar="SUBSCRIBER",
+    shell_complete=names_of("subscribers"),
+    help="Only this Subscriber, or those that a selector chooses; may be repeated.",
+)
 @click.option("--failed", "only_failed", is_flag=True, help="Only what failed or fails.")
 @click.option("--watch", "watched", is_flag=True, help="Show it anew as it changes, until Ctrl-C.")
 @json_option
 @session
-def status(session: Session, name: str, subscriber: str, only_failed: bool, watched: bool, as_json: bool) -> None:
+def status(session: Session, name: str, subscribers: tuple[str, ...], only_failed: bool, watched: bool, as_json: bool) -> None:
     """Show the state of each Subscriber.
 
     A row for each Subscriber and Distribution, from the ledger, those that failed first. NAME is a Distribution or a Channel; without
@@ -54,7 +62,7 @@ def status(session: Session, name: str, subscriber: str, only_failed: bool, watc
     """
     if watched and as_json:
         raise click.UsageError("--watch and --json exclude each other")
-    look = partial(_Look, session, name, subscriber, only_failed=only_failed)
+    look = partial(_Look, session, name, subscribers, only_failed=only_failed)
     if watched:
         _watch(look)
         return
@@ -73,15 +81,16 @@ def status(session: Session, name: str, subscriber: str, only_failed: bool, watc
 class _Look:
     """One look at the ledgers, and at what the processes that send are at."""
 
-    def __init__(self, session: Session, name: str, subscriber: str, only_failed: bool) -> None:
+    def __init__(self, session: Session, name: str, chosen: Sequence[str], only_failed: bool) -> None:
         from sluice.distributor.deliver.under_way import read_copies
         from sluice.rules.reasons import status_rows
 
         site, snapshot, at = session.site, site_snapshot(session.site), now()
         self.snapshot = snapshot
-        rows = _of_name(site, name, status_rows(site, snapshot, at, subscriber=subscriber))
-        if subscriber and not rows:
-            site.subscriber(subscriber)
+        rows = _of_name(site, name, status_rows(site, snapshot, at))
+        known = {row.subscriber for row in rows}  # those that left the site too: they are chosen by name
+        only = {*known.intersection(chosen), *chosen_names(site, [each for each in chosen if each not in known])}
+        rows = [row for row in rows if not chosen or row.subscriber in only]
         self.failed = {pair for row in rows if error_of(row, snapshot.states.get(pair := (row.subscriber, row.distribution)))}
         self._all, self.rows = rows, [row for row in rows if not only_failed or self._fails(row)]
         self._only_failed = only_failed
@@ -183,8 +192,8 @@ def _folded(lines: Lines, width: int | None) -> Lines:
 
 
 @click.command()
-@click.argument("subscriber")
-@click.argument("distribution")
+@click.argument("subscriber", shell_complete=names_of("subscribers"))
+@click.argument("distribution", shell_complete=names_of("distributions"))
 @json_option
 @session
 def why(session: Session, subscriber: str, distribution: str, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.chosen import names_of
 from cli.session import Session, dry_run_option, emit, json_option, out, say, session
 from cli.tables import size
 from sluice.errors import StoreError
@@ -30,7 +31,7 @@ def store() -> None:
 
 
 @store.command("verify")
-@click.argument("names", metavar="[DISTRIBUTION]...", nargs=-1)
+@click.argument("names", metavar="[DISTRIBUTION]...", nargs=-1, shell_complete=names_of("distributions"))
 @click.option("--repair", is_flag=True, help="Mend damaged parts from sources and from .ted files at hand.")
 @dry_run_option
 @json_option

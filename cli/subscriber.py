@@ -1,4 +1,4 @@
-"""``sluice subscriber`` and ``sluice subscribers``: install and check agents on hosts, and list the Subscribers of the site."""
+"""``sluice subscriber``, also written ``subscribers``: install and check agents on hosts, and list the Subscribers of the site."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.chosen import matching_subscribers, names_of
 from cli.contacts import contacts_of, record_bootstrap
 from cli.failures import error_json, worst_exit
 from cli.findings import findings_text, host_findings, verbose_option
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
     from infra.hosts.check import CheckItem
     from sluice.model.site import Subscriber
 
-_names = click.argument("names", nargs=-1, metavar="[NAME]...")
+_names = click.argument("names", nargs=-1, metavar="[SUBSCRIBER]...", shell_complete=names_of("subscribers"))
 _every = click.option("--all", "every", is_flag=True, help="Every active Subscriber of the site.")
 
 
 @click.group()
 def subscriber() -> None:
-    """Install and check agents on hosts, and remove them."""
+    """List Subscribers; install and check agents on their hosts, and remove them.
+
+    SUBSCRIBER is a name, or a selector for active ones, such as 'role == "web"'.
+    """
 
 
 @subscriber.command("bootstrap")
@@ -131,18 +135,14 @@ def subscriber_check(ctx: click.Context, session: Session, names: tuple[str, ...
     ctx.exit(worst_exit(each.error.code for each in done if each.error is not None) or int(missing))
 
 
-@click.group()
-def subscribers() -> None:
-    """Query the Subscribers of the site."""
-
-
-@subscribers.command("list")
+@subscriber.command("list")
 @click.option("--where", metavar="SELECTOR", default="", help='Only these, for example \'site == "helsinki" and role != "db"\'.')
 @json_option
 @session
 def subscribers_list(session: Session, where: str, as_json: bool) -> None:
     """List the Subscribers of the site."""
-    found = _selected(session, where)
+    site = session.site
+    found = matching_subscribers(site, where) if where else [each for _, each in sorted(site.subscribers.items())]
     if as_json:
         emit({"subscribers": [_described(each) for each in found]})
         return
@@ -157,19 +157,6 @@ def subscribers_list(session: Session, where: str, as_json: bool) -> None:
         for each in found
     ]
     out(table(["subscriber", "address", "platform", "active", "tags"], rows))
-
-
-def _selected(session: Session, where: str) -> list[Subscriber]:
-    every = [each for _, each in sorted(session.site.subscribers.items())]
-    if not where:
-        return every
-    from sluice.blueprint.schema.selector import SelectorError, parse_selector, subscriber_facts
-
-    try:
-        selector = parse_selector(where)
-    except SelectorError as error:
-        raise click.BadParameter(str(error), param_hint="--where") from error
-    return [each for each in every if selector.matches(subscriber_facts(each.name, each.platform, each.tags))]
 
 
 def _described(found: Subscriber) -> dict[str, Any]:

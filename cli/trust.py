@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.chosen import chosen_subscribers, names_of, to_option
 from cli.failures import worst_exit
 from cli.hosts import HostResult, on_each, publishers_here, timeout_of, transport_of
 from cli.session import Session, dry_run_option, now, out, session
@@ -23,7 +24,7 @@ def trust() -> None:
 
 
 @trust.command("init")
-@click.argument("distributor")
+@click.argument("distributor", shell_complete=names_of("distributors"))
 @dry_run_option
 @session
 def trust_init(session: Session, distributor: str, dry_run: bool) -> None:
@@ -52,12 +53,12 @@ def make_keys(distributor: Distributor) -> bool:
 
 
 @trust.command("push")
-@click.argument("distributor", required=False)
-@click.option("--to", "to", metavar="SUBSCRIBER", help="Only this Subscriber.")
+@click.argument("distributor", required=False, shell_complete=names_of("distributors"))
+@to_option
 @dry_run_option
 @session
 @click.pass_context
-def trust_push(ctx: click.Context, session: Session, distributor: str | None, to: str | None, dry_run: bool) -> None:
+def trust_push(ctx: click.Context, session: Session, distributor: str | None, to: tuple[str, ...], dry_run: bool) -> None:
     """Install Distributors' trust roots on their Subscribers.
 
     Over the login that the blueprint names: that is the act of trusting. Without names: of every Distributor with keys on this
@@ -67,7 +68,7 @@ def trust_push(ctx: click.Context, session: Session, distributor: str | None, to
 
     site, transport = session.site, transport_of(session)
     publishers = publishers_here(site, [site.distributor(distributor).name] if distributor else site.distributors)
-    subscribers = [site.subscriber(to)] if to else [s for _, s in sorted(site.subscribers.items()) if s.active]
+    subscribers = chosen_subscribers(site, to) if to else [s for _, s in sorted(site.subscribers.items()) if s.active]
 
     def publishers_for(subscriber: Subscriber) -> dict[str, Publisher]:
         wanted = [distributor] if distributor and to else distributors_of(site, subscriber.name)
@@ -89,7 +90,7 @@ def trust_push(ctx: click.Context, session: Session, distributor: str | None, to
 
 
 @trust.command("export")
-@click.argument("distributor")
+@click.argument("distributor", shell_complete=names_of("distributors"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @dry_run_option
 @session

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from sluice.blueprint.check.site import check_site
 from sluice.blueprint.convert.converter import Converter
 from sluice.blueprint.schema.parse import Parts
-from sluice.errors import SiteError
+from sluice.errors import BlueprintError, SiteError
 from sluice.model.site import Site
 
 
@@ -24,6 +25,14 @@ def load_site(directory: Path) -> Site:
         SiteError: Every BlueprintError of the site, by file and line.
     Source: TED "Distribution object", requirements A and D15.
     """
+    site, errors = judged_site(directory)
+    if errors:
+        raise site_error(errors)
+    return site
+
+
+def judged_site(directory: Path) -> tuple[Site, list[BlueprintError]]:
+    """Read a site as ``load_site`` does, and return it with all of its errors: if there are any, with stand-ins for what was refused."""
     while True:
         release = os.path.realpath(directory)
         parts = Parts(directory)
@@ -32,7 +41,10 @@ def load_site(directory: Path) -> Site:
         if os.path.realpath(directory) == release:
             break  # else a link was switched to another release meanwhile: what was read may be half of each
     check_site(site, converter)
-    if parts.errors:
-        distinct = {str(e): e for e in parts.errors if not e.is_consequence}
-        raise SiteError(sorted(distinct.values(), key=lambda e: (e.file, e.line, e.path, e.message)))
-    return site
+    return site, [error for error in parts.errors if not error.is_consequence]
+
+
+def site_error(errors: Sequence[BlueprintError]) -> SiteError:
+    """Return all errors as one, each once, by file and line."""
+    distinct = {str(e): e for e in errors}
+    return SiteError(sorted(distinct.values(), key=lambda e: (e.file, e.line, e.path, e.message)))
