@@ -2,9 +2,9 @@
 
 ``--json``: ``{"distribution", "distributor", "max_revisions", "effort", "disk": {"revisions", "contents", "own_contents"},
 "revisions": [{"revision", "built", "files", "bytes", "manifest_bytes", "manifest_sha256", "signed",
-"damage", "teds": [{"file", "base", "small", "bytes", "payload", "of_whole",
+"damage", "teds": [{"file", "base", "small", "bytes", "payload", "of_whole", "whole",
 "frames": {kind: number}, "made", "index_sha256", "path"}]}]}``.
-``of_whole`` is the payload's share of the whole ``.ted``'s, its own revision's or the latest before it; null if there is none.
+``of_whole`` is the payload's share of the whole ``.ted``'s of revision ``whole``, its own or the latest before it; null if there is none.
 If a revision's manifest cannot be read, ``damage`` says why and what to do, the fields read from it are null, and the exit code is that of
 a StoreError; else ``damage`` is null.
 """
@@ -27,6 +27,7 @@ from cli.session import Session, emit, json_option, out, session, utc
 from cli.tables import moment, size, table
 from sluice.errors import NotFoundError, StoreError
 from sluice.model.revision import RevisionNumber
+from sluice.rules.wording import counted, share
 
 if TYPE_CHECKING:
     from sluice.model.site import Site
@@ -68,9 +69,10 @@ def revisions(ctx: click.Context, session: Session, name: str, as_json: bool) ->
         out(f"{name} has no revision yet: run `sluice build {name}`")
     else:
         out(_table(rows))
-        limit = "unlimited" if distribution.max_revisions is None else f"at most {distribution.max_revisions}"
+        most = distribution.max_revisions
+        limit = "unlimited revisions are" if most is None else f"at most {counted(most, 'revision')} {'is' if most == 1 else 'are'}"
         out(f"on disk {disk_text(used)}")
-        out(f"{limit} revisions are kept; effort {distribution.effort}{_newest_text(rows[-1])}")
+        out(f"{limit} kept; effort {distribution.effort}{_newest_text(rows[-1])}")
         for row in rows:
             if row["damage"]:
                 out(f"{row['revision']} is damaged: {row['damage']}")
@@ -133,6 +135,7 @@ def _ted(ted: TedFile) -> dict[str, Any] | None:
         "bytes": status.st_size,
         "payload": ted.payload,
         "of_whole": None,
+        "whole": None,
         "frames": dict(Counter(frame.kind.value for frame in parse_index(ted.index).frames)),
         "made": utc(datetime.fromtimestamp(status.st_mtime, UTC)),
         "index_sha256": hashlib.sha256(ted.index).hexdigest(),
@@ -146,7 +149,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         contents = ["damaged", "-"] if row["damage"] else [str(row["files"]), size(row["bytes"])]
         first = [row["revision"], moment(row["built"]), *contents, "yes" if row["signed"] else "no"]
         files = [
-            [_base_text(ted), size(ted["bytes"]), _share(ted["of_whole"]), _frames(ted["frames"]), moment(ted["made"]), ted["path"]]
+            [_base_text(ted), size(ted["bytes"]), _share(ted, row["revision"]), _frames(ted["frames"]), moment(ted["made"]), ted["path"]]
             for ted in row["teds"]
         ]
         for file in files or [["-"] * 6]:
@@ -161,11 +164,11 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 def _compare(rows: list[dict[str, Any]]) -> None:
     """Compare every file's payload with that of a whole one."""
-    whole = None
+    whole, payload = None, 0
     for row in rows:
-        whole = next((ted["payload"] for ted in row["teds"] if ted["base"] is None), whole)
+        whole, payload = next(((row["revision"], ted["payload"]) for ted in row["teds"] if ted["base"] is None), (whole, payload))
         for ted in row["teds"]:
-            ted["of_whole"] = round(ted["payload"] / whole, 6) if whole else None
+            ted |= {"of_whole": round(ted["payload"] / payload, 6), "whole": whole} if payload else {}
 
 
 def _newest_text(row: dict[str, Any]) -> str:
@@ -174,7 +177,7 @@ def _newest_text(row: dict[str, Any]) -> str:
     if not deltas:
         return ""
     last = max(deltas, key=lambda ted: (RevisionNumber.parse(ted["base"]), not ted["small"]))
-    return f"; {row['revision']} from {last['base']} is {_share(last['of_whole'])} of the whole"
+    return f"; {row['revision']} from {last['base']} is {share(last['of_whole'])} of {last['whole']} whole"
 
 
 def _base_text(ted: dict[str, Any]) -> str:
@@ -183,12 +186,10 @@ def _base_text(ted: dict[str, Any]) -> str:
     return f"{ted['base']}, small" if ted["small"] else str(ted["base"])
 
 
-def _share(share: float | None) -> str:
-    if share is None:
+def _share(ted: dict[str, Any], revision: str) -> str:
+    if ted["of_whole"] is None:
         return "-"
-    if share < 0.0001:
-        return "< 0.01%"
-    return f"{share:.2%}" if share < 0.1 else f"{share:.0%}"
+    return share(ted["of_whole"]) + ("" if ted["whole"] == revision else f" of {ted['whole']}")
 
 
 def _frames(kinds: dict[str, int]) -> str:

@@ -60,7 +60,7 @@ def validate(ctx: click.Context, session: Session, directory: str | None, as_jso
     faults, advised = login_files(site)
     if errors or faults:
         for each in [] if as_json else advised:
-            click.echo(str(each))
+            out(str(each))
         raise site_error([*errors, *faults])
     advised = sorted([*advice(site, now()), *advised], key=lambda each: (each.file, each.line, each.path))
     found = {

@@ -15,6 +15,7 @@ from cli.hosts import HostResult, bundle_directory, chosen, on_each, publishers_
 from cli.removal import remove
 from cli.session import Session, dry_run_option, emit, json_option, out, say, session
 from cli.tables import table
+from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
     from infra.hosts.bootstrap import Bootstrapped
@@ -89,7 +90,8 @@ def subscriber_bootstrap(
         emit({"subscribers": [_bootstrapped(each) for each in done]})
     else:
         failed = sum(each.error is not None for each in done)
-        out(f"{len(done) - failed} of {len(done)} Subscribers {'can be' if dry_run else 'are'} bootstrapped")
+        are = "can be" if dry_run else "is" if len(done) - failed == 1 else "are"
+        out(f"{len(done) - failed} of {counted(len(done), 'Subscriber')} {are} bootstrapped")
     ctx.exit(worst_exit(each.error.code for each in done if each.error is not None))
 
 

@@ -40,7 +40,7 @@ async def build_revision(distribution: str, rebaseline: bool = False, allow_remo
 
 def described(result: BuildResult) -> str:
     """Describe a build in one line. The bytes sent depend on what each Subscriber has: the new content is the same for all."""
-    found = f"{counted(result.files, 'file')}, {size(result.bytes)}, {result.files_read} of them read"
+    found = f"{counted(result.files, 'file')}, {size(result.bytes)}, {result.files_read} read"
     if result.revision is None:
         return f"{result.distribution}: no change since {result.previous or 'ever'} ({found})"
     changes = f"{result.added} added, {result.modified} modified, {result.removed} removed"

@@ -18,7 +18,7 @@ from sluice.errors import SluiceError
 from sluice.model.assignment import Assignment
 from sluice.model.state import State
 from sluice.rules.space import size
-from sluice.rules.wording import counted
+from sluice.rules.wording import pairs_done
 from tasks.run_context import log
 
 ROWS_MAX = 1000
@@ -72,7 +72,8 @@ def end_state(rows: Sequence[DeliveryResult], what: str, besides: str = "") -> R
     failed = [row for row in rows if row.is_error]
     tried = [row for row in rows if row.was_tried]
     done = [row for row in tried if not row.is_error and row.state in (State.INSTALLED, State.RECEIVED)]
-    text = f"{what}: {len(done)} of {counted(len(tried), 'Subscriber')} done" if tried else "nothing was due"
+    pairs = [(row.subscriber, row.distribution) for row in tried]
+    text = f"{what}: {pairs_done(len(done), pairs)}" if tried else "nothing was due"
     data = {"rows": [_json(row) for row in rows]}
     if not failed:
         return Completed(message=text + besides, data=data)

@@ -17,6 +17,7 @@ from sluice.rules.belief import TWINS_REMEDY, doubt_remedy, shared_identities, t
 from sluice.rules.due import next_start
 from sluice.rules.space import size
 from sluice.rules.status_row import FailingBuild
+from sluice.rules.wording import counted
 
 PYTHON_MIN = (3, 11)
 PYTHON_BELOW = (3, 14)
@@ -160,7 +161,7 @@ def queue(ledger: str, tickets: Iterable[Ticket], now: datetime) -> Finding:
     every = list(tickets)
     stale = sum(not ticket.live(now) for ticket in every)
     if stale:
-        sentence = f"{stale} of {len(every)} tickets in the send queue belong to runs that died"
+        sentence = f"{stale} of {counted(len(every), 'ticket')} in the send queue {'belongs' if stale == 1 else 'belong'} to runs that died"
         remedy = "nothing to do: they delay no other send, and the next send of each takes its ticket over"
         return Finding(Health.WARNING, "ledger", ledger, sentence, remedy)
     return Finding(Health.OK, "ledger", ledger, f"{len(every)} in the send queue")

@@ -28,7 +28,7 @@ from sluice.rules.due import extracts_at_once, next_start
 from sluice.rules.gates import inactive_reason, named_channels, not_applicable_reason
 from sluice.rules.retry import moment
 from sluice.rules.status_row import FailingBuild, StatusRow
-from sluice.rules.wording import ago, printable
+from sluice.rules.wording import ago, printable, without_see_why
 
 OVERDUE = timedelta(minutes=2)
 """Time after which status reports a retry that hasn't begun as overdue."""
@@ -47,7 +47,7 @@ def why(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str
     row = status_row(site, snapshot, subscriber, distribution, now)
     has = f"{row.extracted} of {distribution}" if row.extracted else f"no revision of {distribution}"
     latest = f" (latest: {row.latest})" if row.latest and row.latest != row.extracted else ""
-    return f"{subscriber} has {has}{latest}: {row.reason}."
+    return without_see_why(f"{subscriber} has {has}{latest}: {row.reason}.")
 
 
 def status_row(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str, now: datetime) -> StatusRow:

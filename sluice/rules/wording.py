@@ -15,6 +15,35 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def pairs_done(done: int, pairs: Sequence[tuple[str, str]]) -> str:
+    """Return how many pairs of Subscriber and Distribution are done.
+
+    ``2 of 3 Subscribers done`` if there is one Distribution for each, else ``4 of 4 done: 2 Distributions on 2 Subscribers``.
+    """
+    hosts, distributions = len({host for host, _ in pairs}), len({distribution for _, distribution in pairs})
+    if hosts == len(pairs):
+        return f"{done} of {counted(hosts, 'Subscriber')} done"
+    if hosts == 1:
+        return f"{done} of {counted(distributions, 'Distribution')} done on {pairs[0][0]}"
+    return f"{done} of {len(pairs)} done: {counted(distributions, 'Distribution')} on {counted(hosts, 'Subscriber')}"
+
+
+def share(part: float) -> str:
+    """Write ``14%``, ``1.25%``, ``< 0.01%``; name the whole beside it."""
+    if part < 0.0001:
+        return "< 0.01%"
+    return f"{part:.2%}" if part < 0.1 else f"{part:.0%}"
+
+
+SEE_WHY = "`sluice why` shows its output"
+"""Remedy for a failed action, in receipts of agents; ``without_see_why`` leaves it out where that output follows."""
+
+
+def without_see_why(text: str) -> str:
+    """Return a text of ``sluice why`` without the advice to type ``sluice why``."""
+    return text.replace(f": {SEE_WHY}", "").replace(f"; {SEE_WHY}", "")
+
+
 def unmatched_text(unmatched: Sequence[tuple[str, str]]) -> str:
     """Return one sentence about excludes that matched nothing, each given with its source; empty without any."""
     return "; ".join(f"exclude {shown_pattern(pattern)} of {source} matches nothing" for source, pattern in unmatched)

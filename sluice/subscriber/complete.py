@@ -27,6 +27,7 @@ from sluice.formats.ted.recipe import read_recipe, resolved_references
 from sluice.model.manifest import Manifest
 from sluice.model.revision import RevisionNumber
 from sluice.ports import Progress
+from sluice.rules.wording import counted
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.ending import recover
 from sluice.subscriber.held.directory import SENDER_BROKEN, SENT_WHOLE, TED, DistributionDirectory, Received
@@ -63,7 +64,7 @@ def complete(context: ExtractionContext, revision: RevisionNumber, signed: Calla
         finally:
             completion.close()
     if len(missing) > LACKS_MAX:
-        raise BaseDiffersError(f"{len(missing)} contents of {held.name} {revision} are missing", remedy=SENT_WHOLE)
+        raise BaseDiffersError(f"of {held.name} {revision} {counted(len(missing), 'content')} can't be found", remedy=SENT_WHOLE)
     return missing
 
 

@@ -102,7 +102,7 @@ def test_tickets_of_dead_runs_are_counted() -> None:
         return Ticket(1, "hq", "oslo", "zone", RevisionNumber(1, 1), Priority.HIGH, "run", Phase.RUNNING, NOW, NOW + lease)
 
     found = diagnosis.queue("ledger.db", [ticket(timedelta(seconds=-1)), ticket(timedelta(seconds=1))], NOW)
-    assert (found.health, found.sentence) == (Health.WARNING, "1 of 2 tickets in the send queue belong to runs that died")
+    assert (found.health, found.sentence) == (Health.WARNING, "1 of 2 tickets in the send queue belongs to runs that died")
     assert diagnosis.queue("ledger.db", [ticket(timedelta(seconds=1))], NOW).health is Health.OK
 
 

@@ -172,8 +172,7 @@ class _Reader:
                     what = "" if blank and not shown.startswith("!!") else f"{shown} is a tag"
                     yield line, what, "leave it out; blueprints are plain text, numbers and lists"
             if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-                depth += 1
-                if depth > DEPTH_MAX:
+                if (depth := depth + 1) > DEPTH_MAX:
                     yield line, f"nested more than {DEPTH_MAX} deep", "no setting is this deep: look for a stray bracket"
                     return
             elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):

@@ -157,7 +157,8 @@ def _selector(text: str) -> str:
 
 def _owner(value: object) -> str:
     if isinstance(value, list):
-        raise refuse(f"names {len(value)} owners", "a Distribution has exactly one Distributor: keep one")
+        what = f"names {len(value)} owners" if len(value) != 1 else "is a list"
+        raise refuse(what, "a Distribution has exactly one Distributor: write its name alone")
     if not isinstance(value, str):
         raise wrong_type("a name", "hq")
     return _name(value)

@@ -16,6 +16,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import Distribution
 from sluice.ports import Ledger, Letter, Mailer
 from sluice.rules.revisions import nears_maximum
+from sluice.rules.wording import counted
 
 MAIL_KINDS = (EventKind.MAIL_DUE, EventKind.MAIL_SENT)
 EVENTS = 1000
@@ -96,7 +97,7 @@ def _letter(distribution: Distribution, due: Event) -> Letter:
     return Letter(
         id=f"sluice.{due.distributor}.{distribution.name}.{revision}.{due.at.strftime('%Y%m%d%H%M%S%f')}",
         to=distribution.notify.to if distribution.notify else (),
-        subject=f"{distribution.name} {revision}: {remaining} of {most} revisions left",
+        subject=f"{distribution.name} {revision}: {remaining} of {counted(most, 'revision')} left",
         text=(
             f"Distributor {due.distributor} built revision {revision} of Distribution {distribution.name}.\n\n"
             f"It is number {revision.number} of at most {most} of its baseline: {remaining} left, {follows}.\n\n"

@@ -19,6 +19,7 @@ from sluice.errors import ActionFailedError
 from sluice.model.action import ACTION_TIMEOUT, Action, Script, ScriptType, StartProcess, StopProcess, file_of
 from sluice.model.order import ActionReport
 from sluice.rules.interpreters import foreign_interpreter
+from sluice.rules.wording import SEE_WHY
 from sluice.subscriber.actions.processes import first_line, is_alive, pids_text, processes_running
 from sluice.subscriber.actions.run import SEARCH_PATH, Command, Session, leave_running, run_to_end
 from sluice.subscriber.actions.stop import NONE_RUNS, check_stop, stop
@@ -147,7 +148,7 @@ def check_report(action: Action, report: ActionReport, limit: float, *, name: st
     """Raise ActionFailedError, which begins with ``name``, if an action failed."""
     if report.exit_code == 0:
         return
-    result, remedy = f"ended with exit code {report.exit_code}", "`sluice why` shows its output"
+    result, remedy = f"ended with exit code {report.exit_code}", SEE_WHY
     if isinstance(action, StopProcess):
         result, remedy = report.output, "end it by hand" if action.kill else "end it by hand, or write kill: true to end it by force"
     elif report.exit_code is None:

@@ -43,7 +43,7 @@ def worded(found: PathStat, xattrs: Xattrs = ()) -> str:
     """Return what is at a path, with everything about it that an extraction may take away."""
     words = [kind_name(found)]
     if found.kind is EntryKind.FILE:
-        words.append(f"{found.size} bytes")
+        words.append(counted(found.size, "byte"))
     if found.kind is not EntryKind.SYMLINK:
         words.append(f"mode {found.mode:04o}")
     words.append(f"owner {found.owner[0]}:{found.owner[1]}")
