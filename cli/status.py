@@ -87,10 +87,10 @@ class _Look:
 
         site, snapshot, at = session.site, site_snapshot(session.site), now()
         self.snapshot = snapshot
-        rows = _of_name(site, name, status_rows(site, snapshot, at))
-        known = {row.subscriber for row in rows}  # those that left the site too: they are chosen by name
-        only = {*known.intersection(chosen), *chosen_names(site, [each for each in chosen if each not in known])}
-        rows = [row for row in rows if not chosen or row.subscriber in only]
+        every = status_rows(site, snapshot, at)
+        known = {row.subscriber for row in every}.intersection(chosen)  # by the ledger too: it may have left the site
+        only = {*known, *chosen_names(site, [each for each in chosen if each not in known])}
+        rows = [row for row in _of_name(site, name, every) if not chosen or row.subscriber in only]
         self.failed = {pair for row in rows if error_of(row, snapshot.states.get(pair := (row.subscriber, row.distribution)))}
         self._all, self.rows = rows, [row for row in rows if not only_failed or self._fails(row)]
         self._only_failed = only_failed

@@ -47,7 +47,7 @@ def call_agent(subscriber: Subscriber, distributor: str, *, transport: Transport
         if hello.subscriber != subscriber.name:
             raise AgentMissingError(
                 f"{who}: the agent there says it is {hello.subscriber}",
-                remedy=f"check the address and working_directory of {subscriber.name}: sluice subscriber check {subscriber.name}",
+                remedy=f"correct address: or working_directory: of {subscriber.name}: this is another Subscriber's agent",
             )
         if CODEC not in hello.codecs:
             raise AgentVersionError(f"{who}: its agent can't read {CODEC}", remedy=f"run: sluice subscriber bootstrap {subscriber.name}")

@@ -105,6 +105,13 @@ TRAPS = [
     ("channels: [patterns]", "channels:\n  -patterns", "has no space after its -", "- patterns"),
     ("  - source: /srv/a", "  -source: /srv/a", "no space after its -", "- source"),
     ("  - source: /srv/a", "    source: /srv/a", "is a mapping, not a list", "- source"),
+    ("channels: [patterns]", "channels: (patterns)", "is text, not a list", "channels: [patterns]"),
+    ("channels: [patterns]", "channels\n  - patterns", "has no colon", "channels:"),
+    ("priority: high", "priority; high", "; in the place of a colon", "priority: high"),
+    ("    destination: /opt/a", "   destination: /opt/a", "indented by 3 spaces, the line to which it belongs by 4", None),
+    ("    destination: /opt/a", "     destination: /opt/a", "indented by 5 spaces, the line to which it belongs by 4", None),
+    ("    destination: /opt/a", '    destination: "{{ DEST }}"/a', "after its closing quote", 'destination: "{{ DEST }}/a"'),
+    ("priority: high", "priority: high\n>>>>>>> theirs", "a mark of a conflict", None),
     ("priority: high", "priority: high\npriority: low", "duplicate key", None),
     ("priority: high", "priority: High", "'High' is not one of its values", "did you mean high?"),
 ]
@@ -130,5 +137,9 @@ def test_a_trap_is_one_error_that_shows_how_to_write_it(good: str, typed: str, w
     errors = found_in(text, tmp_path)
     assert [what in str(error) for error in errors] == [True], [str(error) for error in errors]
     assert errors[0].remedy
-    if shown is not None:
-        assert shown in str(errors[0])
+    if shown is None:
+        return
+    assert shown in str(errors[0])
+    if ":" in shown and not shown.endswith(":") and shown.split(":")[0] == good.strip().split(":")[0]:  # the line as a whole
+        indent = good[: len(good) - len(good.lstrip())]
+        assert found_in(document.replace(good, indent + shown), tmp_path) == []

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sluice.rules.wording import counted
+
 ABOVE_MAX = 20
 """Lines above an error among which its cause is looked for."""
 SHOWN_MAX = 120
@@ -31,7 +33,8 @@ _UNREADABLE = "@`%*&!,]}|>"
 """Characters that mean something to YAML at a value's begin."""
 _BLOCK_TEXT = re.compile(r"[|>][+-]?[1-9]?[+-]?")
 _STICKING = re.compile(r"(?P<head>\s*(?:-\s+)*[a-z_]+):(?P<value>[^\s:/].*)")
-_EQUALS = re.compile(r"(?P<head>\s*(?:-\s+)*[a-z_]+)\s*=\s*(?P<value>\S.*)")
+_OTHER_SIGN = re.compile(r"(?P<head>\s*(?:-\s+)*[a-z_]+)\s*(?P<sign>[=;])\s*(?P<value>\S.*)")
+_MARKER = re.compile(r"(<{7}|\|{7}|={7}|>{7})(\s|$)")
 _DASH = re.compile(r"(?P<head>\s*)-(?P<entry>[A-Za-z_][\w.-]*:\s.*)")
 _QUOTES = "\"'"
 
@@ -67,7 +70,8 @@ def find_trap(lines: Sequence[str], places: Sequence[int], problem: str) -> Trap
                 return _trap(at, lines[at], *found)
     for at in dict.fromkeys(place for place in places if place < len(lines)):
         for above in reversed(range(max(0, at - ABOVE_MAX), at)):
-            if (found := _from_above(lines[above], lines[at])) is not None:
+            found = _from_above(lines[above], lines[at]) or (_left_above(lines[above], lines[at]) if above == at - 1 else None)
+            if found is not None:
                 return _trap(above, lines[above], *found)
         if (found := _stray(lines, at, problem)) is not None:
             return _trap(at, lines[at], *found)
@@ -171,13 +175,15 @@ def _half_quoted(line: str, problem: str) -> _Found | None:
     if value.endswith(quote) and quote == "'":
         return "has a ' within single quotes", "use double quotes for it", f'{entry["head"]}"{value[1:-1]}"{entry["tail"]}'
     if not value.endswith(quote):
-        return "goes on after its closing quote", "quote it", f"{entry['head']}{quoted(value)}{entry['tail']}"
+        inner, _, rest = value[1:].partition(quote)
+        whole = quoted(value) if rest.startswith(" ") else quoted(inner + rest)
+        return "goes on after its closing quote", "quote it", f"{entry['head']}{whole}{entry['tail']}"
     return None
 
 
 def _open_bracket(line: str, problem: str) -> _Found | None:
     entry = _ENTRY.fullmatch(line)
-    if entry is None or entry["value"][0] not in "[{" or "flow" not in problem:
+    if entry is None or entry["value"][0] not in "[{" or "flow" not in problem or not entry["head"].strip():
         return None
     bare = re.sub(r"\"[^\"]*\"|'[^']*'", "", entry["value"])
     missing = ""
@@ -194,9 +200,21 @@ def _open_bracket(line: str, problem: str) -> _Found | None:
 def _sticking(line: str, _problem: str) -> _Found | None:
     if (found := _STICKING.fullmatch(line)) is not None:
         return "has no space after its colon", "write it", f"{found['head']}: {found['value']}"
-    if (found := _EQUALS.fullmatch(line)) is not None:
-        return "has = in the place of a colon", "write it", f"{found['head']}: {found['value']}"
+    if (found := _OTHER_SIGN.fullmatch(line)) is not None:
+        return f"has {found['sign']} in the place of a colon", "write it", f"{found['head']}: {found['value']}"
     return None
+
+
+def _bare_key(line: str, problem: str) -> _Found | None:
+    if "expected ':'" not in problem or not re.fullmatch(r"\s*(?:-\s+)*[a-z_]+\s*", line):
+        return None
+    return "has no colon", "write it", f"{line.rstrip()}:"
+
+
+def _conflict(line: str, _problem: str) -> _Found | None:
+    if not _MARKER.match(line):
+        return None
+    return "is a mark of a conflict that git left", "choose one of the two versions, and remove the marks", ""
 
 
 def _from_above(line: str, stopped_at: str) -> _Found | None:
@@ -210,23 +228,31 @@ def _from_above(line: str, stopped_at: str) -> _Found | None:
     return None
 
 
+def _left_above(line: str, stopped_at: str) -> _Found | None:
+    """Look for a trap in the line just above an error: as it was typed it could go on."""
+    if (found := _sticking(line, "")) is not None:
+        return found
+    deeper = len(stopped_at) - len(stopped_at.lstrip()) > len(line) - len(line.lstrip())
+    return _template(line, "") if deeper else None
+
+
 def _stray(lines: Sequence[str], at: int, problem: str) -> _Found | None:
     """Compare a line's indentation with that of the line before it on which it can't hang."""
-    if "expected key" not in problem and "<block end>" not in problem and "mapping values" not in problem:
+    if not any(words in problem for words in ("expected key", "<block end>", "mapping values", "'-' indicator")):
         return None
     above = [line for line in lines[:at] if line.strip() and not line.lstrip().startswith("#")]
     line = lines[at]
     if not above or not re.match(r"\s*(- )?[\w.-]+:(\s|$)|\s*- ", line):
         return None
     indent = len(line) - len(line.lstrip())
-    columns = {len(each) - len(each.lstrip()): each for each in above}
+    columns = {len(each) - len(each.lstrip(" -" if dashed else None)): each for dashed in (False, True) for each in above}
     nearest = min(columns, key=lambda column: (abs(column - indent), -column))
     if nearest == indent or columns[nearest].rstrip().endswith(":"):
         return None
-    what = f"is indented by {indent} spaces, the line to which it belongs by {nearest}"
+    what = f"is indented by {counted(indent, 'space')}, the line to which it belongs by {nearest}"
     return what, "indent both alike", " " * nearest + line.lstrip()
 
 
 _LOOKS: tuple[Callable[[str, str], _Found | None], ...] = (
-    *(_copied, _tab, _template, _half_quoted, _indicator, _colon, _open_bracket, _sticking),
+    *(_conflict, _copied, _tab, _template, _half_quoted, _indicator, _colon, _open_bracket, _sticking, _bare_key),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Collection
 from types import UnionType
@@ -131,7 +132,9 @@ def _no_list(key: str, value: str | dict[str, Any]) -> tuple[str, str]:
     if first.startswith("-") and entry:
         return "has no space after its -", f"write each entry on a line of its own: - {entry}"
     if isinstance(value, str):
-        return "is text, not a list", f"write {key}: [{value}]" if len(value) < 80 else "begin each entry on a line of its own with - "
+        entries = [each if re.fullmatch(r"[\w./-]+", each) else quoted(each) for each in re.split(r",\s*", value.strip("()[]"))]
+        shown = f"{key}: [{', '.join(entries)}]"
+        return "is text, not a list", f"write {shown}" if len(shown) < 100 else "begin each entry on a line of its own with - "
     return "is a mapping, not a list", f"begin each entry with a dash and a space: - {entry} ..."
 
 

@@ -169,7 +169,8 @@ def _repair_ted(damage: Damage, store: Store) -> Verdict:
             return Verdict(damage, mended="its revision isn't kept any more")
         return Verdict(damage, mended=f"set aside; it can't be made again, Subscribers get a full one instead: {error.message}")
     except StoreCorruptError as error:
-        return Verdict(replace(damage, problem=f"{damage.problem}; {error.message}"), remedy=_remedy(damage))
+        problem = f"{damage.problem}; {error.message}"
+        return Verdict(replace(damage, problem=problem), remedy="mend the contents that it is made of first, then repeat this")
     return Verdict(damage, mended=f"set aside as {Path(aside).name} and made again" if aside else "made again meanwhile")
 
 
