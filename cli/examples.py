@@ -9,8 +9,8 @@ import click
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "init": ("sluice init site",),
     "validate": ("sluice validate", "sluice validate site", "sluice --site site validate --json"),
-    "plan": ("sluice plan", "sluice plan --json"),
-    "apply": ("sluice apply --dry-run", "sluice apply"),
+    "plan": ("sluice plan", "sluice plan --exit-code --json"),
+    "apply": ("sluice apply --dry-run", "sluice apply", "sluice apply --yes"),
     "up": ("sluice up", "sluice up --port 4300"),
     "build": ("sluice build greeting", "sluice build greeting --rebaseline --dry-run"),
     "sign": ("sluice sign greeting",),
@@ -40,6 +40,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "ted show": ("sluice ted show distfile.ted --verify",),
     "store verify": ("sluice store verify", "sluice store verify greeting --repair"),
     "doctor": ("sluice doctor", "sluice doctor --no-subscribers"),
+    "ledger copy": ("sluice ledger copy /var/lib/sluice/hq/ledger.db postgresql://sluice@127.0.0.1/sluice",),
     "trust init": ("sluice trust init hq",),
     "trust push": ("sluice trust push hq --to office-1",),
     "trust export": ("sluice trust export hq root.json",),

@@ -36,8 +36,6 @@ def ledger_copy(session: Session, source: str, target: str, dry_run: bool, as_js
 
     SOURCE and TARGET are files or postgresql://USER@HOST/DATABASE; leave the password to PGPASSFILE. Stop `sluice up` and the workers
     first. The source stays as it is, the target gets everything or nothing; it may be repeated.
-
-    Example: sluice ledger copy /var/lib/sluice/hq/ledger.db postgresql://sluice@127.0.0.1/sluice
     """
     from infra.ledger.copying import copy_ledger
 

@@ -170,3 +170,48 @@ def test_one_mistake_is_one_error(good: str, typed: str, error: str | None, tmp_
     assert len(found) == 1, found
     if error is not None:
         assert found == [error] or found[0].startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "errors"),
+    [
+        (
+            "kind: subscriber\nname: t\naddress: x\nworking_directory: /srv/t\n",
+            ["1: kind: 'subscriber' is not a kind of document", "3: address: 'x' is not an address"],
+        ),
+        (
+            "kind: Host\nname: t\naddress: local:/srv/t\nworking_directory: /srv/t/w\nplatform: debianx\n",
+            ["1: kind: 'Host' is not a kind of document", "5: platform: 'debianx' is not a known platform"],
+        ),
+        ("name: c\nsubscribers: [nobody]\n", ["1: kind: missing", "2: subscribers[0]: no Subscriber is named 'nobody'"]),
+        ("kind: []\nname: c\nsubscribers: [nobody]\n", ["1: kind: [] is not a kind of document", "3: subscribers[0]: no Subscriber is"]),
+        (
+            "kind: Distributer\nname: d\ndistributor: nosuch\ntype: file\nfiles: [{source: /a, destination: /b}]\n",
+            ["1: kind: 'Distributer' is not a kind of document", "3: distributor: no Distributor is named 'nosuch'"],
+        ),
+        ("kind: Deployment\nname: d\nspec: {replicas: 3}\n", ["1: kind: 'Deployment' is not a kind of document"]),
+        ("kind: SubscriberGroup\nname: g\nsubscribers: [nobody]\n", ["1: kind: SubscriberGroup is not supported yet"]),
+        (
+            "- kind: Channel\n  name: c\n  subscribers: [nobody]\n- kind: Channel\n  name: e\n  send: {cron: '61 * * * *'}\n",
+            ["1: a document can't be a list", "3: subscribers[0]: no Subscriber is named 'nobody'", "6: send.cron: '61 * * * *' isn't"],
+        ),
+        ("- a\n- b\n", ["1: a document must consist of key: value lines"]),
+    ],
+)
+def test_a_document_is_judged_as_what_it_is_meant_to_be(text: str, errors: list[str], tmp_path: Path) -> None:
+    found = told(text, tmp_path)
+    assert len(found) == len(errors), found
+    assert all(line.startswith(error) for line, error in zip(found, errors, strict=True)), found
+
+
+def test_what_stands_for_a_wrong_path_is_no_path_of_another(tmp_path: Path) -> None:
+    """A mirror is refused beside a source or a destination that is in its way, not beside one that isn't known."""
+    head = "kind: Distribution\nname: {}\ndistributor: hq\ntype: file\nchannels: [patterns]\nfiles:\n"
+    text = head.format("d") + "  - {sorce: /a, destnation: /b, synchronize: mirror}\n  - {source: ~/a, destination: /opt/c}\n---\n"
+    text += head.format("e") + "  - {source: 5, destination: /opt/q}\n  - {source: /a, destination: /opt/e, synchronize: mirror}\n"
+    assert [line.split(":")[1].strip() for line in told(text, tmp_path)] == [
+        "files[0].destnation",
+        "files[0].sorce",
+        "files[1].source",
+        "files[0].source",
+    ]

@@ -273,10 +273,10 @@ def test_many_documents_and_files_make_one_site_and_hidden_ones_do_not(tmp_path:
 
 def test_errors_come_in_file_and_line_order_and_all_at_once(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("kind: Channel\nname: a.b\n")
-    (tmp_path / "a.yaml").write_text("kind: Chanel\n---\nkind: Channel\nname: 7\nsend: daily\n")
+    (tmp_path / "a.yaml").write_text("kind: Chanel\nname: c\n---\nkind: Channel\nname: 7\nsend: daily\n")
     with pytest.raises(SiteError) as refusal:
         load_site(tmp_path)
-    assert [(Path(e.file).name, e.line) for e in refusal.value.errors] == [("a.yaml", 1), ("a.yaml", 4), ("a.yaml", 5), ("b.yaml", 2)]
+    assert [(Path(e.file).name, e.line) for e in refusal.value.errors] == [("a.yaml", 1), ("a.yaml", 5), ("a.yaml", 6), ("b.yaml", 2)]
 
 
 def test_a_file_that_is_no_yaml_hides_no_other_error_and_makes_none_up(tmp_path: Path) -> None:

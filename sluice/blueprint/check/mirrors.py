@@ -51,8 +51,9 @@ def check_mirrors(site: Site, converter: Converter, variables: Variables) -> Non
         what = f"the working directory of {subscriber.name}"
         machines.setdefault(machine_of(subscriber), []).append(_OwnedPath(str(subscriber.working_directory), what))
     for distribution in site.distributions.values():
-        sources = (_OwnedPath(str(entry.source), f"a source of {distribution.name}") for entry in distribution.files)
-        machines.setdefault(LOCAL, []).extend(sources)
+        is_broken = converter.documents["Distribution", distribution.name].is_broken
+        sources = [str(entry.source) for index, entry in enumerate(distribution.files) if not is_broken(("files", index, "source"))]
+        machines.setdefault(LOCAL, []).extend(_OwnedPath(source, f"a source of {distribution.name}") for source in sources)
         used = sorted(_used(distribution))
         rendered: dict[tuple[str | None, ...], list[tuple[int, str]]] = {}
         done: set[tuple[str | None, ...]] = set()
@@ -63,7 +64,8 @@ def check_mirrors(site: Site, converter: Converter, variables: Variables) -> Non
                 continue
             done.add((machine, *alike))
             if alike not in rendered:
-                rendered[alike] = list(_destinations(distribution, values))
+                every = _destinations(distribution, values)
+                rendered[alike] = [each for each in every if not is_broken(("files", each[0], "destination"))]
             machines.setdefault(machine, []).extend(
                 _OwnedPath(path, f"the destination of files[{index}] of {distribution.name}", subscriber.name, distribution.name, index)
                 for index, path in rendered[alike]

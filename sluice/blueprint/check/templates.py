@@ -14,7 +14,7 @@ from sluice.blueprint.render.recipe import DESTINATION_MAX, rendered_destination
 from sluice.blueprint.render.template import check, render, undefined_variables, variables_of
 from sluice.blueprint.schema.actions import PHASES, problem_with
 from sluice.blueprint.schema.actions import templates as action_templates
-from sluice.model.recipe import ACTIONS_BYTES, VALUES_MAX
+from sluice.model.recipe import ACTIONS_BYTES, DESTINATIONS_BYTES, VALUES_MAX
 from sluice.model.site import Address, Distribution, FileSource, Site, Subscriber
 
 NAME_MAX = 255
@@ -119,6 +119,9 @@ class TemplateCheck:
                 if (twice := self._twice(rendered, group[0], seen, int(path[1]))) is not None:
                     problems.append((path, twice))
             problems += _own(found, group)
+            if (size := sum(len(rendered.encode()) for rendered, _ in found)) > DESTINATIONS_BYTES:
+                what = f"for {group[0].name} all destinations have {size // 1024} KiB, more than {DESTINATIONS_BYTES // 1024}"
+                problems.append((("files",), AuthorError(what, "distribute directories instead of each file in them")))
             for path, problem in problems:
                 if path not in reported:
                     reported.add(path)

@@ -205,6 +205,7 @@ class Converter:
             return parse(text)
         except AuthorError as e:
             self.errors.append(document.error(path, e.what, e.remedy))
+            document.broken.add(path)
             return instead
 
     def _file(self, document: Document, index: int, part: FilePart) -> FileSource:

@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from sluice.blueprint.read.document import Document, Mark, PathKey, path_text
+from sluice.blueprint.read.scalars import CORE, raw, scalar, yaml_meaning
 from sluice.blueprint.read.traps import Trap, find_trap, odd_characters, quoted, visible
 from sluice.errors import BlueprintError
 
@@ -29,12 +30,10 @@ DEPTH_MAX = 16
 """Mappings and lists within each other."""
 MENDED_MAX = 1 << 19
 """Characters of one file that are read again because a line before them was mended."""
-NUMBER_MAX = 100
-"""Characters of a whole number; a longer one is text, since Python writes none of more than 4,300 digits."""
+LISTED_MAX = 100
+"""Documents that are read although they are written as a list."""
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_CORE = "tag:yaml.org,2002:"
-_CONSTRUCT = yaml.constructor.SafeConstructor()
 _SPLIT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """Ends of lines as YAML counts them."""
@@ -168,7 +167,7 @@ class _Reader:
                     what = "" if blank and event.anchor not in self.shared else f"&{event.anchor} is an anchor"
                     yield line, what, "leave it out; a Defaults document shares settings"
                 if (tag := getattr(event, "tag", None)) is not None:
-                    shown = tag.replace(_CORE, "!!")
+                    shown = tag.replace(CORE, "!!")
                     what = "" if blank and not shown.startswith("!!") else f"{shown} is a tag"
                     yield line, what, "leave it out; blueprints are plain text, numbers and lists"
             if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
@@ -200,7 +199,15 @@ class _Reader:
         return Document(self.file, self.before + 1, dict(found), broken={()})
 
     def _documents(self, nodes: list[yaml.Node]) -> list[Document]:
-        return [found for node in nodes if (found := self._document(node)) is not None]
+        return [found for node in nodes for each in self._listed(node) if (found := self._document(each)) is not None]
+
+    def _listed(self, node: yaml.Node) -> list[yaml.Node]:
+        """Return the documents that are written as one list; of anything else the node."""
+        items = node.value if isinstance(node, yaml.SequenceNode) and len(node.value) <= LISTED_MAX else []
+        if not items or not all(isinstance(item, yaml.MappingNode) for item in items):
+            return [node]
+        self._refuse(self._line(node), "a document can't be a list", "leave its dashes out, and write --- between two documents")
+        return list(items)
 
     def _line(self, node: yaml.Node) -> int:
         line: int = node.start_mark.line
@@ -208,7 +215,7 @@ class _Reader:
 
     def _document(self, node: yaml.Node) -> Document | None:
         line = self._line(node)
-        if isinstance(node, yaml.ScalarNode) and node.tag == _CORE + "null":
+        if isinstance(node, yaml.ScalarNode) and node.tag == CORE + "null":
             return None
         if not isinstance(node, yaml.MappingNode):
             self._refuse(line, "a document must consist of key: value lines", "begin it with kind: and name:")
@@ -230,16 +237,16 @@ class _Reader:
                 key = visible(key).strip(" \"'")
                 self._refuse(line, f"the key {key} {odd}", f"type it: {key}:", path)
             key_path = (*path, key)
-            if key_node.tag == _CORE + "merge":
+            if key_node.tag == CORE + "merge":
                 self._refuse(line, "<< is a merge key", "write the settings out, or use a Defaults document", path)
                 document.broken.add(path)
-            elif key_node.tag != _CORE + "str":
-                self._refuse(line, f"YAML reads the key {key} as {_yaml_meaning(key_node)}, not as text", f'write "{key}"', path)
+            elif key_node.tag != CORE + "str":
+                self._refuse(line, f"YAML reads the key {key} as {yaml_meaning(key_node)}, not as text", f'write "{key}"', path)
                 document.broken.add(key_path)
             elif key in found:
                 self._refuse(line, f"duplicate key, first on line {document.marks[key_path].line}", "keep one of them", key_path)
             else:
-                document.marks[key_path] = Mark(line, _raw(value_node))
+                document.marks[key_path] = Mark(line, raw(value_node))
                 found[key] = self._value(value_node, key_path, document)
         return found
 
@@ -249,7 +256,7 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode):
             items: list[object] = []
             for index, item in enumerate(node.value):
-                document.marks[(*path, index)] = Mark(self._line(item), _raw(item))
+                document.marks[(*path, index)] = Mark(self._line(item), raw(item))
                 items.append(self._value(item, (*path, index), document))
             return items
         if not isinstance(node, yaml.ScalarNode):
@@ -258,7 +265,7 @@ class _Reader:
             typed = visible(node.value).strip(" \"'")
             self._refuse(self._line(node), odd, f"type it: {quoted(typed)}", path)
             return typed
-        return _scalar(node)
+        return scalar(node)
 
     def _template(self, node: yaml.MappingNode, path: PathKey) -> str:
         """Return ``{{ NAME }}``, which YAML reads as a mapping within a mapping, as the text that was meant; else an empty one."""
@@ -271,30 +278,3 @@ class _Reader:
             self._refuse(self._line(node), "begins with {{, which YAML reads as a mapping", f"quote it: {key}{quoted(meant)}", path)
             return meant
         return ""
-
-
-def _scalar(node: yaml.ScalarNode) -> object:
-    try:
-        match node.tag.removeprefix(_CORE):
-            case "null":
-                return None
-            case "bool":
-                return _CONSTRUCT.construct_yaml_bool(node)
-            case "int" if len(node.value) <= NUMBER_MAX:
-                return _CONSTRUCT.construct_yaml_int(node)
-            case "float":
-                return _CONSTRUCT.construct_yaml_float(node)
-    except ValueError:
-        pass
-    return str(node.value)
-
-
-def _raw(node: yaml.Node) -> str | None:
-    return str(node.value) if isinstance(node, yaml.ScalarNode) and not node.style else None
-
-
-def _yaml_meaning(node: yaml.ScalarNode) -> str:
-    value = _scalar(node)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "nothing" if value is None else "a date" if isinstance(value, str) else f"the number {value}"

@@ -22,11 +22,9 @@ TYPOGRAPHIC = {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "\u2018
 _INVISIBLE = re.compile("[\u00a0\u1680\u2000-\u200f\u202f\u205f\u2060\u3000\ufeff\u00ad]")
 _TYPOGRAPHIC = re.compile(f"[{''.join(TYPOGRAPHIC)}]")
 
-_ENTRY = re.compile(r"(?P<head>\s*(?:-\s+)*(?:[\w.-]+\s*:\s+)?)(?P<value>\S.*?)(?P<tail>\s*|\s+#.*)")
+_ENTRY = re.compile(r"(?P<head>\s*(?:-\s+)*(?:[\w.-]+\s*:\s+)?)(?P<value>\S(?:.*?\S)??)(?P<tail>\s*|\s+#.*)")
 """A line with its dashes and key, its value, and its comment."""
-_FLOW = re.compile(
-    r"(?P<before>[\[{,]\s*|:\s+)(?P<item>(?:(?!:\s)[^\s\[\]{},\"'])*(?:(?!:\s)[^\[\]{},\"'])*\{\{.*?\}\}[^\[\]{},]*|[@`%*&!][^\[\]{},]*)"
-)
+_FLOW = re.compile(r"(?P<before>[\[{,]\s*+|:\s++)(?P<item>(?:(?!:\s)[^\[\]{},\"'])*+\{\{[^{}]*\}\}[^\[\]{},]*|[@`%*&!][^\[\]{},]*)")
 """An item within brackets that YAML can't read without quotes."""
 _KEY_BEFORE = re.compile(r"[\w.-]+:\s+$")
 _UNREADABLE = "@`%*&!,]}|>"

@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from sluice.blueprint.read.document import Document
 from sluice.blueprint.read.files import blueprint_files
 from sluice.blueprint.read.reader import read_documents
-from sluice.blueprint.schema.complaints import complaints, explained
+from sluice.blueprint.schema.complaints import complaints, explained, keys_of
 from sluice.blueprint.schema.kinds import KINDS
 from sluice.blueprint.schema.not_yet import KINDS as LATER_KINDS
 from sluice.blueprint.schema.not_yet import refusals
 from sluice.blueprint.schema.part import Part
 from sluice.blueprint.schema.salvage import salvage
-from sluice.blueprint.schema.suggest import nearest
+from sluice.blueprint.schema.suggest import nearest_name
 from sluice.errors import BlueprintError
 
 P = TypeVar("P", bound=Part)
@@ -77,8 +77,9 @@ class Parts:
         return {p.name for p in self.of(model) if p.is_named} | self._of_unknown_kind
 
     def _parse(self, document: Document) -> Parsed[Part] | None:
-        kind, name = document.data.get("kind"), document.data.get("name")
-        if isinstance(kind, str) and kind in KINDS:
+        kind = self._kind(document)
+        name = document.data.get("name")
+        if kind:
             is_named = isinstance(name, str | int) and name != ""
             named = str(name) if is_named else f"the {kind} at line {document.line}"
             part = None if document.is_broken(()) else self._part(document, kind)
@@ -87,18 +88,31 @@ class Parts:
             return Parsed(document, kind, named, part, is_named)
         if isinstance(name, str) and name:
             self._of_unknown_kind.add(name)
-        self.are_complete &= isinstance(kind, str) and kind in LATER_KINDS
-        if document.is_broken(()):
-            return None
+        return None
+
+    def _kind(self, document: Document) -> str:
+        """Return a document's kind, or the one that is meant: it has all of the document's keys. Empty if neither is known."""
+        kind = document.data.get("kind")
+        if isinstance(kind, str) and kind in KINDS:
+            return kind
+        word = kind if isinstance(kind, str) else ""
+        near = nearest_name(word, [*KINDS, *LATER_KINDS])
+        fitting = [each for each, model in KINDS.items() if document.data.keys() - {"kind"} <= set(keys_of(model))]
+        meant = near if near in fitting else fitting[0] if len(fitting) == 1 and word not in LATER_KINDS else ""
+        self.are_complete &= bool(meant) or word in LATER_KINDS
         if kind is None:
-            what, remedy = "missing" if "kind" not in document.data else "has no value", f"add kind: and one of {', '.join(KINDS)}"
-        elif isinstance(kind, str) and kind in LATER_KINDS:
-            what, remedy = f"{kind} is not supported yet", LATER_KINDS[kind]
+            what = "missing" if "kind" not in document.data else "has no value"
+            remedy = f"add kind: {meant}" if meant else f"add kind: and one of {', '.join(KINDS)}"
+        elif word in LATER_KINDS:
+            what, remedy = f"{word} is not supported yet", LATER_KINDS[word]
         else:
             what = f"{kind!r} is not a kind of document"
-            remedy = nearest(str(kind), [*KINDS, *LATER_KINDS]) or f"the kinds are {', '.join(KINDS)}"
-        self.errors.append(document.error(("kind",), what, remedy))
-        return None
+            remedy = f"did you mean {meant or near}?" if meant or near else f"the kinds are {', '.join(KINDS)}"
+        if not document.is_broken(()):
+            self.errors.append(document.error(("kind",), what, remedy))
+        if meant:
+            document.data["kind"] = meant
+        return meant
 
     def _part(self, document: Document, kind: str) -> Part | None:
         refused = list(refusals(kind, document))
