@@ -98,11 +98,9 @@ class BlueprintError(SluiceError, exit_code=3):
 
     def __init__(self, message: str, *, file: str, line: int, path: str = "", remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
-        self.file = file
-        self.line = line
+        self.file, self.line = file, line
         self.path = path
-        self.is_consequence = False
-        """Whether another error explains it."""
+        self.is_consequence = False  # whether another error explains it
 
     def __str__(self) -> str:
         what = f"{self.path}: {self.message}" if self.path else self.message

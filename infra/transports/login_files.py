@@ -1,4 +1,7 @@
-"""Look at the files of keys and the client configurations that a site names: what can't be right is an error, what another machine may have is advice."""
+"""Look at the files of keys and the client configurations that a site names.
+
+What can't be right is an error, what another machine may have is advice.
+"""
 
 from __future__ import annotations
 

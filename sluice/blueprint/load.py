@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sluice.blueprint.check.site import check_site
@@ -32,7 +33,10 @@ def load_site(directory: Path) -> Site:
 
 
 def judged_site(directory: Path) -> tuple[Site, list[BlueprintError]]:
-    """Read a site as ``load_site`` does, and return it with all of its errors: if there are any, with stand-ins for what was refused."""
+    """Read a site as ``load_site`` does, and return it with all of its errors.
+
+    If there are any, it has stand-ins for what was refused, and of the Subscribers those alone whose login has none.
+    """
     while True:
         release = os.path.realpath(directory)
         parts = Parts(directory)
@@ -41,6 +45,7 @@ def judged_site(directory: Path) -> tuple[Site, list[BlueprintError]]:
         if os.path.realpath(directory) == release:
             break  # else a link was switched to another release meanwhile: what was read may be half of each
     check_site(site, converter)
+    site = replace(site, subscribers={name: each for name, each in site.subscribers.items() if converter.is_login_known(name)})
     return site, [error for error in parts.errors if not error.is_consequence]
 
 

@@ -11,7 +11,7 @@ from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.convert.addresses import absolute_path, parse_address, site_path
 from sluice.blueprint.convert.defaults import DefaultsDocuments
 from sluice.blueprint.convert.effective import Effective, own_leaves
-from sluice.blueprint.convert.login import login_of
+from sluice.blueprint.convert.login import LOGIN_KEYS, login_of
 from sluice.blueprint.convert.names import check_tags, check_variables
 from sluice.blueprint.convert.subscriptions import Selectable, subscriptions
 from sluice.blueprint.read.document import Document, PathKey, path_text
@@ -95,6 +95,11 @@ class Converter:
             or effective.unsure("variables", variable)
             or (self._defaults.are_selected and self._are_facts_unsure(subscriber))
         )
+
+    def is_login_known(self, subscriber: str) -> bool:
+        """Whether nothing was refused that says how a Subscriber is reached."""
+        document, effective = self.documents["Subscriber", subscriber], self.effective["Subscriber", subscriber]
+        return not any(document.touches_broken((key,)) or effective.unsure(key) for key in ("address", *LOGIN_KEYS))
 
     def _are_facts_unsure(self, subscriber: str) -> bool:
         effective = self.effective["Subscriber", subscriber]

@@ -38,11 +38,6 @@ class Leaf:
         """Return an error at the position of the setting, be it in a Defaults document."""
         return self.document.error(self.path, message, remedy)
 
-    @property
-    def is_broken(self) -> bool:
-        """Whether it was refused."""
-        return self.document.is_broken(self.path)
-
 
 @dataclass(frozen=True, slots=True)
 class Effective:

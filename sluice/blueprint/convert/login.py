@@ -11,12 +11,14 @@ from sluice.blueprint.convert.effective import Effective
 from sluice.blueprint.read.document import Document
 from sluice.model.site import Address, Ssh
 
+LOGIN_KEYS = ("host_key", "host_keys", "identity", "ssh")
+
 
 def login_of(effective: Effective, scheme: str, document: Document, directory: Path) -> dict[str, Any]:
     """Return host key, identity and ``ssh`` as arguments of a Subscriber; errors go to ``effective``."""
     if scheme == "local":
         for path, leaf in effective.leaves.items():
-            if path[0] in ("host_key", "host_keys", "identity", "ssh") and not leaf.supplied:
+            if path[0] in LOGIN_KEYS and not leaf.supplied:
                 effective.refuse_leaf(leaf, "does not apply to a local: address", "leave the key out")
         return {}
     ssh, has_config = _ssh(effective, directory), effective.get("ssh", "config") is not None
