@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hmac
+import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -34,35 +36,49 @@ def letters(keys: HostKeys, which: str = "keys") -> str:
 WEB = ("[web.example.org]:2222", "web.example.org")
 
 
-@pytest.mark.parametrize(
-    ("lines", "names", "expected"),
-    [
-        ([f"web.example.org {key('a')}"], ("web.example.org",), "a"),
-        ([f"web.example.org {key('a')}", f"web.example.org {key('b')}"], ("web.example.org",), "ab"),
-        ([f"{hashed('web.example.org')} {key('a')}", f"{hashed('web.example.org', b'other')} {key('b')}"], ("web.example.org",), "ab"),
-        ([f"{hashed('[web.example.org]:2222')} {key('a')}"], WEB, "a"),
-        ([f"db,web.example.org,192.0.2.1 {key('a')} a comment here"], ("web.example.org",), "a"),
-        ([f"*.example.org {key('a')}", f"we?.example.org {key('b')}"], ("web.example.org",), "ab"),
-        ([f"*.example.org,!web.example.org {key('a')}", f"* {key('b')}"], ("web.example.org",), "b"),
-        ([f"[web.example.org]:2222 {key('a')}", f"web.example.org {key('b')}"], WEB, "a"),
-        ([f"web.example.org {key('b')}"], WEB, "b"),
-        ([f"[*.example.org]:2222 {key('a')}"], WEB, "a"),
-        ([f"[web.example.org]:2200 {key('a')}"], WEB, ""),
-        ([f"[web.example.org]:2222 {key('a')}"], ("web.example.org",), ""),
-        ([f"WEB.example.ORG {key('a')}"], ("Web.Example.org",), "a"),
-        ([f"  web.example.org\t{key('a')}  ", "", "# web.example.org", f"#web.example.org {key('b')}"], ("web.example.org",), "a"),
-        ([f"web.example.org {key('a')}", f"@revoked * {key('a')}"], ("web.example.org",), ""),
-        ([f"@revoked db {key('a')}", f"web.example.org {key('a')}"], ("web.example.org",), "a"),
-        ([f"@revoked {hashed('web.example.org')} {key('a')}", f"web.example.org {key('a')}", f"* {key('b')}"], ("web.example.org",), "b"),
-        ([f"@cert-authority web.example.org {key('a')}"], ("web.example.org",), ""),
-        ([f"@future web.example.org {key('a')}"], ("web.example.org",), ""),
-        ([f"web.example.org {key('a')}", f"web.example.org {key('a')}"], ("web.example.org",), "a"),
-        (["|1|broken web", "|1|@|@ " + key("b"), "web.example.org", f"web.example.org {key('a')}"], ("web.example.org",), "a"),
-    ],
-)
+LINES: list[tuple[list[str], tuple[str, ...], str]] = [
+    ([f"web.example.org {key('a')}"], ("web.example.org",), "a"),
+    ([f"web.example.org {key('a')}", f"web.example.org {key('b')}"], ("web.example.org",), "ab"),
+    ([f"{hashed('web.example.org')} {key('a')}", f"{hashed('web.example.org', b'other' * 4)} {key('b')}"], ("web.example.org",), "ab"),
+    ([f"{hashed('[web.example.org]:2222')} {key('a')}"], WEB, "a"),
+    ([f"db,web.example.org,192.0.2.1 {key('a')} a comment here"], ("web.example.org",), "a"),
+    ([f"*.example.org {key('a')}", f"we?.example.org {key('b')}"], ("web.example.org",), "ab"),
+    ([f"*.example.org,!web.example.org {key('a')}", f"* {key('b')}"], ("web.example.org",), "b"),
+    ([f"[web.example.org]:2222 {key('a')}", f"web.example.org {key('b')}"], WEB, "a"),
+    ([f"web.example.org {key('b')}"], WEB, "b"),
+    ([f"[*.example.org]:2222 {key('a')}"], WEB, "a"),
+    ([f"[web.example.org]:2200 {key('a')}"], WEB, ""),
+    ([f"[web.example.org]:2222 {key('a')}"], ("web.example.org",), ""),
+    ([f"WEB.example.ORG {key('a')}"], ("Web.Example.org",), "a"),
+    ([f"  web.example.org\t{key('a')}  ", "", "# web.example.org", f"#web.example.org {key('b')}"], ("web.example.org",), "a"),
+    ([f"web.example.org {key('a')}", f"@revoked * {key('a')}"], ("web.example.org",), ""),
+    ([f"@revoked db {key('a')}", f"web.example.org {key('a')}"], ("web.example.org",), "a"),
+    ([f"@revoked {hashed('web.example.org')} {key('a')}", f"web.example.org {key('a')}", f"* {key('b')}"], ("web.example.org",), "b"),
+    ([f"@cert-authority web.example.org {key('a')}"], ("web.example.org",), ""),
+    ([f"@future web.example.org {key('a')}"], ("web.example.org",), ""),
+    ([f"web.example.org {key('a')}", f"web.example.org {key('a')}"], ("web.example.org",), "a"),
+    (["|1|broken web", "|1|@|@ " + key("b"), "web.example.org", f"web.example.org {key('a')}"], ("web.example.org",), "a"),
+]
+
+
+@pytest.mark.parametrize(("lines", "names", "expected"), LINES)
 def test_every_line_for_a_host_counts_and_no_other(lines: list[str], names: tuple[str, ...], expected: str, tmp_path: Path) -> None:
     (tmp_path / "known").write_text("\n".join(lines))
     assert letters(known_keys([tmp_path / "known"], names)) == expected
+
+
+@pytest.mark.parametrize(("lines", "names", "expected"), LINES)
+def test_the_same_lines_as_the_installed_ssh_keygen_finds(
+    lines: list[str], names: tuple[str, ...], expected: str, tmp_path: Path, real_part: Callable[[str], Path]
+) -> None:
+    """Without the bare name of a host at another port, by which ssh itself looks again."""
+    (tmp_path / "known").write_text("\n".join(lines) + "\n")
+    command = [str(real_part("ssh-keygen")), "-F", names[0].lower(), "-f", str(tmp_path / "known")]
+    found = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    blobs = {field for line in found if not line.startswith("#") for field in line.split() if field.startswith("AAAA")}
+    ours = known_keys([tmp_path / "known"], names[:1])
+    revoked_and_pinned = {each.blob for each in (*ours.keys, *ours.authorities)} | ours.revoked
+    assert {base64.b64decode(each) for each in blobs} == revoked_and_pinned
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ if [ "$1" = -l ]; then cat "$HOME/crontab" 2>/dev/null; else cat >"$HOME/crontab
 
 def make_key(path: Path, *, passphrase: str = "", kind: str = "ed25519") -> Path:
     """A new private key at ``path`` and its public one at ``path.pub``."""
-    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "", "-f", str(path)], check=True)
+    small = ("-b", "2048") if kind == "rsa" else ()  # made in a fifth of the time
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, *small, "-N", passphrase, "-C", "", "-f", str(path)], check=True)
     return path
 
 

@@ -148,6 +148,29 @@ def test_a_client_configuration_gives_name_port_user_identity_known_hosts_and_ju
     assert "Accepted publickey" in jump.log()
 
 
+def test_one_configuration_takes_ssh_and_sluice_to_the_same_host(ssh_lab: SshLab, tmp_path: Path, real_part: Callable[[str], Path]) -> None:
+    """All lines of docs/ssh.md that have no effect for Sluice, and those that have, as far as this host suffers them."""
+    jump, end = ssh_lab.host("jump"), ssh_lab.host("end")
+    rows = re.findall(r"^\| `([^`]+)` \| no effect", (Path(__file__).parents[2] / "docs/ssh.md").read_text(), re.MULTILINE)
+    assert len(rows) > 10
+    (tmp_path / "known").write_text(f"fleet {end.host_key}\nbastion {jump.host_key}\n")
+    (tmp_path / "more").write_text("ConnectTimeout 1m\nServerAliveInterval 15\nIdentitiesOnly yes\nIdentityAgent none\n")
+    (tmp_path / "config").write_text(
+        f"IgnoreUnknown UseKey*\nUseKeychain yes\nInclude {tmp_path}/more\n"
+        f"Host web\n HostName 127.0.0.1\n Port {end.port}\n HostKeyAlias fleet\n ProxyJump bastion\n"
+        f"Host bastion\n HostName localhost\n AddressFamily inet\n Port {jump.port}\n HostKeyAlias bastion\n ProxyJump none\n"
+        f"Match user nobody host web\n Port 1\nMatch originalhost web,bastion\n User {ME}\n"
+        f"Host *\n IdentityFile {ssh_lab.identity}\n UserKnownHostsFile {tmp_path}/known\n" + "".join(f" {row}\n" for row in rows)
+    )
+    command = [str(real_part("ssh")), "-F", str(tmp_path / "config"), "-o", "StrictHostKeyChecking=yes", "web", 'echo "$HOME"']
+    by_ssh = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert by_ssh.stdout.strip() == str(end.home), by_ssh.stderr
+    before = jump.log().count("Accepted publickey"), end.log().count("Accepted publickey")
+    assert works(tmp_path, Subscriber("web", Address("ssh", "web", 0), PurePosixPath("/w"), ssh=Ssh(config=str(tmp_path / "config"))))
+    after = jump.log().count("Accepted publickey"), end.log().count("Accepted publickey")
+    assert after == tuple(2 * each for each in before) == (2, 2)
+
+
 def test_the_blueprint_wins_over_the_client_configuration(ssh_lab: SshLab, tmp_path: Path) -> None:
     end = ssh_lab.host("end")
     (tmp_path / "config").write_text(
@@ -266,7 +289,9 @@ def test_a_passphrase_comes_from_a_secret_or_is_asked_once_and_a_wrong_one_is_sa
     assert prompts == [f"Passphrase of {key}: "]
 
 
-@pytest.mark.parametrize("words", [("ecdsa", "-b", "521"), ("ecdsa",), ("rsa", "-m", "PEM"), ("rsa", "-m", "PKCS8"), ("ed25519",)])
+@pytest.mark.parametrize(
+    "words", [("ecdsa", "-b", "521"), ("ecdsa",), ("rsa", "-b", "2048", "-m", "PEM"), ("rsa", "-b", "2048", "-m", "PKCS8"), ("ed25519",)]
+)
 @pytest.mark.parametrize("passphrase", ["", "three words"])
 def test_every_form_in_which_ssh_keygen_writes_a_key_is_opened(words: tuple[str, ...], passphrase: str, tmp_path: Path) -> None:
     for number in range(6 if words == ("ecdsa",) else 1):  # paramiko fails at every second ECDSA key without a comment
@@ -320,6 +345,19 @@ def test_a_certificate_of_a_user_logs_in_beside_its_key_or_named(kind: str, ssh_
     assert works(tmp_path, replace(subscriber, ssh=Ssh(certificate=str(elsewhere))))
     (tmp_path / "config").write_text(f"UserKnownHostsFile x\nIdentityFile {key}\nCertificateFile {elsewhere}\n")
     assert works(tmp_path, replace(host.subscriber, identity="", ssh=Ssh(config=str(tmp_path / "config"))))
+
+
+@pytest.mark.parametrize(("words", "whose"), [(("-n", "somebody-else"), "somebody-else"), (("-n", "ops,web"), "ops, web"), ((), "nobody")])
+def test_a_certificate_that_the_host_refuses_is_shown_with_whom_it_is_for(
+    words: tuple[str, ...], whose: str, ssh_lab: SshLab, tmp_path: Path
+) -> None:
+    ca, key = make_key(tmp_path / "ca"), make_key(tmp_path / "key")
+    host = ssh_lab.host("a", options=(f"TrustedUserCAKeys {ca}.pub",))
+    cert = sign(ca, tmp_path / "key.pub", *words)
+    with pytest.raises(AuthenticationError) as caught:
+        SshTransport(tmp_path).login(replace(host.subscriber, identity=str(key)), timeout=20)
+    assert f"{key} with the certificate {cert} for {whose} (ssh-ed25519" in caught.value.message
+    assert f"or have the CA in TrustedUserCAKeys there sign it for {ME}" in caught.value.remedy
 
 
 def test_a_certificate_goes_with_a_key_that_only_the_agent_has(ssh_lab: SshLab, tmp_path: Path, agent: Path) -> None:
