@@ -24,7 +24,7 @@ from infra.transports.ssh_auth import Identity, authenticate, no_session
 from infra.transports.ssh_connection import Connection, Tunnel, open_socket, open_tunnel
 from infra.transports.ssh_errors import FOREIGN, translate
 from infra.transports.ssh_keys import check_host_key, host_algorithms, identities, require_pinned
-from infra.transports.ssh_secrets import asked, secret
+from infra.transports.ssh_secrets import asked, secret, typed
 from infra.transports.ssh_shell import PasswordWantedError, start
 from infra.transports.ssh_way import Hop, find_way
 from sluice.errors import ConnectionLostError, TransportError, TransportTimeoutError
@@ -135,12 +135,13 @@ class SshLogin:
             AuthenticationError: The host opens no session, its login shell runs nothing, or sudo refuses.
             ConnectionLostError, TransportTimeoutError.
         """
-        name = self._ssh.become_password
-        password = secret(name, "the password of sudo", self.peer) if name else None
+        name, prompt = self._ssh.become_password, f"Password of {self._hop.name} for sudo: "
+        is_secret = bool(self._ssh.become and name)
+        password = secret(name, "the password of sudo", self.peer) if is_secret else typed(prompt)
         try:
             return self._start(command, password, on_close)
         except PasswordWantedError:
-            password = asked(f"Password of {self._hop.name} for sudo: ")
+            password = asked(prompt)
             if password is None:
                 raise
         return self._start(command, password, on_close)

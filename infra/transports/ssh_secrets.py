@@ -49,13 +49,18 @@ def asked(prompt: str) -> str | None:
             return None
         if prompt not in _asked and None not in _asked.values():
             with typing():
-                _asked[prompt] = _typed(prompt)
+                _asked[prompt] = _line_typed(prompt)
             if _asked[prompt] is None:
                 signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
         return _asked.get(prompt)
 
 
-def _typed(prompt: str) -> str | None:
+def typed(prompt: str) -> str | None:
+    """Return what was typed on this prompt before, without asking."""
+    return _asked.get(prompt)
+
+
+def _line_typed(prompt: str) -> str | None:
     """Read a line that isn't shown; None: Ctrl-C. That is read like a letter: the main thread, which gets signals, waits for this one."""
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)

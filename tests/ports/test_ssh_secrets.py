@@ -63,6 +63,6 @@ def test_a_display_stands_back_while_somebody_types(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ssh_secrets, "typing", aside)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr(ssh_secrets, "_typed", lambda prompt: happened.append(prompt) or "a word")
+    monkeypatch.setattr(ssh_secrets, "_line_typed", lambda prompt: happened.append(prompt) or "a word")
     assert [ssh_secrets.asked("Word: ") for _ in range(2)] == ["a word", "a word"]
     assert happened == ["aside", "Word: ", "back"]

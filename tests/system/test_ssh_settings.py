@@ -441,6 +441,8 @@ def test_the_password_reaches_sudo_alone(plain: Sshd, user: Account, sudo: Path,
     assert "wrong" not in str(error)
     monkeypatch.delenv("SLUICE_SECRET_OURS")
     assert "SLUICE_SECRET_OURS" in failure(subscriber).remedy
+    # A password that Defaults name is asked for by nobody where the account stays what it is.
+    assert outcome(replace(subscriber, ssh=replace(subscriber.ssh, become=""))) == WHOLE
 
 
 def test_without_a_secret_the_password_is_asked_once_on_a_terminal(
@@ -454,7 +456,7 @@ def test_without_a_secret_the_password_is_asked_once_on_a_terminal(
         return user.password
 
     monkeypatch.setattr(ssh_secrets, "_asked", {})
-    monkeypatch.setattr(ssh_secrets, "_typed", typed)
+    monkeypatch.setattr(ssh_secrets, "_line_typed", typed)
     subscriber = by_sudo(user.on(plain))
     assert "sudo asks for a password" in failure(subscriber).message  # there is no terminal here
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)

@@ -283,7 +283,7 @@ def test_a_passphrase_comes_from_a_secret_or_is_asked_once_and_a_wrong_one_is_sa
     monkeypatch.setattr(ssh_secrets, "_asked", {})
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr(ssh_secrets, "_typed", lambda prompt: prompts.append(prompt) or "three secret words")
+    monkeypatch.setattr(ssh_secrets, "_line_typed", lambda prompt: prompts.append(prompt) or "three secret words")
     assert works(tmp_path, plain)
     assert works(tmp_path, plain)
     assert prompts == [f"Passphrase of {key}: "]
