@@ -28,7 +28,7 @@ from cli.tables import Row, fitted, lines, moment, size
 from cli.terminal import Line, Region, columns, is_live, is_read, wrapped
 from sluice.errors import LedgerError, StoreError
 from sluice.model.state import State
-from sluice.rules.wording import counted
+from sluice.rules.wording import ago, counted
 
 if TYPE_CHECKING:
     from sluice.model.order import ActionReport
@@ -86,6 +86,7 @@ class _Look:
         from sluice.rules.reasons import status_rows
 
         site, snapshot, at = session.site, site_snapshot(session.site), now()
+        self._at = at
         self.snapshot = snapshot
         every = status_rows(site, snapshot, at)
         known = {row.subscriber for row in every}.intersection(chosen)  # by the ledger too: it may have left the site
@@ -107,8 +108,20 @@ class _Look:
         """Lay out the rows for people, those that failed first; times are in UTC, as in the reasons."""
         if not self.rows:
             return [("nothing failed" if self._only_failed else "no Channel joins a Subscriber with a Distribution", "")]
-        headers = ["subscriber", "distribution", "channel", "held", "extracted", "latest", "state", "since (utc)", "sent", "reason"]
-        less = ["sent", "channel", "held", "since (utc)", "latest"]
+        headers = [
+            "subscriber",
+            "distribution",
+            "channel",
+            "held",
+            "extracted",
+            "latest",
+            "state",
+            "since (utc)",
+            "read back",
+            "sent",
+            "reason",
+        ]
+        less = ["sent", "channel", "held", "since (utc)", "latest", "read back"]
         if len({row.distribution for row in self.rows}) == 1:
             less = ["distribution", *less]
         rows = [self._row(row) for row in sorted(self.rows, key=lambda row: not self._fails(row))]
@@ -120,7 +133,9 @@ class _Look:
         numbers = [str(number or "-") for number in (row.held, row.extracted, row.latest)]
         figures = ", ".join(each.strip() for each in told[1 if told[:1] == ["sending"] else 0 :])
         state = f"{row.state.value} {told[1].strip()}" if is_moving and told[0] == "sending" and len(told) > 1 else row.state.value
-        reason = f"{row.reason}: {figures}" if is_moving and figures else row.reason
+        # That a build fails is said of the Distribution, once.
+        reason = row.reason.replace(f"; {row.failing.sentence}", "") if row.failing and row.subscriber else row.reason
+        reason = f"{reason}: {figures}" if is_moving and figures else reason
         cells = [
             row.subscriber or "-",
             row.distribution,
@@ -128,9 +143,10 @@ class _Look:
             *numbers,
             state,
             moment(row.since) or "-",
+            ago(row.read_back_at, self._at) if row.read_back_at and row.state is State.INSTALLED else "-",
             size(row.bytes_sent),
         ]
-        is_plain = row.state is State.INSTALLED and not (row.doubt or row.failing)
+        is_plain = row.state is State.INSTALLED and "; " not in reason  # else something beyond that is told
         return Row(cells, reason, "red" if self._fails(row) else "cyan" if row.state in (State.SENDING, State.INSTALLING) else "", is_plain)
 
     def totals(self) -> Lines:
@@ -149,8 +165,9 @@ class _Look:
             told += [(number, what) for what, number in counts.most_common()]
             first, *others = told
             text = f"{first[0]} of {counted(len(rows), 'Subscriber')} {first[1]}" + "".join(f", {number} {what}" for number, what in others)
-            text += "".join({f"; {row.failing.what}": None for row in rows if row.failing})
-            lines.append((f"{name}: {text}" if len(names) > 1 else text, "red" if failed else ""))
+            failing = next((row.failing for row in rows if row.failing), None)
+            text += f"; {failing.sentence}" if failing else ""
+            lines.append((f"{name}: {text}" if len(names) > 1 else text, "red" if failed or failing else ""))
         return lines
 
 

@@ -89,9 +89,9 @@ def test_status_json_has_a_row_for_each_pair_in_the_documented_keys(sluice: Slui
 
 def test_status_for_people(sluice: Sluice, ledger: SqlLedger, at_noon: datetime) -> None:
     assert sluice("status", "--subscriber", "near").out == (
-        "SUBSCRIBER  DISTRIBUTION  CHANNEL  HELD  EXTRACTED  LATEST  STATE      SINCE (UTC)           SENT"
+        "SUBSCRIBER  DISTRIBUTION  CHANNEL  HELD  EXTRACTED  LATEST  STATE      SINCE (UTC)          READ BACK   SENT"
         "  REASON\n"
-        "near        zone          daily    1.1   1.1        1.1     installed  2026-03-01 11:00:00  2 KiB"
+        "near        zone          daily    1.1   1.1        1.1     installed  2026-03-01 11:00:00  1 h ago    2 KiB"
         "  1.1 is installed, read back 1 h ago (2026-03-01 11:00:00 UTC)\n"
         "1 of 1 Subscriber extracted 1.1\n"
     )

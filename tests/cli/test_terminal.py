@@ -19,13 +19,14 @@ from infra.ledger.sql import SqlLedger, open_ledger
 from sluice.distributor.deliver.under_way import DIRECTORY, Board
 from sluice.errors import UnreachableError
 from sluice.model.assignment import Assignment
+from sluice.model.belief import Belief, Machine
 from sluice.model.event import Event, EventKind
 from sluice.model.order import Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import Built, Record, State
 from sluice.rules.diagnosis import Finding, Health
 from sluice.rules.retry import failure_of
-from tests.cli.conftest import SITE
+from tests.cli.conftest import SITE, Sluice
 
 pytestmark = pytest.mark.slow
 SLUICE = str(Path(sys.executable).with_name("sluice"))
@@ -104,9 +105,35 @@ def test_status_fits_and_says_what_failed_first_and_a_total(columns: int, fleet:
     subscribers = [line.split()[0] for line in lines if line.startswith("host-")]
     assert (subscribers[:3], len(subscribers)) == (FAILED, 40)
     assert "3 of 40 Subscribers failed, 35 extracted 1.1, 2 sending" in " ".join(" ".join(lines).split())
-    assert next(line for line in lines if line.startswith(SENDING[0])).count("sending 34 %") == 1
     assert "does not answer" in " ".join(lines)
     assert ("REASON" in lines[0]) is (columns == 200)
+
+
+@pytest.mark.parametrize("columns", [80, 40, 200])
+def test_a_row_that_is_sending_says_how_far_it_is(columns: int, fleet: SqlLedger, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sluice.distributor.deliver.under_way.BELIEVED_SECONDS", float("inf"))
+    (row,) = [line for line in sluice("status").out.splitlines() if line.startswith(SENDING[0])]
+    assert row.count("sending 34 %") == 1
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_build_that_fails_is_told_once_and_whatever_is_odd_with_its_row(
+    columns: int, fleet: SqlLedger, sluice: Sluice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    failing = {"code": "SourceMissingError", "message": "the source is gone", "remedy": "mount it"}
+    fleet.record(Event(AT, EventKind.BUILD_FAILED, "hq", "zone", data=failing))
+    for name in HOSTS[:2]:
+        fleet.believe("hq", name, Belief(AT, "1.0", "the same key", "/srv", 3, (Machine("i", "host", "address", AT),)), [], {})
+    lines = sluice("status").out.splitlines()
+    assert max(map(len, lines)) <= columns
+    told = " ".join(" ".join(lines).split())
+    assert told.count("the source is gone") == 1
+    assert "3 of 40 Subscribers failed, 35 extracted 1.1, 2 sending; builds fail since" in told
+    assert told.count("have one identity: all but one are clones") == 2
+    assert ("READ BACK" in lines[0]) is (columns == 80)
+    assert next(line for line in lines if line.startswith(HOSTS[5])).endswith(" ago") is (columns == 80)
 
 
 def test_status_of_those_that_failed_alone(fleet: SqlLedger) -> None:
