@@ -8,21 +8,23 @@ answer (``rehearse_changes.py``, ``rehearse_actions.py``): ``"changes"``, ``"rem
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cli.failures import worst_exit
 from cli.ledgers import site_snapshot
 from cli.predictions import bytes_cell, links_json, predicted, prediction_json, show_links, time_cell
-from cli.rehearse_actions import rehearsed_actions
-from cli.rehearse_changes import DUE, Demanded, newest_manifest, newest_manifests, rehearsed_changes
+from cli.rehearse_actions import RehearsedActions, rehearsed_actions
+from cli.rehearse_changes import DUE, Demanded, RehearsedChanges, kept_manifests, newest_manifest, newest_manifests, rehearsed_changes
 from cli.session import Session, emit, now, out, utc
 from cli.tables import size, table
 from sluice.model.order import Demand
+from sluice.model.state import State
 from sluice.rules.wording import counted
 
 if TYPE_CHECKING:
+    from cli.ask import Unasked
     from sluice.distributor.build.build import BuildResult
     from sluice.distributor.plan.sends import SendTarget
     from sluice.model.manifest import Manifest
@@ -34,11 +36,12 @@ def rehearsed_build(
     """Print what a build would do, and return the exit code that the run would have.
 
     ``{"build": {"revision", "previous", "files", "bytes", "bytes_new", "added", "modified", "removed",
-    "links_across", "unmatched_excludes": [{"source", "exclude"}]}, "send_to": []}``.
+    "links_across", "unmatched_excludes": [{"source", "exclude"}]}, "send_to": [], "not_sent_to": [{"subscriber", "state", "reason"}]}``.
     ``revision`` is null if nothing changed; then ``send`` and ``links`` say what would be sent, as ``rehearsed_send`` does.
     """
     from infra.workplace import workplace_in
     from sluice.distributor.build.build import build
+    from sluice.distributor.plan.sends import plan_sends
 
     distribution, distributor = session.owner(name)
     with workplace_in(session.site, distributor.name) as work:
@@ -47,7 +50,13 @@ def rehearsed_build(
         )
     is_built = result.revision is None and result.previous is not None
     sends = _sends(session, distribution=name, to=sorted(sends_to), extract=True) if is_built and sends_to else _Sends([], [], [])
-    pairs = [(subscriber, name) for subscriber in sends_to]
+    targets = sends.targets
+    if sends_to and result.revision is not None:
+        states, latest = site_snapshot(session.site).states, {name: result.revision}
+        targets = plan_sends(session.site, distribution=name, to=sorted(sends_to), latest=latest, states=states)
+    left_out = [target for target in targets if target.state in _NEVER_SENT]
+    receivers = [target.subscriber for target in targets if target.state not in _NEVER_SENT]
+    pairs = [(subscriber, name) for subscriber in receivers]
     last = newest_manifest(session, name) if result.manifest is None else result.manifest
 
     def show() -> None:
@@ -61,12 +70,16 @@ def rehearsed_build(
             out(result.remark)
         if sends.rows:
             sends.show()
-        elif sends_to:
+            return
+        if receivers:
             unbuilt = "" if result.revision is None else "; it has to be built before bytes and time can be foretold"
-            out(f"would send it to those of {', '.join(sorted(sends_to))} that do not have it, and have them extract it{unbuilt}")
+            out(f"would send it to those of {', '.join(receivers)} that do not have it, and have them extract it{unbuilt}")
+        for target in left_out:
+            out(f"would not send it to {target.subscriber}: {target.reason}")
 
-    data = {"build": _build_json(result), "send_to": sorted(sends_to), **(sends.as_json() if is_built else {})}
-    return _ask_and_print(session, data, show, pairs, dict.fromkeys(pairs, last) if last else {}, demanded, as_json=as_json)
+    unsent = [{"subscriber": target.subscriber, "state": str(target.state), "reason": target.reason} for target in left_out]
+    data = {"build": _build_json(result), "send_to": receivers, "not_sent_to": unsent, **(sends.as_json() if is_built else {})}
+    return _print(_ask(session, pairs, dict.fromkeys(pairs, last) if last else {}, demanded), data, show, as_json=as_json)
 
 
 def rehearsed_sign(session: Session, name: str, *, as_json: bool) -> None:
@@ -95,9 +108,12 @@ def rehearsed_send(
     """
     sends = _sends(session, channel=channel, distribution=distribution, to=to, check=check)
     show = sends.show if sends.rows else partial(out, "nothing would be sent to any Subscriber")
-    return _ask_and_print(
-        session, sends.as_json(), show, sends.at_once, newest_manifests(session, sends.at_once), demanded, as_json=as_json
-    )
+    answers = _ask(session, sends.at_once, newest_manifests(session, sends.at_once), demanded)
+    return _print(answers, sends.as_json(), show, as_json=as_json)
+
+
+_NEVER_SENT = (State.INACTIVE, State.NOT_APPLICABLE, State.NOT_JOINED)
+"""Of pairs that no run sends or has extracted, whatever is held there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,22 +181,32 @@ def rehearsed_extract(
     """
     from sluice.distributor.plan.extractions import ExtractTarget, doubted, plan_extracts
 
-    site, states, at, demand = session.site, site_snapshot(session.site).states, now(), demanded.demand
-    found, only = list[ExtractTarget](), distribution or None
-    left_out = list[str]()
-    for owner in owners:
-        found += plan_extracts(site, owner, states, at, subscribers=subscribers, distribution=only, at_once=at_once, demand=demand)
-        if demand is not Demand.DUE:
-            left_out += doubted(site, owner, states, found, subscribers=subscribers, distribution=only)
-    pairs = [(target.subscriber, target.distribution) for target in found]
+    site, at, demand, only = session.site, now(), demanded.demand, distribution or None
+
+    def planned() -> dict[tuple[str, str], ExtractTarget]:
+        states = site_snapshot(site).states
+        plans = (
+            plan_extracts(site, owner, states, at, subscribers=subscribers, distribution=only, at_once=at_once, demand=demand)
+            for owner in owners
+        )
+        return {target.pair: target for plan in plans for target in plan}
+
+    before = planned()
+    checks = {pair for pair, target in before.items() if target.is_check}
+    manifests, gone = kept_manifests(session, {pair: target.revision for pair, target in before.items()})
+    answers = _ask(session, list(before), manifests, demanded, checks)
+    # A host that answers otherwise than was believed of it is doubted from now on: the run would leave it out.
+    found = [target for pair, target in planned().items() if pair in before]
+    answers = answers.only({target.pair for target in found}, gone)
+    states = site_snapshot(site).states
+    left_out = [each for owner in owners for each in doubted(site, owner, states, found, subscribers=subscribers, distribution=only)]
     rows = [{"subscriber": t.subscriber, "distribution": t.distribution, "revision": str(t.revision), "at": utc(t.at)} for t in found]
     check = "write anew" if demand is Demand.FORCE else "verify"
     lines = [f"{t.subscriber} would {check if t.is_check else 'extract'} {t.distribution} {t.revision}" for t in found]
     nothing = "no Subscriber holds a revision that it has not extracted" if at_once else "nothing is installed that would be read back"
-    show = partial(out, "\n".join([*(lines or [nothing]), *(f"would not be read back: {each}" for each in left_out)]))
-    checks = {target.pair for target in found if target.is_check}
-    data = {"extract": rows, "doubted": left_out}
-    return _ask_and_print(session, data, show, pairs, newest_manifests(session, pairs), demanded, checks=checks, as_json=as_json)
+    left = "extracted" if demand is Demand.DUE else "read back"
+    show = partial(out, "\n".join([*(lines or [nothing]), *(f"would not be {left}: {each}" for each in left_out)]))
+    return _print(answers, {"extract": rows, "doubted": left_out}, show, as_json=as_json)
 
 
 def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json: bool) -> None:
@@ -194,24 +220,34 @@ def rehearsed_refresh(session: Session, distributors: Sequence[str], *, as_json:
         out(f"would refresh {name}: renew the signatures of {', '.join(owned) or 'nothing'}, withdraw what is no longer in the site")
 
 
-def _ask_and_print(
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What hosts said about actions and changes."""
+
+    met: RehearsedActions
+    changed: RehearsedChanges
+
+    def only(self, pairs: Collection[tuple[str, str]], more: Sequence[Unasked]) -> _Answers:
+        """Leave out what was said about other pairs, and add those that could not be asked."""
+        rows = [each for each in self.met.rows if each[:2] in pairs]
+        changes = [each for each in self.changed.rows if (each[0], each[1].distribution) in pairs]
+        return _Answers(replace(self.met, rows=rows), RehearsedChanges(changes, [*self.changed.unasked, *more]))
+
+
+def _ask(
     session: Session,
-    data: dict[str, Any],
-    show: Callable[[], None],
     pairs: Sequence[tuple[str, str]],
     manifests: Mapping[tuple[str, str], Manifest],
     demanded: Demanded,
-    *,
     checks: Collection[tuple[str, str]] = (),
-    as_json: bool,
-) -> int:
-    """Ask the hosts what actions an extraction of ``manifests`` would meet and what it would change, and print it after the rest.
+) -> _Answers:
+    """Ask the hosts what actions an extraction of ``manifests`` would meet and what it would change."""
+    return _Answers(rehearsed_actions(session, pairs), rehearsed_changes(session, manifests, demanded, checks))
 
-    Returns:
-        The exit code of the run, as far as it is foretold.
-    """
-    met = rehearsed_actions(session, pairs)
-    changed = rehearsed_changes(session, manifests, demanded, checks)
+
+def _print(answers: _Answers, data: dict[str, Any], show: Callable[[], None], *, as_json: bool) -> int:
+    """Print what hosts said after the rest, and return the exit code of the run, as far as it is foretold."""
+    met, changed = answers.met, answers.changed
     unasked = {each.subscriber: each for each in (*met.unasked, *changed.unasked)}
     if as_json:
         rows = [{"subscriber": name, "error": each.message} for name, each in sorted(unasked.items())]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cli.ask import Unasked, ask_agents
 from cli.session import Session, out
 from cli.tables import lines
+from sluice.errors import NotFoundError
 from sluice.model.change import Change, ChangeKind, Changes, Stop
 from sluice.model.order import Demand
 from sluice.rules.wording import counted
@@ -22,6 +23,7 @@ from sluice.rules.wording import counted
 if TYPE_CHECKING:
     from sluice.model.manifest import Manifest
     from sluice.model.recipe import RenderedRecipe
+    from sluice.model.revision import RevisionNumber
     from sluice.sender.call import Call
 
 SHOWN_MAX = 20
@@ -118,6 +120,19 @@ def newest_manifests(session: Session, pairs: Sequence[tuple[str, str]]) -> dict
     """Map (Subscriber, Distribution) to the manifest of the newest revision that is built; without those that have none."""
     newest = {name: newest_manifest(session, name) for _, name in pairs}
     return {(subscriber, name): found for subscriber, name in pairs if (found := newest[name])}
+
+
+def kept_manifests(
+    session: Session, revisions: Mapping[tuple[str, str], RevisionNumber]
+) -> tuple[dict[tuple[str, str], Manifest], list[Unasked]]:
+    """Map (Subscriber, Distribution) to the manifest of the given revision; and name those of which it isn't kept any more."""
+    found, gone = dict[tuple[str, str], "Manifest"](), list[Unasked]()
+    for (subscriber, name), revision in revisions.items():
+        try:
+            found[subscriber, name] = session.store(name).manifest(name, revision)
+        except NotFoundError:
+            gone.append(Unasked(subscriber, f"{name} {revision} isn't kept here any more"))
+    return found, gone
 
 
 def rehearsed_changes(

@@ -71,11 +71,16 @@ class RealSite:
         """Its directory on the Subscriber."""
         return DistributionDirectory(self.host / "sluice/distributors/hq/distributions" / distribution)
 
-    def distribute(self, distribution: str, *, allow_removals: bool = False) -> DeliveryResult:
-        """Build, sign, send and extract now, by the steps that the flow takes; a build may always remove."""
+    def build(self, distribution: str) -> None:
+        """Build and sign it, whatever would be removed."""
         with self.work() as work:
             build_recorded(work, distribution, allow_removals=True)
             sign_recorded(work, (distribution,))
+
+    def distribute(self, distribution: str, *, allow_removals: bool = False, extract: bool = True) -> DeliveryResult:
+        """Build, sign, send and extract now, by the steps that the flow takes; a build may always remove. Or leave it unextracted."""
+        self.build(distribution)
+        with self.work() as work:
             site, subscriber, subject = work.site, work.site.subscriber("s1"), work.site.distribution(distribution)
             assignment = Assignment("s1", distribution, work.store.revisions(distribution)[-1], "web")
             needs = needed_features(subject, min_free=subscriber.min_free)
@@ -84,7 +89,7 @@ class RealSite:
             watch.start()
             with closing(watch):
                 rendered = replace(recipe(site, distribution, "s1"), allow_removals=allow_removals)
-                delivery = Delivery(work, watch, assignment, make, rendered)
+                delivery = Delivery(work, watch, assignment, make, rendered if extract else None)
                 delivery.offer()
                 assert delivery.enter() is None
                 try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,81 @@ def test_what_would_be_read_back_is_read_by_the_dry_run_too_also_if_verify_came_
     [row] = sluice("extract", "s1", "--dry-run", "--json").json["changes"]
 
     assert [(each["kind"], each["path"]) for each in row["paths"] if each["kind"] == "changed"] == [("changed", str(damaged))]
+
+
+def test_the_revision_that_is_held_is_foretold_and_not_a_newer_one_that_is_built(real: RealSite, sluice: Sluice) -> None:
+    real.write(D + entry("src", "/tree"))
+    assert real.distribute("d").state is State.INSTALLED
+    damaged = real.host / "tree/sub/b"
+    damaged.write_text("theirs")
+    (real.directory / "src/a.conf").write_text("newer")
+    real.build("d")
+
+    for command in (("verify",), ("extract", "--verify"), ("extract", "s1", "--force")):
+        [row] = sluice(*command, "--dry-run", "--json").json["changes"]
+        assert row["revision"] == "1.1"
+        files = {each["path"] for each in row["paths"] if each["kind"] == "changed"}
+        assert files == {str(damaged)} | ({str(real.host / "tree/a.conf")} if "--force" in command else set())
+
+
+def test_a_revision_that_is_held_there_and_kept_here_no_more_is_said_to_be_unknown(real: RealSite, sluice: Sluice) -> None:
+    real.write(D.replace("extract: immediately", "extract: immediately\nmax_revisions: 1") + entry("src", "/tree"))
+    assert real.distribute("d").state is State.INSTALLED
+    for text in ("newer", "newest", "last"):
+        (real.directory / "src/a.conf").write_text(text)
+        real.build("d")
+
+    found = sluice("verify", "--dry-run", "--json")
+
+    assert found.json["extract"][0]["revision"] == "1.1"
+    assert (found.json["changes"], found.json["unasked"]) == ([], [{"subscriber": "s1", "error": "d 1.1 isn't kept here any more"}])
+    assert found.code == 0
+
+
+def test_a_host_that_a_backup_put_back_between_send_and_extract_is_foretold_to_extract_nothing(real: RealSite, sluice: Sluice) -> None:
+    """The dry run's own question finds that out: what the ledger believed before it is no answer."""
+    stop = "pre_actions: [{stop_process: {name: nobody-has-this, undo: none}}]\n"
+    real.write(D.replace("files:", f"{stop}files:") + entry("src", "/tree"))
+    backup = real.directory / "backup"
+    shutil.copytree(real.host / "sluice", backup)
+    assert real.distribute("d", extract=False).state is State.RECEIVED
+    held = sluice("extract", "--dry-run", "--json").json
+    assert [each["revision"] for each in (*held["extract"], *held["changes"])] == ["1.1", "1.1"]
+    assert [each["action"] for each in held["actions"]] == ["stop process nobody-has-this"]
+    shutil.rmtree(real.host / "sluice")
+    backup.rename(real.host / "sluice")
+
+    found = sluice("extract", "--dry-run", "--json").json
+
+    assert (found["extract"], found["changes"], found["actions"]) == ([], [], [])
+    assert "s1 (d): " in found["doubted"][0]
+    assert "would not be extracted: s1 (d): " in sluice("extract", "--dry-run").out
+
+
+@pytest.mark.parametrize(
+    ("site", "distribution", "reason"),
+    [
+        ("subscribers: [s1]", "platforms: [linux]", "d is for linux, and the platform of s1 isn't known"),
+        ("subscribers: [{name: s1, active: false}]", "priority: high", "inactive"),
+        ("subscribers: [s1]\nactive: false", "priority: high", "inactive"),
+    ],
+)
+def test_a_host_that_gets_nothing_is_not_foretold_to_get_it(
+    real: RealSite, sluice: Sluice, site: str, distribution: str, reason: str
+) -> None:
+    real.write(D.replace("type: file", f"type: file\n{distribution}") + entry("src", "/tree"))
+    path = real.directory / "site.yaml"
+    path.write_text(path.read_text().replace("subscribers: [s1]", site))
+
+    found = sluice("distribute", "d", "--dry-run", "--json").json
+
+    assert (found["send_to"], found["changes"]) == ([], [])
+    [row] = found["not_sent_to"]
+    assert row["subscriber"] == "s1"
+    assert reason in row["reason"]
+    said = sluice("distribute", "d", "--dry-run").out
+    assert f"would not send it to s1: {row['reason']}" in said
+    assert "would send it" not in said
 
 
 def test_mass_removal_stops_on_the_host_until_it_is_allowed(real: RealSite, sluice: Sluice) -> None:

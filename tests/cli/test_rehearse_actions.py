@@ -101,18 +101,22 @@ def test_send_asks_those_that_would_extract_at_once(sluice: Sluice, site: Path, 
 
 
 @pytest.mark.slow
-def test_extract_asks_those_that_hold_something(sluice: Sluice, site: Path, near: Path, stopping: str) -> None:
+def test_what_a_host_says_it_does_not_hold_is_not_foretold_and_believed_no_more(
+    sluice: Sluice, site: Path, near: Path, stopping: str
+) -> None:
     at = datetime.now(UTC)
     with workplace_in(load_site(site), "hq") as work:
         revision = RevisionNumber(1, 1)
         event = Event(at, EventKind.SENT, "hq", "zone", revision, "near", "daily")
         work.ledger.record(event, lambda state: state.offer(revision, distributor="hq", channel="daily", at=at))
         work.ledger.record(event, lambda state: state.mark_received(revision, sent=1, resumed=0, at=at))
+
     found = sluice("extract", "--dry-run", "--json").json
-    assert [row["subscriber"] for row in found["extract"]] == ["near"]
-    assert [(row["subscriber"], row["action"]) for row in found["actions"]] == [("near", f"stop process {stopping}")]
-    # Its agent holds nothing, and said so: nothing changed there, and the ledger believes it no more.
-    assert sluice("extract", "near", "--dry-run").out == "no Subscriber holds a revision that it has not extracted\n"
+
+    assert (found["extract"], found["actions"]) == ([], [])
+    assert "its agent didn't hold 1.1, which had been received" in found["doubted"][0]
+    again = sluice("extract", "near", "--dry-run").out
+    assert again == f"no Subscriber holds a revision that it has not extracted\nwould not be extracted: {found['doubted'][0]}\n"
     assert "its agent didn't hold 1.1, which had been received" in sluice("why", "near", "zone").out
 
 
