@@ -9,8 +9,6 @@ from sluice.model.locked import FAILS_AT_ONCE, Locked
 
 DESTINATIONS_MAX = 10_000
 """Most entries of ``files:`` of a Distribution."""
-DESTINATIONS_BYTES = 8 * 1024 * 1024
-"""Most bytes of all destinations of an order."""
 VALUES_MAX = 100_000
 """Most texts of all actions and excludes of a Distribution together: a manifest and an order must be able to hold them."""
 ACTIONS_BYTES = 4 * 1024 * 1024

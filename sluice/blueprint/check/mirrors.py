@@ -7,15 +7,15 @@ points and links on the way are refused by the agent: only the host knows them.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, zip_longest
 
 from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.check.reach import LOCAL, Variables, machine_of, reached_subscribers
 from sluice.blueprint.convert.converter import Converter
+from sluice.blueprint.render.evaluate import MIRROR_WORK, TooMuchWorkError, Work
 from sluice.blueprint.render.recipe import rendered_destination
 from sluice.blueprint.render.template import variables_of
 from sluice.model.site import Distribution, Site, Synchronize
@@ -28,7 +28,8 @@ class _OwnedPath:
     """A directory or file, and what it is for."""
 
     path: str
-    what: str
+    use: str
+    """Empty: a destination."""
     subscriber: str = ""
     distribution: str = ""
     index: int = -1
@@ -38,8 +39,13 @@ class _OwnedPath:
         """The identity of an entry: the same on several Subscribers of a machine if the path is the same."""
         return self.distribution, self.index, self.path
 
+    @property
+    def what(self) -> str:
+        """What it is for, in words."""
+        return self.use or f"the destination of files[{self.index}] of {self.distribution}"
 
-def check_mirrors(site: Site, converter: Converter, variables: Variables) -> None:
+
+def check_mirrors(site: Site, converter: Converter, variables: Variables, work: Mapping[str, Work]) -> None:
     """Append an error for every mirrored entry that shares its directory."""
     if not any(entry.synchronize is Synchronize.MIRROR for d in site.distributions.values() for entry in d.files):
         return
@@ -66,9 +72,13 @@ def check_mirrors(site: Site, converter: Converter, variables: Variables) -> Non
             if alike not in rendered:
                 every = _destinations(distribution, values)
                 rendered[alike] = [each for each in every if not is_broken(("files", each[0], "destination"))]
+                try:
+                    work[subscriber.name].take(MIRROR_WORK * len(rendered[alike]) if used else 0)
+                except TooMuchWorkError as e:
+                    converter.refuse("Distribution", distribution.name, ("files",), f"for {subscriber.name} it {e.what}", e.remedy)
+                    return
             machines.setdefault(machine, []).extend(
-                _OwnedPath(path, f"the destination of files[{index}] of {distribution.name}", subscriber.name, distribution.name, index)
-                for index, path in rendered[alike]
+                _OwnedPath(path, "", subscriber.name, distribution.name, index) for index, path in rendered[alike]
             )
     reported: set[tuple[str, int]] = set()
     for distribution in site.distributions.values():
@@ -84,32 +94,31 @@ def check_mirrors(site: Site, converter: Converter, variables: Variables) -> Non
 
 
 def _problems(site: Site, owned: list[_OwnedPath]) -> Iterator[tuple[_OwnedPath, str, str]]:
-    owned = sorted({(each.entry, each.what): each for each in reversed(owned)}.values(), key=lambda each: each.path)
-    at = {path: list(there) for path, there in groupby(owned, key=lambda each: each.path)}
-    paths = list(at)
-    for mirror in owned:
-        if mirror.index < 0 or site.distributions[mirror.distribution].files[mirror.index].synchronize is not Synchronize.MIRROR:
-            continue
-        if mirror.path == "/":
-            yield mirror, f"for {mirror.subscriber} it mirrors /", NOT_THE_ROOT
-            continue
-        others = (each for path in _overlapping(paths, mirror.path) for each in at.get(path, ()) if each.entry != mirror.entry)
-        if other := next(others, None):
-            what = f"for {mirror.subscriber} it mirrors {mirror.path}, and {other.path} is {other.what}"
-            yield mirror, what, "write true, or mirror a directory that nothing else uses"
+    """Yield every mirror that shares its directory: with another of the same path, the nearest around it, or the first within it."""
+    once = {(each.entry, each.use): each for each in reversed(owned)}.values()
+    # Sorted as directories, everything within a path follows it at once.
+    groups = [list(there) for _, there in groupby(sorted(once, key=lambda each: _prefix(each.path)), key=lambda each: each.path)]
+    around: list[_OwnedPath] = []
+    for there, following in zip_longest(groups, groups[1:]):
+        path, first = there[0].path, there[0]
+        while around and not path.startswith(_prefix(around[-1].path)):
+            around.pop()
+        for mirror in there:
+            if mirror.index < 0 or site.distributions[mirror.distribution].files[mirror.index].synchronize is not Synchronize.MIRROR:
+                continue
+            if path == "/":
+                yield mirror, f"for {mirror.subscriber} it mirrors /", NOT_THE_ROOT
+                continue
+            within = following[:1] if following is not None and following[0].path.startswith(_prefix(path)) else []
+            others = [each for each in there if each.entry != mirror.entry] if len(there) > 1 else []
+            if other := next(iter([*others, *around[-1:], *within]), None):
+                what = f"for {mirror.subscriber} it mirrors {mirror.path}, and {other.path} is {other.what}"
+                yield mirror, what, "write true, or mirror a directory that nothing else uses"
+        around.append(first)
 
 
-def _overlapping(paths: Sequence[str], path: str) -> Iterator[str]:
-    """Yield a path itself, every directory above it, and those of the sorted paths that are below it."""
-    yield path
-    above = path
-    while len(above) > 1:
-        above = above[: above.rfind("/")] or "/"
-        yield above
-    index = bisect_left(paths, path + "/")
-    while index < len(paths) and paths[index].startswith(path + "/"):
-        yield paths[index]
-        index += 1
+def _prefix(path: str) -> str:
+    return f"{path.rstrip('/')}/"
 
 
 def _used(distribution: Distribution) -> set[str]:

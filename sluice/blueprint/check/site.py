@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from sluice.blueprint.author_error import AuthorError
@@ -11,6 +12,7 @@ from sluice.blueprint.check.templates import TemplateCheck
 from sluice.blueprint.convert.converter import Converter
 from sluice.blueprint.convert.subscriptions import misspelt_tags
 from sluice.blueprint.read.document import Document, PathKey
+from sluice.blueprint.render.evaluate import Work
 from sluice.blueprint.render.recipe import PREDEFINED, subscriber_variables
 from sluice.blueprint.schema.kinds import ChannelDocument, DefaultsDocument, DistributionDocument, DistributorDocument, SubscriberDocument
 from sluice.blueprint.schema.selector import parse_selector
@@ -27,10 +29,12 @@ def check_site(site: Site, converter: Converter) -> None:
     _check_sources(site, converter)
     _check_notify(site, converter)
     _check_renamed(site, converter)
-    variables = _variables(site, converter)
-    check_mirrors(site, converter, variables)
+    work = defaultdict[str, Work](Work)
+    variables = _variables(site, converter, work)
     for distribution in site.distributions.values():
-        TemplateCheck(site, converter, distribution, variables).run()
+        TemplateCheck(site, converter, distribution, variables, work).run()
+    if all(each.left >= 0 for each in work.values()):
+        check_mirrors(site, converter, variables, work)
 
 
 def _check_doubles(converter: Converter) -> None:
@@ -133,13 +137,13 @@ def _check_renamed(site: Site, converter: Converter) -> None:
         converter.refuse("Distribution", distribution.name, ("renamed_from",), what, remedy)
 
 
-def _variables(site: Site, converter: Converter) -> Variables:
+def _variables(site: Site, converter: Converter, work: Mapping[str, Work]) -> Variables:
     """Resolve every Subscriber's variables; if they cannot be resolved, that is an error, and none is known."""
     found: dict[str, Mapping[str, str]] = {}
     for name, subscriber in site.subscribers.items():
         unsure = converter.effective["Subscriber", name].unsure
         try:
-            resolved = subscriber_variables(subscriber)
+            resolved = subscriber_variables(subscriber, work[name])
             found[name] = {n: text for n, text in resolved.items() if n not in PREDEFINED or not unsure(PREDEFINED[n])}
         except AuthorError as e:
             found[name] = {}

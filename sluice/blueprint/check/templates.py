@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import PurePosixPath
 
@@ -10,11 +10,12 @@ from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.check.reach import Variables, reached_subscribers
 from sluice.blueprint.convert.converter import Converter
 from sluice.blueprint.read.document import PathKey
+from sluice.blueprint.render.evaluate import TooMuchWorkError, Work
 from sluice.blueprint.render.recipe import DESTINATION_MAX, rendered_destination
 from sluice.blueprint.render.template import check, render, undefined_variables, variables_of
 from sluice.blueprint.schema.actions import PHASES, problem_with
 from sluice.blueprint.schema.actions import templates as action_templates
-from sluice.model.recipe import ACTIONS_BYTES, DESTINATIONS_BYTES, VALUES_MAX
+from sluice.model.recipe import ACTIONS_BYTES, VALUES_MAX
 from sluice.model.site import Address, Distribution, FileSource, Site, Subscriber
 
 NAME_MAX = 255
@@ -29,12 +30,15 @@ _ANYBODY = Subscriber("", Address("local"), PurePosixPath("/nowhere/sluice"))
 class TemplateCheck:
     """Checks the templates of one Distribution for every Subscriber that it reaches."""
 
-    def __init__(self, site: Site, converter: Converter, distribution: Distribution, variables: Variables) -> None:
+    def __init__(
+        self, site: Site, converter: Converter, distribution: Distribution, variables: Variables, work: Mapping[str, Work]
+    ) -> None:
         self.distribution = distribution
         self.errors = converter.errors
         self.document = converter.documents["Distribution", distribution.name]
         self.subscribers = reached_subscribers(site, distribution)
         self.variables = variables
+        self.work = work
         self.may_define = converter.may_define
 
     def run(self) -> None:
@@ -112,6 +116,9 @@ class TemplateCheck:
                 if not self._is_complete(template, group[0]):
                     continue
                 rendered = self._destination(template, group[0])
+                if isinstance(rendered, TooMuchWorkError):
+                    self._refuse(path, rendered)
+                    return
                 if isinstance(rendered, AuthorError):
                     problems.append((path, rendered))
                     continue
@@ -119,9 +126,6 @@ class TemplateCheck:
                 if (twice := self._twice(rendered, group[0], seen, int(path[1]))) is not None:
                     problems.append((path, twice))
             problems += _own(found, group)
-            if (size := sum(len(rendered.encode()) for rendered, _ in found)) > DESTINATIONS_BYTES:
-                what = f"for {group[0].name} all destinations have {size // 1024} KiB, more than {DESTINATIONS_BYTES // 1024}"
-                problems.append((("files",), AuthorError(what, "distribute directories instead of each file in them")))
             for path, problem in problems:
                 if path not in reported:
                     reported.add(path)
@@ -146,13 +150,16 @@ class TemplateCheck:
                 if path in reported or not self._is_complete(template, subscriber):
                     continue
                 try:
-                    made = render(template, self.variables[subscriber.name], what=f"for {subscriber.name} it")
+                    what, work = f"for {subscriber.name} it", self.work[subscriber.name]
+                    made = render(template, self.variables[subscriber.name], what=what, work=work)
                     size += len(made.encode())
                     if problem := problem_with(path, made):
                         raise AuthorError(f"for {subscriber.name} it is {problem[0]}", problem[1])
                 except AuthorError as e:
                     reported.add(path)
                     self._refuse(path, e)
+                    if isinstance(e, TooMuchWorkError):
+                        return
             if size > ACTIONS_BYTES and not reported:
                 reported.add((path[0],))
                 what = f"for {subscriber.name} the texts of all actions have {size // 1024} KiB, more than {ACTIONS_BYTES // 1024}"
@@ -168,7 +175,7 @@ class TemplateCheck:
     def _destination(self, template: str, subscriber: Subscriber) -> str | AuthorError:
         what = f"for {subscriber.name} it" if subscriber is not _ANYBODY else "it"
         try:
-            return rendered_destination(template, self.variables.get(subscriber.name, {}), what=what)
+            return rendered_destination(template, self.variables.get(subscriber.name, {}), what=what, work=self.work[subscriber.name])
         except AuthorError as e:
             return e
 
@@ -184,11 +191,11 @@ class TemplateCheck:
 def _own(found: Sequence[tuple[str, PathKey]], group: Sequence[Subscriber]) -> Iterator[tuple[PathKey, AuthorError]]:
     """Yield those of the destinations that are in a Subscriber's own working directory."""
     owners = {str(subscriber.working_directory).rstrip("/"): subscriber.name for subscriber in reversed(group)}
+    lengths = sorted(set(map(len, owners)))
     for path, key in found:
-        ends = [at for at, char in enumerate(path) if char == "/"]
-        for above in (path, *(path[:end] for end in ends)):
-            if above in owners:
-                what = f"for {owners[above]} it is {path}, in the agent's own working directory"
+        for end in lengths:
+            if path[end : end + 1] in ("", "/") and (owner := owners.get(path[:end])) and end <= len(path):
+                what = f"for {owner} it is {path}, in the agent's own working directory"
                 yield key, AuthorError(what, "write a destination outside it")
 
 

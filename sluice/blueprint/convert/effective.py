@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from sluice.blueprint.author_error import AuthorError
@@ -18,7 +19,7 @@ NESTED = ("variables", "tags", "retry", "ssh")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for its cached property
 class Leaf:
     """One setting and its position."""
 
@@ -28,9 +29,9 @@ class Leaf:
     supplied: bool = False
     """Whether a Defaults document supplies it."""
 
-    @property
+    @cached_property
     def origin(self) -> Origin:
-        """Return the position for ``sluice show``."""
+        """The position for ``sluice show``; of a Defaults document's it is one for all objects."""
         position = self.document.position(self.path)
         return Origin(f"defaults {position}" if self.supplied else position)
 

@@ -11,7 +11,7 @@ from sluice.blueprint.render.recipe import PREDEFINED, find_circle
 from sluice.blueprint.render.template import check, undefined_variables, variables_of
 from sluice.blueprint.schema import selector
 
-VARIABLES_MAX = 256
+VARIABLES_MAX = 128
 """Variables of one Subscriber, with those that Defaults documents supply: what they cost grows with the Subscribers."""
 TAGS_MAX = 64
 

@@ -7,9 +7,12 @@ one also ``LOCAL_DIRECTORY``, the directory its address names. The Subscriber's 
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping, Set
+from functools import lru_cache
 
-from sluice.blueprint.render.template import ValueTemplateError, render, variables_of
+from sluice.blueprint.render.evaluate import KEPT_WORK, ValueTemplateError, Work
+from sluice.blueprint.render.template import render, variables_of
 from sluice.blueprint.schema.actions import with_templates
 from sluice.errors import BlueprintError
 from sluice.model.recipe import RenderedRecipe
@@ -20,11 +23,14 @@ PREDEFINED = {"NAME": "name", "PLATFORM": "platform", "WORKING_DIRECTORY": "work
 
 DESTINATION_MAX = 4096
 """Characters of a destination, like PATH_MAX."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def subscriber_variables(subscriber: Subscriber) -> Mapping[str, str]:
+def subscriber_variables(subscriber: Subscriber, work: Work | None = None) -> Mapping[str, str]:
     """Resolve every variable of a Subscriber, also the predefined ones.
 
+    Args:
+        work: As for ``render``.
     Raises:
         ValueTemplateError: Variables use each other in a circle, or one that isn't defined. Never after ``load_site``.
     """
@@ -35,39 +41,65 @@ def subscriber_variables(subscriber: Subscriber) -> Mapping[str, str]:
     }
     if subscriber.address.scheme == "local":
         found["LOCAL_DIRECTORY"] = subscriber.address.path
-    waiting = {name: text for name, text in subscriber.variables.items() if name not in PREDEFINED}
-    uses = {name: variables_of(text) for name, text in waiting.items()}
+    own = {name: text for name, text in subscriber.variables.items() if name not in PREDEFINED}
+    found |= own
+    work = work or Work()
+    for name in _in_order(frozenset(each for each in own.items() if "{{" in each[1])):
+        found[name] = render(own[name], found, what=f"variable {name}", work=work)
+        work.take(KEPT_WORK * len(found[name]))
+    return found
+
+
+@lru_cache(maxsize=64)
+def _in_order(templates: frozenset[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the names of variables with ``{{``, each behind those that it uses: alike for most Subscribers. Raises ValueTemplateError."""
+    uses = {name: variables_of(text) for name, text in sorted(templates)}
     if circle := find_circle(uses):
         raise ValueTemplateError(f"variables use each other in a circle: {' -> '.join(circle)}", "give one of them a plain value")
-    while waiting:
-        for name in [name for name in waiting if not uses[name] & waiting.keys()]:
-            found[name] = render(waiting.pop(name), found, what=f"variable {name}")
-    return found
+    return tuple(_without_circles(uses))
 
 
 def find_circle(uses: Mapping[str, Set[str]]) -> list[str]:
     """Find variables that use each other in a circle: the first once more at the end; empty if there are none."""
-    remaining = dict(uses)
-    while ready := [name for name, used in remaining.items() if not used & remaining.keys()]:
-        for name in ready:
-            del remaining[name]
-    trail = [min(remaining)] if remaining else []
+    remaining = uses.keys() - set(_without_circles(uses))
+    trail = dict.fromkeys([min(remaining)] if remaining else [])
     while trail:
-        following = min(remaining[trail[-1]] & remaining.keys())
+        following = min(uses[next(reversed(trail))] & remaining)
         if following in trail:
-            return [*trail[trail.index(following) :], following]
-        trail.append(following)
+            names = list(trail)
+            return [*names[names.index(following) :], following]
+        trail[following] = None
     return []
 
 
-def rendered_destination(template: str, variables: Mapping[str, str], *, what: str) -> str:
+def _without_circles(uses: Mapping[str, Set[str]]) -> list[str]:
+    """List the names that neither are in a circle nor use one that is, each behind those that it uses."""
+    users: dict[str, list[str]] = {name: [] for name in uses}
+    waits_for: dict[str, int] = {}
+    for name, used in uses.items():
+        inner = [each for each in used if each in users]
+        waits_for[name] = len(inner)
+        for each in inner:
+            users[each].append(name)
+    ready = [name for name, number in waits_for.items() if not number]
+    for name in ready:  # grows while it is walked
+        for user in users[name]:
+            waits_for[user] -= 1
+            if not waits_for[user]:
+                ready.append(user)
+    return ready
+
+
+def rendered_destination(template: str, variables: Mapping[str, str], *, what: str, work: Work | None = None) -> str:
     """Render a destination: absolute, normalised and without ``..``; ValueTemplateError otherwise."""
-    path = render(template, variables, what=what)
+    path = render(template, variables, what=what, work=work)
+    if work is not None and "{{" in template:
+        work.take(len(path))
     if not path.startswith("/"):
         raise ValueTemplateError(f"{what} is {path!r}, not an absolute path", "begin it with / or with a variable that does")
-    if ".." in path.split("/"):
+    if "/../" in f"{path}/":
         raise ValueTemplateError(f"{what} is {path!r}, which contains ..", "write the path without ..")
-    if len(path) > DESTINATION_MAX or any(ord(c) < 32 or ord(c) == 127 for c in path):
+    if len(path) > DESTINATION_MAX or (not path.isprintable() and _CONTROL.search(path)):
         raise ValueTemplateError(f"{what} is too long or contains control characters", "write a plain path")
     return "/" + posixpath.normpath(path).lstrip("/")
 
