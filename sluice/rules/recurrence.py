@@ -31,6 +31,7 @@ LOOKED_AT_MAX = 20_000
 RULE_MAX = 500
 """Characters of a rule: a longer list costs seconds for each year."""
 
+CRON_FIELDS = 5
 _CRON_REMEDY = 'write minute, hour, day, month and day of week, such as "0 2 * * mon-fri"'
 _DAYS_REMEDY = (
     'write monthly: {days: last, at: "02:00"}, or for a last Friday rrule: "FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=2;BYMINUTE=0;BYSECOND=0"'
@@ -119,7 +120,7 @@ def cron_problem(cron: str) -> Problem | None:
     """Find the error of an expression; None if it is valid."""
     from cronsim import CronSim, CronSimError
 
-    if len(cron.split()) != 5:
+    if len(cron.split()) != CRON_FIELDS:
         return Problem(f"{cron!r} doesn't have five fields", _CRON_REMEDY)
     try:
         read = CronSim(cron, ANCHOR)

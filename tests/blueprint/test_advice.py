@@ -212,3 +212,21 @@ def test_excludes_in_the_syntax_of_other_tools_are_told(site_of: SiteOf, pattern
 def test_a_pattern_for_everything_may_be_meant_if_something_is_included_again(site_of: SiteOf) -> None:
     kept = HEAD.replace("/opt/app}", '/opt/app, exclude: ["*/", "!keep/"]}')
     assert advice(site_of(kept), NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("destination", "said"),
+    [
+        ("/opt/${NAME}/a", "${NAME} is taken as it stands: write {{ NAME }} if a variable is meant"),
+        ("/opt/$NAME/a", "$NAME is taken as it stands: write {{ NAME }} if a variable is meant"),
+        ("/opt/%NAME%/a", "%NAME% is taken as it stands: write {{ NAME }} if a variable is meant"),
+        ("/opt/{NAME}/a", "{NAME} is taken as it stands: write {{ NAME }} if a variable is meant"),
+        ("/opt/${var.dest}/a", "${var.dest} is taken as it stands: write {{ dest }} if a variable is meant"),
+        ("/opt/{{ NAME }}/a", ""),
+        ("/opt/cost$/100%", ""),
+        ("/opt/$1/{}", ""),
+    ],
+)
+def test_a_variable_as_other_tools_write_it_is_told_to_stay_as_it_is(site_of: SiteOf, destination: str, said: str) -> None:
+    found = advice(site_of(HEAD.replace("/opt/app", f'"{destination}"')), NOW)
+    assert [f"{each.path}: {each.message}: {each.remedy}" for each in found] == ([f"files[0].destination: {said}"] if said else [])

@@ -196,6 +196,37 @@ def test_one_mistake_is_one_error(good: str, typed: str, error: str | None, tmp_
             ["1: a document can't be a list", "3: subscribers[0]: no Subscriber is named 'nobody'", "6: send.cron: '61 * * * *' isn't"],
         ),
         ("- a\n- b\n", ["1: a document must consist of key: value lines"]),
+        (
+            "apiVersion: v1\nkind: Channel\nmetadata: {name: c}\nspec:\n  subscribers: [nobody]\n  send: {daily: {at: 22:00}}\n",
+            [
+                "1: apiVersion: unknown key of a Channel",
+                "3: metadata: unknown key, around keys of the document",
+                "4: spec: unknown key, around keys of the document",
+                "5: subscribers[0]: no Subscriber is named 'nobody'",
+                "6: send.daily.at: 22:00 without quotes",
+            ],
+        ),
+        (
+            '{\n"kind": "Channel",\n"name": "c"\n"subscribers": [\n"nobody"\n{"where": "rol == 1"}\n]\n}\n',
+            [
+                "3: has no comma",
+                "5: has no comma",
+                "5: subscribers[0]: no Subscriber is named",
+                "6: subscribers[1].where: '1' at character 8",
+            ],
+        ),
+        (
+            "kind: Channel\nname: c\n...\nkind: Channel\nname: e\nsubscribers: [nobody]\n",
+            ["3: ends the document, and the next one has no ---", "6: subscribers[0]: no Subscriber is named"],
+        ),
+        (
+            "kind: Channel\nname: c\n<<: *defaults\nsend: !include x.yaml\ndescription: *all\n",
+            ["3: *defaults is an alias", "4: !include is a tag", "5: begins with *"],
+        ),
+        (
+            "kind: Channel\nname: c\nsubscribers: all\n---\nkind: Channel\nname: e\nsubscribers: [rol == 'web']\n",
+            ["3: subscribers: is text, not a list", "7: subscribers[0].name: \"rol == 'web'\" is a selector, not a name"],
+        ),
     ],
 )
 def test_a_document_is_judged_as_what_it_is_meant_to_be(text: str, errors: list[str], tmp_path: Path) -> None:

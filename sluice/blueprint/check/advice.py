@@ -6,6 +6,7 @@ Given for a Distribution:
 
 - an owner is set, and a Subscriber is reached by an account that isn't root: its agent cannot set owners, and receives nothing.
 - mail goes out for every revision, since ``when_left`` reaches down to the first.
+- a destination has a variable as other tools write them, such as ``${NAME}``: it is taken as it stands.
 - an exclude looks like the syntax of another tool (``foreign_excludes.py``).
 
 Given for the site: a file or a directory isn't read although it looks as if it were to be.
@@ -43,6 +44,7 @@ _RUNS_UNDER = ("sshd", "sluice-agent")
 """Programs that an agent runs under: the SSH server, and the agent itself."""
 _NEARLY = re.compile(r"\.ya?ml|\.y[am]+l?$", re.IGNORECASE)
 """In names of backups, unfinished downloads and the like."""
+_FOREIGN_VARIABLE = re.compile(r"\$([A-Za-z_]\w*)|\$\{([\w.]+)\}|%(\w+)%|(?<!\{)\{(\w+)\}(?!\})")
 _POSIX = ("", "sh", "dash", "ash")
 
 
@@ -118,6 +120,9 @@ def _of_distribution(site: Site, distribution: Distribution) -> Iterator[Advice]
             "write ssh: {become: sudo} in its document, or root in its address, or leave owner: out",
         )
     for index, entry in enumerate(distribution.files):
+        if (variable := _FOREIGN_VARIABLE.search(entry.destination)) is not None:
+            what, name = f"{variable[0]} is taken as it stands", next(filter(None, variable.groups())).rpartition(".")[2]
+            yield _advice(distribution.origins, f"files[{index}].destination", what, f"write {{{{ {name} }}}} if a variable is meant")
         for number, what, remedy in foreign_syntax(entry.exclude, str(entry.source)):
             yield _advice(distribution.origins, f"files[{index}].exclude[{number}]", what, remedy)
     earlier: list[Action] = []

@@ -21,6 +21,8 @@ HOST_KEY_TYPES = (
     "ssh-rsa",
 )
 _SSH = re.compile(r"ssh://(?:(?P<user>[^/]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/@\[\]]*)(?::(?P<port>[0-9]*))?(?P<rest>/.*)?")
+_BARE = re.compile(r"(?:ssh\s+)?(?P<user>[\w.-]+@)?(?P<host>[\w.-]+(?::[0-9]+)?)")
+"""A host without ``ssh://``, as it is given to ssh."""
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _USER = re.compile(r"[^\s\x00-\x1f\x7f-][^\x00-\x1f\x7f]{0,255}")
 """Also of a domain: CORP\\user, user@example.org, corp+user; other signs percent-encoded. SSH alone sees it, no shell does."""
@@ -32,6 +34,7 @@ def site_path(text: str, directory: Path) -> PurePosixPath:
     Raises:
         AuthorError: It begins with ``~`` or contains a template.
     """
+    _check_ends(text)
     if text.startswith("~"):
         raise AuthorError("~ is not expanded", "write the path in full, or relative to the site directory")
     if "{{" in text:
@@ -39,8 +42,14 @@ def site_path(text: str, directory: Path) -> PurePosixPath:
     return PurePosixPath(os.path.normpath(os.path.join(os.path.abspath(directory), text)))
 
 
+def _check_ends(text: str) -> None:
+    if text != text.strip():
+        raise AuthorError("begins or ends with a space", "leave the space out")
+
+
 def absolute_path(text: str) -> PurePosixPath:
     """Parse a path on another machine: absolute and without ``..``; AuthorError otherwise."""
+    _check_ends(text)
     if "{{" in text:
         raise AuthorError("must not contain {{ }}", "write the path itself")
     if not text.startswith("/"):
@@ -63,7 +72,9 @@ def parse_address(text: str, directory: Path, *, has_config: bool = False) -> Ad
         return Address("local", path=str(site_path(path, directory)))
     match = _SSH.fullmatch(text)
     if match is None:
-        raise AuthorError(f"{text!r} is not an address", "write ssh://user@host:port or local:/directory")
+        bare = _BARE.fullmatch(text)
+        written = f"ssh://{bare['user'] or 'user@'}{bare['host']}" if bare else "ssh://user@host:port"
+        raise AuthorError(f"{text!r} is not an address", f"write {written} or local:/directory")
     if match["rest"]:
         of_user = "; write a / of the user's name as %2F" if "@" in match["rest"] else ""
         raise AuthorError(f"{text!r} contains a path", f"end it after host and port; directories are keys of their own{of_user}")

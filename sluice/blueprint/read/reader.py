@@ -18,8 +18,9 @@ from pathlib import Path
 import yaml
 
 from sluice.blueprint.read.document import Document, Mark, PathKey, path_text
+from sluice.blueprint.read.line_traps import odd_characters, quoted, visible
 from sluice.blueprint.read.scalars import CORE, raw, scalar, yaml_meaning
-from sluice.blueprint.read.traps import Trap, find_trap, odd_characters, quoted, visible
+from sluice.blueprint.read.traps import Trap, find_trap
 from sluice.errors import BlueprintError
 
 FILE_MAX = 1 << 20
@@ -128,7 +129,10 @@ class _Reader:
                 meant = [each for each in refused if each[1]]
                 for line, what, remedy in meant:
                     self._refuse(self.before + line + 1, what, remedy)
-                if meant:
+                if meant:  # nothing can be read, but what else falls into a trap is told
+                    others = (find_trap(self.lines, [line], "") for line, what, _ in refused if not what)
+                    for other in [each for each in others if each is not None]:
+                        self._told(other)
                     return None
                 places, problem, refusal = [refused[0][0]], "", None
             except yaml.YAMLError as e:
@@ -143,7 +147,7 @@ class _Reader:
 
     def _told(self, trap: Trap) -> None:
         self._refuse(self.before + trap.line + 1, trap.what, trap.remedy)
-        self.lines[trap.line] = trap.mended
+        self.lines[trap.line : trap.line + len(trap.lines)] = trap.lines
 
     def _forbidden(self, text: str) -> Iterator[tuple[int, str, str]]:
         """Yield the line, problem and remedy of everything that no blueprint may contain, before anything is built of it.
@@ -151,6 +155,7 @@ class _Reader:
         The problem is empty for what is meant as text and was written without quotes: ``*name``, ``!keep``.
         """
         depth = documents = 0
+        before = ""
         for event in yaml.parse(text, Loader=_Loader):
             line = event.start_mark.line if event.start_mark is not None else 0
             blank = isinstance(event, yaml.ScalarEvent) and not event.value and not event.style
@@ -160,7 +165,7 @@ class _Reader:
                     yield line, f"more than {DOCUMENTS_MAX} documents", "split it into several files"
                     return
             elif isinstance(event, yaml.AliasEvent):
-                what = f"*{event.anchor} is an alias" if event.anchor in self.shared else ""
+                what = f"*{event.anchor} is an alias" if event.anchor in self.shared or before == "<<" else ""
                 yield line, what, "write the value out, or use a Defaults document"
             elif isinstance(event, yaml.NodeEvent):
                 if event.anchor is not None:
@@ -170,6 +175,7 @@ class _Reader:
                     shown = tag.replace(CORE, "!!")
                     what = "" if blank and not shown.startswith("!!") else f"{shown} is a tag"
                     yield line, what, "leave it out; blueprints are plain text, numbers and lists"
+            before = event.value if isinstance(event, yaml.ScalarEvent) else ""
             if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
                 if (depth := depth + 1) > DEPTH_MAX:
                     yield line, f"nested more than {DEPTH_MAX} deep", "no setting is this deep: look for a stray bracket"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from types import UnionType
 from typing import Any, Union
 
@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sluice.blueprint.read.document import Document, Mark, PathKey
-from sluice.blueprint.read.traps import quoted
+from sluice.blueprint.read.line_traps import quoted
+from sluice.blueprint.schema.actions import PHASES
 from sluice.blueprint.schema.suggest import nearest, nearest_name
 from sluice.errors import BlueprintError
 
@@ -34,42 +35,58 @@ _EXAMPLES = {
     "distributor": "hq",
     "undo": "none",
 }
+_ENTRIES = {
+    "variables": "{DEST: /opt}",
+    "tags": "{role: web}",
+    "notify": "{to: [ops@example.org], when_left: 2}",
+    "mail": '{server: "smtp.example.org:25", from: sluice@example.org}',
+    "locked": "{retries: 3, wait: 10 s}",
+    "files": "{source: /srv/files, destination: /opt/files}",
+    "script": "{type: shell, run: sync, undo: none}",
+    "start_process": "{path: /usr/sbin/nginx, undo: none}",
+    "stop_process": "{name: nginx, undo: none}",
+    **dict.fromkeys(PHASES, "{script: {type: shell, run: sync, undo: none}}"),
+}
+"""Examples of mappings."""
+_EVERYBODY = ("*", "all", "any")
+_SHOWN_MAX = 100
+"""Characters of a list or mapping that a remedy writes out."""
 
 
 def complaints(
     document: Document, kind: str, model: type[BaseModel], found: ValidationError, refused: Collection[PathKey]
-) -> list[BlueprintError]:
-    """Make a BlueprintError for each finding that no refused path, and no misspelt key, already explains."""
+) -> tuple[list[BlueprintError], set[PathKey]]:
+    """Make a BlueprintError for each finding that no refused path, and no misspelt key, already explains.
+
+    Returns:
+        The errors; the paths of all findings, and of the keys that misspelt ones stand for.
+    """
     errors = []
     details = found.errors(include_url=False)
-    meant = {path for detail in details for path in _meant(model, detail)}
+    near = {path: _near(model, path) for detail in details if detail["type"] == "extra_forbidden" for path in [_path(detail)]}
+    meant = {(*path[:-1], key) for path, key in near.items() if key}
     for detail in details:
         path = _path(detail)
         if any(path == r or (detail["type"] == "missing" and path[:-1] == r[:-1]) for r in refused):
             continue
         if document.is_broken(path) or (detail["type"] == "missing" and path in meant):
             continue
-        errors.append(_complaint(document, kind, model, path, detail))
-    return errors
-
-
-def explained(model: type[BaseModel], found: ValidationError) -> set[PathKey]:
-    """Return the paths of all findings, and of the keys that misspelt ones stand for."""
-    return {path for detail in found.errors(include_url=False) for path in (_path(detail), *_meant(model, detail))}
+        errors.append(_complaint(document, kind, model, path, detail, near))
+    return errors, {*map(_path, details), *meant}
 
 
 def _path(detail: ErrorDetails) -> PathKey:
     return tuple(step for step in detail["loc"] if step != "[key]")
 
 
-def _meant(model: type[BaseModel], detail: ErrorDetails) -> list[PathKey]:
-    """Return the path of the key that an unknown one probably stands for."""
-    path = _path(detail)
-    near = nearest_name(str(path[-1]), keys_of(model_at(model, path[:-1]))) if detail["type"] == "extra_forbidden" else ""
-    return [(*path[:-1], near)] if near else []
+def _near(model: type[BaseModel], path: PathKey) -> str:
+    """Return the key that an unknown one probably stands for; empty if none is near."""
+    return nearest_name(str(path[-1]), keys_of(model_at(model, path[:-1])))
 
 
-def _complaint(document: Document, kind: str, model: type[BaseModel], path: PathKey, detail: ErrorDetails) -> BlueprintError:
+def _complaint(
+    document: Document, kind: str, model: type[BaseModel], path: PathKey, detail: ErrorDetails, near: Mapping[PathKey, str]
+) -> BlueprintError:
     context: dict[str, Any] = detail.get("ctx", {})
     match detail["type"]:
         case "sluice":
@@ -82,10 +99,11 @@ def _complaint(document: Document, kind: str, model: type[BaseModel], path: Path
             if (meant := str(path[-1]).lstrip("-")) in known:
                 return document.error(path, "has no space after its -", f"write - {meant}:")
             what = f"unknown key of {_title(parent, kind, path)}"
-            return document.error(path, what, nearest(str(path[-1]), known) or f"the keys are {', '.join(known)}")
+            return document.error(path, what, f"did you mean {near[path]}?" if near[path] else f"the keys are {', '.join(known)}")
         case "missing":
             key = str(path[-1])
-            example = f", such as {key}: {_EXAMPLES[key]}" if key in _EXAMPLES else ""
+            examples = _EXAMPLES | {"type": "shell"} if path[0] in PHASES else _EXAMPLES
+            example = f", such as {key}: {examples[key]}" if key in examples else ""
             return document.error(path, "missing", f"add {key}:{example}")
         case "literal_error":
             return _not_a_choice(document, path, str(context["expected"]), detail["input"])
@@ -120,7 +138,40 @@ def _wrong_type(document: Document, path: PathKey, expected: str, example: str, 
         return document.error(path, f"{typed} is a number, not {expected}", remedy)
     if expected == "a list" and isinstance(value, str | dict) and value:
         return document.error(path, *_no_list(str(path[-1]), value))
-    return document.error(path, f"is {_type_name(value)}, not {expected}", f"write {expected}, such as {shown}")
+    what = f"is {_type_name(value)}, not {expected}"
+    if expected == "a mapping":
+        return document.error(path, what, _as_mapping(next(str(step) for step in reversed(path) if isinstance(step, str)), value, path))
+    if isinstance(value, str) and (bare := _without_quotes(expected, value)):
+        return document.error(path, f"{what}, because of its quotes", f"write {bare}")
+    return document.error(path, what, f"write {expected}" + ("" if expected == "true or false" else f", such as {shown}"))
+
+
+def _without_quotes(expected: str, text: str) -> str:
+    """Return what is meant by a text in the place of a flag or a number; empty if that can't be known."""
+    if expected == "a whole number":
+        return text.strip() if text.strip().isdecimal() and text.isascii() else ""
+    meant = {"true": ("true", "yes", "on"), "false": ("false", "no", "off")} if expected == "true or false" else {}
+    return next((word for word, written in meant.items() if text.lower() in written), "")
+
+
+def _as_mapping(key: str, value: object, path: PathKey) -> str:
+    """Return the remedy for something else in the place of a mapping: lists of pairs as other tools write them, or ``A=b``."""
+    pairs: dict[str, str] = {}
+    for item in value if isinstance(value, list) else str(value).split():
+        if isinstance(item, dict) and item.keys() == {"name", "value"}:
+            pairs[str(item["name"])] = str(item["value"])
+        elif isinstance(item, dict):
+            pairs |= {name: str(text) for name, text in item.items()}
+        elif isinstance(item, str) and (match := re.fullmatch(r"(\w+)=(.*)", item)):
+            pairs[match[1]] = match[2]
+        else:
+            pairs.clear()
+            break
+    shown = ", ".join(f"{name}: {text if re.fullmatch(r'[A-Za-z/][a-z/]*', text) else quoted(text)}" for name, text in pairs.items())
+    if shown and len(shown) < _SHOWN_MAX and isinstance(path[-1], str):
+        return f"write {key}: {{{shown}}}"
+    head = f"{key}: " if isinstance(path[-1], str) else "- "
+    return f"write a mapping, such as {head}{_ENTRIES.get(key, '{key: value}')}"
 
 
 def _no_list(key: str, value: str | dict[str, Any]) -> tuple[str, str]:
@@ -131,11 +182,20 @@ def _no_list(key: str, value: str | dict[str, Any]) -> tuple[str, str]:
         return "is text, not a list", f"write {key}: [{', '.join(map(quoted, value.split()))}]"
     if first.startswith("-") and entry:
         return "has no space after its -", f"write each entry on a line of its own: - {entry}"
+    if key == "subscribers" and isinstance(value, str) and (where := _selector_in(value)):
+        return "is text, not a list", f"write {key}: [{{where: {quoted(where)}}}]"
     if isinstance(value, str):
-        entries = [each if re.fullmatch(r"[\w./-]+", each) else quoted(each) for each in re.split(r",\s*", value.strip("()[]"))]
+        entries = [each if re.fullmatch(r"[\w./-]+", each) else quoted(each) for each in re.split(r",\s*|\n", value.strip("()[]\n"))]
         shown = f"{key}: [{', '.join(entries)}]"
-        return "is text, not a list", f"write {shown}" if len(shown) < 100 else "begin each entry on a line of its own with - "
+        return "is text, not a list", f"write {shown}" if len(shown) < _SHOWN_MAX else "begin each entry on a line of its own with - "
     return "is a mapping, not a list", f"begin each entry with a dash and a space: - {entry} ..."
+
+
+def _selector_in(text: str) -> str:
+    """Return the selector that is meant by a text in the place of Subscribers; empty if it is none."""
+    if text in _EVERYBODY:
+        return 'name != ""'
+    return text if re.search(r"[!=]=|\bin\s*\(", text) else ""
 
 
 def _type_name(value: object) -> str:

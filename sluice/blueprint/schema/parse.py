@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar, cast
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sluice.blueprint.read.document import Document
 from sluice.blueprint.read.files import blueprint_files
 from sluice.blueprint.read.reader import read_documents
-from sluice.blueprint.schema.complaints import complaints, explained, keys_of
+from sluice.blueprint.schema.complaints import complaints, keys_of
 from sluice.blueprint.schema.kinds import KINDS
 from sluice.blueprint.schema.not_yet import KINDS as LATER_KINDS
 from sluice.blueprint.schema.not_yet import refusals
@@ -78,6 +78,8 @@ class Parts:
 
     def _parse(self, document: Document) -> Parsed[Part] | None:
         kind = self._kind(document)
+        if kind:
+            self._unwrap(document, keys_of(KINDS[kind]))
         name = document.data.get("name")
         if kind:
             is_named = isinstance(name, str | int) and name != ""
@@ -114,6 +116,15 @@ class Parts:
             document.data["kind"] = meant
         return meant
 
+    def _unwrap(self, document: Document, known: Sequence[str]) -> None:
+        """Refuse a key of another tool around keys of the document, such as ``spec:``, and read what it holds where it belongs."""
+        for key, held in list(document.data.items()):
+            if key not in known and isinstance(held, dict) and held and held.keys() <= set(known) - document.data.keys():
+                self.errors.append(document.error((key,), "unknown key, around keys of the document", "leave it out, and indent them less"))
+                del document.data[key]
+                document.data |= held
+                document.marks |= {path[1:]: mark for path, mark in document.marks.items() if path[0] == key and len(path) > 1}
+
     def _part(self, document: Document, kind: str) -> Part | None:
         refused = list(refusals(kind, document))
         self.errors += [document.error(*each) for each in refused]
@@ -125,7 +136,8 @@ class Parts:
         try:
             part = model.model_validate(document.data)
         except ValidationError as e:
-            self.errors += complaints(document, kind, model, e, paths)
-            document.broken.update(explained(model, e))
+            errors, explained = complaints(document, kind, model, e, paths)
+            self.errors += errors
+            document.broken |= explained
             return salvage(model, document.data, paths)
         return part if not refused else salvage(model, document.data, paths)

@@ -30,7 +30,8 @@ class Part(BaseModel):
     @classmethod
     def _no_blanks(cls, value: object, info: ValidationInfo) -> object:
         if value is None and info.field_name not in cls.blanks:
-            raise refuse("has no value", "write one, or leave the key out")
+            is_required = info.field_name is not None and cls.model_fields[info.field_name].is_required()
+            raise refuse("has no value", "write one" if is_required else "write one, or leave the key out")
         return value
 
     @classmethod

@@ -13,6 +13,7 @@ from sluice.blueprint.schema import values
 from sluice.blueprint.schema.part import Part, left_out
 from sluice.blueprint.schema.values import refuse
 from sluice.model.schedule import IMMEDIATELY, NEVER, Kind, Schedule, Window
+from sluice.rules.recurrence import CRON_FIELDS
 from sluice.rules.triggers import problem_with
 
 
@@ -156,7 +157,8 @@ _MEANT = {
 def _schedule(value: object, handler: Callable[[object], SchedulePart]) -> Schedule:
     if isinstance(value, str):
         if value not in _WORDS:
-            meant = _MEANT.get(value, "never, immediately, or a mapping such as {every: 3 h}")
+            is_cron = len(value.split()) == CRON_FIELDS and value[0] in "*0123456789"
+            meant = f'{{cron: "{value}"}}' if is_cron else _MEANT.get(value, "never, immediately, or a mapping such as {every: 3 h}")
             raise refuse(f"{value!r} is not a schedule", f"write {meant}")
         return _WORDS[value]
     if not isinstance(value, dict):

@@ -38,6 +38,15 @@ Facts: TypeAlias = Mapping[str, frozenset[str]]
 
 _TOKEN = re.compile(r"""\s*(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<text>"[^"]*"|'[^']*')|(?P<sign>==|!=|[()\[\],])|(?P<bad>\S))""")
 _EMPTY = frozenset({""})
+_MEANT = {
+    "&": "write and",
+    "|": "write or",
+    "!": "write not, or != for unequal",
+    ":": "write == for equal",
+    ".": "write the tag's name alone",
+    "*": 'write name != "" for all',
+}
+"""What is meant by signs of other languages."""
 
 
 class SelectorError(AuthorError):
@@ -158,7 +167,8 @@ class _Tokens:
                     raise SelectorError(f"the text that begins at character {column} has no closing quote", f"end it with {sign}")
                 if sign == "=":
                     raise SelectorError(f"'=' at character {column} is not a comparison", "write == for equal, != for unequal")
-                raise SelectorError(f"{sign!r} at character {column} is not allowed", "a selector uses ==, !=, in, and, or, not and ( )")
+                remedy = _MEANT.get(sign, "a selector uses ==, !=, in, and, or, not and ( )")
+                raise SelectorError(f"{sign!r} at character {column} is not allowed", remedy)
             self.found.append((kind, match[kind], column))
         self.at = 0
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
+
+BEGUN_MIN = 4
+"""Characters of a word that is taken for the beginning of another."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -14,8 +18,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def nearest_name(word: str, known: Iterable[str]) -> str:
     """Return the known word that is nearest; empty if none is near."""
-    names = sorted(known)
+    return _nearest(word, tuple(sorted(known)))
+
+
+@lru_cache(maxsize=1024)
+def _nearest(word: str, names: Sequence[str]) -> str:
     lowered = {name.lower(): name for name in reversed(names)}
+    if len(begun := [name for name in lowered if len(word) >= BEGUN_MIN and name.startswith(word.lower())]) == 1:
+        return lowered[begun[0]]
     found = get_close_matches(word.lower(), lowered, n=1, cutoff=0.5 if len(word) <= 3 else 0.6)
     return lowered[found[0]] if found else ""
 

@@ -17,6 +17,7 @@ from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from sluice.blueprint.author_error import AuthorError
+from sluice.blueprint.read.line_traps import quoted
 from sluice.blueprint.schema import units
 from sluice.blueprint.schema.selector import parse_selector
 from sluice.blueprint.schema.suggest import nearest
@@ -65,13 +66,17 @@ def text_value(parse: Callable[[str], T], expected: str, example: str, **schema:
 def _name(text: str) -> str:
     if name_is_valid(text):
         return text
+    if re.search(r"[!=]=", text):
+        raise refuse(f"{text!r} is a selector, not a name", f"write {{where: {quoted(text)}}}")
     remedy = f"write {suggested_name(text)} (letters, digits, - and _, at most {NAME_MAX}, no period)"
     raise refuse(f"{text!r} is not a valid name", remedy)
 
 
 def _line(text: str) -> str:
     if len(text) > TEXT_MAX or any(ord(c) < 32 or ord(c) == 127 for c in text):
-        raise refuse("is too long or contains control characters", f"write one line of at most {TEXT_MAX} characters")
+        what = "is too long" if len(text) > TEXT_MAX else "contains a control character"
+        remedy = f"write one line of at most {TEXT_MAX} characters; within double quotes \\ begins an escape, such as \\n or \\t"
+        raise refuse(what, remedy)
     return text
 
 
