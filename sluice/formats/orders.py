@@ -187,6 +187,7 @@ def receipt_bytes(receipt: Receipt) -> bytes:
     # Left out if they say nothing: a Distributor that doesn't know them can still read the receipt.
     more: dict[str, Any] = {"paths_removed": receipt.paths_removed} if receipt.paths_removed else {}
     more |= {"files_read": receipt.files_read} if receipt.files_read is not None else {}
+    more |= {"paths_adjusted": receipt.paths_adjusted} if receipt.paths_adjusted else {}
     more |= {"took_over": receipt.took_over} if receipt.took_over else {}
     return canonical_bytes(
         {
@@ -238,6 +239,7 @@ def parse_receipt(data: bytes) -> Receipt:
             failure=_failure(fields.any("failure")) if fields.optional("failure") else None,
             paths_removed=fields.number("paths_removed", least=1) if fields.optional("paths_removed") else 0,
             files_read=fields.number("files_read") if fields.optional("files_read") else None,
+            paths_adjusted=fields.number("paths_adjusted", least=1) if fields.optional("paths_adjusted") else 0,
             took_over=fields.name("took_over") if fields.optional("took_over") else "",
         )
 

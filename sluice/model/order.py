@@ -135,6 +135,9 @@ class Receipt:
     """Files, links and directories that ``synchronize`` removed (C9)."""
     files_read: int | None = None
     """Files that were read from disk and hashed in this very order; None: an older agent, or Distributor, which don't count them."""
+    paths_adjusted: int = 0
+    """Besides those files: links and directories made or replaced, and paths whose mode, owner, time or attributes were set, but for times
+    of directories alone, which names in them change. 0 as well: an older agent."""
     took_over: str = ""
     """The Distribution's former name, if this extraction took over what that had placed; empty: there was nothing to take."""
 

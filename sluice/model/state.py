@@ -225,6 +225,8 @@ class CurrentState:
             is_check, count = self.extracted == receipt.revision, receipt.files_written
             done = "repaired" if receipt.files_unchanged else "written anew"
             repaired = f", {count} {'file' if count == 1 else 'files'} {done}" if is_check and count else ""
+            if is_check and (others := receipt.paths_adjusted):
+                repaired += f", {others} other {'path' if others == 1 else 'paths'} set right"
             moved = self._to(State.INSTALLED, f"{receipt.revision} is installed{repaired}", receipt.finished)
             since = self.since if self.state is State.INSTALLED and self.extracted == receipt.revision else receipt.finished
             read_back_at = receipt.finished if receipt.is_of_all_files else self.read_back_at

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,30 @@ def test_a_sound_tree_is_read_back_and_left_alone(route: Route) -> None:
     assert first.read_back_at is not None
     assert now.read_back_at is not None
     assert now.read_back_at > first.read_back_at
+
+
+@pytest.mark.parametrize(
+    ("damage_it", "put_right"),
+    [
+        (lambda zone: (zone / "a").chmod(0), "1 other path"),
+        (lambda zone: os.utime(zone / "a", (0, 0)), "1 other path"),
+        (lambda zone: [(zone / name).chmod(0o777) for name in ("a", "b")], "2 other paths"),
+        (lambda zone: zone.chmod(0o700), "1 other path"),
+    ],
+)
+def test_what_is_set_right_besides_contents_is_counted(route: Route, damage_it: Callable[[Path], object], put_right: str) -> None:
+    revision = route.build("zone", "1.1", FILES)
+    route.deliver("zone", revision)
+    zone = route.tree / "zone"
+    before = {path: (path.stat().st_mode, path.stat().st_mtime_ns) for path in (zone, *zone.iterdir())}
+    damage_it(zone)
+
+    done = extract(route, revision, demand=Demand.VERIFY)
+
+    assert done.reason == f"verified: 3 files read back, 0 repaired, {put_right} set right"
+    assert route.ledger.state("oslo", "zone").reason == f"1.1 is installed, {put_right} set right"
+    assert {path: (path.stat().st_mode, path.stat().st_mtime_ns) for path in (zone, *zone.iterdir())} == before
+    assert extract(route, revision, demand=Demand.VERIFY).reason == "verified: 3 files read back, 0 repaired"
 
 
 def test_force_writes_every_file_anew(route: Route) -> None:

@@ -428,7 +428,7 @@ def test_what_is_extracted_already_is_verified_and_that_is_another_event(hq: Ben
     assert (again.is_installed, again.receipt.files_read, "verified" in again.reason) == (True, 1, True)
     assert kinds(hq) == [EventKind.EXTRACT_STARTED, EventKind.INSTALLED, EventKind.EXTRACT_STARTED, EventKind.VERIFIED]
     (last,) = [each.event for each in hq.ledger.events() if each.event.kind is EventKind.VERIFIED]
-    assert last.data == {"files_mended": 1, "paths_removed": 0, "files_read": 1}
+    assert last.data == {"files_mended": 1, "paths_adjusted": 0, "paths_removed": 0, "files_read": 1}
     state = hq.ledger.state("helsinki-1", "zone")
     assert (state.state, str(state.extracted), state.reason) == (State.INSTALLED, "1.1", "1.1 is installed, 1 file written anew")
 

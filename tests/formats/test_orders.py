@@ -68,6 +68,7 @@ RECEIPTS = st.builds(
     failure=st.none() | st.builds(Failure, st.just("ReadBackError"), TEXTS, TEXTS, st.booleans()),
     files_read=st.none() | st.integers(0, 10**9),
     paths_removed=st.integers(0, 10**6),
+    paths_adjusted=st.integers(0, 10**6),
     took_over=st.just("") | NAMES,
 )
 

@@ -49,6 +49,22 @@ def test_as_many_files_are_named_as_are_written(tmp_path: Path, source: Path, co
     assert receipt.files_written == (3 if force else int(verify and damaged))
 
 
+@pytest.mark.parametrize("verify", [True, None])
+def test_links_and_directories_that_are_made_again_are_counted_besides_files(tmp_path: Path, source: Path, verify: bool | None) -> None:
+    (source / "empty").mkdir()
+    (source / "link").symlink_to("a")
+    host, target, made = Host(tmp_path), tmp_path / "opt/zone", make("1.1", source, verify=True)
+    host.install(made, target)
+    (target / "empty").rmdir()
+    (target / "link").unlink()
+
+    receipt = parse_receipt(extract(host.context, replace(host.order(made, (target,)), verify=verify))["payload"].encode())
+
+    assert (receipt.files_written, receipt.paths_adjusted) == (0, 2 if verify else 0)
+    assert (target / "link").is_symlink()
+    assert (target / "empty").is_dir()
+
+
 def test_no_more_names_are_read_of_a_directory_that_gives_way_than_are_counted(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

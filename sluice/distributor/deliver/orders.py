@@ -57,8 +57,10 @@ class ExtractResult:
         """What was done, for a person: verified is only what was read and hashed in that very order."""
         receipt, written = self.receipt, self.receipt.files_written
         if self.was_extracted and receipt.is_read_back:
-            is_anew = written and not receipt.files_unchanged
-            return f"verified: {counted(receipt.files_read or 0, 'file')} read back, {written} {'written anew' if is_anew else 'repaired'}"
+            is_anew, others = written and not receipt.files_unchanged, receipt.paths_adjusted
+            besides = f", {counted(others, 'other path')} set right" if others else ""
+            done = f"{written} {'written anew' if is_anew else 'repaired'}{besides}"
+            return f"verified: {counted(receipt.files_read or 0, 'file')} read back, {done}"
         return f"{counted(written, 'file')} written, {receipt.files_unchanged} unchanged"
 
     @property
@@ -221,8 +223,8 @@ class Orders:
         if receipt.took_over:
             event = replace(event, data={"took_over": receipt.took_over})
         elif kind is EventKind.VERIFIED:
-            data: Mapping[str, JsonValue] = {"files_mended": receipt.files_written, "paths_removed": receipt.paths_removed}
-            event = replace(event, data={**data, "files_read": receipt.files_read})
+            data: Mapping[str, JsonValue] = {"files_mended": receipt.files_written, "paths_adjusted": receipt.paths_adjusted}
+            event = replace(event, data={**data, "paths_removed": receipt.paths_removed, "files_read": receipt.files_read})
         elif if_changed and receipt.failure and receipt.failure.code == BaseDiffersError.__name__:
             message = f"{printable(receipt.failure.message)[:900]}; {if_changed}"
             event = replace(event, data={"code": receipt.failure.code, "message": message})

@@ -21,6 +21,8 @@ class ChangeLog:
 
     def __init__(self) -> None:
         self.counts: Counter[ChangeKind] = Counter()
+        self.others = 0
+        """Links and directories to make or replace, and paths to set mode, owner, time or attributes of; not times of directories alone."""
         self._named: dict[ChangeKind, list[Change]] = {kind: [] for kind in ChangeKind}
 
     def add(self, kind: ChangeKind, path: str, detail: str = "") -> None:

@@ -162,7 +162,7 @@ class _Extraction:
         self._journal.enter(JournalState.SWAPPING)
         swap_in(plan, progress("swap"))
         self._figures.written, self._figures.unchanged = plan.file_count, len(plan.unchanged)
-        self._figures.removed = plan.paths_removed
+        self._figures.removed, self._figures.adjusted = plan.paths_removed, plan.changes.others
         self._journal.enter(JournalState.SWAPPED)
         actions.run("post", JournalState.SWAPPED)
         digest = read_back(plan, self._recorder, progress("read back"))

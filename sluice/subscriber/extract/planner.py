@@ -148,6 +148,7 @@ class _Planner:
         check_holdable(name, entry, limits, self._folded)
         self._stage(root, path, entry, owner, xattrs, kind_before=found.kind.value if found and found.kind else "")
         self.plan.changes.add(kind, name, "; ".join(filter(None, (detail, kept_time(entry, limits)))))
+        self.plan.changes.others += entry.kind is not EntryKind.FILE
         if not self._located.manifest.rollback and kind is not ChangeKind.REPLACED:
             self.plan.placed[name] = entry.kind
 
@@ -262,7 +263,9 @@ class _Planner:
         for step in self.plan.metadata:
             path, detail = full(self.plan.areas[step.area].root, step.path), differences(step)
             if step.mode_before != NEW and detail:
-                foreign = ChangeKind.TIME if step.is_directory and detail == "time" else ChangeKind.TAKEN_OVER
+                is_time_alone = step.is_directory and detail == "time"
+                self.plan.changes.others += not is_time_alone
+                foreign = ChangeKind.TIME if is_time_alone else ChangeKind.TAKEN_OVER
                 self.plan.changes.add(foreign if path in self.plan.foreign else ChangeKind.ADJUSTED, path, detail)
 
 

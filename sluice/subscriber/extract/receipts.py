@@ -28,6 +28,7 @@ class Figures:
     bytes: int = 0
     removed: int = 0
     read: int = 0
+    adjusted: int = 0
 
 
 def failure_of(error: SluiceError) -> Failure:
@@ -69,6 +70,7 @@ def receipt_for(
         failure=failure_of(error) if error else None,
         paths_removed=figures.removed,
         files_read=None if order.verify is None else figures.read,
+        paths_adjusted=0 if order.verify is None else figures.adjusted,
         took_over=took_over,
     )
     if len(receipt_bytes(receipt)) > RECEIPT_MAX // 2:
