@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import click
 
+from cli.session import say
 from sluice.errors import NotConfirmedError
 
 yes_option = click.option("--yes", is_flag=True, help="Don't ask.")
@@ -29,5 +30,10 @@ def confirm(objects: str, act: str, *, yes: bool, show: Callable[[], None]) -> N
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         remedy = f"see what it is with --dry-run, then give --yes to {act}"
         raise NotConfirmedError(f"it would {act} {objects}, and without a terminal nobody can be asked; nothing was changed", remedy=remedy)
-    if not click.confirm(f"{act.capitalize()} {objects}?", err=True):
+    try:
+        is_agreed = click.confirm(f"{act.capitalize()} {objects}?", err=True)
+    except click.Abort:
+        say("")  # what is told next has a line of its own
+        raise
+    if not is_agreed:
         raise NotConfirmedError(f"the answer was no, so {objects} stayed, and nothing else was changed")

@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -48,6 +49,7 @@ class Workplace:
     clock: Clock = field(default_factory=SystemClock)
     flow_run: str = ""
     """The id of the flow run that opened it, for the ledger."""
+    _held: ExitStack = field(default_factory=ExitStack, init=False, repr=False, compare=False)
 
     @cached_property
     def store(self) -> Store:
@@ -110,8 +112,12 @@ class Workplace:
         """Release what was opened."""
         if "ledger" in self.__dict__:
             self.ledger.close()
+        self._held.close()
 
     def __enter__(self) -> Workplace:
+        from infra.ledger.sql import at_work
+
+        self._held.enter_context(at_work(ledger_place(self.distributor)))
         return self
 
     def __exit__(self, *_: object) -> None:

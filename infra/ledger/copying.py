@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice, zip_longest
@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from infra.ledger import schema
 from infra.ledger.database import BUSY_SECONDS, Database
 from infra.ledger.sql import POSTGRES, path_of
-from infra.ledger.sqlite import make_file, sqlite_database
+from infra.ledger.sqlite import STOP, at_work, make_file, sqlite_database
 from infra.ledger.tables import SCHEMA_VERSION, metadata, schema_version, tickets
 from sluice.errors import LedgerError
 from sluice.rules.wording import counted
@@ -32,7 +32,6 @@ BATCH = 2000
 TABLES: Sequence[Table] = [each for each in metadata.sorted_tables if each is not schema_version]
 Progress = Callable[[str, int, int], None]
 """Gets the table, its rows that are copied, and all of them."""
-_STOP = "end `sluice up`, stop the workers and wait for running commands, then repeat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +68,14 @@ def copy_ledger(source: str, target: str, *, now: datetime, dry_run: bool = Fals
     if not source.startswith(POSTGRES) and not path_of(source).exists():
         raise LedgerError(f"there is no ledger {path_of(source)}", remedy="name the file, or the URL of a database")
     is_new_file = not target.startswith(POSTGRES) and not path_of(target).exists()
-    if is_new_file and not dry_run:
-        make_file(path_of(target).absolute())
     old, new = _database(source, exclusive=True), _database(target)
     if old.name == new.name:
         raise LedgerError(f"ledger {old.name} is source and target", remedy="name two")
     try:
-        return old.write_alone(lambda connection: _locked(_Source(old, connection), new, now, dry_run, is_new_file, progress))
+        with nullcontext() if source.startswith(POSTGRES) else at_work(path_of(source).absolute(), alone=True):
+            if is_new_file and not dry_run:
+                make_file(path_of(target).absolute())
+            return old.write_alone(lambda connection: _locked(_Source(old, connection), new, now, dry_run, is_new_file, progress))
     finally:
         old.close()
         new.close()
@@ -108,14 +108,14 @@ class _Source:
         self.connection.execute(select(schema_version.c.version).with_for_update())
         at_work = self.connection.execute(select(tickets.c.holder).where(tickets.c.lease_until > now)).first()
         if at_work is not None:
-            raise LedgerError(f"ledger {self.database.name} is in use: a flow run has positions in its send queue", remedy=_STOP)
+            raise LedgerError(f"ledger {self.database.name} is in use: a flow run has positions in its send queue", remedy=STOP)
         if self.connection.dialect.name == "postgresql":
             others = text(
                 "SELECT count(*) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND application_name = 'sluice' AND pid <> pg_backend_pid()"
             )
             if number := self.connection.execute(others).scalar_one():
-                raise LedgerError(f"ledger {self.database.name} is in use by {counted(number, 'other connection')} of Sluice", remedy=_STOP)
+                raise LedgerError(f"ledger {self.database.name} is in use by {counted(number, 'other connection')} of Sluice", remedy=STOP)
 
 
 def _locked(source: _Source, new: Database, now: datetime, dry_run: bool, is_new_file: bool, progress: Progress) -> Copied:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from infra.ledger import sqlite
 from infra.ledger.database import BUSY_SECONDS, TRIES
 from infra.ledger.records import append, apply_record, change_of_event, change_state, matches, read_current_state, upsert
 from infra.ledger.rows import belief_values, built_values, read_belief, read_build_failure, read_built, read_event, read_state
@@ -56,6 +58,11 @@ def open_existing(url_or_path: str | Path) -> SqlLedger | None:
     if not text.startswith(POSTGRES) and not path_of(text).exists():
         return None
     return open_ledger(text)
+
+
+def at_work(url_or_path: str) -> AbstractContextManager[None]:
+    """Say that a run works with it, for ``ledger copy``; a database knows its connections. Raises LedgerError: it is being copied."""
+    return nullcontext() if url_or_path.startswith(POSTGRES) else sqlite.at_work(path_of(url_or_path).absolute())
 
 
 def name_of(url_or_path: str) -> str:

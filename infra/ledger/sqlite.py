@@ -10,8 +10,11 @@ that follows, and nothing is shared with a forked child.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from infra.ledger.database import Database, Fault, Trouble
 from sluice.durable import make_directory, sync_directory
 from sluice.errors import LedgerError
 
+STOP = "end `sluice up`, stop the workers and wait for running commands, then repeat"
 JOURNAL_KEPT = 1 << 20
 """Bytes the journal keeps between transactions."""
 
@@ -61,6 +65,25 @@ def sqlite_database(path: Path, *, busy_seconds: float, tries: int, exclusive: b
         connection.exec_driver_sql("BEGIN EXCLUSIVE" if exclusive else "BEGIN IMMEDIATE")
 
     return Database(engine, engine.execution_options(sluice_write=True), name=str(path), fault_of=_fault_of, tries=tries)
+
+
+@contextmanager
+def at_work(path: Path, *, alone: bool = False) -> Iterator[None]:
+    """Hold the directory of the ledger ``path`` while a run works with it, whether it writes by now or not; alone: while it is copied.
+
+    Raises:
+        LedgerError: It is being copied; alone: a run works with it.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):  # there is none yet, or its file system has no locks
+            directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, directory)
+            try:
+                fcntl.flock(directory, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                what, remedy = ("in use: a run works with it", STOP) if alone else ("being copied", "wait for its end; then use the copy")
+                raise LedgerError(f"ledger {path} is {what}", remedy=remedy) from None
+        yield
 
 
 def make_file(path: Path) -> None:

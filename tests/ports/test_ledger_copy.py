@@ -17,7 +17,7 @@ import pytest
 
 from infra.ledger import copying
 from infra.ledger.copying import Copied, copy_ledger
-from infra.ledger.sql import SqlLedger, open_ledger
+from infra.ledger.sql import SqlLedger, at_work, open_ledger
 from infra.ledger.tables import SCHEMA_VERSION
 from sluice.errors import LedgerError
 from sluice.model.assignment import Assignment
@@ -140,6 +140,34 @@ def test_a_source_that_somebody_reads_or_writes_is_refused(source: str, place: s
 def test_a_flow_run_at_work_is_refused(source: str, place: str) -> None:
     with pytest.raises(LedgerError, match="a flow run has positions in its send queue: end `sluice up`"):
         copied(source, place, now=NOW - timedelta(hours=1))
+
+
+def test_a_run_at_work_is_refused_before_it_has_written_anything(source: str, place: str, tmp_path: Path) -> None:
+    with at_work(source), at_work(source):  # as many as there are
+        with pytest.raises(LedgerError, match="in use: a run works with it"):
+            copied(source, place)
+        assert not (tmp_path / "hq").exists()
+    assert not copied(source, place).was_there
+
+
+def test_no_run_begins_while_the_ledger_is_copied(source: str, place: str) -> None:
+    refused = []
+
+    def progress(*_: object) -> None:
+        with pytest.raises(LedgerError, match="being copied") as error, at_work(source):
+            pass
+        refused.append(error)
+
+    copy_ledger(source, place, now=NOW, progress=progress)
+    assert refused
+    with at_work(source):
+        pass
+
+
+@pytest.mark.parametrize("missing", ["nowhere/ledger.db", "ledger.db"])
+def test_a_ledger_that_is_not_there_yet_holds_up_nobody(missing: str, tmp_path: Path) -> None:
+    with at_work(str(tmp_path / missing)):
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_source_that_is_missing_or_no_ledger_is_refused_and_nothing_is_made(place: str, tmp_path: Path) -> None:
