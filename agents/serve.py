@@ -27,6 +27,7 @@ from sluice.durable import no_space
 from sluice.errors import AgentVersionError, ProtocolError, SluiceError, StoreError, TamperedError, TrustError
 from sluice.formats.canonical import Fields
 from sluice.formats.protocol import PROTOCOL_VERSION, Message, error_message
+from sluice.model.feature import counted
 from sluice.model.names import name_is_valid
 from sluice.model.version import VERSION
 from sluice.trust.held import held_versions
@@ -122,7 +123,7 @@ class _Conversation:
             )
         name = fields.text("distributor")
         about = self._about(fields)
-        asks_identity = fields.optional("identity") and fields.flag("identity")
+        asks_identity, asks_counted = (bool(fields.optional(key) and fields.flag(key)) for key in ("identity", "counted"))
         directory = self._directory.distributor(name)
         status = os.statvfs(self._directory.path)
         self._distributor, self._requests = name, {}
@@ -137,7 +138,7 @@ class _Conversation:
             "codecs": [CODEC, *(codec for codec, module in MORE_CODECS.items() if find_spec(module))],
             "memory": memory(),
             "free": status.f_bavail * status.f_frsize,
-            "features": features(),
+            **_features(asks_counted),
             "trust": held_versions(directory, about) or None,
             "distributions": self._held(name, about, sequences),
             **({} if about is None else {"sequence": max(sequences.values(), default=0)}),
@@ -174,6 +175,13 @@ class _Conversation:
                     "sequence": sequences.get(held.name, 0),
                 }
         return found
+
+
+def _features(is_counted: bool) -> Message:
+    if not is_counted:
+        return {"features": features()}
+    first, lacking = counted(features())
+    return {"first": first, **({"lacking": lacking} if lacking else {})}
 
 
 def _disk_error(error: OSError, directory: Path) -> SluiceError:

@@ -1,10 +1,12 @@
 """Abilities of an agent, by name (F10): its ``hello`` lists them, and a sender compares them with the needed ones before it sends anything.
 
-A feature is added together with the ability that it names, and never changes its meaning; every agent of this version has all of them.
+A feature is added together with the ability that it names, at the end, and never changes its meaning or its place; every agent of this
+version has all of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 
 
@@ -51,3 +53,13 @@ class Feature(StrEnum):
     """Names the error of each reason to stop, if a dry run asks for it."""
     DRY_RUN = "dry run"
     """Answers dry runs of extractions, and obeys ``allow_removals`` of an order: it stops before more than ``max_removals`` goes."""
+
+
+def counted(names: Collection[str]) -> tuple[int, list[str]]:
+    """Return names of features in few bytes: all of this version but the listed ones."""
+    return len(Feature), [feature.value for feature in Feature if feature not in names]
+
+
+def named(first: int, lacking: Collection[str]) -> frozenset[str]:
+    """Return the names that ``counted`` gave, as far as this version knows them: a later one counts more."""
+    return frozenset(feature.value for feature in list(Feature)[:first]) - frozenset(lacking)

@@ -82,8 +82,8 @@ class Conversation:
             ProtocolError, ConnectionLostError, TransportTimeoutError, AgentMissingError.
         """
         with self._request() as line:
-            hello = {"type": "hello", "protocol": [PROTOCOL_VERSION], "distributor": distributor, "sender": VERSION, "identity": True}
-            line.say(hello | ({"about": list(about)} if about else {}))
+            asked = {"identity": True, "counted": True, **({"about": list(about)} if about else {})}
+            line.say({"type": "hello", "protocol": [PROTOCOL_VERSION], "distributor": distributor, "sender": VERSION, **asked})
             reply = line.reply("hello")
             spoken = reply.pop("protocol", None)
             if spoken != PROTOCOL_VERSION:

@@ -9,6 +9,7 @@ from typing import Any
 from sluice.errors import NotFoundError, ProtocolError
 from sluice.formats.canonical import Fields
 from sluice.model.belief import HeldState, Identity
+from sluice.model.feature import named
 from sluice.model.names import name_is_valid
 from sluice.model.revision import RevisionNumber
 from sluice.rules.wording import printable
@@ -62,7 +63,7 @@ def hello_of(fields: Fields) -> AgentHello:
         codecs=_words(fields, "codecs"),
         memory=fields.number("memory"),
         free=fields.number("free"),
-        features=_words(fields, "features"),
+        features=_features(fields),
         trust=versions_of(fields.any("trust")) if fields.optional("trust") else None,
         distributions=distributions,
         sequence=fields.number("sequence") if fields.optional("sequence") else above,  # sent if it was asked about some alone
@@ -121,6 +122,13 @@ def _words(fields: Fields, key: str) -> frozenset[str]:
     if not all(isinstance(word, str) and len(word) <= WORD_MAX and word.isprintable() for word in words):
         raise ProtocolError(f"the agent's {key} are no words")
     return frozenset(words)
+
+
+def _features(fields: Fields) -> frozenset[str]:
+    """Take them as counted; an older agent lists them."""
+    if not fields.optional("first"):
+        return _words(fields, "features")
+    return named(fields.number("first"), _words(fields, "lacking") if fields.optional("lacking") else ())
 
 
 def _name(name: str) -> str:

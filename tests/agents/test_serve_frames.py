@@ -26,6 +26,7 @@ from sluice.formats.protocol import data_header, message_frame, read_frame
 from sluice.formats.ted.index import BLOCK
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import Script, ScriptType
+from sluice.model.feature import named
 from sluice.model.order import Order
 from sluice.model.revision import RevisionNumber
 from sluice.subscriber.receive.blocks import AGAIN_MAX
@@ -100,10 +101,14 @@ def test_hello_is_answered_before_anything_heavy_is_imported(bench: Workbench) -
         "stop codes",
         "stop process",
         "synchronize",
+        "templates",
         "verify",
         "xattrs",
     ]
     assert hello["features"] == words
+    with Raw(bench) as raw:
+        counted = raw.ask(type="hello", protocol=[1], distributor="hq", sender="0", counted=True)
+    assert ("features" in counted, named(counted["first"], counted.get("lacking", ()))) == (False, set(words))
     assert hello["memory"] > 10**8
     assert hello["free"] > 10**6
     assert re.fullmatch(r"[a-z]+(-[a-z0-9._-]+)?", hello["platform"])

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from sluice.model.action import Action, Script, ScriptType, StartProcess, StopProcess
-from sluice.model.feature import Feature
+from sluice.model.feature import Feature, counted, named
 from sluice.model.locked import Locked
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.removals import RemovalLimit
@@ -66,20 +66,21 @@ def test_removal_owners_and_extended_attributes_are_needed_where_any_entry_asks_
     assert needed_features(replace(PLAIN, files=(plain, entry)), min_free=0) == needed
 
 
-def test_features_are_never_renamed() -> None:
-    """They stand in the hello of agents that are out there."""
-    known = {
-        "script",
-        "perl",
-        "start process",
-        "stop process",
-        "locked",
-        "min free",
-        "delta",
-        "synchronize",
-        "owner",
-        "xattrs",
-        "removals",
-        "backslash",
-    }
-    assert known <= {feature.value for feature in Feature}
+def test_features_are_never_renamed_nor_moved() -> None:
+    """Agents that are out there name and count them."""
+    known = [
+        *("script", "perl", "start process", "stop process", "rehearse", "locked", "min free", "delta", "synchronize", "owner", "xattrs"),
+        *("removals", "hard links", "backslash", "rename", "release", "directory mode", "templates", "verify", "stop codes", "dry run"),
+    ]
+    assert [feature.value for feature in Feature][: len(known)] == known
+
+
+@pytest.mark.parametrize("lacking", [set(), {"owner"}, {"start process", "stop process"}, set(Feature)])
+def test_counted_features_are_those_that_were_counted(lacking: set[str]) -> None:
+    first, without = counted(set(Feature) - lacking)
+    assert named(first, without) == set(Feature) - lacking
+
+
+def test_of_a_later_agents_features_an_older_sender_knows_its_own() -> None:
+    assert named(len(Feature) + 2, ["owner", "teleport"]) == set(Feature) - {"owner"}
+    assert named(2, []) == {"script", "perl"}

@@ -107,7 +107,7 @@ class SimulatedAgent(Stream):
             "codecs": ["zstd"] if self.small else ["zstd", "hdiff", "lzma"],
             "memory": 8 << 30,
             "free": 100 << 30,
-            "features": sorted(feature.value for feature in Feature),
+            "first": len(Feature),
             "trust": dict(self.trust) or {ROOT: 1},
             "distributions": about,
             "sequence": state.sequence,
