@@ -20,6 +20,7 @@ from cli.hosts import HostResult, on_each
 from cli.ledgers import ledger_of
 from cli.session import Session, dry_run_option, emit, json_option, out, say, session
 from sluice.errors import NotFoundError, UnknownDistributorError
+from sluice.model.platforms import platform_matches
 
 if TYPE_CHECKING:
     from sluice.model.revision import RevisionNumber
@@ -152,7 +153,10 @@ def _signers(site: Site, distribution: str) -> Sequence[str]:
 
 def _joined_by(site: Site, signer: str, distribution: str, subscriber: str) -> Sequence[str]:
     found = site.distributions.get(distribution)
-    if found is None or found.distributor != signer or not found.active or not site.subscriber(subscriber).active:
+    host = site.subscriber(subscriber)
+    if found is None or found.distributor != signer or not found.active or not host.active:
+        return ()
+    if not platform_matches(host.platform, found.platforms):
         return ()
     channels = map(site.channel, found.channels)
     return [c.name for c in channels if c.active and any(s.subscriber == subscriber and s.active for s in c.subscriptions)]
@@ -164,7 +168,11 @@ def _line(distribution: str, done: HostResult[Released], earlier: str = "") -> s
         return f"{name}: {done.error}"
     if found.revision is None:
         return f"{name}: {found.outcome}"
-    again = f"; Channel {', '.join(found.joined_by)} sends it there again at its next start" if found.joined_by else ""
+    again = (
+        f"; Channel {', '.join(found.joined_by)} sends it there again when it next starts, by schedule or by hand"
+        if found.joined_by
+        else ""
+    )
     of = f" of Distributor {earlier}" if earlier else ""
     return f"{name}: {distribution} {found.revision}{of} {found.outcome}: its files stay{again}"
 

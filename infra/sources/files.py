@@ -176,7 +176,7 @@ def _translate_errors(path: PurePosixPath) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise SourceMissingError(f"{path} doesn't exist", remedy="create it, or correct source: in the blueprint") from error
+        raise SourceMissingError(f"{path} doesn't exist", remedy="mount it or put it back, or correct source: in the blueprint") from error
     except OSError as error:
         raise _failure(str(path), error) from error
 

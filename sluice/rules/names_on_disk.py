@@ -69,7 +69,9 @@ def all_impossible(first: Sequence[NameImpossibleError], number: int) -> NameImp
     if number == 1:
         return first[0]
     more = f"; and {number - len(first)} more" if number > len(first) else ""
-    remedy = first[0].remedy if len({each.remedy for each in first}) == 1 else _RENAME
+    remedies = {each.remedy for each in first}
+    mixed = f"{_RESTRICT}, which lets in those that only Windows can't have" if _RESTRICT in remedies else _RENAME
+    remedy = first[0].remedy if len(remedies) == 1 else mixed
     return NameImpossibleError(f"{number} names can't be distributed: {'; '.join(each.message for each in first)}{more}", remedy=remedy)
 
 

@@ -56,7 +56,7 @@ def test_the_files_stay_and_nothing_of_it_is_remembered_there(real: RealSite, sl
     result = sluice("release", "d")
     assert (result.code, result.out) == (
         0,
-        "s1: d 1.1 released: its files stay; Channel web sends it there again at its next start\n",
+        "s1: d 1.1 released: its files stay; Channel web sends it there again when it next starts, by schedule or by hand\n",
     )
     assert tree_of(real.host / "tree") == before
     status = real.held("d").status()
@@ -68,6 +68,11 @@ def test_the_files_stay_and_nothing_of_it_is_remembered_there(real: RealSite, sl
         assert [each.event.kind for each in work.ledger.events(newest_first=True, limit=1)] == [EventKind.RELEASED]
         assert work.ledger.receipt("hq", "s1", 2) is not None
     assert not list(real.held("d").receipts.iterdir())  # acknowledged
+
+
+def test_no_channel_sends_it_again_to_a_host_that_it_is_not_for_any_more(real: RealSite, sluice: Sluice) -> None:
+    real.write(D.format(name="d", synchronize="true").replace("type: file", "type: file\nplatforms: [alma]"))
+    assert sluice("release", "d").out == "s1: d 1.1 released: its files stay\n"
 
 
 def test_a_dry_run_asks_nobody_and_changes_nothing(real: RealSite, sluice: Sluice) -> None:

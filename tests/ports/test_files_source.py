@@ -357,6 +357,15 @@ def test_all_names_that_cant_be_distributed_are_named_at_once(tree: Tree) -> Non
     assert "`platforms: [linux]`" in caught.value.remedy
 
 
+def test_one_name_that_linux_alone_does_not_let_in_hides_no_remedy_of_the_others(tree: Tree) -> None:
+    tree.write('quo"te', b"1")
+    (tree.path / os.fsdecode(b"caf\xe9")).write_bytes(b"")
+    with pytest.raises(NameImpossibleError, match="2 names") as caught:
+        tree.scan()
+    assert caught.value.remedy.startswith("rename it, or exclude it, or set `platforms: [linux]`")
+    assert caught.value.remedy.endswith("which lets in those that only Windows can't have")
+
+
 def test_a_link_text_that_is_no_utf8_is_refused(tree: Tree) -> None:
     os.symlink(b"caf\xe9", os.fsencode(tree.path / "l"))
     with pytest.raises(NameImpossibleError, match="text isn't UTF-8"):

@@ -5,6 +5,7 @@ So a locked file is found while nothing was replaced yet. If one is locked only 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from sluice.errors import LockedTargetError
@@ -17,6 +18,7 @@ from sluice.subscriber.extract.plan import Plan
 from sluice.subscriber.extract.steps import NEW
 from sluice.subscriber.held.paths import full, walk
 
+_ATTRIBUTES = {"immutable": "i", "append-only": "a"}
 NAMED_MAX = 3
 """Most paths that an error names."""
 
@@ -43,8 +45,18 @@ def locked_error(found: Sequence[LockedPath]) -> LockedTargetError:
     """Return the error for paths with their reasons, at least one."""
     return LockedTargetError(
         _text(found[:NAMED_MAX]) + (f" and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""),
-        remedy="end the program that uses it, or make it mutable; the next extract tries again",
+        remedy=f"{_way_out(found)}; the next extract tries again",
     )
+
+
+def _way_out(found: Sequence[LockedPath]) -> str:
+    letters = {_ATTRIBUTES.get(why) for _, why in found}
+    if letters == {None}:
+        return "end the program that uses it"
+    if None in letters:
+        return "end the programs that use them, and take the others' attributes away with chattr"
+    paths = " ".join(shlex.quote(path) for path, _ in found[:NAMED_MAX])
+    return f"if nobody else relies on that, run on the host: chattr -{''.join(sorted(filter(None, letters)))} {paths}"
 
 
 def locked_paths(root: Root, paths: Sequence[str], *, replaced: bool) -> Iterator[LockedPath]:
