@@ -129,10 +129,12 @@ class _Look:
 
     def _row(self, row: StatusRow) -> Row:
         told = self._under_way.get((row.subscriber, row.distribution), ())
-        is_moving = row.state in (State.SENDING, State.INSTALLING) and len(told) > 0
+        # The copy is up to two seconds older than the ledger: of a send that is over nothing is told.
+        doing = told[0] if told else ""
+        is_moving = bool(doing) and (row.state is State.SENDING or (row.state is State.INSTALLING and doing != "sending"))
         numbers = [str(number or "-") for number in (row.held, row.extracted, row.latest)]
         figures = ", ".join(each.strip() for each in told[1 if told[:1] == ["sending"] else 0 :])
-        state = f"{row.state.value} {told[1].strip()}" if is_moving and told[0] == "sending" and len(told) > 1 else row.state.value
+        state = f"{row.state.value} {told[1].strip()}" if is_moving and doing == "sending" and len(told) > 1 else row.state.value
         # That a build fails is said of the Distribution, once.
         reason = row.reason.replace(f"; {row.failing.sentence}", "") if row.failing and row.subscriber else row.reason
         reason = f"{reason}: {figures}" if is_moving and figures else reason

@@ -47,8 +47,10 @@ class Screenshots(Demo):
             self._shot("doctor", "doctor")
             made = random.Random(1)  # it doesn't compress
             (self.source / "large").write_bytes(b"".join(made.randbytes(1 << 20) for _ in range(LARGE)))
+            distributor = self.site / "distributor.yaml"
+            distributor.write_text(f"{distributor.read_text()}output_rate: {{high: 20 MiB/s}}\n")  # long enough for all pictures
             sending = self._typed("distribute", DISTRIBUTION)
-            screen = sending.wait_for(lambda screen: re.search(r"sending +\d+ %.* left", screen.text) is not None)
+            screen = sending.wait_for(lambda screen: re.search(r"sending +\d+ %.* left.*of 3 done", screen.text, re.DOTALL) is not None)
             _save("send", f"sluice distribute {DISTRIBUTION}", screen)
             self._shot("status", "status")
             self.hosts[LATE].start()

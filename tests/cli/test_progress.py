@@ -272,7 +272,7 @@ def sent(*marks: tuple[float, int], total: int = 100 * MIB) -> Step:
         ([(0, 0), (10, 20 * MIB)], [" 20 %", "40 s left", "2 MiB/s", "20 MiB of 100 MiB"]),
         ([(0, 60 * MIB), (10, 80 * MIB)], [" 80 %", "10 s left", "2 MiB/s", "80 MiB of 100 MiB"]),  # resumed: what had arrived isn't speed
         ([(0, 0), (10, 0)], ["  0 %", "0 B of 100 MiB"]),  # stands still: nothing is foretold
-        ([(0, 0), (10, 100 * MIB)], ["100 %", "1 s left", "10 MiB/s", "100 MiB of 100 MiB"]),
+        ([(0, 0), (10, 100 * MIB)], ["100 %", "10 MiB/s", "100 MiB of 100 MiB"]),  # nothing is left
         ([(0, 0), (10, 100 * MIB - 1)], [" 99 %", "1 s left", "10 MiB/s", "100 MiB of 100 MiB"]),
     ],
 )

@@ -117,6 +117,22 @@ def test_a_row_that_is_sending_says_how_far_it_is(columns: int, fleet: SqlLedger
     assert row.count("sending 34 %") == 1
 
 
+@pytest.mark.parametrize("doing", ["sending", "extracting"])
+def test_a_row_that_extracts_says_nothing_of_the_send_before(
+    doing: str, fleet: SqlLedger, site: Path, sluice: Sluice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sluice.distributor.deliver.under_way.BELIEVED_SECONDS", float("inf"))
+    fleet.enqueue("hq", Assignment(HOSTS[0], "zone", V1, "daily"), "run", lease_seconds=9999, now=AT)
+    event = Event(AT, EventKind.EXTRACT_STARTED, "hq", "zone", V1, HOSTS[0], "daily")
+    fleet.record(event, lambda s: s.begin_extracting(V1, AT))
+    board = Board()
+    board.begin("zone", "1.1", HOSTS[0]).now(doing, 66, 100)
+    board.write(site / "var/hq" / DIRECTORY / "run")
+    told = sluice("status", "--subscriber", HOSTS[0]).out
+    assert ("installing" in told, "sending" in told, "66 %" in told) == (True, False, doing == "extracting"), told
+
+
 @pytest.mark.parametrize("columns", [80, 40])
 def test_a_build_that_fails_is_told_once_and_whatever_is_odd_with_its_row(
     columns: int, fleet: SqlLedger, sluice: Sluice, monkeypatch: pytest.MonkeyPatch

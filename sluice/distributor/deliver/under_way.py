@@ -118,14 +118,14 @@ class Step:
     @property
     def figures(self) -> Sequence[str]:
         """Percent, time left at this rate, rate and bytes, as far as known, the most telling first."""
-        percent, rate = self.percent, self.rate
+        percent, rate, done, total = self.percent, self.rate, self.done, self.total
         if percent is None:
             return ()
         found = [f"{percent:3} %"]
-        if rate:
-            left = timedelta(seconds=max(1, round((self.total - self.done) / rate)))
-            found += [f"{duration(left)} left", f"{size(round(rate))}/s"]
-        return [*found, f"{size(self.done)} of {size(self.total)}"]
+        if rate and done < total:
+            found += [f"{duration(timedelta(seconds=max(1, round((total - done) / rate))))} left"]
+        found += [f"{size(round(rate))}/s"] if rate else []
+        return [*found, f"{size(done)} of {size(total)}"]
 
 
 def phase_text(event: AgentEvent) -> str:
