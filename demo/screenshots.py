@@ -21,7 +21,7 @@ from demo.__main__ import DISTRIBUTION, LATE, Demo
 from demo.screen import Screen, Terminal
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-LARGE = 200
+LARGE = 600
 """MiB of the large file: enough to be seen on its way."""
 
 
@@ -47,8 +47,6 @@ class Screenshots(Demo):
             self._shot("doctor", "doctor")
             made = random.Random(1)  # it doesn't compress
             (self.source / "large").write_bytes(b"".join(made.randbytes(1 << 20) for _ in range(LARGE)))
-            distributor = self.site / "distributor.yaml"
-            distributor.write_text(f"{distributor.read_text()}output_rate: {{high: 20 MiB/s}}\n")  # long enough for all pictures
             sending = self._typed("distribute", DISTRIBUTION)
             screen = sending.wait_for(lambda screen: re.search(r"sending +\d+ %.* left.*of 3 done", screen.text, re.DOTALL) is not None)
             _save("send", f"sluice distribute {DISTRIBUTION}", screen)
