@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sluice.blueprint.check.site import check_site
 from sluice.blueprint.convert.converter import Converter
+from sluice.blueprint.schema.bounds import counted
 from sluice.blueprint.schema.parse import Parts
 from sluice.errors import BlueprintError, SiteError
 from sluice.model.site import Site
@@ -39,12 +40,13 @@ def judged_site(directory: Path) -> tuple[Site, list[BlueprintError]]:
     """
     while True:
         release = os.path.realpath(directory)
-        parts = Parts(directory)
-        converter = Converter(parts)
-        site = converter.site()
-        if os.path.realpath(directory) == release:
-            break  # else a link was switched to another release meanwhile: what was read may be half of each
-    check_site(site, converter)
+        with counted():
+            parts = Parts(directory)
+            converter = Converter(parts)
+            site = converter.site()
+            if os.path.realpath(directory) == release:
+                check_site(site, converter)
+                break  # else a link was switched to another release meanwhile: what was read may be half of each
     site = replace(site, subscribers={name: each for name, each in site.subscribers.items() if converter.is_login_known(name)})
     return site, [error for error in parts.errors if not error.is_consequence]
 

@@ -15,18 +15,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from heapq import heappop, heappush
-from itertools import islice, pairwise
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from sluice.model.schedule import Kind, Schedule, Window
 from sluice.model.site import Distribution, Subscriber
 from sluice.rules.clocks import localized
-from sluice.rules.recurrence import ANCHOR, HORIZON, cron_times, first_rule_times, last_rule_time, rule_times
+from sluice.rules.recurrence import ANCHOR, HORIZON, cron_fields, cron_times, last_rule_time, rule_times, rule_times_of_day
 
 SHORTEST_REFRESH = timedelta(minutes=3)
 """Shortest time between two starts of a Refresh schedule (D5)."""
 
-_PROBES = 70
+_DAY = timedelta(days=1)
 _LONGEST_SKIP = timedelta(days=1)
 """Longest time by which a clock is put forward at once (Pacific/Apia in 2011)."""
 
@@ -141,14 +141,20 @@ def spans(schedule: Schedule, after: datetime, *, seed: str = "") -> Iterator[Sp
 
 
 def shortest_gap(schedule: Schedule) -> timedelta | None:
-    """Return the shortest time between two of its next starts; None if there are fewer than two."""
-    if schedule.kind is Kind.INTERVAL:
-        return schedule.interval
-    if schedule.kind is Kind.RRULE:
-        walls = first_rule_times(schedule.rrule, schedule.timezone, _PROBES)
-        return min((b - a for a, b in pairwise(walls)), default=None)
-    found = list(islice(starts(schedule, ANCHOR.replace(year=2026, tzinfo=UTC)), _PROBES))
-    return min((b - a for a, b in pairwise(found)), default=None)
+    """Return a time than which no two of its starts are closer, by their times of day; None if it has one start, or none by itself."""
+    match schedule.kind:
+        case Kind.NEVER | Kind.IMMEDIATELY | Kind.AT:
+            return None
+        case Kind.INTERVAL:
+            return schedule.interval
+        case Kind.RRULE:
+            of_day = rule_times_of_day(schedule.rrule, schedule.timezone)
+        case Kind.CRON:
+            of_day = {timedelta(hours=h, minutes=m) for each in cron_fields(schedule.cron) for h in each.hours for m in each.minutes}
+        case _:
+            return (schedule.window.every if schedule.window is not None else None) or _DAY
+    found = sorted(of_day)
+    return min(b - a for a, b in pairwise([*found, found[0] + _DAY]))
 
 
 def extracts_at_once(distribution: Distribution, subscriber: Subscriber) -> bool:

@@ -146,10 +146,12 @@ def rule_times(rule: str, zone: str, after: datetime) -> Iterator[datetime]:
         until = until.replace(year=until.year + 4)
 
 
-def first_rule_times(rule: str, zone: str, number: int) -> list[datetime]:
-    """Return the first times of a rule, without looking further."""
+def rule_times_of_day(rule: str, zone: str) -> set[timedelta]:
+    """Return the times of day of a valid rule, as times since midnight."""
     start, parts = _read(rule, zone)
-    return list(islice(_walk(start, parts), number))
+    usual = (("BYHOUR", start.hour), ("BYMINUTE", start.minute), ("BYSECOND", start.second))
+    hours, minutes, seconds = (list(map(int, parts.get(name, str(number)).split(","))) for name, number in usual)
+    return {timedelta(hours=h, minutes=m, seconds=s) for h in hours for m in minutes for s in seconds}
 
 
 def last_rule_time(rule: str, zone: str, now: datetime) -> datetime | None:
@@ -180,7 +182,7 @@ def rule_problem(rule: str, zone: str) -> Problem | None:
     """Find the error of a rule; None if it is valid."""
     try:
         start, parts = _read(rule, zone)
-        if not (_ever_comes(start, parts) and first_rule_times(rule, zone, 1)):
+        if not (_ever_comes(start, parts) and next(_walk(start, parts), None)):
             return Problem(f"{rule!r} never comes", _RULE_REMEDY)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError) as e:
         return Problem(f"{_shortened(rule)!r} isn't a rule that can be kept ({e})", _RULE_REMEDY)

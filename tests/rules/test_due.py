@@ -281,6 +281,18 @@ def test_the_shortest_gap_of_a_schedule_is_found(cron: str, gap: int) -> None:
     assert shortest_gap(Schedule(Kind.CRON, "UTC", cron=cron)) == timedelta(minutes=gap)
 
 
+@pytest.mark.parametrize(
+    ("rule", "gap"),
+    [
+        ("FREQ=DAILY", 1440),
+        ("FREQ=DAILY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO;BYHOUR=2,3;BYMINUTE=0,2", 2),
+        ("FREQ=MONTHLY;BYHOUR=0,23;BYMINUTE=0,59", 1),
+    ],
+)
+def test_the_shortest_gap_of_a_rule_is_found_without_its_times(rule: str, gap: int) -> None:
+    assert shortest_gap(Schedule(Kind.RRULE, "UTC", rrule=rule)) == timedelta(minutes=gap)
+
+
 def problem(schedule: Schedule) -> str:
     found = problem_with(schedule)
     return "" if found is None else found.what

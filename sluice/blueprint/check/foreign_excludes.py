@@ -37,7 +37,7 @@ _LOOKS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     ),
     (re.compile(r"\S\s+#\s"), "has no comment in it: all of it is the pattern", r"write # outside the quotes, or \#"),
 )
-_LIST = re.compile(r"\s*[,;|]\s*")
+_SEPARATOR = re.compile(r"[,;|]")
 _DIRECTORIES = re.compile(r"/?(?:\*{1,2}/)+")
 
 
@@ -64,7 +64,7 @@ def foreign_syntax(patterns: Sequence[str], source: str) -> Iterator[tuple[int, 
 
 
 def _listed(plain: str) -> tuple[str, str] | None:
-    pieces, words = _LIST.split(plain), plain.split()
+    pieces, words = [piece.strip() for piece in _SEPARATOR.split(plain)], plain.split()
     if len(pieces) == 1 and len(words) > 1 and all("*" in word for word in words):
         pieces = words
     if len(pieces) == 1 or not all(pieces) or "*" in pieces:  # RCS has *,v

@@ -18,7 +18,7 @@ _ESCAPED = re.compile(r"\\(.)")
 _ESCAPABLE = frozenset("*?[]{}!#\\ ^-,;$%:'\"")
 _SPECIAL = re.compile(r"[*?\[\\]")
 _TEMPLATE = re.compile(r"\{\{|\{%")
-_BRACES = re.compile(r"\{[^{}]*(?:,|\.\.)[^{}]*\}")
+_BRACES = re.compile(r"\{([^{}]*)\}")
 _EVERYTHING = frozenset({"*", "**", "/*", "/**", "**/*", "/**/*"})
 
 
@@ -34,7 +34,7 @@ def _exclude(text: str) -> str:
         )
     if _TEMPLATE.search(plain):
         raise AuthorError(f"{shown_pattern(text)} has a template: a revision is the same for all Subscribers", "write the name out")
-    if _BRACES.search(plain):
+    if any("," in inner or ".." in inner for inner in _BRACES.findall(plain)):
         raise AuthorError(f"{shown_pattern(text)} has braces, which have no meaning here", r"write a pattern for each, or \{")
     if re.match(r"~|[A-Za-z]:", parts[0]) and len(parts) > 1:
         raise AuthorError(f"{shown_pattern(text)} is a path outside the source", "write the path below the source")

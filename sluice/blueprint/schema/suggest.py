@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 
+from sluice.blueprint.schema.bounds import may_compare
+
 BEGUN_MIN = 4
 """Characters of a word that is taken for the beginning of another."""
 
@@ -17,8 +19,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def nearest_name(word: str, known: Iterable[str]) -> str:
-    """Return the known word that is nearest; empty if none is near."""
-    return _nearest(word, tuple(sorted(known)))
+    """Return the known word that is nearest; empty if none is near, or too many were looked for."""
+    names = tuple(sorted(known))
+    return _nearest(word, names) if may_compare(word, len(names)) else ""
 
 
 @lru_cache(maxsize=1024)

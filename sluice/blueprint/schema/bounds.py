@@ -1,0 +1,67 @@
+"""Count what costs much for each value and little text, so that a site's validation takes time in proportion to its text.
+
+An RFC 5545 rule is searched for its times, of a time zone all clock changes are found, and unknown words are compared with all known ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+RULES_MAX = 20
+"""Most different rules of a site."""
+ZONES_MAX = 50
+"""Most different time zones of a site."""
+COMPARISONS_MAX = 50_000
+"""Most words of a site that unknown words are compared with; what is unknown after that has no suggestion."""
+LONGEST_WORD = 100
+"""Characters of the longest word that is compared."""
+
+
+@dataclass(slots=True)
+class _Counted:
+    rules: set[tuple[str, str]] = field(default_factory=set)
+    zones: set[str] = field(default_factory=set)
+    comparisons: int = 0
+
+
+_SITE: ContextVar[_Counted | None] = ContextVar("what was counted of the site that is validated", default=None)
+
+
+@contextmanager
+def counted() -> Iterator[None]:
+    """Count, and refuse, what comes within the context as one site's; outside nothing is bounded."""
+    token = _SITE.set(_Counted())
+    try:
+        yield
+    finally:
+        _SITE.reset(token)
+
+
+def _site() -> _Counted:
+    return _SITE.get() or _Counted()
+
+
+def may_have_rule(rule: str, zone: str) -> bool:
+    """Count a rule; False if it is one too many."""
+    found = _site().rules
+    if len(found) < RULES_MAX:
+        found.add((rule, zone))
+    return (rule, zone) in found
+
+
+def may_have_zone(zone: str) -> bool:
+    """Count a time zone; False if it is one too many."""
+    found = _site().zones
+    if len(found) < ZONES_MAX:
+        found.add(zone)
+    return zone in found
+
+
+def may_compare(word: str, number: int) -> bool:
+    """Count a word that is to be compared with a number of others; False if that would take too long."""
+    found = _site()
+    found.comparisons += number
+    return found.comparisons <= COMPARISONS_MAX and len(word) <= LONGEST_WORD
