@@ -48,4 +48,5 @@ def _faults(site: Site, subscriber: Subscriber) -> Iterator[tuple[str, Path, str
     for key, (named, remedy) in others.items():
         path = Path(site.directory) / named
         if named and key in subscriber.origins and not path.is_file():
-            yield key, path, f"{path} {'is not a file' if path.exists() else 'does not exist'}", remedy
+            what = "isn't a file" if path.exists() else "doesn't exist"
+            yield key, path, f"{path} {what}", remedy

@@ -246,3 +246,21 @@ def test_what_stands_for_a_wrong_path_is_no_path_of_another(tmp_path: Path) -> N
         "files[1].source",
         "files[0].source",
     ]
+
+
+@pytest.mark.parametrize(
+    ("good", "typed", "told_"),
+    [
+        ("{{ B }}{{ D }}", "{{ BB }}{{ D }}", "define BB under"),
+        ("{{ B }}{{ D }}{{ PLATFORM }}", "{{ B }}{{ PLATFROM }}", "write PLATFORM, or define PLATFROM"),
+        ("{{ LOCAL_DIRECTORY }}/b", "{{ LOCAL_DIR }}/b", "write LOCAL_DIRECTORY, or define LOCAL_DIR"),
+        ('B: "{{ A }}/b"', 'B: "{{ NAMEE }}/b"', "write NAME, or define NAMEE"),
+    ],
+)
+def test_a_misspelt_variable_is_told_with_the_one_that_is_near(good: str, typed: str, told_: str, tmp_path: Path) -> None:
+    assert good in GOOD
+    (tmp_path / "bad.yaml").write_text(GOOD.replace(good, typed, 1))
+    with pytest.raises(SiteError) as refusal:
+        load_site(tmp_path)
+    (error,) = refusal.value.errors
+    assert told_ in error.remedy

@@ -71,9 +71,7 @@ def test_a_missing_identity_is_advice_since_another_machine_may_have_it(sluice: 
     assert result.code == 0
     said = result.out.splitlines()
     assert said[0].startswith(f"{site}/site.yaml:{line}: advice: identity: {site}/keys/id doesn't exist: make it with ssh-keygen")
-    assert said[1].startswith(
-        f"{site}/site.yaml:{line + 1}: advice: host_keys: {site}/known_hosts does not exist: make it with ssh-keyscan"
-    )
+    assert said[1].startswith(f"{site}/site.yaml:{line + 1}: advice: host_keys: {site}/known_hosts doesn't exist: make it with ssh-keyscan")
 
 
 def test_files_are_looked_at_beside_other_errors_and_each_is_told_once(sluice: Sluice, site: Path) -> None:

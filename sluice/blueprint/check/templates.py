@@ -15,6 +15,7 @@ from sluice.blueprint.render.recipe import DESTINATION_MAX, rendered_destination
 from sluice.blueprint.render.template import check, render, undefined_variables, variables_of
 from sluice.blueprint.schema.actions import PHASES, problem_with
 from sluice.blueprint.schema.actions import templates as action_templates
+from sluice.blueprint.schema.suggest import or_nearest
 from sluice.model.recipe import ACTIONS_BYTES, VALUES_MAX
 from sluice.model.site import Address, Distribution, FileSource, Site, Subscriber
 
@@ -79,15 +80,18 @@ class TemplateCheck:
             defining.setdefault(frozenset(self.variables[subscriber.name]), []).append(subscriber.name)
         for path, template in self._templates():
             missing: dict[str, list[str]] = {}
+            common: dict[str, frozenset[str]] = {}
             for defined, names in defining.items():
                 for variable in undefined_variables(template, dict.fromkeys(defined, "")) if "{{" in template else ():
                     missing.setdefault(variable, []).extend(names)
+                    common[variable] = common.get(variable, defined) & defined
             for variable, lacking in missing.items():
                 names = sorted(name for name in lacking if not self.may_define(name, variable))
                 if not names:
                     continue
                 what = f"uses {variable}, which {_some(names)} {'does' if len(names) == 1 else 'do'} not define"
-                remedy = f"define {variable} under variables: of the Subscriber or of a Defaults document"
+                meant = or_nearest(variable, common[variable], self.errors)
+                remedy = f"{meant}define {variable} under variables: of the Subscriber or of a Defaults document"
                 self.errors.append(self.document.error(path, what, remedy))
 
     def _is_complete(self, template: str, subscriber: Subscriber) -> bool:

@@ -10,6 +10,7 @@ from sluice.blueprint.convert.effective import Effective
 from sluice.blueprint.render.recipe import PREDEFINED, find_circle
 from sluice.blueprint.render.template import check, undefined_variables, variables_of
 from sluice.blueprint.schema import selector
+from sluice.blueprint.schema.suggest import or_nearest
 
 VARIABLES_MAX = 128
 """Variables of one Subscriber, with those that Defaults documents supply: what they cost grows with the Subscribers."""
@@ -63,7 +64,8 @@ def check_variables(effective: Effective) -> Set[str]:
             for missing in undefined_variables(str(leaf.value), known):
                 wrong.add(name)
                 if not effective.unsure("variables", missing) and effective.get("variables", missing) is None:
-                    problems.append((f"uses {missing}, which is not defined", f"define {missing} under variables:"))
+                    remedy = f"{or_nearest(missing, known.keys() - {name}, errors)}define {missing} under variables:"
+                    problems.append((f"uses {missing}, which is not defined", remedy))
         except AuthorError as e:
             problems.append((e.what, e.remedy))
         errors += [leaf.error(*problem) for problem in problems]

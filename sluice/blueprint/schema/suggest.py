@@ -10,6 +10,8 @@ from sluice.blueprint.schema.bounds import may_compare
 
 BEGUN_MIN = 4
 """Characters of a word that is taken for the beginning of another."""
+SUGGESTED_MAX = 200
+"""Errors of a site after which no variable is suggested any more: each takes time."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -40,3 +42,9 @@ def nearest_or_all(word: str, known: Iterable[str], what: str) -> str:
         return f"the site has no {what}"
     shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     return nearest(word, names) or f"the {what} are {shown}"
+
+
+def or_nearest(variable: str, known: Iterable[str], errors: Sequence[object]) -> str:
+    """Return ``write X, or`` for the known variable that is nearest; empty if none is near or the site has many errors."""
+    near = nearest_name(variable, known) if len(errors) < SUGGESTED_MAX else ""
+    return f"write {near}, or " if near else ""
