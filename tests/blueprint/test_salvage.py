@@ -220,6 +220,10 @@ def test_one_mistake_is_one_error(good: str, typed: str, error: str | None, tmp_
             ["3: ends the document, and the next one has no ---", "6: subscribers[0]: no Subscriber is named"],
         ),
         (
+            "kind: Channel\nname: c\n----\nkind: Channel\nname: e\nsubscribers: [nobody]\n===\nkind: Channel\nname: f\n",
+            ["3: isn't the line between two documents", "6: subscribers[0]: no Subscriber is named", "7: isn't the line between two"],
+        ),
+        (
             "kind: Channel\nname: c\n<<: *defaults\nsend: !include x.yaml\ndescription: *all\n",
             ["3: *defaults is an alias", "4: !include is a tag", "5: begins with *"],
         ),

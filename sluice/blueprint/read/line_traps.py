@@ -19,6 +19,9 @@ _UNREADABLE = "@`%*&!,]}|>"
 _BLOCK_TEXT = re.compile(r"[|>][+-]?[1-9]?[+-]?")
 _STICKING = re.compile(r"(?P<head>\s*(?:-\s+)*[a-z_]+):(?P<value>[^\s:/].*)")
 _OTHER_SIGN = re.compile(r"(?P<head>\s*(?:-\s+)*[a-z_]+)\s*(?P<sign>[=;])\s*(?P<value>\S.*)")
+_STATEMENT = re.compile(r"\s*(\{%.*%\}|\{\{-?\s*(if|else|end|range|with|include|define|template)\b.*\}\})\s*")
+_SEPARATOR = re.compile(r"(-{2}|-{4,}|={3,}|\*{3,}|_{3,})\s*")
+_ALMOST_DASH = re.compile(r"(?P<head>\s*)(?P<dash>[-\u2010-\u2015\u2022])(?:(?<=-)|\s*)(?P<entry>\w.*)")
 _MARKER = re.compile(r"(<{7}|\|{7}|={7}|>{7})(\s|$)")
 _SCHEME = re.compile(r"^((?:local|ssh):)\s+(?=/)")
 _AFTER_BRACKET = re.compile(r"[\[{][^\[\]{}]*[\]}]\s*[^\s,].*")
@@ -65,6 +68,8 @@ def _tab(line: str, _problem: str) -> Found | None:
 
 def template(line: str, _problem: str) -> Found | None:
     entry = ENTRY.fullmatch(line)
+    if _STATEMENT.fullmatch(line):
+        return "is a line for a template engine, and none runs over a blueprint", "remove it, and write out what it would make", ""
     if entry is None or "{{" not in line:
         return None
     if entry["value"].startswith("{{") and "}}" in entry["value"]:
@@ -150,6 +155,18 @@ def sticking(line: str, _problem: str) -> Found | None:
     return None
 
 
+def _almost(line: str, problem: str) -> Found | None:
+    """Look for a dash or a line between documents that isn't quite one."""
+    if "simple key" not in problem:
+        return None
+    if _SEPARATOR.fullmatch(line):
+        return "isn't the line between two documents", "write --- in its place", "---"
+    if (found := _ALMOST_DASH.fullmatch(line)) is not None:
+        what = "has no space after its -" if found["dash"] == "-" else f"has {found['dash']} in the place of -"
+        return what, "write it", f"{found['head']}- {found['entry']}"
+    return None
+
+
 def _bare_key(line: str, problem: str) -> Found | None:
     if "expected ':'" not in problem or not re.fullmatch(r"\s*(?:-\s+)*[a-z_]+\s*", line):
         return None
@@ -163,7 +180,7 @@ def _conflict(line: str, _problem: str) -> Found | None:
 
 
 _LOOKS: tuple[Callable[[str, str], Found | None], ...] = (
-    *(_conflict, _copied, _tab, template, _half_quoted, _indicator, _after_bracket, _colon, _open_bracket, sticking, _bare_key),
+    *(_conflict, _copied, _tab, template, _half_quoted, _indicator, _after_bracket, _colon, _open_bracket, sticking, _almost, _bare_key),
 )
 
 

@@ -19,7 +19,7 @@ import yaml
 
 from sluice.blueprint.read.document import Document, Mark, PathKey, path_text
 from sluice.blueprint.read.line_traps import odd_characters, quoted, visible
-from sluice.blueprint.read.scalars import CORE, raw, scalar, yaml_meaning
+from sluice.blueprint.read.scalars import CORE, is_blank, raw, scalar, yaml_meaning
 from sluice.blueprint.read.traps import Trap, find_trap
 from sluice.errors import BlueprintError
 
@@ -39,6 +39,7 @@ _SPLIT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """Ends of lines as YAML counts them."""
 _ANCHOR, _ALIAS = re.compile(r"&([\w-]+)"), re.compile(r"\*([\w-]+)")
+_EQUALS = re.compile(r"([\w.-]+)\s*=\s*(\S.*)")
 _NAMING = re.compile(r"(kind|name)\s*:\s+[\"']?([^\s\"'#]+)[\"']?\s*(?:#.*)?")
 
 
@@ -187,6 +188,8 @@ class _Reader:
         """Return the lines of an error of syntax, the parser's words, and the error to report if its cause isn't known."""
         if isinstance(error, yaml.MarkedYAMLError):
             marks = [mark for mark in (error.problem_mark, error.context_mark) if mark is not None]
+            if "simple key" in str(error.context):  # what isn't one begins at the context, and the problem is on a line after it
+                marks.reverse()
             places = [mark.line for mark in marks]
             problem = error.problem or "unknown syntax"
             if error.context:
@@ -242,6 +245,9 @@ class _Reader:
             if not key_node.style and (odd := odd_characters(key)):
                 key = visible(key).strip(" \"'")
                 self._refuse(line, f"the key {key} {odd}", f"type it: {key}:", path)
+            if not key_node.style and is_blank(value_node) and (equals := _EQUALS.fullmatch(key)):
+                key, value_node = equals[1], yaml.ScalarNode(CORE + "str", equals[2].strip("\"'"), value_node.start_mark, style="'")
+                self._refuse(line, "has = in the place of a colon", f"write it: {key}: {equals[2]}", path)
             key_path = (*path, key)
             if key_node.tag == CORE + "merge":
                 self._refuse(line, "<< is a merge key", "write the settings out, or use a Defaults document", path)

@@ -28,6 +28,11 @@ def scalar(node: yaml.ScalarNode) -> object:
     return str(node.value)
 
 
+def is_blank(node: yaml.Node) -> bool:
+    """Whether nothing is written in a value's place."""
+    return isinstance(node, yaml.ScalarNode) and not node.style and not node.value
+
+
 def raw(node: yaml.Node) -> str | None:
     """Return an unquoted scalar as it was typed."""
     return str(node.value) if isinstance(node, yaml.ScalarNode) and not node.style else None

@@ -141,7 +141,9 @@ def _stray(lines: Sequence[str], at: int, problem: str) -> Found | None:
     if not above or not re.match(r"\s*(- )?[\w.-]+:(\s|$)|\s*- ", line):
         return None
     indent = len(line) - len(line.lstrip())
-    columns = {len(each) - len(each.lstrip(" -" if dashed else None)): each for dashed in (False, True) for each in above}
+    of_entry = "'-' indicator" in problem and not line.lstrip().startswith("-")  # it belongs to an entry, not beside its dash
+    kinds = (True,) if of_entry else (False, True)
+    columns = {len(each) - len(each.lstrip(" -" if dashed else None)): each for dashed in kinds for each in above}
     nearest = min(columns, key=lambda column: (abs(column - indent), -column))
     if nearest == indent or columns[nearest].rstrip().endswith(":"):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from types import UnionType
 from typing import Any, Union
 
@@ -99,7 +100,11 @@ def _complaint(
             if (meant := str(path[-1]).lstrip("-")) in known:
                 return document.error(path, "has no space after its -", f"write - {meant}:")
             what = f"unknown key of {_title(parent, kind, path)}"
-            return document.error(path, what, f"did you mean {near[path]}?" if near[path] else f"the keys are {', '.join(known)}")
+            if near[path]:
+                return document.error(path, what, f"did you mean {near[path]}?")
+            around = _nested(parent).get(str(path[-1]), []) if parent is not None else []
+            remedy = f"write it below {around[0]}:" if len(around) == 1 else f"the keys are {', '.join(known)}"
+            return document.error(path, what, remedy)
         case "missing":
             key = str(path[-1])
             examples = _EXAMPLES | {"type": "shell"} if path[0] in PHASES else _EXAMPLES
@@ -160,7 +165,7 @@ def _as_mapping(key: str, value: object, path: PathKey) -> str:
     for item in value if isinstance(value, list) else str(value).split():
         if isinstance(item, dict) and item.keys() == {"name", "value"}:
             pairs[str(item["name"])] = str(item["value"])
-        elif isinstance(item, dict):
+        elif isinstance(item, dict) and not any(isinstance(text, dict | list) for text in item.values()):
             pairs |= {name: str(text) for name, text in item.items()}
         elif isinstance(item, str) and (match := re.fullmatch(r"(\w+)=(.*)", item)):
             pairs[match[1]] = match[2]
@@ -228,6 +233,16 @@ def _title(model: type[BaseModel] | None, kind: str, path: PathKey) -> str:
 def keys_of(model: type[BaseModel] | None) -> list[str]:
     """List the keys an author may write, in the order of the model."""
     return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
+
+
+@lru_cache(maxsize=64)
+def _nested(model: type[BaseModel]) -> Mapping[str, list[str]]:
+    """Map the keys within the mappings of a model to the keys of those mappings."""
+    found: dict[str, list[str]] = {}
+    for key in keys_of(model):
+        for inner in keys_of(model_at(model, (key,))):
+            found.setdefault(inner, []).append(key)
+    return found
 
 
 def model_at(model: type[BaseModel], path: PathKey) -> type[BaseModel] | None:

@@ -66,6 +66,8 @@ def text_value(parse: Callable[[str], T], expected: str, example: str, **schema:
 def _name(text: str) -> str:
     if name_is_valid(text):
         return text
+    if " - " in text:
+        raise refuse(f"{text!r} is two entries of a list", "indent both alike")
     if re.search(r"[!=]=", text):
         raise refuse(f"{text!r} is a selector, not a name", f"write {{where: {quoted(text)}}}")
     remedy = f"write {suggested_name(text)} (letters, digits, - and _, at most {NAME_MAX}, no period)"
