@@ -9,6 +9,7 @@ import asyncio
 import gc
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def prefect_server(session: Session, *flows: str) -> Iterator[None]:
         gc.freeze()
         gc.enable()
 
-    with reached(session.directory, say=say, meanwhile=meanwhile):
+    with reached(session.directory, say=say, meanwhile=meanwhile, forks=threading.active_count() == 1):
         yield
 
 

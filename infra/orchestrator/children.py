@@ -6,10 +6,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from contextvars import Context
+from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
+from typing import IO, NoReturn
 
 import psutil
 
@@ -20,6 +24,41 @@ GRACE_SECONDS = 10.0
 LOG_TAIL = 15
 """Lines of a dead child's log that the error shows."""
 POLL_SECONDS = 0.2
+_ENDING = frozenset((signal.SIGINT, signal.SIGTERM))
+
+
+@dataclass(slots=True)
+class Fork:
+    """A process that was forked; as a ``subprocess.Popen``, as far as a ``Child`` needs one."""
+
+    pid: int
+    stdin: IO[bytes]
+    returncode: int | None = field(default=None, init=False)
+
+    def poll(self) -> int | None:
+        """Its exit code once it has ended; negative: the signal."""
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # children are waited for by nobody here: SIGCHLD was ignored as this process started
+                self.returncode = 0
+            else:
+                self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self, timeout: float = inf) -> int:
+        """The same, waited for. Raises subprocess.TimeoutExpired."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired((), timeout)
+            time.sleep(0.005)
+        return code
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +66,7 @@ class Child:
     """A running child, leader of its own session, so that a terminal's Ctrl-C reaches only its parent."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Fork
     log: Path
 
     @property
@@ -57,6 +96,51 @@ def start_child(
             pass_fds=inherits,
         )
     return Child(name, process, log)
+
+
+def fork_child(name: str, run: Callable[[], object], environment: Mapping[str, str], log: Path, *, inherits: Sequence[int]) -> Child:
+    """Start a child that runs a function and ends: what was imported before needn't be imported there. Otherwise as ``start_child``.
+
+    It watches. Only a process with a single thread can be forked: a lock that another thread holds would stay locked in the child.
+    """
+    watched, held = os.pipe()
+    with log.open("wb") as output:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            if (pid := os.fork()) == 0:
+                _run_as_child(run, environment, log.parent, (watched, output.fileno(), output.fileno()), inherits)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(watched)
+    return Child(name, Fork(pid, os.fdopen(held, "wb")), log)
+
+
+def _run_as_child(
+    run: Callable[[], object], environment: Mapping[str, str], directory: Path, standard: Sequence[int], inherits: Sequence[int]
+) -> NoReturn:
+    code = 1
+    try:
+        os.setsid()
+        for ending in _ENDING:
+            signal.signal(ending, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        for number, fd in enumerate(standard):
+            os.dup2(fd, number)
+        for fd in map(int, os.listdir("/dev/fd")):
+            if fd > 2 and fd not in inherits:
+                with suppress(OSError):
+                    os.close(fd)
+        os.chdir(directory)
+        os.environ.clear()
+        os.environ.update(environment)
+        Context().run(run)
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:  # noqa: BLE001 - nothing of the parent's may go on here
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def check(children: Sequence[Child]) -> None:

@@ -18,12 +18,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import psutil
 
 from infra.orchestrator.changes import Changes
-from infra.orchestrator.children import POLL_SECONDS, Child, check, end, end_leftovers, start_child
+from infra.orchestrator.children import POLL_SECONDS, Child, check, end, end_leftovers, fork_child, start_child
+from infra.orchestrator.embedded_server import SHARED, serve
 from infra.orchestrator.environment import addressed, brief_settings, server_environment, worker_environment
 from infra.orchestrator.server_address import (
     LOOPBACK,
@@ -158,7 +161,9 @@ def _apply(site: Site, say: Say) -> None:
 
 
 @contextmanager
-def reached(site_directory: Path, *, say: Say = print, meanwhile: Callable[[], object] = lambda: None) -> Iterator[ServerAddress]:
+def reached(
+    site_directory: Path, *, say: Say = print, meanwhile: Callable[[], object] = lambda: None, forks: bool = False
+) -> Iterator[ServerAddress]:
     """Provide a Prefect server to run a flow against: Prefect in this process talks to it, imported before or within the context.
 
     It is the configured server, else that of ``sluice up``, which is waited for while its process lives, else a new one that ends
@@ -166,6 +171,7 @@ def reached(site_directory: Path, *, say: Say = print, meanwhile: Callable[[], o
 
     Args:
         meanwhile: Called within the context, while a new server starts: Prefect can be imported.
+        forks: This process, which has one thread, imports what it shares with a new server and forks it.
     Raises:
         OrchestratorError: None answers and none could be started, or that of ``sluice up`` lives and doesn't answer.
     """
@@ -180,16 +186,18 @@ def reached(site_directory: Path, *, say: Say = print, meanwhile: Callable[[], o
     make_state(state / "logs")
     say("no Prefect server runs; starting one for this command (`sluice up` keeps one)")
     children: list[Child] = []
+    listening = _listening(0)
     try:
-        address = _start_server(state, _listening(0), children, ends_with_us=True)
-        with addressed(address.api_url, own=state):
+        with addressed(_address(listening).api_url, own=state):
             try:
+                address = _start_server(state, listening, children, is_brief=True, forks=forks)
                 meanwhile()
                 _await_answer(address, children)
                 yield address
             finally:
                 _flush()  # also after Ctrl-C: at the interpreter's end Prefect would call the ended server for half a minute
     finally:
+        listening.close()
         end(children)
 
 
@@ -221,19 +229,23 @@ def _is_server(pid: int, home: Path) -> bool:
 
 
 def _start_server(
-    state: Path, listening: socket.socket, children: list[Child], *, ends_with_us: bool = False, **settings: str
+    state: Path, listening: socket.socket, children: list[Child], *, is_brief: bool = False, forks: bool = False, **settings: str
 ) -> ServerAddress:
     """Start a server on a socket that listens already: a question before it is ready waits in the socket for its answer."""
-    port = int(listening.getsockname()[1])
     database = prefect_home(state) / "prefect.db"
     create_database(database)
-    environment = server_environment(state, port) | (brief_settings(is_migrated(database)) if ends_with_us else {}) | settings
-    command = [sys.executable, *SERVER, str(listening.fileno()), *(["--while-stdin"] if ends_with_us else [])]
-    log = state / "logs" / "server.log"
+    brief = brief_settings(is_migrated(database)) if is_brief else {}
+    environment = server_environment(state, listening.getsockname()[1]) | brief | settings
+    name, fd, log = "the Prefect server", listening.fileno(), state / "logs" / "server.log"
     with listening:
-        inherits = [listening.fileno()]
-        children.append(start_child("the Prefect server", command, environment, log, inherits=inherits, watches=ends_with_us))
-    return ServerAddress(f"http://{LOOPBACK}:{port}/api")
+        if forks:
+            for module in SHARED:
+                import_module(module)
+            children.append(fork_child(name, partial(serve, fd, is_brief=is_brief), environment, log, inherits=[fd]))
+        else:
+            command = [sys.executable, *SERVER, str(fd), *(["--while-stdin"] if is_brief else [])]
+            children.append(start_child(name, command, environment, log, inherits=[fd], watches=is_brief))
+        return _address(listening)
 
 
 def _await_answer(address: ServerAddress, children: Sequence[Child]) -> None:
@@ -260,6 +272,10 @@ def _listening(port: int) -> socket.socket:
             f"port {port} is taken by another program", remedy="end that program, or choose another port with --port"
         ) from error
     return found
+
+
+def _address(listening: socket.socket) -> ServerAddress:
+    return ServerAddress(f"http://{LOOPBACK}:{listening.getsockname()[1]}/api")
 
 
 def _flush() -> None:

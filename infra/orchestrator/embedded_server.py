@@ -34,6 +34,8 @@ STORE_SECONDS = 5.0
 """Most time for the events that wait in memory when the server is ended."""
 END_SECONDS = 30.0
 """Most time for a server to end, once the process for which it was started has ended."""
+SHARED = ("prefect.main", "prefect.flow_engine", "prefect.task_engine", "sqlalchemy.ext.asyncio", "fastapi.encoders")
+"""Modules that a run imports as well as a server."""
 
 
 @asynccontextmanager
@@ -89,16 +91,20 @@ def store_before_the_end(app: FastAPI) -> None:
     app.router.lifespan_context = lifespan
 
 
-def main() -> None:
-    """Run the server until it is ended."""
-    is_brief = "--while-stdin" in sys.argv
+def serve(listening: int, *, is_brief: bool) -> None:
+    """Run the server on an inherited socket until it is ended, and a brief one until its standard input is closed.
+
+    In a process that was forked Prefect may be imported, with the settings of the parent.
+    """
     if is_brief:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     gc.disable()  # imports leave no garbage: looking for it takes a sixth of their time
     import uvicorn
+    from prefect.context import refresh_global_settings_context
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings
 
+    refresh_global_settings_context()
     replace_begin()
     app, settings = create_app(ephemeral=is_brief, final=not is_brief), get_current_settings().server
     store_before_the_end(app)
@@ -111,7 +117,7 @@ def main() -> None:
     )
     gc.freeze()
     gc.enable()
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
 
 
 def _end_with_stdin() -> None:
@@ -119,6 +125,11 @@ def _end_with_stdin() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(END_SECONDS)
     os._exit(1)  # it waits for a request that doesn't end
+
+
+def main() -> None:
+    """Run the server that the arguments say."""
+    serve(int(sys.argv[1]), is_brief="--while-stdin" in sys.argv)
 
 
 if __name__ == "__main__":
