@@ -86,6 +86,43 @@ def test_a_bind_mount_in_the_way_is_no_lock_that_waiting_would_free(tmp_path: Pa
     assert host.leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    "mirrored", ["mnt/one", "mnt/one/deep", "mnt/two", "mnt/file", "mnt/host", "mnt/host/work/new", "mnt/free", "mnt/two/new"]
+)
+def test_a_bind_mount_opens_no_way_for_a_mirror_into_what_others_placed_or_the_agent_keeps(
+    tmp_path: Path, mount: Mount, mirrored: str
+) -> None:
+    """Paths differ there, and the directories are the same: they are compared by device and inode."""
+    data = tmp_path / "data"
+    source, single = planted(tmp_path / "source", "a", "deep/b"), planted(tmp_path, "single") / "single"
+    host, file = Host(data / "host", distribution="tree"), Host(data / "host", distribution="file")
+    for directory in ("two", "file", "free/old"):
+        (data / directory).mkdir(parents=True)
+    assert host.install(make("1.1", source, distribution="tree"), data / "one").outcome is Outcome.INSTALLED
+    placed = make("1.1", source, distribution="tree2")
+    assert Host(data / "host", distribution="tree2").install(placed, data / "two/deeper/tree").outcome is Outcome.INSTALLED
+    assert file.install(make("1.1", single, distribution="file"), data / "file/conf").outcome is Outcome.INSTALLED
+    (tmp_path / "mnt").mkdir()
+    mount(tmp_path / "mnt", "--bind", str(data))
+    planted(data, "free/old/gone")
+    mirror, target = make("1.1", planted(tmp_path / "other", "x"), distribution="mirror", synchronize="mirror"), tmp_path / mirrored
+    asking = Host(data / "host", distribution="mirror")
+    asking.receive(mirror)
+    before = tree_of(data / "one"), tree_of(data / "two"), tree_of(data / "file")
+
+    changes = foretold(asking, mirror, target)
+    receipt = asking.extract(mirror, target)
+
+    if mirrored in ("mnt/free", "mnt/two/new"):
+        assert (receipt.failure, changes.stops) == (None, ())
+        assert not (data / "free/old").exists() or mirrored != "mnt/free"
+        return
+    assert failed(receipt).message == changes.stops[0].message
+    assert failed(receipt).message.startswith(f"{target} can't be mirrored: ")
+    assert (tree_of(data / "one"), tree_of(data / "two"), tree_of(data / "file")) == before
+    assert host.held.status().extracted is not None
+
+
 def test_a_mount_that_comes_between_the_look_and_the_swap_is_told_as_one(tmp_path: Path, mount: Mount) -> None:
     """What the kernel says then is that the file is busy."""
     one, other = planted(tmp_path / "zone") / "a", planted(tmp_path / "other") / "a"

@@ -6,6 +6,7 @@ Read anew for each extraction that removes something. If they can't be known, th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +14,13 @@ from pathlib import Path
 from sluice.errors import DestinationError, SluiceError, StoreCorruptError
 from sluice.formats.manifest.document import parse_header, parse_manifest
 from sluice.formats.orders import parse_order
-from sluice.ports import Filesystem
+from sluice.model.manifest import EntryKind
+from sluice.ports import Filesystem, PathStat
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.journal import Journal
 from sluice.subscriber.held.directory import DistributionDirectory
 from sluice.subscriber.held.path_lists import STOOD
-from sluice.subscriber.held.paths import below, is_below
+from sluice.subscriber.held.paths import below, is_below, parents
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,56 @@ class OtherDestination:
         if self.number >= len(manifest.destinations):
             return frozenset()
         return frozenset(below(self.top, entry.path) for entry in manifest.destinations[self.number].entries)
+
+
+class Owned:
+    """Directories that no mirror may be, hold or lie in, by device and inode: a bind mount gives them other paths."""
+
+    def __init__(self, context: ExtractionContext, others: Sequence[OtherDestination]) -> None:
+        self._filesystem = context.filesystem
+        self._around: dict[tuple[int, int], OtherDestination | None] = {}
+        """None: the agent's working directory."""
+        self._holders: dict[tuple[int, int], OtherDestination] = {}
+        """Directories in which another Distribution has a file as its destination."""
+        for path, other in ((context.working_directory, None), *((each.top, each) for each in others)):
+            found = self._stat(path)
+            if found is not None and found.kind is EntryKind.DIRECTORY:
+                self._around[found.device, found.inode] = other
+            elif other is not None and (holder := self._stat(path.rpartition("/")[0] or "/")) is not None:
+                self._holders[holder.device, holder.inode] = other
+
+    def refuse_around(self, top: str) -> None:
+        """Raise DestinationError if a directory that is mirrored lies in one of them."""
+        for parent in parents(top):
+            found = self._stat(parent)
+            if found is not None and (found.device, found.inode) in self._around:
+                raise shared_error(top, self._around[found.device, found.inode])
+
+    def refuse_within(self, top: str, found: PathStat) -> None:
+        """Raise DestinationError if a directory that is found in a mirrored one, or is that, is one of them."""
+        identity = found.device, found.inode
+        if found.kind is EntryKind.DIRECTORY and (identity in self._around or identity in self._holders):
+            raise shared_error(top, self._around[identity] if identity in self._around else self._holders[identity])
+
+    def _stat(self, path: str) -> PathStat | None:
+        try:
+            located = self._filesystem.locate(path, is_directory=False)
+            with closing(self._filesystem.open_root(located.directory)) as root:
+                return root.find(located.below)
+        except DestinationError:  # what can't be reached has its path alone
+            return None
+
+
+def shared_error(top: str, other: OtherDestination | None) -> DestinationError:
+    """Return the error for a mirrored directory that isn't its Distribution's alone; None: the agent's working directory lies there."""
+    if other is None:
+        return DestinationError(
+            f"{top} can't be mirrored: the agent's working directory lies there", remedy="mirror a directory of its own"
+        )
+    return DestinationError(
+        f"{top} can't be mirrored: {other.top} is a destination of {other.held.name}",
+        remedy="mirror a directory of its own, or write synchronize: true",
+    )
 
 
 def known_destinations(context: ExtractionContext, renamed_from: str) -> Sequence[OtherDestination]:

@@ -25,7 +25,7 @@ from sluice.ports import PathStat, Root
 from sluice.rules.names_on_disk import folded
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestinations
-from sluice.subscriber.extract.others import OtherDestination, other_destinations
+from sluice.subscriber.extract.others import OtherDestination, Owned, other_destinations, shared_error
 from sluice.subscriber.extract.previous import PreviousState
 from sluice.subscriber.extract.rights import unmovable
 from sluice.subscriber.held.paths import below, full, is_below, overlap, parents
@@ -142,6 +142,9 @@ class Remover:
             self._refuse_shared(at.top, root)
             found = _find(root, base)
             directories = [base] if found is not None and found.kind is EntryKind.DIRECTORY else []
+            self._owned.refuse_around(at.top)
+            if found is not None:
+                self._owned.refuse_within(at.top, found)
             for directory in directories:  # grows while it is walked
                 for each in self._list(root, directory):
                     path = full(root, each.path)
@@ -149,6 +152,7 @@ class Remover:
                     self._mirrored[at.top] += each.kind is not EntryKind.DIRECTORY
                     if self._is_protected(path, root) or self._is_excluded(path, each.kind):
                         continue
+                    self._owned.refuse_within(at.top, each)
                     if wanted is None:
                         yield path, _Candidate(root, each.path, each.kind, is_mirrored=True)
                     if each.kind is EntryKind.DIRECTORY and wanted in (None, EntryKind.DIRECTORY):
@@ -167,15 +171,10 @@ class Remover:
         if top == "/" or top in self._mounts_of(root):
             raise DestinationError(f"{top} is a file system's root, which can't be mirrored", remedy="mirror a directory below it")
         if overlap(top, self._context.working_directory):
-            raise DestinationError(
-                f"{top} can't be mirrored: the agent's working directory lies there", remedy="mirror a directory of its own"
-            )
+            raise shared_error(top, None)
         for other in self._others:
             if overlap(top, other.top):
-                raise DestinationError(
-                    f"{top} can't be mirrored: {other.top} is a destination of {other.held.name}",
-                    remedy="mirror a directory of its own, or write synchronize: true",
-                )
+                raise shared_error(top, other)
 
     def _no_longer_wanted(self, previous: PreviousState) -> Iterator[tuple[str, EntryKind, str]]:
         """Yield paths that were placed and that the manifest hasn't, with their kinds and their destinations, if those are known."""
@@ -263,6 +262,10 @@ class Remover:
     def _others(self) -> Sequence[OtherDestination]:
         """Read only if something may be removed."""
         return other_destinations(self._context, self._located.manifest.renamed_from)
+
+    @cached_property
+    def _owned(self) -> Owned:
+        return Owned(self._context, self._others)
 
 
 def _find(root: Root, path: str) -> PathStat | None:
