@@ -28,6 +28,8 @@ from sluice.durable import make_directory, sync_directory
 from sluice.errors import LedgerError
 
 STOP = "end `sluice up`, stop the workers and wait for running commands, then repeat"
+UNHEARD_SECONDS = 1.0
+"""Longest wait in SQLite, which takes no signal meanwhile: so long Ctrl-C waits."""
 JOURNAL_KEPT = 1 << 20
 """Bytes the journal keeps between transactions."""
 
@@ -46,9 +48,9 @@ def sqlite_database(path: Path, *, busy_seconds: float, tries: int, exclusive: b
     Args:
         exclusive: Its writes keep readers out too.
     """
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)), poolclass=NullPool, hide_parameters=True, connect_args={"timeout": busy_seconds}
-    )
+    parts = max(1, round(busy_seconds / UNHEARD_SECONDS))
+    settings = {"timeout": busy_seconds / parts}
+    engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool, hide_parameters=True, connect_args=settings)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:
@@ -64,7 +66,7 @@ def sqlite_database(path: Path, *, busy_seconds: float, tries: int, exclusive: b
         connection.exec_driver_sql(f"PRAGMA journal_size_limit={JOURNAL_KEPT}")
         connection.exec_driver_sql("BEGIN EXCLUSIVE" if exclusive else "BEGIN IMMEDIATE")
 
-    return Database(engine, engine.execution_options(sluice_write=True), name=str(path), fault_of=_fault_of, tries=tries)
+    return Database(engine, engine.execution_options(sluice_write=True), name=str(path), fault_of=_fault_of, tries=tries * parts)
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """The ledger on SQLite: its file, its journal, its locks, and what is refused."""
 
+import signal
 import sqlite3
 import stat
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -72,3 +74,27 @@ def test_other_databases_are_refused_without_showing_their_password(url: str) ->
     with pytest.raises(LedgerError) as caught:
         open_ledger(url)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("act", ["read", "write", "open"])
+def test_ctrl_c_is_heard_while_it_is_locked(act: str, tmp_path: Path) -> None:
+    def pressed(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    path, patient = tmp_path / "ledger.db", 100_000.0
+    before = signal.signal(signal.SIGALRM, pressed)
+    with closing(open_ledger(path, busy_seconds=patient)) as ledger, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        acts = {
+            "read": ledger.snapshot,
+            "write": lambda: ledger.next_sequence("hq", "a"),
+            "open": lambda: open_ledger(path, busy_seconds=patient),
+        }
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                acts[act]()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            other.execute("ROLLBACK")
