@@ -161,9 +161,10 @@ def locked(path: Path, *, what: str, wait: float = 0.0) -> Iterator[None]:
         with _no_space_named(path.parent):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StoreError(
-            f"{what}: {path}: {error.strerror}", remedy="look up which account owns it, and run the command as that account"
-        ) from error
+        remedy = "look at that directory, and at how its disk is mounted"
+        if isinstance(error, PermissionError):
+            remedy = "look up which account owns it, and run the command as that account"
+        raise StoreError(f"{what}: {path}: {error.strerror}", remedy=remedy) from error
     try:
         deadline = time.monotonic() + wait
         while True:

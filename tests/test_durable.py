@@ -79,6 +79,23 @@ def test_a_lock_that_cant_be_opened_is_a_store_error_that_names_it(tmp_path: Pat
         pass
 
 
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.EACCES, "run the command as that account"), (errno.EPERM, "run the command as that account")]
+    + [(number, "how its disk is mounted") for number in (errno.EROFS, errno.ENOENT, errno.EIO, errno.ESTALE)],
+)
+def test_only_a_right_that_lacks_is_said_to_be_an_accounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(StoreError, match=os.strerror(number)) as caught, locked(tmp_path / "lock", what="it"):
+        pass
+    assert caught.value.remedy.endswith(remedy)
+
+
 def _hold(path: Path, held: multiprocessing.synchronize.Event) -> None:
     with locked(path, what="it"):
         held.set()
