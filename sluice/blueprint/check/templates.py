@@ -12,7 +12,7 @@ from sluice.blueprint.convert.converter import Converter
 from sluice.blueprint.read.document import PathKey
 from sluice.blueprint.render.evaluate import TooMuchWorkError, Work
 from sluice.blueprint.render.recipe import DESTINATION_MAX, rendered_destination
-from sluice.blueprint.render.template import check, render, undefined_variables, variables_of
+from sluice.blueprint.render.template import check, is_defined, render, undefined_variables, variables_of
 from sluice.blueprint.schema.actions import PHASES, problem_with
 from sluice.blueprint.schema.actions import templates as action_templates
 from sluice.blueprint.schema.suggest import or_nearest
@@ -96,7 +96,7 @@ class TemplateCheck:
 
     def _is_complete(self, template: str, subscriber: Subscriber) -> bool:
         """Whether every variable of a template is known of a Subscriber."""
-        return "{{" not in template or not undefined_variables(template, self.variables.get(subscriber.name, {}))
+        return is_defined(template, self.variables.get(subscriber.name, {}))
 
     def _check_same_templates(self) -> None:
         first: dict[str, int] = {}

@@ -146,6 +146,11 @@ def undefined_variables(template: str, variables: Mapping[str, str]) -> list[str
     return sorted(_names(template)[1].difference(variables))
 
 
+def is_defined(template: str, variables: Mapping[str, str]) -> bool:
+    """Whether ``undefined_variables`` finds none, faster."""
+    return "{{" not in template or _names(template)[1] <= variables.keys()
+
+
 def render(template: str, variables: Mapping[str, str], *, what: str, work: Work | None = None) -> str:
     """Fill in a template.
 
@@ -160,7 +165,8 @@ def render(template: str, variables: Mapping[str, str], *, what: str, work: Work
     """
     if "{{" not in template:
         return _not_too_long(template)
-    if missing := undefined_variables(template, variables):
+    if not is_defined(template, variables):
+        missing = undefined_variables(template, variables)
         raise UndefinedVariableError(f"{what} uses {missing[0]}, which is not defined", f"define {missing[0]} under variables:")
     try:
         made = _not_too_long(_filled(template, variables, work or Work()))
