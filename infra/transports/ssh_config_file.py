@@ -9,6 +9,7 @@ import pwd
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from infra.transports.ssh_keywords import ALIASES, HONOURED, KNOWN, LISTS, MATCH_REFUSED, SEVERAL
@@ -70,34 +71,26 @@ class Reader:
         if len(data) > SIZE_MAX or b"\0" in data:
             self.note(place.problem("is no client configuration: it is too large, or binary", "name a file as ssh_config(5) describes"))
             return
-        for number, line in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
-            found = _LINE.match(line.rstrip())
-            if found is None:
-                if (text := line.strip()) and not text.startswith("#"):
-                    self.note(Setting("line", (), str(file), number).problem("isn't a keyword and its value", "correct the line"))
-                continue
-            keyword = ALIASES.get(found[1].lower(), found[1].lower())
-            words = _words(found[2])
-            setting = Setting(found[1], tuple(words or ()), str(file), number)
-            if keyword not in KNOWN:
-                if "ignoreunknown" not in self.found or not is_match(keyword, self.found["ignoreunknown"].value.lower().split(",")):
-                    self.note(setting.problem("is no keyword that OpenSSH has", "correct it, or name it in IgnoreUnknown before it"))
-            elif not words:
-                self.note(setting.problem("has no value" if words == [] else "has a quote without its end", "correct the line"))
+        for keyword, setting, wrong in _parsed(str(file), data):
+            if wrong is not None:
+                if not keyword or keyword in KNOWN or not self._is_ignored(keyword):
+                    self.note(setting.problem(*wrong))
             elif keyword == "host":
                 active = not never and is_match(self.host, setting.values)
             elif keyword == "match":
                 active = self._match(setting, never=never)
             elif keyword == "include":
                 self._include(setting, depth, active)
-            elif keyword in HONOURED and keyword not in LISTS and len(words) > 1:
-                self.note(setting.problem("has more than one value", 'write one; put it in "quotes" if it contains spaces'))
             elif active:
                 self._take(keyword, setting)
 
     def note(self, problem: BlueprintError) -> None:
         """Remember a problem, once."""
         self.problems.setdefault((problem.file, problem.line, problem.path), problem)
+
+    def _is_ignored(self, keyword: str) -> bool:
+        setting = self.found.get("ignoreunknown")
+        return setting is not None and is_match(keyword, setting.value.lower().split(","))
 
     def _include(self, setting: Setting, depth: int, active: bool) -> None:
         if depth >= DEPTH_MAX or self._files > FILES_MAX:
@@ -174,6 +167,31 @@ class Reader:
         return re.sub(r"%(.?)", token, text)
 
 
+@lru_cache(maxsize=16)
+def _parsed(file: str, data: bytes) -> tuple[tuple[str, Setting, tuple[str, str] | None], ...]:
+    """Split a file into keywords and settings, and for a line that is wrong for every host what is wrong and a remedy.
+
+    Kept, as a site's hosts share a file.
+    """
+    lines: list[tuple[str, Setting, tuple[str, str] | None]] = []
+    for number, line in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
+        found = _LINE.match(line.rstrip())
+        if found is None:
+            if (text := line.strip()) and not text.startswith("#"):
+                lines.append(("", Setting("line", (), file, number), ("isn't a keyword and its value", "correct the line")))
+            continue
+        keyword, words = ALIASES.get(found[1].lower(), found[1].lower()), _words(found[2])
+        wrong = None
+        if keyword not in KNOWN:
+            wrong = "is no keyword that OpenSSH has", "correct it, or name it in IgnoreUnknown before it"
+        elif not words:
+            wrong = "has no value" if words == [] else "has a quote without its end", "correct the line"
+        elif keyword in HONOURED and keyword not in LISTS and len(words) > 1:
+            wrong = "has more than one value", 'write one; put it in "quotes" if it contains spaces'
+        lines.append((keyword, Setting(found[1], tuple(words or ()), file, number), wrong))
+    return tuple(lines)
+
+
 def _account() -> tuple[str, str]:
     """Return name and home of this process's account, as its system has them."""
     try:
@@ -210,8 +228,10 @@ def is_match(name: str, patterns: Iterable[str]) -> bool:
     """Whether a name fits one of OpenSSH's patterns (``*`` and ``?``) and none with a ``!``."""
     found = False
     for each in patterns:
-        # fnmatch's time doesn't grow with the number of asterisks; its brackets are letters here.
-        if re.match(fnmatch.translate(each.removeprefix("!").replace("[", "[[]")), name):
+        pattern = each.removeprefix("!")
+        # fnmatch's time doesn't grow with the number of asterisks; its brackets are letters here. Most names are no patterns.
+        is_pattern = "*" in pattern or "?" in pattern
+        if pattern == name or (is_pattern and re.match(fnmatch.translate(pattern.replace("[", "[[]")), name)):
             if each.startswith("!"):
                 return False
             found = True

@@ -11,8 +11,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from infra.transports.ssh_config_file import is_match
@@ -50,13 +51,17 @@ class HostKeys:
 @dataclass(frozen=True, slots=True)
 class _Line:
     marker: str
-    names: str
+    names: tuple[str, ...]
+    is_plain: bool
+    """Whether the names are neither hashes nor patterns."""
     key: KnownKey | None
     place: str
 
     def is_for(self, name: str) -> bool:
-        hashed = [each for each in self.names.split(",") if each.startswith("|1|")]
-        return any(_is_hash_of(each, name) for each in hashed) or (not hashed and is_match(name, self.names.lower().split(",")))
+        if self.is_plain:
+            return name in self.names
+        hashed = [each for each in self.names if each.startswith("|1|")]
+        return any(_is_hash_of(each, name) for each in hashed) or (not hashed and is_match(name, map(str.lower, self.names)))
 
 
 def known_keys(files: Sequence[Path], names: Sequence[str]) -> HostKeys:
@@ -92,19 +97,28 @@ def _without(keys: tuple[KnownKey, ...], revoked: frozenset[bytes]) -> tuple[Kno
     return tuple(dict.fromkeys(key for key in keys if key.blob not in revoked))
 
 
-def _lines(file: Path, complaints: list[str]) -> Iterator[_Line]:
+def _lines(file: Path, complaints: list[str]) -> tuple[_Line, ...]:
     try:
-        text = file.read_text("utf-8", "surrogateescape")
+        return _parsed(str(file), file.read_text("utf-8", "surrogateescape"))
     except OSError as error:
         complaints.append(f"{file}: {error.strerror}")
-        return
+        return ()
+
+
+@lru_cache(maxsize=16)
+def _parsed(file: str, text: str) -> tuple[_Line, ...]:
+    """Parse a file; kept, as a site's hosts share one."""
+    lines = []
     for number, line in enumerate(text.split("\n"), 1):
         fields = line.split()
         marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
         if len(fields) < 2 or fields[0].startswith("#") or (marker and marker not in _MARKERS):
             continue
         key = parse_key(fields[1], fields[2] if len(fields) > 2 else "")
-        yield _Line(marker, fields[0], key, f"{file}:{number}: no key that Sluice can verify ({fields[1][:40]})")
+        is_plain = not set(fields[0]) & set("|*?!")
+        names = tuple((fields[0].lower() if is_plain else fields[0]).split(","))
+        lines.append(_Line(marker, names, is_plain, key, f"{file}:{number}: no key that Sluice can verify ({fields[1][:40]})"))
+    return tuple(lines)
 
 
 def _is_hash_of(hashed: str, name: str) -> bool:
