@@ -194,13 +194,13 @@ class Installation:
 
 def remedy_for(subscriber: Subscriber, host: Host, publishers: Mapping[str, Publisher]) -> str:
     """Return the remedy for whatever is missing on a host: a bootstrap, unless it would refuse this one."""
+    command = f"run: sluice subscriber bootstrap {subscriber.name}"
+    known = [publisher.subscriber_key(subscriber.name) for publisher in publishers.values()]
     if host.name and host.name != subscriber.name:
         return (
             f"give {subscriber.name} a working_directory of its own, or remove that one if {host.name} is gone "
-            f"or has its own elsewhere, and run: sluice subscriber bootstrap {subscriber.name}"
+            f"or has its own elsewhere, and {command}{' --replace-key' if any(known) else ''}"
         )
-    command = f"run: sluice subscriber bootstrap {subscriber.name}"
-    known = [publisher.subscriber_key(subscriber.name) for publisher in publishers.values()]
     if all(key in (None, host.receipt_pub) for key in known):
         return command
     return f"if the host was set up anew, {command} --replace-key; else find out which machine answers there"

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -223,6 +224,15 @@ def test_the_working_directory_of_another_subscriber_is_left_alone(place: Place)
     told = {each.remedy for each in place.check() if not each.ok and not each.item.startswith("conversation")}
     assert len(told) == 1  # and not a bootstrap alone, which was refused just now
     assert told.pop().startswith("give other a working_directory of its own, or remove that one if")
+    # A clone in the place of a host whose key is known: what is told is what a bootstrap then accepts.
+    place.publisher.keep_subscriber_key("other", (place.directory / "identity" / "receipt.pub").read_bytes())
+    (remedy,) = {each.remedy for each in place.check() if each.item == "identity"}
+    assert remedy.endswith("and run: sluice subscriber bootstrap other --replace-key")
+    shutil.rmtree(place.directory)
+    with pytest.raises(TrustError, match="--replace-key"):
+        place.bootstrap()
+    place.bootstrap(replace_key=True)
+    assert place.items()["identity"]
 
 
 def test_trust_is_pushed_alone_and_needs_an_agent(place: Place, tmp_path: Path) -> None:
