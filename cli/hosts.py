@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import click
@@ -73,15 +76,25 @@ def on_each(
             over.add(subscriber.name)
             tell()
 
-    pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="host")
+    left, results = deque(enumerate(subscribers)), [Future[HostResult[R]]() for _ in subscribers]
+
+    def work_off() -> None:
+        while left:
+            with suppress(IndexError):  # another thread was faster
+                number, subscriber = left.popleft()
+                try:
+                    results[number].set_result(attempt(subscriber))
+                except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                    results[number].set_exception(error)
+
     try:
-        results = []
-        for result in pool.map(attempt, subscribers):
-            show(result)
-            results.append(result)
-        return results
+        for _ in range(min(AT_ONCE, len(subscribers))):  # Ctrl-C waits for none of them: each step may be repeated
+            Thread(target=work_off, name="host", daemon=True).start()
+        for each in results:
+            show(each.result())
+        return [each.result() for each in results]
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        left.clear()
         if region is not None:
             region.clear()
 

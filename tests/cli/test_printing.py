@@ -99,6 +99,24 @@ def test_rows_of_long_names_are_broken_between_them(names: tuple[str, str], widt
     assert all(name in told for name in (*names, "failed", "漢字" * 40))
 
 
+STUCK = """
+import threading
+from types import SimpleNamespace
+from cli.hosts import on_each
+on_each([SimpleNamespace(name=name) for name in "abc"], lambda host: threading.Event().wait())
+"""
+
+
+def test_ctrl_c_waits_for_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    environment = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    terminal = Terminal([sys.executable, "-c", STUCK], columns=80, rows=24, environment=environment)
+    terminal.wait_for(lambda screen: "0 of 3 Subscribers done, waiting for a, b, c" in screen.text)
+    terminal.type(b"\x03")
+    assert terminal.end() == 130
+    assert "waiting for" not in terminal.screen.text
+
+
 PRINTING = """
 import os, sys
 from cli.session import out, say
