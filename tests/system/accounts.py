@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pwd
 import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+
+import psutil
 
 from sluice.model.site import Subscriber
 from tests.system.sshd import Sshd
@@ -44,6 +48,19 @@ def _rules(name: str) -> Path:
     return Path("/etc/sudoers.d") / name
 
 
+def _end_processes(uid: int) -> None:
+    """End what still runs as an account: sessions, and what they started."""
+    deadline = time.monotonic() + 60
+    while found := [each for each in psutil.process_iter(["uids", "status"]) if each.info["uids"] and each.info["uids"].real == uid]:
+        alive = [each for each in found if each.info["status"] != psutil.STATUS_ZOMBIE]
+        if not alive or time.monotonic() > deadline:
+            return
+        for each in alive:
+            with suppress(psutil.Error):
+                each.kill()
+        psutil.wait_procs(alive, timeout=1)
+
+
 @contextmanager
 def account(identity: Path, *, shell: str = "/bin/sh") -> Iterator[Account]:
     """Make an account whose authorized key is ``identity``'s. It is removed at the end, with everything it has."""
@@ -57,6 +74,8 @@ def account(identity: Path, *, shell: str = "/bin/sh") -> Iterator[Account]:
         (made.home / "authorized_keys").write_text(identity.with_name(identity.name + ".pub").read_text())
         yield made
     finally:
-        subprocess.run(["userdel", made.name], check=False, stderr=subprocess.DEVNULL)
+        with suppress(KeyError):
+            _end_processes(pwd.getpwnam(made.name).pw_uid)
+            subprocess.run(["userdel", "--force", made.name], check=True)
         _rules(made.name).unlink(missing_ok=True)
         shutil.rmtree(place, ignore_errors=True)
