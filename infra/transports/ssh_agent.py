@@ -15,6 +15,8 @@ from infra.transports.ssh_way import Hop
 from sluice.errors import AuthenticationError
 
 AGENT_VARIABLE = "SSH_AUTH_SOCK"
+_LIST, _LISTED = b"\x0b", 12
+"""The question for all keys, and its answer, in the agent's protocol."""
 
 
 class Agent(AgentSSH):
@@ -34,7 +36,7 @@ class Agent(AgentSSH):
         sock.settimeout(timeout)
         try:
             sock.connect(path)
-            self._connect(sock)  # type: ignore[attr-defined] # its types leave it out
+            self._connect(sock)
         except FOREIGN as error:
             sock.close()
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -42,17 +44,21 @@ class Agent(AgentSSH):
                 f"{hop.peer}: no ssh-agent answers at {path}: {why}",
                 remedy='start one (eval "$(ssh-agent)"), or correct SSH_AUTH_SOCK; ssh-add -l shows whether it answers',
             ) from error
-        if not self.get_keys():
+        if not self.keys:
             sock.close()
             raise AuthenticationError(
                 f"{hop.peer}: the ssh-agent at {path} shows no keys: it has none, or it is locked",
                 remedy="add the key with ssh-add KEY, or unlock the agent with ssh-add -X",
             )
 
-    @property
-    def keys(self) -> list[AgentKey]:
-        """Return its keys."""
-        return [AgentKey(self, each.blob, each.comment) for each in self.get_keys()]
+    def _connect(self, sock: socket.socket) -> None:
+        """List its keys; paramiko's own stops at a comment that isn't UTF-8."""
+        self._conn = sock
+        kind, answer = self._send_message(_LIST)  # type: ignore[attr-defined] # its types leave it out
+        if kind != _LISTED:
+            raise paramiko.SSHException("it lists no keys")
+        found = [(answer.get_string(), answer.get_string()) for _ in range(answer.get_int())]
+        self.keys = [AgentKey(self, blob, comment.decode(errors="replace")) for blob, comment in found]
 
     def close(self) -> None:
         """Leave it."""

@@ -101,6 +101,13 @@ class Connection(paramiko.Transport):
         except FOREIGN as error:
             raise self._failure(error) from error
 
+    def get_exception(self) -> Exception | None:
+        """Return what ended the connection. Whatever else a host's packets do to paramiko's thread is an SSHException too."""
+        found = super().get_exception()
+        if found is None or isinstance(found, (*FOREIGN, TransportError)):
+            return found
+        return paramiko.SSHException("the host sent a packet that makes no sense")
+
     def auth_publickey(self, username: str, key: paramiko.PKey, event: Any = None) -> list[str]:
         """Keep the banner, which comes with the first attempt and which paramiko forgets at the second."""
         try:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from threading import Lock, main_thread
 
 from sluice.errors import AuthenticationError
+from sluice.rules.wording import printable
 
 VARIABLE = "SLUICE_SECRET_"
 _RUN_OF_A_WORKER = "PREFECT__FLOW_RUN_ID"
@@ -28,8 +29,8 @@ _lock = Lock()
 
 
 def secret(name: str, what: str, peer: str) -> str:
-    """Return a secret by its name. Raises AuthenticationError: this process has none of that name."""
-    found = os.environ.get(VARIABLE + name, "")
+    """Return a secret by its name, without a newline at its end. Raises AuthenticationError: this process has none of that name."""
+    found = os.environ.get(VARIABLE + name, "").rstrip("\r\n")
     if not found:
         raise AuthenticationError(
             f"{peer}: {what} is secret:{name}, which this process doesn't have",
@@ -70,7 +71,7 @@ def _line_typed(prompt: str) -> str | None:
     characters[termios.VEOL] = _CTRL_C  # ends a line too
     try:
         termios.tcsetattr(terminal, termios.TCSAFLUSH, [inputs, outputs, controls, local, *speeds, characters])
-        sys.stderr.write(prompt)
+        sys.stderr.write(printable(prompt))
         sys.stderr.flush()
         line = os.read(terminal, _TYPED_MAX)
     finally:

@@ -15,7 +15,7 @@ ASK = """
 import fcntl, sys, termios
 fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)  # now /dev/tty is this terminal
 from infra.transports.ssh_secrets import asked
-print(asked("Word: "), asked("Word: "))
+print(asked("\\x1b[2JWord: "), asked("\\x1b[2JWord: "))
 """
 
 
@@ -44,10 +44,17 @@ def test_only_a_command_on_a_terminal_asks_and_once(stdin: bool, stderr: bool, e
         shown = b""
         while not shown.endswith(b"Word: "):
             shown += os.read(ours, 100)
+        assert b"\x1b" not in shown  # a name in the prompt may be another's
         os.write(ours, b"open sesame\n")
     assert process.communicate(timeout=120)[0].decode().strip() == expected
     os.close(theirs)
     os.close(ours)
+
+
+def test_a_newline_at_the_end_of_a_secret_as_files_have_it_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To sudo it would be a second line, which the command would get."""
+    monkeypatch.setenv("SLUICE_SECRET_HQ", "three secret words\n")
+    assert ssh_secrets.secret("HQ", "the password", "host") == "three secret words"
 
 
 def test_a_display_stands_back_while_somebody_types(monkeypatch: pytest.MonkeyPatch) -> None:

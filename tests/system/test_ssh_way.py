@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import paramiko
 import pytest
@@ -25,7 +26,7 @@ from infra.transports.ssh import SshTransport
 from infra.transports.ssh_connection import open_tunnel
 from infra.transports.ssh_keys import _private_key
 from infra.transports.ssh_way import find_way
-from sluice.errors import AuthenticationError, BlueprintError, HostKeyError, TransportError, UnreachableError
+from sluice.errors import AuthenticationError, BlueprintError, ConnectionLostError, HostKeyError, TransportError, UnreachableError
 from sluice.model.site import Address, Ssh, Subscriber
 from tests.system.sshd import Sshd, SshLab, children, free_port, make_key
 from tests.system.test_ssh_transport import install
@@ -223,6 +224,14 @@ def test_a_key_of_the_agent_logs_in(kind: str, ssh_lab: SshLab, tmp_path: Path, 
     key.unlink()
     assert works(tmp_path, with_agent(host))
     assert works(tmp_path, with_agent(host, str(tmp_path / "key.pub")))
+
+
+def test_a_key_of_the_agent_whose_comment_is_not_utf8_logs_in(ssh_lab: SshLab, tmp_path: Path, agent: Path) -> None:
+    host, key = ssh_lab.host("a"), tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", b"J\xf6rg", "-f", key], check=True)
+    (host.directory / "authorized_keys").write_bytes((tmp_path / "key.pub").read_bytes())
+    add(key)
+    assert works(tmp_path, with_agent(host))
 
 
 def test_with_an_identity_beside_it_the_agent_offers_that_key_alone(ssh_lab: SshLab, tmp_path: Path, agent: Path) -> None:
@@ -626,6 +635,39 @@ def test_what_a_host_says_reaches_a_terminal_without_control_characters(ssh_lab:
     error = host.error(host.subscriber(ssh_lab.identity))
     assert "[2J" in error.message
     assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("at", ["greeting", "login", "session"])
+def test_packets_that_make_no_sense_are_an_error_of_the_host(at: str, ssh_lab: SshLab, tmp_path: Path) -> None:
+    """Names that aren't UTF-8: paramiko's thread ends with a UnicodeDecodeError."""
+
+    class Senseless(Hostile):
+        def get_allowed_auths(self, username: str) -> Any:
+            return b"\xff"
+
+        def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+            return paramiko.AUTH_SUCCESSFUL if at == "session" else paramiko.AUTH_FAILED
+
+        def _serve(self) -> None:
+            if at != "greeting":
+                super()._serve()
+                return
+            with self._listening, self._listening.accept()[0] as sock, suppress(OSError):
+                sock.sendall(b"SSH-2.0-x\r\n" + struct.pack(">IBB16sI4s6x", 32, 6, 20, b"", 4, b"\xff" * 4))
+                while sock.recv(4096):
+                    pass
+
+    def senseless(channel: paramiko.Channel) -> None:
+        packet = paramiko.Message()
+        packet.add_byte(b"\x62")  # a request of the channel
+        packet.add_int(channel.remote_chanid)
+        packet.add_string(b"\xff")
+        cast(Any, channel.get_transport())._send_message(packet)
+        channel.recv(10_000)
+
+    host = Senseless(tmp_path, senseless)
+    error = host.error(host.subscriber(ssh_lab.identity))
+    assert isinstance(error, ConnectionLostError)
 
 
 @pytest.mark.parametrize("code", [1, 2])
