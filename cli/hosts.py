@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import click
@@ -58,10 +58,12 @@ def on_each(
     A live terminal has a line with how many are done, and whom it waits for.
     """
     region = Region(sys.stderr) if is_live(sys.stderr) else None
-    begun, over = dict[str, None](), set[str]()
+    begun, over, one_at_a_time = dict[str, None](), set[str](), Lock()
 
     def tell() -> None:
-        if region is not None:
+        if region is None:
+            return
+        with one_at_a_time:  # the newest is shown last
             waiting = [name for name in list(begun) if name not in over]
             region.show([(f"{len(over)} of {counted(len(subscribers), 'Subscriber')} done, waiting for {', '.join(waiting)}", "")])
 
