@@ -14,6 +14,7 @@ from pathlib import Path
 
 from infra.transports.ssh_keywords import ALIASES, HONOURED, KNOWN, LISTS, MATCH_REFUSED, SEVERAL
 from sluice.errors import BlueprintError
+from sluice.rules.space import size
 
 DEPTH_MAX = 16
 FILES_MAX = 256
@@ -61,15 +62,12 @@ class Reader:
         place = Setting("config", (), str(file), 0)
         self._files += 1
         try:
-            if not file.is_file():
-                raise OSError(0, "it isn't a file") if file.exists() else FileNotFoundError(0, "it doesn't exist")
-            with file.open("rb") as opened:
-                data = opened.read(SIZE_MAX + 1)
+            data = read_file(file, SIZE_MAX)
         except OSError as error:
             self.note(place.problem(f"can't be read: {error.strerror}", "see its path, owner and mode"))
             return
-        if len(data) > SIZE_MAX or b"\0" in data:
-            self.note(place.problem("is no client configuration: it is too large, or binary", "name a file as ssh_config(5) describes"))
+        if b"\0" in data:
+            self.note(place.problem("is no client configuration: it is binary", "name a file as ssh_config(5) describes"))
             return
         for keyword, setting, wrong in _parsed(str(file), data):
             if wrong is not None:
@@ -165,6 +163,17 @@ class Reader:
             return "%" if match[1] == "%" else tokens.get(match[1], "")
 
         return re.sub(r"%(.?)", token, text)
+
+
+def read_file(file: Path, most: int) -> bytes:
+    """Read a file that a site names. Raises OSError, also for a pipe, a device, and more bytes than ``most``."""
+    if not file.is_file():
+        raise OSError(0, "it isn't a file") if file.exists() else FileNotFoundError(0, "it doesn't exist")
+    with file.open("rb") as opened:
+        data = opened.read(most + 1)
+    if len(data) > most:
+        raise OSError(0, f"it is larger than {size(most)}")
+    return data
 
 
 @lru_cache(maxsize=16)

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from infra.transports.ssh_agent import Agent, AgentKey
 from infra.transports.ssh_auth import Identity
 from infra.transports.ssh_certificates import SUFFIX, host_fault, key_in, lifetime_fault, load_certificate, principals_of
+from infra.transports.ssh_config_file import SIZE_MAX, read_file
 from infra.transports.ssh_connection import shown
 from infra.transports.ssh_errors import FOREIGN
 from infra.transports.ssh_identity_files import identity_fault
@@ -134,7 +135,7 @@ class _Loader:
         beside = [Path(f"{path}-cert.pub")] if path is not None and os.path.exists(f"{path}-cert.pub") else []
         for each in [] if key.public_blob else dict.fromkeys((*self.hop.certificates, *beside)):
             try:
-                certificate = load_certificate(each.read_bytes())
+                certificate = load_certificate(read_file(each, SIZE_MAX))
                 fault = "" if certificate else "isn't a certificate"
             except OSError as error:
                 certificate, fault = None, f"can't be read: {error.strerror}"
@@ -178,7 +179,7 @@ def _public_blob(path: Path) -> bytes | None:
     """Return the public key of an identity, from the file itself or the .pub beside it."""
     for each in (path, Path(f"{path}.pub")):
         try:
-            fields = each.read_bytes().split()
+            fields = read_file(each, SIZE_MAX).split()
             if not fields[0].startswith(b"-----"):
                 return base64.b64decode(fields[1], validate=True)
         except (OSError, LookupError, ValueError):

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from infra.transports.ssh_config_file import is_match
+from infra.transports.ssh_config_file import is_match, read_file
 
 TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 """Types of keys that Sluice can verify."""
+SIZE_MAX = 64 * 1024 * 1024
+"""Bytes of one file."""
 _MARKERS = ("@cert-authority", "@revoked")
 
 
@@ -99,7 +101,7 @@ def _without(keys: tuple[KnownKey, ...], revoked: frozenset[bytes]) -> tuple[Kno
 
 def _lines(file: Path, complaints: list[str]) -> tuple[_Line, ...]:
     try:
-        return _parsed(str(file), file.read_text("utf-8", "surrogateescape"))
+        return _parsed(str(file), read_file(file, SIZE_MAX).decode("utf-8", "surrogateescape"))
     except OSError as error:
         complaints.append(f"{file}: {error.strerror}")
         return ()

@@ -216,13 +216,15 @@ def test_relative_paths_are_below_the_site_and_a_tilde_is_home(tmp_path: Path, m
     assert (found.certificates, found.known_hosts) == ((tmp_path / "keys/a-cert.pub",), (tmp_path / "known",))
 
 
-@pytest.mark.parametrize(("make", "why"), [("absent", "doesn't exist"), ("directory", "isn't a file"), ("binary", "binary")])
+@pytest.mark.parametrize(
+    ("make", "why"), [("absent", "doesn't exist"), ("directory", "isn't a file"), ("binary", "binary"), ("large", "larger than 1 MiB")]
+)
 def test_a_file_that_is_no_configuration_is_one_problem(make: str, why: str, tmp_path: Path) -> None:
     path = tmp_path / "config"
     if make == "directory":
         path.mkdir()
-    elif make == "binary":
-        path.write_bytes(os.urandom(64) + b"\0")
+    elif make != "absent":
+        path.write_bytes(b"\0" if make == "binary" else b"#" * (1024 * 1024 + 1))
     (problem,) = resolve(path, "web", site=tmp_path).problems
     assert why in str(problem)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -98,10 +99,14 @@ def test_cas_are_found_by_the_same_patterns(lines: list[str], expected: str, tmp
 def test_several_files_count_and_one_that_cannot_be_read_or_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "one").write_text(f"web {key('a')}\nweb ssh-dss AAAA\ndb ssh-ed25519 broken\nweb ssh-ed25519 broken\n")
     (tmp_path / "two").write_bytes(b"\xff\xfe\n" + f"web {key('b')}\n".encode())
-    found = known_keys([tmp_path / "one", tmp_path / "absent", tmp_path / "two"], ("web",))
+    os.mkfifo(tmp_path / "pipe")  # nobody writes there
+    files = [tmp_path / "one", tmp_path / "absent", tmp_path / "pipe", Path("/dev/zero"), tmp_path / "two"]
+    found = known_keys(files, ("web",))
     assert letters(found) == "ab"
     assert [each.removeprefix(f"{tmp_path}/") for each in found.complaints] == [
-        "absent: No such file or directory",
+        "absent: it doesn't exist",
+        "pipe: it isn't a file",
+        "/dev/zero: it isn't a file",
         "one:2: no key that Sluice can verify (ssh-dss)",
         "one:4: no key that Sluice can verify (ssh-ed25519)",
     ]
