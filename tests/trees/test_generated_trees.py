@@ -23,7 +23,7 @@ from tests.trees.case import Found, base_directory, try_case
 CASES = 40
 """Always the first ones; ``make soak`` tries more."""
 TRIED = 150
-"""Cases within which a control must be caught; most are by one of the first ten."""
+"""Cases within which a control must be caught, where the case that is known to catch it no longer does."""
 
 
 @pytest.fixture
@@ -92,44 +92,50 @@ def _removes_foreign_files(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PreviousState, "has_placed", lambda _state, _path, kind: kind is not None)
 
 
-CONTROLS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
-    "a dry run that forgets replacements": ("the dry run didn't name it", _forgets(ChangeKind.REPLACED)),
-    "a dry run that forgets what is taken over": ("the dry run didn't name it", _forgets(ChangeKind.TAKEN_OVER)),
-    "a dry run that forgets foreign removals": ("the dry run didn't name it", _forgets(ChangeKind.FOREIGN_REMOVED)),
-    "a dry run that forgets removals": ("the dry run doesn't name as removed", _forgets(ChangeKind.REMOVED)),
-    "a dry run that forgets times": ("the dry run didn't name it", _forgets(ChangeKind.TIME)),
+CONTROLS: dict[str, tuple[int, str, Callable[[pytest.MonkeyPatch], None]]] = {
+    "a dry run that forgets replacements": (6, "the dry run didn't name it", _forgets(ChangeKind.REPLACED)),
+    "a dry run that forgets what is taken over": (29, "the dry run didn't name it", _forgets(ChangeKind.TAKEN_OVER)),
+    "a dry run that forgets foreign removals": (9, "the dry run didn't name it", _forgets(ChangeKind.FOREIGN_REMOVED)),
+    "a dry run that forgets removals": (9, "the dry run doesn't name as removed", _forgets(ChangeKind.REMOVED)),
+    "a dry run that forgets times": (2, "the dry run didn't name it", _forgets(ChangeKind.TIME)),
     "a dry run that sees no obstacle": (
+        1,
         "it stopped, and the dry run didn't say so",
         lambda patch: patch.setattr(rehearse, "_stops", lambda _plan, _question: []),
     ),
     "a dry run that cries wolf": (
+        2,
         "the dry run says it would stop, and it ran",
         lambda patch: patch.setattr(rehearse, "_stops", lambda _plan, _question: [Stop("wolf")]),
     ),
-    "a dry run that leaves something": ("the dry run of zone 1.1 left", _leaves_something),
-    "a planner that takes over modes of foreign directories": ("a foreign directory isn't as it was", _takes_over_modes),
+    "a dry run that leaves something": (0, "the dry run of zone 1.1 left", _leaves_something),
+    "a planner that takes over modes of foreign directories": (2, "a foreign directory isn't as it was", _takes_over_modes),
     "a planner that replaces foreign things by other kinds": (
+        2,
         "a foreign ",
         lambda patch: patch.setattr(planner._Planner, "_check_replaceable", lambda *_: None),
     ),
-    "a planner that takes everything for its own": ("the dry run didn't name it", _removes_foreign_files),
+    "a planner that takes everything for its own": (2, "the dry run didn't name it", _removes_foreign_files),
     "a mirror without its excludes": (
+        25,
         "excluded from a mirror, and gone",
         lambda patch: patch.setattr(Excludes, "covers", lambda *_args, **_names: False),
     ),
     "an undo that restores no metadata": (
+        25,
         "a failed run left",
         lambda patch: patch.setattr(undo, "_restore_metadata", lambda *_: None),
     ),
-    "an undo that puts nothing back": ("a failed run left", lambda patch: patch.setattr(undo, "_put_back", lambda *_: None)),
-    "a plan that never ends": ("the second run", lambda patch: patch.setattr(Plan, "is_empty", False)),
+    "an undo that puts nothing back": (29, "a failed run left", lambda patch: patch.setattr(undo, "_put_back", lambda *_: None)),
+    "a plan that never ends": (5, "the second run", lambda patch: patch.setattr(Plan, "is_empty", False)),
 }
+"""What is broken: a case known to find it out, what it says, and how it is broken."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("control", CONTROLS)
 def test_broken_code_is_found_out(base: Path, monkeypatch: pytest.MonkeyPatch, control: str) -> None:
-    expected, break_it = CONTROLS[control]
+    known, expected, break_it = CONTROLS[control]
     break_it(monkeypatch)
 
-    assert any(expected in each for number in range(TRIED) for each in try_case(number, base).violations)
+    assert any(expected in each for number in (known, *range(TRIED)) for each in try_case(number, base).violations)
