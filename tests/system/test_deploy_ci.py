@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -17,6 +16,8 @@ import yaml
 from infra.orchestrator.server_address import ServerAddress, is_healthy, read_address, state_directory
 from tests.system.production import DEPLOY
 from tests.system.sshd import free_port
+from tests.system.typed import SLUICE
+from tests.system.warm import Warm
 
 SCRIPT = DEPLOY / "ci" / "site"
 SITE = """\
@@ -44,7 +45,7 @@ files:
 class Checkout:
     """A checkout of a site's repository, where CI has it."""
 
-    def __init__(self, directory: Path, api_url: str) -> None:
+    def __init__(self, directory: Path, api_url: str, warm: Warm) -> None:
         self.site, self.live, self.summary = directory / "blueprints", directory / "live", directory / "summary.md"
         self.site.mkdir()
         (self.site / "site.yaml").write_text(SITE.format(work=directory / "work", source=directory / "source"))
@@ -53,7 +54,7 @@ class Checkout:
             "HOME": str(directory),
             "PREFECT_HOME": str(directory / "prefect"),
             "PREFECT_API_URL": api_url,
-            "SLUICE": str(Path(sys.executable).with_name("sluice")),
+            "SLUICE": str(warm.program),
             "SLUICE_STATE": str(directory / "state"),
             "SLUICE_LIVE_SITE": str(self.live),
             "GITHUB_STEP_SUMMARY": str(self.summary),
@@ -80,8 +81,8 @@ class Checkout:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, server: ServerAddress) -> Checkout:
-    return Checkout(tmp_path, server.api_url)
+def checkout(tmp_path: Path, server: ServerAddress, warm: Warm) -> Checkout:
+    return Checkout(tmp_path, server.api_url, warm)
 
 
 def test_a_change_is_planned_and_applied_once_and_an_invalid_one_not_at_all(checkout: Checkout) -> None:
@@ -197,9 +198,9 @@ def run_by_a_worker(checkout: Checkout, *words: str) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_workers_of_up_on_the_live_link_follow_each_release_and_a_refresh_withdraws_nothing_of_it(tmp_path: Path) -> None:
+def test_workers_of_up_on_the_live_link_follow_each_release_and_a_refresh_withdraws_nothing_of_it(tmp_path: Path, warm: Warm) -> None:
     port = free_port()
-    checkout = Checkout(tmp_path, f"http://127.0.0.1:{port}/api")
+    checkout = Checkout(tmp_path, f"http://127.0.0.1:{port}/api", warm)
     (tmp_path / "source").mkdir()
     (tmp_path / "source/a").write_text("a")
     del checkout.environment["SLUICE_STATE"]  # the place of the database shall be the one that the live link gives
@@ -212,7 +213,7 @@ def test_workers_of_up_on_the_live_link_follow_each_release_and_a_refresh_withdr
 
     without_url = {k: v for k, v in checkout.environment.items() if k != "PREFECT_API_URL"} | {"SLUICE_SITE": str(checkout.live)}
     with (tmp_path / "up.log").open("w") as log:
-        up = subprocess.Popen([checkout.environment["SLUICE"], "up", "--port", str(port)], cwd=tmp_path, env=without_url, stderr=log)
+        up = subprocess.Popen([SLUICE, "up", "--port", str(port)], cwd=tmp_path, env=without_url, stderr=log)
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XDG_STATE_HOME", str(tmp_path / "states"))

@@ -3,6 +3,7 @@
 Importing takes more of a command's time than what it does. In all else a forked command is one that was typed: its environment, output,
 signals and exit code are its own, and it can be killed. ``Warm`` starts the process once; it ends with its socket. What Prefect reads
 from the environment when it is imported is that of ``Warm``, but for the server's address.
+``Warm.program`` is the command as a file, for scripts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,6 +26,18 @@ from typing import NoReturn
 
 PROJECT = Path(__file__).parents[2]
 _REQUEST_MAX = 1 << 16
+_PROGRAM = """\
+#!{python} -ISu
+import json, os, socket, sys
+ours, theirs = os.pipe()
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+    line.connect({socket!r})
+    socket.send_fds(line, [json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode()], [theirs, 1, 2])
+os.close(theirs)
+with os.fdopen(ours) as report:
+    report.readline()
+    sys.exit(int(report.readline()))
+"""
 
 
 class Command:
@@ -88,15 +102,23 @@ class Warm:
     """Where commands are forked."""
 
     def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="sluice-warm-")
+        listening = Path(self._directory.name, "socket")
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        code = "import sys; from tests.system.warm import serve; serve(int(sys.argv[1]))"
-        with theirs:
+        code = "import sys; from tests.system.warm import serve; serve(*map(int, sys.argv[1:]))"
+        with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as programs:
+            programs.bind(str(listening))
+            programs.listen()
+            fds = [theirs.fileno(), programs.fileno()]
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-c", code, *map(str, fds)],
+                pass_fds=fds,
                 env={**os.environ, "PYTHONPATH": str(PROJECT)},
                 stdin=subprocess.DEVNULL,
             )
+        self.program = Path(self._directory.name, "sluice")
+        self.program.write_text(_PROGRAM.format(python=sys.executable, socket=str(listening)))
+        self.program.chmod(0o700)
 
     def start(self, *words: str, environment: Mapping[str, str], cwd: Path | None = None, apart: bool = False) -> Command:
         """Start a command; what it says on stderr comes with its output, or ``apart``."""
@@ -111,9 +133,10 @@ class Warm:
         """No command is started any more."""
         self._line.close()
         self._process.wait(120)
+        self._directory.cleanup()
 
 
-def serve(line: int) -> None:
+def serve(line: int, listening: int) -> None:
     """The warm process: fork what is asked for. Returns in a command's process, once that is done."""
     from cli.prefect_run import _prepare
     from cli.session import Session
@@ -126,13 +149,18 @@ def serve(line: int) -> None:
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # those that wait for a command are waited for by nobody
     gc.freeze()
-    ours = socket.socket(fileno=line)
+    ours, programs = socket.socket(fileno=line), socket.socket(fileno=listening)
     while True:
-        request, fds, _, _ = socket.recv_fds(ours, _REQUEST_MAX, 3)
+        if ours in select.select([ours, programs], [], [])[0]:
+            request, fds, _, _ = socket.recv_fds(ours, _REQUEST_MAX, 3)
+        else:
+            with programs.accept()[0] as asked:
+                request, fds, _, _ = socket.recv_fds(asked, _REQUEST_MAX, 3)
         if not request:
             return
         if os.fork() == 0:
             ours.close()
+            programs.close()
             _wait(*json.loads(request), fds)
             cli.main.main()
         for fd in fds:
