@@ -35,6 +35,9 @@ def chosen_subscribers(site: Site, words: Sequence[str]) -> list[Subscriber]:
             if not matching:
                 raise NotFoundError(f"no active Subscriber matches {word}", remedy=_there_are(site))
             found |= matching
+        elif "," in word:
+            listed = ", ".join(f"'{each.strip()}'" for each in word.split(","))
+            raise NotFoundError(f"no Subscriber is named {word!r}", remedy=f'name each by itself, or write "name in ({listed})"')
         else:
             found[word] = site.subscriber(word)
     return list(found.values())
