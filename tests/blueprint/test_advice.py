@@ -230,3 +230,9 @@ def test_a_pattern_for_everything_may_be_meant_if_something_is_included_again(si
 def test_a_variable_as_other_tools_write_it_is_told_to_stay_as_it_is(site_of: SiteOf, destination: str, said: str) -> None:
     found = advice(site_of(HEAD.replace("/opt/app", f'"{destination}"')), NOW)
     assert [f"{each.path}: {each.message}: {each.remedy}" for each in found] == ([f"files[0].destination: {said}"] if said else [])
+
+
+def test_a_template_in_an_extended_attribute_is_told_to_stay_as_it_is(site_of: SiteOf) -> None:
+    for text, number in (("{{ NAME }}", 1), ("hq", 0)):
+        given = HEAD.replace("/opt/app}", f'/opt/app, xattrs: {{user.origin: "{text}"}}}}')
+        assert [each.path for each in advice(site_of(given), NOW)] == ["files[0].xattrs.user.origin"] * number

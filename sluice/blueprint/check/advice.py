@@ -6,7 +6,8 @@ Given for a Distribution:
 
 - an owner is set, and a Subscriber is reached by an account that isn't root: its agent cannot set owners, and receives nothing.
 - mail goes out for every revision, since ``when_left`` reaches down to the first.
-- a destination has a variable as other tools write them, such as ``${NAME}``: it is taken as it stands.
+- a destination has a variable as other tools write them, such as ``${NAME}``: it is taken as it stands,
+  as a template in an extended attribute is.
 - an exclude looks like the syntax of another tool (``foreign_excludes.py``).
 
 Given for the site: a file or a directory isn't read although it looks as if it were to be.
@@ -123,6 +124,10 @@ def _of_distribution(site: Site, distribution: Distribution) -> Iterator[Advice]
         if (variable := _FOREIGN_VARIABLE.search(entry.destination)) is not None:
             what, name = f"{variable[0]} is taken as it stands", next(filter(None, variable.groups())).rpartition(".")[2]
             yield _advice(distribution.origins, f"files[{index}].destination", what, f"write {{{{ {name} }}}} if a variable is meant")
+        for name, text in entry.xattrs.items() if not isinstance(entry.xattrs, str) else ():
+            if "{{" in text:
+                what, remedy = f"{text} is taken as it stands: a revision is the same for all Subscribers", "write the text itself"
+                yield _advice(distribution.origins, f"files[{index}].xattrs.{name}", what, remedy)
         for number, what, remedy in foreign_syntax(entry.exclude, str(entry.source)):
             yield _advice(distribution.origins, f"files[{index}].exclude[{number}]", what, remedy)
     earlier: list[Action] = []
