@@ -7,6 +7,7 @@ directories, and the directories ``files``, ``keys`` and ``var`` aren't. ``reade
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,15 @@ def blueprint_files(directory: Path) -> list[Path]:
     if not found:
         raise wrong("contains no blueprints", remedy="write a .yaml file, or create a site with sluice init")
     return sorted(found)
+
+
+def text_size(file: Path) -> int:
+    """Return the bytes of a file; 0 if it isn't one or can't be looked at."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def is_blueprint(name: str) -> bool:

@@ -1,6 +1,7 @@
 """Count what costs much for each value and little text, so that a site's validation takes time in proportion to its text.
 
 An RFC 5545 rule is searched for its times, of a time zone all clock changes are found, and unknown words are compared with all known ones.
+A site may have so many of each for every begun 64 KiB of its blueprints.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+SHARE = 64 * 1024
+"""Bytes of blueprints, begun, for each of which a site may have the following."""
 RULES_MAX = 20
-"""Most different rules of a site."""
+"""Most different rules."""
 ZONES_MAX = 50
-"""Most different time zones of a site."""
+"""Most different time zones."""
 COMPARISONS_MAX = 50_000
-"""Most words of a site that unknown words are compared with; what is unknown after that has no suggestion."""
+"""Most words that unknown words are compared with; what is unknown after that has no suggestion."""
 LONGEST_WORD = 100
 """Characters of the longest word that is compared."""
 
 
 @dataclass(slots=True)
 class _Counted:
+    shares: int = 1
     rules: set[tuple[str, str]] = field(default_factory=set)
     zones: set[str] = field(default_factory=set)
     comparisons: int = 0
@@ -44,10 +48,20 @@ def _site() -> _Counted:
     return _SITE.get() or _Counted()
 
 
+def expect(size: int) -> None:
+    """Bound what is counted by the bytes of the site's blueprints; call it before the first of them is judged."""
+    _site().shares = max(1, -(-size // SHARE))
+
+
+def most(of_share: int) -> int:
+    """Return how many a site of this size may have, if each share may have a number."""
+    return of_share * _site().shares
+
+
 def may_have_rule(rule: str, zone: str) -> bool:
     """Count a rule; False if it is one too many."""
     found = _site().rules
-    if len(found) < RULES_MAX:
+    if len(found) < most(RULES_MAX):
         found.add((rule, zone))
     return (rule, zone) in found
 
@@ -55,7 +69,7 @@ def may_have_rule(rule: str, zone: str) -> bool:
 def may_have_zone(zone: str) -> bool:
     """Count a time zone; False if it is one too many."""
     found = _site().zones
-    if len(found) < ZONES_MAX:
+    if len(found) < most(ZONES_MAX):
         found.add(zone)
     return zone in found
 
@@ -64,4 +78,4 @@ def may_compare(word: str, number: int) -> bool:
     """Count a word that is to be compared with a number of others; False if that would take too long."""
     found = _site()
     found.comparisons += number
-    return found.comparisons <= COMPARISONS_MAX and len(word) <= LONGEST_WORD
+    return found.comparisons <= most(COMPARISONS_MAX) and len(word) <= LONGEST_WORD

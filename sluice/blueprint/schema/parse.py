@@ -10,8 +10,9 @@ from typing import Generic, TypeVar, cast
 from pydantic import ValidationError
 
 from sluice.blueprint.read.document import Document
-from sluice.blueprint.read.files import blueprint_files
-from sluice.blueprint.read.reader import read_documents
+from sluice.blueprint.read.files import blueprint_files, text_size
+from sluice.blueprint.read.reader import FILE_MAX, read_documents
+from sluice.blueprint.schema.bounds import expect
 from sluice.blueprint.schema.complaints import complaints, keys_of
 from sluice.blueprint.schema.kinds import KINDS
 from sluice.blueprint.schema.not_yet import KINDS as LATER_KINDS
@@ -52,6 +53,7 @@ class Parts:
         except BlueprintError as e:
             self.errors.append(e)
             return
+        expect(sum(size for file in files if (size := text_size(file)) <= FILE_MAX))
         for file in files:
             documents = read_documents(file, self.errors)
             self.are_complete &= documents is not None

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, WrapValidator, model_validator
 
 from sluice.blueprint.schema import values
-from sluice.blueprint.schema.bounds import RULES_MAX, ZONES_MAX, may_have_rule, may_have_zone
+from sluice.blueprint.schema.bounds import RULES_MAX, ZONES_MAX, may_have_rule, may_have_zone, most
 from sluice.blueprint.schema.part import Part, left_out
 from sluice.blueprint.schema.values import refuse
 from sluice.model.schedule import IMMEDIATELY, NEVER, Kind, Schedule, Window
@@ -143,10 +143,11 @@ class SchedulePart(Part):
         if self.starting is not None and self.every is None:
             raise refuse("has no effect without every:", "leave out starting:", "starting")
         if not may_have_zone(self.timezone or "UTC"):
-            raise refuse(f"is more than the {ZONES_MAX} time zones that a site may have", "write one that other schedules have", "timezone")
+            what = f"is more than the {most(ZONES_MAX)} time zones that a site of this size may have"
+            raise refuse(what, "write one that other schedules have", "timezone")
         if self.rrule is not None and not may_have_rule(self.rrule, self.timezone or "UTC"):
             remedy = "write daily, weekly, monthly, yearly or cron, or a rule that other schedules have"
-            raise refuse(f"is more than the {RULES_MAX} different rules that a site may have", remedy, "rrule")
+            raise refuse(f"is more than the {most(RULES_MAX)} different rules that a site of this size may have", remedy, "rrule")
         if (problem := problem_with(self.to_model())) is not None:
             raise refuse(problem.what, problem.remedy, kinds[0])
         return self
