@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cli import main
 from demo.screen import Terminal
 from infra.orchestrator.server_address import ServerAddress
 from tests.cli.conftest import Result, Sluice
@@ -65,15 +66,27 @@ class Shell:
         )
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory, state: Path) -> Path:
+    """A new site whose Subscribers are bootstrapped, kept as it is in ``kept`` beside the one that tests change."""
+    directory = tmp_path_factory.mktemp("typed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLUICE_SITE", str(directory / "site"))
+        patch.setenv("SLUICE_STATE", str(state))
+        for words in (("init", str(directory / "site")), ("validate",), ("subscriber", "bootstrap", "--all")):
+            assert main.run(words) == 0
+    (directory / "site").rename(directory / "kept")
+    return directory
+
+
 @pytest.fixture
-def shell(tmp_path: Path, state: Path, server: ServerAddress, warm: Warm, sluice: Sluice, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """A new site whose Subscribers are bootstrapped."""
-    shell = Shell(tmp_path, state, warm, PREFECT_API_URL=server.api_url)
+def shell(kept: Path, state: Path, server: ServerAddress, warm: Warm, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """The new site, put back to its beginning."""
+    shell = Shell(kept, state, warm, PREFECT_API_URL=server.api_url)
+    shutil.rmtree(shell.site, ignore_errors=True)
+    shutil.copytree(kept / "kept", shell.site, symlinks=True)
     monkeypatch.setenv("SLUICE_SITE", str(shell.site))
     monkeypatch.setenv("SLUICE_STATE", str(state))
-    assert sluice("init", shell.site).code == 0
-    assert sluice("validate").code == 0
-    assert sluice("subscriber", "bootstrap", "--all").code == 0
     return shell
 
 
