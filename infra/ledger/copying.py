@@ -69,7 +69,7 @@ def copy_ledger(source: str, target: str, *, now: datetime, dry_run: bool = Fals
         raise LedgerError(f"there is no ledger {path_of(source)}", remedy="name the file, or the URL of a database")
     is_new_file = not target.startswith(POSTGRES) and not path_of(target).exists()
     old, new = _database(source, exclusive=True), _database(target)
-    if old.name == new.name:
+    if old.name == new.name or _is_one_file(source, target):
         raise LedgerError(f"ledger {old.name} is source and target", remedy="name two")
     try:
         with nullcontext() if source.startswith(POSTGRES) else at_work(path_of(source).absolute(), alone=True):
@@ -79,6 +79,12 @@ def copy_ledger(source: str, target: str, *, now: datetime, dry_run: bool = Fals
     finally:
         old.close()
         new.close()
+
+
+def _is_one_file(*places: str) -> bool:
+    """Whether both are the same file, by a link too: it would wait for its own lock."""
+    files = [path_of(place) for place in places if not place.startswith(POSTGRES)]
+    return len(files) == len(places) and all(each.exists() and each.samefile(files[0]) for each in files)
 
 
 def _database(place: str, *, exclusive: bool = False) -> Database:

@@ -179,9 +179,17 @@ def test_a_source_that_is_missing_or_no_ledger_is_refused_and_nothing_is_made(pl
     assert not (tmp_path / "none.db").exists()
 
 
-def test_a_ledger_is_not_copied_onto_itself(source: str) -> None:
+@pytest.mark.parametrize("by", ["its name", "a link", "a hard link"])
+def test_a_ledger_is_not_copied_onto_itself(by: str, source: str) -> None:
+    target = Path(source).with_name("linked.db")
+    if by == "a link":
+        target.symlink_to(source)
+    elif by == "a hard link":
+        target.hardlink_to(source)
+    else:
+        target = Path(source)
     with pytest.raises(LedgerError, match="is source and target"):
-        copied(source, f"sqlite:///{source}")
+        copied(source, f"sqlite:///{target}")
 
 
 def test_a_row_that_does_not_read_back_undoes_everything(source: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
