@@ -90,6 +90,13 @@ class Filesystem(Protocol):
             is_directory: A trusted link at the very end is followed; a single file replaces it.
         """
 
+    def places(self, paths: Sequence[str]) -> Sequence[str]:
+        """Return where absolute paths without links lie on their file systems: two that a bind mount makes one lie at the same place.
+
+        Returns:
+            The number of the file system and a path on it, to be compared as absolute paths are; the path itself if it can't be told.
+        """
+
     def open_root(self, directory: str) -> Root:
         """Open an existing directory by its absolute path without links."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from infra.filesystem.local import LocalFilesystem
@@ -32,6 +32,9 @@ class FaultyFilesystem:
 
     def locate(self, path: str, *, is_directory: bool) -> ResolvedPath:
         return self._real.locate(path, is_directory=is_directory)
+
+    def places(self, paths: Sequence[str]) -> Sequence[str]:
+        return self._real.places(paths)
 
     def owner(self, text: str) -> Owner:
         return self._real.owner(text)

@@ -109,13 +109,14 @@ def test_staging_that_an_extraction_without_a_journal_left_makes_room(tmp_path: 
 
 
 def test_two_places_on_one_file_system_need_their_sum(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:
-    """A file system that is mounted twice: staging stands at both mount points, and each alone would have room."""
+    """A directory of a file system that is mounted elsewhere too: staging stands at both mount points, and each alone would have room."""
     host, first, second = Host(tmp_path), tmp_path / "first", tmp_path / "second"
     mounted(first, "8m")
     second.mkdir()
+    (first / "part").mkdir()
     (tmp_path / "source").mkdir()
     (tmp_path / "source/file").write_bytes(os.urandom(5 * MIB))
-    if subprocess.run(["mount", "--bind", first, second], capture_output=True, check=False).returncode:
+    if subprocess.run(["mount", "--bind", first / "part", second], capture_output=True, check=False).returncode:
         missing("the right to mount file systems")
     try:
         made = make("1.1", tmp_path / "source", tmp_path / "source")
@@ -124,7 +125,7 @@ def test_two_places_on_one_file_system_need_their_sum(tmp_path: Path, mounted: C
         subprocess.run(["umount", second], check=True)
     assert receipt.failure is not None
     assert "zone 1.1 needs 11 MiB" in receipt.failure.message
-    assert list(first.iterdir()) == []
+    assert list(first.rglob("*")) == [first / "part"]
 
 
 def test_what_must_stay_free_stays_free(tmp_path: Path, mounted: Callable[[Path, str], None]) -> None:

@@ -118,9 +118,62 @@ def test_a_bind_mount_opens_no_way_for_a_mirror_into_what_others_placed_or_the_a
         assert not (data / "free/old").exists() or mirrored != "mnt/free"
         return
     assert failed(receipt).message == changes.stops[0].message
-    assert failed(receipt).message.startswith(f"{target} can't be mirrored: ")
+    inside = f"{target}/ reaches into the agent's working directory" if mirrored == "mnt/host/work/new" else f"{target} can't be mirrored: "
+    assert failed(receipt).message.startswith(inside)
     assert (tree_of(data / "one"), tree_of(data / "two"), tree_of(data / "file")) == before
     assert host.held.status().extracted is not None
+
+
+@pytest.mark.parametrize("place", ["mnt/host/work", "mnt/host/work/new/er", "mnt/host", "inner", "inner/new", "inner/more/file"])
+def test_no_destination_reaches_into_the_working_directory_by_way_of_a_bind_mount(tmp_path: Path, mount: Mount, place: str) -> None:
+    data = tmp_path / "data"
+    host, names = Host(data / "host"), ("work/distributors/hq/a",) if place == "mnt/host" else ("a", "deep/b")
+    made = make("1.1", planted(tmp_path / "single", "single") / "single" if "file" in place else planted(tmp_path / "source", *names))
+    host.receive(made)
+    for point, of in (("mnt", data), ("inner", data / "host/work/distributors")):
+        (tmp_path / point).mkdir()
+        mount(tmp_path / point, "--bind", str(of))
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*") if "receipts" not in path.parts}
+
+    (stop,) = foretold(host, made, tmp_path / place).stops
+    failure = failed(host.extract(made, tmp_path / place))
+
+    assert failure.message == stop.message == f"{tmp_path / place}/ reaches into the agent's working directory"
+    assert {path: path.stat().st_mtime_ns for path in before}.keys() == before.keys()
+    assert not {path.name for path in data.rglob("*")} & {"a", "b", "er", "new", "more"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ("data/one", "mnt/one", "are one directory, or one of them lies in the other, by way of a mount"),
+        ("data/one", "inner", "are one directory, or one of them lies in the other, by way of a mount"),
+        ("data/one", "inner/new/est", "are one directory, or one of them lies in the other, by way of a mount"),
+        ("data/one", "mnt/two", "are one directory by way of a mount, and destinations use both paths"),
+        ("data/one", "inner two/new", ""),
+    ],
+)
+def test_two_destinations_that_a_bind_mount_makes_one_are_told_so(tmp_path: Path, mount: Mount, one: str, other: str, message: str) -> None:
+    for directory in ("data/one", "data/two", "mnt", "inner", "inner two"):
+        (tmp_path / directory).mkdir(parents=True)
+    for point, of in (("mnt", "data"), ("inner", "data/one"), ("inner two", "data/two")):
+        mount(tmp_path / point, "--bind", str(tmp_path / of))
+    source = planted(tmp_path / "source")
+    host, made = Host(tmp_path), make("1.1", source, source)
+    host.receive(made)
+    destinations = tmp_path / one, tmp_path / other
+
+    stops = rehearse_extraction(host.context, Question(made.manifest, tuple(map(str, destinations)))).stops
+    receipt = host.extract(made, *destinations)
+
+    if not message:
+        assert (stops, receipt.failure) == ((), None)
+        return
+    failure = failed(receipt)
+    assert [(stop.message, stop.remedy) for stop in stops] == [(failure.message, failure.remedy)]
+    assert failure.message.endswith(message)
+    assert not list((tmp_path / "data/one").iterdir())
+    assert host.leftovers(tmp_path) == []
 
 
 def test_a_mount_that_comes_between_the_look_and_the_swap_is_told_as_one(tmp_path: Path, mount: Mount) -> None:

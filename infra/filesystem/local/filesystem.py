@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 
 from infra.filesystem.local.calls import kernel_opens_beneath, open_beneath
 from infra.filesystem.local.directories import DIRECTORY, open_part_by_part
 from infra.filesystem.local.metadata import may_give, numbers_of, owner_refused
+from infra.filesystem.local.mounts import places_of
 from infra.filesystem.local.root import LocalRoot
 from infra.filesystem.local.seam import translate
 from sluice.errors import DestinationError
@@ -42,6 +44,10 @@ class LocalFilesystem:
             raise translate(error, f"{walk.path} on the way to {path}") from error
         finally:
             walk.close()
+
+    def places(self, paths: Sequence[str]) -> Sequence[str]:
+        """See the port."""
+        return places_of(paths)
 
     def open_root(self, directory: str) -> LocalRoot:
         """See the port."""

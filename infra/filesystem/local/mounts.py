@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from infra.filesystem.local.calls import attributes
+
+_ANYWHERE = -1
+"""No directory: a path is absolute."""
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
@@ -14,7 +19,7 @@ def mounts_below(directory: str) -> list[str]:
     prefix = directory.rstrip("/") + "/"
     found = set()
     for fields in _mounts():
-        point = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), fields[4]).decode(errors="surrogateescape")
+        point = _text(fields[4])
         if point.startswith(prefix) and point != prefix:
             found.add(point.removeprefix(prefix))
     return sorted(found)
@@ -29,6 +34,26 @@ def is_mount_point(path: str) -> bool:
         return False
 
 
+def places_of(paths: Sequence[str]) -> list[str]:
+    """See ``Filesystem.places``."""
+    mounts: dict[int, tuple[str, str, str]] = {}
+    with suppress(OSError):
+        mounts = {int(fields[0]): (fields[2].decode(), _text(fields[3]), _text(fields[4])) for fields in _mounts()}
+    return [_place(path, mounts) for path in paths]
+
+
+def _place(path: str, mounts: Mapping[int, tuple[str, str, str]]) -> str:
+    found = None
+    for existing in (path, *map(str, Path(path).parents)):
+        with suppress(OSError):  # missing, or closed to this account: the next directory above it tells
+            found = mounts.get(attributes(_ANYWHERE, existing).mount)
+            break
+    if found is None:
+        return path
+    device, top, point = found
+    return f"{device}{top.rstrip('/')}/{path.removeprefix(point).lstrip('/')}"
+
+
 def mount_devices() -> Mapping[int, tuple[int, int]]:
     """Return major and minor number of each mount's file system, by the mount's number. Raises OSError."""
     found = {}
@@ -41,6 +66,10 @@ def mount_devices() -> Mapping[int, tuple[int, int]]:
 def mount_types() -> Mapping[int, str]:
     """Return the kind of each mount's file system, such as ext4, by the mount's number. Raises OSError."""
     return {int(fields[0]): fields[fields.index(b"-") + 1].decode() for fields in _mounts()}
+
+
+def _text(escaped: bytes) -> str:
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), escaped).decode(errors="surrogateescape")
 
 
 def _mounts() -> Iterator[list[bytes]]:

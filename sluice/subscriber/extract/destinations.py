@@ -86,7 +86,19 @@ class LocatedDestinations:
             if not located.below and not destination.is_directory:
                 raise DestinationError("a file can't take the place of the file system's root", remedy="choose another destination")
             self._all.append(LocatedDestination(number, destination, root, located.below))
+        places = self._filesystem.places([at.top for at in self._all])
         # Sorted as directories, paths below another follow it at once: neighbours are enough, however many an unsigned rehearsal names.
-        for one, other in pairwise(sorted((at.top for at in self._all), key=lambda top: f"{top.rstrip('/')}/")):
-            if overlap(one, other):
-                raise DestinationError(f"the destinations {one} and {other} overlap", remedy="separate them in the blueprint")
+        for one, other in _neighbours([(at.top, at.top) for at in self._all]):
+            raise DestinationError(f"the destinations {one} and {other} overlap", remedy="separate them in the blueprint")
+        for one, other in _neighbours(list(zip(places, (at.top for at in self._all), strict=True))):
+            raise DestinationError(
+                f"the destinations {one} and {other} are one directory, or one of them lies in the other, by way of a mount",
+                remedy="unmount it, or separate them in the blueprint",
+            )
+
+
+def _neighbours(places: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield the names of places of which one is or holds the other."""
+    for (one, name), (other, other_name) in pairwise(sorted(places, key=lambda each: f"{each[0].rstrip('/')}/")):
+        if overlap(one, other):
+            yield name, other_name

@@ -89,7 +89,7 @@ class _Planner:
         """Fill the plan."""
         for at in self._located:
             with self._refusing():
-                check_protected(at, self._context.working_directory, self._areas.name)
+                check_protected(at, self._context, self._areas.name)
                 self._stage_missing_parents(at)
                 for entry in at.destination.entries:
                     self._compare(at, entry)

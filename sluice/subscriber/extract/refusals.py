@@ -8,6 +8,7 @@ from sluice.errors import DestinationError
 from sluice.model.manifest import Entry, EntryKind
 from sluice.ports import PathStat
 from sluice.subscriber.extract.changes import KIND_NAMES, kind_name
+from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestination
 
 _READING = {EntryKind.FILE: (0o400, "u+r"), EntryKind.DIRECTORY: (0o500, "u+rx")}
@@ -44,11 +45,18 @@ def check_readable(name: str, entry: Entry) -> None:
         )
 
 
-def check_protected(at: LocatedDestination, working_directory: str, staging: str) -> None:
+def check_protected(at: LocatedDestination, context: ExtractionContext, staging: str) -> None:
     """Raise DestinationError for a destination that reaches into the agent's working directory, or has the name of its staging."""
     if staging in at.base.split("/"):
         raise DestinationError(f"{at.top} leads through the name of a staging directory", remedy="choose another destination")
-    destination, ours = f"{at.top.rstrip('/')}/", f"{working_directory}/"
-    inside = ours.removeprefix(destination)
-    if destination.startswith(ours) or (inside != ours and any(f"{e.path}/".startswith(inside) for e in at.destination.entries)):
-        raise DestinationError(f"{destination} reaches into the agent's working directory", remedy="choose another destination")
+    paths = at.top, context.working_directory
+    for top, working in (paths, context.filesystem.places(paths)):
+        destination, ours = f"{top.rstrip('/')}/", f"{working}/"
+        inside = ours.removeprefix(destination)
+        if destination.startswith(ours) or (inside != ours and any(f"{e.path}/".startswith(inside) for e in at.destination.entries)):
+            raise working_directory_error(at)
+
+
+def working_directory_error(at: LocatedDestination) -> DestinationError:
+    """Return the error for a destination that is, or leads into, the agent's working directory, by its path or by way of a mount."""
+    return DestinationError(f"{at.top.rstrip('/')}/ reaches into the agent's working directory", remedy="choose another destination")

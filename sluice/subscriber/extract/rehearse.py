@@ -25,7 +25,7 @@ from sluice.subscriber.extract.locked import locked_error, locked_targets
 from sluice.subscriber.extract.plan import Plan
 from sluice.subscriber.extract.planner import plan_extraction
 from sluice.subscriber.extract.removals import MoreThanMostError
-from sluice.subscriber.extract.staging import check_holder, check_room
+from sluice.subscriber.extract.staging import check_apart, check_holder, check_room
 from sluice.subscriber.held.state import DistributionState
 
 
@@ -62,7 +62,8 @@ def _stops(plan: Plan, question: Question) -> list[Stop]:
     if stops:
         return stops
     name = f"{question.manifest.distribution} {question.manifest.revision}"
-    checks: list[Callable[[], None]] = [partial(check_holder, area) for area in plan.areas if area.is_used]
+    used = [area for area in plan.areas if area.is_used]
+    checks: list[Callable[[], None]] = [partial(check_apart, used), *(partial(check_holder, area) for area in used)]
     checks += [partial(check_room, plan, name, question.min_free), partial(_check_unlocked, plan)]
     for check in checks:
         try:

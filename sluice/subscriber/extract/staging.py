@@ -44,6 +44,7 @@ def make_staging(plan: Plan, name: str, *, min_free: int = 0) -> None:
         DestinationError.
     """
     used = [area for area in plan.areas if area.is_used]
+    check_apart(used)
     for area in used:
         check_holder(area)
         area.root.remove(area.staging_path)  # of an extraction whose journal is gone; it takes space as well
@@ -54,6 +55,19 @@ def make_staging(plan: Plan, name: str, *, min_free: int = 0) -> None:
         if not is_private(area.staging) or area.staging.list(""):
             raise DestinationError(
                 f"{area.staging.path} was taken by somebody else while it was made", remedy="find the program that writes there, and end it"
+            )
+
+
+def check_apart(used: Sequence[StagingArea]) -> None:
+    """Raise DestinationError if two areas are one directory, which mounts give two paths: names can't be moved from one to the other."""
+    holders: dict[tuple[int, int], str] = {}
+    for area in used:
+        found = area.root.find(area.holder_path)
+        other = found and holders.setdefault((found.device, found.inode), area.holder_name)
+        if other and other != area.holder_name:
+            raise DestinationError(
+                f"{other} and {area.holder_name} are one directory by way of a mount, and destinations use both paths",
+                remedy="name it in the blueprint by one path in all destinations",
             )
 
 
