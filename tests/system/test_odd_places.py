@@ -87,14 +87,14 @@ def test_a_bind_mount_in_the_way_is_no_lock_that_waiting_would_free(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "mirrored", ["mnt/one", "mnt/one/deep", "mnt/two", "mnt/file", "mnt/host", "mnt/host/work/new", "mnt/free", "mnt/two/new"]
+    "mirrored", ["mnt/one", "mnt/one/deep", "mnt/two", "mnt/file", "mnt/host", "mnt/host/work/new", "mnt/free", "mnt/two/new", "part/er"]
 )
 def test_a_bind_mount_opens_no_way_for_a_mirror_into_what_others_placed_or_the_agent_keeps(
     tmp_path: Path, mount: Mount, mirrored: str
 ) -> None:
-    """Paths differ there, and the directories are the same: they are compared by device and inode."""
+    """Paths differ there, and the directories are the same: they are compared by place, device and inode."""
     data = tmp_path / "data"
-    source, single = planted(tmp_path / "source", "a", "deep/b"), planted(tmp_path, "single") / "single"
+    source, single = planted(tmp_path / "source", "a", "deep/b", "deep/er/c"), planted(tmp_path, "single") / "single"
     host, file = Host(data / "host", distribution="tree"), Host(data / "host", distribution="file")
     for directory in ("two", "file", "free/old"):
         (data / directory).mkdir(parents=True)
@@ -104,6 +104,8 @@ def test_a_bind_mount_opens_no_way_for_a_mirror_into_what_others_placed_or_the_a
     assert file.install(make("1.1", single, distribution="file"), data / "file/conf").outcome is Outcome.INSTALLED
     (tmp_path / "mnt").mkdir()
     mount(tmp_path / "mnt", "--bind", str(data))
+    (tmp_path / "part").mkdir()
+    mount(tmp_path / "part", "--bind", str(data / "two/deeper/tree/deep"))
     planted(data, "free/old/gone")
     mirror, target = make("1.1", planted(tmp_path / "other", "x"), distribution="mirror", synchronize="mirror"), tmp_path / mirrored
     asking = Host(data / "host", distribution="mirror")

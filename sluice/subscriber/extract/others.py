@@ -20,7 +20,7 @@ from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.journal import Journal
 from sluice.subscriber.held.directory import DistributionDirectory
 from sluice.subscriber.held.path_lists import STOOD
-from sluice.subscriber.held.paths import below, is_below, parents
+from sluice.subscriber.held.paths import below, is_below, overlap
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,17 @@ class OtherDestination:
 
 
 class Owned:
-    """Directories that no mirror may be, hold or lie in, by device and inode: a bind mount gives them other paths."""
+    """Directories that no mirror may be, hold or lie in, by place, device and inode: a bind mount gives them other paths."""
 
     def __init__(self, context: ExtractionContext, others: Sequence[OtherDestination]) -> None:
         self._filesystem = context.filesystem
+        self._owners: list[OtherDestination | None] = [None, *others]
+        self._tops = [context.working_directory, *(each.top for each in others)]
         self._around: dict[tuple[int, int], OtherDestination | None] = {}
         """None: the agent's working directory."""
         self._holders: dict[tuple[int, int], OtherDestination] = {}
         """Directories in which another Distribution has a file as its destination."""
-        for path, other in ((context.working_directory, None), *((each.top, each) for each in others)):
+        for path, other in zip(self._tops, self._owners, strict=True):
             found = self._stat(path)
             if found is not None and found.kind is EntryKind.DIRECTORY:
                 self._around[found.device, found.inode] = other
@@ -76,11 +78,11 @@ class Owned:
                 self._holders[holder.device, holder.inode] = other
 
     def refuse_around(self, top: str) -> None:
-        """Raise DestinationError if a directory that is mirrored lies in one of them."""
-        for parent in parents(top):
-            found = self._stat(parent)
-            if found is not None and (found.device, found.inode) in self._around:
-                raise shared_error(top, self._around[found.device, found.inode])
+        """Raise DestinationError if a directory that is mirrored lies in or around one of them."""
+        mirrored, *places = self._filesystem.places([top, *self._tops])
+        for place, owner in zip(places, self._owners, strict=True):
+            if overlap(mirrored, place):
+                raise shared_error(top, owner)
 
     def refuse_within(self, top: str, found: PathStat) -> None:
         """Raise DestinationError if a directory that is found in a mirrored one, or is that, is one of them."""
