@@ -43,6 +43,22 @@ def test_templates_make_what_they_say(template: str, made: str) -> None:
     assert render(template, VARIABLES, what="it") == made
 
 
+@pytest.mark.parametrize(
+    ("filtered", "told"),
+    [
+        ("upper(1)", "the filter upper takes no arguments, and has 1: write upper"),
+        ("upper(DEST, 2)", "the filter upper takes no arguments, and has 2: write upper"),
+        ("replace('a')", 'the filter replace takes 2 arguments, and has 1: write replace("old", "new")'),
+        ("replace", 'the filter replace takes 2 arguments, and has 0: write replace("old", "new")'),
+        ("default(1, 2, 3)", 'the filter default takes at most 2 arguments, and has 3: write default("x")'),
+    ],
+)
+def test_a_filter_with_more_or_fewer_arguments_than_it_takes_is_refused_whatever_the_variables_are(filtered: str, told: str) -> None:
+    with pytest.raises(ValueTemplateError) as refused:
+        check(f"{{{{ DEST | {filtered} }}}}")
+    assert f"{refused.value.what}: {refused.value.remedy}" == told
+
+
 def test_values_are_not_templates_themselves() -> None:
     assert render("{{ X }}", {"X": "{{ DEST }}"}, what="it") == "{{ DEST }}"
 

@@ -82,8 +82,15 @@ def _filter(change: Callable[[str], str]) -> Callable[[object], str]:
     return lambda text: change(str(text))
 
 
-FILTERS = ("default", "lower", "upper", "trim", "replace", "quote")
-"""Every filter; ``quote`` makes one shell word of a text."""
+FILTERS = {
+    "default": (range(3), 'default("x")'),
+    "lower": (range(1), "lower"),
+    "upper": (range(1), "upper"),
+    "trim": (range(1), "trim"),
+    "replace": (range(2, 3), 'replace("old", "new")'),
+    "quote": (range(1), "quote"),
+}
+"""Every filter: how many arguments it takes, and how it is written; ``quote`` makes one shell word of a text."""
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

@@ -51,6 +51,7 @@ _REFUSED = {
     nodes.Tuple: "a tuple",
     nodes.Dict: "a mapping",
     nodes.Test: "is",
+    nodes.Keyword: "an argument with its name",
 }
 
 
@@ -80,8 +81,12 @@ def _parsed(template: str) -> nodes.Template:
             raise ValueTemplateError(f"there is no filter {node.name}", f"the filters are {', '.join(FILTERS)}")
         if isinstance(node, nodes.Filter) and (node.dyn_args or node.dyn_kwargs):
             raise ValueTemplateError("* is not allowed in {{ }}", "write the arguments of a filter one by one")
+        if isinstance(node, nodes.Filter) and len(node.args) not in FILTERS[node.name][0]:
+            taken, written = FILTERS[node.name]
+            most = f"{'at most ' if len(taken) > 1 else ''}{taken[-1] or 'no'}"
+            raise ValueTemplateError(f"the filter {node.name} takes {most} arguments, and has {len(node.args)}", f"write {written}")
         if not isinstance(node, _ALLOWED):
-            what = next((word for kind, word in _REFUSED.items() if isinstance(node, kind)), type(node).__name__)
+            what = _REFUSED.get(type(node), type(node).__name__)
             raise ValueTemplateError(f"{what} is not allowed in {{{{ }}}}", "use variables, texts, ~, if/else, comparisons and filters")
     return tree
 
