@@ -99,6 +99,25 @@ def test_owners_take_an_agent_that_runs_as_root(site_of: SiteOf) -> None:
     assert [str(each) for each in advice(site_of(by_sudo), NOW)] == []
 
 
+def test_platforms_that_no_joined_subscriber_has_are_told_with_those_it_would_go_to(site_of: SiteOf) -> None:
+    hosts = "".join(
+        f"---\n{{kind: Subscriber, name: {n}, address: 'local:/srv/{n}', working_directory: /srv/{n}/w{platform}}}\n"
+        for n, platform in (("a", ""), ("b", ", platform: ubuntu-24.04"), ("c", ""), ("d", ""))
+    )
+    channel = "---\n{kind: Channel, name: all, subscribers: [a, b, c, d]}\n---\n{kind: Channel, name: none, subscribers: []}\n"
+
+    def found(platforms: str, channels: str = "all") -> list[str]:
+        site = site_of(f"{HEAD}channels: [{channels}]\nplatforms: {platforms}\n{hosts}{channel}")
+        return [str(each).partition("site.yaml:")[2] for each in advice(site, NOW)]
+
+    first = "a (no platform), b (ubuntu-24.04), c (no platform) and 1 more"
+    what = f"no Subscriber of its Channels is windows or debian-12, so nothing is ever sent to {first}"
+    remedy = "write platform: in their documents, or other platforms:, or leave it blank"
+    assert found("[windows, debian-12]") == [f"8: advice: platforms: {what}: {remedy}"]
+    assert found("[linux]") == found("") == found("[ubuntu-24.04, windows]") == []
+    assert found("[windows]", "none") == found("[windows]", "") == []
+
+
 @pytest.mark.parametrize(
     ("limit", "left", "remedy"),
     [

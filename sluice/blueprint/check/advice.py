@@ -5,6 +5,7 @@ Given for a schedule: it has had its last start. Nothing is built, sent or extra
 Given for a Distribution:
 
 - an owner is set, and a Subscriber is reached by an account that isn't root: its agent cannot set owners, and receives nothing.
+- ``platforms`` is met by no Subscriber that its Channels join: nothing is ever sent.
 - mail goes out for every revision, since ``when_left`` reaches down to the first.
 - a destination has a variable as other tools write them, such as ``${NAME}``: it is taken as it stands,
   as a template in an extended attribute is.
@@ -32,7 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sluice.blueprint.check.foreign_excludes import foreign_syntax
-from sluice.blueprint.check.reach import reached_subscribers
+from sluice.blueprint.check.reach import joined_subscribers, reached_subscribers
 from sluice.blueprint.read.files import is_blueprint, walk_site
 from sluice.blueprint.schema.actions import PHASES
 from sluice.model.action import Action, Script, ScriptType, StartProcess, StopProcess
@@ -43,6 +44,8 @@ from sluice.rules.interpreters import interpreter
 
 _RUNS_UNDER = ("sshd", "sluice-agent")
 """Programs that an agent runs under: the SSH server, and the agent itself."""
+_NAMED_MAX = 3
+"""Subscribers that advice names before it counts."""
 _NEARLY = re.compile(r"\.ya?ml|\.y[am]+l?$", re.IGNORECASE)
 """In names of backups, unfinished downloads and the like."""
 _FOREIGN_VARIABLE = re.compile(r"\$([A-Za-z_]\w*)|\$\{([\w.]+)\}|%(\w+)%|(?<!\{)\{(\w+)\}(?!\})")
@@ -110,6 +113,12 @@ def _of_distribution(site: Site, distribution: Distribution) -> Iterator[Advice]
     if notify is not None and limit is not None and notify.when_left >= limit - 1:
         remedy = f"write when_left: {limit - 2} or less" if limit > 1 else "write a larger max_revisions, or leave notify: out"
         yield _advice(distribution.origins, "notify", "sends mail for every revision", remedy)
+    if distribution.platforms and not reached_subscribers(site, distribution) and (joined := joined_subscribers(site, distribution)):
+        first = ", ".join(f"{s.name} ({s.platform or 'no platform'})" for s in joined[:_NAMED_MAX])
+        more = f" and {len(joined) - _NAMED_MAX} more" if len(joined) > _NAMED_MAX else ""
+        what = f"no Subscriber of its Channels is {' or '.join(distribution.platforms)}, so nothing is ever sent to {first}{more}"
+        remedy = "write platform: in their documents, or other platforms:, or leave it blank"
+        yield _advice(distribution.origins, "platforms", what, remedy)
     owned = [index for index, entry in enumerate(distribution.files) if entry.owner]
     if owned and (unable := _without_root(site, distribution)):
         more = f" and {len(unable) - 1} more" if len(unable) > 1 else ""

@@ -15,12 +15,16 @@ Variables: TypeAlias = Mapping[str, Mapping[str, str]]
 """Each Subscriber's variables, resolved."""
 
 
-def reached_subscribers(site: Site, distribution: Distribution) -> list[Subscriber]:
-    """List the Subscribers that a known Channel joins with a Distribution and whose platform it is for, in name order."""
+def joined_subscribers(site: Site, distribution: Distribution) -> list[Subscriber]:
+    """List the Subscribers that a known Channel joins with a Distribution, in name order."""
     channels = [site.channels[name] for name in distribution.channels if name in site.channels]
     names = sorted({s.subscriber for channel in channels for s in channel.subscriptions})
-    joined = [site.subscribers[name] for name in names if name in site.subscribers]
-    return [s for s in joined if platform_matches(s.platform, distribution.platforms)]
+    return [site.subscribers[name] for name in names if name in site.subscribers]
+
+
+def reached_subscribers(site: Site, distribution: Distribution) -> list[Subscriber]:
+    """List those of the joined Subscribers whose platform a Distribution is for."""
+    return [s for s in joined_subscribers(site, distribution) if platform_matches(s.platform, distribution.platforms)]
 
 
 def machine_of(subscriber: Subscriber) -> str:
