@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from infra.hosts import host_crontab, host_removal
 from infra.hosts.login import host_program
 from tests.system.typed import Bench, bench
+from tests.system.warm import Warm
 
 __all__ = ["bench"]
 pytestmark = [pytest.mark.real, pytest.mark.timeout(480)]
@@ -296,7 +298,8 @@ def test_a_removal_that_was_killed_anywhere_is_finished_by_the_next(host: Path, 
     assert at > len(names(kept)), "it was killed at each path and each command"
 
 
-def test_a_distributed_tree_stays_and_the_host_can_be_made_a_subscriber_again(bench: Bench) -> None:
+def test_a_distributed_tree_stays_and_the_host_can_be_made_a_subscriber_again(bench: Bench, warm: Warm) -> None:
+    bench = replace(bench, program=warm.program)
     bench.begin()
     assert bench.sluice("distribute", "zone").returncode == 0
     tree = {path: data for path, data in bench.distributed().items() if path.startswith("near/out")}

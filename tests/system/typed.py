@@ -54,6 +54,7 @@ class Bench:
 
     home: Path
     environment: dict[str, str]
+    program: Path = SLUICE
 
     def sluice(
         self, *words: str, wrapped: tuple[str, ...] = (), cwd: Path | None = None, **changed: str
@@ -61,7 +62,13 @@ class Bench:
         """Type a command; a variable that is changed to nothing is unset."""
         environment = {name: value for name, value in (self.environment | changed).items() if value}
         return subprocess.run(
-            [*wrapped, str(SLUICE), *words], env=environment, cwd=cwd or self.home, capture_output=True, text=True, check=False, timeout=240
+            [*wrapped, str(self.program), *words],
+            env=environment,
+            cwd=cwd or self.home,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
         )
 
     def begin(self) -> None:
