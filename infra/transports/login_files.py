@@ -32,7 +32,7 @@ def login_files(site: Site) -> tuple[list[BlueprintError], list[Advice]]:
             if os.access(path, os.R_OK):
                 errors.setdefault((key, str(path)), BlueprintError(what, file=file, line=int(line), path=key, remedy=remedy))
             else:
-                advised.setdefault((key, str(path)), Advice(file, int(line), key, what, f"{remedy}, {_ELSEWHERE}"))
+                advised.setdefault((key, str(path)), Advice(file, int(line), key, what, f"{remedy} ({_ELSEWHERE})"))
     return [*errors.values(), *way_problems(site)], list(advised.values())
 
 
@@ -43,10 +43,11 @@ def _faults(site: Site, subscriber: Subscriber) -> Iterator[tuple[str, Path, str
             yield "identity", path, f"{path} {fault[0]}", fault[1]
     others = {
         "host_keys": (subscriber.host_keys, f"make it with ssh-keyscan {subscriber.address.host}, and compare the key with the host's own"),
+        "ssh.config": (subscriber.ssh.config, "write it as ssh_config(5) describes, or correct config:"),
         "ssh.certificate": (subscriber.ssh.certificate, "make it with ssh-keygen -s, or correct certificate:"),
     }
     for key, (named, remedy) in others.items():
         path = Path(site.directory) / named
-        if named and key in subscriber.origins and not path.is_file():
-            what = "isn't a file" if path.exists() else "doesn't exist"
+        if named and key in subscriber.origins and not os.path.isfile(path):
+            what = "isn't a file" if os.path.exists(path) else "doesn't exist"
             yield key, path, f"{path} {what}", remedy

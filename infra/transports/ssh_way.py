@@ -7,6 +7,7 @@ only the first one's own ProxyJump counts, as with ``ssh -J``.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,10 +69,13 @@ def find_way(subscriber: Subscriber, site: Path) -> Way:
 
 
 def way_problems(site: Site) -> list[BlueprintError]:
-    """List the settings of client configurations that a site's Subscribers would need and that can't be honoured, each once."""
+    """List the settings of client configurations that a site's Subscribers would need and that can't be honoured, each once.
+
+    One that isn't here is passed over: another machine may have it.
+    """
     found: dict[str, BlueprintError] = {}
     for subscriber in site.subscribers.values():
-        if subscriber.ssh.config:
+        if os.path.isfile(subscriber.ssh.config):
             found |= {str(each): each for each in find_way(subscriber, Path(site.directory)).problems}
     return sorted(found.values(), key=_place)
 

@@ -74,6 +74,27 @@ def test_a_missing_identity_is_advice_since_another_machine_may_have_it(sluice: 
     assert said[1].startswith(f"{site}/site.yaml:{line + 1}: advice: host_keys: {site}/known_hosts doesn't exist: make it with ssh-keyscan")
 
 
+def test_a_missing_client_configuration_is_advice_too(sluice: Sluice, site: Path) -> None:
+    line = host(site, identity=PRIVATE)
+    text = (site / "site.yaml").read_text()
+    (site / "site.yaml").write_text(text.replace("known_hosts\n", "known_hosts\nssh: {config: ssh/config}\n"))
+    result = sluice("validate")
+    assert result.code == 0
+    assert result.out.startswith(f"{site}/site.yaml:{line + 2}: advice: ssh.config: {site}/ssh/config doesn't exist: ")
+    (site / "ssh/config").mkdir(parents=True)
+    result = sluice("validate")
+    assert result.code == 3
+    assert result.err.splitlines()[0].startswith(f"{site}/site.yaml:{line + 2}: ssh.config: {site}/ssh/config isn't a file: ")
+
+
+def test_a_path_at_which_nothing_can_be_looked_up_is_advice(sluice: Sluice, site: Path) -> None:
+    """As below a directory that only another account may enter."""
+    host(site, identity=PRIVATE)
+    text = (site / "site.yaml").read_text()
+    (site / "site.yaml").write_text(text.replace("host_keys: known_hosts", f"host_keys: {'k' * 300}"))
+    assert ": advice: host_keys: " in sluice("validate").out
+
+
 def test_files_are_looked_at_beside_other_errors_and_each_is_told_once(sluice: Sluice, site: Path) -> None:
     host(site, identity="ssh-ed25519 AAAA\n")
     text = (site / "site.yaml").read_text()
