@@ -17,6 +17,7 @@ from sluice.model.action import Script, ScriptType, StartProcess, StopProcess
 from sluice.model.locked import Locked
 from sluice.model.schedule import IMMEDIATELY, NEVER, Kind
 from sluice.model.site import Copy, Effort, Mail, Notify, Priority, RetryRule, Ssh, Subscription, Synchronize
+from sluice.rules.excludes import Excludes
 from tests.blueprint.conftest import SiteOf
 
 DISTRIBUTION = """
@@ -525,6 +526,33 @@ def test_excludes_have_as_many_characters_as_an_unsigned_question_may_have(site_
     assert site_of(text.replace("{}", ", ".join(patterns))).distributions["d"].files[0].exclude == tuple(patterns)
     with pytest.raises(SiteError, match=r"files: has 250001 characters of excludes, more than 250000: exclude directories instead"):
         site_of(text.replace("{}", ", ".join([*patterns[1:], f"{patterns[0]}x"])))
+
+
+@pytest.mark.parametrize("pattern", ["***", "/***", "?*", "*?", "**?**", "/**/?*", "***/**/*", "* "])
+def test_a_pattern_that_matches_every_path_is_refused(site_of: SiteOf, pattern: str) -> None:
+    assert all(Excludes([pattern]).match(name, is_directory=False) for name in ("a", ".b", "-", "\U0001f4a9", "two words", "a\nb"))
+    with pytest.raises(SiteError, match="excludes everything: leave out the entry of files:, or exclude less"):
+        site_of(DISTRIBUTION.replace("/opt/a}", f"/opt/a, exclude: ['{pattern}']}}"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kept"), [("??*", "a"), ("[!a]*", "a"), ("*/*", "a"), ("?", "ab"), ("*a", "b"), (r"\*", "a"), ("**/a", "b"), ("[*]", "a")]
+)
+def test_a_pattern_that_leaves_a_path_is_not(site_of: SiteOf, pattern: str, kept: str) -> None:
+    assert not Excludes([pattern]).match(kept, is_directory=False)
+    site_of(DISTRIBUTION.replace("/opt/a}", f"/opt/a, exclude: ['{pattern}']}}"))
+
+
+@pytest.mark.parametrize(
+    ("char", "name"),
+    [("200B", "ZERO WIDTH SPACE"), ("202E", "RIGHT-TO-LEFT OVERRIDE"), ("2066", "LEFT-TO-RIGHT ISOLATE"), ("AD", "SOFT HYPHEN")],
+)
+def test_a_character_that_is_not_to_be_seen_is_refused_in_an_exclude_by_its_name(site_of: SiteOf, char: str, name: str) -> None:
+    code = f"\\u{char:0>4}".lower()
+    said = f"'a{code if char != 'AD' else chr(92) + 'xad'}b' has a character that is not to be seen: {name} (U+{char:0>4}): leave it out"
+    with pytest.raises(SiteError) as refused:
+        site_of(DISTRIBUTION.replace("/opt/a}", f'/opt/a, exclude: ["a{code}b"]}}'))
+    assert said in str(refused.value.errors[0])
 
 
 def test_a_hundred_actions_are_the_most(site_of: SiteOf) -> None:

@@ -1,6 +1,6 @@
-"""Excludes that are legal and nearly certainly meant in another tool's syntax: rsync, borg, restic, tar, regular expressions, shells. Pure.
+"""Excludes that are legal and nearly certainly meant in the syntax of another tool: rsync, borg, restic, tar, Syncthing, regexes, shells.
 
-A character with a backslash before it is meant as it is. What can't be meant at all is refused by ``schema/excludes.py``.
+Pure. A character with a backslash before it is meant as it is. What can't be meant at all is refused by ``schema/excludes.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ _ALONE = "write the pattern alone, as in a .gitignore"
 _LOOKS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (re.compile(r"\A(['\"`]).+\1\Z"), "is in quotes twice, and the inner ones are a part of the name", "write one pair of quotes"),
     (re.compile(r"\A--?[a-z][a-z-]*[= ]"), "is an option of a program, and here a name", _ALONE),
-    (re.compile(r"\A(?:re|sh|fm|pp|pf|path|regexp?|i?glob|rootglob):"), "begins as for borg or Mercurial, and here with a name", _ALONE),
+    (
+        re.compile(r"\A(?:(?:re|sh|fm|pp|pf|path|regexp?|i?glob|rootglob):|!?\(\?[a-z]\))"),
+        "begins as for borg, Mercurial or Syncthing, and here with a name",
+        _ALONE,
+    ),
+    (
+        re.compile(r"(?:[@+?]|(?<=.)!)\([^()]*\)"),
+        "looks like a shell's extended pattern, and here ! + @ ( ) are characters of a name, and ? any one",
+        r"write a pattern for each alternative; or \! \? [+] [@] before the bracket",
+    ),
     (
         re.compile(r"\A(?:!?[-+PRHS.:]!? \S|:[!^(])"),
         "is a rule of rsync, borg or git's pathspecs, and here a name",

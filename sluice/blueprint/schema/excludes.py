@@ -7,6 +7,7 @@ a .gitignore, or nothing. A file whose name looks like that can be written with 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
@@ -19,7 +20,8 @@ _ESCAPABLE = frozenset("*?[]{}!#\\ ^-,;$%:'\"")
 _SPECIAL = re.compile(r"[*?\[\\]")
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_EVERYTHING = frozenset({"*", "**", "/*", "/**", "**/*", "/**/*"})
+_EVERYTHING = re.compile(r"/?(?:\*{2,}/)*(?:\*+(?:\?\**)?|\?\*+)")
+"""Matches every name in the source itself, so that nothing is left below either."""
 
 
 def _exclude(text: str) -> str:
@@ -45,6 +47,11 @@ def _exclude(text: str) -> str:
         raise AuthorError(f"{shown_pattern(text)} has . in it, which no path has", f"write {'!' * text.startswith('!')}/{below}")
     if text.startswith("!!"):
         raise AuthorError(f"{shown_pattern(text)} has ! twice", r"write ! once, or !\! for a name that begins with !")
+    if hidden := next((char for char in text if char > "\x7f" and unicodedata.category(char) == "Cf"), ""):
+        raise AuthorError(
+            f"{shown_pattern(text)} has a character that is not to be seen: {unicodedata.name(hidden, 'unnamed')} (U+{ord(hidden):04X})",
+            "leave it out, or write ? in its place if the name has it",
+        )
     try:
         pattern_parts(text)
     except ExcludeError as error:
@@ -82,7 +89,7 @@ def misplaced(patterns: Sequence[str], *, source: str, written: str) -> Iterator
             is_first = False
     if not any(text.startswith("!") for text in patterns):
         for index, text in enumerate(patterns):
-            if text.rstrip() in _EVERYTHING:
+            if _EVERYTHING.fullmatch(pattern_body(text)):
                 yield index, f"{shown_pattern(text)} excludes everything", "leave out the entry of files:, or exclude less"
 
 
