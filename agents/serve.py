@@ -6,6 +6,7 @@ conversation. ``hello`` is answered before anything heavy is imported, unless an
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -188,6 +189,8 @@ def _disk_error(error: OSError, directory: Path) -> SluiceError:
     """Return the error for a call that the system refused: the host's trouble, no fault of the agent's."""
     path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(directory)
     remedy = "look at that disk and the rights of the agent's account, then repeat"
+    if error.errno == errno.EPERM:
+        remedy = f"take the attribute away that forbids it (lsattr -d {directory} and what is below it shows which), then repeat"
     return no_space(error, path) or StoreError(f"{path}: {error.strerror or error}", remedy=remedy)
 
 

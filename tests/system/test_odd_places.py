@@ -16,7 +16,7 @@ from infra.filesystem.local.seam import translate
 from infra.hosts.bootstrap import bootstrap
 from infra.hosts.check import check
 from infra.transports.address import AddressTransport
-from sluice.errors import AgentMissingError, NoSpaceError
+from sluice.errors import AgentMissingError, NoSpaceError, SluiceError
 from sluice.formats.rehearsals import Question
 from sluice.model.change import Changes
 from sluice.model.limits import LIMITS
@@ -235,6 +235,40 @@ def test_a_read_only_file_system_is_told_without_advice_to_write_on_it(tmp_path:
     assert "Read-only" in failure.message
     assert "name a destination on a file system that isn't read-only" in failure.remedy
     assert "remount" not in failure.remedy
+
+
+@pytest.mark.parametrize("below", ["", "distributions/zone", "distributions/zone/receipts"])
+@pytest.mark.parametrize("how", ["i", "a", "ro"])
+def test_a_working_directory_that_cannot_be_written_is_told_by_dry_run_and_run_alike(
+    tmp_path: Path, mount: Mount, how: str, below: str
+) -> None:
+    disk, target, source = tmp_path / "disk", tmp_path / "zone", planted(tmp_path / "source")
+    disk.mkdir()
+    mount(disk, "-t", "tmpfs", "tmpfs")
+    host = Host(disk)
+    assert host.install(make("1.1", source), target).outcome is Outcome.INSTALLED
+    (source / "a").write_text("newer")
+    made, bad = make("1.2", source), host.work / "distributors/hq" / below
+    host.receive(made)
+    command = ["mount", "-o", "remount,ro", disk] if how == "ro" else ["chattr", f"+{how}", bad]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        missing("attributes on a tmpfs")
+    try:
+        (stop,) = foretold(host, made, target).stops
+        with pytest.raises(SluiceError) as refused:
+            host.extract(made, target)
+        if how == "i":
+            with pytest.raises(PermissionError) as raw:
+                (bad / "new").touch()
+            assert f"lsattr -d {host.work}" in _disk_error(raw.value, host.work).remedy
+    finally:
+        if how != "ro":
+            subprocess.run(["chattr", f"-{how}", bad], check=True)
+    assert (stop.message, stop.remedy) == (refused.value.message, refused.value.remedy)
+    assert f"chattr -{how} {bad};" in stop.remedy if how != "ro" else "Read-only" in stop.message
+    assert (target / "a").read_text() == "new a"
+    if how != "ro":
+        assert host.extract(made, target).outcome is Outcome.INSTALLED
 
 
 def test_a_name_that_is_too_long_is_told_with_its_path_and_a_path_of_any_length_is_none(tmp_path: Path) -> None:

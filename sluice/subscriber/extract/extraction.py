@@ -36,6 +36,7 @@ from sluice.subscriber.extract.planner import plan_extraction
 from sluice.subscriber.extract.receipts import Figures, receipt_for, store_receipt
 from sluice.subscriber.extract.staging import make_staging, stage
 from sluice.subscriber.extract.swap import read_back, steps_of, swap_in
+from sluice.subscriber.extract.writable import check_working_directory
 from sluice.subscriber.held.directory import CORRUPT, TED
 from sluice.subscriber.held.local_contents import LocalContents
 from sluice.subscriber.held.path_lists import KEPT, RETAINED, STOOD
@@ -56,7 +57,9 @@ def extract(context: ExtractionContext, order: Order, *, accept: Callable[[], No
         StoreLockedError: The Distribution is being received or extracted now.
         NotFoundError: The revision isn't held: it must be sent first.
         UndoFailedError: An earlier extraction still couldn't be undone.
+        LockedTargetError, StoreError: The working directory can't be written.
     """
+    check_working_directory(context)
     with context.held.lock():
         recover(context)
         extraction = _Extraction(context, order)

@@ -26,6 +26,7 @@ from sluice.subscriber.extract.plan import Plan
 from sluice.subscriber.extract.planner import plan_extraction
 from sluice.subscriber.extract.removals import MoreThanMostError
 from sluice.subscriber.extract.staging import check_apart, check_holder, check_room
+from sluice.subscriber.extract.writable import check_working_directory
 from sluice.subscriber.held.state import DistributionState
 
 
@@ -43,7 +44,7 @@ def rehearse_extraction(context: ExtractionContext, question: Question) -> Chang
             known = Knowledge.read(state, tree, former, manifest, question, context.now())
             known = replace(known, may_read=signed.__contains__, most=COUNT_MAX)
             with closing(plan_extraction(context, question.destinations, manifest, known)) as plan:
-                return _answer(plan.changes, _stops(plan, question))
+                return _answer(plan.changes, _stops(context, plan, question))
     except MoreThanMostError:
         log = ChangeLog()
         log.counts[ChangeKind.FOREIGN_REMOVED] = COUNT_MAX + 1
@@ -56,7 +57,7 @@ def _answer(log: ChangeLog, stops: list[Stop]) -> Changes:
     return Changes(tuple(stops), len(stops), log.named(), dict(log.counts))
 
 
-def _stops(plan: Plan, question: Question) -> list[Stop]:
+def _stops(context: ExtractionContext, plan: Plan, question: Question) -> list[Stop]:
     """Return all refusals; only a plan without any can meet the others."""
     stops = [Stop.of(error) for error in plan.refusals]
     if stops:
@@ -64,7 +65,11 @@ def _stops(plan: Plan, question: Question) -> list[Stop]:
     name = f"{question.manifest.distribution} {question.manifest.revision}"
     used = [area for area in plan.areas if area.is_used]
     checks: list[Callable[[], None]] = [partial(check_apart, used), *(partial(check_holder, area) for area in used)]
-    checks += [partial(check_room, plan, name, question.min_free), partial(_check_unlocked, plan)]
+    checks += [
+        partial(check_working_directory, context),
+        partial(check_room, plan, name, question.min_free),
+        partial(_check_unlocked, plan),
+    ]
     for check in checks:
         try:
             check()
