@@ -20,6 +20,8 @@ class Limits:
     size: int | None = None
     """Most bytes of a file."""
     has_links: bool = True
+    has_files: bool = True
+    """False: it shows what the kernel has, and nobody can make a file there."""
     folds_case: bool = False
     """Whether names that differ by case alone are one."""
     tick_ns: int = 1
@@ -43,4 +45,6 @@ LIMITS = {
     "exfat": Limits("exfat", _FAT_NAMES, ".", has_links=False, folds_case=True, tick_ns=SECOND // 100, times_ns=_FAT_TIMES),
 }
 """By the name that the kernel gives a file system."""
+_KERNELS = "proc sysfs cgroup cgroup2 debugfs tracefs securityfs devpts pstore bpf configfs efivarfs fusectl binfmt_misc selinuxfs autofs"
+LIMITS |= {kind: Limits(kind, has_files=False) for kind in _KERNELS.split()}
 SMALL_INODES = Limits("an ext file system with inodes of 128 bytes", tick_ns=SECOND, times_ns=(-(2**31) * SECOND, (2**31 - 1) * SECOND))

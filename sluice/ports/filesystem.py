@@ -213,8 +213,8 @@ class Root(Protocol):
                 Else its mode, its time or the names in it will change: only attributes count.
         """
 
-    def free(self) -> int:
-        """Return the bytes that may be written."""
+    def free(self) -> int | None:
+        """Return the bytes that may be written; None if the file system doesn't tell: ramfs, a tmpfs without a limit, some of FUSE."""
 
     def free_files(self) -> int | None:
         """Return the files (inodes) that may be made; None if the file system doesn't count them."""

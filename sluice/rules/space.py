@@ -19,18 +19,25 @@ def size(number: int) -> str:
     return f"{value:.1f}".removesuffix(".0") + f" {unit}"
 
 
-def check_space(what: str, *, needed: int, free: int, kept: int, where: str, remedy: str) -> None:
+def check_space(what: str, *, needed: int, free: int | None, kept: int, where: str, remedy: str) -> None:
     """Refuse a step that would leave too little space free.
 
     Args:
         what: Names the step for a person.
         needed: Bytes that it takes.
-        free: Bytes that are free on the file system.
+        free: Bytes that are free on the file system; None if it doesn't tell: then nothing is refused unless something must stay free.
         kept: Bytes that must stay free there.
         where: A path on that file system.
     Raises:
         NoSpaceError: With all the figures.
     """
+    if free is None:
+        if kept:
+            raise NoSpaceError(
+                f"{what}: the file system of {where} doesn't tell how much is free, and {size(kept)} must stay free there",
+                remedy="choose a place on another file system, or take min_free out of the blueprint",
+            )
+        return
     short = needed + kept - free
     if short > 0:
         raise NoSpaceError(

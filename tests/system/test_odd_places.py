@@ -271,6 +271,30 @@ def test_a_working_directory_that_cannot_be_written_is_told_by_dry_run_and_run_a
         assert host.extract(made, target).outcome is Outcome.INSTALLED
 
 
+def test_a_file_system_that_tells_no_space_is_written_unless_some_must_stay_free(tmp_path: Path, mount: Mount) -> None:
+    host, target, made = Host(tmp_path), tmp_path / "endless", make("1.1", planted(tmp_path / "source"))
+    target.mkdir()
+    mount(target, "-t", "tmpfs", "-o", "size=0", "tmpfs")
+    assert os.statvfs(target).f_blocks == 0
+    question = Question(made.manifest, (str(target / "zone"),), min_free=1)
+    host.receive(made)
+    (stop,) = rehearse_extraction(host.context, question).stops
+    assert f"the file system of {target} doesn't tell how much is free, and 1 B must stay free there" in stop.message
+    assert "min_free" in stop.remedy
+    assert foretold(host, made, target / "zone").stops == ()
+    assert host.extract(made, target / "zone").outcome is Outcome.INSTALLED
+    assert Host(target).install(made, tmp_path / "zone").outcome is Outcome.INSTALLED
+
+
+def test_what_the_kernel_shows_holds_no_files(tmp_path: Path) -> None:
+    host, made = Host(tmp_path), make("1.1", planted(tmp_path / "source"))
+    stops = foretold(host, made, Path("/proc/zone")).stops
+    failure = failed(host.install(made, Path("/proc/zone")))
+    assert (stops[0].message, stops[0].remedy) == (failure.message, failure.remedy)
+    assert failure.message.startswith("/proc/zone: proc shows what the kernel has, and holds no files")
+    assert failure.remedy == "choose a destination on another file system"
+
+
 def test_a_name_that_is_too_long_is_told_with_its_path_and_a_path_of_any_length_is_none(tmp_path: Path) -> None:
     host, made = Host(tmp_path), make("1.1", planted(tmp_path / "source"))
     failure = failed(host.install(made, tmp_path / ("x" * 256)))

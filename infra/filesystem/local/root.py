@@ -233,11 +233,11 @@ class LocalRoot:
         with self._errors(""):
             return list(locked_paths(self.names, paths, replaced=replaced))
 
-    def free(self) -> int:
+    def free(self) -> int | None:
         """See the port."""
         with self._errors(""):
             status = os.fstatvfs(self.names.fd)
-        return status.f_bavail * status.f_frsize
+        return status.f_bavail * status.f_frsize if status.f_blocks else None
 
     def free_files(self) -> int | None:
         """See the port."""

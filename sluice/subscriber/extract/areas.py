@@ -55,8 +55,8 @@ class StagingArea:
             raise DestinationError(f"{full(self.root, self.holder_path)} is gone", remedy=TRIED_AGAIN)
         return found.device
 
-    def room(self) -> tuple[int, int | None]:
-        """Bytes that may be written there, and files that may be made, None if its file system doesn't count them."""
+    def room(self) -> tuple[int | None, int | None]:
+        """Bytes that may be written there, and files that may be made; None if its file system doesn't count them."""
         holder = self.root.open_below(self.holder_path)
         try:
             return holder.free(), holder.free_files()

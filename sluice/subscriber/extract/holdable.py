@@ -19,6 +19,8 @@ def check_holdable(name: str, entry: Entry, limits: Limits, seen: dict[str, str]
     Args:
         seen: Of all entries that were checked, the paths by their names without case; it is added to.
     """
+    if not limits.has_files:
+        raise DestinationError(f"{name}: {limits.name} shows what the kernel has, and holds no files", remedy=_ELSEWHERE)
     last = name.rpartition("/")[2]
     is_bad = limits.no_names_with and any(char < " " or char in limits.no_names_with for char in last)
     if is_bad or last.endswith(tuple(limits.no_names_ending_in)):

@@ -123,5 +123,5 @@ class BlockReceiver:
 def check_free_space(directory: Path, needed: int, name: str, *, min_free: int = 0) -> None:
     """Check that so many bytes may come into the working directory. Raises NoSpaceError with the figures."""
     found = os.statvfs(directory)
-    free, kept = found.f_bavail * found.f_frsize, max(RESERVE, min_free)
+    free, kept = (found.f_bavail * found.f_frsize, max(RESERVE, min_free)) if found.f_blocks else (None, min_free)
     check_space(name, needed=needed, free=free, kept=kept, where=str(directory), remedy="free space there, then send again")
