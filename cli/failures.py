@@ -70,8 +70,8 @@ _FILE_ERRORS = frozenset({*_REMEDIES, errno.EIO, errno.EFBIG})
 """Errors of files, even if the system doesn't name one, as in a write."""
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived."""
+class Terminated(SystemExit):
+    """SIGTERM arrived. An event loop swallows whatever else its callbacks raise."""
 
 
 def worst_exit(codes: Iterable[str]) -> int:

@@ -87,9 +87,9 @@ def run(arguments: Sequence[str]) -> int:
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     try:
         result = sluice.main(args=list(arguments), prog_name="sluice", standalone_mode=False)
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 1
     except BaseException as error:  # noqa: BLE001 - the last seam: report() tells expected from unexpected, and signals from both
+        if isinstance(error, SystemExit) and not isinstance(error, Terminated):
+            return error.code if isinstance(error.code, int) else 1
         return report(error, as_json="--json" in options, debug="--debug" in options)
     return result if isinstance(result, int) else 0
 
