@@ -138,6 +138,9 @@ class Root(Protocol):
     def xattrs(self, path: str) -> Xattrs:
         """Return the extended attributes of a file or directory; none if its file system has none."""
 
+    def flags(self, path: str) -> str:
+        """Return the letters that lsattr shows of what chattr set on a regular file, in their order; empty if it can't be told."""
+
     def write_file(
         self,
         path: str,

@@ -283,6 +283,7 @@ def test_a_foreign_file_keeps_its_other_names_and_what_it_had_is_named_before(ho
         os.setxattr(target / name, "user.theirs", b"1")
     os.setxattr(target / "a", "system.posix_acl_access", ACL_ACCESS)
     before = {path: (path.read_bytes(), path.stat()) for path in tmp_path.glob("other-*")}
+    flagged = subprocess.run(["chattr", "+dA", target / "sub/b"], capture_output=True, check=False).returncode == 0
     revision = make("1.1", source)
 
     foretold = rehearse_extraction(host.context, Question(revision.manifest, (str(target),)))
@@ -291,7 +292,8 @@ def test_a_foreign_file_keeps_its_other_names_and_what_it_had_is_named_before(ho
     named = {each.path: each.detail for each in foretold.paths if each.kind is ChangeKind.REPLACED}
     assert named.keys() == {str(target / "a"), str(target / "sub/b")}
     assert "mode 4640, owner 65534:65534, an ACL, attributes, 1 other hard link not touched" in named[str(target / "a")]
-    assert "mode 4711, owner 65534:65534, attributes, 1 other hard link not touched" in named[str(target / "sub/b")]
+    flags = ", flags dA of chattr" if flagged else ""
+    assert f"mode 4711, owner 65534:65534, attributes{flags}, 1 other hard link not touched" in named[str(target / "sub/b")]
     for path, (content, status) in before.items():
         found = path.stat()
         assert (path.read_bytes(), found.st_ino, found.st_mode, found.st_uid) == (content, status.st_ino, status.st_mode, status.st_uid)

@@ -8,10 +8,12 @@ security modules and network file systems keep for themselves are left alone.
 from __future__ import annotations
 
 import errno
+import fcntl
 import grp
 import os
 import pwd
 import stat
+import struct
 from collections.abc import Callable
 
 from sluice.errors import DestinationError
@@ -21,8 +23,18 @@ USERS = "user."
 KEPT = frozenset({"security.capability", "system.posix_acl_access", "system.posix_acl_default"})
 NUMBER_MAX = 2**32 - 2
 """Highest number of a user or group; the next one means none."""
+_GET_FLAGS = 2 << 30 | struct.calcsize("l") << 16 | ord("f") << 8 | 1
+"""FS_IOC_GETFLAGS of most machines; where its number is another one, no flags are told."""
+_FLAGS = {"s": 0x1, "u": 0x2, "S": 0x8, "d": 0x40, "A": 0x80, "c": 0x4, "j": 0x4000, "t": 0x8000, "C": 0x800000, "P": 0x20000000}
+"""As lsattr orders them; those that lock a file are told as such."""
 _NO_XATTRS = frozenset({errno.ENODATA, errno.EOPNOTSUPP})
 _NO_ROOM = frozenset({errno.E2BIG, errno.ERANGE, errno.ENOSPC, errno.EDQUOT})
+
+
+def flags_of(fd: int) -> str:
+    """Return the letters of a file's flags that an administrator sets, as lsattr shows them. Raises OSError."""
+    (found,) = struct.unpack("=I", fcntl.ioctl(fd, _GET_FLAGS, bytes(struct.calcsize("l")))[:4])
+    return "".join(letter for letter, bit in _FLAGS.items() if found & bit)
 
 
 def xattrs_of(file: int | str) -> Xattrs:

@@ -12,7 +12,7 @@ from infra.filesystem.local.calls import sync_filesystem
 from infra.filesystem.local.directories import Directories
 from infra.filesystem.local.limits import limits_of
 from infra.filesystem.local.locks import locked_paths
-from infra.filesystem.local.metadata import owner_refused, set_all, xattrs_of
+from infra.filesystem.local.metadata import flags_of, owner_refused, set_all, xattrs_of
 from infra.filesystem.local.mounts import mounts_below
 from infra.filesystem.local.seam import translate_errors
 from infra.filesystem.local.sparse import SparseWriter
@@ -97,6 +97,12 @@ class LocalRoot:
         """See the port."""
         with self._errors(path), self.names.opened(path, _PATH) as fd:
             return xattrs_of(f"/proc/self/fd/{fd}")
+
+    def flags(self, path: str) -> str:
+        """See the port."""
+        with suppress(OSError, DestinationError), self.names.opened(path, _READ) as fd:
+            return flags_of(fd)
+        return ""
 
     def write_file(
         self,

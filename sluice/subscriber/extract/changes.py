@@ -41,7 +41,7 @@ def kind_name(found: PathStat) -> str:
     return KIND_NAMES[found.kind] if found.kind else "a device, a socket or a pipe"
 
 
-def worded(found: PathStat, xattrs: Xattrs = ()) -> str:
+def worded(found: PathStat, xattrs: Xattrs = (), flags: str = "") -> str:
     """Return what is at a path, with everything about it that an extraction may take away."""
     words = [kind_name(found)]
     if found.kind is EntryKind.FILE:
@@ -50,6 +50,8 @@ def worded(found: PathStat, xattrs: Xattrs = ()) -> str:
         words.append(f"mode {found.mode:04o}")
     words.append(f"owner {found.owner[0]}:{found.owner[1]}")
     words += dict.fromkeys("an ACL" if name.startswith("system.posix_acl") else "attributes" for name, _ in xattrs)
+    if flags:
+        words.append(f"flags {flags} of chattr")
     if found.kind is EntryKind.FILE and found.links > 1:
         words.append(f"{counted(found.links - 1, 'other hard link')} not touched")
     return ", ".join(words)

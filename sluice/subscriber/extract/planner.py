@@ -142,7 +142,8 @@ class _Planner:
                     self.plan.foreign.add(name)
                 return
             self._check_replaceable(at, entry, found)
-            kind, detail = (ChangeKind.CHANGED, "") if is_placed else (ChangeKind.REPLACED, worded(found, _xattrs(root, found)))
+            flags = root.flags(path) if found.kind is EntryKind.FILE and not is_placed else ""
+            kind, detail = (ChangeKind.CHANGED, "") if is_placed else (ChangeKind.REPLACED, worded(found, _xattrs(root, found), flags))
         owner, xattrs = self._metadata.owner(entry, name), self._metadata.xattrs(at, entry)
         limits = self._limits(root, path)
         check_holdable(name, entry, limits, self._folded)
