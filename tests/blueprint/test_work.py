@@ -63,6 +63,27 @@ def test_what_would_take_too_much_is_refused_once(tmp_path: Path, given: dict[st
 
 
 @pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("/b", None),
+        ("b", "not an absolute path"),
+        ("/../b", "contains .."),
+        ("/b\\x07", "control"),
+        ("/d/1", "the destination of files[0] too"),
+        ("/w", "working directory"),
+        ("/b/.c", None),
+        ("/b\\n/c", "control"),
+    ],
+)
+def test_many_destinations_of_one_subscriber_are_judged_as_each_alone(tmp_path: Path, value: str, problem: str | None) -> None:
+    many = ", ".join(f"{{source: /s, destination: '/d/{n}{{{{ NAME | lower }}}}'}}" for n in range(3))
+    for files in (many.replace(" | lower", ""), many):  # at once, and each by itself
+        every = f"{{source: /s, destination: '{{{{ V }}}}'}}, {files}".replace("1{{ NAME }}", "1").replace("1{{ NAME | lower }}", "1")
+        found = errors(tmp_path, variables=f'V: "{value}"', files=every)
+        assert [problem in each if problem else each for each in found] == ([True] if problem else [])
+
+
+@pytest.mark.parametrize(
     "given",
     [
         {"files": ", ".join(f"{{source: /s, destination: /d/{'x' * 200}/{n}}}" for n in range(1000))},

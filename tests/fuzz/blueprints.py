@@ -256,6 +256,8 @@ def _repeated(chance: random.Random) -> str:
     dist = "---\n{{kind: Distribution, name: d{0}, distributor: hq, type: file, channels: [all], "
     dist += "files: [{{source: /s, destination: '{1}/{0}'}}]}}\n"
     hosts = "".join(HOST.format(number) for number in range(chance.choice([1, 10, 100, 300])))
+    own = "".join(HOST.replace("DEST: /d", "DEST: /{0}").format(number) for number in range(chance.choice([100, 300, 450])))
+    all_files = FILES.replace("[c]", "[all]")
     shared = chance.choice(["{{{{ DEST }}}}", "/d", "{{{{ DEST | upper }}}}"]).format()
     script = FILES.replace("[c]", "[all]").replace("files:", "files: [{source: /s, destination: /d}]\npost_actions:")
     kinds: list[tuple[str, Callable[[int], str]]] = [
@@ -290,6 +292,15 @@ def _repeated(chance: random.Random) -> str:
             base + all_of + hosts + script,
             lambda n: f"- {{start_process: {{path: '{{{{ DEST }}}}/x', arguments: ['{{{{ DEST }}}}{n}'], undo: none}}}}\n",
         ),
+        (base + all_of + own + all_files, lambda n: f"- {{source: /s, destination: '{{{{ DEST }}}}/{n}'}}\n"),
+        (base + all_of + own + all_files, lambda n: f"- {{source: /s, destination: '{{{{ DEST }}}}/{n}', synchronize: mirror}}\n"),
+        (base + all_of + own + script, lambda n: f"- {{script: {{type: shell, run: 'echo {{{{ DEST }}}} {n}', undo: none}}}}\n"),
+        (
+            base + all_of + own + script + "- start_process:\n    path: /x\n    undo: none\n    arguments:\n",
+            lambda n: f"    - '{{{{ DEST }}}}{n}'\n",
+        ),
+        (base + own + "---\nkind: Defaults\nsubscriber:\n  variables:\n", lambda n: f"    V{n}: '{{{{ DEST }}}}{n}'\n"),
+        (base, lambda n: f"---\n{{kind: Channel, name: r{n}, send: {{rrule: 'FREQ=DAILY;BYHOUR={n % 24};BYMINUTE={n // 24 % 60}'}}}}\n"),
         (base + "---\nkind: Channel\nname: x\nsend: {yearly: {days: [\n", lambda n: f'"{n % 12 + 1:02}-{n % 28 + 1:02}",\n'),
         (base + "---\nkind: Channel\nname: x\nsend: {rrule: 'FREQ=DAILY;BYMINUTE=", lambda n: f"{n % 60},"),
         (base + "---\nkind: Channel\nname: x\nsend: {cron: '0 ", lambda n: f"{n % 24},"),

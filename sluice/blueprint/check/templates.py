@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import PurePosixPath
 
@@ -10,9 +12,9 @@ from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.check.reach import Variables, reached_subscribers
 from sluice.blueprint.convert.converter import Converter
 from sluice.blueprint.read.document import PathKey
-from sluice.blueprint.render.evaluate import TooMuchWorkError, Work
+from sluice.blueprint.render.evaluate import RENDER_WORK, TooMuchWorkError, Work
 from sluice.blueprint.render.recipe import DESTINATION_MAX, rendered_destination
-from sluice.blueprint.render.template import check, is_defined, render, undefined_variables, variables_of
+from sluice.blueprint.render.template import check, is_defined, names_alone, render, undefined_variables, variables_of
 from sluice.blueprint.schema.actions import PHASES, problem_with
 from sluice.blueprint.schema.actions import templates as action_templates
 from sluice.blueprint.schema.suggest import or_nearest
@@ -24,8 +26,45 @@ NAME_MAX = 255
 SHOWN_MAX = 3
 """Subscribers an error names before it counts."""
 
+_UNNORMALISED = re.compile(r"/\.{0,2}(?:/|$)", re.MULTILINE)
 _ANYBODY = Subscriber("", Address("local"), PurePosixPath("/nowhere/sluice"))
 """Used if a destination is the same for every Subscriber and there is none yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """Destinations of texts and variables alone, one a line: rendered all at once, which is faster, if nothing is wrong with any."""
+
+    text: str
+    """As Python's format, with ``names`` for its values."""
+    names: tuple[str, ...]
+    number: int
+    work: int
+    """What rendering takes beside the characters that are made."""
+
+    @classmethod
+    def of(cls, templates: Sequence[str]) -> _Joined | None:
+        """Join templates; None if one has to be looked at by itself."""
+        pieces = [names_alone(each) if "{{" in each else (each.replace("%", "%%"), ()) for each in templates]
+        texts = [piece for piece in pieces if piece is not None]
+        if len(texts) < len(templates) or any(each.endswith("/") for each in templates):
+            return None
+        work = sum(RENDER_WORK if "{{" in each else -len(each) for each in templates)
+        return cls("\n".join(text for text, _ in texts), tuple(name for _, names in texts for name in names), len(texts), work)
+
+    def rendered(self, variables: Mapping[str, str], work: Work) -> list[str] | None:
+        """Return the destinations if ``rendered_destination`` returned the same and no two are one; None if each has to be looked at."""
+        values = [variables[name] for name in self.names]
+        if self.work + len(self.text) + sum(map(len, values)) > work.left:
+            return None
+        whole = self.text % tuple(values)
+        made = whole.split("\n")
+        if len({*made}) != self.number or len(made) != self.number or not whole.startswith("/") or whole.count("\n/") != self.number - 1:
+            return None
+        if _UNNORMALISED.search(whole) or not "".join(made).isprintable() or max(map(len, made)) > DESTINATION_MAX:
+            return None
+        work.take(self.work + sum(map(len, made)))
+        return made
 
 
 class TemplateCheck:
@@ -112,13 +151,18 @@ class TemplateCheck:
         if not any("{{" in template for _, template in wanted):
             subscribers = subscribers or [_ANYBODY]
         reported: set[PathKey] = set()
+        complete: dict[frozenset[str], tuple[list[tuple[PathKey, str]], _Joined | None]] = {}
         for group in self._alike(subscribers, wanted):
+            defined = frozenset(self.variables.get(group[0].name, {}))
+            if defined not in complete:
+                known = [each for each in wanted if self._is_complete(each[1], group[0])]
+                complete[defined] = known, _Joined.of([template for _, template in known])
+            templates, joined = complete[defined]
+            at_once = joined.rendered(self.variables.get(group[0].name, {}), self.work[group[0].name]) if joined is not None else None
             seen: dict[str, int] = {}
-            found: list[tuple[str, PathKey]] = []
+            found = [(made, path) for made, (path, _) in zip(at_once, templates, strict=True)] if at_once is not None else []
             problems: list[tuple[PathKey, AuthorError]] = []
-            for path, template in wanted:
-                if not self._is_complete(template, group[0]):
-                    continue
+            for path, template in templates if at_once is None else ():
                 rendered = self._destination(template, group[0])
                 if isinstance(rendered, TooMuchWorkError):
                     self._refuse(path, rendered)

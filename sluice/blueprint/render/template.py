@@ -106,7 +106,7 @@ def _pieces(template: str) -> list[nodes.Expr]:
 
 
 @lru_cache(maxsize=4096)
-def _names_alone(template: str) -> tuple[str, tuple[str, ...]] | None:
+def names_alone(template: str) -> tuple[str, tuple[str, ...]] | None:
     """Return a template of texts and variables as Python's format and the variables' names; None: it has other expressions."""
     pieces = _pieces(template)
     if not all(isinstance(piece, nodes.TemplateData | nodes.Name) for piece in pieces):
@@ -186,7 +186,7 @@ def render(template: str, variables: Mapping[str, str], *, what: str, work: Work
 
 def _filled(template: str, variables: Mapping[str, str], work: Work) -> str:
     work.take(RENDER_WORK)
-    if (text := _names_alone(template)) is not None:
+    if (text := names_alone(template)) is not None:
         return text[0] % tuple(map(variables.__getitem__, text[1]))
     made, length = list[str](), 0
     for piece in _pieces(template):
