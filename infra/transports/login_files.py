@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from infra.transports.ssh_certificates import load_certificate
+from infra.transports.ssh_config_file import SIZE_MAX, read_file
 from infra.transports.ssh_identity_files import identity_fault
 from infra.transports.ssh_way import way_problems
 from sluice.blueprint.check.advice import Advice
@@ -41,8 +43,12 @@ def _faults(site: Site, subscriber: Subscriber) -> Iterator[tuple[str, Path, str
         path = Path(site.directory) / subscriber.identity
         if fault := identity_fault(path, agent=bool(subscriber.ssh.agent)):
             yield "identity", path, f"{path} {fault[0]}", fault[1]
+    port = f"-p {subscriber.address.port} " if subscriber.address.port else ""
     others = {
-        "host_keys": (subscriber.host_keys, f"make it with ssh-keyscan {subscriber.address.host}, and compare the key with the host's own"),
+        "host_keys": (
+            subscriber.host_keys,
+            f"make it with ssh-keyscan {port}{subscriber.address.host}, and compare the key with the host's own",
+        ),
         "ssh.config": (subscriber.ssh.config, "write it as ssh_config(5) describes, or correct config:"),
         "ssh.certificate": (subscriber.ssh.certificate, "make it with ssh-keygen -s, or correct certificate:"),
     }
@@ -51,3 +57,5 @@ def _faults(site: Site, subscriber: Subscriber) -> Iterator[tuple[str, Path, str
         if named and key in subscriber.origins and not os.path.isfile(path):
             what = "isn't a file" if os.path.exists(path) else "doesn't exist"
             yield key, path, f"{path} {what}", remedy
+        elif named and key == "ssh.certificate" and os.access(path, os.R_OK) and load_certificate(read_file(path, SIZE_MAX)) is None:
+            yield key, path, f"{path} isn't a certificate", remedy

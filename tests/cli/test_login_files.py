@@ -71,7 +71,22 @@ def test_a_missing_identity_is_advice_since_another_machine_may_have_it(sluice: 
     assert result.code == 0
     said = result.out.splitlines()
     assert said[0].startswith(f"{site}/site.yaml:{line}: advice: identity: {site}/keys/id doesn't exist: make it with ssh-keygen")
-    assert said[1].startswith(f"{site}/site.yaml:{line + 1}: advice: host_keys: {site}/known_hosts doesn't exist: make it with ssh-keyscan")
+    assert said[1].startswith(
+        f"{site}/site.yaml:{line + 1}: advice: host_keys: {site}/known_hosts doesn't exist: make it with ssh-keyscan -p 22 192.0.2.7,"
+    )
+    text = (site / "site.yaml").read_text()
+    (site / "site.yaml").write_text(text.replace("@192.0.2.7", "@192.0.2.7:2222"))
+    assert ": make it with ssh-keyscan -p 2222 192.0.2.7," in sluice("validate").out
+
+
+def test_a_certificate_that_is_none_is_an_error(sluice: Sluice, site: Path) -> None:
+    line = host(site, identity=PRIVATE)
+    text = (site / "site.yaml").read_text()
+    (site / "site.yaml").write_text(text.replace("known_hosts\n", "known_hosts\nssh: {certificate: keys/id.pub}\n"))
+    (site / "keys/id.pub").write_text("ssh-ed25519 AAAA\n")
+    result = sluice("validate")
+    assert result.code == 3
+    assert result.err.startswith(f"{site}/site.yaml:{line + 2}: ssh.certificate: {site}/keys/id.pub isn't a certificate: ")
 
 
 def test_a_missing_client_configuration_is_advice_too(sluice: Sluice, site: Path) -> None:

@@ -74,6 +74,9 @@ def _ssh(effective: Effective, directory: Path) -> Ssh:
             except AuthorError as error:
                 effective.refuse_leaf(leaves["jump"], error.what, error.remedy, index)
         found["jump"] = tuple(jumps)
+    password = leaves.get("become_password")
+    if password and not password.supplied and "become" not in leaves and not effective.unsure("ssh", "become"):
+        effective.refuse_leaf(password, "has no effect without become", "add become: sudo, or leave the key out")
     return Ssh(**found)
 
 

@@ -154,10 +154,10 @@ class SchedulePart(Part):
 
 
 _MEANT = {
-    "daily": 'daily: {at: "22:00"}',
-    "weekly": 'weekly: {days: mon, at: "22:00"}',
+    "daily": '{daily: {at: "22:00"}}',
+    "weekly": '{weekly: {days: mon, at: "22:00"}}',
     "immediate": "immediately",
-    "hourly": "every: 1 h",
+    "hourly": "{every: 1 h}",
 }
 
 

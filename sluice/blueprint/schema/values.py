@@ -71,6 +71,12 @@ def _name(text: str) -> str:
         raise refuse(f"{text!r} is two entries of a list", "indent both alike")
     if re.search(r"[!=]=", text):
         raise refuse(f"{text!r} is a selector, not a name", f"write {{where: {quoted(text)}}}")
+    if tag := re.fullmatch(r"(\w+)=(\w+)", text):
+        raise refuse(f"{text!r} is no name", f"write a name, or where Subscribers are listed {{where: '{tag[1]} == \"{tag[2]}\"'}}")
+    if "*" in text or "?" in text:
+        raise refuse(
+            f"{text!r} is a pattern, not a name", "write each name, or where Subscribers are listed {where: ...} with a tag of theirs"
+        )
     remedy = f"write {suggested_name(text)} (letters, digits, - and _, at most {NAME_MAX}, no period)"
     raise refuse(f"{text!r} is not a valid name", remedy)
 
