@@ -191,15 +191,18 @@ class TemplateCheck:
     def _check_actions(self) -> None:
         reported: set[PathKey] = set()
         wanted = [(path, template) for path, template in self._templates() if path[0] != "files" and "{{" in template]
+        complete: dict[frozenset[str], list[tuple[PathKey, str]]] = {}
         as_written = sum(len(text.encode()) for path, text in self._templates() if path[0] != "files" and "{{" not in text)
         for subscriber, *_ in self._alike(self.subscribers, wanted) if wanted else ():
-            size = as_written
-            for path, template in wanted:
-                if path in reported or not self._is_complete(template, subscriber):
+            size, what, work = as_written, f"for {subscriber.name} it", self.work[subscriber.name]
+            values = self.variables.get(subscriber.name, {})
+            if (defined := frozenset(values)) not in complete:
+                complete[defined] = [each for each in wanted if self._is_complete(each[1], subscriber)]
+            for path, template in complete[defined]:
+                if path in reported:
                     continue
                 try:
-                    what, work = f"for {subscriber.name} it", self.work[subscriber.name]
-                    made = render(template, self.variables[subscriber.name], what=what, work=work)
+                    made = render(template, values, what=what, work=work)
                     size += len(made.encode())
                     if problem := problem_with(path, made):
                         raise AuthorError(f"for {subscriber.name} it is {problem[0]}", problem[1])
