@@ -101,12 +101,12 @@ CONTROLS: dict[str, tuple[int, str, Callable[[pytest.MonkeyPatch], None]]] = {
     "a dry run that sees no obstacle": (
         1,
         "it stopped, and the dry run didn't say so",
-        lambda patch: patch.setattr(rehearse, "_stops", lambda _plan, _question: []),
+        lambda patch: patch.setattr(rehearse, "_stops", lambda *_: []),
     ),
     "a dry run that cries wolf": (
         2,
         "the dry run says it would stop, and it ran",
-        lambda patch: patch.setattr(rehearse, "_stops", lambda _plan, _question: [Stop("wolf")]),
+        lambda patch: patch.setattr(rehearse, "_stops", lambda *_: [Stop("wolf")]),
     ),
     "a dry run that leaves something": (0, "the dry run of zone 1.1 left", _leaves_something),
     "a planner that takes over modes of foreign directories": (2, "a foreign directory isn't as it was", _takes_over_modes),
