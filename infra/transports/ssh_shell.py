@@ -57,6 +57,7 @@ _SUDO = {
     "no new privileges": ("sudo can't change the account there (no new privileges)", "start its sshd without that flag, or log in as root"),
     "setuid": ("its sudo isn't installed as root's setuid program", "reinstall sudo there, or log in as root"),
     "expired": ("the password or account of {user} is expired, says its sudo", "renew it there: passwd {user}, chage -E -1 {user}"),
+    "sudo: sh: ": ("its sudo finds no sh (secure_path)", "add /usr/bin and /bin to secure_path in the host's sudoers (visudo)"),
     "not found": ("it has no sudo on its PATH", "install sudo there, or log in as root"),
 }
 

@@ -476,6 +476,7 @@ def test_without_a_secret_the_password_is_asked_once_on_a_terminal(
         (["{} ALL=(root) NOPASSWD: /bin/ls"], 3),
         (["{} ALL=(root) NOPASSWD: ALL", "Defaults:{} requiretty"], 4),
         (["{} ALL=(root) ALL", "Defaults:{} lecture=always"], 1),
+        (["{} ALL=(root) NOPASSWD: ALL", "Defaults:{} secure_path=/nowhere"], 6),
     ],
 )
 def test_each_refusal_of_sudo_has_its_words(
