@@ -11,8 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from infra.transports.address import AddressTransport
 from infra.workplace import Workplace
 from sluice.blueprint.render.recipe import recipe
 from sluice.distributor.deliver.delivery import Delivery
@@ -61,6 +63,8 @@ class SendSession:
             distributor.name, distributor.max_concurrent, ledger=work.ledger, clock=work.clock, lease_seconds=work.lease_seconds
         )
         self._watch.start()
+        self._transport = AddressTransport(Path(work.site.directory))
+        """Its own: closing it breaks off what waits for a host that doesn't answer."""
         self.mender = Mender(work)
         self._deliveries: dict[tuple[str, str], Delivery] = {}
 
@@ -117,6 +121,7 @@ class SendSession:
     def close(self) -> None:
         """End all threads; transfers still under way, or in a pause, are broken off."""
         self._watch.close()
+        self._transport.close()
         for delivery in self._deliveries.values():
             delivery.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
@@ -124,4 +129,4 @@ class SendSession:
 
     @cached_property
     def _sender(self) -> Sender:
-        return distributor_sender(self.work)
+        return replace(distributor_sender(self.work), transport=self._transport)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 
+from infra.transports.lines import Lines
 from sluice.errors import ConnectionLostError, TransportError, TransportTimeoutError
 from sluice.formats.agent_call import NOT_EXECUTABLE, NOT_FOUND, agent_missing, serve_command
 from sluice.model.site import Subscriber
@@ -36,9 +37,13 @@ _STDERR_READS = 64
 class LocalTransport:
     """The Transport port by child processes."""
 
+    def __init__(self, lines: Lines | None = None) -> None:
+        """Take the lines that its own are added to."""
+        self._lines = lines or Lines()
+
     def connect(self, subscriber: Subscriber, *, timeout: float) -> LocalStream:
         """See the port. Raises AgentMissingError at once if there is no agent."""
-        return self.login(subscriber, timeout=timeout).start(serve_command(subscriber.working_directory))
+        return self._lines.add(self.login(subscriber, timeout=timeout).start(serve_command(subscriber.working_directory)))
 
     def login(self, subscriber: Subscriber, *, timeout: float) -> LocalLogin:
         """Return what SSH calls a login: commands as this process's account."""

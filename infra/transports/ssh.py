@@ -20,6 +20,7 @@ from pathlib import Path
 
 import paramiko
 
+from infra.transports.lines import Lines
 from infra.transports.ssh_auth import Identity, authenticate, no_session
 from infra.transports.ssh_connection import Connection, Tunnel, open_socket, open_tunnel
 from infra.transports.ssh_errors import FOREIGN, translate
@@ -52,9 +53,9 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 class SshTransport:
     """The Transport port over SSH."""
 
-    def __init__(self, site_directory: Path) -> None:
-        """Take the directory for relative paths of identities and known_hosts files."""
-        self._site = site_directory
+    def __init__(self, site_directory: Path, lines: Lines | None = None) -> None:
+        """Take the directory for relative paths of identities and known_hosts files, and the lines that its own are added to."""
+        self._site, self._lines = site_directory, lines or Lines()
 
     def connect(self, subscriber: Subscriber, *, timeout: float) -> SshStream:
         """See the port; a missing agent is found at the first read or write, when the host's shell has answered."""
@@ -66,11 +67,7 @@ class SshTransport:
             raise
 
     def login(self, subscriber: Subscriber, *, timeout: float) -> SshLogin:
-        """Open an authenticated connection, for the agent or for bootstrap's commands. Raises as the port's ``connect``.
-
-        Raises:
-            BlueprintError: The client configuration that the blueprint names can't be honoured.
-        """
+        """Open an authenticated connection, for the agent or for bootstrap's commands. Raises as the port's ``connect``."""
         way = find_way(subscriber, self._site)
         if way.problems:
             raise way.problems[0]
@@ -80,15 +77,15 @@ class SshTransport:
             offers = [agents.enter_context(identities(hop, timeout)) for hop in way.hops]
             login: SshLogin | None = None
             for hop, offered in zip(way.hops, offers, strict=True):
-                login = _login(hop, offered, login, subscriber, timeout)
+                login = _login(hop, offered, login, subscriber, timeout, self._lines)
         assert login is not None  # noqa: S101
         return login
 
 
-def _login(hop: Hop, offered: Sequence[Identity], jump: SshLogin | None, subscriber: Subscriber, timeout: float) -> SshLogin:
+def _login(hop: Hop, offered: Sequence[Identity], jump: SshLogin | None, subscriber: Subscriber, timeout: float, lines: Lines) -> SshLogin:
     """Log in to the next host, over a socket or through the jump host before it, which ends with it."""
     limit = min(timeout, hop.connect_timeout or timeout)
-    sock = open_socket(hop, timeout) if jump is None else jump.tunnel(hop)
+    sock = open_socket(hop, timeout, lines) if jump is None else jump.tunnel(hop)
     try:
         transport = Connection(sock, hop.peer, limit)
     except BaseException as error:
@@ -96,7 +93,7 @@ def _login(hop: Hop, offered: Sequence[Identity], jump: SshLogin | None, subscri
         if jump is not None:
             jump.close()
         raise translate(error, hop.peer, "connecting") from error
-    login = SshLogin(transport, sock, subscriber, hop, timeout, jump)
+    login = lines.add(SshLogin(transport, sock, subscriber, hop, timeout, jump))
     try:
         with login.watched("logging in"):
             transport.host_algorithms = host_algorithms(hop.known, transport.get_security_options().key_types)
@@ -141,8 +138,7 @@ class SshLogin:
         try:
             return self._start(command, password, on_close)
         except PasswordWantedError:
-            password = asked(prompt)
-            if password is None:
+            if (password := asked(prompt)) is None:
                 raise
         return self._start(command, password, on_close)
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 import paramiko
 from paramiko.packet import Packetizer
 
+from infra.transports.lines import Lines, WakingSocket
 from infra.transports.ssh_errors import CHECK_ADDRESS, FOREIGN, translate
 from infra.transports.ssh_way import Hop
 from sluice.errors import ConnectionLostError, ProtocolError, TransportError, TransportTimeoutError, UnreachableError
@@ -184,11 +185,11 @@ class Connection(paramiko.Transport):
         return found
 
 
-def open_socket(hop: Hop, timeout: float) -> socket.socket:
+def open_socket(hop: Hop, timeout: float, lines: Lines) -> socket.socket:
     """Connect to a host. Raises TransportError."""
     limit = min(timeout, hop.connect_timeout or timeout)
     try:
-        sock = _connected(hop, limit)
+        sock = _connected(hop, limit, lines)
     except TimeoutError as error:
         raise UnreachableError(f"{hop.peer}: no answer within {limit:g} s", remedy=CHECK_ADDRESS) from error
     except OSError as error:
@@ -202,12 +203,16 @@ def open_socket(hop: Hop, timeout: float) -> socket.socket:
     return sock
 
 
-def _connected(hop: Hop, limit: float) -> socket.socket:
+def _connected(hop: Hop, limit: float, lines: Lines) -> socket.socket:
     failed: OSError | None = None
-    for *_, address in socket.getaddrinfo(hop.address.host, hop.address.port, hop.family, socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in socket.getaddrinfo(hop.address.host, hop.address.port, hop.family, socket.SOCK_STREAM):
+        sock = lines.add(WakingSocket(family, kind, protocol))
         try:
-            return socket.create_connection((str(address[0]), int(address[1])), limit)
+            sock.settimeout(limit)
+            sock.connect(address)
+            return sock
         except OSError as error:
+            sock.close()
             failed = error
     raise failed or OSError(errno.EADDRNOTAVAIL, "it has no address")
 

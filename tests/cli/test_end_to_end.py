@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,19 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_retry(shell: Shell) -> None:
     assert process.returncode == 130
     assert "sluice: interrupted; every step may be repeated" in rest
     assert "Traceback" not in rest
+
+
+def test_ctrl_c_ends_a_run_whose_host_is_mute(shell: Shell) -> None:
+    launcher, called = shell.site / "var/office-1/sluice/agent/sluice-agent", shell.directory / "called"
+    launcher.write_text(f"#!/bin/sh\n: >{called}\nexec sleep 3600\n")
+    process = shell.start("distribute", "greeting")
+    while not called.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=180)  # the connection's own limit is 300 s
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
 
 
 def test_a_placed_file_changed_by_hand_is_not_vouched_for_and_repaired_on_demand(shell: Shell, sluice: Sluice) -> None:

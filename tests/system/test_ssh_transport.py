@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from infra.transports.address import AddressTransport
 from infra.transports.ssh import SshTransport
 from infra.transports.ssh_errors import translate
 from sluice.errors import (
@@ -145,6 +147,20 @@ def test_nobody_listening_is_unreachable(ssh_lab: SshLab, tmp_path: Path) -> Non
         SshTransport(tmp_path).connect(with_address(host.subscriber, port=free_port()), timeout=5)
     with pytest.raises(UnreachableError):
         SshTransport(tmp_path).connect(with_address(host.subscriber, host="no-such-host.invalid"), timeout=5)
+
+
+def test_closing_the_transport_ends_a_login_to_a_mute_host(ssh_lab: SshLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.transports.ssh_connection.GREETING_WAIT", 3600.0)
+    host, transport = ssh_lab.host("a", start=False), AddressTransport(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor() as pool:
+        mute = with_address(host.subscriber, port=silent.getsockname()[1])
+        waiting = pool.submit(transport.connect, mute, timeout=3600)
+        with silent.accept()[0]:
+            transport.close()
+            with pytest.raises(TransportError):
+                waiting.result()
+        with pytest.raises(TransportError):
+            transport.connect(mute, timeout=3600)
 
 
 def test_something_else_that_answers_is_no_ssh_and_ends_in_time(ssh_lab: SshLab, tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ class Extraction:
         try:
             result = self._order(on_event)
         except SluiceError as error:
+            if self.watch.is_closed:  # its run ends: nothing is known of the host
+                raise
             failure, data = failure_of(error), failure_data(error)
             record = record_of(
                 self.context, EventKind.EXTRACT_FAILED, self.assignment, lambda state, at: state.fail_extracting(failure, at), data

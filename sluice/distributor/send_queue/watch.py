@@ -126,6 +126,11 @@ class QueueWatch:
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether its flow run ends."""
+        return self._is_closed
+
+    @property
     def is_overdue(self) -> bool:
         """Whether its leases may have run out since they were last renewed."""
         return self.clock.now() - self._renewed >= timedelta(seconds=self.lease_seconds)
