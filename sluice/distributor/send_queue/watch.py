@@ -119,16 +119,11 @@ class QueueWatch:
         self._changed = threading.Condition()
         self._turns = dict[int, Turn]()
         self._asking = dict[int, Turn]()
-        self._look_now = self._is_closed = False
+        self._look_now = self.is_closed = False
         self._stamp = -1
         self._until: datetime | None = None
         self._renewed = self._looked = clock.now()
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether its flow run ends."""
-        return self._is_closed
 
     @property
     def is_overdue(self) -> bool:
@@ -142,7 +137,7 @@ class QueueWatch:
     def close(self) -> None:
         """Stop looking. Turns that are still kept are lost, which breaks off paused transfers; their leases run out."""
         with self._changed:
-            self._is_closed = True
+            self.is_closed = True
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join()
@@ -218,9 +213,9 @@ class QueueWatch:
     def _run(self) -> None:
         while True:
             with self._changed:
-                if not self._look_now and not self._is_closed:
+                if not self._look_now and not self.is_closed:
                     self._changed.wait(self._seconds_until_look())
-                if self._is_closed:
+                if self.is_closed:
                     return
             try:
                 self.look()
