@@ -314,7 +314,7 @@ def test_too_little_space_is_said_with_figures_before_anything_comes(host: Host,
     real = os.statvfs
 
     class Full:
-        f_bavail, f_frsize = 100, 10
+        f_blocks, f_bavail, f_frsize = 10**6, 100, 10
 
     monkeypatch.setattr(receive_blocks.os, "statvfs", lambda path: Full if str(path) == str(host.held.directory) else real(path))
     with pytest.raises(NoSpaceError, match="1000 B is free there and 16 MiB must stay free"):
@@ -329,7 +329,7 @@ def test_what_must_stay_free_is_more_than_the_least(host: Host, big: Made, monke
     ted = TedReceiver(host.held, TargetPath("zone", big.manifest.revision, big.file))
 
     class Left:
-        f_bavail, f_frsize = needed + 64 * BLOCK - 1, 1
+        f_blocks, f_bavail, f_frsize = 2**40, needed + 64 * BLOCK - 1, 1
 
     monkeypatch.setattr(receive_blocks.os, "statvfs", lambda _: Left)
     with pytest.raises(NoSpaceError, match=r"64 MiB must stay free: 1 B too little"):

@@ -176,7 +176,7 @@ class Sshd:
 def children(pid: int, *, named: str = "") -> list[int]:
     """Pids of a process's children, from /proc."""
     found = []
-    with suppress(FileNotFoundError):  # it ended meanwhile
+    with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
         for task in os.listdir(f"/proc/{pid}/task"):
             with suppress(OSError):
                 found += [int(each) for each in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
