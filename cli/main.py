@@ -28,7 +28,7 @@ from cli.status import status, why
 from cli.store import store
 from cli.subscriber import subscriber
 from cli.ted import ted
-from cli.terminal import settle
+from cli.terminal import drop_unwritten, settle
 from cli.trust import trust
 from cli.up import up
 
@@ -105,6 +105,7 @@ def main() -> None:
         signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))  # within a run that is Prefect's
     settle()
     code = run(sys.argv[1:])
+    drop_unwritten()
     gc.freeze()  # the system takes all memory back: a last search for cycles in it would cost a tenth of a second
     sys.exit(code)
 

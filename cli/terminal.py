@@ -112,11 +112,25 @@ def _put(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
     except OSError as error:
-        if not _is_unread(stream, error):
+        is_unread = _is_unread(stream, error)
+        _drop(stream)
+        if not is_unread:
             raise
         _unread.append(stream)
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def _drop(stream: TextIO) -> None:
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def drop_unwritten() -> None:
+    """Drop what stdout and stderr couldn't take and was told: Python would fail with it once more at its end, with exit code 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _drop(stream)
 
 
 def _is_unread(stream: TextIO, error: OSError) -> bool:

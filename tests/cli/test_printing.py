@@ -157,9 +157,13 @@ except OSError as error:
 """
 
 
-def test_a_full_disk_is_told() -> None:
+@pytest.mark.parametrize("unbuffered", [{}, {"PYTHONUNBUFFERED": "1"}])
+@pytest.mark.parametrize("words", [["-c", FULL], ["-m", "cli.main", "--help"]])
+def test_a_full_disk_is_told(words: list[str], unbuffered: dict[str, str]) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | unbuffered
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", FULL], cwd=PROJECT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        command = [sys.executable, *words]
+        done = subprocess.run(command, cwd=PROJECT, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, "make room" in done.stderr) == (5, True), done.stderr
 
 
