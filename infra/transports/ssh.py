@@ -78,7 +78,7 @@ class SshTransport:
             login: SshLogin | None = None
             for hop, offered in zip(way.hops, offers, strict=True):
                 login = _login(hop, offered, login, subscriber, timeout, self._lines)
-        assert login is not None  # noqa: S101
+        assert login is not None  # noqa: S101 - a way has a hop
         return login
 
 

@@ -62,7 +62,7 @@ class Agent(AgentSSH):
 
     def close(self) -> None:
         """Leave it."""
-        self._close()  # type: ignore[attr-defined]
+        self._close()  # type: ignore[attr-defined] # its types leave it out
 
 
 class AgentKey(paramiko.agent.AgentKey):

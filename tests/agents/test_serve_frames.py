@@ -33,6 +33,7 @@ from sluice.subscriber.receive.blocks import AGAIN_MAX
 from sluice.trust.keys import ensure_private_key, load_private_key
 from sluice.trust.publish import Publisher
 from tests.agents.workbench import PROJECT, Raw, Workbench
+from tests.conftest import missing
 from tests.subscriber.revisions import Made, make, tree_of
 
 HEAVY = {"tuf", "securesystemslib", "cryptography", "backports", "compression", "blake3", "ctypes", "subprocess"}
@@ -624,7 +625,7 @@ def test_a_working_directory_that_others_may_write_in_is_refused(bench: Workbenc
 
 def test_a_working_directory_of_somebody_else_is_refused(bench: Workbench) -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs root to give it away")
+        missing("root, to give it away")
     os.chown(bench.work, 65534, 65534)
     assert agent(bench, "run").returncode == 4
 

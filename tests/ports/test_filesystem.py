@@ -18,13 +18,14 @@ from infra.filesystem.local.root import LocalRoot
 from sluice.errors import DestinationError, ExtractError, LockedTargetError, NoSpaceError, SluiceError
 from sluice.model.manifest import EntryKind
 from sluice.ports import ResolvedPath, Root
+from tests.conftest import missing
 
 
 @pytest.fixture(params=["openat2", "part by part"])
 def filesystem(request: pytest.FixtureRequest) -> LocalFilesystem:
     if request.param == "openat2":
         if not calls.kernel_opens_beneath():
-            pytest.skip("this kernel has no openat2")
+            missing("a kernel with openat2")
         return LocalFilesystem(use_openat2=True)
     return LocalFilesystem(use_openat2=False)
 
@@ -515,7 +516,7 @@ def test_a_link_that_others_could_have_set_is_refused(filesystem: LocalFilesyste
     if weakness == "directory others may write in":
         place.chmod(0o777)
     elif os.geteuid() != 0:
-        pytest.skip("needs root to give files away")
+        missing("root, to give files away")
     elif weakness == "link of somebody else":
         os.lchown(place / "way", 65534, 65534)
     else:

@@ -22,6 +22,7 @@ from infra.transports.ssh_connection import Connection
 from infra.transports.ssh_errors import TRANSLATION, translate
 from sluice.errors import AgentMissingError, AuthenticationError, SluiceError, TransportError
 from sluice.model.site import Ssh, Subscriber
+from tests.conftest import missing
 from tests.system.accounts import Account, account
 from tests.system.sshd import Sshd, SshLab, lab, make_key, with_address
 
@@ -42,7 +43,7 @@ def rows(heading: str) -> list[list[str]]:
 def hosts(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path]) -> Iterator[SshLab]:
     real_part("useradd")
     if os.geteuid() != 0:
-        pytest.skip("missing: root, for accounts")
+        missing("root, for accounts")
     with lab(tmp_path_factory.mktemp("settings"), real_part) as made:
         yield made
 
