@@ -21,7 +21,7 @@ from infra.hosts.host_crontab import crontab, fail, hook_line, read, recovery, s
 
 LENT = r"lent-[0-9]+\.(?:ted|json)"
 DISTRIBUTION = rf"""
-    lock | status\.json | manifest | seen | left | stood | receipts/ | receipts/[0-9]+\.json
+    lock | status\.json | manifest | seen | left | stood | mounted | receipts/ | receipts/[0-9]+\.json
     | receiving/ | receiving/[0-9.]+/ | receiving/[0-9.]+/(?: manifest | [^/]+\.ted(?:\.index|\.part)? | {LENT} | lent-arriving )
     | revisions/ | revisions/[0-9.]+/ | revisions/[0-9.]+/(?: manifest | distfile\.(?:ted|corrupt) | {LENT} )
 """

@@ -14,7 +14,7 @@ from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.ending import recover
 from sluice.subscriber.extract.receipts import Figures, receipt_for, store_receipt
 from sluice.subscriber.held.directory import DistributionDirectory, Status, remove_directory
-from sluice.subscriber.held.path_lists import RETAINED, STOOD
+from sluice.subscriber.held.path_lists import MOUNTED, RETAINED, STOOD
 from sluice.trust.envelope import Envelope
 
 WAIT = 600.0
@@ -47,7 +47,7 @@ def forget(held: DistributionDirectory) -> None:
     """Forget everything that was received and extracted, but no receipt. The caller holds the lock."""
     _unlink(held, RETAINED.name)
     held.write_status(Status())
-    _unlink(held, STOOD.name, held.manifest_path.name, held.stat_cache_path.name)
+    _unlink(held, STOOD.name, MOUNTED.name, held.manifest_path.name, held.stat_cache_path.name)
     remove_directory(held.directory / "revisions")
     remove_directory(held.directory / "receiving")
 

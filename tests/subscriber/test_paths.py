@@ -43,7 +43,5 @@ def test_a_path_that_another_distribution_placed_from_the_root_directory_is_its_
     entries = (Entry(EntryKind.DIRECTORY, "", 0o755, 1), Entry(EntryKind.DIRECTORY, "etc", 0o755, 1))
     manifest = Manifest("zone", RevisionNumber(1, 1), "file", (Destination("/", True, entries),))
     held.manifest_path.write_bytes(manifest_bytes(manifest))
-    other = OtherDestination("/", held, 0)
-    assert other.has("/")
-    assert other.has("/etc")
-    assert not other.has("/opt")
+    other = OtherDestination("/", held, 0, [("8:1/", "/")])
+    assert [other.path_of(place) for place in ("8:1/", "8:1/etc", "8:1/opt", "8:2/etc")] == ["/", "/etc", None, None]

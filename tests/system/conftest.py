@@ -1,10 +1,14 @@
 """What every test against real parts may take."""
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from infra.filesystem.local.mounts import is_mount_point
+from tests.conftest import missing
 from tests.system.sshd import SshLab, lab
 
 
@@ -13,3 +17,23 @@ def ssh_lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str],
     """Real sshd hosts of this test's own: ``ssh_lab.host("helsinki-1").subscriber``."""
     with lab(tmp_path_factory.mktemp("ssh-lab"), real_part) as made:
         yield made
+
+
+@pytest.fixture
+def mount() -> Iterator[Callable[..., Path]]:
+    """Mount something, and unmount everything at the end, last first, but what a test unmounted."""
+    if os.geteuid() != 0:
+        missing("root, to mount file systems")
+    points: list[Path] = []
+
+    def run(point: Path, *options: str) -> Path:
+        done = subprocess.run(["mount", *options, str(point)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            missing(f"the right to mount file systems: {done.stderr}")
+        points.append(point)
+        return point
+
+    yield run
+    for point in reversed(points):
+        if is_mount_point(str(point)):
+            subprocess.run(["umount", point], check=True)

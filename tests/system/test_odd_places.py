@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -28,25 +28,6 @@ from tests.subscriber.host import Host
 from tests.subscriber.revisions import Made, make, tree_of
 
 Mount = Callable[..., Path]
-
-
-@pytest.fixture
-def mount() -> Iterator[Mount]:
-    """Mount something, and unmount everything at the end, last first."""
-    if os.geteuid() != 0:
-        missing("root, to mount file systems")
-    points: list[Path] = []
-
-    def run(point: Path, *options: str) -> Path:
-        done = subprocess.run(["mount", *options, str(point)], capture_output=True, text=True, check=False)
-        if done.returncode:
-            missing(f"the right to mount file systems: {done.stderr}")
-        points.append(point)
-        return point
-
-    yield run
-    for point in reversed(points):
-        subprocess.run(["umount", point], check=True)
 
 
 def planted(top: Path, *names: str) -> Path:

@@ -51,7 +51,8 @@ def _place(path: str, mounts: Mapping[int, tuple[str, str, str]]) -> str:
     if found is None:
         return path
     device, top, point = found
-    return f"{device}{top.rstrip('/')}/{path.removeprefix(point).lstrip('/')}"
+    place = f"{top.rstrip('/')}/{path.removeprefix(point).lstrip('/')}"
+    return device + (place.rstrip("/") or "/")
 
 
 def mount_devices() -> Mapping[int, tuple[int, int]]:

@@ -15,7 +15,7 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import DistributionType
 from sluice.subscriber.extract.journal import FORMER
 from sluice.subscriber.held.directory import DistributionDirectory, Extracted, remove_directory
-from sluice.subscriber.held.path_lists import RETAINED, STOOD
+from sluice.subscriber.held.path_lists import MOUNTED, RETAINED, STOOD
 from sluice.subscriber.held.supplement import remove_supplements
 from sluice.trust.roles import MANIFEST
 
@@ -33,6 +33,7 @@ def commit(held: DistributionDirectory, order: Order, receipt: Receipt) -> None:
         data = held.manifest_path.read_bytes()
     RETAINED.commit(held)
     STOOD.commit(held)
+    MOUNTED.commit(held)
     manifest, _ = parse_header(data.partition(b"\n")[0])
     extracted = Extracted(
         revision=str(order.revision),

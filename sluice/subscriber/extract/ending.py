@@ -17,7 +17,7 @@ from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.journal import Beginning, Journal, JournalState
 from sluice.subscriber.extract.receipts import Figures, receipt_for, receipt_in, store_receipt
 from sluice.subscriber.extract.undo import ReopenedAreas, remove_staging, undo, unswapped
-from sluice.subscriber.held.path_lists import KEPT, RETAINED
+from sluice.subscriber.held.path_lists import KEPT, MOUNTED, RETAINED
 from sluice.subscriber.held.paths import parents
 from sluice.trust.envelope import Envelope
 
@@ -41,6 +41,7 @@ def finish(context: ExtractionContext) -> None:
         commit(held, order, receipt)
     elif receipt.outcome is Outcome.FAILED_KEPT:
         KEPT.commit(held, to=RETAINED.name)
+        MOUNTED.commit(held)
         forget_read_back(held)
     with closing(ReopenedAreas(context.filesystem, beginning.areas)) as areas:
         remove_staging(areas, journal.plan(), undone=journal.state() is JournalState.UNDONE)

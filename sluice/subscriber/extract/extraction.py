@@ -39,7 +39,7 @@ from sluice.subscriber.extract.swap import read_back, steps_of, swap_in
 from sluice.subscriber.extract.writable import check_working_directory
 from sluice.subscriber.held.directory import CORRUPT, TED
 from sluice.subscriber.held.local_contents import LocalContents
-from sluice.subscriber.held.path_lists import KEPT, RETAINED, STOOD
+from sluice.subscriber.held.path_lists import KEPT, MOUNTED, RETAINED, STOOD
 from sluice.subscriber.held.stat_cache import StatRecorder, stat_cache_bytes
 from sluice.subscriber.held.state import DistributionState
 from sluice.subscriber.held.supplement import SupplementContents
@@ -143,6 +143,7 @@ class _Extraction:
             with closing(plan_extraction(self._context, order.destinations, manifest, known)) as plan:
                 plan.require_allowed()
                 if plan.is_empty and state.is_extracted(order.revision) and not (order.force or former):
+                    MOUNTED.write(self._held, plan.mounts)
                     self._figures.unchanged, self._figures.read = len(plan.unchanged), len(plan.read)
                     return self._answer(Outcome.ALREADY_INSTALLED, read_back=read_back_digest(manifest))
                 return self._carry_out(plan, local, actions, former)
@@ -157,6 +158,7 @@ class _Extraction:
         self._stage(plan, local)
         RETAINED.write_to_journal(self._held, plan.retained)
         STOOD.write_to_journal(self._held, plan.stood)
+        MOUNTED.write_to_journal(self._held, plan.mounts)
         self._journal.write_plan(steps_of(plan))
         actions.run("pre", JournalState.ACTING)
         wait_until_unlocked(self._context, plan, self._order.locked)

@@ -31,6 +31,8 @@ class Knowledge:
     """Time of new directories that no manifest names."""
     copy_all: bool = False
     """Replace every file and link, also equal ones."""
+    force: bool = False
+    """Take for foreign what lies where mounts came or went."""
     allow_removals: bool = False
     """Remove also more than ``max_removals``."""
     may_read: Callable[[str], bool] = lambda _digest: True
@@ -56,6 +58,7 @@ class Knowledge:
             EMPTY if manifest.verify or asked.verify else state.stat_cache(tree),
             int(now.timestamp()) * 10**9,
             copy_all=asked.force or (manifest.copy == Copy.ALL and not is_check),
+            force=asked.force,
             allow_removals=asked.allow_removals,
         )
 

@@ -18,6 +18,7 @@ from sluice.model.manifest import EntryKind
 from sluice.ports import Filesystem, PathStat
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.journal import Journal
+from sluice.subscriber.extract.mounts import all_mount_points
 from sluice.subscriber.held.directory import DistributionDirectory
 from sluice.subscriber.held.path_lists import STOOD
 from sluice.subscriber.held.paths import below, is_below, overlap
@@ -32,14 +33,22 @@ class OtherDestination:
     held: DistributionDirectory
     number: int
     """From 0, in its manifest's order."""
+    shown: Sequence[tuple[str, str]]
+    """``Filesystem.places`` and real path of its directory and of each mount point in it."""
 
-    def has(self, path: str) -> bool:
-        """Whether a path is the destination itself, or was placed in it."""
-        return path == self.top or (is_below(path, self.top) and path in self._placed)
+    def path_of(self, place: str) -> str | None:
+        """Return the real path by which it has what lies at a place: the destination itself, or something that was placed in it."""
+        for each, path in self.shown:
+            if place == each or is_below(place, each):
+                found = below(path, place.removeprefix(each).lstrip("/"))
+                if found == self.top or (is_below(found, self.top) and found in self._placed):
+                    return found
+        return None
 
-    def counts_as_placed(self, path: str) -> bool:
+    def counts_as_placed(self, place: str) -> bool:
         """Whether its Distribution has a directory that, as far as it knows, didn't stand before: older agents had no list of those."""
-        return self.has(path) and path not in self._stood
+        path = self.path_of(place)
+        return path is not None and path not in self._stood
 
     @cached_property
     def _stood(self) -> frozenset[str]:
@@ -125,13 +134,14 @@ def other_destinations(context: ExtractionContext, renamed_from: str) -> list[Ot
     Args:
         renamed_from: Its former name, whose destinations are its own; may be empty.
     """
-    found, ours = [], {context.held.directory, context.held.directory.with_name(renamed_from or context.held.name)}
-    for directory in sorted(Path(context.working_directory).glob("distributors/*/distributions/*")):
-        held = DistributionDirectory(directory)
-        if directory not in ours:
-            for number, text in _destinations(held):
-                found.append(OtherDestination(_real(context.filesystem, held, number, text), held, number))
-    return found
+    filesystem, ours = context.filesystem, {context.held.directory, context.held.directory.with_name(renamed_from or context.held.name)}
+    every = sorted(Path(context.working_directory).glob("distributors/*/distributions/*"))
+    others = [DistributionDirectory(directory) for directory in every if directory not in ours]
+    found = [(_real(filesystem, held, number, text), held, number) for held in others for number, text in _destinations(held)]
+    points = all_mount_points(filesystem) if found else ()
+    within = [[top, *(each for each in points if is_below(each, top))] for top, _, _ in found]
+    places = iter(filesystem.places([path for paths in within for path in paths]))
+    return [OtherDestination(*each, [(next(places), path) for path in paths]) for each, paths in zip(found, within, strict=True)]
 
 
 def _destinations(held: DistributionDirectory) -> Iterator[tuple[int, str]]:

@@ -90,6 +90,8 @@ class Plan:
     """Paths that are placed anew and weren't foreign, by absolute path, if they stay after a failure: rollback is off."""
     stood: dict[str, EntryKind] = field(default_factory=dict)
     """The manifest's directories that stood before this Distribution placed anything there, by absolute path."""
+    mounts: Mapping[str, EntryKind] = field(default_factory=dict)
+    """The root, and the mount points above, at and below all destinations, former ones too, by absolute path; none: it can't be told."""
     foreign: set[str] = field(default_factory=set)
     """Absolute paths of files and directories that stay, and that this Distribution didn't place."""
     changes: ChangeLog = field(default_factory=ChangeLog)

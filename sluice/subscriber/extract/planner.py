@@ -20,6 +20,7 @@ from sluice.model.limits import Limits
 from sluice.model.manifest import Entry, EntryKind, Manifest
 from sluice.model.site import Synchronize
 from sluice.ports import Owner, PathStat, Root, Xattrs
+from sluice.ports.filesystem import mounted_error
 from sluice.subscriber.extract.areas import StagingArea, StagingAreas
 from sluice.subscriber.extract.brake import require_usual
 from sluice.subscriber.extract.changes import differences, worded
@@ -29,6 +30,7 @@ from sluice.subscriber.extract.hard_links import HardLinks
 from sluice.subscriber.extract.holdable import check_holdable, kept_time
 from sluice.subscriber.extract.known import Knowledge
 from sluice.subscriber.extract.metadata import Metadata
+from sluice.subscriber.extract.mounts import check_mounts, mount_points
 from sluice.subscriber.extract.plan import MENDED, Plan, Staged, StagedRemoval, Swap
 from sluice.subscriber.extract.refusals import check_protected, check_readable, contents_error, foreign_error
 from sluice.subscriber.extract.removals import MoreThanMostError, Remover
@@ -69,7 +71,8 @@ class _Planner:
         self._located = located
         self._areas = areas
         self._known = known
-        self._previous = known.previous
+        mounts = mount_points(context.filesystem, known.previous, located)
+        self._previous = known.previous.with_mounts(mounts)
         previous_destinations = [destination for _, destination in self._previous.tops]
         self._metadata = Metadata(context.filesystem, located.manifest, previous_destinations, areas)
         self._copy_all = known.copy_all
@@ -82,7 +85,7 @@ class _Planner:
         """By its absolute path without case, each path that comes to a file system that doesn't tell case apart."""
         self._refused: set[tuple[str, str]] = set()
         """Root and path of everything that is refused; nothing below it is looked at."""
-        self.plan = Plan(located, areas.all)
+        self.plan = Plan(located, areas.all, mounts=dict.fromkeys(mounts, EntryKind.DIRECTORY))
         self._staying = StayingDirectories(context, located, areas, self._metadata, self.plan, known.now_ns)
 
     def compare_all(self) -> None:
@@ -90,6 +93,8 @@ class _Planner:
         for at in self._located:
             with self._refusing():
                 check_protected(at, self._context, self._areas.name)
+                if not self._known.force:
+                    check_mounts(at.top, self._context, self._previous)
                 self._stage_missing_parents(at)
                 for entry in at.destination.entries:
                     self._compare(at, entry)
@@ -180,7 +185,8 @@ class _Planner:
             return False
         step = self._metadata.step(at, entry, found)
         if step is not None:
-            if found.links > 1 or not found.is_ours:  # another name of it may be somebody else's; so may the file, and a setgid bit on it
+            # Another name of it may be somebody else's; so may the file, and a setgid bit on it, or the mount that shows it.
+            if found.links > 1 or not found.is_ours or full(root, path) in self.plan.mounts:
                 return False
             self.plan.metadata.append(step)
             found = found._replace(mode=entry.mode, mtime_ns=step.mtime_ns, ctime_ns=MENDED)
@@ -192,6 +198,8 @@ class _Planner:
         name, is_placed = full(root, path), self._previous.has_placed(full(root, path), found.kind)
         is_mirrored = at.destination.synchronize == Synchronize.MIRROR and entry.path != "" and found.kind is not None
         is_file = found.kind is entry.kind is EntryKind.FILE
+        if name in self.plan.mounts:
+            raise mounted_error(name)
         if not (is_placed or is_mirrored or is_file):
             raise foreign_error(name, entry, found)
         if found.kind is EntryKind.DIRECTORY:

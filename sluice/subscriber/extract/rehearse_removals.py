@@ -15,6 +15,7 @@ from sluice.model.manifest import Manifest
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.destinations import LocatedDestinations
 from sluice.subscriber.extract.former import read_former
+from sluice.subscriber.extract.mounts import check_mounts, mount_points
 from sluice.subscriber.extract.previous import PreviousState
 from sluice.subscriber.extract.removals import MoreThanMostError, Remover
 from sluice.subscriber.held.state import DistributionState
@@ -42,4 +43,8 @@ def _removals(context: ExtractionContext, manifest: Manifest, destinations: Sequ
         read_former(context, manifest) as former,
         closing(LocatedDestinations(context.filesystem, manifest, destinations)) as located,
     ):
-        return sorted(Remover(context, located, COUNT_MAX).find(PreviousState.read(context.held, tree, former)).kinds)
+        previous = PreviousState.read(context.held, tree, former)
+        previous = previous.with_mounts(mount_points(context.filesystem, previous, located))
+        for at in located:
+            check_mounts(at.top, context, previous)
+        return sorted(Remover(context, located, COUNT_MAX).find(previous).kinds)

@@ -113,13 +113,12 @@ class Remover:
                 candidates[path] = _Candidate(*at, kind, is_mirrored=False)
             elif (found := _find(*at)) is not None and found.kind is kind:
                 retained[path] = kind
-        removals: dict[str, Removal] = {}
-        for path in sorted(candidates, reverse=True):  # everything below a directory comes before it
+        looked = ((path, each, _find(each.root, each.path)) for path, each in candidates.items())
+        there = {path: found for path, each, found in looked if found is not None and found.kind is each.kind}
+        removals, taken = dict[str, Removal](), self._taken_by_others([*there])
+        for path, found in sorted(there.items(), reverse=True):  # everything below a directory comes before it
             candidate = candidates[path]
-            found = _find(candidate.root, candidate.path)
-            if found is None or found.kind is not candidate.kind:
-                continue
-            if self._is_removed(path, candidate, found, removals):
+            if path not in taken and self._is_removed(path, candidate, found, removals):
                 removals[path] = Removal(candidate.root, found, candidate.is_mirrored)
             elif found.kind is not None and not candidate.is_mirrored:
                 retained[path] = found.kind
@@ -185,7 +184,7 @@ class Remover:
                     yield path, entry.kind, top
         known = {top for top, _ in previous.tops}
         for path, kind in previous.retained.items():
-            if path not in self._wanted:
+            if path not in self._wanted and not previous.is_elsewhere(path):
                 yield path, kind, next((each for each in (path, *parents(path)) if each in known), "")
 
     def _covering(self, path: str) -> str | None:
@@ -220,13 +219,16 @@ class Remover:
         root = candidate.root
         if self._is_protected(path, root) or self._is_excluded(path, found.kind) or self._is_renamed_by_case(path, found):
             return False
-        if any(other.has(path) for other in self._others):
-            return False
         if self._covering(path) is None:
             above = root.find(found.path.rpartition("/")[0])
             if above is None or unmovable(root, above, found) is not None:
                 return False  # we may change its contents only
         return found.kind is not EntryKind.DIRECTORY or all(full(root, each.path) in removals for each in root.list(found.path))
+
+    def _taken_by_others(self, paths: Sequence[str]) -> frozenset[str]:
+        """Return those of the paths that are another Distribution's too, be it by a path that a mount gives them."""
+        places = self._context.filesystem.places(paths) if paths and self._others else ()
+        return frozenset(path for path, place in zip(paths, places, strict=False) if any(each.path_of(place) for each in self._others))
 
     def _is_renamed_by_case(self, path: str, found: PathStat) -> bool:
         """Whether the manifest has it under a name of another case, which its file system takes for the same."""

@@ -61,7 +61,7 @@ class StayingDirectories:
             name, touched = full(at.root, found.path), self._areas.changes_time_of(at.root, found.path)
             step = self._metadata.step(at, entry, found, touched=touched)
             differs = step is not None and (step.mode != step.mode_before or step.owner is not None)
-            stays = name in self._plan.stood or (differs and any(other.counts_as_placed(name) for other in self._others))
+            stays = name in self._plan.stood or (differs and self._is_placed_by_others(name))
             if stays and at.destination.directory_mode == DirectoryMode.KEEP:
                 self._plan.stood[name] = entry.kind
                 self.keep(at.root, found)
@@ -74,6 +74,10 @@ class StayingDirectories:
         for area in list(self._areas.all):
             if area.is_used and area.holder is not None and (area.number, area.holder_path) not in planned:
                 self.keep(area.root, area.holder)
+
+    def _is_placed_by_others(self, name: str) -> bool:
+        (place,) = self._context.filesystem.places([name])
+        return any(each.counts_as_placed(place) for each in self._others)
 
     @cached_property
     def _others(self) -> Sequence[OtherDestination]:

@@ -41,8 +41,12 @@ class PathList:
         """Write it into the journal of the extraction under way, unless it is the Distribution's already."""
         kept = dict(islice(sorted(paths.items()), self.most))
         if kept != self.read(held) or self._in_journal(held).exists():
-            lines = [json.dumps([kind.value, path], separators=(",", ":")) + "\n" for path, kind in kept.items()]
-            replace_atomically(self._in_journal(held), "".join(lines).encode())
+            replace_atomically(self._in_journal(held), _lines(kept))
+
+    def write(self, held: DistributionDirectory, paths: Mapping[str, EntryKind]) -> None:
+        """Make it the Distribution's without an extraction, unless it is that already."""
+        if paths != self.read(held):
+            replace_atomically(held.directory / self.name, _lines(dict(sorted(paths.items()))))
 
     def commit(self, held: DistributionDirectory, *, to: str = "") -> None:
         """Make the journal's list the Distribution's, or its list ``to``; may be repeated."""
@@ -56,6 +60,10 @@ class PathList:
         return held.journal / self.name
 
 
+def _lines(paths: Mapping[str, EntryKind]) -> bytes:
+    return "".join(json.dumps([kind.value, path], separators=(",", ":")) + "\n" for path, kind in paths.items()).encode()
+
+
 RETAINED = PathList("left", RETAINED_MAX)
 """Placed by earlier revisions, missing from the extracted one, and still on disk (C9): ``synchronize`` removes them even if it was written
 into the blueprint only after the revision that lacked them, and a directory goes once nothing foreign is in it any more. Without the list
@@ -63,5 +71,8 @@ less is removed, never more."""
 STOOD = PathList("stood", ENTRIES_MAX)
 """Directories of the extracted manifest that stood before this Distribution placed anything there: they are somebody else's for ever.
 An agent from before this list made none: to it everything in its manifest was placed."""
+MOUNTED = PathList("mounted", ENTRIES_MAX)
+"""The root, and the mount points above, at and below destinations, when the Distribution was last extracted. An agent from before this list
+made none: mounts that came or went are then not noticed."""
 KEPT = PathList("kept", RETAINED_MAX)
 """Retained paths as they are if an extraction without rollback fails: with everything that it placed. In its journal alone."""
