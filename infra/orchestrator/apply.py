@@ -27,6 +27,7 @@ from prefect.events.schemas.automations import Automation, AutomationCore
 from infra.orchestrator import heartbeat, server_objects
 from infra.orchestrator.changes import Act, Change, Changes, Fields, ObjectKind, differences, in_order
 from infra.orchestrator.shown import shown
+from infra.orchestrator.time_zones import list_time_zones_once
 from infra.orchestrator.translate import translated
 from sluice.distributor.plan.deployments import DIGEST_TAG, TAG, deployments, pools
 from sluice.distributor.plan.ownership import SITE_ID_TAG, SITE_TAG, Owner, owner_of, site_ids
@@ -142,6 +143,7 @@ def _changed(kind: ObjectKind, name: str, found: Fields | None, wanted: Fields |
 
 @asynccontextmanager
 async def _compared(site: Site) -> AsyncIterator[tuple[PrefectClient, _Comparison]]:
+    list_time_zones_once()
     with translated("connecting"):
         async with get_client() as client:
             comparison = _Comparison(site)

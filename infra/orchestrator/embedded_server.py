@@ -1,7 +1,8 @@
-"""Run Prefect's server as ``prefect server start`` does, with two differences: the embedded server of ``sluice up`` and of commands.
+"""Run Prefect's server as ``prefect server start`` does, with three differences: the embedded server of ``sluice up`` and of commands.
 
-Its SQLite transactions begin IMMEDIATE (ADR 0017), and it ends once it has stored every event that was sent to it (ADR 0032). A test pins
-Prefect's version and the source of what this relies on. Servers in production use PostgreSQL and Prefect's own command.
+Its SQLite transactions begin IMMEDIATE (ADR 0017), it ends once it has stored every event that was sent to it (ADR 0032), and it lists the
+time zones once. A test pins Prefect's version and the source of what this relies on. Servers in production use PostgreSQL and Prefect's own
+command.
 
 ``python -m infra.orchestrator.embedded_server FD`` serves a listening socket that it inherited, and with ``--while-stdin`` only as long as
 its standard input stays open: however the process that started it ends.
@@ -104,8 +105,11 @@ def serve(listening: int, *, is_brief: bool) -> None:
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings
 
+    from infra.orchestrator.time_zones import list_time_zones_once
+
     refresh_global_settings_context()
     replace_begin()
+    list_time_zones_once()
     app, settings = create_app(ephemeral=is_brief, final=not is_brief), get_current_settings().server
     store_before_the_end(app)
     config = uvicorn.Config(
