@@ -24,9 +24,11 @@ PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keeps the agent bundle from one test to the next."""
-    return tmp_path_factory.mktemp("state")
+def state(tmp_path_factory: pytest.TempPathFactory, bundle_directory: Path) -> Path:
+    """With the agent bundle, which takes seconds to pack."""
+    made = tmp_path_factory.mktemp("state")
+    (made / "agent-bundles").symlink_to(bundle_directory)
+    return made
 
 
 class Shell:

@@ -3,13 +3,17 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from infra.filesystem.local.mounts import is_mount_point
+from infra.orchestrator.server_address import ServerAddress
 from tests.conftest import missing
+from tests.system.lab import OpenLab, site_lab
 from tests.system.sshd import SshLab, lab
+from tests.system.warm import Warm
 
 
 @pytest.fixture
@@ -37,3 +41,9 @@ def mount() -> Iterator[Callable[..., Path]]:
     for point in reversed(points):
         if is_mount_point(str(point)):
             subprocess.run(["umount", point], check=True)
+
+
+@pytest.fixture(scope="session")
+def open_lab(real_part: Callable[[str], Path], warm: Warm, server: ServerAddress, bundle_directory: Path) -> OpenLab:
+    """``site_lab`` with the parts that all share: ``with open_lab(directory, "oslo") as lab``."""
+    return partial(site_lab, real_part, warm, server.api_url, bundle_directory)

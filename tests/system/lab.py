@@ -13,7 +13,7 @@ import random
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -262,10 +262,16 @@ def two_trees(seed: int, *, files: int = 120, blob: int = 5 * 1024 * 1024) -> tu
 
 
 @contextmanager
-def site_lab(directory: Path, real_part: Callable[[str], Path], warm: Warm, api_url: str, *names: str) -> Iterator[SiteLab]:
+def site_lab(real_part: Callable[[str], Path], warm: Warm, api_url: str, bundles: Path, directory: Path, *names: str) -> Iterator[SiteLab]:
     """Hosts of these names, answering and bootstrapped, and a site over them; everything is ended on leaving."""
     (directory / "ssh").mkdir()
     with lab(directory / "ssh", real_part) as ssh:
         made = SiteLab(directory / "lab", [ssh.host(name) for name in names], ssh.identity, warm, api_url=api_url)
+        (directory / "lab/state").mkdir(mode=0o700)
+        (directory / "lab/state/agent-bundles").symlink_to(bundles)
         made.bootstrap()
         yield made
+
+
+OpenLab = Callable[..., AbstractContextManager[SiteLab]]
+"""What the fixture ``open_lab`` is: ``site_lab`` with the parts that all tests share, for a directory and the hosts' names."""

@@ -7,6 +7,8 @@ What a container would mount elsewhere is named by its real path instead. Everyt
 
 from __future__ import annotations
 
+import base64
+import ctypes
 import json
 import os
 import re
@@ -16,7 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +35,8 @@ DEPLOY = PROJECT / "deploy"
 INSTALLED = "/usr/local/lib/sluice"
 """Where the units say that Sluice is."""
 BIN = Path(sys.executable).parent
+_CLONE_NEWNET = 0x40000000
+"""From sched.h; Python has setns from 3.12 on."""
 START_SECONDS = 240.0
 STOP_SECONDS = 5.0
 """A server of which clients hold connections takes its time; what it has is thrown away anyway."""
@@ -41,12 +48,13 @@ class Network:
     def __init__(self, name: str, directory: Path) -> None:
         self.name, self.directory = name, directory
         self._running: list[subprocess.Popen[bytes]] = []
+        self._requests = ThreadPoolExecutor(1, initializer=_enter, initargs=(name,))
 
     def start(self, what: str, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """A process that stays; its output is in ``what``.log."""
         with (self.directory / f"{what}.log").open("ab") as log:
             started = subprocess.Popen(
-                self._inside(command),
+                self.within(command),
                 env=dict(environment),
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
@@ -60,7 +68,7 @@ class Network:
     def run(self, command: Sequence[str], environment: Mapping[str, str], *, seconds: float = 240.0) -> subprocess.CompletedProcess[str]:
         """A process that ends."""
         return subprocess.run(
-            self._inside(command), env=dict(environment), cwd=self.directory, capture_output=True, text=True, check=False, timeout=seconds
+            self.within(command), env=dict(environment), cwd=self.directory, capture_output=True, text=True, check=False, timeout=seconds
         )
 
     def log(self, what: str) -> str:
@@ -70,12 +78,7 @@ class Network:
     def api(self, path: str, body: object = None, *, auth: str = "", base: str = "http://127.0.0.1:4200/api") -> tuple[int, Any]:
         """One request to the Prefect API from inside: status and answer. A body makes it a POST, with the token that CSRF
         asks for. Status 0 where nothing answers."""
-        request = json.dumps({"url": base + path, "base": base, "body": body, "auth": auth})
-        done = subprocess.run(
-            self._inside([sys.executable, "-c", _REQUEST]), input=request, capture_output=True, text=True, check=True, timeout=120
-        )
-        status, answer = json.loads(done.stdout)
-        return status, answer
+        return self._requests.submit(_request, path, body, auth, base).result()
 
     def listeners(self) -> list[str]:
         """Addresses with ports on which anything here listens for TCP."""
@@ -98,34 +101,41 @@ class Network:
     def stop_all(self) -> None:
         """Everything that was started here."""
         self.stop(*reversed(self._running))
+        self._requests.shutdown()
 
-    def _inside(self, command: Sequence[str]) -> list[str]:
+    def within(self, command: Sequence[str]) -> list[str]:
+        """A command that runs another one inside."""
         return ["ip", "netns", "exec", self.name, *command]
 
 
-_REQUEST = """\
-import base64, json, sys, urllib.error, urllib.request
-asked = json.load(sys.stdin)
-headers = {"Content-Type": "application/json"}
-if asked["auth"]:
-    headers["Authorization"] = "Basic " + base64.b64encode(asked["auth"].encode()).decode()
+def _enter(network: str) -> None:
+    """Have this thread open its sockets in a network namespace; others stay where they are."""
+    with open(f"/run/netns/{network}", "rb") as place:
+        if ctypes.CDLL(None, use_errno=True).setns(place.fileno(), _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"setns {network}")
 
-def call(url, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=30) as answer:
-            return answer.status, json.loads(answer.read() or b"null")
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode(errors="replace")
-    except OSError as error:
-        return 0, str(error)
 
-if asked["body"] is not None:
-    status, token = call(asked["base"] + "/csrf-token?client=tests")
-    if status == 200:
-        headers |= {"Prefect-Csrf-Token": token["token"], "Prefect-Csrf-Client": "tests"}
-print(json.dumps(call(asked["url"], asked["body"])))
-"""
+def _request(path: str, body: object, auth: str, base: str) -> tuple[int, Any]:
+    headers = {"Content-Type": "application/json"}
+    if auth:
+        headers["Authorization"] = "Basic " + base64.b64encode(auth.encode()).decode()
+
+    def call(path: str, body: object = None) -> tuple[int, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(urllib.request.Request(base + path, data, headers), timeout=30) as answer:
+                return answer.status, json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode(errors="replace")
+        except OSError as error:
+            return 0, str(error)
+
+    if body is not None:
+        status, token = call("/csrf-token?client=tests")
+        if status == 200:
+            headers |= {"Prefect-Csrf-Token": token["token"], "Prefect-Csrf-Client": "tests"}
+    return call(path, body)
 
 
 @contextmanager

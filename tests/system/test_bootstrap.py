@@ -38,6 +38,8 @@ from tests.system.sshd import lab
 
 here_only = pytest.mark.parametrize("place", ["local"], indirect=True)
 """For what doesn't depend on the way to the host."""
+bootstrapped = pytest.mark.parametrize("place", ["bootstrapped"], indirect=True)
+"""For what comes after the first bootstrap, which takes seconds: it is done once, and put back for each test."""
 ALL = [Act.AGENT, Act.IDENTITY, Act.KEY, Act.TRUST, Act.HOOK]
 
 
@@ -80,6 +82,20 @@ def publisher_in(directory: Path, name: str = "hq") -> Publisher:
     return made
 
 
+def local_place(home: Path, bundles: Path, real_part: Callable[[str], Path]) -> Place:
+    """This machine, with a crontab of the test's own: the user's isn't touched. Its programs are PATH."""
+    programs, crontab = home / "bin", home / "crontab"
+    programs.mkdir(parents=True)
+    (programs / "crontab").write_text(f'#!/bin/sh\nif [ "$1" = -l ]; then cat {crontab} 2>/dev/null; else cat >{crontab}; fi\n')
+    (programs / "crontab").chmod(0o755)
+    # One Python instead of those of this machine, each of which would be asked again and again.
+    (programs / "python3").symlink_to(os.path.realpath(sys.executable))
+    for name in ("sh", "cat"):
+        (programs / name).symlink_to(real_part(name))
+    subscriber = Subscriber("here", Address("local", path=str(home)), PurePosixPath(home / "it's a dir; 100%"))
+    return Place(subscriber, AddressTransport(home), publisher_in(home / "hq"), bundles, crontab)
+
+
 @pytest.fixture(params=["ssh", "local"])
 def place(
     request: pytest.FixtureRequest,
@@ -88,22 +104,33 @@ def place(
     bundle_directory: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Place]:
-    publisher = publisher_in(tmp_path / "hq")
-    transport = AddressTransport(tmp_path)
     if request.param == "ssh":
         with lab(tmp_path, real_part) as made:
             host = made.host("there")
-            yield Place(host.subscriber, transport, publisher, bundle_directory, host.home / "crontab")
+            publisher = publisher_in(tmp_path / "hq")
+            yield Place(host.subscriber, AddressTransport(tmp_path), publisher, bundle_directory, host.home / "crontab")
         return
-    # A crontab of the test's own: the user's isn't touched.
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    crontab = tmp_path / "crontab"
-    (programs / "crontab").write_text(f'#!/bin/sh\nif [ "$1" = -l ]; then cat {crontab} 2>/dev/null; else cat >{crontab}; fi\n')
-    (programs / "crontab").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    subscriber = Subscriber("here", Address("local", path=str(tmp_path)), PurePosixPath(tmp_path / "it's a dir; 100%"))
-    yield Place(subscriber, transport, publisher, bundle_directory, crontab)
+    if request.param == "bootstrapped":
+        made = replace(request.getfixturevalue("first"))
+        home = made.crontab.parent
+        shutil.rmtree(home)
+        shutil.copytree(home.with_name("kept"), home, symlinks=True)
+    else:
+        made = local_place(tmp_path, bundle_directory, real_part)
+    monkeypatch.setenv("PATH", str(made.crontab.with_name("bin")))
+    yield made
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, bundle_directory: Path, real_part: Callable[[str], Path]) -> Place:
+    """This machine, bootstrapped, and kept as it is then."""
+    home = tmp_path_factory.mktemp("first") / "home"
+    made = local_place(home, bundle_directory, real_part)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(home / "bin"))
+        made.bootstrap()
+    shutil.copytree(home, home.with_name("kept"), symlinks=True)
+    return made
 
 
 def test_a_bare_host_becomes_a_subscriber_and_a_second_time_nothing_is_missing(place: Place) -> None:
@@ -163,9 +190,8 @@ def test_the_crontab_of_whoever_runs_it_stays_as_it_is_unless_asked(place: Place
     assert [step.act for step in place.bootstrap().steps] == [Act.HOOK]
 
 
-@here_only
+@bootstrapped
 def test_the_launcher_needs_nothing_of_the_environment(place: Place) -> None:
-    place.bootstrap()
     program = str(launcher(place.subscriber.working_directory))
     done = subprocess.run(
         [program, "--help"], env={"PYTHONPATH": "/nonexistent", "PYTHONHOME": "/nonexistent"}, cwd="/", capture_output=True, check=False
@@ -179,9 +205,8 @@ def test_the_launcher_needs_nothing_of_the_environment(place: Place) -> None:
     assert done.stdout.startswith(str(lib))
 
 
-@here_only
+@bootstrapped
 def test_a_new_bundle_replaces_the_old_atomically_and_only_the_one_before_is_kept(place: Place, tmp_path: Path) -> None:
-    place.bootstrap()
     agent = place.directory / "agent"
     first = host_program.installed_digest(str(place.directory))
     for number, stale in enumerate(("a" * 64, "b" * 64)):
@@ -196,9 +221,8 @@ def test_a_new_bundle_replaces_the_old_atomically_and_only_the_one_before_is_kep
     assert host_program.installed_digest(str(place.directory)) == first
 
 
-@here_only
+@bootstrapped
 def test_another_receipt_key_is_refused_and_replaced_when_told_to(place: Place) -> None:
-    place.bootstrap()
     known = place.publisher.subscriber_key(place.subscriber.name)
     for name in ("receipt.pem", "receipt.pub", "subscriber.json"):
         (place.directory / "identity" / name).unlink()
@@ -214,9 +238,8 @@ def test_another_receipt_key_is_refused_and_replaced_when_told_to(place: Place) 
     assert place.publisher.subscriber_key(place.subscriber.name) == (place.directory / "identity" / "receipt.pub").read_bytes() != known
 
 
-@here_only
+@bootstrapped
 def test_the_working_directory_of_another_subscriber_is_left_alone(place: Place) -> None:
-    place.bootstrap()
     place.subscriber = replace(place.subscriber, name="other")
     with pytest.raises(TrustError, match="belongs to Subscriber"):
         place.bootstrap()
@@ -244,9 +267,8 @@ def test_trust_is_pushed_alone_and_needs_an_agent(place: Place, tmp_path: Path) 
     assert (place.directory / "distributors" / "lab" / "trust" / "root.json").read_bytes() == other.root()
 
 
-@here_only
+@bootstrapped
 def test_a_working_directory_others_can_enter_is_closed(place: Place) -> None:
-    place.bootstrap()
     place.directory.chmod(0o755)
     assert not place.items()["working directory"]
     place.bootstrap()

@@ -6,20 +6,18 @@ Each is either noticed and mended, or refused with words that name it; nothing d
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from infra.orchestrator.server_address import ServerAddress
 from infra.workplace import open_workplace
 from sluice.model.event import EventKind
 from sluice.model.revision import RevisionNumber
 from tests.system import between
-from tests.system.lab import SiteLab, described, site_lab, two_trees, write_tree
+from tests.system.lab import OpenLab, SiteLab, described, two_trees, write_tree
 from tests.system.sshd import Sshd
-from tests.system.warm import Warm
 
 pytestmark = pytest.mark.timeout(480)
 KEPT = {*two_trees(0)[0], "added"}
@@ -27,8 +25,8 @@ KEPT = {*two_trees(0)[0], "added"}
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress, warm: Warm) -> Iterator[SiteLab]:
-    with site_lab(tmp_path_factory.mktemp("damage"), real_part, warm, server.api_url, "oslo") as made:
+def lab(tmp_path_factory: pytest.TempPathFactory, open_lab: OpenLab) -> Iterator[SiteLab]:
+    with open_lab(tmp_path_factory.mktemp("damage"), "oslo") as made:
         write_tree(made.source, two_trees(0)[0])
         made.sluice("distribute", "zone")
         yield made

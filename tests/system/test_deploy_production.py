@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import yaml
 from tests.conftest import missing
 from tests.system.lab import until
 from tests.system.production import BIN, DEPLOY, START_SECONDS, Compose, Network, Unit, environment_file, network, postgres
+from tests.system.warm import Warm
 
 pytestmark = pytest.mark.timeout(600)  # the first test starts nine processes
 
@@ -63,6 +64,8 @@ class Stack:
     directory: Path
     auth: str
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    warm: Path | None = None
+    """The ``sluice`` program that is forked; None: the installed one is started, with all of its imports."""
     before: Findings = ()
     """What doctor found before there were workers."""
 
@@ -72,6 +75,8 @@ class Stack:
         private.mkdir(parents=True, exist_ok=True)
         paths = {**self.compose.mounted(service), "/tmp": str(private)}
         found = {"PATH": f"{BIN}:{DEPLOY}:{os.defpath}", "CREDENTIALS_DIRECTORY": str(self.secrets(service))}
+        if self.warm and service == "sluice":
+            found["PATH"] = f"{self.warm.parent}:{found['PATH']}"
         return found | {name: _moved(value, paths) for name, value in self.compose.environment(service).items()}
 
     def command(self, service: str) -> list[str]:
@@ -128,9 +133,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], P
     real_part("redis-server")
     logs = directory / "logs"
     logs.mkdir()
-    with network(logs, ["postgres", "redis", "server"], real_part) as inside, postgres(inside, real_part, directory / "secrets"):
+    with ExitStack() as held:
+        inside = held.enter_context(network(logs, ["postgres", "redis", "server"], real_part))
+        held.enter_context(postgres(inside, real_part, directory / "secrets"))
         made = Stack(inside, compose, directory, (directory / "secrets/worker/PREFECT_API_AUTH_STRING").read_text())
         made.start("redis")
+        warm = held.enter_context(closing(Warm(*inside.within(["with-secrets"]), environment=made.environment("sluice"))))
         upgraded = inside.run(made.command("migrations"), made.environment("migrations"))
         assert upgraded.returncode == 0, upgraded.stderr
         made.start("server")
@@ -139,6 +147,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], P
         for words in (["trust", "init", "hq"], ["apply"]):
             done = made.sluice(*words)
             assert done.returncode == 0, done.stderr
+        made.warm = warm.program
         made.before = made.doctor()
         made.start("worker-build")
         made.start("worker-send")

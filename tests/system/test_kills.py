@@ -8,18 +8,17 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from infra.orchestrator.server_address import ServerAddress
 from infra.workplace import LEASE_VARIABLE
 from sluice.model.event import EventKind
 from tests.system import between
-from tests.system.lab import SiteLab, site_lab, two_trees, until, write_tree
-from tests.system.warm import Command, Warm
+from tests.system.lab import OpenLab, SiteLab, two_trees, until, write_tree
+from tests.system.warm import Command
 from tests.system.watcher import allowed_contents, watching
 
 pytestmark = pytest.mark.timeout(480)
@@ -38,8 +37,8 @@ def sample(**seeds: tuple[int, ...]) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress, warm: Warm) -> Iterator[SiteLab]:
-    with site_lab(tmp_path_factory.mktemp("kills"), real_part, warm, server.api_url, "oslo") as made:
+def lab(tmp_path_factory: pytest.TempPathFactory, open_lab: OpenLab) -> Iterator[SiteLab]:
+    with open_lab(tmp_path_factory.mktemp("kills"), "oslo") as made:
         write_tree(made.source, two_trees(0)[0])
         made.sluice("distribute", "zone")
         yield made

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,6 @@ import pytest
 
 from cli.ledgers import site_snapshot
 from infra.ledger.sql import open_ledger
-from infra.orchestrator.server_address import ServerAddress
 from infra.workplace import open_workplace
 from sluice.blueprint import load_site
 from sluice.distributor.build.record import build_recorded, sign_recorded
@@ -24,8 +23,8 @@ from sluice.model.state import State
 from sluice.model.ticket import Phase, Ticket
 from sluice.rules.reasons import status_rows
 from tests.system import between
-from tests.system.lab import SiteLab, described, site_lab, until
-from tests.system.warm import Command, Warm
+from tests.system.lab import OpenLab, SiteLab, described, until
+from tests.system.warm import Command
 
 pytestmark = pytest.mark.timeout(480)
 MIB = 1024 * 1024
@@ -118,9 +117,9 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress, warm: Warm) -> Iterator[Pair]:
+def pair(tmp_path_factory: pytest.TempPathFactory, open_lab: OpenLab) -> Iterator[Pair]:
     directory = tmp_path_factory.mktemp("pauses")
-    with site_lab(directory, real_part, warm, server.api_url, "oslo", "bergen") as lab:
+    with open_lab(directory, "oslo", "bergen") as lab:
         yield Pair(lab, directory)
 
 

@@ -1,15 +1,12 @@
 """``synchronize`` and ``verify`` over a real sshd host, through the command: what is removed is said before, and damage comes back."""
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from infra.orchestrator.server_address import ServerAddress
 from sluice.model.event import EventKind
-from tests.system.lab import SiteLab, described, site_lab
-from tests.system.warm import Warm
+from tests.system.lab import OpenLab, SiteLab, described
 
 pytestmark = pytest.mark.timeout(480)
 
@@ -26,8 +23,8 @@ def synchronize_and_verify(lab: SiteLab) -> None:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress, warm: Warm) -> Iterator[SiteLab]:
-    with site_lab(tmp_path_factory.mktemp("synchronize"), real_part, warm, server.api_url, "oslo") as made:
+def lab(tmp_path_factory: pytest.TempPathFactory, open_lab: OpenLab) -> Iterator[SiteLab]:
+    with open_lab(tmp_path_factory.mktemp("synchronize"), "oslo") as made:
         synchronize_and_verify(made)
         for name in ("stays", "goes", "sub/stays-too", "sub/deep/x", "bulk"):
             (made.source / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,23 +1,21 @@
 """The whole path on real sshd hosts, typed as a user types it: build, sign, send, extract, receipt; then a second revision."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from infra.orchestrator.server_address import ServerAddress
 from sluice.model.event import EventKind
-from tests.system.lab import SiteLab, described, site_lab, two_trees, write_tree
-from tests.system.warm import Warm
+from tests.system.lab import OpenLab, SiteLab, described, two_trees, write_tree
 
 NAMES = ("helsinki", "oslo", "tartu")
 pytestmark = pytest.mark.timeout(480)
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, real_part: Callable[[str], Path], server: ServerAddress, warm: Warm) -> Iterator[SiteLab]:
-    with site_lab(tmp_path_factory.mktemp("path"), real_part, warm, server.api_url, *NAMES) as made:
+def lab(tmp_path_factory: pytest.TempPathFactory, open_lab: OpenLab) -> Iterator[SiteLab]:
+    with open_lab(tmp_path_factory.mktemp("path"), *NAMES) as made:
         yield made
 
 

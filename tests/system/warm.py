@@ -101,7 +101,8 @@ class Command:
 class Warm:
     """Where commands are forked."""
 
-    def __init__(self) -> None:
+    def __init__(self, *within: str, environment: Mapping[str, str] = os.environ) -> None:
+        """``within``: a command that runs another one, as ``env``; ``environment``: in which Prefect is imported."""
         self._directory = tempfile.TemporaryDirectory(prefix="sluice-warm-")
         listening = Path(self._directory.name, "socket")
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -111,9 +112,9 @@ class Warm:
             programs.listen()
             fds = [theirs.fileno(), programs.fileno()]
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code, *map(str, fds)],
+                [*within, sys.executable, "-c", code, *map(str, fds)],
                 pass_fds=fds,
-                env={**os.environ, "PYTHONPATH": str(PROJECT)},
+                env={**environment, "PYTHONPATH": str(PROJECT)},
                 stdin=subprocess.DEVNULL,
             )
         self.program = Path(self._directory.name, "sluice")
