@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.blueprint import load_site
+from sluice.blueprint.schema.bounds import EXPRESSION_WORK_MAX, SHARE, counted, expect, may_evaluate
 from sluice.errors import SiteError
 
 SITE = """
@@ -20,6 +21,7 @@ SITE = """
 """
 PLAIN = "{source: /s, destination: /d}"
 TOO_MUCH = "takes too much work, with all other {{ }} of that Subscriber: use fewer of them, or fewer filters"
+TOO_MUCH_FOR_ALL = "takes too much work, with the filters and comparisons of all Subscribers"
 TOO_LARGE = "has an expression of more than 4096 characters: shorten it"
 
 
@@ -95,3 +97,59 @@ def test_many_destinations_of_one_subscriber_are_judged_as_each_alone(tmp_path: 
 )
 def test_large_sites_are_far_from_it(tmp_path: Path, given: dict[str, object]) -> None:
     assert errors(tmp_path, **given) == []  # type: ignore[arg-type]
+
+
+def errors_for_many(directory: Path, hosts: int, lines: str) -> list[str]:
+    text = "{kind: Distributor, name: hq, working_directory: /v/hq}\n---\n{kind: Defaults, subscriber: {tags: {site: a}}}\n"
+    text += "---\n{kind: Channel, name: all, subscribers: [{where: 'site == \"a\"'}]}\n"
+    for n in range(hosts):
+        text += f"---\n{{kind: Subscriber, name: s{n}, address: 'local:/{n}', working_directory: /{n}/w, variables: {{D: /{n}}}}}\n"
+    text += f"---\n{{kind: Distribution, name: d, distributor: hq, type: file, channels: [all], {lines}}}\n"
+    assert len(text) < SHARE
+    (directory / "a.yaml").write_text(text)
+    try:
+        load_site(directory)
+    except SiteError as refused:
+        return [error.message for error in refused.errors]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("hosts", "lines", "problem"),
+    [
+        (
+            250,
+            f"files: [{PLAIN}], post_actions: [{{script: {{type: shell, run: '{'{{ D | upper }}' * 250}', undo: none}}}}]",
+            TOO_MUCH_FOR_ALL,
+        ),
+        (
+            250,
+            "files: ["
+            + ", ".join(f"{{source: /s, destination: '{{{{ D | lower }}}}/{n}', synchronize: mirror}}" for n in range(130))
+            + "]",
+            TOO_MUCH_FOR_ALL,
+        ),
+        (250, f"files: [{PLAIN}], post_actions: [" + ", ".join([script("{{ D | quote }}" * 9)] * 15) + "]", None),
+        (250, "files: [" + ", ".join(f"{{source: /s, destination: '{{{{ D | lower }}}}/{n}'}}" for n in range(130)) + "]", None),
+    ],
+    ids=["scripts", "mirrored", "few scripts", "destinations"],
+)
+def test_filters_are_bounded_for_all_subscribers_together(tmp_path: Path, hosts: int, lines: str, problem: str | None) -> None:
+    """Also if it is the check of mirrors that takes too much: what isn't looked at isn't accepted."""
+    found = errors_for_many(tmp_path, hosts, lines)
+    assert [problem in each if problem else each for each in found] == ([True] if problem else [])
+
+
+def test_a_larger_site_may_have_more_of_them() -> None:
+    for size in (SHARE, SHARE + 1, 10 * SHARE):
+        with counted():
+            expect(size)
+            assert may_evaluate(EXPRESSION_WORK_MAX * -(-size // SHARE))
+            assert not may_evaluate(1)
+
+
+def test_a_site_with_errors_isnt_searched_for_all_variables_that_all_subscribers_lack(tmp_path: Path) -> None:
+    files = ", ".join(f"{{source: /s, destination: '{{{{ V{n} }}}}/{n}'}}" for n in range(300))
+    found = errors_for_many(tmp_path, 250, f"files: [{files}]")
+    assert 1 < len(found) < 300
+    assert all("which s0, s1, s10 and 247 more do not define" in each for each in found)

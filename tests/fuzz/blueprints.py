@@ -124,6 +124,19 @@ WORDS += [
 ]
 
 
+EXPRESSIONS: list[Callable[[int], str]] = [
+    lambda n: "{{ DEST | upper }}",
+    lambda n: "{{ DEST | quote }}" * (n % 9 + 1),
+    lambda n: f'{{{{ DEST | replace("/", "/{n}") }}}}',
+    lambda n: '{{ "' + "é" * (n % 3000) + '" | upper }}',
+    lambda n: f'{{{{ DEST ~ "{n}" ~ NAME }}}}',
+    lambda n: f'{{{{ NOT | default("{n}") }}}}',
+    lambda n: f'{{{{ "a" if DEST == "/{n}" or DEST in NAME else NAME }}}}',
+    lambda n: f'{{{{ "a" if "b{"a" * 90}" in "{"a" * 4000}" else NAME }}}}',
+]
+"""Expressions, each another for each number."""
+
+
 def blueprint(seed: int) -> bytes:
     """Make one blueprint."""
     chance = random.Random(seed)
@@ -236,13 +249,25 @@ def _torn(chance: random.Random) -> str:
 def _fill(head: str, line: Callable[[int], str], chance: random.Random) -> str:
     """As many lines as fit, or few."""
     parts, size, most = [head], len(head), chance.choice([SIZE_MAX, SIZE_MAX, SIZE_MAX // 8, 2000])
+    most = max(most, min(len(head) + 2000, SIZE_MAX))
     for number in range(20_000):
         part = line(number)
         size += len(part.encode("utf-8", "surrogatepass"))
-        if size > most:
+        if size > most - 20:
             break
         parts.append(part)
-    return "".join(parts)
+    return "".join(parts).rstrip(", ") + (_closing(head) if chance.random() < 0.8 else "")
+
+
+def _closing(head: str) -> str:
+    """Return what closes the brackets and quotes that are open in the last document."""
+    pairs, opened = {"[": "]", "{": "}", "(": ")", "'": "'", '"': '"'}, list[str]()
+    for character in head.rpartition("---\n")[2]:
+        if opened and character == opened[-1]:
+            opened.pop()
+        elif character in pairs:
+            opened.append(pairs[character])
+    return "".join(reversed(opened))
 
 
 HOST = "---\n{{kind: Subscriber, name: s{0}, address: 'local:/{0}', working_directory: /{0}/w, variables: {{DEST: /d}}}}\n"
@@ -258,7 +283,12 @@ def _repeated(chance: random.Random) -> str:
     hosts = "".join(HOST.format(number) for number in range(chance.choice([1, 10, 100, 300])))
     own = "".join(HOST.replace("DEST: /d", "DEST: /{0}").format(number) for number in range(chance.choice([100, 300, 450])))
     all_files = FILES.replace("[c]", "[all]")
-    shared = chance.choice(["{{{{ DEST }}}}", "/d", "{{{{ DEST | upper }}}}"]).format()
+    sets = "".join(HOST.replace("DEST:", "V{0}: x, DEST:").format(number) for number in range(chance.choice([100, 300, 400])))
+    shared, filled = chance.choice(["{{{{ DEST }}}}", "/d", "{{{{ DEST | upper }}}}"]).format(), chance.choice(EXPRESSIONS)
+    channels = [f"k{number}" for number in range(chance.choice([10, 100, 300]))]
+    many = "".join(f"---\n{{kind: Channel, name: {each}, subscribers: [{{where: 'platform == \"\"'}}]}}\n" for each in channels)
+    supplied = "---\nkind: Defaults\nsubscriber:\n  variables:\n"
+    supplied += "".join(f"    W{number}: '{filled(number)}'\n" for number in range(chance.choice([50, 120])))
     script = FILES.replace("[c]", "[all]").replace("files:", "files: [{source: /s, destination: /d}]\npost_actions:")
     kinds: list[tuple[str, Callable[[int], str]]] = [
         (base, HOST.format),
@@ -300,6 +330,25 @@ def _repeated(chance: random.Random) -> str:
             lambda n: f"    - '{{{{ DEST }}}}{n}'\n",
         ),
         (base + own + "---\nkind: Defaults\nsubscriber:\n  variables:\n", lambda n: f"    V{n}: '{{{{ DEST }}}}{n}'\n"),
+        (base + own + "---\nkind: Defaults\nsubscriber:\n  variables:\n", lambda n: f"    V{n}: '{filled(n)}'\n"),
+        (base + supplied, HOST.replace("DEST: /d", "DEST: /{0}").format),
+        (base + own + "---\nkind: Defaults\nsubscriber:\n  tags:\n", lambda n: f"    t{n}: a\n"),
+        (base + all_of + own + all_files, lambda n: f"- {{source: /s, destination: '/{n}{filled(n)}'}}\n"),
+        (base + all_of + own + all_files, lambda n: f"- {{source: /s, destination: '/{n}{filled(n)}', synchronize: mirror}}\n"),
+        (base + all_of + own, lambda n: dist.format(n, filled(n))),
+        (base + all_of + own + script, lambda n: f"- {{script: {{type: shell, run: '{filled(n)} {n}', undo: none}}}}\n"),
+        (
+            base + all_of + own + script + "- start_process:\n    path: /x\n    undo: none\n    arguments:\n",
+            lambda n: f"    - '{filled(n)}{n}'\n",
+        ),
+        (base + all_of + sets + all_files, lambda n: f"- {{source: /s, destination: '/d/{n}{filled(n)}'}}\n"),
+        (base + all_of + sets + all_files, lambda n: f"- {{source: /s, destination: '{{{{ V{n} }}}}/{n}'}}\n"),
+        (
+            base + all_of + sets + script + "- start_process:\n    path: /x\n    undo: none\n    arguments:\n",
+            lambda n: f"    - '{{{{ V{n} | default(\"/x\") }}}}'\n",
+        ),
+        (base + many + hosts, lambda n: dist.format(n, shared).replace("[all]", str(channels))),
+        (base + own + '---\nkind: Channel\nname: x\nsubscribers: [{where: \'a == "b"', lambda n: f' or name == "s{n}"'),
         (base, lambda n: f"---\n{{kind: Channel, name: r{n}, send: {{rrule: 'FREQ=DAILY;BYHOUR={n % 24};BYMINUTE={n // 24 % 60}'}}}}\n"),
         (base + "---\nkind: Channel\nname: x\nsend: {yearly: {days: [\n", lambda n: f'"{n % 12 + 1:02}-{n % 28 + 1:02}",\n'),
         (base + "---\nkind: Channel\nname: x\nsend: {rrule: 'FREQ=DAILY;BYMINUTE=", lambda n: f"{n % 60},"),

@@ -14,10 +14,11 @@ from itertools import groupby, zip_longest
 
 from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.check.reach import LOCAL, Variables, machine_of, reached_subscribers
+from sluice.blueprint.check.templates import JoinedTemplates
 from sluice.blueprint.convert.converter import Converter
 from sluice.blueprint.render.evaluate import MIRROR_WORK, TooMuchWorkError, Work
 from sluice.blueprint.render.recipe import rendered_destination
-from sluice.blueprint.render.template import variables_of
+from sluice.blueprint.render.template import is_defined, variables_of
 from sluice.model.site import Distribution, Site, Synchronize
 
 NOT_THE_ROOT = "mirror a directory below it: everything else on the host would be removed"
@@ -60,7 +61,7 @@ def check_mirrors(site: Site, converter: Converter, variables: Variables, work: 
         is_broken = converter.documents["Distribution", distribution.name].is_broken
         sources = [str(entry.source) for index, entry in enumerate(distribution.files) if not is_broken(("files", index, "source"))]
         machines.setdefault(LOCAL, []).extend(_OwnedPath(source, f"a source of {distribution.name}") for source in sources)
-        used = sorted(_used(distribution))
+        used, joined = sorted(_used(distribution)), _joined(distribution)
         rendered: dict[tuple[str | None, ...], list[tuple[int, str]]] = {}
         done: set[tuple[str | None, ...]] = set()
         for subscriber in reached_subscribers(site, distribution):
@@ -70,12 +71,12 @@ def check_mirrors(site: Site, converter: Converter, variables: Variables, work: 
                 continue
             done.add((machine, *alike))
             if alike not in rendered:
-                every = _destinations(distribution, values)
-                rendered[alike] = [each for each in every if not is_broken(("files", each[0], "destination"))]
                 try:
+                    every = _destinations(distribution, values, joined)
+                    rendered[alike] = [each for each in every if not is_broken(("files", each[0], "destination"))]
                     work[subscriber.name].take(MIRROR_WORK * len(rendered[alike]) if used else 0)
                 except TooMuchWorkError as e:
-                    converter.refuse("Distribution", distribution.name, ("files",), f"for {subscriber.name} it {e.what}", e.remedy)
+                    converter.refuse("Distribution", distribution.name, ("files",), f"for {subscriber.name} it {e.what.strip()}", e.remedy)
                     return
             machines.setdefault(machine, []).extend(
                 _OwnedPath(path, "", subscriber.name, distribution.name, index) for index, path in rendered[alike]
@@ -129,7 +130,22 @@ def _used(distribution: Distribution) -> set[str]:
     return found
 
 
-def _destinations(distribution: Distribution, variables: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+def _joined(distribution: Distribution) -> JoinedTemplates | None:
+    try:
+        return JoinedTemplates.of_destinations([entry.destination for entry in distribution.files])
+    except AuthorError:  # told by the check of templates
+        return None
+
+
+def _destinations(distribution: Distribution, variables: Mapping[str, str], joined: JoinedTemplates | None) -> Iterator[tuple[int, str]]:
+    if joined is not None and variables.keys() >= {*joined.names} and (at_once := joined.destinations(variables, Work())) is not None:
+        yield from enumerate(at_once)
+        return
     for index, entry in enumerate(distribution.files):
-        with suppress(AuthorError):
-            yield index, rendered_destination(entry.destination, variables, what="")
+        try:
+            if is_defined(entry.destination, variables):
+                yield index, rendered_destination(entry.destination, variables, what="")
+        except TooMuchWorkError:
+            raise
+        except AuthorError:
+            continue  # told by the check of templates

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import methodcaller
 from pathlib import PurePosixPath
 
 from sluice.blueprint.author_error import AuthorError
@@ -17,7 +18,9 @@ from sluice.blueprint.render.recipe import DESTINATION_MAX, rendered_destination
 from sluice.blueprint.render.template import check, is_defined, names_alone, render, undefined_variables, variables_of
 from sluice.blueprint.schema.actions import PHASES, problem_with
 from sluice.blueprint.schema.actions import templates as action_templates
+from sluice.blueprint.schema.bounds import may_excuse
 from sluice.blueprint.schema.suggest import or_nearest
+from sluice.blueprint.schema.values import TEXT_MAX
 from sluice.model.recipe import ACTIONS_BYTES, VALUES_MAX
 from sluice.model.site import Address, Distribution, FileSource, Site, Subscriber
 
@@ -27,13 +30,14 @@ SHOWN_MAX = 3
 """Subscribers an error names before it counts."""
 
 _UNNORMALISED = re.compile(r"/\.{0,2}(?:/|$)", re.MULTILINE)
+_IS_ABSOLUTE = methodcaller("startswith", "/")
 _ANYBODY = Subscriber("", Address("local"), PurePosixPath("/nowhere/sluice"))
 """Used if a destination is the same for every Subscriber and there is none yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Joined:
-    """Destinations of texts and variables alone, one a line: rendered all at once, which is faster, if nothing is wrong with any."""
+class JoinedTemplates:
+    """Templates of texts and variables alone, one a line: rendered all at once, which is faster, if nothing is wrong with any."""
 
     text: str
     """As Python's format, with ``names`` for its values."""
@@ -43,25 +47,33 @@ class _Joined:
     """What rendering takes beside the characters that are made."""
 
     @classmethod
-    def of(cls, templates: Sequence[str]) -> _Joined | None:
+    def of(cls, templates: Sequence[str]) -> JoinedTemplates | None:
         """Join templates; None if one has to be looked at by itself."""
         pieces = [names_alone(each) if "{{" in each else (each.replace("%", "%%"), ()) for each in templates]
         texts = [piece for piece in pieces if piece is not None]
-        if len(texts) < len(templates) or any(each.endswith("/") for each in templates):
+        if len(texts) < len(templates):
             return None
         work = sum(RENDER_WORK if "{{" in each else -len(each) for each in templates)
         return cls("\n".join(text for text, _ in texts), tuple(name for _, names in texts for name in names), len(texts), work)
 
-    def rendered(self, variables: Mapping[str, str], work: Work) -> list[str] | None:
-        """Return the destinations if ``rendered_destination`` returned the same and no two are one; None if each has to be looked at."""
+    def rendered(self, variables: Mapping[str, str], work: Work, *, longest: int) -> list[str] | None:
+        """Return what each renders to; None if one has to be looked at by itself, being too long or not printable, or for want of work."""
         values = [variables[name] for name in self.names]
         if self.work + len(self.text) + sum(map(len, values)) > work.left:
             return None
-        whole = self.text % tuple(values)
-        made = whole.split("\n")
-        if len({*made}) != self.number or len(made) != self.number or not whole.startswith("/") or whole.count("\n/") != self.number - 1:
-            return None
-        if _UNNORMALISED.search(whole) or not "".join(made).isprintable() or max(map(len, made)) > DESTINATION_MAX:
+        made = (self.text % tuple(values)).split("\n")
+        is_plain = len(made) == self.number and max(map(len, made)) <= longest and "".join(made).isprintable()
+        return made if is_plain else None
+
+    @classmethod
+    def of_destinations(cls, templates: Sequence[str]) -> JoinedTemplates | None:
+        """Join destinations; None if one has to be looked at by itself."""
+        return None if any(each.endswith("/") for each in templates) else cls.of(templates)
+
+    def destinations(self, variables: Mapping[str, str], work: Work) -> list[str] | None:
+        """Return the destinations if ``rendered_destination`` returned the same and no two are one; None if each has to be looked at."""
+        made = self.rendered(variables, work, longest=DESTINATION_MAX)
+        if made is None or len({*made}) != self.number or not all(map(_IS_ABSOLUTE, made)) or _UNNORMALISED.search("\n".join(made)):
             return None
         work.take(self.work + sum(map(len, made)))
         return made
@@ -121,10 +133,12 @@ class TemplateCheck:
             missing: dict[str, list[str]] = {}
             common: dict[str, frozenset[str]] = {}
             for defined, names in defining.items():
-                for variable in undefined_variables(template, dict.fromkeys(defined, "")) if "{{" in template else ():
+                for variable in undefined_variables(template, defined) if "{{" in template else ():
                     missing.setdefault(variable, []).extend(names)
                     common[variable] = common.get(variable, defined) & defined
             for variable, lacking in missing.items():
+                if self.errors and not may_excuse(len(lacking)):
+                    return
                 names = sorted(name for name in lacking if not self.may_define(name, variable))
                 if not names:
                     continue
@@ -151,14 +165,14 @@ class TemplateCheck:
         if not any("{{" in template for _, template in wanted):
             subscribers = subscribers or [_ANYBODY]
         reported: set[PathKey] = set()
-        complete: dict[frozenset[str], tuple[list[tuple[PathKey, str]], _Joined | None]] = {}
+        complete: dict[frozenset[str], tuple[list[tuple[PathKey, str]], JoinedTemplates | None]] = {}
         for group in self._alike(subscribers, wanted):
             defined = frozenset(self.variables.get(group[0].name, {}))
             if defined not in complete:
                 known = [each for each in wanted if self._is_complete(each[1], group[0])]
-                complete[defined] = known, _Joined.of([template for _, template in known])
+                complete[defined] = known, JoinedTemplates.of_destinations([template for _, template in known])
             templates, joined = complete[defined]
-            at_once = joined.rendered(self.variables.get(group[0].name, {}), self.work[group[0].name]) if joined is not None else None
+            at_once = joined.destinations(self.variables.get(group[0].name, {}), self.work[group[0].name]) if joined is not None else None
             seen: dict[str, int] = {}
             found = [(made, path) for made, (path, _) in zip(at_once, templates, strict=True)] if at_once is not None else []
             problems: list[tuple[PathKey, AuthorError]] = []
@@ -191,14 +205,22 @@ class TemplateCheck:
     def _check_actions(self) -> None:
         reported: set[PathKey] = set()
         wanted = [(path, template) for path, template in self._templates() if path[0] != "files" and "{{" in template]
-        complete: dict[frozenset[str], list[tuple[PathKey, str]]] = {}
+        complete: dict[frozenset[str], tuple[list[tuple[PathKey, str]], list[tuple[PathKey, str]], JoinedTemplates | None]] = {}
         as_written = sum(len(text.encode()) for path, text in self._templates() if path[0] != "files" and "{{" not in text)
         for subscriber, *_ in self._alike(self.subscribers, wanted) if wanted else ():
             size, what, work = as_written, f"for {subscriber.name} it", self.work[subscriber.name]
             values = self.variables.get(subscriber.name, {})
             if (defined := frozenset(values)) not in complete:
-                complete[defined] = [each for each in wanted if self._is_complete(each[1], subscriber)]
-            for path, template in complete[defined]:
+                known = [each for each in wanted if self._is_complete(each[1], subscriber)]
+                alone = [isinstance(path[-1], int) and names_alone(template) is not None for path, template in known]
+                joined = JoinedTemplates.of([template for (_, template), is_alone in zip(known, alone, strict=True) if is_alone])
+                complete[defined] = known, [each for each, is_alone in zip(known, alone, strict=True) if not is_alone], joined
+            templates, others, joined = complete[defined]
+            at_once = joined.rendered(values, work, longest=TEXT_MAX) if joined is not None and not reported else None
+            if at_once is not None:
+                work.take(RENDER_WORK * len(at_once))
+                size += len("".join(at_once).encode())
+            for path, template in templates if at_once is None else others:
                 if path in reported:
                     continue
                 try:

@@ -7,11 +7,13 @@ their keys. Two Defaults of the same rank that supply different values are refus
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
 from sluice.blueprint.convert.effective import Effective, Leaf, own_leaves
+from sluice.blueprint.convert.names import TAGS_MAX, VARIABLES_MAX
 from sluice.blueprint.read.document import PathKey
 from sluice.blueprint.schema.kinds import DefaultsDocument
 from sluice.blueprint.schema.parse import Parsed, Parts
@@ -20,6 +22,10 @@ from sluice.blueprint.schema.selector import Selector, parse_selector, subscribe
 
 _Supply: TypeAlias = Mapping[str, Sequence[tuple[PathKey, Leaf]]]
 """The settings of one Defaults document, by the kind of object that they are for."""
+
+
+_MOST = {"tags": TAGS_MAX, "variables": VARIABLES_MAX}
+"""Keys of nested settings that an object may have; of more than that, which is refused, each object gets one too many."""
 
 
 class DefaultsDocuments:
@@ -38,6 +44,8 @@ class DefaultsDocuments:
                 self._general.append(supply)
             else:
                 self._special.append((parse_selector(part.where), supply))
+        self._general_supplied: dict[str, dict[PathKey, Leaf]] = {}
+        """The same for all objects of a kind."""
         self._documents = [parsed.document for parsed in parts.of(DefaultsDocument)]
         self._parts = parts
         self._errors = parts.errors
@@ -57,7 +65,9 @@ class DefaultsDocuments:
     def apply(self, parsed: Parsed[Part], part: Part) -> Effective:
         """Complete the settings of a Distributor or Subscriber from the Defaults."""
         effective = Effective(dict(own_leaves(parsed.document, part)), self._errors, partial(self.unsure, parsed))
-        general = self._supplied(parsed, self._general)
+        if parsed.kind not in self._general_supplied:
+            self._general_supplied[parsed.kind] = self._supplied(parsed, self._general)
+        general = self._general_supplied[parsed.kind]
         facts = self._facts(parsed, effective, general)
         special = [supply for selector, supply in self._special if selector.matches(facts)]
         for leaves in (self._supplied(parsed, special), general):
@@ -66,10 +76,13 @@ class DefaultsDocuments:
         return effective
 
     def _supplied(self, parsed: Parsed[Part], documents: list[_Supply]) -> dict[PathKey, Leaf]:
-        found: dict[PathKey, Leaf] = {}
-        key = parsed.kind.lower()
+        found, numbers, key = dict[PathKey, Leaf](), Counter[object](), parsed.kind.lower()
         for supply in documents:
             for path, leaf in supply.get(key, ()):
+                if path not in found:
+                    numbers[path[0]] += 1
+                    if numbers[path[0]] > _MOST.get(str(path[0]), numbers[path[0]]) + 1:
+                        continue
                 first = found.setdefault(path, leaf)
                 if first.value != leaf.value:
                     self._conflict(parsed, path, first, leaf)

@@ -25,7 +25,7 @@ def check_tags(effective: Effective) -> None:
     tags = effective.below("tags")
     if len(tags) > TAGS_MAX:
         last = next(reversed(tags.values()))
-        effective.errors.append(last.error(f"an object would have {len(tags)} tags", f"write at most {TAGS_MAX}"))
+        effective.errors.append(last.error(f"an object would have more than {TAGS_MAX} tags", "leave some out"))
         return
     for tag, leaf in tags.items():
         if _WORD.fullmatch(tag) is None:
@@ -43,7 +43,7 @@ def check_variables(effective: Effective) -> Set[str]:
     errors, leaves = effective.errors, effective.below("variables")
     if len(leaves) > VARIABLES_MAX:
         last = next(reversed(leaves.values()))
-        errors.append(last.error(f"a Subscriber would have {len(leaves)} variables", f"write at most {VARIABLES_MAX}"))
+        errors.append(last.error(f"a Subscriber would have more than {VARIABLES_MAX} variables", "leave some out"))
         return frozenset()
     address = effective.get("address")
     local = address is None or str(address.value).startswith("local:")

@@ -12,6 +12,7 @@ from jinja2 import StrictUndefined, Undefined, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from sluice.blueprint.author_error import AuthorError
+from sluice.blueprint.schema.bounds import may_evaluate
 
 EXPRESSION_MAX = 4096
 """Characters of a text within an expression: as many as a variable may have."""
@@ -19,6 +20,8 @@ WORK_MAX = 150_000
 """Characters that expressions may handle for one Subscriber: a site is validated for each of them."""
 RENDER_WORK = 100
 """What a rendering counts for beside them."""
+PART_WORK = 100
+"""What a part of an expression counts for among all expressions of the site (``bounds.py``)."""
 MIRROR_WORK = 500
 """What a destination counts for that is compared with mirrored ones."""
 KEPT_WORK = 16
@@ -45,7 +48,7 @@ class UndefinedVariableError(ValueTemplateError):
 
 
 class TooMuchWorkError(ValueTemplateError):
-    """All templates of a Subscriber together take too much work."""
+    """All templates of a Subscriber, or all expressions of a site, take too much work together."""
 
 
 @dataclass(slots=True)
@@ -59,6 +62,16 @@ class Work:
         self.left -= number
         if self.left < 0:
             raise TooMuchWorkError("takes too much work, with all other {{ }} of that Subscriber", "use fewer of them, or fewer filters")
+
+    def charge(self, number: int, *, parts: int = 0) -> None:
+        """Do the same for characters, or parts, of an expression, of which the whole site may have so many besides."""
+        self.take(number)
+        if not may_evaluate(number + PART_WORK * parts):
+            self.left = -1
+            raise TooMuchWorkError(
+                "takes too much work, with the filters and comparisons of all Subscribers",
+                "use fewer of them, or write their results as variables of the Subscribers",
+            )
 
 
 def _too_large() -> ValueTemplateError:
@@ -147,7 +160,7 @@ def evaluate(node: nodes.Node, variables: Mapping[str, str], work: Work) -> Any:
         case nodes.Filter(node=nodes.Expr() as filtered):
             values = [evaluate(each, variables, work) for each in (filtered, *node.args)]
             if node.name != "default":
-                work.take(sum(len(_capped(str(each))) for each in values))
+                work.charge(sum(len(_capped(str(each))) for each in values))
             return ENVIRONMENT.filters[node.name](*values)
         case _:
             raise AssertionError(f"{type(node).__name__} was allowed")
@@ -160,7 +173,7 @@ def _joined(node: nodes.Concat, variables: Mapping[str, str], work: Work) -> str
         length += len(texts[-1])
         if length > EXPRESSION_MAX:
             raise _too_large()
-    work.take(length)
+    work.charge(length)
     return "".join(texts)
 
 
@@ -168,7 +181,7 @@ def _compare(node: nodes.Compare, variables: Mapping[str, str], work: Work) -> A
     result = left = evaluate(node.expr, variables, work)
     for operand in node.ops:
         right = evaluate(operand.expr, variables, work)
-        work.take(len(right) if isinstance(right, str) else 1)
+        work.charge(len(right) if isinstance(right, str) else 1)
         if not (result := _COMPARISONS[operand.op](left, right)):
             return result
         left = right

@@ -9,7 +9,7 @@ Subscriber. ``{%`` and ``{#`` are ordinary characters.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from jinja2 import TemplateError, nodes
@@ -106,6 +106,12 @@ def _pieces(template: str) -> list[nodes.Expr]:
 
 
 @lru_cache(maxsize=4096)
+def _parts(template: str) -> int:
+    """Count the parts of a template's expressions."""
+    return sum(1 for piece in _pieces(template) for _ in _walk(piece))
+
+
+@lru_cache(maxsize=4096)
 def names_alone(template: str) -> tuple[str, tuple[str, ...]] | None:
     """Return a template of texts and variables as Python's format and the variables' names; None: it has other expressions."""
     pieces = _pieces(template)
@@ -146,7 +152,7 @@ def variables_of(template: str) -> frozenset[str]:
     return _names(template)[0]
 
 
-def undefined_variables(template: str, variables: Mapping[str, str]) -> list[str]:
+def undefined_variables(template: str, variables: Iterable[str]) -> list[str]:
     """List the variables a template needs that aren't defined, in name order. One with a ``default`` isn't needed."""
     return sorted(_names(template)[1].difference(variables))
 
@@ -188,6 +194,7 @@ def _filled(template: str, variables: Mapping[str, str], work: Work) -> str:
     work.take(RENDER_WORK)
     if (text := names_alone(template)) is not None:
         return text[0] % tuple(map(variables.__getitem__, text[1]))
+    work.charge(0, parts=_parts(template))
     made, length = list[str](), 0
     for piece in _pieces(template):
         made.append(str(evaluate(piece, variables, work)))

@@ -1,6 +1,7 @@
 """Count what costs much for each value and little text, so that a site's validation takes time in proportion to its text.
 
-An RFC 5545 rule is searched for its times, of a time zone all clock changes are found, and unknown words are compared with all known ones.
+An RFC 5545 rule is searched for its times, of a time zone all clock changes are found, unknown words are compared with all known ones,
+expressions are evaluated for each Subscriber, and variables that one lacks are looked for in what was refused.
 A site may have so many of each for every begun 64 KiB of its blueprints.
 """
 
@@ -21,6 +22,11 @@ COMPARISONS_MAX = 50_000
 """Most words that unknown words are compared with; what is unknown after that has no suggestion."""
 LONGEST_WORD = 100
 """Characters of the longest word that is compared."""
+EXPRESSION_WORK_MAX = 10_000_000
+"""Most work of all evaluated expressions: their parts, each counted as so many characters, and the characters that they handle."""
+
+EXCUSES_MAX = 20_000
+"""Most variables, counted for each Subscriber, that are looked for in what was refused; of a site with errors no more are told."""
 
 
 @dataclass(slots=True)
@@ -29,6 +35,8 @@ class _Counted:
     rules: set[tuple[str, str]] = field(default_factory=set)
     zones: set[str] = field(default_factory=set)
     comparisons: int = 0
+    expression_work: int = 0
+    excuses: int = 0
 
 
 _SITE: ContextVar[_Counted | None] = ContextVar("what was counted of the site that is validated", default=None)
@@ -79,3 +87,17 @@ def may_compare(word: str, number: int) -> bool:
     found = _site()
     found.comparisons += number
     return found.comparisons <= most(COMPARISONS_MAX) and len(word) <= LONGEST_WORD
+
+
+def may_evaluate(work: int) -> bool:
+    """Count the work of an expression; False if that would take too long."""
+    found = _site()
+    found.expression_work += work
+    return found.expression_work <= most(EXPRESSION_WORK_MAX)
+
+
+def may_excuse(number: int) -> bool:
+    """Count Subscribers that lack a variable; False if to look for it would take too long."""
+    found = _site()
+    found.excuses += number
+    return found.excuses <= most(EXCUSES_MAX)
