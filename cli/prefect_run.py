@@ -21,8 +21,9 @@ from cli.session import Session, say
 from sluice.errors import OrchestratorError
 
 _OF_PREFECT = ("prefect.flow_engine", "prefect.task_engine", "prefect.utilities.visualization", "fastapi.encoders")
-_OF_OURS = ("infra.store.files", "infra.sources.files", "infra.ledger.sql", "infra.transports.address")
-NEEDED_BY_RUNS = (*_OF_PREFECT, *_OF_OURS)
+_OF_OURS = ("infra.store.files", "infra.sources.files", "infra.ledger.sql", "infra.transports.address", "infra.orchestrator.translate")
+_OF_OTHERS = ("anyio._backends._asyncio", "hdiffpatch", "tuf.api.serialization.json", "_strptime")
+NEEDED_BY_RUNS = (*_OF_PREFECT, *_OF_OURS, *_OF_OTHERS)
 """Modules that a run imports as it begins. While a server starts there is time for that."""
 Value = str | bool | list[str] | None
 """A parameter of a flow: names, never objects."""

@@ -101,6 +101,13 @@ def serve(listening: int, *, is_brief: bool) -> None:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     gc.disable()  # imports leave no garbage: looking for it takes a sixth of their time
     import uvicorn
+
+    server = uvicorn.Server
+    if is_brief:
+        from infra.orchestrator import brief_server
+
+        brief_server.leave_out()
+        server = brief_server.Server
     from prefect.context import refresh_global_settings_context
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings
@@ -121,7 +128,7 @@ def serve(listening: int, *, is_brief: bool) -> None:
     )
     gc.freeze()
     gc.enable()
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
+    server(config).run(sockets=[socket.socket(fileno=listening)])
 
 
 def _end_with_stdin() -> None:

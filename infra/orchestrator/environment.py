@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
-from infra.orchestrator.server_address import LOOPBACK, is_detour, prefect_home, reached_directly
+from infra.orchestrator.server_address import LOOPBACK, is_detour, is_on_loopback, prefect_home, reached_directly
 from sluice.distributor.plan.deployments import HEARTBEAT_SECONDS, TAG
 
 CERTIFICATES = "PREFECT_API_SSL_CERT_FILE"
-"""Empty, Prefect doesn't open the user's SSL_CERT_FILE for a server that speaks no TLS."""
+NOBODY = Path(__file__).with_name("nobody.pem")
+"""The authorities for a server of this machine that speaks no TLS: Prefect reads them for each of the dozen connections of a run."""
 WORKER_QUERY_SECONDS = 2
 """Interval in which a worker asks for runs: a person waits for them."""
 USERS = ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_LOGGING_")
@@ -59,7 +60,7 @@ def worker_environment(state: Path, api_url: str, site_directory: Path) -> dict[
     environment = _inherited() | {
         "PREFECT_HOME": str(prefect_home(state)),
         "PREFECT_API_URL": api_url,
-        CERTIFICATES: "",
+        CERTIFICATES: _certificates(api_url),
         "SLUICE_SITE": str(site_directory.absolute()),
         "SLUICE_STATE": str(state),
         "PREFECT_WORKER_QUERY_SECONDS": str(WORKER_QUERY_SECONDS),
@@ -87,9 +88,10 @@ def addressed(api_url: str, *, own: Path | None = None) -> Iterator[None]:
         for name in [name for name in os.environ if _is_hidden(name)]:
             del os.environ[name]
         os.environ["PREFECT_HOME"] = str(prefect_home(own))
+        os.environ["PREFECT_CLIENT_CSRF_SUPPORT_ENABLED"] = "false"  # the server wants no token, which each client would ask for
     os.environ["PREFECT_API_URL"] = api_url
     if api_url.startswith("http:"):
-        os.environ[CERTIFICATES] = ""
+        os.environ[CERTIFICATES] = _certificates(api_url)
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
     try:
         with ExitStack() as stack:
@@ -115,9 +117,14 @@ def prefect_settings(api_url: str) -> Iterator[None]:
 
         secret = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
         updates = {PREFECT_API_URL: api_url} | ({PREFECT_API_AUTH_STRING: secret} if secret else {})
-        updates |= {PREFECT_API_SSL_CERT_FILE: ""} if api_url.startswith("http:") else {}
+        updates |= {PREFECT_API_SSL_CERT_FILE: _certificates(api_url)} if api_url.startswith("http:") else {}
         with temporary_settings(updates=updates):
             yield
+
+
+def _certificates(api_url: str) -> str:
+    """Return the file of authorities for a URL without TLS; empty, Prefect doesn't open the user's SSL_CERT_FILE."""
+    return str(NOBODY) if is_on_loopback(api_url) else ""
 
 
 @contextmanager
