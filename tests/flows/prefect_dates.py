@@ -9,6 +9,7 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.server.schemas import actions
 from prefect.server.schemas.schedules import SCHEDULE_TYPES
 
+from infra.orchestrator.time_zones import list_time_zones_once
 from sluice.model.schedule import Schedule
 from sluice.rules.due import of_whole_windows, starts
 from sluice.rules.triggers import PrefectSchedule
@@ -16,6 +17,7 @@ from sluice.rules.triggers import PrefectSchedule
 
 def on_server(form: PrefectSchedule) -> SCHEDULE_TYPES:
     """Make Prefect's schedule as it arrives at the server: through the client's model, JSON and the server's model."""
+    list_time_zones_once()
     sent = DeploymentScheduleCreate.model_validate({"slug": "build", "schedule": form})
     kept = actions.DeploymentScheduleCreate.model_validate_json(sent.model_dump_json(exclude_unset=True))
     return kept.schedule

@@ -81,35 +81,28 @@ CASES: dict[str, Around] = {
     "no home, no directory for temporary files": lambda _: {"HOME": "/proc/nobody", "TMPDIR": "/nowhere", "XDG_STATE_HOME": "/proc/state"},
     "HOME unset": lambda _: {"HOME": "", "GIT_DIR": "/nowhere", "GIT_WORK_TREE": "/nowhere", "CDPATH": "/", "IFS": "x", "ENV": "/nowhere"},
 }
-SHELLS = {
-    "everything masked": 'umask 777; exec "$@"',
-    "everything closed": 'exec "$@" <&- >&- 2>&-',
+TOGETHER = {
+    (
+        "ASCII names in the POSIX locale",
+        "no home, no directory for temporary files",
+    ): 'umask 000; mkdir gone; cd gone; rmdir ../gone; exec "$@"',
+    ("Turkish, far east, a narrow and a dumb terminal", "proxies that nobody answers at"): 'umask 077; ulimit -S -n 40; exec "$@"',
+    ("variables of Python", "HOME unset"): "trap '' PIPE HUP; exec \"$@\" <&-",
+    (): 'umask 777; exec "$@" <&- >&- 2>&-',
 }
-BESIDE = {
-    "ASCII names in the POSIX locale": 'umask 000; exec "$@"',
-    "Turkish, far east, a narrow and a dumb terminal": 'umask 077; exec "$@"',
-    "variables of Python": 'exec "$@" <&-',
-    "proxies that nobody answers at": 'ulimit -S -n 40; exec "$@"',
-    "no home, no directory for temporary files": 'mkdir gone; cd gone; rmdir ../gone; exec "$@"',
-    "HOME unset": "trap '' PIPE HUP; exec \"$@\"",
-}
-"""What the process inherits beside each case: they have nothing to do with each other, and each start takes seconds."""
+"""Cases that have nothing to do with each other, and what the process inherits beside them: each start takes seconds."""
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_variables_change_nothing_of_what_is_distributed(bench: Bench, ordinary: dict[str, str], case: str) -> None:
+@pytest.mark.parametrize("cases", TOGETHER, ids=" + ".join)
+def test_variables_and_what_a_process_inherits_change_nothing_of_what_is_distributed(
+    bench: Bench, ordinary: dict[str, str], cases: tuple[str, ...]
+) -> None:
     bench.begin()
-    done = bench.sluice("distribute", "zone", "--json", wrapped=("/bin/sh", "-c", BESIDE[case], "sh"), **CASES[case](bench.home))
+    changed = {name: value for case in cases for name, value in CASES[case](bench.home).items()}
+    done = bench.sluice("distribute", "zone", "--json", wrapped=("/bin/sh", "-c", TOGETHER[cases], "sh"), **changed)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(done.stdout)["rows"][0]["state"] == "installed"
-    assert bench.distributed() == ordinary
-
-
-@pytest.mark.parametrize("case", SHELLS)
-def test_what_a_process_inherits_changes_nothing_of_what_is_distributed(bench: Bench, ordinary: dict[str, str], case: str) -> None:
-    bench.begin()
-    done = bench.sluice("distribute", "zone", wrapped=("/bin/sh", "-c", SHELLS[case], "sh"))
-    assert done.returncode == 0, done.stdout + done.stderr
+    if cases:
+        assert json.loads(done.stdout)["rows"][0]["state"] == "installed"
     assert bench.distributed() == ordinary
 
 
