@@ -42,6 +42,18 @@ class Session:
     verbose: bool = False
     debug: bool = False
     _site: Site | None = None
+    _files: Sequence[tuple[Path, int, int]] | None = None
+
+    def read_anew(self) -> None:
+        """Read the site again if a file of it changed since the last time. Raises as ``site``, which then stays as it was."""
+        from sluice.blueprint import load_site
+        from sluice.blueprint.read.files import files_state
+
+        self._check_directory()
+        files = files_state(self.directory)
+        if files != self._files:
+            self._site = load_site(self.directory)
+            self._files = files
 
     @property
     def site(self) -> Site:

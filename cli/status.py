@@ -26,7 +26,7 @@ from cli.outcome import error_of
 from cli.session import Session, distributions_of, emit, json_option, now, out, say, session
 from cli.tables import Row, fitted, lines, moment, size
 from cli.terminal import Line, Region, columns, is_live, is_read, wrapped
-from sluice.errors import LedgerError, StoreError
+from sluice.errors import LedgerError, NotFoundError, SiteError, StoreError
 from sluice.model.state import State
 from sluice.rules.wording import ago, counted
 
@@ -64,7 +64,7 @@ def status(session: Session, name: str, subscribers: tuple[str, ...], only_faile
         raise click.UsageError("--watch and --json exclude each other")
     look = partial(_Look, session, name, subscribers, only_failed=only_failed)
     if watched:
-        _watch(look)
+        _watch(session, look)
         return
     found = look()
     used = disk_used(session, {row.distribution for row in found.rows} & session.site.distributions.keys())
@@ -173,14 +173,16 @@ class _Look:
         return lines
 
 
-def _watch(look: Callable[[], _Look]) -> None:
+def _watch(session: Session, look: Callable[[], _Look]) -> None:
     """Show tables with their totals until Ctrl-C: rewritten in place, or without a live terminal printed anew after each change.
 
-    A ledger that can't be read, after it could, is told; then it is looked at again.
+    A site is read again when a file of it changes. If it has errors then, or a ledger can't be read that could be, that is told, and what
+    was read last is shown until both can be read again.
     """
     region = Region(sys.stdout) if is_live(sys.stdout) else None
     before, problem = list[Line](), ""
     try:
+        session.read_anew()
         found = look()
         while is_read(sys.stdout):
             width, height = region.room if region is not None else (columns(), 0)
@@ -196,8 +198,11 @@ def _watch(look: Callable[[], _Look]) -> None:
                 out([(f"{moment(now())} UTC", ""), *lines, ("", "")])
             time.sleep(WATCH_SECONDS)
             try:
+                session.read_anew()
                 found, problem = look(), ""
-            except (LedgerError, StoreError) as error:
+            except SiteError as error:
+                problem = f"the site has {counted(len(error.errors), 'error')} now, and is shown as it was: run `sluice validate`"
+            except (NotFoundError, LedgerError, StoreError) as error:
                 problem = str(error)
     except KeyboardInterrupt:
         pass

@@ -203,6 +203,23 @@ def test_watching_goes_on_if_the_ledger_cannot_be_read_for_a_while(fleet: SqlLed
     assert terminal.end() == 0
 
 
+def test_watching_reads_a_changed_site_and_shows_the_last_one_while_it_has_errors(fleet: SqlLedger, site: Path) -> None:
+    terminal = typed("status", "--watch")
+    terminal.wait_for(lambda screen: "3 of 40 Subscribers failed" in screen.text)
+    blueprint = site / "site.yaml"
+    text = blueprint.read_text()
+    blueprint.write_text(text + "---\nkind: Nothing\n")
+    screen = terminal.wait_for(lambda screen: "sluice validate" in screen.text)
+    assert "3 of 40 Subscribers failed" in screen.text
+    another = text.partition(f"name: {HOSTS[0]}\n")[2].partition("---")[0]
+    text = text.replace(f"[{HOSTS[0]},", f"[host-40, {HOSTS[0]},")
+    blueprint.write_text(f"{text}---\nkind: Subscriber\nname: host-40\n{another.replace(HOSTS[0], 'host-40')}")
+    screen = terminal.wait_for(lambda screen: "3 of 41 Subscribers failed" in screen.text)
+    assert "sluice validate" not in screen.text
+    terminal.type(b"\x03")
+    assert terminal.end() == 0
+
+
 def test_watching_ends_when_nobody_reads_it(fleet: SqlLedger) -> None:
     with subprocess.Popen([SLUICE, "status", "--watch"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def blueprint_files(directory: Path) -> list[Path]:
     if not found:
         raise wrong("contains no blueprints", remedy="write a .yaml file, or create a site with sluice init")
     return sorted(found)
+
+
+def files_state(directory: Path) -> Sequence[tuple[Path, int, int]]:
+    """Return what changes with any file of a site: each with its inode and its time; nothing if they can't be listed now."""
+    with suppress(OSError, BlueprintError):
+        return [(path, (found := path.stat()).st_ino, found.st_mtime_ns) for path in blueprint_files(directory)]
+    return []
 
 
 def text_size(file: Path) -> int:
