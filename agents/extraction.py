@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from agents.working_directory import WorkingDirectory
 from infra.filesystem.local import LocalFilesystem
@@ -15,18 +15,20 @@ from sluice.subscriber.held.directory import DistributionDirectory
 from sluice.trust.envelope import RECEIPT_WORD, Envelope, seal
 from sluice.trust.keys import load_private_key
 
+if TYPE_CHECKING:
+    from agents.frame_channel import Events
+
 KEY = "receipt"
 """Name of the key in a receipt's envelope: a Subscriber has one."""
 
 
-def extraction_context(
-    directory: WorkingDirectory, held: DistributionDirectory, *, event: Callable[[str, int, int], None] = lambda _phase, _done, _total: None
-) -> ExtractionContext:
+def extraction_context(directory: WorkingDirectory, held: DistributionDirectory, events: Events | None = None) -> ExtractionContext:
     """Return the context of one Distribution."""
 
     def sign(receipt: Receipt) -> Envelope:
         return seal(RECEIPT_WORD, receipt_bytes(receipt), key=KEY, sign=load_private_key(directory.receipt_key).sign)
 
+    reports: dict[str, Any] = {"event": events, "tell": events.tell} if events else {}
     return ExtractionContext(
         filesystem=LocalFilesystem(),
         held=held,
@@ -34,7 +36,7 @@ def extraction_context(
         working_directory=str(directory.path),
         sign=sign,
         now=lambda: datetime.now(UTC),
-        event=event,
+        **reports,
     )
 
 

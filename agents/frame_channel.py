@@ -13,8 +13,9 @@ from typing import Any
 
 from sluice.durable import write_all
 from sluice.errors import ProtocolError, TamperedError
+from sluice.formats.agent_events import event_to_json
 from sluice.formats.protocol import Message, message_frame, read_frame
-from sluice.rules.wording import printable
+from sluice.model.agent_event import AgentEvent
 
 QUICK_SECONDS = 0.5
 """An order that takes less reports no progress: its answer is there."""
@@ -27,8 +28,6 @@ QUIET_SECONDS = 10.0
 SILENCE_SECONDS = 600.0
 """Most time that a sender may be silent within a put, which holds the Distribution's lock; its own timeout is shorter. Between requests
 it may be silent for as long as it waits for its slot."""
-PHASE_MAX = 64
-"""Characters of a phase, which may name a file: its reader refuses more, and characters that no terminal should be shown."""
 _BUFFER = 1024 * 1024
 
 
@@ -130,20 +129,23 @@ class FrameChannel:
 
 
 class Events:
-    """Sends the progress of an order as event frames, no more of them than anybody reads."""
+    """Sends the progress of an order as event frames, no more of them than anybody reads, and its milestones at once."""
 
     def __init__(self, channel: FrameChannel) -> None:
         self._channel = channel
-        self._last: Message = {"type": "event", "phase": "begin", "done": 0, "total": 0}
-        self._last_sent = self._last
+        self._last = self._last_sent = AgentEvent("begin")
         self._started = self._sent_at = time.monotonic()
         self.stop = threading.Event()
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         """Report progress. Called often; most calls send nothing, or not at once."""
-        phase = printable(phase[:PHASE_MAX])
-        self._last = {"type": "event", "phase": phase, "done": done, "total": total}
+        self._last = AgentEvent(phase, done, total)
         self._send_if_due()
+
+    def tell(self, milestone: AgentEvent) -> None:
+        """Send a milestone."""
+        self._channel.send(event_to_json(milestone))
+        self._last = self._last_sent = AgentEvent(milestone.phase, milestone.done, milestone.total)  # no older one comes after it
 
     def keep_alive(self) -> None:
         """Send events that weren't sent at once, and repeat the last one if there is no other."""
@@ -157,7 +159,7 @@ class Events:
         elif self._sent_at == self._started:
             least = QUICK_SECONDS
         else:
-            least = EVENT_SECONDS if last["phase"] == self._last_sent["phase"] else PHASE_SECONDS
+            least = EVENT_SECONDS if last.phase == self._last_sent.phase else PHASE_SECONDS
         if now - self._sent_at >= min(least, QUIET_SECONDS):
             self._last_sent, self._sent_at = last, now
-            self._channel.send(last)
+            self._channel.send(event_to_json(last))

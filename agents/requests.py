@@ -115,7 +115,7 @@ class Requests:
             completed = f"{path.distribution} was completed {COMPLETIONS_MAX} times in this conversation"
             raise ProtocolError(completed, remedy="repeat the command")
         with self._channel.events() as events:
-            context = extraction_context(self._directory, held, event=events)
+            context = extraction_context(self._directory, held, events)
             missing = complete(context, path.revision, lambda file: self._trust.signed(replace(path, file=file)))
         return {"type": "completed", "lacks": missing}
 
@@ -130,7 +130,7 @@ class Requests:
         self._trust.check_sequence(order)
         load_private_key(self._directory.receipt_key)  # before any change that no receipt could be signed for
         with self._channel.events() as events:
-            context = extraction_context(self._directory, held, event=events)
+            context = extraction_context(self._directory, held, events)
             receipt = ACTS[order.act](context, order, accept=partial(self._trust.raise_sequence, order))
         return {"type": "receipt", "envelope": receipt}
 

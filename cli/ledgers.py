@@ -97,20 +97,14 @@ def _unrecorded(site: Site, built: Mapping[str, Built]) -> dict[str, RevisionNum
     return found
 
 
-def failed_actions(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str) -> Sequence[ActionReport]:
-    """Return the failed actions and the output of undoing, if the last receipt is a failure; it was verified when it arrived."""
+def last_actions(site: Site, snapshot: LedgerSnapshot, subscriber: str, distribution: str) -> Sequence[ActionReport]:
+    """Return the actions of the last receipt and what undid them; it was verified when it arrived."""
     state = snapshot.states.get((subscriber, distribution))
     if state is None or not state.sequence or state.distributor not in site.distributors:
         return ()
     from sluice.formats.orders import parse_receipt
-    from sluice.model.order import Outcome
 
     with ledger_of(site, state.distributor) as ledger:
         envelope = ledger.receipt(state.distributor, subscriber, state.sequence) if ledger is not None else None
     payload = json.loads(envelope).get("payload") if envelope else None
-    if payload is None:
-        return ()
-    receipt = parse_receipt(payload.encode())
-    if receipt.outcome not in (Outcome.FAILED, Outcome.FAILED_KEPT):
-        return ()
-    return [report for report in receipt.actions if report.exit_code != 0 or (report.phase == "undo" and report.output)]
+    return () if payload is None else parse_receipt(payload.encode()).actions

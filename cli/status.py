@@ -21,7 +21,7 @@ import click
 
 from cli.chosen import chosen_names, names_of
 from cli.disk import disk_text, disk_used
-from cli.ledgers import failed_actions, new_ledgers, site_snapshot
+from cli.ledgers import last_actions, new_ledgers, site_snapshot
 from cli.outcome import error_of
 from cli.session import Session, distributions_of, emit, json_option, now, out, say, session
 from cli.tables import Row, fitted, lines, moment, size
@@ -223,20 +223,23 @@ def _folded(lines: Lines, width: int | None) -> Lines:
 def why(session: Session, subscriber: str, distribution: str, as_json: bool) -> None:
     """Say why a Subscriber has, or does not have, a revision.
 
-    If an action failed there, its output follows, and that of undoing it.
+    The actions of its last extraction follow; of one that failed, and of undoing it, all that it printed.
     """
     from sluice.rules import reasons
 
     site, at = session.site, now()
     snapshot = site_snapshot(site)
     sentence = reasons.why(site, snapshot, subscriber, distribution, at)
-    failed = failed_actions(site, snapshot, subscriber, distribution)
+    actions = last_actions(site, snapshot, subscriber, distribution)
     if as_json:
         row = reasons.status_row(site, snapshot, subscriber, distribution, at).as_json()
-        emit({**row, "sentence": sentence, "actions": [_action_json(report) for report in failed]})
+        emit({**row, "sentence": sentence, "actions": [_action_json(report) for report in actions]})
         return
     out(sentence)
-    for report in failed:
+    for report in actions:
+        if report.exit_code == 0 and report.phase != "undo":
+            out(f"{report.phase} action, {lines(report.label)}, {_end(report)}, {report.seconds:.1f} s{_last_line(report)}")
+            continue
         out(f"{report.phase} action, {lines(report.label)}, {_end(report)}{', printed:' if report.output else ', printed nothing'}")
         for line in lines(report.output).splitlines():
             out(f"    {line}")
@@ -250,6 +253,11 @@ def _action_json(report: ActionReport) -> dict[str, object]:
         "seconds": report.seconds,
         "output": lines(report.output),
     }
+
+
+def _last_line(report: ActionReport) -> str:
+    printed = lines(report.output).strip().splitlines()
+    return f": {printed[-1]}" if printed else ""
 
 
 def _end(report: ActionReport) -> str:

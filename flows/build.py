@@ -39,8 +39,8 @@ async def build(distribution: str, rebaseline: bool = False, allow_removals: boo
     if not subject.active:
         return ended("Inactive", f"Distribution {distribution} is inactive")
     with run_context(site, subject.distributor) as context:
-        result = await build_revision(distribution, rebaseline, allow_removals)
-        await sign_revisions(distribution, [distribution])
+        result = await context.step(build_revision, distribution, rebaseline, allow_removals)
+        await context.step(sign_revisions, distribution, [distribution])
         async with mailing_people(subject):
             newest = result.revision or result.previous
             # Also one that an earlier run built and was killed before it sent it.

@@ -50,8 +50,8 @@ async def distribute(
     if not subject.active:
         return ended("Inactive", f"Distribution {distribution} is inactive")
     with run_context(site, subject.distributor, allow_removals=allow_removals) as context:
-        result = await build_revision(distribution, rebaseline, allow_removals)
-        await sign_revisions(distribution, [distribution])
+        result = await context.step(build_revision, distribution, rebaseline, allow_removals)
+        await context.step(sign_revisions, distribution, [distribution])
         async with mailing_people(subject):
             if not subject.channels:
                 return ended("Not sent", f"{distribution} {result.revision or result.previous} is built, but not sent: no Channel lists it")

@@ -12,7 +12,6 @@ from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.deliver.under_way import BOARD
 from sluice.distributor.plan.extractions import ExtractTarget, begins
 from sluice.distributor.plan.sends import SendTarget
-from sluice.errors import SluiceError
 from sluice.model.assignment import Assignment
 from sluice.model.order import Demand
 from sluice.model.site import Channel, Priority
@@ -21,7 +20,7 @@ from tasks.order_extraction import order_extraction
 from tasks.progress import copied, say
 from tasks.report import failure_row, row_of
 from tasks.run_context import RunContext
-from tasks.send_revision import look, sending_task, wait_until
+from tasks.send_revision import deliver, look, wait_until
 from tasks.send_session import SendSession
 
 AT_ONCE = 500
@@ -43,20 +42,22 @@ async def send_all(
     rows = [row_of(target) for target in targets if not target.is_due]
     if not due:
         return rows
+    context.hosts = len({target.subscriber for target in due})
     async with context.sending() as session, copied(session.work):
         deliveries = [session.make_delivery(target, extract=extract, demand=demand) for target in due]
         instants = [_instant(session, target) if spread else None for target in due]
         await session.blocking(_offer, session, [d for d, at in zip(deliveries, instants, strict=True) if at is None])
         under_way = {priority: asyncio.Semaphore(AT_ONCE) for priority in Priority}
-        tries = [_send(session, d, under_way[d.assignment.priority], at) for d, at in zip(deliveries, instants, strict=True)]
+        tries = [_send(context, d, under_way[d.assignment.priority], at) for d, at in zip(deliveries, instants, strict=True)]
         return rows + await _rows(tries, [delivery.assignment for delivery in deliveries])
 
 
 async def extract_all(context: RunContext, targets: Sequence[ExtractTarget], *, demand: Demand = Demand.DUE) -> list[DeliveryResult]:
     """Have every target extract, each at its time; return a row for each."""
     under_way = asyncio.Semaphore(AT_ONCE)
+    context.hosts = len({target.subscriber for target in targets})
     async with context.sending() as session, copied(session.work):
-        return await _rows([_extract(session, target, under_way, demand) for target in targets], targets)
+        return await _rows([_extract(context, target, under_way, demand) for target in targets], targets)
 
 
 def _offer(session: SendSession, deliveries: Sequence[Delivery]) -> None:
@@ -69,8 +70,8 @@ def _offer(session: SendSession, deliveries: Sequence[Delivery]) -> None:
         ledger.record_all(records[at : at + OFFERED_AT_ONCE])
 
 
-async def _send(session: SendSession, delivery: Delivery, under_way: asyncio.Semaphore, at: datetime | None) -> DeliveryResult:
-    each = delivery.assignment
+async def _send(context: RunContext, delivery: Delivery, under_way: asyncio.Semaphore, at: datetime | None) -> DeliveryResult:
+    session, each = context.session, delivery.assignment
     if at is not None:
         BOARD.of(each).now(f"begins at {at.astimezone(UTC):%H:%M:%S}")
     await wait_until(at)
@@ -80,22 +81,15 @@ async def _send(session: SendSession, delivery: Delivery, under_way: asyncio.Sem
         only_looks = delivery.check and delivery.demand is Demand.DUE and await session.blocking(delivery.is_done_by_receipts)
         if only_looks and (done := await look(session, delivery)) is not None:
             return done
-        try:
-            await sending_task(delivery)(each.subscriber, each.distribution, str(each.revision))
-        except SluiceError:
-            if delivery.failed is None:
-                raise
-            return delivery.failed  # as the ledger has it: with what follows
-        return session.rows[each.pair]
+        return await deliver(context, delivery)
 
 
-async def _extract(session: SendSession, target: ExtractTarget, under_way: asyncio.Semaphore, demand: Demand) -> DeliveryResult:
+async def _extract(context: RunContext, target: ExtractTarget, under_way: asyncio.Semaphore, demand: Demand) -> DeliveryResult:
     if target.at is not None:
         BOARD.of(target).now(f"begins at {target.at.astimezone(UTC):%H:%M:%S}")
     await wait_until(target.at)
     async with under_way:
-        await order_extraction(target.subscriber, target.distribution, str(target.revision), target.is_check, demand)
-        return session.rows[target.pair]
+        return await order_extraction(context, target, demand)
 
 
 async def _rows(tries: Sequence[Awaitable[DeliveryResult]], assignments: Sequence[Assignment]) -> list[DeliveryResult]:

@@ -1,62 +1,46 @@
-"""Extract: have one Subscriber extract what it holds."""
+"""Have one Subscriber extract what it holds, outside of a send."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 
-from prefect import task
+from prefect import allow_failure
 
-from sluice.distributor.deliver.extraction import Extraction
 from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.deliver.under_way import BOARD
+from sluice.distributor.plan.extractions import ExtractTarget
+from sluice.model.agent_event import AgentEvent
 from sluice.model.assignment import Assignment
 from sluice.model.order import Demand
-from sluice.model.revision import RevisionNumber
 from tasks.claims import claimed
-from tasks.progress import say, shown
-from tasks.run_context import current
-from tasks.send_session import SendSession
-from tasks.settings import COMMON
+from tasks.phases import PhaseRuns, shown_phases
+from tasks.run_context import RunContext
 
 MEANWHILE = ", and `sluice extract OTHER` is for other Subscribers"
 
 
-@task(
-    name="extract",
-    task_run_name="{subscriber} extracts {distribution} {revision}",
-    description="Have one Subscriber extract what it holds, and keep its receipt",
-    **COMMON,
-)
-async def order_extraction(subscriber: str, distribution: str, revision: str, check: bool = False, demand: Demand = Demand.DUE) -> str:
+async def order_extraction(context: RunContext, target: ExtractTarget, demand: Demand = Demand.DUE) -> DeliveryResult:
     """Order one extraction. An unreachable host is no reason to retry here: the next Extract start is.
 
-    Args:
-        check: It is extracted: its tree is verified and repaired.
-    Returns:
-        How it ended, in words; the row is in ``SendSession.rows``, also if the extraction failed.
     Raises:
         SluiceError: The host can't be reached, or its receipt can't be believed.
     """
-    session = current().session
-    priority = session.work.site.distribution(distribution).priority
-    assignment = Assignment(subscriber, distribution, RevisionNumber.parse(revision), priority=priority)
-    done = session.rows[assignment.pair] = await _extract(session, session.make_extraction(assignment, check=check, demand=demand))
-    text = f"{done.state}; {done.error or done.reason}"
-    failure = str(done.error or "")
-    say(BOARD.of(assignment), text, logging.ERROR if failure else logging.INFO, failure=failure)
-    return text
-
-
-async def _extract(session: SendSession, extraction: Extraction) -> DeliveryResult:
-    if (done := await claimed(session, extraction, instead=MEANWHILE)) is not None:
-        return done
+    session = context.session
+    priority = session.work.site.distribution(target.distribution).priority
+    assignment = Assignment(*target.pair, target.revision, priority=priority)
+    extraction = session.make_extraction(assignment, check=target.is_check, demand=demand)
     try:
+        if (done := await claimed(session, extraction, instead=MEANWHILE)) is not None:
+            return done
         async with session.extraction_limit:
             if (done := await session.blocking(extraction.settled)) is not None:
                 return done
-            step = BOARD.of(extraction.assignment)
-            step.now("connecting")
-            async with shown(step):
-                return await session.extracting(extraction.extract, step.on_event)
+            BOARD.of(assignment).now("connecting")
+
+            async def extracting(on_event: Callable[[AgentEvent], None]) -> DeliveryResult:
+                return await session.extracting(extraction.extract, on_event)
+
+            shown = shown_phases(session.work.site.distribution(target.distribution), context.hosts)
+            return await PhaseRuns(assignment, extraction.recipe(), shown, list(map(allow_failure, context.after))).observe(extracting)
     finally:
         await session.blocking(extraction.leave)

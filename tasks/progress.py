@@ -27,7 +27,7 @@ UPDATE_SECONDS = 2.0
 """Between two updates: each is a request to the server, a line of the log, or a file."""
 
 
-def say(step: Step, text: str, level: int = logging.INFO, *, failure: str = "") -> None:
+def say(step: Step, text: str, level: int = logging.INFO, failure: str = "") -> None:
     """Log a line about a step.
 
     Args:

@@ -20,6 +20,7 @@ from sluice.model.state import State
 from sluice.rules.space import size
 from sluice.rules.wording import pairs_done
 from tasks.run_context import log
+from tasks.states import common_name
 
 ROWS_MAX = 1000
 """Rows of a table; failures come first."""
@@ -76,12 +77,13 @@ def end_state(rows: Sequence[DeliveryResult], what: str, besides: str = "") -> R
     text = f"{what}: {pairs_done(len(done), pairs)}" if tried else "nothing was due"
     data = {"rows": [_json(row) for row in rows]}
     if not failed:
-        return Completed(message=text + besides, data=data)
+        return Completed(name=common_name(tried), message=text + besides, data=data)
     named = "; ".join(f"{row.subscriber} ({row.distribution}): {row.reason or row.error}" for row in failed[:NAMED_MAX])
     more = f"; and {len(failed) - NAMED_MAX} more" if len(failed) > NAMED_MAX else ""
     names = ", ".join(dict.fromkeys(row.subscriber for row in failed[:NAMED_MAX]))
     # The data is for those who were told each failure as it happened.
-    return Failed(message=f"{text}. {named}{more}{besides}", data=f"{text}; not done: {names}{more.replace(';', '')}{besides}")
+    message = f"{text}. {named}{more}{besides}"
+    return Failed(name=common_name(failed), message=message, data=f"{text}; not done: {names}{more.replace(';', '')}{besides}")
 
 
 def ended(name: str, message: str) -> RunState[Any]:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
 
 from prefect import runtime
+from prefect.client.schemas.objects import State as RunState
 from prefect.logging import get_run_logger
+from prefect.tasks import Task
 
 from infra.workplace import Workplace, environment_site, workplace_in
 from sluice.errors import SluiceError
@@ -25,6 +28,7 @@ from sluice.rules.wording import printable
 from tasks.send_session import SendSession
 
 _CONTEXT: ContextVar[RunContext] = ContextVar("run_context")
+T = TypeVar("T")
 SCHEDULED_TAG = "auto-scheduled"
 """Prefect's tag on runs that a schedule made."""
 
@@ -36,6 +40,10 @@ class RunContext:
     work: Workplace
     allow_removals: bool = False
     """Its orders allow more removals than ``max_removals``."""
+    after: list[RunState[Any]] = field(default_factory=list, init=False)
+    """The end of the step before, for the arrows of Prefect's graph."""
+    hosts: int = field(default=0, init=False)
+    """Subscribers that are sent to, or extract, in this run: beyond some, less is shown of each."""
     _session: SendSession | None = field(default=None, init=False)
 
     @property
@@ -44,6 +52,13 @@ class RunContext:
         if self._session is None:
             raise ValueError("this run isn't sending")
         return self._session
+
+    async def step(self, task: Task[..., Coroutine[Any, Any, T]], *args: object) -> T:
+        """Await a step of the run, which waits for the step before; return, or raise, as it does."""
+        state = await end_of(task, *args, after=self.after)
+        self.after = [state]
+        result: T = await state.aresult()
+        return result
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[SendSession]:
@@ -54,6 +69,16 @@ class RunContext:
         finally:
             self._session = None
             await asyncio.to_thread(session.close)
+
+
+async def end_of(task: Task[..., Any], *args: object, after: Sequence[Any]) -> RunState[Any]:
+    """Await a task run; return its end, whatever that is.
+
+    Args:
+        after: Ends of the task runs that it comes after.
+    """
+    state: RunState[Any] = await cast(Any, task)(*args, wait_for=after, return_state=True)
+    return state
 
 
 def current() -> RunContext:

@@ -1,91 +1,118 @@
 """Send: one revision to one Subscriber, and have it extracted if that follows at once.
 
-One task run is one Subscriber; its retries are Prefect's, decided by ``rules/retry.py`` through the ledger. While it waits for its
-turn in the send queue, for another run or for its next try it holds neither thread nor slot.
+A try is a task run, and so is each retry, made after a failure by ``rules/retry.py`` through the ledger; the phases of the extraction that
+follows are task runs of their own (``phases.py``). A task that waits for its turn in the send queue, for another run or for its time
+holds neither thread nor slot.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from prefect import task
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.tasks import Task
+from prefect import allow_failure, task
+from prefect.client.schemas.objects import State as RunState
+from prefect.states import Completed
 
 from sluice.distributor.deliver.delivery import Delivery
 from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.deliver.under_way import BOARD, Step
 from sluice.distributor.send_queue.watch import SendCancelledError, Turn
 from sluice.errors import SluiceError
+from sluice.model.agent_event import AgentEvent
+from sluice.model.site import ShownPhases
 from sluice.model.ticket import Started, Waiting
-from sluice.rules.retry import RetryAt, prefect_retry_settings
+from sluice.rules.retry import RetryAt
 from sluice.rules.space import size
 from tasks.claims import claimed
+from tasks.phases import PhaseRuns, shown_phases
 from tasks.progress import say, shown
-from tasks.run_context import current
+from tasks.run_context import RunContext, current, end_of
 from tasks.send_session import SendSession
 from tasks.settings import COMMON
+from tasks.states import failed, state_of
+
+LAST_RETRIES = 3
+"""Retries of a host that are task runs if not all phases are shown: the last ones."""
 
 
-@task(name="send revision", description="Send one revision to one Subscriber; if due, have it extracted", **COMMON)
-async def send_revision(subscriber: str, distribution: str, revision: str) -> str:
-    """Send until it is held, and extracted if that is to follow.
+@task(
+    name="send",
+    task_run_name="send {distribution} {revision} to {subscriber}",
+    description="Send one revision to one Subscriber",
+    **COMMON,
+)
+async def send_revision(distribution: str, revision: str, subscriber: str) -> RunState[Any]:
+    """Try to send until it is held; the row is in ``SendSession.rows`` if nothing is to follow.
 
     Args:
         revision: Names what is sent in the run's name; the delivery made by the flow knows it.
-    Returns:
-        How it ended, in words; the row is in ``SendSession.rows``, also if the extraction failed. (Prefect would take an object that
-        two results share, such as a name, for a dependency between their tasks.)
-    Raises:
-        SluiceError: The try failed; Prefect retries it while the ledger says so.
     """
+    return await _try(current().session, subscriber, distribution)
+
+
+@task(
+    name="retry",
+    task_run_name="retry {number} of {of} to {subscriber} at {at}",
+    description="Wait for the time of a retry, then try to send again",
+    **COMMON,
+)
+async def retry_send(distribution: str, revision: str, subscriber: str, number: int, of: int, at: str) -> RunState[Any]:
+    """Try again, at the time that the ledger knows; the arguments name it."""
     session = current().session
-    delivery = session.delivery_for(subscriber, distribution)
-    await wait_until(delivery.next_try)
-    done = await session.blocking(delivery.settled)
-    while done is None:  # again, with the next remedy, if the tree there isn't the one the delta builds on
-        async with AsyncExitStack() as limit:
-            await limit.enter_async_context(session.limits[delivery.assignment.priority])
-            done = await _try(session, delivery, limit)
-    session.rows[subscriber, distribution] = done
-    text = f"{done.state}, {size(done.bytes)} sent, {size(done.resumed)} resumed; {done.error or done.reason}"
-    failure = str(done.error or "")
-    say(BOARD.of(delivery.assignment), text, logging.ERROR if failure else logging.INFO, failure=failure)
-    return text
+    await wait_until(session.delivery_for(subscriber, distribution).next_try)
+    return await _try(session, subscriber, distribution)
 
 
-def sending_task(delivery: Delivery) -> Task[..., Any]:
-    """Make ``send_revision`` for one delivery: named after Subscriber and revision, retried as its Distributor's rule says."""
-    each = delivery.assignment
-    retries, every = prefect_retry_settings(delivery.context.distributor.retry)
+async def deliver(context: RunContext, delivery: Delivery) -> DeliveryResult:
+    """Send, retry while the ledger says so, and have it extracted if that follows at once."""
+    session, each = context.session, delivery.assignment
+    names = each.distribution, str(each.revision), each.subscriber
+    shown = shown_phases(session.work.site.distribution(each.distribution), context.hosts)
+    after: list[Any] = list(map(allow_failure, context.after))
+    retry: RetryAt | None = None
+    try:
+        while True:
+            if retry is None:
+                state = await end_of(send_revision, *names, after=after)
+            elif shown is ShownPhases.ALWAYS or retry.number > retry.of - LAST_RETRIES:
+                at = f"{retry.at.astimezone(UTC):%H:%M}"
+                state = await end_of(retry_send, *names, retry.number, retry.of, at, after=after)
+            else:
+                await wait_until(retry.at)
+                state = await _try(session, each.subscriber, each.distribution)
+            if state.state_details.task_run_id:
+                after = [allow_failure(state)]
+            if (done := session.rows.pop(each.pair, None)) is None:
+                await state.aresult()  # raises what is a bug
+                phases = PhaseRuns(each, delivery.recipe, shown, after)
+                done, after = await _extracted(session, delivery, phases), phases.last
+            if done is not None and (done.error is None or delivery.next_try is None):
+                return done
+            # Else again: at once, with the next remedy, if the tree there isn't the one that the delta builds on.
+            retry = delivery.decision if done is not None and isinstance(delivery.decision, RetryAt) else None
+    finally:
+        await session.blocking(delivery.end)  # may wait for the agent's end
 
-    # Prefect takes plain functions only.
-    def again(_task: Task[..., Any], _run: TaskRun, _state: State[Any]) -> bool:
-        return delivery.next_try is not None
 
-    return send_revision.with_options(
-        task_run_name=f"send {each.distribution} {each.revision} to {each.subscriber}",
-        retries=retries,
-        retry_delay_seconds=lambda _: _UntilNextTry(delivery, every),
-        retry_condition_fn=again,
-    )
+async def _extracted(session: SendSession, delivery: Delivery, phases: PhaseRuns) -> DeliveryResult | None:
+    """Have it extracted; return the end, None to send again with the next remedy."""
 
+    async def extracting(on_event: Callable[[AgentEvent], None]) -> DeliveryResult | None:
+        # The slot was for the transfer: an extraction may take minutes and needs none, only that nobody else is at the pair.
+        if not delivery.is_claimed and await session.blocking(delivery.enter) is not None:
+            return None  # the claim was lost, and another run came in between and extracts
+        async with session.extraction_limit:
+            return await session.extracting(delivery.extract, on_event)
 
-class _UntilNextTry(list[float]):
-    """Prefect's list of retry delays, read when a try has failed: the ledger has just said when the next one is."""
-
-    def __init__(self, delivery: Delivery, every: float) -> None:
-        super().__init__([every])
-        self._delivery = delivery
-
-    def __getitem__(self, index: Any) -> Any:
-        at = self._delivery.next_try
-        return super().__getitem__(index) if at is None else max(0.1, _seconds_until(at))
+    try:
+        return await phases.observe(extracting)
+    except SluiceError as raised:
+        return await _failed(session, delivery, raised)
 
 
 async def look(session: SendSession, delivery: Delivery) -> DeliveryResult | None:
@@ -96,40 +123,57 @@ async def look(session: SendSession, delivery: Delivery) -> DeliveryResult | Non
         return await session.blocking(delivery.look)
 
 
-async def _try(session: SendSession, delivery: Delivery, limit: AsyncExitStack) -> DeliveryResult | None:
-    """Try once; None: begin another try at once. ``limit`` is left as soon as only the extraction remains to be done."""
-    if (done := await claimed(session, delivery)) is not None:
-        return done
+async def _try(session: SendSession, subscriber: str, distribution: str) -> RunState[Any]:
+    """Try once. If nothing is to follow, or the try failed, its row is kept; it is never raised."""
+    delivery = session.delivery_for(subscriber, distribution)
     step = BOARD.of(delivery.assignment)
-    step.now("connecting")
     try:
+        done, name = await _sent(session, delivery, step)
+    except SluiceError as raised:
+        failure = await _failed(session, delivery, raised)
+        session.rows[delivery.assignment.pair] = failure
+        return failed(failure.error or raised)
+    if done is None:
+        return Completed(name=name)
+    session.rows[delivery.assignment.pair] = done
+    text = f"{done.state}, {size(done.bytes)} sent, {size(done.resumed)} resumed; {done.error or done.reason}"
+    say(step, text)
+    end = state_of(done)
+    return Completed(name=name, message=done.reason) if name and end.is_completed() else end
+
+
+async def _sent(session: SendSession, delivery: Delivery, step: Step) -> tuple[DeliveryResult | None, str]:
+    """Send until it is held; return the end, None if the extraction follows, and the name of that state."""
+    if (done := await session.blocking(delivery.settled)) is not None:
+        return done, ""
+    async with session.limits[delivery.assignment.priority]:
+        if (done := await claimed(session, delivery)) is not None:
+            return done, ""
+        step.now("connecting")
+        name = "Already held"
         if await session.blocking(delivery.call):
+            name = "Received"
             turn = await _wait_for_slot(session, delivery, step)
             if isinstance(turn, DeliveryResult):
-                return turn
+                return turn, ""
             async with shown(step):
                 done = await session.blocking(delivery.transfer, step.at(partial(_sending, turn)))
             if done is not None:
-                return done
-        if not delivery.extracts:
-            return await session.blocking(delivery.extract)
-        # The slot was for the transfer: an extraction may take minutes and needs none, only that nobody else is at the pair.
-        if not delivery.is_claimed and await session.blocking(delivery.enter) is not None:
-            return None  # the claim was lost, and another run came in between and extracts
-        await limit.aclose()
-        async with session.extraction_limit, shown(step):
-            return await session.extracting(delivery.extract, step.on_event)
-    except SluiceError as raised:
-        each = delivery.assignment
-        error = await session.blocking(session.mender.repair_and_explain, each.distribution, each.revision, raised)
-        failed = await session.blocking(delivery.fail, error)
-        say(step, failed.reason, logging.WARNING, failure=str(error))
-        if isinstance(again := delivery.decision, RetryAt):
-            step.now(f"retry {again.number} of {again.of} at {again.at.astimezone(UTC):%H:%M:%S}")
-        raise error from raised
-    finally:
-        # Closing may wait for the agent's end.
-        await session.blocking(delivery.end)
+                return done, ""
+        if delivery.extracts:
+            return None, name
+        return await session.blocking(delivery.extract), name
+
+
+async def _failed(session: SendSession, delivery: Delivery, raised: SluiceError) -> DeliveryResult:
+    """Record a failed try; the ledger decides what follows."""
+    each, step = delivery.assignment, BOARD.of(delivery.assignment)
+    error = await session.blocking(session.mender.repair_and_explain, each.distribution, each.revision, raised)
+    failure = await session.blocking(delivery.fail, error)
+    say(step, failure.reason, logging.WARNING, failure=str(error))
+    if isinstance(again := delivery.decision, RetryAt):
+        step.now(f"retry {again.number} of {again.of} at {again.at.astimezone(UTC):%H:%M:%S}")
+    return failure
 
 
 async def _wait_for_slot(session: SendSession, delivery: Delivery, step: Step) -> Turn | DeliveryResult:

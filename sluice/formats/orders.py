@@ -205,12 +205,8 @@ def receipt_bytes(receipt: Receipt) -> bytes:
             "files_unchanged": receipt.files_unchanged,
             "bytes_written": receipt.bytes_written,
             "read_back": receipt.read_back,
-            "actions": [
-                {"phase": a.phase, "label": a.label, "seconds": a.seconds, "exit_code": a.exit_code, "output": a.output}
-                for a in receipt.actions
-            ],
-            "failure": failure
-            and {"code": failure.code, "message": failure.message, "remedy": failure.remedy, "retryable": failure.retryable},
+            "actions": [report_to_json(each) for each in receipt.actions],
+            "failure": failure and failure_to_json(failure),
         }
     )
 
@@ -235,8 +231,8 @@ def parse_receipt(data: bytes) -> Receipt:
             files_unchanged=fields.number("files_unchanged"),
             bytes_written=fields.number("bytes_written"),
             read_back=fields.text("read_back", limit=64),
-            actions=tuple(_report(a) for a in fields.items("actions", limit=3 * ACTIONS_MAX)),
-            failure=_failure(fields.any("failure")) if fields.optional("failure") else None,
+            actions=tuple(report_from_json(each) for each in fields.items("actions", limit=3 * ACTIONS_MAX)),
+            failure=failure_from_json(fields.any("failure")) if fields.optional("failure") else None,
             paths_removed=fields.number("paths_removed", least=1) if fields.optional("paths_removed") else 0,
             files_read=fields.number("files_read") if fields.optional("files_read") else None,
             paths_adjusted=fields.number("paths_adjusted", least=1) if fields.optional("paths_adjusted") else 0,
@@ -244,14 +240,27 @@ def parse_receipt(data: bytes) -> Receipt:
         )
 
 
-def _report(value: Any) -> ActionReport:
+def report_to_json(report: ActionReport) -> dict[str, Any]:
+    """Return an action's report in the form of receipts and events."""
+    words = {"phase": report.phase, "label": report.label, "output": report.output}
+    return {**words, "seconds": report.seconds, "exit_code": report.exit_code}
+
+
+def report_from_json(value: Any) -> ActionReport:
+    """Read an action's report. Raises TamperedError."""
     with Fields(value, what="an action's report") as fields:
         exit_code = fields.number("exit_code", least=-255, most=255) if fields.optional("exit_code") else None
         label, seconds = fields.text("label"), fields.real("seconds")
         return ActionReport(fields.text("phase"), label, seconds, exit_code, fields.text("output", limit=8192))
 
 
-def _failure(value: Any) -> Failure:
+def failure_to_json(failure: Failure) -> dict[str, Any]:
+    """Return a failure in the form of receipts and events."""
+    return {"code": failure.code, "message": failure.message, "remedy": failure.remedy, "retryable": failure.retryable}
+
+
+def failure_from_json(value: Any) -> Failure:
+    """Read a failure. Raises TamperedError."""
     with Fields(value, what="a failure") as fields:
         code, message = fields.text("code"), fields.text("message", limit=16384)
         return Failure(code, message, fields.text("remedy", limit=16384), fields.flag("retryable"))

@@ -53,6 +53,8 @@ class Feature(StrEnum):
     """Names the error of each reason to stop, if a dry run asks for it."""
     DRY_RUN = "dry run"
     """Answers dry runs of extractions, and obeys ``allow_removals`` of an order: it stops before more than ``max_removals`` goes."""
+    PHASES = "phases"
+    """Tells at once when a phase of an extraction begins and when an action has ended."""
 
 
 def counted(names: Collection[str]) -> tuple[int, list[str]]:

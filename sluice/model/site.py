@@ -70,6 +70,17 @@ class DirectoryMode(StrEnum):
     """The source's, like directories that were placed."""
 
 
+class ShownPhases(StrEnum):
+    """Which phases of an extraction are task runs in Prefect (J6); a failed one always is."""
+
+    AUTO = "auto"
+    """All up to 100 Subscribers in a run, beyond that the long ones."""
+    ALWAYS = "always"
+    LONG = "long"
+    """Those that last over 3 s."""
+    NEVER = "never"
+
+
 class DistributionType(StrEnum):
     """The types of Distribution that this version builds (B1)."""
 
@@ -221,6 +232,7 @@ class Distribution:
     copy: Copy = Copy.DIFFERING
     rollback: bool = True
     locked: Locked = FAILS_AT_ONCE
+    phases: ShownPhases = ShownPhases.AUTO
     case_sensitive_only: bool = False
     """Whether ``platforms`` names only case-sensitive ones, so that B4's check doesn't apply."""
     files: tuple[FileSource, ...] = ()

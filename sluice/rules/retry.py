@@ -121,14 +121,5 @@ def failure_of(error: SluiceError) -> Failure:
     return Failure(error.code, error.message, error.remedy, error.retryable)
 
 
-def prefect_retry_settings(rule: RetryRule) -> tuple[int, float]:
-    """Return (``retries``, ``retry_delay_seconds``) for the Prefect task of a send.
-
-    The task's condition function still asks ``decide`` through the ledger: it stops earlier if tries take long or if the count began in
-    another run.
-    """
-    return retries_of(rule), rule.every.total_seconds()
-
-
 def _absent(failure: Failure) -> State:
     return State.UNAVAILABLE if failure.code in UNAVAILABLE_CODES else State.WAITING

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from sluice.errors import AgentVersionError, ConnectionLostError, ProtocolError, SluiceError, TrustError
+from sluice.formats.agent_events import event_from_json
 from sluice.formats.protocol import LACKS_MAX, METADATA_MAX, PROTOCOL_VERSION, SUPPLEMENT, Message
 from sluice.formats.rehearsals import (
     OUTLINE_MAX,
@@ -23,11 +23,12 @@ from sluice.formats.rehearsals import (
 from sluice.formats.ted.index import BLOCK
 from sluice.formats.zstd import compress_frame, compress_wide
 from sluice.model.action import ActionRehearsal
+from sluice.model.agent_event import AgentEvent
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.version import VERSION
 from sluice.ports import Progress, Stream, TedFile
 from sluice.sender.frames import FrameChannel, Reported
-from sluice.sender.hello import AgentHello, hello_of, versions_of, word_of
+from sluice.sender.hello import AgentHello, hello_of, versions_of
 from sluice.sender.pausing import PauseControl
 from sluice.sender.upload import Put, Upload
 from sluice.trust.envelope import Envelope
@@ -42,15 +43,6 @@ METADATA_LEVEL = 19
 """Compression of metadata: small, and sent with every new revision."""
 MANIFEST_LEVEL = 9
 _DIGEST = re.compile("[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class AgentEvent:
-    """A sign of life of a step that lasts: of an agent, or while a send is prepared."""
-
-    phase: str
-    done: int
-    total: int
 
 
 class Conversation:
@@ -262,8 +254,7 @@ class Conversation:
             reply = line.reply("event", kind)
             if reply["type"] == kind:
                 return reply
-            fields = line.fields(reply)
-            event = AgentEvent(word_of(fields, "phase"), fields.number("done"), fields.number("total"))
+            event = event_from_json(reply)
             if on_event is not None:
                 on_event(event)
         raise ProtocolError(

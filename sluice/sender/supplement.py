@@ -11,10 +11,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from sluice.errors import BaseDiffersError, NotFoundError, ProtocolError, StoreCorruptError, TamperedError
+from sluice.model.agent_event import AgentEvent
 from sluice.model.assignment import Assignment
 from sluice.model.revision import RevisionNumber
 from sluice.ports import TedStore
-from sluice.sender.conversation import AgentEvent, Conversation
+from sluice.sender.conversation import Conversation
 from sluice.sender.pausing import PauseControl
 
 ROUNDS = 3

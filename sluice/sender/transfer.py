@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from sluice.errors import BaseDiffersError, ConnectionLostError, NotFoundError, StoreCorruptError
 from sluice.formats.manifest.document import has_backslash, has_hard_links
+from sluice.model.agent_event import AgentEvent
 from sluice.model.assignment import Assignment
 from sluice.model.event import JsonValue
 from sluice.model.feature import Feature
@@ -21,7 +22,6 @@ from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
 from sluice.ports import Progress, TedFile, TedStore, Transport
 from sluice.sender.call import Call, call_agent, require
-from sluice.sender.conversation import AgentEvent
 from sluice.sender.hello import AgentHello
 from sluice.sender.metadata import push_metadata
 from sluice.sender.pausing import PauseControl

@@ -10,9 +10,10 @@ import pytest
 
 from agents.requests import COMPLETIONS_MAX
 from sluice.errors import NotFoundError, TamperedError
+from sluice.model.agent_event import AgentEvent
 from sluice.model.order import Outcome
 from sluice.ports import TedFile
-from sluice.sender.conversation import AgentEvent, Conversation
+from sluice.sender.conversation import Conversation
 from sluice.sender.supplement import ROUNDS
 from sluice.trust.roles import ted_target
 from tests.agents.workbench import Workbench

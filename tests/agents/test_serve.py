@@ -9,9 +9,9 @@ import pytest
 
 from sluice.errors import NoSpaceError
 from sluice.formats.manifest.document import read_back_digest
+from sluice.model.agent_event import AgentEvent
 from sluice.model.locked import Locked
 from sluice.model.order import Outcome
-from sluice.sender.conversation import AgentEvent
 from sluice.trust.roles import manifest_target, ted_target
 from tests.agents.workbench import Workbench
 from tests.subscriber.holder import held

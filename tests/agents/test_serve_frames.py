@@ -93,6 +93,7 @@ def test_hello_is_answered_before_anything_heavy_is_imported(bench: Workbench) -
         "min free",
         "owner",
         "perl",
+        "phases",
         "rehearse",
         "release",
         "removals",

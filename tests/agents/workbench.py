@@ -23,10 +23,11 @@ from infra.transports.local import LocalStream, LocalTransport
 from sluice.formats.protocol import DATA_MAX, data_header, message_frame, read_frame
 from sluice.formats.zstd import compress_frame
 from sluice.model.action import Action
+from sluice.model.agent_event import AgentEvent
 from sluice.model.locked import FAILS_AT_ONCE, Locked
 from sluice.model.order import Order, Receipt
 from sluice.model.site import Address, Subscriber
-from sluice.sender.conversation import AgentEvent, Conversation
+from sluice.sender.conversation import Conversation
 from sluice.trust.envelope import Envelope
 from sluice.trust.publish import Publisher
 from sluice.trust.roles import manifest_target, ted_target

@@ -14,7 +14,7 @@ import pytest
 from cli.progress import lines_of
 from demo.screen import Screen, Terminal
 from sluice.distributor.deliver.under_way import Board, Step, phase_text, read_copies
-from sluice.sender.conversation import AgentEvent
+from sluice.model.agent_event import AgentEvent
 
 PROJECT = Path(__file__).parents[2]
 MIB = 1 << 20

@@ -129,7 +129,7 @@ def test_why_is_one_sentence(sluice: Sluice, ledger: SqlLedger, at_noon: datetim
     assert sluice("why", "far", "nosuch").code == sluice("why", "nosuch", "zone").code == 2
 
 
-def test_why_shows_what_a_failed_action_printed_and_what_stays_stopped(sluice: Sluice, ledger: SqlLedger, at_noon: datetime) -> None:
+def test_why_shows_the_last_actions_and_all_that_a_failed_one_printed(sluice: Sluice, ledger: SqlLedger, at_noon: datetime) -> None:
     reports = (
         ActionReport("pre", "script (shell)", 0.5, 0, "all is well\n"),
         ActionReport("post", "script (shell): /opt/restart", 1.5, 3, "x" * 5000 + "\nno such service\r\n\x1b]0;title\x07\u202eend\n"),
@@ -140,14 +140,16 @@ def test_why_shows_what_a_failed_action_printed_and_what_stays_stopped(sluice: S
     envelope = seal(RECEIPT_WORD, receipt_bytes(receipt), key="near", sign=lambda _: bytes(64))
     ledger.accept_receipt(receipt, json.dumps(envelope), Event(SENT, EventKind.EXTRACT_FAILED, "hq", "zone", REVISION, "near"))
     shown = sluice("why", "near", "zone").out.splitlines()
-    assert shown[1] == "post action, script (shell): /opt/restart, exit code 3, printed:"
-    assert shown[3:5] == ["    no such service", "    ]0;titleend"]
-    assert sum(len(line) - 4 + 1 for line in shown[2:5]) == 4096
-    assert shown[5:] == [
+    assert shown[1] == "pre action, script (shell), exit code 0, 0.5 s: all is well"
+    assert shown[2] == "post action, script (shell): /opt/restart, exit code 3, printed:"
+    assert shown[4:6] == ["    no such service", "    ]0;titleend"]
+    assert sum(len(line) - 4 + 1 for line in shown[3:6]) == 4096
+    assert shown[6:] == [
         "undo action, stop process webd, exit code 0, printed:",
         "    stays stopped: no undo: starts it again (asked to end: PID 7)",
     ]
-    action, undo = sluice("why", "near", "zone", "--json").json["actions"]
+    first, action, undo = sluice("why", "near", "zone", "--json").json["actions"]
+    assert first == {"phase": "pre", "label": "script (shell)", "exit_code": 0, "seconds": 0.5, "output": "all is well\n"}
     output = action.pop("output")
     assert action == {"phase": "post", "label": "script (shell): /opt/restart", "exit_code": 3, "seconds": 1.5}
     assert output.endswith("x\nno such service\n]0;titleend\n")
@@ -155,7 +157,7 @@ def test_why_shows_what_a_failed_action_printed_and_what_stays_stopped(sluice: S
     assert (undo["phase"], undo["label"]) == ("undo", "stop process webd")
 
 
-def test_why_shows_no_action_of_an_answer_that_is_no_failure(sluice: Sluice, ledger: SqlLedger, at_noon: datetime) -> None:
+def test_why_shows_no_action_of_an_extraction_without_any(sluice: Sluice, ledger: SqlLedger, at_noon: datetime) -> None:
     assert sluice("why", "near", "zone", "--json").json["actions"] == []
 
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from sluice.distributor.deliver.under_way import Step
-from sluice.sender.conversation import AgentEvent
+from sluice.model.agent_event import AgentEvent
 from tasks import progress
 
 LOOKS = 200

@@ -7,16 +7,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import Artifact, FlowRun, State, TaskRun
+from prefect.client.schemas.objects import State
 
 from infra.workplace import Workplace, open_workplace
 from sluice.distributor.build.record import build_recorded, sign_recorded
@@ -36,6 +34,7 @@ from sluice.model.ticket import Started, Ticket
 from sluice.sender.hello import AgentHello
 from sluice.sender.transfer import Sender, SendResult
 from tests.flows.blueprint import HOSTS, write_site
+from tests.flows.seen import as_seen
 
 V1 = RevisionNumber(1, 1)
 
@@ -128,35 +127,21 @@ async def state_of(name: str, **parameters: Any) -> State[Any]:
     return state
 
 
-def as_seen(state: State[Any]) -> tuple[FlowRun, list[TaskRun], list[Artifact]]:
-    """The run, its task runs and its artifacts, as Prefect shows them once its events have arrived."""
-    id_ = state.state_details.flow_run_id
-    assert id_ is not None
-
-    async def read() -> tuple[FlowRun, list[TaskRun], list[Artifact]]:
-        async with get_client() as client:
-            only = FlowRunFilter(id=FlowRunFilterId(any_=[id_]))
-            artifacts = await client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[id_])))
-            return await client.read_flow_run(id_), await client.read_task_runs(flow_run_filter=only), artifacts
-
-    deadline = time.monotonic() + 120
-    while True:
-        seen = asyncio.run(read())
-        if (seen[1] and all(task.state and task.state.is_final() for task in seen[1])) or time.monotonic() > deadline:
-            return seen
-        time.sleep(0.5)
-
-
 def test_a_person_reads_who_got_what(work: Workplace, wire: Wire) -> None:
     wire.errors["oslo-1"] = [UnreachableError("oslo-1: nothing answers"), UnreachableError("oslo-1: nothing answers")]
     state = run("send", channel="night")
-    flow_run, tasks, artifacts = as_seen(state)
+    seen = as_seen(state, tasks=5)
     assert (state.type.value, state.message) == ("COMPLETED", "send night: 3 of 3 Subscribers done")
-    assert flow_run.name == "send night → 3 Subscribers"
-    assert "sluice" in flow_run.tags
-    assert sorted(t.name for t in tasks) == [f"send zone 1.1 to {name}" for name in HOSTS]
-    assert {t.name: t.run_count for t in tasks}["send zone 1.1 to oslo-1"] == 3
-    (table,) = (a for a in artifacts if a.type == "table")
+    assert seen.run.name == "send night → 3 Subscribers"
+    assert "sluice" in seen.run.tags
+    tries = [f"send zone 1.1 to {name}" for name in HOSTS]
+    retries = [f"retry {n} of 3 to oslo-1 at {work.clock.now() + timedelta(seconds=1):%H:%M}" for n in (1, 2)]
+    assert sorted(name for name, _, _ in seen.ends) == sorted([*tries, *retries])
+    ends = {name: end for name, *end in seen.ends}
+    assert ends[tries[2]] == ends[retries[0]] == ["FAILED", "Unavailable"]
+    assert ends[retries[1]] == ends[tries[0]] == ["COMPLETED", "Received"]
+    assert [seen.before(name) for name in (tries[2], *retries)] == [set(), {tries[2]}, {retries[0]}]
+    (table,) = (a for a in seen.artifacts if a.type == "table")
     assert table.key == "send-night"
     assert all(f'"{name}"' in str(table.data) for name in HOSTS)
     assert '"60 B"' in str(table.data)

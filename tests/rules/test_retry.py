@@ -17,7 +17,6 @@ from sluice.rules.retry import (
     after_failure,
     decide,
     failure_of,
-    prefect_retry_settings,
     retries_of,
 )
 
@@ -126,12 +125,6 @@ def test_a_host_that_is_away_is_unavailable_and_one_that_is_full_waits() -> None
     assert [s.state for s in (away, full, locked)] == [State.UNAVAILABLE, State.WAITING, State.WAITING]
     assert away.reason == "retry 1 of 15 at 2026-12-01 22:02:00 UTC: no answer"
     assert away.next_try == T0 + timedelta(minutes=2)
-
-
-def test_the_settings_of_the_prefect_task_come_from_the_rule() -> None:
-    assert prefect_retry_settings(RULE) == (15, 120.0)
-    assert prefect_retry_settings(RetryRule(timedelta(seconds=1), timedelta(seconds=5))) == (5, 1.0)
-    assert prefect_retry_settings(RetryRule(timedelta(minutes=2), timedelta(0))) == (0, 120.0)
 
 
 def test_a_clock_that_was_set_back_delays_a_retry_by_no_more_than_one_interval() -> None:

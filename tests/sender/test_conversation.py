@@ -24,10 +24,11 @@ from sluice.errors import (
 from sluice.formats.protocol import HEADER, LACKS_MAX, error_message, message_frame
 from sluice.formats.ted.file import PAYLOAD_OFFSET, TedWriter
 from sluice.formats.ted.index import BLOCK, index_bytes
+from sluice.model.agent_event import AgentEvent
 from sluice.model.belief import Identity
 from sluice.model.revision import RevisionNumber
 from sluice.ports import TedFile
-from sluice.sender.conversation import COMPLETING_EVENTS_MAX, AgentEvent, Conversation
+from sluice.sender.conversation import COMPLETING_EVENTS_MAX, Conversation
 from tests.sender.agent_double import AgentDouble, Line
 
 ONE = RevisionNumber(1, 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.frame_channel import PHASE_MAX
+from sluice.formats.agent_events import PHASE_MAX
 from sluice.model.action import Action, StartProcess, StopProcess
 from sluice.model.order import Outcome, Receipt
 from sluice.subscriber.actions import run as actions_run

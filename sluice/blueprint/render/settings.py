@@ -126,6 +126,7 @@ def _distribution(d: Distribution) -> Iterator[tuple[str, str]]:
     yield "copy", d.copy.value
     yield "rollback", _flag(d.rollback)
     yield "locked", locked_text(d.locked)
+    yield "phases", d.phases.value
     for index, entry in enumerate(d.files):
         yield f"files[{index}].source", str(entry.source)
         yield f"files[{index}].destination", entry.destination

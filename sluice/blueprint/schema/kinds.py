@@ -187,6 +187,7 @@ class DistributionDocument(Part):
     copy_: Literal["differing", "all"] | None = left_out("Copy differing files (default), or all.", alias="copy")
     rollback: bool | None = left_out("Restore the prior files when a step fails; true when left out.")
     locked: LockedPart | None = left_out("Retries when files are locked; left out: the extraction fails at once, and the next tries again.")
+    phases: Literal["auto", "always", "long", "never"] | None = left_out("Which phases of an extraction are task runs in Prefect (auto).")
     files: list[FilePart] = Field(
         min_length=1, max_length=DESTINATIONS_MAX, description="The files and directories, each with its destination."
     )

@@ -20,6 +20,7 @@ from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.send_queue.claim import Claim
 from sluice.distributor.send_queue.watch import QueueWatch, SendCancelledError, Turn
 from sluice.errors import BaseDiffersError, SluiceError
+from sluice.model.agent_event import AgentEvent
 from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind
 from sluice.model.order import Demand
@@ -28,7 +29,6 @@ from sluice.model.state import CurrentState, Record, State
 from sluice.model.ticket import Occupied, QueueLook
 from sluice.ports import Progress
 from sluice.rules.retry import Decision, GiveUp, RetryAt, after_failure, describe, failure_of
-from sluice.sender.conversation import AgentEvent
 from sluice.sender.transfer import Remedy, Transfer
 
 

@@ -17,6 +17,7 @@ from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.send_queue.claim import Claim
 from sluice.distributor.send_queue.watch import QueueWatch
 from sluice.errors import BaseDiffersError, SluiceError
+from sluice.model.agent_event import AgentEvent
 from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind
 from sluice.model.feature import Feature
@@ -26,7 +27,6 @@ from sluice.model.site import Subscriber
 from sluice.model.state import CurrentState, State
 from sluice.model.ticket import Occupied
 from sluice.rules.retry import failure_of
-from sluice.sender.conversation import AgentEvent
 from sluice.sender.supplement import SupplementSender
 from sluice.sender.ted_choice import takes_deltas
 from sluice.sender.transfer import Sender

@@ -18,6 +18,7 @@ from sluice.distributor.context import DistributorContext, event_of, failure_dat
 from sluice.errors import BaseDiffersError, ReadBackError, SluiceError, TamperedError, TransportError, TrustError, error_from_code
 from sluice.formats.canonical import canonical_bytes
 from sluice.formats.manifest.document import parse_header, read_back_digest
+from sluice.model.agent_event import AgentEvent, ExtractPhase
 from sluice.model.assignment import Assignment
 from sluice.model.event import EventKind, JsonValue
 from sluice.model.feature import Feature
@@ -31,7 +32,6 @@ from sluice.rules.features import needed_features
 from sluice.rules.lifetimes import ORDER_LIFETIMES
 from sluice.rules.wording import counted, printable
 from sluice.sender.call import Call, require
-from sluice.sender.conversation import AgentEvent
 from sluice.trust.envelope import Envelope
 
 
@@ -150,6 +150,8 @@ class Orders:
         if Feature.DRY_RUN not in self.call.hello.features:  # an older agent has no brake that would have to be let go
             recipe = replace(recipe, allow_removals=False)
         order = order_of(distributor, about, sequence, recipe, self.context.store, now=now, act=act, demand=asked)
+        if self.on_event is not None and Feature.PHASES not in self.call.hello.features:
+            self.on_event(AgentEvent(ExtractPhase.EXTRACT))  # all that is known of an older agent's extraction
         envelope = self.call.conversation.order(self.context.publisher.sign_order(order), self.on_event)
         receipt = self._verified(envelope)
         if (receipt.sequence, receipt.distribution, receipt.revision) != (sequence, about.distribution, about.revision):

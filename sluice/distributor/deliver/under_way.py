@@ -21,8 +21,8 @@ from sluice.rules.space import size
 from sluice.rules.wording import duration
 
 if TYPE_CHECKING:
+    from sluice.model.agent_event import AgentEvent
     from sluice.model.assignment import Assignment
-    from sluice.sender.conversation import AgentEvent
 
 WAITING = "waiting"
 DIRECTORY = "under-way"

@@ -20,9 +20,10 @@ from sluice.distributor.deliver.orders import order_of
 from sluice.distributor.predict.projected_store import Making, ProjectedStore
 from sluice.distributor.predict.simulated_agent import SimulatedAgent
 from sluice.formats.orders import order_bytes, parse_order, receipt_bytes
+from sluice.model.agent_event import AgentEvent, ExtractPhase
 from sluice.model.assignment import Assignment
 from sluice.model.event import Event
-from sluice.model.order import Outcome, Receipt
+from sluice.model.order import ActionReport, Outcome, Receipt
 from sluice.model.recipe import RenderedRecipe
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Subscriber
@@ -148,7 +149,7 @@ class Predictor:
         return agent.moved, result
 
     def _extraction(self, before: SimulatedAgent, assignment: Assignment, recipe: RenderedRecipe) -> int:
-        agent = replace(before, receipt=self._receipt)
+        agent = replace(before, receipt=self._receipt, milestones=_milestones(recipe))
         conversation = Conversation(agent, who=agent.subscriber.name)
         order = order_of(self.distributor, assignment, agent.state.sequence + 1, recipe, self.store, now=self.now)
         conversation.receipts(assignment.distribution)
@@ -197,6 +198,19 @@ class Predictor:
 def link_of(subscriber: Subscriber) -> str:
     """Name the line that sends to a Subscriber take: its host."""
     return subscriber.address.host or "this machine"
+
+
+def _milestones(recipe: RenderedRecipe) -> list[AgentEvent]:
+    """List what an agent tells of an extraction that goes well."""
+    found = [AgentEvent(ExtractPhase.STAGE)]
+    for phase, word, actions in (
+        (ExtractPhase.PRE_ACTIONS, "pre", recipe.pre_actions),
+        (ExtractPhase.EXTRACT, "", ()),
+        (ExtractPhase.POST_ACTIONS, "post", recipe.post_actions),
+    ):
+        reports = [AgentEvent(phase, report=ActionReport(word, action.label, 0.1, 0, "")) for action in actions]
+        found += [AgentEvent(phase), *reports] if actions or phase is ExtractPhase.EXTRACT else []
+    return found
 
 
 def _sent_before(event: Event) -> SentBefore:

@@ -1,19 +1,22 @@
 """A simulated agent, for predictions: it answers a sender as a real one in the given state would, and keeps nothing.
 
 The sender's own code talks to it, so that the bytes that would be sent are the bytes that are counted. A payload isn't read: it is
-counted, and to the sender it seems to have arrived before. It works fast, and so reports no progress but that of a put.
+counted, and to the sender it seems to have arrived before. It works fast, and so reports no progress but that of a put, and
+its milestones.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sluice.errors import ProtocolError
+from sluice.formats.agent_events import event_to_json
 from sluice.formats.protocol import HEADER, Message, message_frame, read_frame
 from sluice.formats.ted.index import BLOCK
+from sluice.model.agent_event import AgentEvent
 from sluice.model.feature import Feature
 from sluice.model.site import Subscriber
 from sluice.model.state import CurrentState
@@ -41,6 +44,8 @@ class SimulatedAgent(Stream):
     """It gets small deltas."""
     receipt: Callable[[Envelope], Envelope] = field(default=lambda envelope: envelope)
     """Its answer to an order."""
+    milestones: Sequence[AgentEvent] = ()
+    """What it tells before that."""
     moved: int = field(default=0, init=False)
     """Bytes both ways so far, those of payloads included."""
     _asked: Message = field(default_factory=dict, init=False)
@@ -60,7 +65,9 @@ class SimulatedAgent(Stream):
     def read(self, size: int) -> bytes:
         """Read its answers to the last message, which are made as they are read."""
         if not self._outgoing:
-            self._outgoing = message_frame(self._answer())
+            answer = self._answer()
+            told = self.milestones if answer["type"] == "receipt" else ()
+            self._outgoing = b"".join(map(message_frame, (*map(event_to_json, told), answer)))
         data, self._outgoing = self._outgoing[:size], self._outgoing[size:]
         self.moved += len(data)
         return data

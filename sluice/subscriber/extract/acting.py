@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sluice.errors import SluiceError
 from sluice.model.action import Action
+from sluice.model.agent_event import AgentEvent, ExtractPhase
 from sluice.model.order import ActionReport, Order
 from sluice.subscriber.actions.action import (
     check_file,
@@ -32,6 +33,8 @@ from sluice.subscriber.extract.receipts import SHORT_OUTPUT
 
 if TYPE_CHECKING:
     from psutil import Process
+
+PHASES = {"pre": ExtractPhase.PRE_ACTIONS, "post": ExtractPhase.POST_ACTIONS, "undo": ExtractPhase.ROLL_BACK}
 
 
 class Actions:
@@ -62,6 +65,7 @@ class Actions:
         """Run the actions of a phase, in order. Raises ActionFailedError at the first that fails."""
         actions = self._order.pre_actions if phase == "pre" else self._order.post_actions
         if actions:
+            self._context.tell(AgentEvent(PHASES[phase]))
             self._context.journal.enter(state)
         for number, action in enumerate(actions):
             name = f"{phase} action {number + 1}"
@@ -106,6 +110,7 @@ def _undo_action(context: ExtractionContext, order: Order, action: Action, start
     if output:
         report = ActionReport("undo", action.label, 0.0, 0, output)
         context.journal.record_action(recorded_as, started.number, token=new_token(), report=report)
+        context.tell(AgentEvent(PHASES["undo"], report=report))
     return []
 
 
@@ -138,4 +143,5 @@ def run_recorded(
         report_wait=report_wait,
     )
     journal.record_action(recorded_as, number, report=report)
+    context.tell(AgentEvent(PHASES[phase], report=report))
     return report

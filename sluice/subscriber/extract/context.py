@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 
 from sluice.model.action import ACTION_TIMEOUT
+from sluice.model.agent_event import AgentEvent
 from sluice.model.order import Receipt
 from sluice.ports import Filesystem, Progress
 from sluice.subscriber.extract.journal import Journal
@@ -29,6 +30,8 @@ class ExtractionContext:
     now: Callable[[], datetime]
     event: Callable[[str, int, int], None] = lambda _phase, _done, _total: None
     """Reports progress as (phase, done, total)."""
+    tell: Callable[[AgentEvent], None] = lambda _milestone: None
+    """Reports a milestone."""
     action_limit: float = ACTION_TIMEOUT
     sleep: Callable[[float], None] = time.sleep
     """Waits some seconds between two looks at locked targets."""

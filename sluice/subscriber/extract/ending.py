@@ -9,13 +9,14 @@ from contextlib import closing, suppress
 
 from sluice.errors import ExtractError, SluiceError, UndoFailedError
 from sluice.formats.orders import parse_order, time_from_json
+from sluice.model.agent_event import AgentEvent, ExtractPhase
 from sluice.model.order import ActionReport, Order, Outcome
 from sluice.subscriber.actions.run import end_action
 from sluice.subscriber.extract.acting import undo_actions
 from sluice.subscriber.extract.commit import commit, forget_read_back
 from sluice.subscriber.extract.context import ExtractionContext
 from sluice.subscriber.extract.journal import Beginning, Journal, JournalState
-from sluice.subscriber.extract.receipts import Figures, receipt_for, receipt_in, store_receipt
+from sluice.subscriber.extract.receipts import Figures, failure_of, receipt_for, receipt_in, store_receipt
 from sluice.subscriber.extract.undo import ReopenedAreas, remove_staging, undo, unswapped
 from sluice.subscriber.held.path_lists import KEPT, MOUNTED, RETAINED
 from sluice.subscriber.held.paths import parents
@@ -79,11 +80,15 @@ def end_failed(context: ExtractionContext, error: SluiceError, figures: Figures)
         _sign(context, order, beginning, Outcome.FAILED_KEPT, error, figures)
         journal.enter(JournalState.COMMITTED)
     else:
+        if changed:
+            context.tell(AgentEvent(ExtractPhase.ROLL_BACK, failure=failure_of(error)))
         journal.enter(JournalState.UNDOING)
         try:
             with closing(ReopenedAreas(context.filesystem, beginning.areas)) as areas:
                 complaints = undo_actions(context, order, "post")
-                undo(areas, journal.plan())
+                restored = undo(areas, journal.plan())
+                if restored:
+                    context.tell(AgentEvent(ExtractPhase.ROLL_BACK, restored, restored))
                 complaints += undo_actions(context, order, "pre")
         except UndoFailedError as failed:
             envelope = _sign(context, order, beginning, Outcome.FAILED, _both(failed, error), Figures())

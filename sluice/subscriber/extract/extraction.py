@@ -22,6 +22,7 @@ from sluice.errors import (
 from sluice.formats.manifest.document import read_back_digest
 from sluice.formats.orders import order_bytes, time_to_json
 from sluice.formats.ted.file import Content, verify_payload
+from sluice.model.agent_event import AgentEvent, ExtractPhase
 from sluice.model.order import ActionReport, Order, Outcome
 from sluice.model.revision import RevisionNumber
 from sluice.subscriber.extract.acting import Actions
@@ -92,6 +93,7 @@ class _Extraction:
         extracted = state.status.extracted
         if extracted is not None and not (order.verify or order.force) and state.is_installed(order.revision, order.destinations):
             return self._answer(Outcome.ALREADY_INSTALLED, read_back=extracted.read_back)
+        self._context.tell(AgentEvent(ExtractPhase.STAGE))
         with ExitStack() as held_besides:
             envelope = self._ended(held_besides)
         if self._is_committed:
@@ -161,6 +163,7 @@ class _Extraction:
         MOUNTED.write_to_journal(self._held, plan.mounts)
         self._journal.write_plan(steps_of(plan))
         actions.run("pre", JournalState.ACTING)
+        self._context.tell(AgentEvent(ExtractPhase.EXTRACT))
         wait_until_unlocked(self._context, plan, self._order.locked)
         if not rollback:  # not before: of what failed until here nothing was placed
             KEPT.write_to_journal(self._held, {**RETAINED.read(self._held), **plan.placed})

@@ -50,19 +50,18 @@ class ReopenedAreas:
                 root.close()
 
 
-def undo(areas: ReopenedAreas, steps: Sequence[Step]) -> None:
+def undo(areas: ReopenedAreas, steps: Sequence[Step]) -> int:
     """Restore content, mode and time of everything the steps changed, and make that durable.
 
+    Returns:
+        The number of steps that were taken back now.
     Raises:
         UndoFailedError: Names the paths that couldn't be restored; all others were. May be called again.
     """
     failed: list[str] = []
-    for step in reversed(steps):
-        if not isinstance(step, MetadataStep):
-            _attempt(areas, step, failed)
-    for step in steps:
-        if isinstance(step, MetadataStep) and step.mode_before != NEW:
-            _attempt(areas, step, failed)
+    moved = [step for step in reversed(steps) if not isinstance(step, MetadataStep)]
+    changed = [step for step in steps if isinstance(step, MetadataStep) and step.mode_before != NEW]
+    taken_back = sum(_attempt(areas, step, failed) for step in (*moved, *changed))
     for root, staging in zip(areas.roots, areas.staging, strict=True) if steps else ():
         if root is not None:
             (staging or root).sync_filesystem()  # a destination may be closed to this account for reading
@@ -72,6 +71,7 @@ def undo(areas: ReopenedAreas, steps: Sequence[Step]) -> None:
             f"not restored: {'; '.join(failed[:NAMED_MAX])}{more}",
             remedy="remove the obstacle, then run on that host: sluice-agent run",
         )
+    return taken_back
 
 
 def unswapped(areas: ReopenedAreas, steps: Sequence[Step]) -> set[str]:
@@ -90,33 +90,31 @@ def _real(areas: ReopenedAreas, step: Step) -> str:
     return below(areas.areas[step.area].directory, step.path)
 
 
-def _attempt(areas: ReopenedAreas, step: Step, failed: list[str]) -> None:
+def _attempt(areas: ReopenedAreas, step: Step, failed: list[str]) -> bool:
+    """Take one step back; return whether there was something to do, and append to ``failed`` if that can't be done."""
     root = areas.roots[step.area]
     name = _real(areas, step)
     if root is None:
         failed.append(f"{name} (its directory is gone)")
-        return
+        return False
     try:
         if isinstance(step, MetadataStep):
-            _restore_metadata(root, step)
-        else:
-            staging = areas.staging[step.area]
-            if staging is None:
-                failed.append(f"{name} (its staging directory is gone, or somebody else's)")
-            elif isinstance(step, RemoveStep):
-                _put_back(root, staging, step)
-            else:
-                _swap_back(root, staging, step)
+            return _restore_metadata(root, step)
+        staging = areas.staging[step.area]
+        if staging is not None:
+            return _put_back(root, staging, step) if isinstance(step, RemoveStep) else _swap_back(root, staging, step)
+        failed.append(f"{name} (its staging directory is gone, or somebody else's)")
     except SluiceError as error:
         failed.append(f"{name} ({error.message})")
+    return False
 
 
-def _swap_back(root: Root, staging: Root, step: SwapStep) -> None:
+def _swap_back(root: Root, staging: Root, step: SwapStep) -> bool:
     _make_writable(root, step.path.rpartition("/")[0])
     staging.settle(step.staged, root, step.path)
     staged = staging.find(step.staged)
     if staged is not None and staged.inode == step.inode:
-        return  # not made, or undone before
+        return False  # not made, or undone before
     found = root.find(step.path)
     if found is not None and found.kind is EntryKind.DIRECTORY:
         _make_writable(root, step.path)
@@ -124,10 +122,12 @@ def _swap_back(root: Root, staging: Root, step: SwapStep) -> None:
         staging.swap(step.staged, root, step.path, occupied=found is not None)
     elif found is not None:
         root.swap(step.path, staging, step.staged, occupied=False)
+    return True
 
 
-def _put_back(root: Root, staging: Root, step: RemoveStep) -> None:
-    if staging.find(step.staged) is not None:  # else it was never moved, or is back
+def _put_back(root: Root, staging: Root, step: RemoveStep) -> bool:
+    is_away = staging.find(step.staged) is not None
+    if is_away:  # else it was never moved, or is back
         _make_writable(root, step.path.rpartition("/")[0])
         if root.find(step.path) is not None:  # created by a post action, or somebody else: the name belongs to the removed file
             root.swap(step.path, staging, step.staged + _CREATED_LATER, occupied=False)
@@ -135,6 +135,7 @@ def _put_back(root: Root, staging: Root, step: RemoveStep) -> None:
     found = root.find(step.path)
     if step.is_directory and found is not None and (found.mode, found.mtime_ns) != (step.mode, step.mtime_ns):
         root.set_metadata(step.path, mode=step.mode, mtime_ns=step.mtime_ns)
+    return is_away
 
 
 def _make_writable(root: Root, path: str) -> None:
@@ -145,17 +146,19 @@ def _make_writable(root: Root, path: str) -> None:
             root.set_metadata(path, mode=found.mode | 0o700, mtime_ns=found.mtime_ns)
 
 
-def _restore_metadata(root: Root, step: MetadataStep) -> None:
+def _restore_metadata(root: Root, step: MetadataStep) -> bool:
     found = root.find(step.path)
     kind = EntryKind.DIRECTORY if step.is_directory else EntryKind.FILE
     if found is None or found.kind is not kind:
         raise ExtractError(f"{full(root, step.path)} is gone")
     differs = (found.mode, found.mtime_ns) != (step.mode_before, step.mtime_ns_before)
     differs = differs or (step.owner_before is not None and found.owner != step.owner_before)
-    if differs or (step.xattrs_before is not None and root.xattrs(step.path) != step.xattrs_before):
+    differs = differs or (step.xattrs_before is not None and root.xattrs(step.path) != step.xattrs_before)
+    if differs:
         root.set_metadata(
             step.path, mode=step.mode_before, mtime_ns=step.mtime_ns_before, owner=step.owner_before, xattrs=step.xattrs_before
         )
+    return differs
 
 
 def remove_staging(areas: ReopenedAreas, steps: Sequence[Step], *, undone: bool) -> None:
