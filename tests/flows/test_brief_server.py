@@ -135,14 +135,20 @@ def test_killed_at_any_point_it_leaves_nothing_running_and_a_database_that_the_n
     assert place.rows("SELECT count(*) FROM flow_run WHERE state_type = 'COMPLETED'")[0][0] >= 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_ended_while_the_server_starts_it_ends_the_server(place: Place, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [(signal.SIGTERM, "no Prefect server runs"), (signal.SIGINT, "no Prefect server runs"), (signal.SIGTERM, "d 1.1: 1 file")],
+)
+def test_ended_while_the_server_starts_or_in_a_run_it_says_so_and_ends_the_server(place: Place, number: signal.Signals, line: str) -> None:
     process = place.begin()
-    until("no Prefect server runs", process.stderr)
+    until(line, process.stderr)
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == 128 + number, err
+    assert err.endswith(f"sluice: {'terminated' if number == signal.SIGTERM else 'interrupted'}; every step may be repeated\n")
     assert place.left() == []
+    if line != "no Prefect server runs":
+        assert place.rows("SELECT state_type FROM flow_run") == [("CRASHED",)]
 
 
 def test_two_commands_at_once_each_start_a_server_on_the_one_new_database_and_both_runs_are_seen(place: Place) -> None:
