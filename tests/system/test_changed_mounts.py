@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.filesystem.local import LocalFilesystem
+from sluice.errors import UndoFailedError
 from sluice.formats.manifest.document import manifest_bytes
 from sluice.formats.orders import parse_receipt
 from sluice.formats.rehearsals import Question
@@ -20,7 +22,8 @@ from sluice.subscriber.extract.extraction import extract
 from sluice.subscriber.extract.rehearse import rehearse_extraction
 from sluice.subscriber.extract.rehearse_removals import rehearse_removals
 from sluice.subscriber.held.path_lists import MOUNTED
-from tests.subscriber.host import Host
+from tests.subscriber.faulty import FaultyFilesystem
+from tests.subscriber.host import Host, shell
 from tests.subscriber.revisions import Made, make, tree_of
 
 Mount = Callable[..., Path]
@@ -237,3 +240,71 @@ def test_what_another_distribution_placed_stays_also_if_a_bind_mount_gives_it_an
 def mount_at(mount: Mount, point: Path, of: Path) -> Path:
     point.mkdir()
     return mount(point, "--bind", str(of))
+
+
+def test_what_a_failed_extraction_without_rollback_left_on_a_disk_is_known_to_lie_there(tmp_path: Path, mount: Mount) -> None:
+    (tmp_path / "disk").mkdir()
+    mount(tmp_path / "disk", "-t", "tmpfs", "tmpfs")
+    host, source = Host(tmp_path), planted(tmp_path / "source", "a")
+    made = make("1.1", source, rollback=False, post=[shell("exit 1")])
+    assert host.install(made, tmp_path / "disk/zone", post=made.manifest.post_actions).outcome is Outcome.FAILED_KEPT
+    subprocess.run(["umount", tmp_path / "disk"], check=True)
+    receipt = host.extract(made, tmp_path / "disk/zone")
+    assert receipt.failure is not None
+    assert receipt.failure.message.startswith(f"{tmp_path / 'disk'} isn't a mount point any more")
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_a_file_that_is_mounted_over_a_placed_one_keeps_its_mode_and_time(tmp_path: Path, mount: Mount) -> None:
+    site = Site(tmp_path, tmp_path / "zone")
+    foreign = tmp_path / "foreign"
+    foreign.write_text("newer")  # as the next revision has it
+    foreign.chmod(0o751)
+    before = foreign.stat()
+    mount(site.target / "a", "--bind", str(foreign))
+    made = site.next()
+    (stop,) = site.foretold(made).stops
+    receipt = site.host.extract(made, site.target)
+    assert receipt.failure is not None
+    assert receipt.failure.message == stop.message
+    assert stop.message.startswith(f"{site.target / 'a'} is a mount point")
+    assert (foreign.stat().st_mode, foreign.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+
+
+class Killed(BaseException):
+    """In the place of a kill."""
+
+
+def test_a_killed_extraction_whose_disk_is_away_is_undone_when_that_is_back(tmp_path: Path, mount: Mount) -> None:
+    """Until then nothing changes on the disk below, though it has the same names."""
+    disk, real = tmp_path / "disk", tmp_path / "real"
+    planted(disk / "zone", "a", "deep/er/b")
+    (disk / "zone/deep").chmod(0o705)
+    real.mkdir()
+    below = tree_of(disk)
+    mount(disk, "--bind", str(real))
+    site = Site(tmp_path, disk / "zone")
+    before = tree_of(disk)
+
+    def kill(method: str, path: str) -> None:
+        if method == "set_metadata" and path == "zone/deep":
+            raise Killed
+
+    (site.source / "deep").chmod(0o700)
+    made = site.next()
+    with pytest.raises(Killed):
+        site.host.using(FaultyFilesystem(kill)).extract(made, site.target)
+    site.host.using(LocalFilesystem())
+    subprocess.run(["umount", disk], check=True)
+
+    with pytest.raises(UndoFailedError):
+        site.host.recover()
+    failure = site.host.receipts()[-1].failure
+    assert failure is not None
+    assert "its staging directory is gone" in failure.message
+    assert tree_of(disk) == below
+
+    subprocess.run(["mount", "--bind", real, disk], check=True)
+    site.host.recover()
+    assert tree_of(disk) == before
+    assert site.host.extract(made, site.target).outcome is Outcome.INSTALLED

@@ -60,7 +60,9 @@ def undo(areas: ReopenedAreas, steps: Sequence[Step]) -> int:
     """
     failed: list[str] = []
     moved = [step for step in reversed(steps) if not isinstance(step, MetadataStep)]
-    changed = [step for step in steps if isinstance(step, MetadataStep) and step.mode_before != NEW]
+    # Without the staging directory, as if a mount is in its place, nothing there is known to be what was changed.
+    lost = {step.area for step in moved if areas.staging[step.area] is None}
+    changed = [step for step in steps if isinstance(step, MetadataStep) and step.mode_before != NEW and step.area not in lost]
     taken_back = sum(_attempt(areas, step, failed) for step in (*moved, *changed))
     for root, staging in zip(areas.roots, areas.staging, strict=True) if steps else ():
         if root is not None:
