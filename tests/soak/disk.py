@@ -26,11 +26,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def own_mounts(base: Path) -> None:
-    """From here on this process's mounts are its own; ``base`` gets a memory file system."""
+    """From here on this process's mounts are its own; ``base`` gets a memory file system, and ``live`` in it one of its own.
+
+    So ``live`` is always a mount point, as it is for power cuts: an extraction would notice one that came since.
+    """
     if _libc.unshare(_NEW_MOUNTS) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
     _call("mount", "--make-rprivate", "/")
-    _call("mount", "-t", "tmpfs", "-o", "mode=0755,size=4g", "soak", str(base))
+    for place in (base, base / "live"):
+        place.mkdir(exist_ok=True)
+        _call("mount", "-t", "tmpfs", "-o", "mode=0755,size=4g", "soak", str(place))
 
 
 def replace_tree(source: Path, place: Path) -> None:
