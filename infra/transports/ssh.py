@@ -254,10 +254,10 @@ class SshStream:
 
     def close(self) -> None:
         """End the conversation; may be called twice. The command sees the end of its stdin."""
+        if self._on_close is not None:
+            self._on_close()  # first: the channel's own end would wait behind what another thread writes to a host that doesn't read
         with suppress(*FOREIGN):
             self._channel.close()
-        if self._on_close is not None:
-            self._on_close()
 
     def _keep_output(self, output: bytearray) -> int:
         data = self._channel.recv(WRITE_MAX)

@@ -27,7 +27,7 @@ from sluice.errors import (
     UnreachableError,
 )
 from sluice.formats.agent_call import launcher
-from tests.system.sshd import Sshd, SshLab, free_port, make_key, with_address
+from tests.system.sshd import Sshd, SshLab, children, free_port, make_key, with_address
 
 ECHO = "import os\nwhile data := os.read(0, 65536):\n    while data:\n        data = data[os.write(1, data):]\n"
 
@@ -163,6 +163,29 @@ def test_closing_the_transport_ends_a_login_to_a_mute_host(ssh_lab: SshLab, tmp_
             transport.connect(mute, timeout=3600)
 
 
+@pytest.mark.parametrize("closed", ["the transport", "the stream"])
+def test_closing_from_another_thread_ends_a_write_to_a_host_that_reads_no_more(closed: str, ssh_lab: SshLab, tmp_path: Path) -> None:
+    host, transport, written = ssh_lab.host("a"), AddressTransport(tmp_path), [0]
+    install(host)
+    stream = transport.connect(host.subscriber, timeout=3600)
+    stream._login._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    stop(host)
+
+    def write() -> None:
+        while True:
+            stream.write(bytes(32_000))
+            written[0] += 1
+
+    with ThreadPoolExecutor() as pool:
+        writing, before = pool.submit(write), -1
+        while before != written[0]:  # the buffers between here and there aren't full yet
+            before = written[0]
+            threading.Event().wait(0.5)
+        (transport if closed == "the transport" else stream).close()
+        with pytest.raises(TransportError):
+            writing.result()
+
+
 def test_something_else_that_answers_is_no_ssh_and_ends_in_time(ssh_lab: SshLab, tmp_path: Path) -> None:
     host = ssh_lab.host("a", start=False)
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -187,18 +210,15 @@ def test_a_server_frozen_during_the_login_ends_in_a_timeout(ssh_lab: SshLab, tmp
     install(host)
     with closing(SshTransport(tmp_path).login(host.subscriber, timeout=20)) as login:
         login.timeout = 1.5
-        for pid in host.session_pids():
-            os.kill(pid, signal.SIGSTOP)
-            for child in host_children(pid):
-                os.kill(child, signal.SIGSTOP)
+        stop(host)
         with pytest.raises(TransportTimeoutError, match="no answer within"):
             login.start(["true"])
 
 
-def host_children(pid: int) -> list[int]:
-    from tests.system.sshd import children
-
-    return children(pid, named="sshd")
+def stop(host: Sshd) -> None:
+    for pid in host.session_pids():
+        for each in (pid, *children(pid, named="sshd")):
+            os.kill(each, signal.SIGSTOP)
 
 
 def test_a_connection_cut_in_the_middle_of_a_write_is_lost_and_retryable(ssh_lab: SshLab, tmp_path: Path) -> None:
