@@ -52,6 +52,7 @@ EXIT_CODES = (
     (12, "a mail could not be handed to its server"),
     (CHANGES, "`plan --exit-code`: `apply` would change something in Prefect"),
     (14, "it would delete something, and nobody agreed: on a terminal it asks, elsewhere give --yes; nothing was changed"),
+    (15, "`--reviewed`: `apply` would change something that the reviewed plan doesn't say; nothing was changed"),
     (UNEXPECTED, "an unexpected error; the message says where its traceback is"),
     (INTERRUPTED, "interrupted"),
     (TERMINATED, "terminated"),

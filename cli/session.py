@@ -142,9 +142,14 @@ def out(found: str | Sequence[Line]) -> None:
 
 
 def emit(data: Any) -> None:
-    """Print JSON: keys in a stable order, times in UTC, one document. Characters that aren't printable are escaped."""
+    """Print JSON."""
+    out(json_text(data))
+
+
+def json_text(data: Any) -> str:
+    """Write JSON: keys in a stable order, times in UTC, one document. Characters that aren't printable are escaped."""
     text = json.dumps(data, indent=2, ensure_ascii=False)
-    out(_BEYOND_ASCII.sub(lambda found: "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in found[0]), text))
+    return _BEYOND_ASCII.sub(lambda found: "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in found[0]), text)
 
 
 def utc(at: datetime | None) -> str | None:

@@ -46,6 +46,7 @@
     ├── MailError                        exit 12  a mail couldn't be handed to its server; retryable
     │   └── NoMailServerError                     no such host, or it refuses the connection: not retryable within a run
     ├── NotConfirmedError                exit 14  it would destroy something, and nobody agreed to it; nothing was changed
+    ├── PlanDiffersError                 exit 15  it would change something that the reviewed plan doesn't say; nothing was changed
     └── NotFoundError                    exit 2   no such Distribution, Subscriber, Channel, revision
         └── SupersededError                       the revision was deleted with its baseline: the Channel's next start sends the newest
 
@@ -67,16 +68,13 @@ class SluiceError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, exit_code: int | None = None, retryable: bool | None = None) -> None:
-        if exit_code is not None:
-            cls.exit_code = exit_code
-        if retryable is not None:
-            cls.retryable = retryable
+        cls.exit_code = cls.exit_code if exit_code is None else exit_code
+        cls.retryable = cls.retryable if retryable is None else retryable
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         self.message = escaped(message, keep="\n")
         self.remedy = escaped(remedy, keep="\n")
-        self.is_reported = False
-        """Whether a peer reported it: it concerns the peer's own objects, and is a claim."""
+        self.is_reported = False  # whether a peer reported it: it concerns the peer's own objects, and is a claim
         super().__init__(self.message)
 
     @property
@@ -98,14 +96,12 @@ class BlueprintError(SluiceError, exit_code=3):
 
     def __init__(self, message: str, *, file: str, line: int, path: str = "", remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
-        self.file, self.line = file, line
-        self.path = path
+        self.file, self.line, self.path = file, line, path
         self.is_consequence = False  # whether another error explains it
 
     def __str__(self) -> str:
-        what = f"{self.path}: {self.message}" if self.path else self.message
-        located = f"{self.file}:{self.line}: {what}" if self.line else f"{self.file}: {what}"
-        return f"{located}: {self.remedy}" if self.remedy else located
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return ": ".join(part for part in (place, self.path, self.message, self.remedy) if part)
 
 
 class SiteError(SluiceError, exit_code=3):
@@ -278,6 +274,10 @@ class NoMailServerError(MailError, retryable=False):
 
 class NotConfirmedError(SluiceError, exit_code=14):
     """Something would be destroyed, and nobody agreed to it. Nothing was changed."""
+
+
+class PlanDiffersError(SluiceError, exit_code=15):
+    """An apply would change something that the reviewed plan doesn't say. Nothing was changed."""
 
 
 class NotFoundError(SluiceError, exit_code=2):

@@ -1,6 +1,7 @@
 """plan and apply against a real Prefect server, and prefect.yaml beside them."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -17,18 +18,20 @@ from prefect.client.schemas.actions import DeploymentUpdate, GlobalConcurrencyLi
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 
+from infra.orchestrator import apply as orchestrator
 from infra.orchestrator import embedded, heartbeat
 from infra.orchestrator.apply import apply as infra_apply
 from infra.orchestrator.apply import plan, remove_gone
 from infra.orchestrator.changes import Act, Changes
 from infra.orchestrator.project_file import project_file
+from infra.orchestrator.reviewed import ReviewedPlan, plan_json
 from infra.orchestrator.server_address import ServerAddress
 from infra.orchestrator.server_objects import found_fields, read_deployments
 from sluice.blueprint.read.site_id import read_site_id
 from sluice.distributor.plan.deployments import deployments
 from sluice.distributor.plan.ownership import site_tags
 from sluice.errors import BlueprintError, NotConfirmedError, OrchestratorError
-from sluice.model.site import Site
+from sluice.model.site import Priority, Site
 from tests.flows.applied import apply
 from tests.flows.sites import distribution, site
 from tests.rules.authored import accepted
@@ -151,6 +154,31 @@ def test_whatever_is_decided_before_the_first_change_is_what_is_done() -> None:
     assert {change.act for change in kept.changes} == {Act.CREATE, Act.UPDATE}
     assert {"build/tools", "build/zone", "build/fonts"} <= found().keys()
     assert [change.act for change in asyncio.run(plan(after)).changes] == [Act.DELETE] * 4
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_an_apply_that_is_killed_at_each_change_ends_within_its_reviewed_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asyncio.run(apply(site(distribution("zone"), distribution("tools"))))
+    wanted = site(distribution("zone", priority=Priority.LOW), distribution("fonts", "branch"), distributors=("hq", "branch"))
+    (tmp_path / "plan.json").write_text(json.dumps(plan_json(asyncio.run(plan(wanted)))))
+    reviewed = ReviewedPlan.read(tmp_path / "plan.json")
+    carry_out = orchestrator._carry_out
+
+    async def one(*args: Any) -> None:
+        await carry_out(*args)
+        raise Killed
+
+    monkeypatch.setattr(orchestrator, "_carry_out", one)
+    acts = set()
+    while changes := asyncio.run(plan(wanted)):
+        assert reviewed.beyond(changes) == ()
+        acts.add(changes.changes[0].act)
+        with pytest.raises(Killed):
+            asyncio.run(apply(wanted))
+    assert acts == set(Act)
 
 
 def test_up_deletes_nothing_and_says_what_stays() -> None:
