@@ -71,21 +71,23 @@ def prefect_server(session: Session, *flows: str) -> Iterator[None]:
 
 
 def run_flow(session: Session, name: str, parameters: Mapping[str, Value]) -> RunEnd:
-    """Run a flow in this process, seen in Prefect, and wait for its end. Call it within ``prefect_server``.
+    """Run a flow in this process, seen in Prefect as a run of its deployment, and wait for its end. Call it within ``prefect_server``.
 
     Returns:
         How it ended as a whole. The outcome on each Subscriber is in the ledger.
     Raises:
         SluiceError: The error of the flow as a whole.
     """
+    from infra.orchestrator.own_runs import run_here
     from infra.orchestrator.translate import translated
+    from sluice.distributor.plan.deployment_names import deployment_of
 
     found = getattr(import_module(f"flows.{name}"), name)
     with (
         nullcontext(set[tuple[str, str]]()) if session.verbose else shown() as told,
         translated(f"running flow {name}"),  # errors of the flow itself are in the state
     ):
-        state = _awaited(found(**parameters, return_state=True))
+        state = asyncio.run(run_here(found, parameters, deployment_of(session.site, name, parameters)))
     if state.is_completed():
         return RunEnd(True, str(state.message or state.name))
     error = state.data if isinstance(state.data, BaseException) else _awaited(state.result(raise_on_failure=False))

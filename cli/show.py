@@ -8,7 +8,7 @@ import click
 
 from cli.chosen import names_of
 from cli.disk import disk_text, disk_used
-from cli.schedules import schedule_rows, schedule_table
+from cli.schedules import schedule_table
 from cli.session import Session, emit, json_option, now, out, session
 from cli.tables import table
 from sluice.errors import NotFoundError
@@ -29,6 +29,8 @@ def show(session: Session, kind: str, name: str | None, as_json: bool) -> None:
     `sluice show schedules` lists the next time of every schedule.
     """
     if kind == SCHEDULES and name is None:
+        from sluice.distributor.plan.next_times import schedule_rows
+
         rows = schedule_rows(session.site, now())
         if as_json:
             emit({"schedules": rows})

@@ -12,7 +12,7 @@ from flows.settings import COMMON
 from tasks.build_revision import build_revision
 from tasks.notify_people import mailing_people
 from tasks.plan import was_never_offered
-from tasks.report import ended
+from tasks.report import ended, name_run, show_next_times
 from tasks.run_context import read_site, run_context
 from tasks.sign_revisions import sign_revisions
 from tasks.start_sends import start_sends
@@ -39,10 +39,12 @@ async def build(distribution: str, rebaseline: bool = False, allow_removals: boo
     if not subject.active:
         return ended("Inactive", f"Distribution {distribution} is inactive")
     with run_context(site, subject.distributor) as context:
+        await show_next_times(site, subject.distributor)
         result = await context.step(build_revision, distribution, rebaseline, allow_removals)
+        if newest := result.revision or result.previous:
+            await name_run(f"build {distribution} {newest}", site, [(distribution, str(newest))])
         await context.step(sign_revisions, distribution, [distribution])
         async with mailing_people(subject):
-            newest = result.revision or result.previous
             # Also one that an earlier run built and was killed before it sent it.
             if subject.send_immediately and newest is not None and await was_never_offered(context, distribution):
                 await start_sends(distribution, str(newest))

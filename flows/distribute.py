@@ -14,7 +14,7 @@ from tasks.build_revision import build_revision
 from tasks.fan_out import extract_all, send_all
 from tasks.notify_people import mailing_people
 from tasks.plan import due_extracts, hosts_of, planned_sends
-from tasks.report import end_state, ended, name_run, publish_table
+from tasks.report import end_state, ended, name_run, publish_table, show_next_times
 from tasks.run_context import read_site, run_context
 from tasks.sign_revisions import sign_revisions
 
@@ -50,6 +50,7 @@ async def distribute(
     if not subject.active:
         return ended("Inactive", f"Distribution {distribution} is inactive")
     with run_context(site, subject.distributor, allow_removals=allow_removals) as context:
+        await show_next_times(site, subject.distributor)
         result = await context.step(build_revision, distribution, rebaseline, allow_removals)
         await context.step(sign_revisions, distribution, [distribution])
         async with mailing_people(subject):
@@ -59,7 +60,9 @@ async def distribute(
             due = hosts_of(targets)
             waiting = await due_extracts(context, distribution=distribution, subscribers=to or (), without=due)
             served = due | {target.subscriber for target in waiting}
-            await name_run(f"distribute {distribution} {result.revision or result.previous} → {counted(len(served), 'Subscriber')}")
+            revision = str(result.revision or result.previous)
+            name = f"distribute {distribution} {revision} → {counted(len(served), 'Subscriber')}"
+            await name_run(name, site, [(distribution, revision)])
             rows = await send_all(context, targets, extract=True, demand=demand)
             extracted = await extract_all(context, waiting) if waiting else []
             again = {row.subscriber for row in extracted}

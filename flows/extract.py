@@ -12,7 +12,7 @@ from sluice.model.order import Demand
 from sluice.rules.wording import counted
 from tasks.fan_out import extract_all
 from tasks.plan import doubted_pairs, due_extracts
-from tasks.report import end_state, ended, name_run, publish_table
+from tasks.report import end_state, ended, name_run, publish_table, show_next_times
 from tasks.run_context import read_site, run_context
 
 
@@ -46,6 +46,7 @@ async def extract(
     if distributor not in site.distributors:
         return ended("Gone", f"Distributor {distributor} isn't in the site any more; the next apply removes this deployment")
     with run_context(site, distributor, allow_removals=allow_removals) as context:
+        await show_next_times(site, distributor)
         targets = await due_extracts(context, distribution=distribution, subscribers=subscribers or (), at_once=at_once, demand=demand)
         asked = demand is not Demand.DUE
         besides = await doubted_pairs(context, targets, distribution=distribution, subscribers=subscribers or ()) if asked else ""
@@ -53,7 +54,8 @@ async def extract(
             if asked and not at_once:
                 return ended("Nothing due", f"nothing is installed that could be read back{besides}")
             return ended("Nothing due", f"no Subscriber holds something that is to be extracted now{besides}")
-        await name_run(f"extract {distribution or distributor} on {counted(len({t.subscriber for t in targets}), 'Subscriber')}")
+        name = f"extract {distribution or distributor} on {counted(len({target.subscriber for target in targets}), 'Subscriber')}"
+        await name_run(name, site, {(target.distribution, str(target.revision)) for target in targets})
         rows = await extract_all(context, targets, demand=demand)
         await publish_table(f"extract-{distributor}", rows, f"Extractions of Distributor {distributor}.")
         return end_state(rows, f"extract {distribution or distributor}", besides)

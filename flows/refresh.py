@@ -11,7 +11,7 @@ from prefect.states import Completed
 from flows.settings import COMMON
 from sluice.rules.wording import counted
 from tasks.refresh_distributor import record_refresh, withdraw_gone
-from tasks.report import ended
+from tasks.report import ended, show_next_times
 from tasks.run_context import read_site, run_context
 from tasks.sign_revisions import sign_revisions
 
@@ -28,6 +28,7 @@ async def refresh(distributor: str) -> State[Any]:
     if distributor not in site.distributors:
         return ended("Gone", f"Distributor {distributor} isn't in the site any more; the next apply removes this deployment")
     with run_context(site, distributor):
+        await show_next_times(site, distributor)
         withdrawn = await withdraw_gone(distributor)
         owned = [d.name for d in site.distributions_of_distributor(distributor)]
         changed = await sign_revisions(f"what is sendable of {distributor}", owned)

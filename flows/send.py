@@ -13,7 +13,7 @@ from sluice.model.order import Demand
 from sluice.rules.wording import counted
 from tasks.fan_out import extract_all, send_all
 from tasks.plan import due_checks, hosts_of, planned_sends
-from tasks.report import end_state, ended, name_run, publish_table
+from tasks.report import end_state, ended, name_run, publish_table, show_next_times
 from tasks.run_context import is_too_late, read_site, run_context, was_scheduled
 
 
@@ -61,9 +61,11 @@ async def send(
     if not sender:
         return ended("Nothing listed", f"no Distribution is listed in {channel or 'no Channel'}")
     with run_context(site, sender, allow_removals=allow_removals) as context:
+        await show_next_times(site, sender)
         targets = await planned_sends(context, channel=channel, distribution=distribution, to=to or (), check=check)
         what = " ".join(filter(None, (distribution, revision) if distribution else (channel,)))
-        await name_run(f"send {what} → {counted(len(hosts_of(targets)), 'Subscriber')}")
+        about = {(target.distribution, str(target.revision)) for target in targets if target.is_due}
+        await name_run(f"send {what} → {counted(len(hosts_of(targets)), 'Subscriber')}", site, about, channel)
         checks = await due_checks(context, channel, targets, to or ()) if channel and not revision else []
         rows = await send_all(context, targets, extract=extract, spread=was_scheduled(), demand=demand)
         if checks:

@@ -18,6 +18,7 @@ from sluice.model.site import Channel, Priority
 from sluice.model.state import CurrentState
 from tasks.order_extraction import order_extraction
 from tasks.progress import copied, say
+from tasks.queue_view import queue_shown
 from tasks.report import failure_row, row_of
 from tasks.run_context import RunContext
 from tasks.send_revision import deliver, look, wait_until
@@ -43,7 +44,7 @@ async def send_all(
     if not due:
         return rows
     context.hosts = len({target.subscriber for target in due})
-    async with context.sending() as session, copied(session.work):
+    async with context.sending() as session, copied(session.work), queue_shown(session.work):
         deliveries = [session.make_delivery(target, extract=extract, demand=demand) for target in due]
         instants = [_instant(session, target) if spread else None for target in due]
         await session.blocking(_offer, session, [d for d, at in zip(deliveries, instants, strict=True) if at is None])
@@ -56,7 +57,7 @@ async def extract_all(context: RunContext, targets: Sequence[ExtractTarget], *, 
     """Have every target extract, each at its time; return a row for each."""
     under_way = asyncio.Semaphore(AT_ONCE)
     context.hosts = len({target.subscriber for target in targets})
-    async with context.sending() as session, copied(session.work):
+    async with context.sending() as session, copied(session.work), queue_shown(session.work):
         return await _rows([_extract(context, target, under_way, demand) for target in targets], targets)
 
 

@@ -52,7 +52,7 @@ async def shown(step: Step) -> AsyncIterator[None]:
         if (percent := step.percent) is not None:
             artifact = await _show(f"{step.label}: {text}: {size(step.done)} of {size(step.total)}", float(percent), artifact)
 
-    async with _repeated(update):
+    async with repeated(update):
         yield
         if artifact is not None:
             await _show(f"{step.label}: {size(step.total)}" if step.total else step.label, 100.0, artifact)
@@ -72,7 +72,7 @@ async def copied(work: Workplace) -> AsyncIterator[None]:
             if time.time() - other.stat().st_mtime > BELIEVED_SECONDS:
                 other.unlink()
     try:
-        async with _repeated(update):
+        async with repeated(update):
             yield
     finally:
         with suppress(OSError):
@@ -80,7 +80,7 @@ async def copied(work: Workplace) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _repeated(update: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+async def repeated(update: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
     """Update every UPDATE_SECONDS, after SILENT_SECONDS, until the step is over."""
 
     async def repeat() -> None:

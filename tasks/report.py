@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect.artifacts import acreate_table_artifact
@@ -12,10 +12,12 @@ from prefect.client.schemas.objects import State as RunState
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from infra.orchestrator.tables import artifact_key, keep_next_times
 from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.plan.sends import SendTarget
 from sluice.errors import SluiceError
 from sluice.model.assignment import Assignment
+from sluice.model.site import Site
 from sluice.model.state import State
 from sluice.rules.space import size
 from sluice.rules.wording import pairs_done
@@ -47,18 +49,35 @@ async def publish_table(key: str, rows: Sequence[DeliveryResult], description: s
     if len(ordered) > ROWS_MAX:
         description += f" The first {ROWS_MAX} of {len(ordered)} rows."
     try:
-        await acreate_table_artifact(table, key=_key(key), description=description)
+        await acreate_table_artifact(table, key=artifact_key(key), description=description)
     except Exception as error:  # noqa: BLE001 - the ledger has it all; the table is for reading
         log().warning("the table of this run isn't shown: %s", error)
 
 
-async def name_run(name: str) -> None:
-    """Give the run a name once it is known what it does; ignored if the server refuses."""
-    if not flow_run.id:
-        return
+async def show_next_times(site: Site, distributor: str) -> None:
+    """Renew the table of next times; ignored if the server refuses."""
     try:
         async with get_client() as client:
-            await client.update_flow_run(flow_run.id, name=name)
+            await keep_next_times(client, site, distributor, datetime.now(UTC))
+    except Exception as error:  # noqa: BLE001 - the table is for reading
+        log().debug("the next times aren't shown: %s", error)
+
+
+async def name_run(name: str, site: Site, about: Iterable[tuple[str, str]], channel: str = "") -> None:
+    """Give the run its name and tags once it is known what it does; ignored if the server refuses.
+
+    Args:
+        about: Distributions and revisions.
+        channel: The one that is sent.
+    """
+    if not flow_run.id:
+        return
+    tags = {f"channel:{channel}"} if channel else set()
+    for distribution, revision in about:
+        tags |= {f"distribution:{distribution}", f"revision:{revision}", f"priority:{site.distribution(distribution).priority}"}
+    try:
+        async with get_client() as client:
+            await client.update_flow_run(flow_run.id, name=name, tags=sorted({*flow_run.tags, *tags}))
     except Exception as error:  # noqa: BLE001 - a name isn't worth a failed run
         log().debug("the run can't be named: %s", error)
 
@@ -120,7 +139,3 @@ def _json(row: DeliveryResult) -> dict[str, Any]:
         "seconds": round(row.seconds, 3),
         "reason": row.reason,
     }
-
-
-def _key(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "run"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -29,6 +30,8 @@ from tasks.send_session import SendSession
 
 _CONTEXT: ContextVar[RunContext] = ContextVar("run_context")
 T = TypeVar("T")
+WORKER_VARIABLE = "PREFECT__FLOW_RUN_ID"
+"""A worker names the run in the environment of its process."""
 SCHEDULED_TAG = "auto-scheduled"
 """Prefect's tag on runs that a schedule made."""
 
@@ -111,6 +114,11 @@ def run_context(site: Site, distributor: str, *, allow_removals: bool = False) -
 def log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
     """Return the run's logger, whose lines are read in Prefect's UI."""
     return get_run_logger()
+
+
+def is_left_to_a_worker() -> bool:
+    """Whether a worker carries this run out, rather than a command, whose runs may have a deployment too."""
+    return WORKER_VARIABLE in os.environ
 
 
 def was_scheduled() -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from prefect import runtime, task
+from prefect import task
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
 
-from sluice.distributor.plan.deployments import send_deployments
+from sluice.distributor.plan.deployment_names import send_deployments
 from tasks.fan_out import send_all
 from tasks.plan import planned_sends
 from tasks.report import publish_table
-from tasks.run_context import current, log
+from tasks.run_context import current, is_left_to_a_worker, log
 from tasks.settings import COMMON
 
 
@@ -29,7 +29,7 @@ async def start_sends(distribution: str, revision: str) -> list[str]:
     context = current()
     started = []
     for channel, deployment in send_deployments(context.work.site, distribution):
-        if runtime.deployment.id and await _started(deployment, channel, distribution, revision):
+        if is_left_to_a_worker() and await _started(deployment, channel, distribution, revision):
             started.append(deployment)
             continue
         rows = await send_all(context, await planned_sends(context, channel=channel, distribution=distribution))

@@ -17,6 +17,7 @@ import shlex
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
@@ -27,6 +28,7 @@ from prefect.events.schemas.automations import Automation, AutomationCore
 from infra.orchestrator import heartbeat, server_objects
 from infra.orchestrator.changes import Act, Change, Changes, Fields, ObjectKind, differences, in_order
 from infra.orchestrator.shown import shown
+from infra.orchestrator.tables import keep_next_times
 from infra.orchestrator.time_zones import list_time_zones_once
 from infra.orchestrator.translate import translated
 from sluice.distributor.plan.deployments import DIGEST_TAG, TAG, deployments, pools
@@ -177,6 +179,9 @@ async def apply(site: Site, *, decide: Callable[[Changes], Changes], say: Callab
         for change in changes.changes:
             with translated(f"the {change.act} of {change.kind} {change.name}"):
                 await _carry_out(client, comparison, change, say)
+        for name in site.distributors:
+            with translated(f"the next times of {name}"):
+                await keep_next_times(client, site, name, datetime.now(UTC))
         return changes
 
 

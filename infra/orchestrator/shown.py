@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from infra.orchestrator.changes import Differences
-from sluice.blueprint.render.texts import schedule_text
 from sluice.distributor.plan.deployments import DeploymentSpec
+from sluice.rules.schedule_text import schedule_text
 from sluice.rules.triggers_back import schedule_of
 
 HIDDEN = "(not shown)"

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from sluice.blueprint.schema.units import (
     UnitError,
-    format_duration,
     format_size,
     parse_duration,
     parse_size,
 )
+from sluice.rules.schedule_text import format_duration
 
 
 @given(st.timedeltas(timedelta(0), timedelta(days=3660)))

@@ -115,7 +115,7 @@ def test_an_unexpected_error_says_where_its_traceback_is(
     sluice: Sluice, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("cli.show.schedule_rows", lambda *_: 1 / 0)
+    monkeypatch.setattr("sluice.distributor.plan.next_times.schedule_rows", lambda *_: 1 / 0)
     result = sluice("show", "schedules")
     (written,) = tmp_path.glob("sluice-traceback-*.txt")
     assert (result.code, result.out) == (70, "")
@@ -171,7 +171,7 @@ def test_an_interrupt_is_clean(sluice: Sluice, site: Path, monkeypatch: pytest.M
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cli.show.schedule_rows", interrupted)
+    monkeypatch.setattr("sluice.distributor.plan.next_times.schedule_rows", interrupted)
     result = sluice("show", "schedules")
     assert (result.code, result.out) == (130, "")
     assert result.err == "\nsluice: interrupted; every step may be repeated\n"

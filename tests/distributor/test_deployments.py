@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
+from sluice.distributor.plan.deployment_names import deployment_of, send_deployments
 from sluice.distributor.plan.deployments import (
     BUILD_LIMIT,
     Collision,
     deployments,
     keeps_active,
     pools,
-    send_deployments,
 )
 from sluice.distributor.plan.ownership import Owner, owner_of, site_tags
 from sluice.model.schedule import IMMEDIATELY, Kind, Schedule
@@ -107,3 +107,14 @@ def test_a_pause_made_in_prefect_is_kept_and_one_made_by_the_blueprint_ends_with
 def test_braces_of_a_description_are_no_template():
     spec = by_name(site(distribution("zone", description="for {{ DEST }}")))["build/zone"]
     assert "{{" not in spec.description
+
+
+def test_a_run_is_of_the_deployment_with_its_parameters():
+    shared = site(distribution("zone"), distribution("tools", distributor="branch"), distributors=("hq", "branch"))
+    assert deployment_of(site(), "distribute", {"distribution": "zone", "to": ["a"]}) == "distribute/zone"
+    assert deployment_of(site(), "refresh", {"distributor": "hq"}) == "refresh/hq"
+    assert deployment_of(site(), "send", {"channel": "night", "distribution": ""}) == "send/night"
+    assert deployment_of(site(), "send", {"channel": "night", "distribution": "zone"}) == ""
+    assert deployment_of(shared, "send", {"channel": "night", "distributor": "branch"}) == "send/night@branch"
+    assert deployment_of(shared, "send", {"channel": "night"}) == ""
+    assert deployment_of(site(), "sign", {"distribution": "zone"}) == ""

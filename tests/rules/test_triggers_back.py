@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sluice.blueprint.render.texts import schedule_text
 from sluice.model.schedule import Kind, Schedule
 from sluice.rules.due import of_whole_windows, starts
+from sluice.rules.schedule_text import schedule_text
 from sluice.rules.triggers import prefect_schedule
 from sluice.rules.triggers_back import schedule_of
 from tests.rules.authored import KINDS, accepted, authored

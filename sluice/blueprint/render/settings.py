@@ -12,16 +12,16 @@ from sluice.blueprint.render.texts import (
     mail_text,
     max_removals_text,
     notify_text,
-    schedule_text,
     synchronize_text,
     xattrs_text,
 )
 from sluice.blueprint.schema.actions import PHASES
 from sluice.blueprint.schema.suggest import nearest
-from sluice.blueprint.schema.units import format_duration, format_size
+from sluice.blueprint.schema.units import format_size
 from sluice.errors import NotFoundError
 from sluice.model.site import Channel, Distribution, Distributor, Site, Ssh, Subscriber
 from sluice.model.ticket import UNLIMITED_IN_PROCESS
+from sluice.rules.schedule_text import format_duration, schedule_text
 
 BUILT_IN = "built-in"
 """The origin of a setting that no document gives."""

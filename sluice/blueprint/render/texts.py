@@ -1,37 +1,14 @@
-"""Write the model's values as text that people read: schedules and settings."""
+"""Write the model's values as text that people read: settings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sluice.blueprint.schema.units import format_duration
-from sluice.blueprint.schema.values import WEEKDAYS
 from sluice.model.action import Action, Script, StopProcess
 from sluice.model.locked import Locked
 from sluice.model.removals import USUAL, RemovalLimit
-from sluice.model.schedule import Kind, Schedule, Window
 from sluice.model.site import Mail, Notify, Synchronize
-
-
-def schedule_text(schedule: Schedule) -> str:
-    """Write one line: ``daily 01:00 to 05:00 at random, mon tue wed (Europe/Helsinki)``."""
-    match schedule.kind:
-        case Kind.NEVER | Kind.IMMEDIATELY:
-            return schedule.kind.value
-        case Kind.INTERVAL:
-            text = f"every {format_duration(schedule.interval)}" if schedule.interval is not None else "never"
-            if schedule.at is not None:
-                text += f", counted from {schedule.at:%Y-%m-%d %H:%M}"
-        case Kind.AT:
-            text = f"once, {schedule.at:%Y-%m-%d %H:%M}" if schedule.at is not None else "never"
-        case Kind.CRON:
-            text = f"cron {schedule.cron}"
-        case Kind.RRULE:
-            text = f"rule {' '.join(schedule.rrule.split())}"
-        case _:
-            days = _days(schedule)
-            text = f"{schedule.kind.value} {_window(schedule.window)}" + (f", {days}" if days else "")
-    return f"{text} ({schedule.timezone})"
+from sluice.rules.schedule_text import format_duration
 
 
 def action_text(action: Action) -> str:
@@ -85,22 +62,3 @@ def xattrs_text(xattrs: str | Mapping[str, str]) -> str:
     if isinstance(xattrs, str):
         return xattrs or "none"
     return ", ".join(f"{name}: {text}" for name, text in sorted(xattrs.items()))
-
-
-def _days(schedule: Schedule) -> str:
-    if schedule.kind is Kind.MONTHLY:
-        return "day " + " ".join("last" if d == -1 else str(d) for d in schedule.month_days)
-    if schedule.kind is Kind.YEARLY:
-        return " ".join(f"{d:%m-%d}" for d in schedule.year_days)
-    return " ".join(WEEKDAYS[d] for d in schedule.weekdays)
-
-
-def _window(window: Window | None) -> str:
-    if window is None:
-        return "00:00"
-    if window.start == window.end:
-        return f"{window.start:%H:%M}"
-    text = f"{window.start:%H:%M} to {window.end:%H:%M}"
-    if window.random:
-        text += " at random"
-    return text + (f" every {format_duration(window.every)}" if window.every is not None else "")

@@ -62,16 +62,6 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(microseconds=round(seconds * 1_000_000))
 
 
-def format_duration(duration: timedelta) -> str:
-    """Write the shortest exact form: ``90 s`` is ``90 s``, ``120 s`` is ``2 min``."""
-    for unit in ("week", "day", "h", "min"):
-        if duration and duration % timedelta(seconds=SECONDS[unit]) == timedelta(0):
-            return f"{duration // timedelta(seconds=SECONDS[unit])} {unit}"
-    micros = duration // timedelta(microseconds=1)
-    seconds, rest = divmod(micros, 1_000_000)
-    return f"{seconds} s" if not rest else f"{seconds}.{rest:06d}".rstrip("0") + " s"
-
-
 def parse_size(text: str) -> int:
     """Parse ``2 GiB`` and the like into bytes; UnitError for anything else."""
     number, unit = _split(text, "size", "2 GiB", "B, KiB, MiB, GiB or TiB")

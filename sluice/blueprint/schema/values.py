@@ -24,10 +24,10 @@ from sluice.blueprint.schema.selector import parse_selector
 from sluice.blueprint.schema.suggest import nearest
 from sluice.model.locked import WAIT_MAX
 from sluice.model.names import NAME_MAX, name_is_valid, suggested_name
+from sluice.rules.schedule_text import WEEKDAYS
 
 T = TypeVar("T")
 
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 _SECRET = re.compile("secret:[A-Z][A-Z0-9_]{0,63}")
 TEXT_MAX = 4096

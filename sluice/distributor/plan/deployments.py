@@ -29,7 +29,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
+from sluice.distributor.plan.deployment_names import build_pool, send_name, send_pool
 from sluice.distributor.plan.ownership import site_tags
+from sluice.distributor.plan.schedule_words import schedule_words
 from sluice.model.schedule import Schedule
 from sluice.model.site import Channel, Distribution, Distributor, Priority, Site
 from sluice.rules.triggers import prefect_schedule
@@ -131,30 +133,14 @@ def pools(site: Site) -> list[PoolSpec]:
 
 def deployments(site: Site) -> list[DeploymentSpec]:
     """List every deployment of the site, sorted by flow and name. Schedules of kind never and immediately don't appear."""
-    found = [_build(site, d) for d in site.distributions.values()]
-    found += [_distribute(site, d) for d in site.distributions.values()]
+    words = schedule_words(site)
+    found = [_build(site, d, words) for d in site.distributions.values()]
+    found += [_distribute(site, d, words) for d in site.distributions.values()]
     for channel in site.channels.values():
-        found += _sends(site, channel)
+        found += _sends(site, channel, words)
     for distributor in site.distributors.values():
         found += [_extract(site, distributor), _refresh(site, distributor)]
     return sorted(found, key=lambda spec: spec.full_name)
-
-
-def build_pool(distributor: str) -> str:
-    """Name the pool that builds run in."""
-    return f"{distributor}.build"
-
-
-def send_pool(distributor: str) -> str:
-    """Name the pool that everything else runs in."""
-    return f"{distributor}.send"
-
-
-def send_deployments(site: Site, distribution: str) -> list[tuple[str, str]]:
-    """List Channel and full name of the send deployments that reach a Distribution's Subscribers, active Channels only."""
-    owner = site.distribution(distribution).distributor
-    channels = [site.channel(name) for name in site.distribution(distribution).channels]
-    return [(c.name, f"send/{_send_name(site, c, owner)}") for c in channels if c.active]
 
 
 def keeps_active(wanted: bool, found: bool | None, *, was_inactive: bool) -> bool:
@@ -168,19 +154,19 @@ def keeps_active(wanted: bool, found: bool | None, *, was_inactive: bool) -> boo
     return wanted and (found is None or found or was_inactive)
 
 
-def _build(site: Site, distribution: Distribution) -> DeploymentSpec:
+def _build(site: Site, distribution: Distribution, words: Mapping[str, str]) -> DeploymentSpec:
     channels = ", ".join(distribution.channels) or "none, so it is built but not sent"
     act = f"Builds a new revision of **{distribution.name}** ({distribution.type}) if its sources changed, and signs it."
-    about = f"Distributor {distribution.distributor}, priority {distribution.priority}, Channels: {channels}."
-    spec = _of_distribution(site, distribution, "build", build_pool(distribution.distributor), act, about)
+    about = f"Distributor {distribution.distributor}, Channels: {channels}."
+    spec = _of_distribution(site, distribution, "build", build_pool(distribution.distributor), act, about, words[distribution.name])
     schedules = _schedules("build", distribution.build, active=distribution.active)
     return replace(spec, schedules=schedules, queue=distribution.priority.value)
 
 
-def _distribute(site: Site, distribution: Distribution) -> DeploymentSpec:
+def _distribute(site: Site, distribution: Distribution, words: Mapping[str, str]) -> DeploymentSpec:
     act = f"Builds, signs, sends and extracts **{distribution.name}** at once, whatever the schedules say."
     about = f"{_count(_served(site, [distribution]))}."
-    return _of_distribution(site, distribution, "distribute", send_pool(distribution.distributor), act, about)
+    return _of_distribution(site, distribution, "distribute", send_pool(distribution.distributor), act, about, words[distribution.name])
 
 
 def _of_distribution(site: Site, distribution: Distribution, flow: str, pool: str, *paragraphs: str) -> DeploymentSpec:
@@ -197,7 +183,7 @@ def _of_distribution(site: Site, distribution: Distribution, flow: str, pool: st
     )
 
 
-def _sends(site: Site, channel: Channel) -> list[DeploymentSpec]:
+def _sends(site: Site, channel: Channel, words: Mapping[str, str]) -> list[DeploymentSpec]:
     listed = site.distributions_of_channel(channel.name)
     found = []
     for distributor in sorted({d.distributor for d in listed}):
@@ -205,13 +191,14 @@ def _sends(site: Site, channel: Channel) -> list[DeploymentSpec]:
         found.append(
             DeploymentSpec(
                 flow="send",
-                name=_send_name(site, channel, distributor),
+                name=send_name(site, channel, distributor),
                 parameters={"channel": channel.name, "distributor": distributor},
                 schedules=_schedules("send", channel.send, active=channel.active),
                 tags=_tags(site, distributor, f"channel:{channel.name}", active=channel.active),
                 description=_text(
                     channel.description,
                     f"Sends **{names}** to {_count({s.subscriber for s in channel.subscriptions})} of Channel **{channel.name}**.",
+                    *(words[d.name] for d in listed if d.distributor == distributor),
                 ),
                 pool=send_pool(distributor),
             )
@@ -253,11 +240,6 @@ def _refresh(site: Site, distributor: Distributor) -> DeploymentSpec:
         limit=1,
         collision=Collision.ENQUEUE,
     )
-
-
-def _send_name(site: Site, channel: Channel, distributor: str) -> str:
-    shared = len({d.distributor for d in site.distributions_of_channel(channel.name)}) > 1
-    return f"{channel.name}@{distributor}" if shared else channel.name
 
 
 def _schedules(slug: str, schedule: Schedule, *, active: bool) -> tuple[ScheduleSpec, ...]:

@@ -63,7 +63,7 @@ def undo(areas: ReopenedAreas, steps: Sequence[Step]) -> int:
     # Without the staging directory, as if a mount is in its place, nothing there is known to be what was changed.
     lost = {step.area for step in moved if areas.staging[step.area] is None}
     changed = [step for step in steps if isinstance(step, MetadataStep) and step.mode_before != NEW and step.area not in lost]
-    taken_back = sum(_attempt(areas, step, failed) for step in (*moved, *changed))
+    taken_back = sum(1 for step in (*moved, *changed) if _attempt(areas, step, failed))
     for root, staging in zip(areas.roots, areas.staging, strict=True) if steps else ():
         if root is not None:
             (staging or root).sync_filesystem()  # a destination may be closed to this account for reading
