@@ -37,7 +37,7 @@ async def apply(site, *, decide, say):
 
 sys.modules["infra.orchestrator.apply"] = types.SimpleNamespace(apply=apply)
 try:
-    print("agreed to", len(_applied(None, yes=False).changes))
+    print("agreed to", len(_applied(None, yes=False, reviewed=None).changes))
 except BaseException as error:
     sys.exit(report(error, as_json=False, debug=False))
 """

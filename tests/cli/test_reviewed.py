@@ -86,7 +86,6 @@ def reviewed(path: Path, *changes: Change) -> ReviewedPlan:
         PLANNED[1:],
         (),
         (change(Act.UPDATE, "build/zone", limit=(1, 2)),),
-        (change(Act.UPDATE, "hq.build/high", ObjectKind.QUEUE, priority=(2, 1)),),
     ],
 )
 def test_what_a_killed_apply_has_left_is_of_its_plan(left: tuple[Change, ...], tmp_path: Path) -> None:
@@ -103,7 +102,7 @@ def test_what_a_killed_apply_has_left_is_of_its_plan(left: tuple[Change, ...], t
         change(Act.DELETE, "build/zone", queue=("low", None)),
         change(Act.DELETE, "build/old", queue=("high", None)),
         change(Act.CREATE, "hq.build/high", ObjectKind.QUEUE, priority=(None, 2)),
-        change(Act.UPDATE, "hq.build/high", ObjectKind.QUEUE, priority=(1, 2)),
+        change(Act.UPDATE, "hq.build/high", ObjectKind.QUEUE, priority=(2, 1)),
         change(Act.CREATE, "build/high", priority=(None, 1)),
     ],
     ids=str,
