@@ -25,7 +25,7 @@ def cancel(session: Session, name: str, dry_run: bool) -> None:
     """
     site, at = session.site, now()
     distributions = distributions_of(site, name) | (distributions_of(site, name, is_channel=True) if name in site.channels else set())
-    snapshot = site_snapshot(site)
+    snapshot = site_snapshot(site, distributions=distributions)
     tickets = [t for t in snapshot.tickets if t.live(at) and t.distribution in distributions]
     running = {(t.subscriber, t.distribution) for t in tickets if t.phase is Phase.RUNNING}
     retried = {pair for pair, state in snapshot.states.items() if state.next_try is not None and pair[1] in distributions}

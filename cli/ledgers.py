@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,8 +47,8 @@ def events_of(
             after = page[-1].number
 
 
-def site_snapshot(site: Site) -> LedgerSnapshot:
-    """Join the ledgers of all Distributors; of a Distribution only its owner's is used."""
+def site_snapshot(site: Site, *, distributions: Collection[str] = (), subscribers: Collection[str] = ()) -> LedgerSnapshot:
+    """Join the ledgers of all Distributors, as ``Ledger.snapshot``; of a Distribution only its owner's is used."""
     states: dict[tuple[str, str], CurrentState] = {}
     built: dict[str, Built] = {}
     beliefs: dict[tuple[str, str], Belief] = {}
@@ -58,13 +58,14 @@ def site_snapshot(site: Site) -> LedgerSnapshot:
         others = {each.name for each in site.distributions.values() if each.distributor != distributor}
         with ledger_of(site, distributor) as ledger:
             if ledger is not None:
-                snapshot = ledger.snapshot()
+                snapshot = ledger.snapshot(distributions=distributions, subscribers=subscribers)
                 states |= {pair: state for pair, state in snapshot.states.items() if pair[1] not in others}
                 built |= {name: each for name, each in snapshot.built.items() if name not in others}
                 beliefs |= {pair: each for pair, each in snapshot.beliefs.items() if pair[0] == distributor}
                 failing |= {name: each for name, each in snapshot.failing.items() if name not in others}
                 tickets |= dict.fromkeys(each for each in snapshot.tickets if each.distribution not in others)
-    return LedgerSnapshot(states, built, tuple(tickets), beliefs, failing, _unrecorded(site, built))
+    names = site.distributions.keys() & distributions if distributions else site.distributions.keys()
+    return LedgerSnapshot(states, built, tuple(tickets), beliefs, failing, _unrecorded(site, names - built.keys()))
 
 
 def new_ledgers(site: Site, snapshot: LedgerSnapshot) -> Iterator[str]:
@@ -73,9 +74,11 @@ def new_ledgers(site: Site, snapshot: LedgerSnapshot) -> Iterator[str]:
 
     for name, distributor in sorted(site.distributors.items()):
         owned = {each.name for each in site.distributions_of_distributor(name)}
-        known = owned & (snapshot.built.keys() | {distribution for _, distribution in snapshot.states})
-        if known or not owned & snapshot.unrecorded.keys():
+        if owned & snapshot.built.keys() or not owned & snapshot.unrecorded.keys():
             continue
+        with ledger_of(site, name) as ledger:
+            if ledger is not None and ledger.states(distributions=owned):
+                continue
         earlier = own_ledger(distributor)
         named = ledger_name(distributor)
         remedy = "name the earlier one by SLUICE_LEDGER; without it, builds and what hosts say at the next send fill this one"
@@ -84,13 +87,13 @@ def new_ledgers(site: Site, snapshot: LedgerSnapshot) -> Iterator[str]:
         yield f"ledger {named} is new: it knows nothing of the revisions in the store of Distributor {name}: {remedy}"
 
 
-def _unrecorded(site: Site, built: Mapping[str, Built]) -> dict[str, RevisionNumber]:
+def _unrecorded(site: Site, names: Collection[str]) -> dict[str, RevisionNumber]:
     from infra.workplace import store_of
 
     found: dict[str, RevisionNumber] = {}
-    for name, distribution in site.distributions.items():
-        owner = site.distributor(distribution.distributor)
-        if name not in built and Path(owner.working_directory, "store").is_dir():
+    for name in sorted(names):
+        owner = site.distributor(site.distribution(name).distributor)
+        if Path(owner.working_directory, "store").is_dir():
             with suppress(StoreError):  # what the ledger says is worth more than a refusal
                 if kept := store_of(owner, site).revisions(name):
                     found[name] = kept[-1]

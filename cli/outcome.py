@@ -52,10 +52,10 @@ class Watch:
         """Collect the current state of the wanted rows, with what has happened since."""
         from sluice.rules.reasons import status_rows
 
-        events, snapshot = self._events(), site_snapshot(self._site)
+        events, snapshot = self._events(), site_snapshot(self._site, distributions=self._distributions)
         found = []
-        for row in status_rows(self._site, snapshot, at):
-            if row.distribution in self._distributions and wanted(row):
+        for row in status_rows(self._site, snapshot, at, distributions=self._distributions):
+            if wanted(row):
                 state = snapshot.states.get((row.subscriber, row.distribution))
                 found.append(_outcome(row, state, events.get((row.subscriber, row.distribution), [])))
         return found

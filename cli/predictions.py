@@ -140,7 +140,8 @@ def _predicted_of(
         return found
     with ledger_of(site, distributor) as ledger:
         events = [] if ledger is None else [e.event for e in ledger.events(kinds=[EventKind.SENT], limit=SENDS_MAX, newest_first=True)]
-        states = {} if ledger is None else ledger.snapshot().states
+        pairs = [(target.subscriber, target.distribution) for target in targets]
+        states = {} if ledger is None else ledger.states(distributions={d for _, d in pairs}, subscribers={s for s, _ in pairs})
     store = session.store(targets[0].distribution)
     with Predictor(
         distributor,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sluice.distributor.build.build import BuildResult
     from sluice.distributor.plan.sends import SendTarget
     from sluice.model.manifest import Manifest
+    from sluice.model.state import CurrentState
 
 
 def rehearsed_build(
@@ -52,7 +53,7 @@ def rehearsed_build(
     sends = _sends(session, distribution=name, to=sorted(sends_to), extract=True) if is_built and sends_to else _Sends([], [], [])
     targets = sends.targets
     if sends_to and result.revision is not None:
-        states, latest = site_snapshot(session.site).states, {name: result.revision}
+        states, latest = site_snapshot(session.site, distributions=[name], subscribers=sends_to).states, {name: result.revision}
         targets = plan_sends(session.site, distribution=name, to=sorted(sends_to), latest=latest, states=states)
     left_out = [target for target in targets if target.state in _NEVER_SENT]
     receivers = [target.subscriber for target in targets if target.state not in _NEVER_SENT]
@@ -150,8 +151,9 @@ def _sends(
     from sluice.distributor.plan.extractions import extracting_at_once
     from sluice.distributor.plan.sends import newest_revisions, plan_sends
 
-    site, states = session.site, site_snapshot(session.site).states
+    site = session.site
     meant = [distribution] if distribution else [d.name for d in site.distributions_of_channel(channel)]
+    states = site_snapshot(site, distributions=meant, subscribers=to).states
     latest = newest_revisions(meant, session.store)
     targets = plan_sends(site, channel=channel or None, distribution=distribution or None, to=to, latest=latest, states=states, check=check)
     found = {(target.subscriber, target.distribution): target for target in targets}
@@ -183,10 +185,13 @@ def rehearsed_extract(
 
     site, at, demand, only = session.site, now(), demanded.demand, distribution or None
 
+    def states() -> Mapping[tuple[str, str], CurrentState]:
+        return site_snapshot(site, distributions=[only] if only else (), subscribers=subscribers).states
+
     def planned() -> dict[tuple[str, str], ExtractTarget]:
-        states = site_snapshot(site).states
+        known = states()
         plans = (
-            plan_extracts(site, owner, states, at, subscribers=subscribers, distribution=only, at_once=at_once, demand=demand)
+            plan_extracts(site, owner, known, at, subscribers=subscribers, distribution=only, at_once=at_once, demand=demand)
             for owner in owners
         )
         return {target.pair: target for plan in plans for target in plan}
@@ -198,8 +203,8 @@ def rehearsed_extract(
     # A host that answers otherwise than was believed of it is doubted from now on: the run would leave it out.
     found = [target for pair, target in planned().items() if pair in before]
     answers = answers.only({target.pair for target in found}, gone)
-    states = site_snapshot(site).states
-    left_out = [each for owner in owners for each in doubted(site, owner, states, found, subscribers=subscribers, distribution=only)]
+    known = states()
+    left_out = [each for owner in owners for each in doubted(site, owner, known, found, subscribers=subscribers, distribution=only)]
     rows = [{"subscriber": t.subscriber, "distribution": t.distribution, "revision": str(t.revision), "at": utc(t.at)} for t in found]
     check = "write anew" if demand is Demand.FORCE else "verify"
     lines = [f"{t.subscriber} would {check if t.is_check else 'extract'} {t.distribution} {t.revision}" for t in found]

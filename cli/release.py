@@ -89,10 +89,9 @@ def _rows(site: Site, distribution: str) -> Mapping[tuple[str, str], RevisionNum
     found = {}
     for distributor in sorted(site.distributors):
         with ledger_of(site, distributor) as ledger:
-            states = ledger.snapshot().states.values() if ledger is not None else ()
+            states = ledger.states(distributions=[distribution]).values() if ledger is not None else ()
         for each in states:
-            if each.distribution == distribution:
-                found[each.subscriber, each.distributor] = each.extracted or each.held or (each.offered if each.doubt else None)
+            found[each.subscriber, each.distributor] = each.extracted or each.held or (each.offered if each.doubt else None)
     return found
 
 

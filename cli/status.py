@@ -85,10 +85,13 @@ class _Look:
         from sluice.distributor.deliver.under_way import read_copies
         from sluice.rules.reasons import status_rows
 
-        site, snapshot, at = session.site, site_snapshot(session.site), now()
+        site, at = session.site, now()
+        named = {name, *(distributions_of(site, name) if name in site.channels else ())} if name else set()
+        hosts = chosen if set(chosen) <= site.subscribers.keys() else ()  # else selectors, or some that left the site
+        snapshot = site_snapshot(site, distributions=named, subscribers=hosts)
         self._at = at
         self.snapshot = snapshot
-        every = status_rows(site, snapshot, at)
+        every = status_rows(site, snapshot, at, distributions=named, subscribers=hosts)
         known = {row.subscriber for row in every}.intersection(chosen)  # by the ledger too: it may have left the site
         only = {*known, *chosen_names(site, [each for each in chosen if each not in known])}
         rows = [row for row in _of_name(site, name, every) if not chosen or row.subscriber in only]
@@ -228,7 +231,7 @@ def why(session: Session, subscriber: str, distribution: str, as_json: bool) -> 
     from sluice.rules import reasons
 
     site, at = session.site, now()
-    snapshot = site_snapshot(site)
+    snapshot = site_snapshot(site, distributions=[distribution], subscribers=[subscriber])
     sentence = reasons.why(site, snapshot, subscriber, distribution, at)
     actions = last_actions(site, snapshot, subscriber, distribution)
     if as_json:

@@ -64,7 +64,8 @@ async def extract_all(context: RunContext, targets: Sequence[ExtractTarget], *, 
 def _offer(session: SendSession, deliveries: Sequence[Delivery]) -> None:
     """Begin all that begin at once, in few transactions."""
     ledger = session.work.ledger
-    states = ledger.snapshot().states
+    pairs = [delivery.assignment.pair for delivery in deliveries]
+    states = ledger.states(distributions={d for _, d in pairs}, subscribers={s for s, _ in pairs}) if pairs else {}
     offers = [(d, states.get(d.assignment.pair) or CurrentState(*d.assignment.pair)) for d in deliveries]
     records = [record for delivery, state in offers if (record := delivery.offer_record(state)) is not None]
     for at in range(0, len(records), OFFERED_AT_ONCE):

@@ -6,7 +6,8 @@ No task runs of their own: planning takes milliseconds, and its targets are the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from functools import partial
 
 from sluice.distributor.plan.extractions import ExtractTarget, doubted, plan_checks, plan_extracts
 from sluice.distributor.plan.sends import SendTarget, newest_revisions, plan_sends, were_never_offered
@@ -20,16 +21,15 @@ async def planned_sends(
     context: RunContext, *, channel: str = "", distribution: str = "", to: Collection[str] = (), check: bool = False
 ) -> list[SendTarget]:
     """List every target of this Distributor that is asked for, due or not."""
-    work, states = context.work, await _states(context)
-    owned = [each.name for each in work.site.distributions_of_distributor(work.distributor.name)]
+    work, asked = context.work, _asked(context, distribution, channel)
     targets = plan_sends(
         work.site,
         distributor=work.distributor.name,
         channel=channel or None,
         distribution=distribution or None,
         to=to,
-        latest=await asyncio.to_thread(newest_revisions, owned, lambda _: work.store),
-        states=states,
+        latest=await asyncio.to_thread(newest_revisions, asked, lambda _: work.store),
+        states=await _states(context, asked, to),
         check=check,
     )
     for target in targets:
@@ -40,7 +40,8 @@ async def planned_sends(
 
 async def was_never_offered(context: RunContext, distribution: str) -> bool:
     """Whether no run has offered the newest revision to anybody yet, and somebody is due."""
-    return were_never_offered(await planned_sends(context, distribution=distribution), await _states(context))
+    states = await _states(context, _asked(context, distribution))
+    return were_never_offered(await planned_sends(context, distribution=distribution), states)
 
 
 def hosts_of(targets: Collection[SendTarget]) -> set[str]:
@@ -69,7 +70,7 @@ async def due_extracts(
     found = plan_extracts(
         work.site,
         work.distributor.name,
-        await _states(context),
+        await _states(context, _asked(context, distribution), subscribers),
         work.clock.now(),
         subscribers=subscribers,
         distribution=about,
@@ -84,7 +85,8 @@ async def doubted_pairs(
 ) -> str:
     """Name what is read back by none of the targets because it is doubted, for the end of a run's message; empty if nothing is."""
     work, about = context.work, distribution or None
-    found = doubted(work.site, work.distributor.name, await _states(context), targets, subscribers=subscribers, distribution=about)
+    states = await _states(context, _asked(context, distribution), subscribers)
+    found = doubted(work.site, work.distributor.name, states, targets, subscribers=subscribers, distribution=about)
     for each in found:
         log().warning("not read back: %s", each)
     more = f"; and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""
@@ -101,10 +103,20 @@ async def due_checks(
         subscribers: Only these; empty for all.
     """
     work = context.work
-    found = plan_checks(work.site, work.distributor.name, channel, await _states(context), work.clock.now())
+    states = await _states(context, _asked(context, channel=channel), subscribers)
+    found = plan_checks(work.site, work.distributor.name, channel, states, work.clock.now())
     due = {(target.subscriber, target.distribution) for target in sends if target.is_due}
     return [each for each in found if each.pair not in due and (not subscribers or each.subscriber in subscribers)]
 
 
-async def _states(context: RunContext) -> dict[tuple[str, str], CurrentState]:
-    return dict((await asyncio.to_thread(context.work.ledger.snapshot)).states)
+def _asked(context: RunContext, distribution: str = "", channel: str = "") -> list[str]:
+    """Name this Distributor's Distributions that are asked about: empty names leave out none."""
+    owned = context.work.site.distributions_of_distributor(context.work.distributor.name)
+    return [each.name for each in owned if distribution in ("", each.name) and channel in ("", *each.channels)]
+
+
+async def _states(
+    context: RunContext, distributions: Collection[str], subscribers: Collection[str] = ()
+) -> Mapping[tuple[str, str], CurrentState]:
+    read = partial(context.work.ledger.states, distributions=distributions, subscribers=subscribers)
+    return await asyncio.to_thread(read) if distributions else {}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, Update, and_, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, Update, and_, bindparam, delete, insert, select, true, update
 
 from infra.ledger.rows import event_values, read_state, state_values
 from infra.ledger.tables import events, failing, states
 from sluice.model.event import Event, EventKind
 from sluice.model.state import CurrentState, Record
 from sluice.rules.wording import printable
+
+VALUES_MAX = 500
+"""Most values of a list in one statement: databases limit its parameters."""
 
 # Made once: making its statements is most of what a write costs. Values come when they are executed.
 _APPEND = insert(events).inline()
@@ -51,6 +54,27 @@ def read_current_state(connection: Connection, subscriber: str, distribution: st
     """Return the current state of a pair; all defaults if it was never recorded."""
     row = connection.execute(_STATE, {"of_subscriber": subscriber, "of_distribution": distribution}).one_or_none()
     return CurrentState(subscriber, distribution) if row is None else read_state(row)
+
+
+def read_states(
+    connection: Connection, distributions: Collection[str], subscribers: Collection[str]
+) -> dict[tuple[str, str], CurrentState]:
+    """Return the states about these names."""
+    found = [read_state(row) for part in about(states, distributions, subscribers) for row in connection.execute(select(states).where(part))]
+    return {(each.subscriber, each.distribution): each for each in found}
+
+
+def about(table: Table, distributions: Collection[str], subscribers: Collection[str]) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions, each for another part of the rows, that a row is about these names; no names match all."""
+    for some in parts(table.c.distribution, distributions) or [true()]:
+        for others in parts(table.c.subscriber, subscribers) or [true()]:
+            yield some & others
+
+
+def parts(column: ColumnElement[Any], values: Collection[Any]) -> list[ColumnElement[bool]]:
+    """Return the conditions that a column has one of these values, so many in each as a statement takes."""
+    wanted = sorted(set(values))
+    return [column.in_(wanted[at : at + VALUES_MAX]) for at in range(0, len(wanted), VALUES_MAX)]
 
 
 def change_of_event(connection: Connection, event: Event, change: Callable[[CurrentState], CurrentState]) -> CurrentState:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, delete, insert, select, update
 
 from infra.ledger.database import Database
-from infra.ledger.records import append, apply_record, upsert
+from infra.ledger.records import about, append, apply_record, parts, upsert
 from infra.ledger.rows import read_ticket, select_tickets
 from infra.ledger.tables import cancels, queues, tickets
 from sluice.errors import LeaseLostError
@@ -23,8 +23,6 @@ from sluice.model.state import CurrentState, Record
 from sluice.model.ticket import Lost, Occupied, Phase, QueueLook, QueueTurn, Ticket
 from sluice.rules import dispatch
 
-NUMBERS_MAX = 500
-"""Most numbers in one statement: databases limit its parameters."""
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -117,12 +115,10 @@ class SendQueue:
     def renew(self, numbers: Collection[int], *, lease_seconds: float, now: datetime) -> frozenset[int]:
         """See ``sluice.ports.Ledger``."""
         until = now + timedelta(seconds=lease_seconds)
-        wanted = sorted(numbers)
-        parts = [tickets.c.number.in_(wanted[at : at + NUMBERS_MAX]) for at in range(0, len(wanted), NUMBERS_MAX)]
 
         def work(connection: Connection) -> frozenset[int]:
             kept = set[int]()
-            for part in parts:
+            for part in parts(tickets.c.number, numbers):
                 shorter = part & (tickets.c.lease_until < until)  # never shortened
                 connection.execute(update(tickets).where(shorter).values(lease_until=until))
                 kept |= set(connection.execute(select(tickets.c.number).where(part)).scalars())
@@ -159,9 +155,11 @@ def remove_ticket(connection: Connection, ticket: Ticket) -> None:
         _count_change(connection, ticket.sender)
 
 
-def select_all_tickets(connection: Connection) -> tuple[Ticket, ...]:
-    """Return all tickets by number, within a transaction."""
-    return tuple(read_ticket(r) for r in connection.execute(select_tickets().order_by(tickets.c.number)))
+def read_queues(connection: Connection, distributions: Collection[str], subscribers: Collection[str]) -> tuple[Ticket, ...]:
+    """Return, by number, all tickets of the senders that have one about these names, within a transaction."""
+    asked = [select(tickets.c.sender).where(part).distinct() for part in about(tickets, distributions, subscribers)]
+    senders = {sender for query in asked for sender in connection.execute(query).scalars()}
+    return tuple(sorted((t for sender in senders for t in _select_of_sender(connection, sender)), key=lambda t: t.number))
 
 
 def _select_of_sender(connection: Connection, sender: str) -> list[Ticket]:

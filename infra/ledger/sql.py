@@ -15,9 +15,9 @@ from sqlalchemy.exc import ArgumentError
 
 from infra.ledger import sqlite
 from infra.ledger.database import BUSY_SECONDS, TRIES
-from infra.ledger.records import append, apply_record, change_of_event, change_state, matches, read_current_state, upsert
+from infra.ledger.records import append, apply_record, change_of_event, change_state, matches, read_current_state, read_states, upsert
 from infra.ledger.rows import belief_values, built_values, read_belief, read_build_failure, read_built, read_event, read_state
-from infra.ledger.send_queue import SendQueue, remove_ticket, select_all_tickets
+from infra.ledger.send_queue import SendQueue, read_queues, remove_ticket
 from infra.ledger.sqlite import open_sqlite
 from infra.ledger.tables import beliefs, cancels, events, failing, receipts, sequences, states
 from infra.ledger.tables import built as built_table
@@ -160,15 +160,18 @@ class SqlLedger(SendQueue):
         """See ``sluice.ports.Ledger``."""
         return self._database.read(_read_failing)
 
-    def snapshot(self) -> LedgerSnapshot:
+    def states(self, *, distributions: Collection[str] = (), subscribers: Collection[str] = ()) -> Mapping[tuple[str, str], CurrentState]:
+        """See ``sluice.ports.Ledger``."""
+        return self._database.read(lambda connection: read_states(connection, distributions, subscribers))
+
+    def snapshot(self, *, distributions: Collection[str] = (), subscribers: Collection[str] = ()) -> LedgerSnapshot:
         """See ``sluice.ports.Ledger``."""
 
         def work(connection: Connection) -> LedgerSnapshot:
-            found = [read_state(r) for r in connection.execute(select(states))]
             return LedgerSnapshot(
-                states={(s.subscriber, s.distribution): s for s in found},
+                states=read_states(connection, distributions, subscribers),
                 built={r.distribution: read_built(r) for r in connection.execute(select(built_table))},
-                tickets=select_all_tickets(connection),
+                tickets=read_queues(connection, distributions, subscribers),
                 beliefs={(r.distributor, r.subscriber): read_belief(r) for r in connection.execute(select(beliefs))},
                 failing=_read_failing(connection),
             )

@@ -60,8 +60,13 @@ class Ledger(Protocol):
     def failing(self) -> Mapping[str, BuildFailure]:
         """Return the Distributions whose last build, or signing after it, failed."""
 
-    def snapshot(self) -> LedgerSnapshot:
-        """Return the data that ``rules.reasons`` reads, as of one moment."""
+    def states(self, *, distributions: Collection[str] = (), subscribers: Collection[str] = ()) -> Mapping[tuple[str, str], CurrentState]:
+        """Return the recorded states by (subscriber, distribution), of these names alone; no names match all."""
+
+    def snapshot(self, *, distributions: Collection[str] = (), subscribers: Collection[str] = ()) -> LedgerSnapshot:
+        """Return the data that ``rules.reasons`` reads, as of one moment: states as above, and the whole queue of each sender that has a
+        ticket of them.
+        """
 
     def known(self, distributor: str, subscriber: str) -> Known:
         """Return what is known of one Subscriber, for ``rules.belief`` to compare with what a contact shows. Read it before the contact."""

@@ -11,7 +11,7 @@ Left out: group distributions, parents on the way, prerequisites.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sluice.model.known import LedgerSnapshot
@@ -56,19 +56,20 @@ def status_row(site: Site, snapshot: LedgerSnapshot, subscriber: str, distributi
 
 
 def status_rows(
-    site: Site, snapshot: LedgerSnapshot, now: datetime, *, subscriber: str = "", distribution: str = ""
+    site: Site, snapshot: LedgerSnapshot, now: datetime, *, distributions: Collection[str] = (), subscribers: Collection[str] = ()
 ) -> Sequence[StatusRow]:
     """Return a row for each pair that a Channel joins or the ledger knows, and one for each Distribution without a Subscriber.
 
     Args:
-        subscriber: Only this one; empty for all. ``distribution`` likewise.
+        distributions: Only these, of which the snapshot is; empty for all. ``subscribers`` likewise.
     """
-    pairs = {(d, s) for d in site.distributions for s in site.subscribers_of_distribution(d)}
+    listed = site.distributions.keys() & distributions if distributions else site.distributions.keys()
+    pairs = {(d, s) for d in listed for s in site.subscribers_of_distribution(d)}
     pairs |= {(d, s) for (s, d), state in snapshot.states.items() if state.held or state.extracted or state.state is State.RELEASED}
     reached = {d for d, _ in pairs}
-    pairs |= {(d.name, "") for d in site.distributions.values() if not d.channels and d.name not in reached}
+    pairs |= {(name, "") for name in listed - reached if not site.distribution(name).channels}
     reader = _Reader(site, snapshot, now)
-    wanted = sorted(p for p in pairs if distribution in ("", p[0]) and subscriber in ("", p[1]))
+    wanted = sorted((d, s) for d, s in pairs if (not distributions or d in distributions) and (not subscribers or s in subscribers))
     return [reader.row(s, d) for d, s in wanted]
 
 

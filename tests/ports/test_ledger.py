@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from infra.ledger.sql import SqlLedger
 from sluice.errors import UnreachableError
+from sluice.model.assignment import Assignment
 from sluice.model.belief import Belief, Doubt, Machine
 from sluice.model.event import Event, EventKind
 from sluice.model.known import Known
@@ -74,6 +75,27 @@ def test_every_field_of_a_state_comes_back(ledger: Ledger) -> None:
     assert (changed.attempts, changed.first_failure, changed.next_try) == (1, NOW, NOW + timedelta(minutes=2))
     assert (changed.bytes_sent, changed.bytes_last, changed.bytes_resumed) == (600, 600, 40)
     assert changed.error == Failure("UnreachableError", "helsinki-1 doesn't answer", "start it", True)
+
+
+def test_states_and_snapshots_are_of_those_who_are_asked_about(ledger: Ledger) -> None:
+    pairs = {("a", "zone"), ("b", "zone"), ("a", "maps")}
+    for subscriber, distribution in pairs:
+        ledger.record(replace(event(EventKind.OFFERED, subscriber=subscriber), distribution=distribution), offered)
+    for sender, host, distribution in (("hq", "a", "zone"), ("branch", "b", "zone"), ("branch", "c", "other")):
+        ledger.enqueue(sender, Assignment(host, distribution, V1), "run-1", lease_seconds=60, now=NOW)
+    many = [f"name-{n}" for n in range(1200)]
+    for distributions, subscribers, wanted in (
+        ([], [], pairs),
+        (["zone"], [], {("a", "zone"), ("b", "zone")}),
+        ([], ["a"], {("a", "zone"), ("a", "maps")}),
+        ([*many, "zone", "maps"], ["b", *many], {("b", "zone")}),
+        (["nosuch"], ["a"], set()),
+    ):
+        assert ledger.states(distributions=distributions, subscribers=subscribers).keys() == wanted
+        assert ledger.snapshot(distributions=distributions, subscribers=subscribers).states.keys() == wanted
+    asked = ledger.snapshot(distributions=["zone"], subscribers=["b"])
+    assert [t.subscriber for t in asked.tickets] == ["b", "c"], "the queue as a whole says when b's turn comes"
+    assert [t.subscriber for t in ledger.snapshot().tickets] == ["a", "b", "c"]
 
 
 def test_events_are_read_from_where_one_stopped_and_by_name(ledger: Ledger) -> None:

@@ -353,6 +353,7 @@ def test_a_distribution_that_reaches_nobody_still_has_a_row() -> None:
 def test_what_the_site_no_longer_has_but_a_subscriber_holds_is_listed() -> None:
     gone = replace(OFFERED.apply_receipt(receipt()), distribution="old")
     rows = status_rows(site(), snapshot(gone), NOW)
+    assert list(status_rows(site(), snapshot(gone), NOW, distributions=["old"], subscribers=["helsinki-1"])) == rows[:1]
     assert [(r.distribution, r.state) for r in rows] == [("old", State.NOT_JOINED), ("zone", State.WAITING)]
     assert rows[0].reason == "the site no longer has a Distribution old; 1.2 stays installed"
 

@@ -138,7 +138,7 @@ def test_a_low_transfer_stops_at_a_block_for_a_high_one_and_goes_on_without_send
     before = pair.last() if (pair.lab.hq / "ledger.db").exists() else 0
     low = pair.begin()
     site = load_site(pair.lab.site)
-    (row,) = status_rows(site, site_snapshot(site), datetime.now(UTC), subscriber="oslo", distribution="bulk")
+    (row,) = status_rows(site, site_snapshot(site), datetime.now(UTC), subscribers=["oslo"], distributions=["bulk"])
     assert (row.state, row.reason) == (State.WAITING, "paused: priority low goes after the higher ones of hq: 1 running")
     pair.end_high()
     pair.lab.finish(low)
