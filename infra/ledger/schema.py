@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, func, insert, inspect, select, text, update
 from sqlalchemy.schema import CreateColumn
 
-from infra.ledger.tables import SCHEMA_VERSION, beliefs, failing, metadata, queues, schema_version, sequences, states, writers
+from infra.ledger.tables import SCHEMA_VERSION, beliefs, failing, metadata, queue_changes, queues, schema_version, sequences, states, writers
 
 CREATION_LOCK = 0x536C75696365
 """Number of PostgreSQL's advisory lock that is held while the tables are created."""
@@ -35,6 +35,13 @@ def _add_operations(connection: Connection) -> None:
         _add_columns(connection, failing.c.operation)
 
 
+def _add_queue_changes(connection: Connection) -> None:
+    """Upgrade to version 7."""
+    queue_changes.create(connection)
+    for index in states.indexes:
+        index.create(connection)
+
+
 def _add_columns(connection: Connection, *columns: Column[Any]) -> None:
     for column in columns:
         new = CreateColumn(column).compile(dialect=connection.dialect)
@@ -47,6 +54,7 @@ UPGRADES: Mapping[int, Callable[[Connection], None]] = {
     3: _add_beliefs,
     4: _add_orders_of_doubts,
     5: _add_operations,
+    6: _add_queue_changes,
 }
 """By the version found: the step to the next one. Data stay; the version is raised in the same transaction."""
 

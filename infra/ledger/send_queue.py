@@ -1,4 +1,5 @@
-"""The send queue's transactions (D9, D10). ``sluice/rules/dispatch.py`` decides; here its decision is saved before it is acted on.
+"""The send queue's transactions (D9, D10). ``sluice/rules/dispatch.py`` is the rule, by which ``queue_copy.py`` decides; here the decision is
+saved before it is acted on.
 
 A ticket whose lease ran out is removed when another one enters or starts, in the same transaction in which its slot is given away; so
 its late holder finds no row and gets LeaseLostError, and never do more than the limit run.
@@ -6,16 +7,18 @@ its late holder finds no row and gets LeaseLostError, and never do more than the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from infra.ledger.database import Database
+from infra.ledger.queue_copy import Asked, Decided, QueueCopy, read_stamp
 from infra.ledger.records import about, append, apply_record, parts, upsert
 from infra.ledger.rows import read_ticket, select_tickets
-from infra.ledger.tables import cancels, queues, tickets
+from infra.ledger.tables import cancels, queue_changes, queues, tickets
 from sluice.errors import LeaseLostError
 from sluice.model.assignment import Assignment
 from sluice.model.event import Event, EventKind, JsonValue
@@ -23,7 +26,8 @@ from sluice.model.state import CurrentState, Record
 from sluice.model.ticket import Lost, Occupied, Phase, QueueLook, QueueTurn, Ticket
 from sluice.rules import dispatch
 
-FOREVER = datetime.max.replace(tzinfo=UTC)
+CHANGES_KEPT = 1000
+"""Stamps of a queue whose changes are kept; a process that is further behind reads the whole queue."""
 
 
 class SendQueue:
@@ -31,6 +35,7 @@ class SendQueue:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._copies: dict[tuple[int, str], QueueCopy] = {}  # by process, since a forked child needs a lock of its own
 
     def enqueue(self, sender: str, assignment: Assignment, holder: str, *, lease_seconds: float, now: datetime) -> Ticket | Occupied:
         """See ``sluice.ports.Ledger``."""
@@ -39,17 +44,18 @@ class SendQueue:
 
         def work(connection: Connection) -> Ticket | Occupied:
             found = [read_ticket(row) for row in connection.execute(select_tickets().where(pair))]
-            expired = _expired(found, (), now)
-            _remove(connection, expired, now)
-            if others := [ticket for ticket in found if ticket not in expired]:
-                return dispatch.occupied(others[0])
+            for other in found:
+                if other.live(now):
+                    return dispatch.occupied(other)
+                _remove(connection, other, now)
+                _count_change(connection, other.sender, [other.number])
             new = Ticket(0, sender, subscriber, distribution, assignment.revision, assignment.priority, holder, Phase.ENTERED, now, now)
             new = dispatch.leased(new, now, lease_seconds)
             values = asdict(new) | {"revision": str(new.revision), "priority": new.priority.value, "phase": new.phase.value}
             del values["number"]  # the database counts
             key = connection.execute(insert(tickets).values(values)).inserted_primary_key
-            _count_change(connection, sender)
             assert key is not None  # noqa: S101 - the insert above names one row
+            _count_change(connection, sender, [key[0]])
             return replace(new, number=key[0])
 
         return self._database.write(work)
@@ -58,7 +64,7 @@ class SendQueue:
         """See ``sluice.ports.Ledger``."""
 
         def work(connection: Connection) -> QueueLook:
-            return QueueLook(_stamp(connection, sender), {r.name: r.at for r in connection.execute(select(cancels.c.name, cancels.c.at))})
+            return QueueLook(read_stamp(connection, sender), {r.name: r.at for r in connection.execute(select(cancels.c.name, cancels.c.at))})
 
         return self._database.read(work)
 
@@ -71,31 +77,33 @@ class SendQueue:
         *,
         limit: int | None,
         now: datetime,
+        told: Collection[int] = (),
     ) -> QueueTurn:
         """See ``sluice.ports.Ledger``."""
+        copy = self._copies.setdefault((os.getpid(), sender), QueueCopy(sender))
+        asked = Asked(kept, asking, told, limit, now)
 
-        def decided(connection: Connection) -> tuple[list[Ticket], QueueTurn]:
-            found = _select_of_sender(connection, sender)
-            queue = [replace(t, phase=Phase.READY) if t.number in asking and t.phase is Phase.ENTERED else t for t in found]
-            return found, _decide_turn(queue, kept, _stamp(connection, sender), limit, now)
+        def decide(connection: Connection) -> Decided:
+            return copy.decide(connection, asked, writing=False)
 
         def work(connection: Connection) -> QueueTurn:
-            found, turn = decided(connection)
-            changes = _changes(found, asking, turn)
-            expired = _expired(found, kept, now)
-            _remove(connection, expired, now)
-            for before, phase in changes:
-                connection.execute(update(tickets).where(tickets.c.number == before.number).values(phase=phase.value))
+            decided = copy.decide(connection, asked, writing=True)
+            for ticket in decided.over:
+                _remove(connection, ticket, now)
+            for number, phase in sorted(decided.changes.items()):
+                before = decided.before[number]
+                connection.execute(update(tickets).where(tickets.c.number == number).values(phase=phase.value))
                 if phase is Phase.RUNNING and before.phase is Phase.PAUSED:
                     append(connection, _event(EventKind.SEND_RESUMED, before, now))
                 elif phase is Phase.RUNNING:
-                    apply_record(connection, began(before.number))
-            if not changes and not expired:
-                return turn
-            return replace(turn, stamp=_count_change(connection, sender))
+                    apply_record(connection, began(number))
+            if not decided.saves:
+                return decided.turn
+            changed = [*decided.changes, *(ticket.number for ticket in decided.over)]
+            return replace(decided.turn, stamp=_count_change(connection, sender, changed))
 
-        found, turn = self._database.read(decided)
-        return self._database.write(work) if _changes(found, asking, turn) or _expired(found, kept, now) else turn
+        decided = self._database.read(decide)
+        return self._database.write(work) if decided.saves else decided.turn
 
     def pause(self, ticket: Ticket, *, now: datetime) -> None:
         """See ``sluice.ports.Ledger``."""
@@ -108,7 +116,7 @@ class SendQueue:
                     remedy="nothing to do: the send is tried again",
                 )
             append(connection, _event(EventKind.SEND_PAUSED, ticket, now))
-            _count_change(connection, ticket.sender)
+            _count_change(connection, ticket.sender, [ticket.number])
 
         self._database.write(work)
 
@@ -134,7 +142,7 @@ class SendQueue:
             mine = tickets.c.number == ticket.number
             if connection.execute(update(tickets).where(mine).values(phase=Phase.ENTERED.value)).rowcount == 0:
                 return Lost()
-            _count_change(connection, ticket.sender)
+            _count_change(connection, ticket.sender, [ticket.number])
             return _select_ticket(connection, ticket.number)
 
         return self._database.write(work)
@@ -152,7 +160,7 @@ class SendQueue:
 def remove_ticket(connection: Connection, ticket: Ticket) -> None:
     """Remove a ticket from the queue, within a transaction."""
     if connection.execute(delete(tickets).where(tickets.c.number == ticket.number)).rowcount:
-        _count_change(connection, ticket.sender)
+        _count_change(connection, ticket.sender, [ticket.number])
 
 
 def read_queues(connection: Connection, distributions: Collection[str], subscribers: Collection[str]) -> tuple[Ticket, ...]:
@@ -170,27 +178,9 @@ def _select_ticket(connection: Connection, number: int) -> Ticket:
     return read_ticket(connection.execute(select_tickets().where(tickets.c.number == number)).one())
 
 
-def _decide_turn(queue: Sequence[Ticket], kept: Collection[int], stamp: int, limit: int | None, now: datetime) -> QueueTurn:
-    alive = [replace(t, lease_until=FOREVER) if t.number in kept else t for t in queue]
-    others = [t.lease_until for t in queue if t.number not in kept and t.phase is not Phase.ENTERED]
-    return QueueTurn(stamp, dispatch.decide(alive, limit, now), min(others, default=None))
-
-
-def _changes(found: Sequence[Ticket], asking: Collection[int], turn: QueueTurn) -> list[tuple[Ticket, Phase]]:
-    """Return the phases that have to be saved for those that ask, with the tickets as they were."""
-    mine = [t for t in found if t.number in asking and t.number in turn.verdicts]
-    return [(t, phase) for t in mine if (phase := turn.verdicts[t.number].ticket.phase) is not t.phase]
-
-
-def _expired(found: Sequence[Ticket], kept: Collection[int], now: datetime) -> list[Ticket]:
-    """Return the tickets whose lease ran out; those in ``kept`` are alive, however late they are renewed."""
-    return [t for t in found if not t.live(now) and t.number not in kept]
-
-
-def _remove(connection: Connection, expired: Sequence[Ticket], now: datetime) -> None:
-    for ticket in expired:
-        connection.execute(delete(tickets).where(tickets.c.number == ticket.number))
-        append(connection, _event(EventKind.LEASE_EXPIRED, ticket, now, {"phase": ticket.phase.value}))
+def _remove(connection: Connection, expired: Ticket, now: datetime) -> None:
+    connection.execute(delete(tickets).where(tickets.c.number == expired.number))
+    append(connection, _event(EventKind.LEASE_EXPIRED, expired, now, {"phase": expired.phase.value}))
 
 
 def _event(kind: EventKind, ticket: Ticket, now: datetime, data: Mapping[str, JsonValue] | None = None) -> Event:
@@ -205,12 +195,12 @@ def _event(kind: EventKind, ticket: Ticket, now: datetime, data: Mapping[str, Js
     )
 
 
-def _stamp(connection: Connection, sender: str) -> int:
-    return connection.execute(select(queues.c.stamp).where(queues.c.sender == sender)).scalar_one_or_none() or 0
-
-
-def _count_change(connection: Connection, sender: str) -> int:
-    """Count a change of the queue, for all that watch it; returns the new stamp."""
-    stamp = _stamp(connection, sender) + 1
+def _count_change(connection: Connection, sender: str, numbers: Collection[int]) -> int:
+    """Count a change of these tickets of the queue, for all that watch it; returns the new stamp."""
+    stamp = read_stamp(connection, sender) + 1
     upsert(connection, queues, {"sender": sender}, {"stamp": stamp})
+    connection.execute(insert(queue_changes), [{"sender": sender, "stamp": stamp, "ticket": number} for number in numbers])
+    if stamp % CHANGES_KEPT == 0:
+        old = (queue_changes.c.sender == sender) & (queue_changes.c.stamp <= stamp - CHANGES_KEPT)
+        connection.execute(delete(queue_changes).where(old))
     return stamp

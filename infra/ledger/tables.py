@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, Meta
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Version of these tables. An older ledger is upgraded when it is opened (``schema.UPGRADES``), a newer one isn't opened."""
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -106,8 +106,9 @@ states = Table(
     Column("seen_at", UtcTime, nullable=True),
     Column("doubt", Text, nullable=False, server_default=""),
     Column("doubt_order", BigInteger, nullable=False, server_default="0"),
+    Index("states_by_distribution", "distribution"),
 )
-"""``read_back_at``, ``seen_at`` and ``doubt`` since version 4, ``doubt_order`` since version 5."""
+"""``read_back_at``, ``seen_at`` and ``doubt`` since version 4, ``doubt_order`` since version 5, the index since version 7."""
 
 built = Table(
     "built",
@@ -201,6 +202,15 @@ queues = Table(
     Column("stamp", BigInteger, nullable=False),
 )
 """Since version 2. The stamp grows with every change of a sender's queue: of its tickets and their phases, not of their leases."""
+
+queue_changes = Table(
+    "queue_changes",
+    metadata,
+    _name("sender", primary_key=True),
+    Column("stamp", BigInteger, primary_key=True, autoincrement=False),
+    Column("ticket", BigInteger, primary_key=True, autoincrement=False),
+)
+"""Since version 7. The tickets that changed with each of the last stamps of a sender's queue, those that are gone too."""
 
 writers = Table(
     "writers",

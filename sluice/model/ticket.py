@@ -111,6 +111,8 @@ class QueueTurn:
     stamp: int
     """The queue's stamp at the decision."""
     verdicts: Mapping[int, Verdict]
-    """Verdict by number, for every live ticket that wants a slot or has one, whichever run it belongs to."""
+    """Verdict by number, for each of the process' own tickets that wants a slot or has one."""
+    lost: frozenset[int]
+    """Numbers that asked and were taken over by another run."""
     until: datetime | None
-    """When the first lease of another holder ends; the queue must be looked at again then, whatever the stamp says."""
+    """When the first lease that is known ends; the queue must be looked at again then, whatever the stamp says."""

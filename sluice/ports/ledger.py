@@ -136,6 +136,7 @@ class Ledger(Protocol):
         *,
         limit: int | None,
         now: datetime,
+        told: Collection[int] = (),
     ) -> QueueTurn:
         """Decide on the whole queue of a sender and save the slots that it gives to ``asking``, all in one transaction.
 
@@ -147,8 +148,9 @@ class Ledger(Protocol):
             asking: Those of them whose hosts answer and that want a slot, or want theirs back after a pause.
             began: Returns the record of a ticket that begins to transfer; not called for one that goes on.
             limit: The sender's ``max_concurrent``; None is UNLIMITED_IN_PROCESS for each holder.
+            told: Those of them that know that they wait: no verdict says it again.
         Returns:
-            Verdicts on every ticket. A number of ``asking`` without a verdict was taken over by another run.
+            Verdicts on those of ``kept``.
         """
 
     def pause(self, ticket: Ticket, *, now: datetime) -> None:

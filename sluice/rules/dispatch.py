@@ -17,7 +17,7 @@ arrive for ever. One pass over the queue, and a sort of those whose turn it is.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -44,28 +44,25 @@ def decide(queue: Iterable[Ticket], limit: int | None, now: datetime) -> Mapping
     running = defaultdict[str, list[Ticket]](list)
     for ticket in counted:
         if ticket.phase is Phase.RUNNING:
-            running[_pool(ticket, limit)].append(ticket)
-    higher = _Higher(counted)
-    most = UNLIMITED_IN_PROCESS if limit is None else limit
+            running[pool_of(ticket, limit)].append(ticket)
+    counts, most = Counter((t.priority.rank, t.phase is Phase.RUNNING) for t in counted), most_in(limit)
     found: dict[int, Verdict] = {}
     line = []
     for ticket in counted:
         if ticket.priority.rank > highest:
-            found[ticket.number] = higher.verdict(ticket)
+            found[ticket.number] = behind_higher(ticket, counts)
         elif ticket.phase is Phase.RUNNING:
             found[ticket.number] = Started(ticket)
         else:
             line.append(ticket)
     before = Counter[str]()
     for ticket in sorted(line, key=lambda t: (t.phase is not Phase.PAUSED, t.number)):
-        pool = _pool(ticket, limit)
+        pool = pool_of(ticket, limit)
         if len(running[pool]) + before[pool] < most:
             found[ticket.number] = Started(replace(ticket, phase=Phase.RUNNING))
             running[pool].append(ticket)
         else:
-            whose = f"flow run {pool}" if limit is None else ticket.sender
-            what = f"{len(running[pool])} of {most} transfers of {whose} run ({_named(running[pool])}); {before[pool]} before it"
-            found[ticket.number] = Waiting(ticket, f"{_state(ticket)}: {what}")
+            found[ticket.number] = behind(ticket, running[pool][:NAMED_MAX], len(running[pool]), before[pool], limit)
             before[pool] += 1
     return found
 
@@ -82,31 +79,33 @@ def occupied(ticket: Ticket) -> Occupied:
     return Occupied(ticket, f"already being sent by flow run {ticket.holder}")
 
 
-class _Higher:
-    """Number of running and waiting tickets of higher priorities, counted once."""
-
-    def __init__(self, counted: list[Ticket]) -> None:
-        self._counts = Counter((t.priority.rank, t.phase is Phase.RUNNING) for t in counted)
-
-    def verdict(self, ticket: Ticket) -> Verdict:
-        run, wait = (
-            sum(n for (rank, runs), n in self._counts.items() if runs is kind and rank < ticket.priority.rank) for kind in (True, False)
-        )
-        what = " and ".join(text for count, text in ((run, f"{run} running"), (wait, f"{wait} waiting")) if count)
-        if ticket.phase is Phase.RUNNING:
-            return Pausing(ticket, f"pauses at the next block for higher priorities of {ticket.sender}: {what}")
-        return Waiting(ticket, f"{_state(ticket)}: priority {ticket.priority} goes after the higher ones of {ticket.sender}: {what}")
+def behind_higher(ticket: Ticket, counts: Mapping[tuple[int, bool], int]) -> Verdict:
+    """Return the verdict on a ticket that higher ones go before; ``counts`` by priority's rank and whether they run."""
+    run, wait = (sum(n for (rank, runs), n in counts.items() if runs is kind and rank < ticket.priority.rank) for kind in (True, False))
+    what = " and ".join(text for count, text in ((run, f"{run} running"), (wait, f"{wait} waiting")) if count)
+    if ticket.phase is Phase.RUNNING:
+        return Pausing(ticket, f"pauses at the next block for higher priorities of {ticket.sender}: {what}")
+    return Waiting(ticket, f"{_state(ticket)}: priority {ticket.priority} goes after the higher ones of {ticket.sender}: {what}")
 
 
-def _named(tickets: list[Ticket]) -> str:
-    shown = ", ".join(f"{ticket.distribution} to {ticket.subscriber}" for ticket in tickets[:NAMED_MAX])
-    return f"{shown} and {len(tickets) - NAMED_MAX} more" if len(tickets) > NAMED_MAX else shown
+def behind(ticket: Ticket, named: Sequence[Ticket], running: int, before: int, limit: int | None) -> Waiting:
+    """Return the verdict on a ticket whose pool is full: the first NAMED_MAX that run, how many do, and how many wait before it."""
+    whose = f"flow run {ticket.holder}" if limit is None else ticket.sender
+    shown = ", ".join(f"{each.distribution} to {each.subscriber}" for each in named)
+    more = f" and {running - NAMED_MAX} more" if running > NAMED_MAX else ""
+    what = f"{running} of {most_in(limit)} transfers of {whose} run ({shown}{more}); {before} before it"
+    return Waiting(ticket, f"{_state(ticket)}: {what}")
 
 
 def _state(ticket: Ticket) -> str:
     return "paused" if ticket.phase is Phase.PAUSED else "waiting"
 
 
-def _pool(ticket: Ticket, limit: int | None) -> str:
+def most_in(limit: int | None) -> int:
+    """Return the number of slots of a pool."""
+    return UNLIMITED_IN_PROCESS if limit is None else limit
+
+
+def pool_of(ticket: Ticket, limit: int | None) -> str:
     """Return the pool whose slots it takes: the sender's, or without a limit its own process'."""
     return ticket.holder if limit is None else ""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from infra.ledger.sql import SqlLedger
 from sluice.errors import UnreachableError
@@ -298,9 +298,15 @@ def test_a_failing_signing_is_kept_until_it_succeeds_and_told_after_a_failing_bu
     assert happens(EventKind.BUILT, 8) is None
 
 
+def go_back_before_version_7(connection: Connection) -> None:
+    connection.execute(text("DROP TABLE queue_changes"))
+    connection.execute(text("DROP INDEX states_by_distribution"))
+
+
 def test_a_ledger_of_version_5_keeps_its_failing_builds(ledger: SqlLedger, opener: Opener) -> None:
     ledger.record(Event(NOW, EventKind.BUILD_FAILED, "hq", "zone", data={"code": "SourceMissingError"}))
     with ledger._database._writers.begin() as older:
+        go_back_before_version_7(older)
         older.execute(text("ALTER TABLE failing DROP COLUMN operation"))
         older.execute(text("UPDATE schema_version SET version = 5"))
     assert [(each.distribution, each.operation) for each in opener().failing().values()] == [("zone", "build")]
@@ -310,6 +316,7 @@ def test_a_ledger_of_version_3_is_upgraded_and_keeps_what_it_has(ledger: SqlLedg
     ledger.record(event(EventKind.OFFERED), offered)
     ledger.accept_receipt(receipt(), "{}", event(EventKind.INSTALLED))
     with ledger._database._writers.begin() as older:
+        go_back_before_version_7(older)
         for column in ("read_back_at", "seen_at", "doubt", "doubt_order"):
             older.execute(text(f"ALTER TABLE states DROP COLUMN {column}"))
         for table in ("beliefs", "failing"):
@@ -329,6 +336,7 @@ def test_a_ledger_of_version_4_takes_every_order_for_older_than_the_doubts_that_
     sequence = ledger.next_sequence("hq", "helsinki-1")
     ledger.believe("hq", "helsinki-1", BELIEF, [], {"zone": lambda state: state.raise_doubt(Doubt("restored?", None, None, 0), NOW)})
     with ledger._database._writers.begin() as older:
+        go_back_before_version_7(older)
         older.execute(text("ALTER TABLE states DROP COLUMN doubt_order"))
         older.execute(text("UPDATE schema_version SET version = 4"))
     upgraded = opener()

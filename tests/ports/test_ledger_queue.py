@@ -1,11 +1,16 @@
 """The send queue's transactions, whatever database they are on; who decides is ``rules/dispatch.py``."""
 
 import sqlite3
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from infra.ledger import queue_copy, send_queue
+from infra.ledger.rows import read_ticket
 from infra.ledger.sql import open_ledger
 from infra.ledger.tables import SCHEMA_VERSION
 from sluice.errors import LeaseLostError
@@ -15,8 +20,9 @@ from sluice.model.order import Outcome, Receipt
 from sluice.model.revision import RevisionNumber
 from sluice.model.site import Priority
 from sluice.model.state import Record, State
-from sluice.model.ticket import Lost, Occupied, Pausing, Phase, QueueTurn, Started, Ticket, Waiting
+from sluice.model.ticket import Lost, Occupied, Pausing, Phase, QueueTurn, Started, Ticket, Verdict, Waiting
 from sluice.ports import Ledger
+from sluice.rules.dispatch import decide
 from tests.ports.conftest import Opener
 
 NOW = datetime(2026, 12, 1, 20, 0, 0, 123456, tzinfo=UTC)
@@ -214,6 +220,71 @@ def test_a_look_tells_what_is_cancelled(ledger: Ledger, opener: Opener) -> None:
     assert [e.event.data for e in ledger.events()] == [{"name": "night", "by": ""}, {"name": "night", "by": "anna"}]
 
 
+def test_processes_that_follow_what_changed_decide_by_the_rule(ledger: Ledger, opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(send_queue, "CHANGES_KEPT", 4)  # so that one who didn't look for a while has to read everything
+    processes: dict[str, Ledger] = {"run-1": ledger, "run-2": opener()}
+    chance, now, kinds_said = Random(12), NOW, set[type]()
+
+    def unleased(said: Verdict) -> Verdict:
+        return replace(said, ticket=replace(said.ticket, lease_until=NOW))
+
+    def own(holder: str) -> list[Ticket]:
+        return [t for t in ledger.snapshot().tickets if t.holder == holder]
+
+    def breaks(_: int) -> Record:
+        raise ZeroDivisionError
+
+    for step in range(120):
+        holder = chance.choice(list(processes))
+        process, mine, limit = processes[holder], own(holder), chance.choice([2, 3])
+        match chance.choice(["enter", "enter", "pause", "release", "finish", "late", "break"]):
+            case "enter":
+                enter(process, f"host-{step}", chance.choice(list(Priority)), holder=holder, now=now)
+            case "pause" if running := [t for t in mine if t.phase is Phase.RUNNING]:
+                process.pause(running[0], now=now)
+            case "release" if running := [t for t in mine if t.phase is Phase.RUNNING]:
+                process.release(running[-1], record(EventKind.SENT, running[-1].subscriber))
+            case "finish" if mine:
+                process.finish(chance.choice(mine))
+            case "late":
+                now += timedelta(seconds=LEASE / 2)
+                process.renew([t.number for t in mine], lease_seconds=LEASE, now=now)
+            case "break" if mine:
+                numbers = [t.number for t in mine]
+                with suppress(ZeroDivisionError):
+                    process.take_turns("hq", numbers, numbers, breaks, limit=limit, now=now)
+        if chance.random() < 0.7:
+            before = ledger.snapshot().tickets
+            mine = [t for t in before if t.holder == holder]
+            asking = [t for t in mine if t.phase is not Phase.RUNNING and chance.random() < 0.8]
+            queue = [replace(t, phase=Phase.READY) if t in asking and t.phase is Phase.ENTERED else t for t in before]
+            alive = [replace(t, lease_until=now + timedelta(days=1)) if t.holder == holder else t for t in queue]
+            wanted = [unleased(said) for said in decide(alive, limit, now).values() if said.ticket.holder == holder]
+            said = turns(process, *asking, kept=tuple(mine), limit=limit, now=now)
+            assert [unleased(each) for _, each in sorted(said.verdicts.items())] == sorted(wanted, key=lambda each: each.ticket.number)
+            assert said.lost == set()
+            kinds_said |= {type(each) for each in wanted}
+    assert kinds_said == {Started, Waiting, Pausing}
+
+
+def test_a_decision_reads_what_changed_and_says_what_starts_however_many_wait(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    tickets = [enter(ledger, f"host-{n}") for n in range(60)]
+    turns(ledger, *tickets, limit=2)
+    turns(ledger, *tickets[2:], kept=tuple(tickets[:2]), limit=2)
+    read = list[object]()
+    monkeypatch.setattr(queue_copy, "read_ticket", lambda row: read.append(row) or read_ticket(row))
+    ledger.finish(tickets[0])
+    waiting = {t.number for t in tickets[2:]}
+    began = [t.subscriber for t in tickets]
+    numbers = {t.number: t.subscriber for t in tickets}
+    said = ledger.take_turns(
+        "hq", waiting | {tickets[1].number}, waiting, lambda n: record(EventKind.SEND_STARTED, numbers[n]), limit=2, now=NOW, told=waiting
+    )
+    assert len(read) <= 2, "the one that is over isn't there any more"
+    assert {n: type(verdict) for n, verdict in said.verdicts.items()} == {tickets[1].number: Started, tickets[2].number: Started}
+    assert kinds(ledger)[-1] == (EventKind.SEND_STARTED, began[2])
+
+
 def test_ticket_numbers_are_never_given_twice(ledger: Ledger) -> None:
     numbers = []
     for _ in range(3):
@@ -240,6 +311,7 @@ def test_a_ledger_of_version_1_is_upgraded_with_its_queue(tmp_path: Path) -> Non
     connection = sqlite3.connect(path)
     made = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")}
     of_version_1 = {"schema_version", "events", "states", "built", "sequences", "receipts", "cancels", "tickets"}
+    connection.execute("DROP INDEX states_by_distribution")
     for name in made - of_version_1:
         connection.execute(f"DROP TABLE {name}")
     for name in ("read_back_at", "seen_at", "doubt", "doubt_order"):

@@ -2,8 +2,8 @@
 
 A claim's ``Turn`` is kept by the watch from the moment it is entered: its lease is renewed with all the others', one write a third of a
 lease. Twice a second the watch reads the queue's stamp; only if that moved, somebody asked or another's lease ended it has the ledger
-decide on the whole queue, for all of its own tickets at once. A decision wakes the holder that waits for it: a task without a thread, or
-a transfer that paused between two blocks.
+decide, for all of its own tickets at once. A decision wakes the holder that waits for it: a task without a thread, or a transfer that
+paused between two blocks. One that goes on waiting is told anew why every two seconds, so that a decision costs what it starts.
 
 A process that can't renew for a whole lease takes all of its turns for lost, as the others by then do. Until it knows, because it stood
 still or its ledger doesn't answer, none of its transfers sends on: each pauses, which asks the ledger whether its ticket is still its own.
@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from sluice.errors import LeaseLostError, LedgerError, SluiceError
 from sluice.model.state import Record
-from sluice.model.ticket import Pausing, QueueLook, QueueTurn, Started, Ticket, Verdict, Waiting
+from sluice.model.ticket import Pausing, QueueLook, QueueTurn, Started, Ticket, Waiting
 from sluice.ports import Clock, Ledger
 
 LEASE_SECONDS = 30.0
@@ -26,6 +26,8 @@ LEASE_SECONDS_MIN = 2.0
 """A shorter lease would end between two looks that renew it."""
 LOOK_SECONDS = 0.5
 """Between two looks at the stamp while a ticket waits or is transferred."""
+TELL_SECONDS = 2.0
+"""Between two times at which those that wait are told how many are before them."""
 SIGN_SECONDS = 25.0
 """Between two signs of life of a paused transfer: the agent counts ten minutes of silence as the sender's end."""
 
@@ -59,7 +61,7 @@ class Turn:
         """Makes the record that is saved with the slot; None if it was recorded before."""
         self._watch, self._on_lost = watch, on_lost
         self._pause_ended = threading.Event()
-        self._on_decision: Callable[[], None] = _ignore
+        self._on_decision: Callable[[], None] = lambda: None
 
     @property
     def must_pause(self) -> bool:
@@ -87,7 +89,7 @@ class Turn:
             SendCancelledError: Somebody cancelled it.
         """
         self._pause_ended.clear()
-        self._on_decision = _ignore
+        self._on_decision = lambda: None
         began = self._watch.save_pause(self)
         while not self._pause_ended.wait(SIGN_SECONDS):
             keep_alive()
@@ -122,7 +124,7 @@ class QueueWatch:
         self._look_now = self.is_closed = False
         self._stamp = -1
         self._until: datetime | None = None
-        self._renewed = self._looked = clock.now()
+        self._renewed = self._looked = self._told_at = clock.now()
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
 
     @property
@@ -247,25 +249,27 @@ class QueueWatch:
         # After a standstill of this machine a lease that ended says nothing until every process had time to renew.
         stood_still = now - self._looked > timedelta(seconds=self.lease_seconds / 3 + LOOK_SECONDS)
         judged = self._looked if stood_still and turns else now
-        self._take(turns, asking, self._decide(turns, asking, judged))
+        told = [number for number, turn in asking.items() if isinstance(turn.decision, Waiting)]
+        if now - self._told_at >= timedelta(seconds=TELL_SECONDS):
+            told, self._told_at = [], now
 
-    def _decide(self, turns: dict[int, Turn], asking: dict[int, Turn], now: datetime) -> QueueTurn:
         def began(number: int) -> Record:
             make = asking[number].began
             if make is None:
                 raise ValueError(f"ticket {number} began before")
             return make()
 
-        return self._ledger.take_turns(self._sender, turns.keys(), asking.keys(), began, limit=self._limit, now=now)
+        own = self._sender, turns.keys(), asking.keys()
+        self._take(turns, asking, self._ledger.take_turns(*own, began, limit=self._limit, now=judged, told=told))
 
     def _take(self, turns: dict[int, Turn], asking: dict[int, Turn], decided: QueueTurn) -> None:
         self._stamp, self._until = decided.stamp, decided.until
-        for number, turn in turns.items():
-            verdict: Verdict | None = decided.verdicts.get(number)
+        for number in decided.lost:
+            self._deliver(turns[number], _lost(turns[number].ticket))
+        for number, verdict in decided.verdicts.items():
+            turn = turns[number]
             if number not in asking:
                 turn.preempted = turn.has_slot and isinstance(verdict, Pausing)
-            elif verdict is None:
-                self._deliver(turn, _lost(turn.ticket))
             elif isinstance(verdict, Pausing):  # it was given a slot by a look whose answer got lost
                 self._deliver(turn, Started(verdict.ticket))
                 turn.preempted = True
@@ -294,7 +298,3 @@ def _lost(ticket: Ticket, why: str = "its lease ran out") -> LeaseLostError:
         f"ticket {ticket.number} ({ticket.distribution} to {ticket.subscriber}) was given away: {why}",
         remedy="nothing to do: it is tried again",
     )
-
-
-def _ignore() -> None:
-    return
