@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,22 +47,20 @@ _CLOCKS_APART = timedelta(minutes=5)
 """Most by which the server's clock may be behind ours if no start is to be lost."""
 
 
-async def read_deployments(client: PrefectClient, flows: list[str]) -> dict[str, DeploymentResponse]:
-    """Return all deployments of flows with these names and all that carry Sluice's tag, by full name."""
-    names: dict[Any, str] = {}
+async def read_deployments(client: PrefectClient, flows: Collection[str]) -> dict[str, DeploymentResponse]:
+    """Return all deployments of flows with these names and all that carry Sluice's tag, by full name; each is read once.
+
+    A flow at a time: within one their names, by which the server sorts them, don't repeat, so that no page misses one.
+    """
     found: dict[str, DeploymentResponse] = {}
-    filters: list[dict[str, Any]] = [
-        {"flow_filter": FlowFilter(name=FlowFilterName(any_=flows))},
-        {"deployment_filter": DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))},
-    ]
-    for query in filters:
+    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    others = {flow.name for flow in await client.read_flows(deployment_filter=tagged, limit=PAGE)}.difference(flows)
+    for flow in (*flows, *sorted(others)):
+        only, of_flow = tagged if flow in others else None, FlowFilter(name=FlowFilterName(any_=[flow]))
         offset = 0
-        while page := await client.read_deployments(**query, limit=PAGE, offset=offset):
+        while page := await client.read_deployments(flow_filter=of_flow, deployment_filter=only, limit=PAGE, offset=offset):
+            found |= {f"{flow}/{deployment.name}": deployment for deployment in page}
             offset += len(page)
-            for deployment in page:
-                if deployment.flow_id not in names:
-                    names[deployment.flow_id] = (await client.read_flow(deployment.flow_id)).name
-                found[f"{names[deployment.flow_id]}/{deployment.name}"] = deployment
             if len(page) < PAGE:
                 break
     return found
