@@ -60,8 +60,8 @@ def read_states(
     connection: Connection, distributions: Collection[str], subscribers: Collection[str]
 ) -> dict[tuple[str, str], CurrentState]:
     """Return the states about these names."""
-    found = [read_state(row) for part in about(states, distributions, subscribers) for row in connection.execute(select(states).where(part))]
-    return {(each.subscriber, each.distribution): each for each in found}
+    rows = (row for part in about(states, distributions, subscribers) for row in connection.execute(select(states).where(part)))
+    return {(row.subscriber, row.distribution): read_state(row) for row in rows}
 
 
 def about(table: Table, distributions: Collection[str], subscribers: Collection[str]) -> Iterator[ColumnElement[bool]]:

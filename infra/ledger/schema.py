@@ -8,7 +8,18 @@ from typing import Any
 from sqlalchemy import Column, Connection, func, insert, inspect, select, text, update
 from sqlalchemy.schema import CreateColumn
 
-from infra.ledger.tables import SCHEMA_VERSION, beliefs, failing, metadata, queue_changes, queues, schema_version, sequences, states, writers
+from infra.ledger.tables import (
+    SCHEMA_VERSION,
+    beliefs,
+    failing,
+    metadata,
+    queue_changes,
+    queues,
+    schema_version,
+    sequences,
+    states,
+    writers,
+)
 
 CREATION_LOCK = 0x536C75696365
 """Number of PostgreSQL's advisory lock that is held while the tables are created."""

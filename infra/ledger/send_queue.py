@@ -1,5 +1,5 @@
-"""The send queue's transactions (D9, D10). ``sluice/rules/dispatch.py`` is the rule, by which ``queue_copy.py`` decides; here the decision is
-saved before it is acted on.
+"""The send queue's transactions (D9, D10). ``sluice/rules/dispatch.py`` is the rule, by which ``queue_copy.py`` decides; here the
+decision is saved before it is acted on.
 
 A ticket whose lease ran out is removed when another one enters or starts, in the same transaction in which its slot is given away; so
 its late holder finds no row and gets LeaseLostError, and never do more than the limit run.
@@ -64,7 +64,8 @@ class SendQueue:
         """See ``sluice.ports.Ledger``."""
 
         def work(connection: Connection) -> QueueLook:
-            return QueueLook(read_stamp(connection, sender), {r.name: r.at for r in connection.execute(select(cancels.c.name, cancels.c.at))})
+            found = connection.execute(select(cancels.c.name, cancels.c.at))
+            return QueueLook(read_stamp(connection, sender), {row.name: row.at for row in found})
 
         return self._database.read(work)
 

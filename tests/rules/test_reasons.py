@@ -360,9 +360,9 @@ def test_what_the_site_no_longer_has_but_a_subscriber_holds_is_listed() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "count"),
-    [({"subscriber": "helsinki-1"}, 1), ({"distribution": "zone"}, 1), ({"subscriber": "x"}, 0), ({"distribution": "x"}, 0)],
+    [({"subscribers": ["helsinki-1"]}, 1), ({"distributions": ["zone"]}, 1), ({"subscribers": ["x"]}, 0), ({"distributions": ["x"]}, 0)],
 )
-def test_rows_can_be_asked_for_by_name(wanted: dict[str, str], count: int) -> None:
+def test_rows_can_be_asked_for_by_name(wanted: dict[str, list[str]], count: int) -> None:
     read: Callable[..., Sequence[object]] = status_rows
     assert len(read(site(), snapshot(), NOW, **wanted)) == count
 
