@@ -175,7 +175,7 @@ def test_plan_apply_and_detach(shell: Shell) -> None:
     planned = shell("plan", "--json")
     assert planned.code == 0, planned.err
     before = json.loads(planned.out)
-    assert set(before) == {"create", "update", "adopt", "keep", "delete", "send", "links", "refresh"}
+    assert set(before) == {"create", "update", "adopt", "keep", "delete", "digest", "send", "links", "refresh"}
     (made,) = [each for each in before["create"] if each["name"] == "build/greeting"]
     assert made["differs"]["parameters"] == {"found": None, "wanted": {"distribution": "greeting"}}
     assert [(send["subscriber"], send["distribution"], send["revision"]) for send in before["send"]] == [

@@ -128,7 +128,7 @@ def test_an_unexpected_error_says_where_its_traceback_is(
 
 
 def test_a_file_this_account_may_not_read_is_an_expected_error(sluice: Sluice, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/srv/hq/ledger.db")
 
     monkeypatch.setattr("cli.status.site_snapshot", refused)
