@@ -10,7 +10,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "init": ("sluice init site",),
     "validate": ("sluice validate", "sluice validate site", "sluice --site site validate --json"),
     "plan": ("sluice plan", "sluice plan --exit-code --json", "sluice plan --save plan.json --markdown plan.md"),
-    "apply": ("sluice apply --dry-run", "sluice apply --yes", "sluice apply --reviewed plan.json"),
+    "apply": ("sluice apply --dry-run", "sluice apply", "sluice apply --yes"),
     "up": ("sluice up", "sluice up --port 4300"),
     "build": ("sluice build greeting", "sluice build greeting --rebaseline --dry-run"),
     "sign": ("sluice sign greeting",),

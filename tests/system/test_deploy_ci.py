@@ -118,7 +118,7 @@ def test_a_reviewed_change_is_applied_once_an_invalid_or_uncommitted_one_not_at_
     planned = checkout.run("plan")
     assert planned.returncode == 0, planned.stdout + planned.stderr
     assert "update deployment build/ci-zone\n    schedule: every 1 h (UTC)\n" in planned.stdout
-    assert "### Sluice: in Prefect 1 to update\n" in checkout.summary.read_text()
+    assert "### Sluice: in Prefect 3 to update\n" in checkout.summary.read_text()
     assert "! update deployment build/ci-zone\n      schedule: every 1 h (UTC)\n" in checkout.summary.read_text()
     live = checkout.live.resolve()
 
@@ -377,7 +377,7 @@ def test_a_plan_that_isnt_the_reviewed_one_is_refused_before_anything_is_placed(
     refused = checkout.run("apply")
     assert (refused.returncode, checkout.live.resolve()) == (15, live), refused.stdout
     assert "    schedule: every 3 h (UTC) -> every 2 h (UTC)\n" in refused.stdout
-    assert "doesn't say what would be done now: update deployment build/stale-zone (schedules)" in refused.stdout
+    assert re.search(r"doesn't say what would be done now: .*update deployment build/stale-zone \([a-z, ]*schedules", refused.stdout)
     assert "this isn't the plan that was reviewed; nothing was changed" in checkout.summary.read_text()
     assert checkout.sluice("plan", "--exit-code", site=other).returncode == 0, "nothing was changed in Prefect either"
 
