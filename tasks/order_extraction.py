@@ -26,8 +26,8 @@ async def order_extraction(context: RunContext, target: ExtractTarget, demand: D
         SluiceError: The host can't be reached, or its receipt can't be believed.
     """
     session = context.session
-    priority = session.work.site.distribution(target.distribution).priority
-    assignment = Assignment(*target.pair, target.revision, priority=priority)
+    distribution = session.work.site.distribution(target.distribution)
+    assignment = Assignment(*target.pair, target.revision, priority=distribution.priority)
     extraction = session.make_extraction(assignment, check=target.is_check, demand=demand)
     try:
         if (done := await claimed(session, extraction, instead=MEANWHILE)) is not None:
@@ -40,7 +40,7 @@ async def order_extraction(context: RunContext, target: ExtractTarget, demand: D
             async def extracting(on_event: Callable[[AgentEvent], None]) -> DeliveryResult:
                 return await session.extracting(extraction.extract, on_event)
 
-            shown = shown_phases(session.work.site.distribution(target.distribution), context.hosts)
-            return await PhaseRuns(assignment, extraction.recipe(), shown, list(map(allow_failure, context.after))).observe(extracting)
+            shown = shown_phases(distribution, context.hosts)
+            return await PhaseRuns(assignment, distribution, shown, list(map(allow_failure, context.after))).observe(extracting)
     finally:
         await session.blocking(extraction.leave)

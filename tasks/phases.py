@@ -23,10 +23,10 @@ from prefect.tasks import Task
 from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.deliver.under_way import BOARD
 from sluice.errors import SluiceError, UndoFailedError, error_from_code
+from sluice.model.action import ACTIONS_MAX
 from sluice.model.agent_event import AgentEvent, ExtractPhase
 from sluice.model.assignment import Assignment
 from sluice.model.order import ActionReport
-from sluice.model.recipe import RenderedRecipe
 from sluice.model.site import Distribution, ShownPhases
 from sluice.rules.wording import counted
 from tasks.progress import say, shown
@@ -39,6 +39,8 @@ LONG_SECONDS = 3.0
 """A phase that lasts longer is long (J6)."""
 FULL_UP_TO = 100
 """Subscribers of a run up to which all phases are shown."""
+MILESTONES_MAX = 3 * ACTIONS_MAX + 1
+"""Reports of actions and undos, and what was taken back: more an extraction hasn't."""
 _ORDER = list(ExtractPhase)
 _WORDS = set(ExtractPhase)
 
@@ -108,24 +110,26 @@ def shown_phases(distribution: Distribution, hosts: int) -> ShownPhases:
 class PhaseRuns:
     """The phases of one extraction. Made and used in the run's loop; ``on_event`` may be called from any thread."""
 
-    def __init__(self, assignment: Assignment, recipe: RenderedRecipe | None, shown_phases: ShownPhases, after: Sequence[Any]) -> None:
+    def __init__(self, assignment: Assignment, distribution: Distribution, shown: ShownPhases, after: Sequence[Any]) -> None:
         """Begin with none.
 
         Args:
-            recipe: Tells which actions there are.
             after: Ends of the task runs that came before.
         """
         self._assignment = assignment
-        self._shown = shown_phases
+        self._shown = shown
         self.last: list[Any] = list(after)
         """What the next task run comes after."""
         absent = {ExtractPhase.ROLL_BACK}
-        absent |= set() if recipe and recipe.pre_actions else {ExtractPhase.PRE_ACTIONS}
-        absent |= set() if recipe and recipe.post_actions else {ExtractPhase.POST_ACTIONS}
+        absent |= set() if distribution.pre_actions else {ExtractPhase.PRE_ACTIONS}
+        absent |= set() if distribution.post_actions else {ExtractPhase.POST_ACTIONS}
         self._expected = [phase for phase in ExtractPhase if phase not in absent]
         self._bars: asyncio.Queue[_Bar | None] = asyncio.Queue()
         self._bar: _Bar | None = None
         self._begun: set[ExtractPhase] = set()
+        self._heard, self._told = set[ExtractPhase](), 0
+        """Phases whose beginning was taken, and how much was told of them: a hostile agent sends no end of events."""
+        self._is_over = self._was_told_why = False
         self._loop = asyncio.get_running_loop()
 
     async def observe(self, extracting: Callable[[Callable[[AgentEvent], None]], Awaitable[T]]) -> T:
@@ -145,13 +149,19 @@ class PhaseRuns:
     def on_event(self, event: AgentEvent) -> None:
         """Take an event of the agent."""
         BOARD.of(self._assignment).on_event(event)
-        if event.phase in _WORDS:
-            self._loop.call_soon_threadsafe(self._take, ExtractPhase(event.phase), event)
+        if event.phase not in _WORDS:
+            return
+        phase = ExtractPhase(event.phase)
+        tells = event.report is not None or (phase is ExtractPhase.ROLL_BACK and event.done > 0)
+        if phase not in self._heard or (tells and self._told < MILESTONES_MAX):
+            self._heard.add(phase)
+            self._told += tells
+            self._loop.call_soon_threadsafe(self._take, phase, event)
 
     def _take(self, phase: ExtractPhase, event: AgentEvent) -> None:
         bar = self._bar
-        if bar is None and phase is ExtractPhase.ROLL_BACK:
-            return  # of an earlier extraction, whose agent was killed
+        if self._is_over or (bar is None and phase is ExtractPhase.ROLL_BACK):
+            return  # of a thread that wasn't told yet; or of an earlier extraction, whose agent was killed
         if bar is None and phase is ExtractPhase.EXTRACT:
             self._expected = [phase]  # of an agent without the feature: all that it does
         if bar is None or _ORDER.index(phase) > _ORDER.index(bar.phase):  # else a late sign of life
@@ -173,14 +183,20 @@ class PhaseRuns:
         """Return the end of a phase that the next one, or a roll back, follows."""
         if event.failure is None or self._bar is None:
             return Completed()
+        self._was_told_why = True
         error = error_from_code(event.failure.code, event.failure.message, event.failure.remedy)
         self._bar.tell(str(error), logging.WARNING)
         return failed(error)
 
     def _finish(self, result: DeliveryResult | BaseException | None) -> None:
         """Settle the phase under way by the receipt, or by what went wrong without one."""
+        self._is_over = True
+        if self._bar is None and isinstance(result, BaseException) and not isinstance(result, Exception):
+            self._expected = []  # cancelled before anything began
+        if result is None and self._bar is None:
+            self._expected = []  # another run extracts it
         error = result.error if isinstance(result, DeliveryResult) else result
-        bar = self._bar or (self._begin(self._expected[0]) if error is not None else None)
+        bar = self._bar or (self._begin(self._expected[0]) if error is not None and self._expected else None)
         if bar is not None:
             if isinstance(result, DeliveryResult):
                 text, level = f"{result.state}; {result.error or result.reason}", logging.ERROR if result.error else logging.INFO
@@ -192,16 +208,16 @@ class PhaseRuns:
         match result:
             case None:
                 return Completed(name="Lacks contents", message="its tree lacks contents, which are sent now")
-            case DeliveryResult(error=error) if bar.phase is ExtractPhase.ROLL_BACK and not isinstance(error, UndoFailedError):
+            case DeliveryResult(error=SluiceError() as error) if self._was_told_why and not isinstance(error, UndoFailedError):
                 return Completed(name="Rolled back", message=str(error))
             case DeliveryResult():
                 return state_of(result)
             case SluiceError():
                 return failed(result)
-            case asyncio.CancelledError():
-                return Cancelled(message="the run was cancelled; the agent ends or undoes what it had begun")
-            case _:
+            case Exception():
                 return failed(SluiceError(f"{type(result).__name__}: {result}", remedy="report it: this is a bug"))
+            case _:
+                return Cancelled(message="the run was cancelled; the agent ends or undoes what it had begun")
 
     async def _show(self) -> None:
         """Make a task run of each phase as it begins, and of those that never came at the end."""

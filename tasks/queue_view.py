@@ -28,10 +28,12 @@ _ORDER = [Phase.RUNNING, Phase.PAUSED, Phase.READY, Phase.ENTERED]
 async def queue_shown(work: Workplace) -> AsyncIterator[None]:
     """Show the send queue while a run sends, if that takes some seconds."""
     view = _View(work)
-    async with repeated(view.update):
-        yield
-    if view.stamp is not None:
-        await view.update(is_last=True)
+    try:
+        async with repeated(view.update):
+            yield
+    finally:
+        if view.stamp is not None:
+            await view.update(is_last=True)
 
 
 class _View:
@@ -41,21 +43,24 @@ class _View:
         """Of the queue when it was last looked at; None: not yet."""
 
     async def update(self, *, is_last: bool = False) -> None:
-        """Show the queue if it has changed; a server that is busy mustn't stop a transfer."""
+        """Show the queue if it has changed; neither a server nor a ledger that is busy stops a transfer by that."""
+        try:
+            await self._update(is_last=is_last)
+        except Exception as error:  # noqa: BLE001 - what is shown decides nothing
+            log().debug("the send queue isn't shown: %s", error)
+
+    async def _update(self, *, is_last: bool) -> None:
         distributor, ledger = self._work.distributor, self._work.ledger
         stamp = (await asyncio.to_thread(ledger.look, distributor.name)).stamp
         if stamp == self.stamp and not is_last:
             return
-        self.stamp, now = stamp, self._work.clock.now()
-        tickets = (await asyncio.to_thread(ledger.snapshot)).tickets
+        now, tickets = self._work.clock.now(), (await asyncio.to_thread(ledger.snapshot)).tickets
         live = sorted((t for t in tickets if t.sender == distributor.name and t.live(now)), key=lambda t: t.number)
         if live and live[0].holder != self._work.flow_run and not is_last:
             return
-        try:
-            async with get_client() as client:
-                await self._show(client, live)
-        except Exception as error:  # noqa: BLE001 - what is shown decides nothing
-            log().debug("the send queue isn't shown: %s", error)
+        async with get_client() as client:
+            await self._show(client, live)
+        self.stamp = stamp
 
     async def _show(self, client: PrefectClient, tickets: list[Ticket]) -> None:
         distributor = self._work.distributor

@@ -72,7 +72,8 @@ async def deliver(context: RunContext, delivery: Delivery) -> DeliveryResult:
     """Send, retry while the ledger says so, and have it extracted if that follows at once."""
     session, each = context.session, delivery.assignment
     names = each.distribution, str(each.revision), each.subscriber
-    shown = shown_phases(session.work.site.distribution(each.distribution), context.hosts)
+    distribution = session.work.site.distribution(each.distribution)
+    shown = shown_phases(distribution, context.hosts)
     after: list[Any] = list(map(allow_failure, context.after))
     retry: RetryAt | None = None
     try:
@@ -89,7 +90,7 @@ async def deliver(context: RunContext, delivery: Delivery) -> DeliveryResult:
                 after = [allow_failure(state)]
             if (done := session.rows.pop(each.pair, None)) is None:
                 await state.aresult()  # raises what is a bug
-                phases = PhaseRuns(each, delivery.recipe, shown, after)
+                phases = PhaseRuns(each, distribution, shown, after)
                 done, after = await _extracted(session, delivery, phases), phases.last
             if done is not None and (done.error is None or delivery.next_try is None):
                 return done

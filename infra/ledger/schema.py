@@ -49,8 +49,7 @@ def _add_operations(connection: Connection) -> None:
 def _add_queue_changes(connection: Connection) -> None:
     """Upgrade to version 7."""
     queue_changes.create(connection)
-    for index in states.indexes:
-        index.create(connection)
+    next(index for index in states.indexes if index.name == "states_by_distribution").create(connection)
 
 
 def _add_columns(connection: Connection, *columns: Column[Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Pending, Running
+from prefect.states import Pending, Running
 
 from infra.orchestrator.own_runs import run_here
 from infra.transports.local import LocalTransport
@@ -50,59 +50,53 @@ def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealSite:
     return site
 
 
-def distribute() -> State[Any]:
-    return asyncio.run(run_here(import_module("flows.distribute").distribute, {"distribution": "own"}, "distribute/own"))
+def run(flow: str, name: str, **parameters: str) -> State[Any]:
+    return asyncio.run(run_here(getattr(import_module(f"flows.{flow}"), flow), parameters, f"{flow}/{name}"))
 
 
-def test_a_run_belongs_to_its_deployment_as_soon_as_there_is_one(real: RealSite) -> None:
-    before = as_seen(distribute(), tasks=5)
-    assert before.run.deployment_id is None
-    assert {"distribution:own", "revision:1.1", "priority:high"} <= set(before.run.tags)
+def deployment(name: str) -> Any:
+    async def read() -> Any:
+        async with get_client() as client:
+            return await client.read_deployment_by_name(name)
+
+    return asyncio.run(read())
+
+
+def test_a_run_has_its_tags_and_belongs_to_its_deployment_as_soon_as_there_is_one(real: RealSite) -> None:
+    before = as_seen(run("distribute", "own", distribution="own"), tasks=5)
     assert before.run.name == "distribute own 1.1 → 1 Subscriber"
+    assert {"distribution:own", "revision:1.1", "priority:high"} <= set(before.run.tags)
+    assert as_seen(run("extract", "hq", distributor="hq"), tasks=0).run.deployment_id is None
 
     asyncio.run(apply(load_site(real.directory)))
-
-    async def deployment() -> Any:
-        async with get_client() as client:
-            return await client.read_deployment_by_name("distribute/own")
-
-    found = asyncio.run(deployment())
+    text = deployment("build/own").description
     for line in ("- priority high", "- build every 2 h (", "- send web: never", "- extract immediately", "- refresh never"):
-        assert line in found.description
-    after = as_seen(distribute(), tasks=2)
-    assert (after.run.deployment_id, after.run.state_type.value if after.run.state_type else "") == (found.id, "COMPLETED")
-    assert after.run.parameters == {"distribution": "own"}
-    assert {"sluice", "distribution:own", "revision:1.1", "priority:high"} <= set(after.run.tags)
+        assert line in text
+    after = as_seen(run("extract", "hq", distributor="hq"), tasks=0)
+    assert (after.run.deployment_id, after.run.state_name) == (deployment("extract/hq").id, "Nothing due")
+    assert "distributor:hq" in after.run.tags
 
 
-def test_a_run_that_would_have_to_wait_for_another_of_its_deployment_belongs_to_none(real: RealSite) -> None:
-    """A command does what it was asked for; a run that waits in Prefect would be taken by a worker."""
+def test_a_run_of_a_deployment_with_a_limit_belongs_to_none_and_takes_no_slot(real: RealSite) -> None:
+    """A command does what it was asked for, also while a worker builds, and frees no slot of that worker."""
     asyncio.run(apply(load_site(real.directory)))
 
-    async def other() -> Any:
+    async def taken() -> None:
         async with get_client() as client:
-            found = await client.read_deployment_by_name("distribute/own")
-            run = await client.create_flow_run_from_deployment(found.id)
-            await client.set_flow_run_state(run.id, Pending())
-            await client.set_flow_run_state(run.id, Running())
-            return run.id
+            working = await client.create_flow_run_from_deployment(deployment_id)
+            await client.set_flow_run_state(working.id, Pending())
+            await client.set_flow_run_state(working.id, Running())
 
-    async def of_it(id_: Any) -> list[Any]:
-        async with get_client() as client:
-            deployment = (await client.read_flow_run(id_)).deployment_id
-            found = [run.id for run in await client.read_flow_runs() if run.deployment_id == deployment]
-            await client.set_flow_run_state(id_, Completed())
-            return found
-
-    busy = asyncio.run(other())
-    seen = as_seen(distribute(), tasks=5)
-    assert seen.run.deployment_id is None
-    assert asyncio.run(of_it(busy)) == [busy]
+    deployment_id = deployment("distribute/own").id
+    asyncio.run(taken())
+    assert as_seen(run("distribute", "own", distribution="own"), tasks=5).run.deployment_id is None
+    limit = deployment("distribute/own").global_concurrency_limit
+    assert (limit.limit, limit.active_slots) == (1, 1)
 
 
 def test_the_next_times_of_a_distributor_stand_in_one_table(real: RealSite) -> None:
     asyncio.run(apply(load_site(real.directory)))
-    distribute()
+    run("distribute", "own", distribution="own")
 
     async def tables() -> list[Any]:
         async with get_client() as client:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from prefect.client.schemas.objects import State
+from prefect.tasks import Task
 
+from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.deliver.under_way import Step
+from sluice.errors import LockedTargetError
 from sluice.model.agent_event import AgentEvent
-from tasks import progress
+from sluice.model.assignment import Assignment
+from sluice.model.order import ActionReport
+from sluice.model.revision import RevisionNumber
+from sluice.model.site import Distribution, DistributionType, ShownPhases
+from sluice.model.state import State as PairState
+from tasks import phases, progress
+from tasks.phases import PhaseRuns
 
 LOOKS = 200
 """Most turns of the loop until a line is there."""
@@ -60,3 +72,56 @@ def test_what_is_over_soon_and_an_agent_that_flips_its_phases_say_nothing(
     monkeypatch.setattr(progress, "SILENT_SECONDS", 0.0)
     monkeypatch.setattr(progress, "UPDATE_SECONDS", 3600.0)
     assert told(caplog, *[AgentEvent(f"phase {n}", 0, 0) for n in range(10)]) == ["oslo ← zone 1.1: phase 0"]
+
+
+def test_a_hostile_agent_fills_no_log_and_nothing_that_it_says_after_the_end_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[str, int, str]] = []
+
+    async def end_of(task: Task[..., Any], *_: object, after: object) -> State[Any]:
+        bar = phases._BAR.get()
+        while await bar.lines.get() is not None:
+            shown.append(("line", 0, ""))
+        assert bar.end is not None
+        shown.append((task.name, 1, bar.end.type.value))
+        return bar.end
+
+    monkeypatch.setattr(phases, "end_of", end_of)
+    assignment = Assignment("oslo", "zone", RevisionNumber(1, 1))
+    distribution = Distribution("zone", "hq", DistributionType.FILE)
+    report = ActionReport("pre", "x", 0.0, 0, "y" * 8000)
+
+    async def extraction() -> PhaseRuns:
+        runs = PhaseRuns(assignment, distribution, ShownPhases.ALWAYS, [])
+
+        async def hostile(on_event: Callable[[AgentEvent], None]) -> DeliveryResult:
+            for _ in range(10_000):
+                on_event(AgentEvent("stage", report=report))
+            on_event(AgentEvent("roll back"))
+            await asyncio.sleep(0)
+            return DeliveryResult(*assignment.pair, assignment.revision, PairState.FAILED, "no", error=LockedTargetError("held"))
+
+        await runs.observe(hostile)
+        runs.on_event(AgentEvent("post actions"))
+        await asyncio.sleep(0)
+        return runs
+
+    asyncio.run(extraction())
+    assert sum(kind == "line" for kind, _, _ in shown) <= phases.MILESTONES_MAX
+    assert [each for each in shown if each[1]] == [("stage", 1, "COMPLETED"), ("roll back", 1, "FAILED"), ("extract", 1, "CANCELLED")]
+
+
+def test_a_run_that_is_cancelled_before_anything_began_makes_no_task_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phases, "end_of", lambda *_, **__: pytest.fail("a task run"))
+
+    async def cancelled() -> None:
+        runs = PhaseRuns(
+            Assignment("oslo", "zone", RevisionNumber(1, 1)), Distribution("zone", "hq", DistributionType.FILE), ShownPhases.ALWAYS, []
+        )
+
+        async def waits(_on_event: object) -> DeliveryResult:
+            raise asyncio.CancelledError
+
+        await runs.observe(waits)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())

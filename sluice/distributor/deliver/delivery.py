@@ -145,6 +145,7 @@ class Delivery:
         error, self._look_error = self._look_error, None
         if error is not None:
             raise error
+        self.close()  # of a try before, whose tree wasn't the one the revision builds on
         begun, revision = self.context.clock.now(), self.assignment.revision
         transfer = self._transfer = self.new_transfer(self._remedy)
         contact = contact_in(self.context, transfer.subscriber)
