@@ -8,8 +8,10 @@ import pty
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cli.confirm import confirm
@@ -61,6 +63,8 @@ def answered(keys: bytes, program: str = ASK, *more: bytes) -> tuple[int, str]:
             for number, typed in enumerate((keys, *more), 1):
                 while told.count(b"[y/N]") < number:
                     told += os.read(ours, 1024)
+                while psutil.Process(process.pid).status() != psutil.STATUS_SLEEPING:  # a key that comes before it waits may be lost
+                    time.sleep(0.01)
                 os.write(ours, typed)
             while rest := os.read(ours, 1024):
                 told += rest
