@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 from pathlib import Path, PurePosixPath
@@ -106,7 +105,7 @@ def host_key(text: str) -> str:
         )
     try:
         blob = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:  # also of letters that aren't ASCII
         blob = b""
     name = kind.encode()
     if len(blob) < 40 or blob[:4] != len(name).to_bytes(4, "big") or blob[4 : 4 + len(name)] != name:
