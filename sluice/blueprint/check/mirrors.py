@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
-from operator import itemgetter
 
 from sluice.blueprint.author_error import AuthorError
 from sluice.blueprint.check.reach import LOCAL, Variables, machine_of, reached_subscribers
@@ -97,17 +96,18 @@ def check_mirrors(site: Site, converter: Converter, variables: Variables, work: 
 
 def _problems(site: Site, owned: list[_OwnedPath]) -> Iterator[tuple[_OwnedPath, str, str]]:
     """Yield every mirror that shares its directory: with another of the same path, the nearest around it, or the first within it."""
-    once = {(each.entry, each.use): each for each in reversed(owned)}.values()
     # Sorted as directories, everything within a path follows it at once; what is alone, as most are, has no problem.
-    apart, top = list[list[_OwnedPath]](), "none"
-    for prefix, each in sorted(((_prefix(each.path), each) for each in once), key=itemgetter(0)):
+    shared, alone, top = list[_OwnedPath](), list[_OwnedPath](), "none"
+    for each in sorted(owned, key=lambda each: _prefix(each.path)):
+        prefix = _prefix(each.path)
         if prefix.startswith(top):
-            apart[-1].append(each)
+            shared += [*alone, each]
+            alone = []
         else:
-            apart.append([each])
-            top = prefix
-    shared = [each for found in apart if len(found) > 1 or found[0].path == "/" for each in found]
-    groups = [list(there) for _, there in groupby(shared, key=lambda each: each.path)]
+            alone, top = [each], prefix
+    shared += alone if top == "/" else []
+    once = reversed({(each.entry, each.use): each for each in reversed(shared)}.values())
+    groups = [list(there) for _, there in groupby(once, key=lambda each: each.path)]
     around: list[_OwnedPath] = []
     for there, following in zip_longest(groups, groups[1:]):
         path, first = there[0].path, there[0]

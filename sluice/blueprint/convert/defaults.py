@@ -60,7 +60,8 @@ class DefaultsDocuments:
         """Whether a setting that an object seems to lack may be in what was refused: its own, or of a Defaults document."""
         if not self._parts.are_complete or parsed.document.is_broken(path):
             return True
-        return any(d.is_broken((parsed.kind.lower(), *path)) or d.is_broken(("where",)) for d in self._documents)
+        within = parsed.kind.lower(), *path
+        return any(d.broken and (d.is_broken(within) or d.is_broken(("where",))) for d in self._documents)
 
     def apply(self, parsed: Parsed[Part], part: Part) -> Effective:
         """Complete the settings of a Distributor or Subscriber from the Defaults."""
