@@ -135,6 +135,8 @@ class Events:
         self._channel = channel
         self._last = self._last_sent = AgentEvent("begin")
         self._started = self._sent_at = time.monotonic()
+        self._lock = threading.Lock()
+        """Held from the choice of an event until it is written, so that none comes after a later one."""
         self.stop = threading.Event()
 
     def __call__(self, phase: str, done: int, total: int) -> None:
@@ -144,8 +146,9 @@ class Events:
 
     def tell(self, milestone: AgentEvent) -> None:
         """Send a milestone."""
-        self._channel.send(event_to_json(milestone))
-        self._last = self._last_sent = AgentEvent(milestone.phase, milestone.done, milestone.total)  # no older one comes after it
+        with self._lock:
+            self._channel.send(event_to_json(milestone))
+            self._last = self._last_sent = AgentEvent(milestone.phase, milestone.done, milestone.total)
 
     def keep_alive(self) -> None:
         """Send events that weren't sent at once, and repeat the last one if there is no other."""
@@ -153,13 +156,14 @@ class Events:
             self._send_if_due()
 
     def _send_if_due(self) -> None:
-        now, last = time.monotonic(), self._last
-        if last == self._last_sent:
-            least = QUIET_SECONDS
-        elif self._sent_at == self._started:
-            least = QUICK_SECONDS
-        else:
-            least = EVENT_SECONDS if last.phase == self._last_sent.phase else PHASE_SECONDS
-        if now - self._sent_at >= min(least, QUIET_SECONDS):
-            self._last_sent, self._sent_at = last, now
-            self._channel.send(event_to_json(last))
+        with self._lock:
+            now, last = time.monotonic(), self._last
+            if last == self._last_sent:
+                least = QUIET_SECONDS
+            elif self._sent_at == self._started:
+                least = QUICK_SECONDS
+            else:
+                least = EVENT_SECONDS if last.phase == self._last_sent.phase else PHASE_SECONDS
+            if now - self._sent_at >= min(least, QUIET_SECONDS):
+                self._last_sent, self._sent_at = last, now
+                self._channel.send(event_to_json(last))

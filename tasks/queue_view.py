@@ -1,7 +1,7 @@
 """Show in Prefect who sends, waits and is paused: an artifact a Distributor, updated in place, and a concurrency limit for show (J4).
 
 The send queue in the ledger is the one authority (``rules/dispatch.py``); nothing asks what is shown here. Of several runs the one with the
-oldest ticket shows the queue; a run that ends shows it once more, so that after a kill the next run sets it right.
+oldest ticket shows the queue; a run that lasts some seconds shows it once more at its end, so that it sets right what a kill left.
 """
 
 from __future__ import annotations
@@ -32,18 +32,20 @@ async def queue_shown(work: Workplace) -> AsyncIterator[None]:
         async with repeated(view.update):
             yield
     finally:
-        if view.stamp is not None:
+        if view.has_looked:
             await view.update(is_last=True)
 
 
 class _View:
     def __init__(self, work: Workplace) -> None:
         self._work = work
-        self.stamp: int | None = None
-        """Of the queue when it was last looked at; None: not yet."""
+        self.has_looked = False
+        self._stamp: int | None = None
+        """Of the queue as it is shown; None: it isn't yet."""
 
     async def update(self, *, is_last: bool = False) -> None:
         """Show the queue if it has changed; neither a server nor a ledger that is busy stops a transfer by that."""
+        self.has_looked = True
         try:
             await self._update(is_last=is_last)
         except Exception as error:  # noqa: BLE001 - what is shown decides nothing
@@ -52,15 +54,15 @@ class _View:
     async def _update(self, *, is_last: bool) -> None:
         distributor, ledger = self._work.distributor, self._work.ledger
         stamp = (await asyncio.to_thread(ledger.look, distributor.name)).stamp
-        if stamp == self.stamp and not is_last:
+        if stamp == self._stamp and not is_last:
             return
-        now, tickets = self._work.clock.now(), (await asyncio.to_thread(ledger.snapshot)).tickets
-        live = sorted((t for t in tickets if t.sender == distributor.name and t.live(now)), key=lambda t: t.number)
+        now, tickets = self._work.clock.now(), await asyncio.to_thread(ledger.tickets, distributor.name)
+        live = [ticket for ticket in tickets if ticket.live(now)]
         if live and live[0].holder != self._work.flow_run and not is_last:
             return
         async with get_client() as client:
             await self._show(client, live)
-        self.stamp = stamp
+        self._stamp = stamp
 
     async def _show(self, client: PrefectClient, tickets: list[Ticket]) -> None:
         distributor = self._work.distributor

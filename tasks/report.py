@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State as RunState
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from infra.orchestrator.tables import artifact_key, keep_next_times
+from infra.orchestrator.tables import ROWS_MAX, artifact_key, keep_next_times
 from sluice.distributor.deliver.result import DeliveryResult
 from sluice.distributor.plan.sends import SendTarget
 from sluice.errors import SluiceError
@@ -24,8 +24,6 @@ from sluice.rules.wording import pairs_done
 from tasks.run_context import log
 from tasks.states import common_name
 
-ROWS_MAX = 1000
-"""Rows of a table; failures come first."""
 NAMED_MAX = 5
 """Failures, or doubted pairs, named in the end state's message."""
 
@@ -43,7 +41,7 @@ def failure_row(assignment: Assignment, error: BaseException) -> DeliveryResult:
 
 
 async def publish_table(key: str, rows: Sequence[DeliveryResult], description: str) -> None:
-    """Show the rows as the run's table; a server that refuses only leaves it out."""
+    """Show the rows as the run's table, failures first; a server that refuses only leaves it out."""
     ordered = sorted(rows, key=lambda row: (not row.is_error, row.distribution, row.subscriber))
     table = [_cells(row) for row in ordered[:ROWS_MAX]]
     if len(ordered) > ROWS_MAX:

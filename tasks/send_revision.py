@@ -34,7 +34,7 @@ from tasks.progress import say, shown
 from tasks.run_context import RunContext, current, end_of
 from tasks.send_session import SendSession
 from tasks.settings import COMMON
-from tasks.states import failed, state_of
+from tasks.states import state_of
 
 LAST_RETRIES = 3
 """Retries of a host that are task runs if not all phases are shown: the last ones."""
@@ -125,45 +125,45 @@ async def look(session: SendSession, delivery: Delivery) -> DeliveryResult | Non
 
 
 async def _try(session: SendSession, subscriber: str, distribution: str) -> RunState[Any]:
-    """Try once. If nothing is to follow, or the try failed, its row is kept; it is never raised."""
+    """Try once. If nothing is to follow, or the try failed, its row is kept. Raises LedgerError before the pair is claimed."""
     delivery = session.delivery_for(subscriber, distribution)
     step = BOARD.of(delivery.assignment)
-    try:
-        done, name = await _sent(session, delivery, step)
-    except SluiceError as raised:
-        failure = await _failed(session, delivery, raised)
-        session.rows[delivery.assignment.pair] = failure
-        return failed(failure.error or raised)
+    done, name = await _sent(session, delivery, step)
     if done is None:
         return Completed(name=name)
     session.rows[delivery.assignment.pair] = done
-    text = f"{done.state}, {size(done.bytes)} sent, {size(done.resumed)} resumed; {done.error or done.reason}"
-    say(step, text)
+    if done.error is None:  # else it was told as it failed
+        say(step, f"{done.state}, {size(done.bytes)} sent, {size(done.resumed)} resumed; {done.reason}")
     end = state_of(done)
     return Completed(name=name, message=done.reason) if name and end.is_completed() else end
 
 
 async def _sent(session: SendSession, delivery: Delivery, step: Step) -> tuple[DeliveryResult | None, str]:
-    """Send until it is held; return the end, None if the extraction follows, and the name of that state."""
+    """Send until it is held, or fails; return the end, None if the extraction follows, and the name of that state."""
     if (done := await session.blocking(delivery.settled)) is not None:
         return done, ""
     async with session.limits[delivery.assignment.priority]:
         if (done := await claimed(session, delivery)) is not None:
             return done, ""
-        step.now("connecting")
-        name = "Already held"
-        if await session.blocking(delivery.call):
-            name = "Received"
-            turn = await _wait_for_slot(session, delivery, step)
-            if isinstance(turn, DeliveryResult):
-                return turn, ""
-            async with shown(step):
-                done = await session.blocking(delivery.transfer, step.at(partial(_sending, turn)))
-            if done is not None:
-                return done, ""
-        if delivery.extracts:
-            return None, name
-        return await session.blocking(delivery.extract), name
+        try:
+            return await _transferred(session, delivery, step)
+        except SluiceError as raised:
+            return await _failed(session, delivery, raised), ""
+
+
+async def _transferred(session: SendSession, delivery: Delivery, step: Step) -> tuple[DeliveryResult | None, str]:
+    step.now("connecting")
+    name = "Already held"
+    if await session.blocking(delivery.call):
+        name = "Received"
+        turn = await _wait_for_slot(session, delivery, step)
+        if isinstance(turn, DeliveryResult):
+            return turn, ""
+        async with shown(step):
+            done = await session.blocking(delivery.transfer, step.at(partial(_sending, turn)))
+        if done is not None:
+            return done, ""
+    return (None if delivery.extracts else await session.blocking(delivery.extract)), name
 
 
 async def _failed(session: SendSession, delivery: Delivery, raised: SluiceError) -> DeliveryResult:

@@ -12,7 +12,7 @@ from sluice.distributor.deliver.result import DeliveryResult
 from sluice.errors import LockedTargetError, NoSpaceError, SluiceError, StoreLockedError, TransportTimeoutError, UnreachableError
 from sluice.model.state import State
 
-ENDS = {State.INSTALLED: "Installed", State.RECEIVED: "Received", State.NOT_APPLICABLE: "Not applicable"}
+_ENDS = {State.INSTALLED: "Installed", State.RECEIVED: "Received", State.NOT_APPLICABLE: "Not applicable"}
 _FAILURES: tuple[tuple[str, tuple[type[SluiceError], ...]], ...] = (
     ("Locked", (LockedTargetError, StoreLockedError)),
     ("No space", (NoSpaceError,)),
@@ -20,14 +20,13 @@ _FAILURES: tuple[tuple[str, tuple[type[SluiceError], ...]], ...] = (
 )
 
 
-def failure_name(error: BaseException | None) -> str:
-    """Name a failure in a word."""
+def _failure_name(error: SluiceError) -> str:
     return next((name for name, classes in _FAILURES if isinstance(error, classes)), "Failed")
 
 
 def failed(error: SluiceError) -> RunState[Any]:
     """Return Failed, named after the error; its message has the remedy."""
-    return Failed(name=failure_name(error), message=str(error), data=error)
+    return Failed(name=_failure_name(error), message=str(error), data=error)
 
 
 def state_of(row: DeliveryResult) -> RunState[Any]:
@@ -36,17 +35,18 @@ def state_of(row: DeliveryResult) -> RunState[Any]:
         return failed(row.error)
     if row.state is State.CANCELLED:
         return Cancelled(message=row.reason)
-    return Completed(name=ENDS.get(row.state), message=row.reason)
+    return Completed(name=_ENDS.get(row.state), message=row.reason)
 
 
 def common_name(rows: Collection[DeliveryResult]) -> str | None:
-    """Return the name that the ends of all rows share; None: Prefect's own. A failure that the Channel's next start ends waits for it."""
+    """Return the name that the ends of all rows share; None: Prefect's own."""
     names = {_name(row) for row in rows}
     return names.pop() if len(names) == 1 else None
 
 
 def _name(row: DeliveryResult) -> str | None:
     if row.error is None:
-        return ENDS.get(row.state)
-    name = failure_name(row.error)
+        return _ENDS.get(row.state)
+    name = _failure_name(row.error)
+    # The Channel's next start tries again what has used up its retries.
     return "Waiting for Channel" if name == "Failed" and row.state in (State.WAITING, State.UNAVAILABLE) else name

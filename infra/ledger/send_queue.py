@@ -8,7 +8,7 @@ its late holder finds no row and gets LeaseLostError, and never do more than the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 
@@ -59,6 +59,10 @@ class SendQueue:
             return replace(new, number=key[0])
 
         return self._database.write(work)
+
+    def tickets(self, sender: str) -> Sequence[Ticket]:
+        """See ``sluice.ports.Ledger``."""
+        return self._database.read(lambda connection: sorted(_select_of_sender(connection, sender), key=lambda ticket: ticket.number))
 
     def look(self, sender: str) -> QueueLook:
         """See ``sluice.ports.Ledger``."""

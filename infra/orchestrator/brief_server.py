@@ -65,7 +65,7 @@ def leave_out() -> None:
 
     routers = sorted(server.API_ROUTERS, key=lambda router: router.prefix not in ASKED)
     vars(server).update(background_worker=_no_worker, API_ROUTERS=tuple(routers))
-    Settings.hash_key = lambda self: ""  # type: ignore[method-assign]
+    Settings.hash_key = lambda self: ""  # type: ignore[method-assign] # in the whole process
 
 
 class Server(uvicorn.Server):

@@ -22,6 +22,7 @@ async def run_here(flow: Flow[..., Any], parameters: Mapping[str, Any], deployme
     """
     found = get_call_parameters(flow.fn, (), dict(parameters))
     run = await _pending(deployment, parameters) if deployment else None
+    # Its types leave out what return_type does.
     state: State[Any] = await run_flow_async(flow, flow_run=run, parameters=found, return_type="state")  # type: ignore[assignment]
     return state
 

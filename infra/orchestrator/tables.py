@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from sluice.distributor.plan.next_times import schedule_rows
 from sluice.model.site import Site
 
 ROWS_MAX = 1000
+"""Rows of a table in Prefect."""
 
 
 def artifact_key(text: str) -> str:
@@ -28,7 +30,11 @@ async def keep_table(client: PrefectClient, key: str, rows: Sequence[Mapping[str
     Args:
         key: Names it in Prefect's list of artifacts.
     """
-    key, data = artifact_key(key), json.dumps(list(rows[:ROWS_MAX]))
+    if (form := artifact_key(key)) != key:  # which names that differ in case or punctuation share
+        form = f"{form}-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
+    key, data = form, json.dumps(list(rows[:ROWS_MAX]))
+    if len(rows) > ROWS_MAX:
+        description += f" The first {ROWS_MAX} of {len(rows)} rows."
     latest = await client.read_latest_artifacts(artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=[key])))
     if latest:
         await client.update_artifact(latest[0].latest_id, ArtifactUpdate(data=data, description=description))

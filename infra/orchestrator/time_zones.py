@@ -14,4 +14,4 @@ _listed = cache(get_timezones)
 
 def list_time_zones_once() -> None:
     """Have Prefect's client and server in this process read them once."""
-    validators.get_timezones = _listed  # type: ignore[attr-defined]
+    validators.get_timezones = _listed  # type: ignore[attr-defined] # mypy counts a name that a module imports as its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from sluice.errors import TamperedError
@@ -28,10 +29,13 @@ def event_from_json(message: Message) -> AgentEvent:
     phase = fields.text("phase", limit=PHASE_MAX)
     if not phase.isprintable():
         raise TamperedError(f"the agent's phase is {phase!r}, which isn't printable")
-    report = report_from_json(fields.any("report")) if fields.optional("report") else None
-    failure = failure_from_json(fields.any("failure")) if fields.optional("failure") else None
-    if report:
-        report = replace(report, label=printable(report.label), output=printable(report.output, keep="\n\t"))
-    if failure:
-        failure = replace(failure, message=printable(failure.message), remedy=printable(failure.remedy))
+    report = failure = None
+    with suppress(TamperedError):  # nothing is decided by them: a later agent may say more, or otherwise
+        if fields.optional("report"):
+            read = report_from_json(fields.any("report"))
+            report = replace(read, phase=printable(read.phase), label=printable(read.label), output=printable(read.output, keep="\n\t"))
+    with suppress(TamperedError):
+        if fields.optional("failure"):
+            why = failure_from_json(fields.any("failure"))
+            failure = replace(why, message=printable(why.message), remedy=printable(why.remedy))
     return AgentEvent(phase, fields.number("done"), fields.number("total"), report, failure)

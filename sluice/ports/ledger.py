@@ -124,6 +124,9 @@ class Ledger(Protocol):
             The ticket; or Occupied while another live one has the pair, even one of the same holder.
         """
 
+    def tickets(self, sender: str) -> Sequence[Ticket]:
+        """List a sender's tickets, by number."""
+
     def look(self, sender: str) -> QueueLook:
         """Return whether the queue changed, for waiting runs: a read of a few rows, whatever the length of the queue."""
 

@@ -9,8 +9,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from agents.init import init, trust
 from cli.trust import make_keys
+from infra.transports.local import LocalTransport
 from infra.workplace import Workplace, workplace_in
 from sluice.blueprint import load_site
 from sluice.blueprint.render.recipe import recipe
@@ -23,6 +26,7 @@ from sluice.model.assignment import Assignment
 from sluice.rules.features import needed_features
 from sluice.sender.transfer import Transfer
 from sluice.subscriber.held.directory import DistributionDirectory
+from tests.agents.workbench import ForkedAgents
 
 PROJECT = Path(__file__).parents[2]
 HEAD = """\
@@ -100,3 +104,16 @@ class RealSite:
                     delivery.end()
         assert done is not None
         return done
+
+
+def forked_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **sources: str) -> RealSite:
+    """A site that commands and flows find, whose agents are forked from this process; ``sources`` are the files of ``src``, by path with
+    ``__`` for ``/``."""
+    monkeypatch.setattr(LocalTransport, "connect", ForkedAgents.connect)
+    monkeypatch.setenv("SLUICE_SITE", str(tmp_path / "site"))
+    site = RealSite(tmp_path / "site")
+    for name, text in sources.items():
+        path = site.directory / "src" / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return site

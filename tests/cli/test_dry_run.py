@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from agents.features import features
-from infra.transports.local import LocalTransport
 from sluice.model.state import State
-from tests.agents.workbench import ForkedAgents
 from tests.cli.conftest import Sluice
-from tests.cli.real_site import RealSite
+from tests.cli.real_site import RealSite, forked_site
 
 D = """\
 ---
@@ -31,13 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealSite:
-    monkeypatch.setattr(LocalTransport, "connect", ForkedAgents.connect)
-    monkeypatch.setenv("SLUICE_SITE", str(tmp_path / "site"))
-    site = RealSite(tmp_path / "site")
-    (site.directory / "src/sub").mkdir(parents=True)
-    (site.directory / "src/a.conf").write_text("ours")
-    (site.directory / "src/sub/b").write_text("ours")
-    return site
+    return forked_site(tmp_path, monkeypatch, **{"a.conf": "ours", "sub__b": "ours"})
 
 
 def entry(source: str, destination: str, **more: str) -> str:

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.transports.local import LocalTransport
 from sluice.errors import AgentVersionError
 from sluice.model.feature import Feature
 from sluice.model.state import State
-from tests.agents.workbench import ForkedAgents
-from tests.cli.real_site import RealSite
+from tests.cli.real_site import RealSite, forked_site
 from tests.subscriber.revisions import tree_of
 
 pytestmark = pytest.mark.slow
@@ -33,12 +31,10 @@ files:
 @pytest.fixture
 def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealSite:
     """a and sub/b are one file of a megabyte; c is small."""
-    monkeypatch.setattr(LocalTransport, "connect", ForkedAgents.connect)
-    site = RealSite(tmp_path / "site")
-    (site.directory / "src/sub").mkdir(parents=True)
+    site = forked_site(tmp_path, monkeypatch, c="c")
+    (site.directory / "src/sub").mkdir()
     (site.directory / "src/a").write_bytes(os.urandom(1024 * 1024))
     os.link(site.directory / "src/a", site.directory / "src/sub/b")
-    (site.directory / "src/c").write_text("c")
     site.write(D)
     return site
 

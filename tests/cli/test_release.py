@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.transports.local import LocalTransport
 from sluice.errors import ConnectionLostError
 from sluice.model.assignment import Assignment
 from sluice.model.event import Event, EventKind
 from sluice.model.revision import RevisionNumber
 from sluice.model.state import State
 from sluice.model.ticket import Ticket
-from tests.agents.workbench import ForkedAgents
 from tests.cli.conftest import Sluice
-from tests.cli.real_site import RealSite
+from tests.cli.real_site import RealSite, forked_site
 from tests.subscriber.revisions import tree_of
 
 D = """\
@@ -40,12 +38,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealSite:
     """``d`` is installed: two files and a directory."""
-    monkeypatch.setattr(LocalTransport, "connect", ForkedAgents.connect)
-    monkeypatch.setenv("SLUICE_SITE", str(tmp_path / "site"))
-    site = RealSite(tmp_path / "site")
-    (site.directory / "src/sub").mkdir(parents=True)
-    (site.directory / "src/a").write_text("a")
-    (site.directory / "src/sub/b").write_text("b")
+    site = forked_site(tmp_path, monkeypatch, a="a", sub__b="b")
     site.write(D.format(name="d", synchronize="true"))
     assert site.distribute("d").state is State.INSTALLED
     return site

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.transports.local import LocalTransport
 from sluice.errors import AgentVersionError
 from sluice.model.state import State
-from tests.agents.workbench import ForkedAgents
 from tests.cli.conftest import Sluice
-from tests.cli.real_site import RealSite
+from tests.cli.real_site import RealSite, forked_site
 from tests.subscriber.revisions import tree_of
 
 pytestmark = pytest.mark.slow
@@ -35,12 +33,7 @@ def document(name: str, former: str = "", *, synchronize: str = "true") -> str:
 @pytest.fixture
 def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealSite:
     """``old`` is installed."""
-    monkeypatch.setattr(LocalTransport, "connect", ForkedAgents.connect)
-    monkeypatch.setenv("SLUICE_SITE", str(tmp_path / "site"))
-    site = RealSite(tmp_path / "site")
-    (site.directory / "src").mkdir()
-    for name in ("a", "b"):
-        (site.directory / "src" / name).write_text(name)
+    site = forked_site(tmp_path, monkeypatch, a="a", b="b")
     site.write(document("old"))
     assert site.distribute("old").state is State.INSTALLED
     return site

@@ -13,10 +13,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Pending, Running
 
 from infra.orchestrator.own_runs import run_here
-from infra.transports.local import LocalTransport
 from sluice.blueprint import load_site
-from tests.agents.workbench import ForkedAgents
-from tests.cli.real_site import RealSite
+from tests.cli.real_site import RealSite, forked_site
 from tests.flows.applied import apply
 from tests.flows.seen import as_seen
 from tests.flows.test_apply import clean_server
@@ -41,11 +39,7 @@ files:
 
 @pytest.fixture
 def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealSite:
-    monkeypatch.setattr(LocalTransport, "connect", ForkedAgents.connect)
-    monkeypatch.setenv("SLUICE_SITE", str(tmp_path / "site"))
-    site = RealSite(tmp_path / "site")
-    (site.directory / "src").mkdir()
-    (site.directory / "src/a").write_text("a")
+    site = forked_site(tmp_path, monkeypatch, a="a")
     site.write(SITE)
     return site
 

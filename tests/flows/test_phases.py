@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 from prefect.client.schemas.objects import State
 
-from infra.transports.local import LocalTransport
 from sluice.errors import ConnectionLostError
 from sluice.model.feature import Feature
 from sluice.sender.conversation import Conversation
-from tests.agents.workbench import ForkedAgents
-from tests.cli.real_site import RealSite
+from tests.cli.real_site import RealSite, forked_site
 from tests.flows.seen import Seen, as_seen
 from tests.subscriber.holder import held
 
@@ -41,12 +39,7 @@ post_actions:
 
 @pytest.fixture
 def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealSite:
-    monkeypatch.setattr(LocalTransport, "connect", ForkedAgents.connect)
-    monkeypatch.setenv("SLUICE_SITE", str(tmp_path / "site"))
-    site = RealSite(tmp_path / "site")
-    (site.directory / "src").mkdir()
-    (site.directory / "src/a").write_text("a")
-    return site
+    return forked_site(tmp_path, monkeypatch, a="a")
 
 
 def with_actions(real: RealSite, *, pre: str = "true", post: str = "true") -> None:

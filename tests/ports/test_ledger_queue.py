@@ -86,6 +86,12 @@ def test_slots_are_given_to_all_who_ask_at_once_in_order_and_given_on(ledger: Le
     assert [type(said[t.number]) for t in tickets[1:]] == [Started, Started, Waiting]
 
 
+def test_the_tickets_of_a_sender_are_listed_in_their_order(ledger: Ledger) -> None:
+    mine = [enter(ledger, host) for host in ("oslo", "bergen")]
+    other = ledger.enqueue("branch", zone("far", V1, Priority.HIGH), "run-2", lease_seconds=LEASE, now=NOW)
+    assert (ledger.tickets("hq"), ledger.tickets("branch"), ledger.tickets("nobody")) == (mine, [other], [])
+
+
 def test_the_stamp_moves_with_the_queue_and_not_with_its_leases(ledger: Ledger) -> None:
     def stamp() -> int:
         return ledger.look("hq").stamp

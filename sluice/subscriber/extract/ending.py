@@ -80,9 +80,9 @@ def end_failed(context: ExtractionContext, error: SluiceError, figures: Figures)
         _sign(context, order, beginning, Outcome.FAILED_KEPT, error, figures)
         journal.enter(JournalState.COMMITTED)
     else:
+        journal.enter(JournalState.UNDOING)
         if changed:
             context.tell(AgentEvent(ExtractPhase.ROLL_BACK, failure=failure_of(error)))
-        journal.enter(JournalState.UNDOING)
         try:
             with closing(ReopenedAreas(context.filesystem, beginning.areas)) as areas:
                 complaints = undo_actions(context, order, "post")

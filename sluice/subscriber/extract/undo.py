@@ -124,7 +124,7 @@ def _swap_back(root: Root, staging: Root, step: SwapStep) -> bool:
         staging.swap(step.staged, root, step.path, occupied=found is not None)
     elif found is not None:
         root.swap(step.path, staging, step.staged, occupied=False)
-    return True
+    return staged is not None or found is not None
 
 
 def _put_back(root: Root, staging: Root, step: RemoveStep) -> bool:
